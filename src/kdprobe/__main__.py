@@ -1,0 +1,5 @@
+"""`python -m kdprobe`."""
+
+from kdprobe.cli import main
+
+main()

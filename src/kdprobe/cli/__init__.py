@@ -1,0 +1,114 @@
+"""The command line: each command is imported only when it is called, errors are caught in one place."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from kdprobe import __version__
+from kdprobe.errors import KdprobeError
+
+COMMANDS = {
+    "run": "Run an experiment, or resume it (no config: the embedded one).",
+    "plan": "Show which stages of an experiment are there and which would be made.",
+    "init": "Write a commented config to start from.",
+    "runs": "List finished runs.",
+    "report": "Write a run's page again and show its tables.",
+    "plugins": "List plugins: where they come from, what they provide.",
+}
+
+EPILOG = """\b
+Examples:
+  kdprobe run                      the embedded experiment, offline, on a CPU
+  kdprobe init > mine.toml         a config to start from
+  kdprobe plan mine.toml           what would be done
+  kdprobe run mine.toml            do it; run again to resume
+  kdprobe plugins                  what is installed
+"""
+
+_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Knows its commands by name and imports one only to run it or to show its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"kdprobe.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kdprobe")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def app(debug: bool) -> None:  # noqa: ARG001, FBT001 - read by `main` from the arguments
+    """Did the way the teacher was prompted make a better student, and where inside does it show?"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: exit codes 0 fine, 1 failed, 2 wrong use, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app.main(args=arguments, prog_name="kdprobe", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("Interrupted; the finished stages are kept, the same command goes on from there.")
+        return _INTERRUPTED
+    except KdprobeError as error:
+        if "--debug" in arguments:
+            raise
+        _say(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away (`kdprobe runs | head`); nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        _say(f"{error.strerror or error}: {error.filename or 'a file'}. Check the disk and its permissions.")
+        return 1
+    return 0
+
+
+def _say(text: str) -> None:
+    from kdprobe.console import visible
+
+    click.echo(f"kdprobe: {visible(text)}", err=True)
+
+
+def json_option(function: Any) -> Any:
+    """`--json`, as every command has it."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def store_option(function: Any) -> Any:
+    """`--store`, as every command that reads or writes runs has it."""
+    return click.option(
+        "--store",
+        "store_folder",
+        type=click.Path(file_okay=False),
+        default="kdprobe-runs",
+        show_default=True,
+        envvar="KDPROBE_STORE",
+        help="The folder of stages and runs.",
+    )(function)

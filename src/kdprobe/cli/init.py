@@ -1,0 +1,30 @@
+"""`kdprobe init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kdprobe.errors import UsageError
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+def command(file: Path | None) -> None:
+    """Write a commented config to start from: to FILE, or to stdout.
+
+    It is the config of the embedded experiment. An existing FILE is left alone.
+    """
+    from kdprobe.experiment.config import EMBEDDED
+
+    text = EMBEDDED.read_text(encoding="utf-8").replace('name = "embedded"', 'name = "my-experiment"', 1)
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{file} exists already.", "Choose another name, or delete it first.") from error
+    click.echo(f"Wrote {file}. Next: kdprobe plan {file}", err=True)

@@ -1,0 +1,43 @@
+"""`kdprobe plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kdprobe.cli import json_option, store_option
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--full", is_flag=True, help="All four of the paper's strategies.")
+@store_option
+@json_option
+def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+    """Show which stages of an experiment are there and which would be made. Nothing is done."""
+    from kdprobe.cli.show import print_json, show_plan
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.run import set_threads
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    experiment = load_experiment(config, host, full=full)
+    set_threads(experiment.threads)
+    plan = make_plan(experiment, host)
+    store = Store(Path(store_folder))
+    stages = [
+        {
+            "kind": stage.kind,
+            "name": stage.name,
+            "key": stage.key,
+            "status": "there" if store.has(stage) else "missing",
+        }
+        for stage in plan.stages
+    ]
+    if as_json:
+        print_json({"run": plan.run, "stages": stages})
+    else:
+        show_plan(plan.run, stages)

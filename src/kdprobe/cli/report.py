@@ -1,0 +1,37 @@
+"""`kdprobe report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kdprobe.cli import json_option, store_option
+from kdprobe.errors import UsageError
+
+
+@click.command()
+@click.argument("run", required=False)
+@store_option
+@json_option
+def command(run: str | None, store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+    """Write a run's page again and show its tables. Without RUN: the newest one."""
+    from kdprobe.cli.show import print_json, show_results, summary
+    from kdprobe.console import note
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.store import Store
+    from kdprobe.report.page import write_page
+
+    store = Store(Path(store_folder))
+    if run is None:
+        runs = store.runs()
+        if not runs:
+            raise UsageError(f"There is no finished run in {store.root}.", "`kdprobe run` makes one.")
+        run = runs[0]
+    results = load_results(store, run)
+    page = write_page(results)
+    if as_json:
+        print_json(summary(results, page))
+    else:
+        show_results(results)
+        note(f"Report: {page}")

@@ -1,0 +1,44 @@
+"""`kdprobe run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kdprobe.cli import json_option, store_option
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--full", is_flag=True, help="All four of the paper's strategies.")
+@store_option
+@json_option
+def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+    """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
+
+    Finished stages are kept in the store and never made twice; after an interruption, or a change of the config, run
+    the same command again.
+    """
+    from kdprobe.cli.show import print_json, show_results, summary
+    from kdprobe.console import note
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.run import run, set_threads
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+    from kdprobe.report.page import write_page
+
+    host = Host()
+    experiment = load_experiment(config, host, full=full)
+    store = Store(Path(store_folder))
+    store.prepare()
+    set_threads(experiment.threads)
+    results = load_results(store, run(make_plan(experiment, host), store))
+    page = write_page(results)
+    if as_json:
+        print_json(summary(results, page))
+    else:
+        show_results(results)
+        note(f"Report: {page}")

@@ -1,0 +1,29 @@
+"""`kdprobe runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kdprobe.cli import json_option, store_option
+
+
+@click.command()
+@store_option
+@json_option
+def command(store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+    """List finished runs, newest first, with the accuracy of each arm."""
+    from kdprobe.cli.show import print_json, show_runs
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.store import Store
+
+    store = Store(Path(store_folder))
+    rows = []
+    for name in store.runs():
+        scores = load_results(store, name).comparison.arms
+        rows.append({"run": name, "accuracy": {score.name: score.accuracy for score in scores}})
+    if as_json:
+        print_json(rows)
+    else:
+        show_runs(rows)

@@ -1,0 +1,190 @@
+"""Results as tables in the terminal, and as JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdprobe.console import out, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdprobe.experiment.results import Results
+    from kdprobe.host.discovery import Provider
+
+
+def print_json(data: Any) -> None:
+    """Data on stdout; NaN and infinities become null."""
+    from kdprobe.experiment.store import clean
+
+    click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def summary(results: Results, page: Path) -> dict[str, Any]:
+    """A run's results, for machines."""
+    return {
+        "run": results.run,
+        "report": str(page),
+        "verdict": results.comparison.verdict,
+        "arms": [asdict(score) for score in results.comparison.arms],
+        "pairs": [_flat_pair(asdict(pair)) for pair in results.comparison.pairs],
+        "findings": [asdict(finding) for finding in results.comparison.findings],
+        "fidelity": {arm.name: arm.fidelity for arm in results.arms if arm.fidelity},
+        "analyses": {analysis.name: {"findings": analysis.findings} for analysis in results.analyses},
+        "seconds": results.record["seconds"],
+    }
+
+
+def show_results(results: Results) -> None:
+    """The tables of a run."""
+    console = out()
+    console.print(_fidelity(results))
+    console.print(_accuracies(results))
+    console.print(_pairs(results))
+    for analysis in results.analyses:
+        _list(f"Inside the students ({analysis.name})", analysis.findings)
+    findings = [f"{f.code}: {f.evidence} {f.action}" for f in results.comparison.findings]
+    _list("Before you believe the figures", findings)
+    _list("Did priming make a better student?", results.comparison.verdict)
+
+
+def show_plan(run: str, stages: Sequence[dict[str, str]]) -> None:
+    """The stages of a plan."""
+    table = _table(f"Run {run}", "stage", "of", "status")
+    for stage in stages:
+        table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
+    out().print(table)
+    missing = sum(stage["status"] == "missing" for stage in stages)
+    out().print(f"{len(stages) - missing} of {len(stages)} stages are there, {missing} would be made.")
+
+
+def show_runs(rows: Sequence[dict[str, Any]]) -> None:
+    """All runs with their accuracies."""
+    if not rows:
+        out().print("There are no finished runs yet; `kdprobe run` makes one.")
+        return
+    table = _table("Runs, newest first", "run", "accuracy")
+    for row in rows:
+        scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
+        table.add_row(plain(row["run"]), plain(scores))
+    out().print(table)
+
+
+def show_plugins(providers: Sequence[Provider]) -> None:
+    """All plugins, broken ones with their reason."""
+    table = _table("Plugins", "name", "version", "source", "status", "provides")
+    for provider in providers:
+        provides = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in provider.provides.items())
+        table.add_row(
+            plain(provider.name),
+            plain(provider.version),
+            plain(provider.source),
+            provider.status,
+            plain(provides or provider.reason),
+        )
+    out().print(table)
+
+
+def show_plugin(provider: Provider) -> None:
+    """One plugin: its offers with their summaries, or why it is not loaded."""
+    out().print(plain(f"{provider.name} {provider.version} from {provider.source}: {provider.status}"))
+    for spec in provider.specs:
+        out().print(plain(f"  {spec.kind}  {spec.name}: {spec.summary}"))
+    if provider.reason:
+        out().print(plain(provider.reason))
+    if provider.trace:
+        out().print(plain(provider.trace))
+
+
+def _accuracies(results: Results) -> Table:
+    table = _table(
+        "Accuracy on the test problems",
+        "arm", "correct", "accuracy", "95 % interval", "log p(gold value)", "cut off", "no answer", "tokens",
+    )  # fmt: skip
+    for score in results.comparison.arms:
+        table.add_row(
+            plain(score.name),
+            f"{score.correct}/{score.n}",
+            f"{score.accuracy:.1%}",
+            f"{score.interval.low:.1%} to {score.interval.high:.1%}",
+            f"{score.log_p_gold_value:.2f}",
+            f"{score.cut_off:.0%}",
+            f"{score.no_answer:.0%}",
+            f"{score.mean_tokens:.0f}",
+        )
+    return table
+
+
+def _pairs(results: Results) -> Table:
+    table = _table(
+        "Paired on the same problems (exact McNemar, Holm within the family)",
+        "family", "a", "b", "difference", "95 % interval", "only a", "only b", "p", "p (Holm)",
+    )  # fmt: skip
+    from kdprobe.evaluation.comparison import p_text
+
+    for pair in results.comparison.pairs:
+        test = pair.test
+        table.add_row(
+            plain(pair.family),
+            plain(pair.a),
+            plain(pair.b),
+            f"{test.difference * 100:+.1f} points",
+            f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+            str(test.only_a),
+            str(test.only_b),
+            p_text(test.p),
+            p_text(pair.p_holm),
+        )
+    return table
+
+
+def _fidelity(results: Results) -> Table:
+    table = _table(
+        "What the teacher left behind",
+        "strategy", "responses", "teacher's accuracy", "cut off", "tokens", "mass in top k", "bytes/token",
+    )  # fmt: skip
+    seen = set()
+    for arm in results.arms:
+        figures = arm.fidelity
+        if figures is None or arm.strategy in seen:
+            continue
+        seen.add(arm.strategy)
+        mass = figures["retained_mass"]
+        table.add_row(
+            plain(str(arm.strategy)),
+            str(figures["responses"]),
+            f"{figures['accuracy']:.1%}",
+            f"{figures['cut_off']:.0%}",
+            f"{figures['mean_tokens']:.0f}",
+            "none" if mass is None else f"{mass:.4%}",
+            f"{figures['bytes_per_token']:.0f}",
+        )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _list(title: str, sentences: Sequence[str]) -> None:
+    if not sentences:
+        return
+    console = out()
+    console.print(f"\n{title}", style="bold")
+    for sentence in sentences:
+        console.print(plain(f"  {sentence}"))
+
+
+def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in pair.items() if key != "test"}, **pair["test"]}

@@ -1,0 +1,138 @@
+"""What a person sees: rich on a terminal, plain lines elsewhere; data on stdout, progress on stderr.
+
+Text that comes from models, data or plugins goes through `plain`, never through rich's markup.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+PLAIN_INTERVAL_SECONDS = 10.0
+
+
+def out() -> Console:
+    """The console for results, on stdout."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+
+
+def err() -> Console:
+    """The console for progress and messages, on stderr."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+
+
+def plain(text: str) -> Text:
+    """Untrusted text as a rich `Text`: no markup, no control or direction-changing characters."""
+    from rich.text import Text
+
+    return Text(visible(text))
+
+
+def visible(text: str) -> str:
+    r"""Text without control and direction-changing characters (all but `\n` and `\t` become `�`)."""
+    hidden = {"Cc", "Cf", "Cs"}
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in text
+    )
+
+
+class Progress:
+    """Progress of one piece of long work: done of total, an optional rate, time left.
+
+    Args:
+        label: What is being done.
+        total: How many units there are, if that is known.
+        unit: What `advance(work=…)` counts, for the rate (for example `tok`).
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str | None) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0
+        self.work = 0
+        self._started = time.monotonic()
+        self._shown = self._started
+
+    def advance(self, steps: int = 1, work: int = 0) -> None:
+        """Counts finished units, and work done (tokens, say) for the rate."""
+        self.done += steps
+        self.work += work
+        self.show()
+
+    def show(self) -> None:
+        """Prints a plain line, at most one every ten seconds."""
+        now = time.monotonic()
+        if now - self._shown >= PLAIN_INTERVAL_SECONDS:
+            self._shown = now
+            print(f"{self.label}: {self.state()}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def state(self) -> str:
+        """Done of total, rate and time left, as words."""
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        parts = [f"{self.done}/{self.total}" if self.total else f"{self.done}"]
+        if self.unit and self.work:
+            parts.append(f"{self.work / elapsed:,.0f} {self.unit}/s")
+        if self.total and 0 < self.done < self.total:
+            parts.append(f"{_clock(elapsed / self.done * (self.total - self.done))} left")
+        return ", ".join(parts)
+
+
+class _LiveProgress(Progress):
+    """The same, as a bar on a terminal."""
+
+    def __init__(self, label: str, total: int | None, unit: str | None, console: Console) -> None:
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        super().__init__(label, total, unit)
+        # Markup stays off in both columns: a label may hold an arm's name.
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(visible(label), total=total, state="")
+        self._bar.start()
+
+    def show(self) -> None:
+        self._bar.update(self._task, completed=self.done, state=self.state())
+
+    def stop(self) -> None:
+        self._bar.stop()
+
+
+@contextmanager
+def progress(label: str, total: int | None = None, unit: str | None = None) -> Iterator[Progress]:
+    """Shows progress on stderr while the block runs: a bar on a terminal, plain lines elsewhere."""
+    console = err()
+    if not console.is_terminal:
+        yield Progress(label, total, unit)
+        return
+    live = _LiveProgress(label, total, unit, console)
+    try:
+        yield live
+    finally:
+        live.stop()
+
+
+def note(text: str) -> None:
+    """A line for the person who watches, on stderr."""
+    print(visible(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,75 @@
+"""What a distiller is given and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from kdprobe.models.reference import ModelRecord
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair
+
+if TYPE_CHECKING:
+    from kdprobe.transfer.transfer_set import TransferSet
+
+Need = Literal["responses", "gold"]
+
+
+@dataclass(frozen=True)
+class TrainContext:
+    """Everything a distiller may use.
+
+    Attributes:
+        student: The base model.
+        dtype: Data type of the frozen base; the adapter trains in float32.
+        problems: The transfer problems.
+        conversations: Problem id to its two conversations.
+        transfer: What the teacher left behind, or `None` for a distiller that does not need it.
+        seed: Of initialisation and data order.
+        folder: Where the adapter goes.
+        label: How progress calls this arm.
+    """
+
+    student: ModelRecord
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    problems: Sequence[Problem]
+    conversations: Mapping[str, PromptPair]
+    transfer: TransferSet | None
+    seed: int
+    folder: Path
+    label: str = "Training"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left behind.
+
+    Attributes:
+        adapter: The folder of the LoRA adapter.
+        history: One row per optimiser step: step, loss and its parts, learning rate.
+        adapter_norm: Frobenius norm of all low-rank updates B A together; 0 means that nothing moved.
+    """
+
+    adapter: Path
+    history: list[dict[str, float]] = field(default_factory=list)
+    adapter_norm: float = 0.0
+
+
+class Distiller(Protocol):
+    """Trains a LoRA adapter for a student.
+
+    Attributes:
+        needs: `responses` for the teacher's transfer set, `gold` for the worked solutions.
+    """
+
+    needs: frozenset[Need]
+
+    def train(self, context: TrainContext) -> Trained:
+        """Trains and writes the adapter into `context.folder`."""
+        ...
+
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperatures at which the transfer set must hold the tail's mass."""
+        ...

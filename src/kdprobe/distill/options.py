@@ -1,0 +1,48 @@
+"""Options of the built-in distillers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LoraOptions(BaseModel):
+    """The adapter (Hu et al., 2021, arXiv 2106.09685)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rank: int = Field(default=8, ge=1, description="Rank of the update.")
+    alpha: float = Field(default=16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        default=["q_proj", "k_proj", "v_proj", "o_proj"], description="Which linear layers get one."
+    )
+
+
+class TrainingOptions(BaseModel):
+    """How long and how fast to train."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lora: LoraOptions = Field(default_factory=LoraOptions)
+    epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
+    batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch.")
+    accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of AdamW.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="How the rate falls after the warm-up."
+    )
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps that warm up.")
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class LogitsOptions(TrainingOptions):
+    """Distillation on the teacher's log-probabilities: loss = alpha CE + (1 - alpha) T^2 D."""
+
+    divergence: Literal["forward-kl"] = Field(default="forward-kl", description="D.")
+    temperature: float = Field(default=1.0, gt=0, description="T, of teacher and student alike.")
+    alpha: float = Field(
+        default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens."
+    )

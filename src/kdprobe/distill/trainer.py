@@ -1,0 +1,188 @@
+"""Training a LoRA adapter on response rows, on `transformers.Trainer`.
+
+The loss of an optimiser step is the sum over its response tokens divided by their number, across micro-batches and
+ranks; a mean of means would weigh tokens by the company they keep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from kdprobe.console import Progress, progress
+from kdprobe.distill.distiller import Trained, TrainContext
+from kdprobe.distill.examples import IGNORED, Example, collate
+from kdprobe.distill.options import LoraOptions, TrainingOptions
+from kdprobe.models.load import LoadedModel, quiet
+
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+RowLoss = Callable[[Tensor, Tensor, dict[str, Tensor]], dict[str, Tensor]]
+"""`(logits [rows, V], labels [rows], batch) -> parts`, each `[rows]` in nats; `loss` is what is minimised."""
+
+
+def train(
+    student: LoadedModel,
+    examples: Sequence[Example],
+    row_loss: RowLoss,
+    options: TrainingOptions,
+    context: TrainContext,
+    *,
+    temperature: float = 1.0,
+) -> Trained:
+    """Trains an adapter and writes it to `context.folder`.
+
+    Args:
+        student: The base model; its weights are frozen.
+        examples: What to train on.
+        row_loss: The loss at every response row.
+        options: How long and how fast.
+        context: Seed, folder and label.
+        temperature: At which the teacher's tails are read.
+    """
+    set_seed(context.seed)
+    model = get_peft_model(student.model, _lora(options.lora))
+    model.train()
+    pad = student.tokenizer.pad_token_id
+    steps = math.ceil(len(examples) / (options.batch_size * options.accumulation)) * options.epochs
+    history = _History()
+    with progress(context.label, math.ceil(steps), unit="tok") as bar, quiet():
+        trainer = _RowTrainer(
+            model=model,
+            args=_arguments(options, context, steps, student),
+            train_dataset=list(examples),
+            data_collator=lambda batch: collate(batch, pad, temperature),
+            callbacks=[_StepEnd(bar, history)],
+            row_loss=row_loss,
+            vocabulary=len(student.tokenizer),
+            history=history,
+        )
+        trainer.train()
+        # The name, not the folder it was loaded from: an adapter travels, a path does not.
+        model.peft_config["default"].base_model_name_or_path = context.student.name
+        model.save_pretrained(context.folder)
+    return Trained(Path(context.folder), history.rows, adapter_norm(model))
+
+
+def adapter_norm(model: Any) -> float:
+    """Frobenius norm of all low-rank updates of a peft model together, scaled as they are applied."""
+    total = 0.0
+    for module in model.modules():
+        if not hasattr(module, "lora_A") or not module.lora_A:
+            continue
+        for name, first in module.lora_A.items():
+            a, b = first.weight.detach().double(), module.lora_B[name].weight.detach().double()
+            # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
+            total += float(torch.trace(b.T @ b @ (a @ a.T))) * module.scaling[name] ** 2
+    return math.sqrt(max(total, 0.0))
+
+
+class _History:
+    """The loss and its parts, as means over the response tokens of each optimiser step."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._tokens = 0
+
+    def add(self, parts: dict[str, Tensor], tokens: int) -> None:
+        """Adds a micro-batch: its parts `[rows]`, and how many tokens the model read."""
+        for name, values in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().sum())
+        self._count += len(parts["loss"])
+        self._tokens += tokens
+
+    def close(self, step: int, learning_rate: float) -> int:
+        """Ends an optimiser step; returns the tokens read in it."""
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self.rows.append({"step": step, **means, "learning_rate": learning_rate})
+        tokens, self._sums, self._count, self._tokens = self._tokens, {}, 0, 0
+        return tokens
+
+
+class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
+    """A Trainer whose loss is taken on response rows only."""
+
+    def __init__(self, *, row_loss: RowLoss, vocabulary: int, history: _History, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # Ask the Trainer for the number of response tokens in the whole optimiser step, and not to divide again.
+        self.model_accepts_loss_kwargs = True
+        self.row_loss, self.vocabulary, self.history = row_loss, vocabulary, history
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the Trainer's signature
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        labels = inputs["labels"][:, 1:]
+        wanted = labels != IGNORED
+        # Position t predicts label t + 1. The head runs only where some sequence of the batch has a response.
+        positions = wanted.any(dim=0).nonzero()[:, 0]
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            logits_to_keep=positions,
+            use_cache=False,
+        )
+        rows = outputs.logits[wanted[:, positions]][:, : self.vocabulary]
+        parts = self.row_loss(rows, labels[wanted], inputs)
+        count = len(rows) if num_items_in_batch is None else num_items_in_batch
+        self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
+        loss = parts["loss"].sum() / count
+        return (loss, outputs) if return_outputs else loss
+
+
+class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Tells the bar and the books when an optimiser step ends."""
+
+    def __init__(self, bar: Progress, history: _History) -> None:
+        self.bar, self.history = bar, history
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+        rate = float(known["lr_scheduler"].get_last_lr()[0])
+        self.bar.advance(work=self.history.close(state.global_step, rate))
+
+
+def _lora(options: LoraOptions) -> LoraConfig:
+    return LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=options.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _arguments(
+    options: TrainingOptions, context: TrainContext, steps: float, student: LoadedModel
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(context.folder / "trainer"),
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.accumulation,
+        num_train_epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type=_SCHEDULES[options.schedule],
+        warmup_steps=math.ceil(options.warmup * steps),
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        optim="adamw_torch",
+        seed=context.seed,
+        use_cpu=student.device.type == "cpu",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )

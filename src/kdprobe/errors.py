@@ -1,0 +1,45 @@
+"""One error class with a hint, caught in one place (`kdprobe.cli`) and shown without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class KdprobeError(Exception):
+    """Something the user can mend: one sentence that says what is wrong, one that says what to do.
+
+    Attributes:
+        message: What is wrong, a sentence.
+        hint: What to do about it, or `None`.
+        exit_code: What the command line exits with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class UsageError(KdprobeError):
+    """The command or the config asks for something that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config with mistakes, all of them at once.
+
+    Attributes:
+        mistakes: One sentence each, led by the place in the config (`distill.options.rank: …`).
+    """
+
+    def __init__(self, source: str, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = len(self.mistakes)
+        listed = "\n".join(f"  - {mistake}" for mistake in self.mistakes)
+        super().__init__(f"{source} has {count} mistake{'s' if count != 1 else ''}:\n{listed}")

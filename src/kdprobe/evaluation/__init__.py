@@ -1,0 +1,1 @@
+"""Evaluation: lm-eval under one protocol, per-problem records, paired statistics, a verdict that stays honest."""

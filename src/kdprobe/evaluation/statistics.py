@@ -1,0 +1,86 @@
+"""Intervals and paired tests, through scipy and statsmodels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+LEVEL = 0.95
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval at 95 %."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two students on the same problems.
+
+    Attributes:
+        n: Problems.
+        difference: Accuracy of a minus accuracy of b.
+        interval: Of the difference, by paired bootstrap over problems.
+        only_a: Problems that only a solved.
+        only_b: Problems that only b solved.
+        p: Exact McNemar, two-sided.
+    """
+
+    n: int
+    difference: float
+    interval: Interval
+    only_a: int
+    only_b: int
+    p: float
+
+
+def accuracy_interval(correct: int, n: int) -> Interval:
+    """Wilson's score interval of a proportion (Wilson, 1927)."""
+    low, high = proportion_confint(correct, n, alpha=1 - LEVEL, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
+    """Compares two students problem by problem.
+
+    Args:
+        a: Whether a solved each problem.
+        b: The same for b, in the same order.
+    """
+    left, right = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    only_a, only_b = int((left > right).sum()), int((right > left).sum())
+    split = only_a + only_b
+    return PairedTest(
+        n=len(left),
+        difference=float(left.mean() - right.mean()),
+        interval=mean_interval(left - right),
+        only_a=only_a,
+        only_b=only_b,
+        # McNemar's exact test is a fair coin over the problems that only one of the two solved.
+        p=float(binomtest(only_a, split, 0.5).pvalue) if split else 1.0,
+    )
+
+
+def mean_interval(values: NDArray[np.float64]) -> Interval:
+    """Percentile bootstrap of a mean over problems, seeded."""
+    random = np.random.default_rng(0)
+    places = random.integers(0, len(values), size=(_RESAMPLES, len(values)))
+    low, high = np.quantile(values[places].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values within one planned family, in the order given."""
+    if not p_values:
+        return []
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]

@@ -1,0 +1,269 @@
+"""The experiment's config: TOML, checked as a whole, with all mistakes told at once."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from kdprobe.errors import ConfigError, UsageError
+from kdprobe.host.registry import Host
+from kdprobe.models.reference import SMOLLM2
+
+EMBEDDED = Path(__file__).parent / "embedded.toml"
+ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Plugged(_Section):
+    """A section that names a plugin's offer and passes options to it."""
+
+    name: str = Field(description="As `kdprobe plugins` lists it.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its own options.")
+
+    def _check(self, info: ValidationInfo, kind: str, place: str) -> None:
+        """Notes what is wrong with the plugin's name and options, next to the config's own mistakes."""
+        if not info.context:
+            return
+        try:
+            info.context["host"].options(kind, self.name, self.options)
+        except UsageError as error:
+            info.context["mistakes"].append(f"{place}: {error}")
+        except ValidationError as error:
+            info.context["mistakes"] += [f"{place}.options.{line}" for line in _sentences(error, None)]
+
+
+class ProblemsConfig(_Section):
+    """Where problems come from, and how many."""
+
+    source: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    transfer: int = Field(ge=1, description="Problems that the teacher answers.")
+    test: int = Field(ge=1, description="Problems that decide.")
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        _Plugged(name=self.source, options=self.options)._check(info, "problem-sources", "problems")  # noqa: SLF001
+        return self
+
+
+class StudentConfig(_Section):
+    """The base model that learns."""
+
+    model: str = SMOLLM2
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class TeacherConfig(_Plugged):
+    """Who answers."""
+
+    name: str = "transformers"
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        self._check(info, "teachers", "teacher")
+        return self
+
+
+class TransferConfig(_Section):
+    """How the teacher decodes, and what is kept of its distributions."""
+
+    max_new_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0, description="0 decodes greedily.")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int = 0
+    top_logprobs: int = Field(default=64, ge=1, description="k.")
+
+
+class StrategyConfig(_Plugged):
+    """A prompt strategy; a plain string in the config is its name."""
+
+    label: str | None = Field(default=None, pattern=_NAME, description="How this run calls it.")
+
+    @property
+    def arm(self) -> str:
+        """The label, or the name."""
+        return self.label or self.name
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        self._check(info, "strategies", f"strategies.{self.arm}")
+        return self
+
+
+class DistillConfig(_Plugged):
+    """How students are distilled."""
+
+    name: str = "logits"
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        self._check(info, "distillers", "distill")
+        return self
+
+
+class ControlsConfig(_Section):
+    """The arms that priming has to be compared with."""
+
+    untrained: bool = True
+    fine_tuned: bool = True
+    fine_tune_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the distiller `fine-tune`."
+    )
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        tuner = _Plugged(name="fine-tune", options=self.fine_tune_options)
+        tuner._check(info, "distillers", "controls.fine_tune")  # noqa: SLF001
+        return self
+
+
+class EvaluationConfig(_Section):
+    """One protocol for all arms."""
+
+    max_new_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int = 0
+    batch_size: int = Field(default=32, ge=1)
+
+
+class AnalysisConfig(_Plugged):
+    """An analysis; a plain string in the config is its name."""
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        self._check(info, "analyses", f"probe.analyses.{self.name}")
+        return self
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class ProbeConfig(_Section):
+    """What is looked at inside the students."""
+
+    problems: int = Field(default=16, ge=1, description="The first so many test problems.")
+    batch_size: int = Field(default=8, ge=1)
+    analyses: list[Annotated[AnalysisConfig, BeforeValidator(_named)]] = Field(
+        default_factory=lambda: [AnalysisConfig(name="heads")]
+    )
+
+
+class Experiment(_Section):
+    """A whole experiment."""
+
+    name: str = Field(pattern=_NAME)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; by default torch decides.")
+    problems: ProblemsConfig
+    student: StudentConfig = StudentConfig()
+    teacher: TeacherConfig
+    transfer: TransferConfig = TransferConfig()
+    strategies: list[Annotated[StrategyConfig, BeforeValidator(_named)]] = Field(min_length=1)
+    distill: DistillConfig = DistillConfig()
+    controls: ControlsConfig = ControlsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        arms = [strategy.arm for strategy in self.strategies]
+        if twice := sorted({arm for arm in arms if arms.count(arm) > 1}):
+            raise ValueError(f"strategies: {twice[0]!r} occurs twice; give one of them a label")
+        if taken := {"untrained", "fine-tuned"} & set(arms):
+            raise ValueError(f"strategies: {min(taken)!r} is the name of a control; give the strategy a label")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: a seed occurs twice")
+        return self
+
+
+def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
+    """Reads and checks a config.
+
+    Args:
+        path: The TOML file, or `None` for the embedded experiment.
+        host: To check names and options of plugins.
+        full: Use all four of the paper's strategies instead of the config's.
+
+    Raises:
+        ConfigError: With all the mistakes.
+    """
+    file = path or EMBEDDED
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"The config {file} cannot be read: {error.strerror}.", "`kdprobe init` writes one to start from."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The config {file} is not TOML: {error}.") from error
+    if not data:
+        raise UsageError(f"The config {file} is empty.", "`kdprobe init` writes one to start from.")
+    if full:
+        data["strategies"] = ALL_STRATEGIES
+        data["name"] = f"{data.get('name', 'experiment')}-full"
+    return check(data, host, str(file))
+
+
+def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
+    """Checks a config that was read already.
+
+    Raises:
+        ConfigError: With all the mistakes: of the config itself, of plugin names, of plugin options.
+    """
+    mistakes: list[str] = []
+    try:
+        experiment = Experiment.model_validate(data, context={"host": host, "mistakes": mistakes})
+    except ValidationError as error:
+        raise ConfigError(source, [*_sentences(error, Experiment), *mistakes]) from error
+    if mistakes:
+        raise ConfigError(source, mistakes)
+    return experiment
+
+
+def _sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
+    """Pydantic's errors as sentences led by their place."""
+    sentences = []
+    for item in error.errors(include_url=False):
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "missing":
+            told = "is missing"
+        elif item["type"] == "extra_forbidden":
+            told = "is not known" + _near(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
+        else:
+            got = item["input"]
+            shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
+            told = item["msg"].removeprefix("Value error, ")
+            told = told[0].lower() + told[1:] + shown
+        sentences.append(f"{place}: {told}" if place else told)
+    return sentences
+
+
+def _near(name: str, model: type[BaseModel] | None) -> str:
+    near = difflib.get_close_matches(name, model.model_fields, n=1) if model else []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def to_data(experiment: Experiment) -> dict[str, Any]:
+    """The config as plain data, all defaults written out."""
+    return experiment.model_dump(mode="json")
+
+

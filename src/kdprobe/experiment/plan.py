@@ -1,0 +1,148 @@
+"""From a config to the graph of stages, without doing any of them.
+
+Problems are drawn and conversations rendered here: both are cheap, and their digests belong into the keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kdprobe.experiment import stages
+from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
+from kdprobe.experiment.store import Stage, digest
+from kdprobe.host.registry import Host
+from kdprobe.models.reference import ModelRecord, resolve
+from kdprobe.problems.draw import Draw, draw
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair
+
+UNTRAINED = "untrained"
+FINE_TUNED = "fine-tuned"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Strategy x distiller x seed; controls have no strategy, the untrained student has no distiller."""
+
+    name: str
+    strategy: str | None
+    distiller: str | None
+    seed: int
+    transfer: Stage | None
+    distill: Stage | None
+    evaluate: Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment, ready to run.
+
+    Attributes:
+        experiment: Its config.
+        run: The run's name: the experiment's, and a digest of everything that decides it.
+        draw: The problems.
+        student: The base model.
+        conversations: Strategy to problem id to conversations.
+        arms: All arms, controls first.
+        analyses: Analysis name to its stage.
+        stages: All stages, in an order in which each comes after its inputs.
+        plugins: Who provides what was used.
+    """
+
+    experiment: Experiment
+    run: str
+    draw: Draw
+    student: ModelRecord
+    conversations: dict[str, dict[str, PromptPair]]
+    arms: tuple[Arm, ...]
+    analyses: dict[str, Stage]
+    stages: tuple[Stage, ...]
+    plugins: dict[str, dict[str, str]]
+
+
+def make_plan(experiment: Experiment, host: Host) -> Plan:
+    """Draws the problems, renders the conversations and lays out the stages.
+
+    Raises:
+        KdprobeError: A model, a file or a plugin that the config names is not there, or problems overlap.
+    """
+    student = resolve(experiment.student.model, experiment.student.revision)
+    problems = experiment.problems
+    source = _build(host, "problem-sources", problems.source, problems.options)
+    drawn = draw(source, transfer=problems.transfer, test=problems.test)
+    conversations = {
+        strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies
+    }
+    maker = stages.Maker(experiment, host, student, drawn)
+    transfers = {arm: maker.transfer(arm, rendered) for arm, rendered in conversations.items()}
+    arms = _controls(experiment, maker)
+    for seed in experiment.seeds:
+        for strategy in experiment.strategies:
+            name = _with_seed(strategy.arm, seed, experiment)
+            transfer = transfers[strategy.arm]
+            distill = maker.distill(name, seed, transfer, conversations[strategy.arm])
+            evaluate = maker.evaluate(name, distill)
+            arms.append(Arm(name, strategy.arm, experiment.distill.name, seed, transfer, distill, evaluate))
+    analyses = {
+        analysis.name: maker.analyse(analysis.name, analysis.options, [(arm.name, arm.distill) for arm in arms])
+        for analysis in experiment.probe.analyses
+    }
+    ordered = [
+        *transfers.values(),
+        *(arm.distill for arm in arms if arm.distill),
+        *(arm.evaluate for arm in arms),
+        *analyses.values(),
+    ]
+    identity = digest({"config": to_data(experiment), "keys": [stage.key for stage in ordered]})
+    return Plan(
+        experiment=experiment,
+        run=f"{experiment.name}-{identity[:8]}",
+        draw=drawn,
+        student=student,
+        conversations=conversations,
+        arms=tuple(arms),
+        analyses=analyses,
+        stages=tuple(ordered),
+        plugins=_plugins(experiment, host),
+    )
+
+
+def _controls(experiment: Experiment, maker: stages.Maker) -> list[Arm]:
+    arms = []
+    if experiment.controls.untrained:
+        arms.append(Arm(UNTRAINED, None, None, 0, None, None, maker.evaluate(UNTRAINED, None)))
+    if experiment.controls.fine_tuned:
+        for seed in experiment.seeds:
+            name = _with_seed(FINE_TUNED, seed, experiment)
+            distill = maker.fine_tune(name, seed)
+            arms.append(Arm(name, None, "fine-tune", seed, None, distill, maker.evaluate(name, distill)))
+    return arms
+
+
+def _with_seed(name: str, seed: int, experiment: Experiment) -> str:
+    return name if len(experiment.seeds) == 1 else f"{name}@{seed}"
+
+
+def _render(
+    host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]
+) -> dict[str, PromptPair]:
+    render = _build(host, "strategies", strategy.name, strategy.options)
+    return {problem.id: render(problem) for problem in problems}
+
+
+def _build(host: Host, kind: str, name: str, options: dict[str, Any]) -> Any:
+    return host.build(kind, name, host.options(kind, name, options))
+
+
+def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
+    used = [
+        ("problem-sources", experiment.problems.source),
+        ("teachers", experiment.teacher.name),
+        ("distillers", experiment.distill.name),
+        *(("strategies", strategy.name) for strategy in experiment.strategies),
+        *(("analyses", analysis.name) for analysis in experiment.probe.analyses),
+    ]
+    return {f"{kind}/{name}": stages.plugin_identity(host, kind, name) for kind, name in used}
+
+

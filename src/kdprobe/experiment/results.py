@@ -1,0 +1,143 @@
+"""Reading a finished run back: what the report, the terminal and `--json` show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdprobe.errors import UsageError
+from kdprobe.evaluation.comparison import ArmRecords, Comparison, Finding, compare
+from kdprobe.experiment import stages
+from kdprobe.experiment.run import RECORD
+from kdprobe.experiment.store import Store, read_json
+
+
+@dataclass(frozen=True)
+class ArmResults:
+    """One arm of a finished run.
+
+    Attributes:
+        name: The arm.
+        strategy: Its strategy, or `None` for a control.
+        distiller: Its distiller, or `None` for the untrained student.
+        seed: Of its training.
+        fidelity: Figures of its transfer set, or `None`.
+        training: Adapter norm and history per optimiser step, or `None`.
+        records: One per test problem.
+        adapter: The folder of its adapter, or `None`.
+    """
+
+    name: str
+    strategy: str | None
+    distiller: str | None
+    seed: int
+    fidelity: dict[str, Any] | None
+    training: dict[str, Any] | None
+    records: list[dict[str, Any]]
+    adapter: Path | None
+
+
+@dataclass(frozen=True)
+class AnalysisResults:
+    """One analysis of a finished run: figures and findings as they were written, tables by name."""
+
+    name: str
+    figures: list[dict[str, Any]]
+    findings: list[str]
+    tables: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run.
+
+    Attributes:
+        run: Its name.
+        folder: Its folder.
+        record: The run's record as it was written.
+        arms: All arms.
+        comparison: Accuracies, paired tests, verdict and findings.
+        analyses: All analyses.
+    """
+
+    run: str
+    folder: Path
+    record: dict[str, Any]
+    arms: list[ArmResults]
+    comparison: Comparison
+    analyses: list[AnalysisResults]
+
+
+def load_results(store: Store, run: str) -> Results:
+    """Reads a finished run.
+
+    Raises:
+        UsageError: There is no such run, or it never finished.
+    """
+    folder = store.run_folder(run)
+    if not (folder / RECORD).is_file():
+        known = store.runs()
+        hint = f"There are: {', '.join(known)}." if known else "There are none yet; `kdprobe run` makes one."
+        raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
+    record = read_json(folder / RECORD)
+    arms = [_arm(store, arm) for arm in record["arms"]]
+    compared = compare([ArmRecords(a.name, a.strategy, a.distiller, a.seed, a.records) for a in arms])
+    compared.findings.extend(_audit(arms, record))
+    analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
+    return Results(run, folder, record, arms, compared, analyses)
+
+
+def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
+    def folder(kind: str) -> Path | None:
+        return store.root / "stages" / kind / arm[kind] if arm[kind] else None
+
+    transfer, distill, evaluate = folder("transfer"), folder("distill"), folder("evaluate")
+    if evaluate is None or not evaluate.is_dir():
+        raise UsageError(f"The records of arm {arm['name']!r} are gone.", "Run the experiment again.")
+    return ArmResults(
+        name=arm["name"],
+        strategy=arm["strategy"],
+        distiller=arm["distiller"],
+        seed=arm["seed"],
+        fidelity=read_json(transfer / "fidelity.json") if transfer else None,
+        training=read_json(distill / stages.TRAINING) if distill else None,
+        records=pd.read_parquet(evaluate / stages.RECORDS).to_dict("records"),
+        adapter=distill / stages.ADAPTER if distill else None,
+    )
+
+
+def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
+    folder = store.root / "stages" / "analyse" / key
+    return AnalysisResults(
+        name=name,
+        figures=read_json(folder / stages.FIGURES),
+        findings=read_json(folder / stages.FINDINGS),
+        tables={file.stem: file for file in sorted(folder.glob("*.parquet"))},
+    )
+
+
+def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
+    """What the run's own record says against its figures."""
+    findings = [
+        Finding(
+            "adapter-did-not-move",
+            f"{arm.name}: the adapter's update has norm {arm.training['adapter_norm']:.2g}.",
+            "Raise the learning rate or train longer; this arm is the untrained student.",
+        )
+        for arm in arms
+        if arm.training and arm.training["adapter_norm"] < 1e-6  # noqa: PLR2004 - fp32 noise of a zero update
+    ]
+    first = record["problems"]["transfer"][0]["question"]
+    findings += [
+        Finding(
+            "student-prompt",
+            f"{strategy}: students are trained on another prompt than the bare question they are tested on.",
+            "Let the strategy leave the student's side bare.",
+        )
+        for strategy, pair in record["conversations"].items()
+        if pair["student"] != [{"role": "user", "content": first}]
+    ]
+    return findings

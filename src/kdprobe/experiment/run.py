@@ -1,0 +1,107 @@
+"""Running a plan: every stage that is not there yet, then the run's record."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kdprobe.console import note
+from kdprobe.experiment.config import to_data
+from kdprobe.experiment.environment import LIBRARIES, environment
+from kdprobe.experiment.plan import Plan
+from kdprobe.experiment.store import Store, read_json, write_json
+
+RECORD = "run.json"
+
+
+def set_threads(threads: int | None) -> None:
+    """Sets torch's thread count, before anything is keyed by it."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def run(plan: Plan, store: Store) -> str:
+    """Makes every missing stage and writes the run's record.
+
+    Args:
+        plan: What to do.
+        store: Where it goes.
+
+    Returns:
+        The run's name.
+    """
+    store.prepare()
+    folder = store.run_folder(plan.run)
+    folder.mkdir(exist_ok=True)
+    total = len(plan.stages)
+    with _reproducible():
+        for number, stage in enumerate(plan.stages, start=1):
+            started = time.monotonic()
+            label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
+            if not store.has(stage):
+                note(f"{label} …")
+            made = store.make(stage)
+            note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
+    write_json(folder / RECORD, _record(plan, store))
+    return plan.run
+
+
+def _record(plan: Plan, store: Store) -> dict[str, Any]:
+    def key(stage: Any) -> str | None:
+        return stage.key if stage else None
+
+    return {
+        "run": plan.run,
+        "config": to_data(plan.experiment),
+        "arms": [
+            {
+                "name": arm.name,
+                "strategy": arm.strategy,
+                "distiller": arm.distiller,
+                "seed": arm.seed,
+                "transfer": key(arm.transfer),
+                "distill": key(arm.distill),
+                "evaluate": arm.evaluate.key,
+            }
+            for arm in plan.arms
+        ],
+        "analyses": {name: stage.key for name, stage in plan.analyses.items()},
+        "problems": {
+            "transfer": [problem.as_row() for problem in plan.draw.transfer],
+            "test": [problem.as_row() for problem in plan.draw.test],
+        },
+        "conversations": {
+            strategy: {"teacher": pair.teacher, "student": pair.student}
+            for strategy, pairs in plan.conversations.items()
+            for pair in [next(iter(pairs.values()))]
+        },
+        "student": plan.student.as_provenance(),
+        "plugins": plan.plugins,
+        "environment": {
+            **environment(*LIBRARIES),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
+        "seconds": {
+            f"{stage.kind} {stage.name}": read_json(store.folder(stage) / "stage.json")["seconds"]
+            for stage in plan.stages
+        },
+    }
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Deterministic kernels where torch has them; a warning, not an error, where it has none."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

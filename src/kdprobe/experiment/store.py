@@ -1,0 +1,182 @@
+"""The store: stages by the hash of all that decides them, runs by name.
+
+A stage is made in a folder of its own and renamed into place, its manifest written last: what exists is whole. Two
+runs on one store wait for each other's stages instead of making them twice.
+
+    STORE/stages/KIND/KEY/…, stage.json     what was made
+    STORE/making/KEY-PID/                   what is being made; remains of killed runs are cleared
+    STORE/runs/NAME/run.json, report.html   what a run consists of
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from kdprobe.errors import KdprobeError
+
+MANIFEST = "stage.json"
+_KEY_LENGTH = 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of an experiment.
+
+    Attributes:
+        kind: `transfer`, `distill`, `evaluate` or `analyse`.
+        name: What it is called in this run.
+        settings: Everything that decides its outcome besides its inputs, ready for JSON.
+        inputs: The stages whose outcome it reads.
+        work: Makes it: `(folder to write into, folders of the inputs) -> None`.
+    """
+
+    kind: str
+    name: str
+    settings: dict[str, Any]
+    inputs: tuple[Stage, ...]
+    work: Callable[[Path, list[Path]], None]
+
+    @property
+    def key(self) -> str:
+        """Hash of the settings and of the inputs' keys."""
+        return digest({"kind": self.kind, "settings": self.settings, "inputs": [s.key for s in self.inputs]})[
+            :_KEY_LENGTH
+        ]
+
+
+class Store:
+    """A folder of stages and runs.
+
+    Args:
+        root: The folder; made if it is not there.
+
+    Raises:
+        KdprobeError: It cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            KdprobeError: They cannot be written.
+        """
+        try:
+            for part in ("stages", "making", "runs"):
+                (self.root / part).mkdir(parents=True, exist_ok=True)
+                probe = self.root / part / f".writable-{os.getpid()}"
+                probe.touch()
+                probe.unlink()
+        except OSError as error:
+            raise KdprobeError(
+                f"The run folder {self.root} cannot be written: {error.strerror}.",
+                "Choose another with --store, or mend its permissions.",
+            ) from error
+
+    def folder(self, stage: Stage) -> Path:
+        """Where a stage is, or will be."""
+        return self.root / "stages" / stage.kind / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        """Whether a stage is finished."""
+        return (self.folder(stage) / MANIFEST).is_file()
+
+    def make(self, stage: Stage) -> bool:
+        """Makes a stage unless it is there.
+
+        Returns:
+            Whether it had to be made.
+        """
+        if self.has(stage):
+            return False
+        making = self.root / "making"
+        with FileLock(making / f"{stage.key}.lock"):
+            if self.has(stage):
+                return False
+            for remains in making.glob(f"{stage.key}-*"):
+                shutil.rmtree(remains)
+            folder = making / f"{stage.key}-{os.getpid()}"
+            folder.mkdir()
+            started = time.monotonic()
+            stage.work(folder, [self.folder(needed) for needed in stage.inputs])
+            seconds = time.monotonic() - started
+            self._seal(stage, folder, seconds)
+            target = self.folder(stage)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+        return True
+
+    def run_folder(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.root / "runs" / name
+
+    def runs(self) -> list[str]:
+        """Names of all runs, newest first."""
+        files = sorted(
+            self.root.glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True
+        )
+        return [file.parent.name for file in files]
+
+    @staticmethod
+    def _seal(stage: Stage, folder: Path, seconds: float) -> None:
+        files = {
+            str(file.relative_to(folder)): file.stat().st_size
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        write_json(
+            folder / MANIFEST,
+            {
+                "kind": stage.kind,
+                "name": stage.name,
+                "key": stage.key,
+                "settings": stage.settings,
+                "inputs": [needed.key for needed in stage.inputs],
+                "files": files,
+                "seconds": round(seconds, 3),
+            },
+        )
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of data in canonical JSON."""
+    return hashlib.sha256(json.dumps(clean(data), sort_keys=True).encode()).hexdigest()
+
+
+def write_json(file: Path, data: Any) -> None:
+    """Writes JSON whole or not at all; NaN and infinities become null."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(clean(data), stream, indent=2, allow_nan=False, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def read_json(file: Path) -> Any:
+    """Reads JSON."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def clean(data: Any) -> Any:
+    """Data with NaN and infinities as `None`, tuples as lists and paths as strings."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {str(key): clean(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [clean(value) for value in data]
+    return str(data) if isinstance(data, Path) else data

@@ -1,0 +1,64 @@
+"""The hooks a plugin may implement. Each is called once, when the host collects what plugins provide.
+
+A hook returns an iterable of specs; a generator is fine. Any plugin may implement any of them, in any number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from kdprobe.host.specs import AnalysisSpec, DistillerSpec, ProblemSourceSpec, StrategySpec, TeacherSpec
+
+GROUP = "kdprobe"
+"""The entry-point group, and pluggy's project name."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@hookspec
+def kdprobe_strategies() -> Iterable[StrategySpec]:
+    """Prompt strategies: how a problem is put to the teacher, and how to the student.
+
+    Example:
+        >>> @hookimpl
+        ... def kdprobe_strategies():
+        ...     yield StrategySpec(name="step-back", summary="Principle first", build=build)
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def kdprobe_teachers() -> Iterable[TeacherSpec]:
+    """Teachers: models that answer, with their log-probabilities where they have them."""
+    raise NotImplementedError
+
+
+@hookspec
+def kdprobe_distillers() -> Iterable[DistillerSpec]:
+    """Distillers: what turns a transfer set into a LoRA adapter for the student."""
+    raise NotImplementedError
+
+
+@hookspec
+def kdprobe_analyses() -> Iterable[AnalysisSpec]:
+    """Analyses of students: tidy tables, figures, findings in sentences."""
+    raise NotImplementedError
+
+
+@hookspec
+def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
+    """Problem sources: where problems come from, by split."""
+    raise NotImplementedError
+
+
+HOOKS: dict[str, type] = {
+    "kdprobe_strategies": StrategySpec,
+    "kdprobe_teachers": TeacherSpec,
+    "kdprobe_distillers": DistillerSpec,
+    "kdprobe_analyses": AnalysisSpec,
+    "kdprobe_problem_sources": ProblemSourceSpec,
+}
+"""Hook name to the type of record it returns."""

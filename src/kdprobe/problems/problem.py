@@ -1,0 +1,62 @@
+"""A maths word problem, and how its gold answer is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kdprobe.errors import KdprobeError
+
+Split = Literal["teacher", "transfer", "test"]
+"""What a draw of problems is for. Draws of different splits are disjoint."""
+
+GOLD_MARK = "####"
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A maths word problem with its worked solution.
+
+    Attributes:
+        id: Unique within its source and split.
+        question: The bare question, as a student reads it.
+        solution: The worked gold solution; its last line is `#### value`.
+        value: The gold value, as written after `####`.
+        group: The template or source family it comes from; overlap and clustering are judged per group.
+    """
+
+    id: str
+    question: str
+    solution: str
+    value: str
+    group: str | None = None
+
+    @classmethod
+    def from_gsm8k(cls, id: str, row: dict[str, Any], group: str | None = None) -> Problem:  # noqa: A002
+        """A problem from GSM8K's two fields, `question` and `answer`.
+
+        Raises:
+            KdprobeError: A field is missing or empty, or the answer has no `#### value`.
+        """
+        question, answer = row.get("question"), row.get("answer")
+        if not isinstance(question, str) or not question.strip():
+            raise KdprobeError(f"Problem {id} has no question.", "Each row needs `question` and `answer`.")
+        if not isinstance(answer, str) or GOLD_MARK not in answer:
+            raise KdprobeError(
+                f"Problem {id} has no gold value.", "`answer` must end with a line `#### value`."
+            )
+        value = answer.rsplit(GOLD_MARK, 1)[1].strip()
+        if not value:
+            raise KdprobeError(f"Problem {id} has an empty gold value.", "Write it after `####`.")
+        return cls(id=id, question=question.strip(), solution=answer.strip(), value=value, group=group)
+
+    @property
+    def plain_solution(self) -> str:
+        """The solution without GSM8K's calculator marks (`<<48/2=24>>`), which no student is asked to write."""
+        return _CALCULATOR.sub("", self.solution)
+
+    def as_row(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)

@@ -1,0 +1,69 @@
+"""Problems from JSONL files in GSM8K's two fields, `question` and `answer`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.problems.problem import Problem, Split
+
+
+class JsonlOptions(BaseModel):
+    """Two files, so that what is trained on and what is tested on stay apart."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    transfer: Path = Field(description="The file that the transfer problems come from, from its start.")
+    test: Path = Field(description="The file that the test problems come from, from its start.")
+
+
+def build(options: JsonlOptions) -> Callable[[Split], Iterator[Problem]]:
+    """A source that reads one file per split."""
+    files = {"transfer": options.transfer, "test": options.test}
+
+    def problems(split: Split) -> Iterator[Problem]:
+        if split not in files:
+            raise UsageError(f"The problem source 'jsonl' has no {split} split.", "It has transfer and test.")
+        return read(files[split])
+
+    return problems
+
+
+def read(file: Path) -> Iterator[Problem]:
+    """Reads problems from one file; a problem's id is the file's stem and the line number.
+
+    Raises:
+        KdprobeError: The file is missing, empty, or a line is not a problem (the line is named).
+    """
+    try:
+        stream = file.open(encoding="utf-8-sig")
+    except OSError as error:
+        raise KdprobeError(
+            f"The problem file {file} cannot be read: {error.strerror}.", "Check the path in the config."
+        ) from error
+    found = False
+    with stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            found = True
+            yield _problem(line, f"{file.stem}-{number}", f"{file}, line {number}")
+    if not found:
+        raise KdprobeError(f"The problem file {file} is empty.", "It needs one JSON object per line.")
+
+
+def _problem(line: str, id_: str, place: str) -> Problem:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise KdprobeError(f"{place} is not JSON: {error.msg}.", "It needs one JSON object per line.") from error
+    if not isinstance(row, dict):
+        raise KdprobeError(f"{place} is not a JSON object.", "It needs `question` and `answer`.")
+    try:
+        return Problem.from_gsm8k(id_, row, group=row.get("group"))
+    except KdprobeError as error:
+        raise KdprobeError(f"{place}: {error.message}", error.hint) from error

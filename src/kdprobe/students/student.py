@@ -1,0 +1,40 @@
+"""A student of known provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kdprobe.models.reference import ModelRecord
+
+if TYPE_CHECKING:
+    from kdprobe.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Student:
+    """A base model and what was trained on top of it.
+
+    Attributes:
+        name: The arm it belongs to.
+        base: The base model.
+        adapter: Folder of its LoRA adapter, or `None` for the untouched base.
+    """
+
+    name: str
+    base: ModelRecord
+    adapter: Path | None = None
+
+    def load(
+        self,
+        *,
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        attention: Literal["sdpa", "eager"] = "sdpa",
+    ) -> LoadedModel:
+        """Loads the base and merges the adapter into it."""
+        from kdprobe.models.adapters import merge
+        from kdprobe.models.load import load
+
+        base = load(self.base, dtype=dtype, attention=attention)
+        return merge(base, self.adapter) if self.adapter else base

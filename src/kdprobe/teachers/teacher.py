@@ -1,0 +1,120 @@
+"""What a teacher is asked and what it answers: the contract between teachers and the transfer set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kdprobe.errors import KdprobeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Request:
+    """A conversation to answer; every response carries its request's id."""
+
+    id: str
+    messages: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to decode, and what to keep of the distributions.
+
+    Attributes:
+        max_new_tokens: Token budget of a response; one that reaches it is cut off.
+        temperature: Of the sampling; 0 decodes greedily.
+        top_p: Nucleus of the sampling.
+        seed: Of the sampling.
+        top_logprobs: How many of the largest log-probabilities to keep at every position (k).
+        temperatures: The distillation temperatures at which the tail's mass is kept; always holds 1.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    top_logprobs: int = 64
+    temperatures: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A teacher's distribution at every position of one response, cut to its top k.
+
+    Attributes:
+        ids: Token ids of the k largest, `[tokens, k]`, largest first.
+        logprobs: Their natural log-probabilities at temperature 1, `[tokens, k]`.
+        tail_logmass: Temperature to the log of the mass outside the top k at that temperature, `[tokens]`;
+            exact, by logsumexp over the other logits. -inf where k is the whole vocabulary.
+        token_logprobs: Log-probability of the token that was written, at temperature 1, `[tokens]`.
+    """
+
+    ids: NDArray[np.integer[Any]]
+    logprobs: NDArray[np.floating[Any]]
+    tail_logmass: Mapping[float, NDArray[np.float32]]
+    token_logprobs: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a teacher answered.
+
+    Attributes:
+        id: Of the request.
+        text: The answer without special tokens.
+        token_ids: Its token ids, with the end of turn if it was written, `[tokens]`.
+        finished: `False` when the answer was cut off at the token budget.
+        rows: The teacher's distribution at every position, or `None` from a teacher without log-probabilities.
+    """
+
+    id: str
+    text: str
+    token_ids: NDArray[np.int64]
+    finished: bool
+    rows: SparseRows | None = None
+
+
+class Teacher(Protocol):
+    """A model that answers.
+
+    Attributes:
+        provenance: Everything that decides what it answers (weights, quantisation, adapter, data type, batch size),
+            ready for JSON; part of the key of every stage that asks it. Must be known without loading weights.
+    """
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What decides its answers."""
+        ...
+
+    def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
+        """Answers every request, in any order."""
+        ...
+
+
+def checked(requests: Sequence[Request], responses: Iterable[Response]) -> Iterator[Response]:
+    """Passes responses on, and refuses unknown, doubled and missing ids.
+
+    Raises:
+        KdprobeError: The teacher answered something it was not asked, twice, or not at all.
+    """
+    asked = {request.id for request in requests}
+    seen: set[str] = set()
+    for response in responses:
+        if response.id not in asked or response.id in seen:
+            fault = "twice" if response.id in seen else "without being asked"
+            raise KdprobeError(
+                f"The teacher answered problem {response.id!r} {fault}.", "This is a fault of the teacher's plugin."
+            )
+        seen.add(response.id)
+        yield response
+    if missing := asked - seen:
+        raise KdprobeError(
+            f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",
+            "This is a fault of the teacher's plugin.",
+        )

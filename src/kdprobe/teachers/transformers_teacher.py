@@ -1,0 +1,140 @@
+"""The `transformers` teacher: any Hugging Face causal language model, perhaps with a LoRA adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kdprobe.console import progress
+from kdprobe.models.reference import ModelRecord, resolve
+from kdprobe.teachers.teacher import Request, Response, Sampling
+
+
+class TransformersOptions(BaseModel):
+    """Which model answers, and how it is run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(description="Alias, folder, GGUF file or Hub id.")
+    revision: str | None = Field(default=None, description="Commit on the Hub.")
+    adapter: str | None = Field(default=None, description="LoRA adapter: a folder, or kdprobe:NAME.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Weights' data type; auto: float32 on a CPU, bfloat16 on a GPU."
+    )
+    batch_size: int = Field(default=32, ge=1, description="Problems decoded at once.")
+
+
+class TransformersTeacher:
+    """Batched decoding, longest prompts first, with the top k captured on the way."""
+
+    def __init__(self, options: TransformersOptions) -> None:
+        from kdprobe.models.adapters import resolve_adapter
+
+        self.options = options
+        self.record: ModelRecord = resolve(options.model, options.revision)
+        self.adapter = resolve_adapter(options.adapter) if options.adapter else None
+        self._loaded: Any = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Model, adapter, data type and batch size."""
+        from kdprobe.models.load import concrete_dtype, default_device
+
+        return {
+            "teacher": "transformers",
+            "model": self.record.as_provenance(),
+            "adapter": self.adapter.as_provenance() if self.adapter else None,
+            "dtype": concrete_dtype(self.options.dtype, default_device()),
+            "batch_size": self.options.batch_size,
+        }
+
+    def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
+        """Answers every request, longest prompt first; the batches depend on the requests alone."""
+        from kdprobe.models.conversation import prompt_ids
+
+        loaded = self._load()
+        prompts = [(request, prompt_ids(loaded.tokenizer, request.messages)) for request in requests]
+        prompts.sort(key=lambda pair: (-len(pair[1]), pair[0].id))
+        with progress("Teacher answers", len(prompts), unit="tok") as bar:
+            for start in range(0, len(prompts), self.options.batch_size):
+                batch = prompts[start : start + self.options.batch_size]
+                responses = self._answer(batch, sampling, batch_index=start // self.options.batch_size)
+                bar.advance(len(batch), work=sum(len(response.token_ids) for response in responses))
+                yield from responses
+
+    def _answer(
+        self, batch: list[tuple[Request, list[int]]], sampling: Sampling, batch_index: int
+    ) -> list[Response]:
+        import torch
+        from transformers import (
+            GenerationConfig,
+            LogitsProcessorList,
+            TemperatureLogitsWarper,
+            TopPLogitsWarper,
+        )
+
+        from kdprobe.models.batching import left_padded
+        from kdprobe.teachers.capture import TopKCapture
+
+        loaded = self._load()
+        pad = loaded.tokenizer.pad_token_id
+        ids, mask = left_padded([prompt for _, prompt in batch], pad, loaded.device)
+        capture = TopKCapture(sampling.top_logprobs, len(loaded.tokenizer), sampling.temperatures)
+        processors = LogitsProcessorList([capture])
+        if sampling.temperature > 0:
+            processors.append(TemperatureLogitsWarper(sampling.temperature))
+            processors.append(TopPLogitsWarper(sampling.top_p))
+            # One seed per batch, so that a resumed capture continues with the same answers.
+            torch.manual_seed(sampling.seed * 1_000_003 + batch_index)
+        settings = GenerationConfig(
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=sampling.temperature > 0,
+            # Our own warpers come after the capture; the library's would come before it.
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            eos_token_id=sorted(loaded.eos_ids),
+            pad_token_id=pad,
+        )
+        with torch.inference_mode():
+            sequences = loaded.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
+            )
+        capture.finish(sequences)
+        written = sequences[:, ids.shape[1] :].tolist()
+        return [
+            self._response(request, tokens, capture, index)
+            for index, ((request, _), tokens) in enumerate(zip(batch, written, strict=True))
+        ]
+
+    def _response(self, request: Request, written: list[int], capture: Any, index: int) -> Response:
+        import numpy as np
+
+        loaded = self._load()
+        end = next((place for place, id_ in enumerate(written) if id_ in loaded.eos_ids), None)
+        tokens = written if end is None else written[: end + 1]
+        return Response(
+            id=request.id,
+            text=loaded.tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            token_ids=np.asarray(tokens, dtype=np.int64),
+            finished=end is not None,
+            rows=capture.rows(index, len(tokens)),
+        )
+
+    def _load(self) -> Any:
+        if self._loaded is None:
+            from transformers import GenerationConfig
+
+            from kdprobe.models.adapters import merge
+            from kdprobe.models.load import load
+
+            loaded = load(self.record, dtype=self.options.dtype)
+            eos = loaded.model.generation_config.eos_token_id
+            if self.adapter:
+                loaded = merge(loaded, self.adapter)
+            # Penalties and defaults that a model ships for chatting must not bend what is captured.
+            loaded.model.generation_config = GenerationConfig(eos_token_id=eos)
+            self._loaded = loaded
+        return self._loaded
