@@ -80,7 +80,10 @@ def main() -> None:
 def examine(student: Student, problems: tuple[Problem, ...]) -> str:
     """Accuracy through lm-eval, under the embedded experiment's protocol."""
     records = evaluate(
-        student.load(dtype="float32"), problems, Protocol(max_new_tokens=96, dtype="float32"), label=student.name
+        student.load(dtype="float32"),
+        problems,
+        Protocol(max_new_tokens=96, dtype="float32"),
+        label=student.name,
     )
     correct = sum(record["correct"] for record in records)
     interval = accuracy_interval(correct, len(records))

@@ -43,9 +43,7 @@ def plain(text: str) -> Text:
 def visible(text: str) -> str:
     r"""Text without control and direction-changing characters (all but `\n` and `\t` become `�`)."""
     hidden = {"Cc", "Cf", "Cs"}
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in text
-    )
+    return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in text)
 
 
 class Progress:
@@ -61,6 +59,8 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self.work = 0
+        # Taken now: libraries that are silenced while the work runs must not silence this.
+        self._stream = sys.stderr
         self._started = time.monotonic()
         self._shown = self._started
 
@@ -75,7 +75,7 @@ class Progress:
         now = time.monotonic()
         if now - self._shown >= PLAIN_INTERVAL_SECONDS:
             self._shown = now
-            print(f"{self.label}: {self.state()}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{self.label}: {self.state()}", file=self._stream, flush=True)
 
     def state(self) -> str:
         """Done of total, rate and time left, as words."""

@@ -53,7 +53,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kdprobe")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def app(debug: bool) -> None:  # noqa: ARG001, FBT001 - read by `main` from the arguments
+def app(debug: bool) -> None:
     """Did the way the teacher was prompted make a better student, and where inside does it show?"""
 
 

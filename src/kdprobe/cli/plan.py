@@ -14,7 +14,7 @@ from kdprobe.cli import json_option, store_option
 @click.option("--full", is_flag=True, help="All four of the paper's strategies.")
 @store_option
 @json_option
-def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:
     """Show which stages of an experiment are there and which would be made. Nothing is done."""
     from kdprobe.cli.show import print_json, show_plan
     from kdprobe.experiment.config import load_experiment

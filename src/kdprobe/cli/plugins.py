@@ -11,7 +11,7 @@ from kdprobe.errors import UsageError
 @click.command()
 @click.argument("name", required=False)
 @json_option
-def command(name: str | None, as_json: bool) -> None:  # noqa: FBT001
+def command(name: str | None, as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why one is not loaded.
 
     With NAME: only that plugin, with the traceback of a broken one.

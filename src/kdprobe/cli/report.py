@@ -14,7 +14,7 @@ from kdprobe.errors import UsageError
 @click.argument("run", required=False)
 @store_option
 @json_option
-def command(run: str | None, store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+def command(run: str | None, store_folder: str, as_json: bool) -> None:
     """Write a run's page again and show its tables. Without RUN: the newest one."""
     from kdprobe.cli.show import print_json, show_results, summary
     from kdprobe.console import note

@@ -14,7 +14,7 @@ from kdprobe.cli import json_option, store_option
 @click.option("--full", is_flag=True, help="All four of the paper's strategies.")
 @store_option
 @json_option
-def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
 
     Finished stages are kept in the store and never made twice; after an interruption, or a change of the config, run

@@ -12,7 +12,7 @@ from kdprobe.cli import json_option, store_option
 @click.command()
 @store_option
 @json_option
-def command(store_folder: str, as_json: bool) -> None:  # noqa: FBT001
+def command(store_folder: str, as_json: bool) -> None:
     """List finished runs, newest first, with the accuracy of each arm."""
     from kdprobe.cli.show import print_json, show_runs
     from kdprobe.experiment.results import load_results

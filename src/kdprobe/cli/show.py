@@ -46,7 +46,8 @@ def show_results(results: Results) -> None:
     console = out()
     console.print(_fidelity(results))
     console.print(_accuracies(results))
-    console.print(_pairs(results))
+    for table in _pairs(results):
+        console.print(table)
     for analysis in results.analyses:
         _list(f"Inside the students ({analysis.name})", analysis.findings)
     findings = [f"{f.code}: {f.evidence} {f.action}" for f in results.comparison.findings]
@@ -105,7 +106,7 @@ def show_plugin(provider: Provider) -> None:
 def _accuracies(results: Results) -> Table:
     table = _table(
         "Accuracy on the test problems",
-        "arm", "correct", "accuracy", "95 % interval", "log p(gold value)", "cut off", "no answer", "tokens",
+        "arm", "correct", "accuracy", "95 % interval", "log p(gold)", "cut off", "no answer",
     )  # fmt: skip
     for score in results.comparison.arms:
         table.add_row(
@@ -116,38 +117,37 @@ def _accuracies(results: Results) -> Table:
             f"{score.log_p_gold_value:.2f}",
             f"{score.cut_off:.0%}",
             f"{score.no_answer:.0%}",
-            f"{score.mean_tokens:.0f}",
         )
     return table
 
 
-def _pairs(results: Results) -> Table:
-    table = _table(
-        "Paired on the same problems (exact McNemar, Holm within the family)",
-        "family", "a", "b", "difference", "95 % interval", "only a", "only b", "p", "p (Holm)",
-    )  # fmt: skip
+def _pairs(results: Results) -> list[Table]:
+    """One table a family, as Holm's adjustment goes."""
     from kdprobe.evaluation.comparison import p_text
 
+    tables: dict[str, Table] = {}
     for pair in results.comparison.pairs:
+        if pair.family not in tables:
+            tables[pair.family] = _table(
+                f"{pair.family[0].upper()}{pair.family[1:]} (exact McNemar, Holm)",
+                "a - b", "points", "95 % interval", "only a : b", "p", "p (Holm)",
+            )  # fmt: skip
         test = pair.test
-        table.add_row(
-            plain(pair.family),
-            plain(pair.a),
-            plain(pair.b),
-            f"{test.difference * 100:+.1f} points",
+        tables[pair.family].add_row(
+            plain(f"{pair.a} - {pair.b}"),
+            f"{test.difference * 100:+.1f}",
             f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
-            str(test.only_a),
-            str(test.only_b),
+            f"{test.only_a} : {test.only_b}",
             p_text(test.p),
             p_text(pair.p_holm),
         )
-    return table
+    return list(tables.values())
 
 
 def _fidelity(results: Results) -> Table:
     table = _table(
         "What the teacher left behind",
-        "strategy", "responses", "teacher's accuracy", "cut off", "tokens", "mass in top k", "bytes/token",
+        "strategy", "answers", "right", "cut off", "tokens", "mass in top k", "bytes/token",
     )  # fmt: skip
     seen = set()
     for arm in results.arms:
@@ -162,16 +162,17 @@ def _fidelity(results: Results) -> Table:
             f"{figures['accuracy']:.1%}",
             f"{figures['cut_off']:.0%}",
             f"{figures['mean_tokens']:.0f}",
-            "none" if mass is None else f"{mass:.4%}",
+            "none" if mass is None else f"{mass:.3%}",
             f"{figures['bytes_per_token']:.0f}",
         )
     return table
 
 
 def _table(title: str, *columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from kdprobe.distill.distiller import Need, Trained, TrainContext
+from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import from_gold, from_transfer
 from kdprobe.distill.objectives import SparseLogprobs, divergence
 from kdprobe.distill.options import LogitsOptions, TrainingOptions

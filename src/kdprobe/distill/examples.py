@@ -41,9 +41,7 @@ class Example:
     teacher: SparseRows | None = None
 
 
-def from_transfer(
-    transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any
-) -> list[Example]:
+def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
     """Examples from what the teacher answered.
 
     Raises:
@@ -65,9 +63,7 @@ def from_transfer(
     ]
 
 
-def from_gold(
-    problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any
-) -> list[Example]:
+def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
     """Examples from the worked gold solutions, without calculator marks."""
     return [
         Example(

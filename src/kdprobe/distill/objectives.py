@@ -47,9 +47,7 @@ class SparseLogprobs:
         return cls(top.indices, top.values, tail, temperature)
 
     @classmethod
-    def from_stored(
-        cls, ids: Tensor, logprobs: Tensor, tail_logmass: Tensor, temperature: float
-    ) -> SparseLogprobs:
+    def from_stored(cls, ids: Tensor, logprobs: Tensor, tail_logmass: Tensor, temperature: float) -> SparseLogprobs:
         """Brings stored rows to a planned temperature.
 
         Args:

@@ -43,6 +43,4 @@ class LogitsOptions(TrainingOptions):
 
     divergence: Literal["forward-kl"] = Field(default="forward-kl", description="D.")
     temperature: float = Field(default=1.0, gt=0, description="T, of teacher and student alike.")
-    alpha: float = Field(
-        default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens."
-    )
+    alpha: float = Field(default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens.")

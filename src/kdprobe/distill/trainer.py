@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from kdprobe.console import Progress, progress
-from kdprobe.distill.distiller import Trained, TrainContext
+from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import IGNORED, Example, collate
 from kdprobe.distill.options import LoraOptions, TrainingOptions
 from kdprobe.models.load import LoadedModel, quiet
@@ -121,7 +121,7 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self,
         model: Any,
         inputs: dict[str, Tensor],
-        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the Trainer's signature
+        return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         labels = inputs["labels"][:, 1:]

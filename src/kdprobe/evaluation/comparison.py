@@ -172,9 +172,7 @@ def _family(name: str, members: Sequence[tuple[ArmRecords, ArmRecords]]) -> list
     pairs = []
     for (a, b), test, p_holm in zip(members, tests, adjusted, strict=True):
         apart = np.asarray(a.column("log_p_gold_value")) - np.asarray(b.column("log_p_gold_value"))
-        pairs.append(
-            Pair(name, a.name, b.name, test, p_holm, float(apart.mean()), mean_interval(apart))
-        )
+        pairs.append(Pair(name, a.name, b.name, test, p_holm, float(apart.mean()), mean_interval(apart)))
     return pairs
 
 
@@ -193,9 +191,7 @@ def _verdict(arms: Sequence[ArmRecords], pairs: Sequence[Pair]) -> list[str]:
         )
     seeds = {arm.seed for arm in arms if arm.strategy is not None}
     few = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    sentences.append(
-        f"With {few} these sentences speak of these students, not of the strategies that taught them."
-    )
+    sentences.append(f"With {few} these sentences speak of these students, not of the strategies that taught them.")
     return sentences
 
 
@@ -204,8 +200,8 @@ def _sentence(pair: Pair) -> str:
     kind = "differ" if pair.significant else "do not differ significantly"
     direction = "more" if test.difference >= 0 else "fewer"
     return (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {abs(test.difference) * 100:.1f} points {direction} "
-        f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
+        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {abs(test.difference) * 100:.1f} points "
+        f"{direction} (95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} problems solved only by it, {test.only_b} only by the other; p = {p_text(pair.p_holm)})."
     )
 

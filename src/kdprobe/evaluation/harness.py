@@ -6,11 +6,12 @@ were cut off. The prompts must be, token by token, the ones that students are tr
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,11 @@ def evaluate(
     """
     chat = bool(student.tokenizer.chat_template)
     task = TASK if chat else COMPLETION_TASK
-    with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, _hushed():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress(label, len(problems), unit="tok") as bar,
+        _hushed(),
+    ):
         _write(problems, Path(folder))
         model = _WatchedModel(student, protocol.batch_size, bar)
         results = simple_evaluate(
@@ -73,10 +78,7 @@ def evaluate(
             log_samples=True,
         )
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
-    return [
-        _record(problem, sample, model, student)
-        for problem, sample in zip(problems, samples, strict=True)
-    ]
+    return [_record(problem, sample, model, student) for problem, sample in zip(problems, samples, strict=True)]
 
 
 class _WatchedModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
@@ -94,7 +96,7 @@ class _WatchedModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         self._student, self._bar = student, bar
         self.responses: dict[tuple[int, ...], tuple[int, bool]] = {}
 
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002, FBT001, FBT002
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
         """As lm-eval's, with our progress in place of its bar."""
         responses: list[str] = super().generate_until(requests, disable_tqdm=True)
         return responses
@@ -120,9 +122,7 @@ class _WatchedModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         return len(written), len(written) < budget or any(mark in text for mark in stop)
 
 
-def _record(
-    problem: Problem, sample: dict[str, Any], model: _WatchedModel, student: LoadedModel
-) -> dict[str, Any]:
+def _record(problem: Problem, sample: dict[str, Any], model: _WatchedModel, student: LoadedModel) -> dict[str, Any]:
     trained_on = tuple(prompt_ids(student.tokenizer, bare(problem)))
     if trained_on not in model.responses:
         raise KdprobeError(
@@ -161,7 +161,8 @@ def _hushed() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with quiet(), torch.inference_mode():
+        # Its bars go to stderr too, where ours are.
+        with quiet(), torch.inference_mode(), redirect_stderr(io.StringIO()):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

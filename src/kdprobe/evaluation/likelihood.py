@@ -19,9 +19,7 @@ from kdprobe.problems.problem import GOLD_MARK, Problem
 from kdprobe.strategies.prompt_pair import bare
 
 
-def log_p_gold_value(
-    student: LoadedModel, problems: Sequence[Problem], *, batch_size: int, label: str
-) -> list[float]:
+def log_p_gold_value(student: LoadedModel, problems: Sequence[Problem], *, batch_size: int, label: str) -> list[float]:
     """Log-probability of the gold value's tokens after the gold reasoning, calculator marks stripped.
 
     Args:
@@ -45,9 +43,9 @@ def log_p_gold_value(
             # Row t - 1 predicts token t. The head runs only on rows that predict a value's token.
             wanted = sorted({token - 1 for place in batch for token in sequences[place][1]})
             keep = torch.tensor(wanted, device=student.device)
-            logits = student.model(
-                input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False
-            ).logits[:, :, : len(student.tokenizer)]
+            logits = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits[
+                :, :, : len(student.tokenizer)
+            ]
             column = {position: index for index, position in enumerate(wanted)}
             for row, place in enumerate(batch):
                 tokens = sequences[place][1]

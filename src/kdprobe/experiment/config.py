@@ -123,9 +123,7 @@ class ControlsConfig(_Section):
 
     untrained: bool = True
     fine_tuned: bool = True
-    fine_tune_options: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the distiller `fine-tune`."
-    )
+    fine_tune_options: dict[str, Any] = Field(default_factory=dict, description="Options of the distiller `fine-tune`.")
 
     @model_validator(mode="after")
     def _known(self, info: ValidationInfo) -> Self:
@@ -265,5 +263,3 @@ def _near(name: str, model: type[BaseModel] | None) -> str:
 def to_data(experiment: Experiment) -> dict[str, Any]:
     """The config as plain data, all defaults written out."""
     return experiment.model_dump(mode="json")
-
-

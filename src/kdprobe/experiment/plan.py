@@ -71,9 +71,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     problems = experiment.problems
     source = _build(host, "problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
-    conversations = {
-        strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies
-    }
+    conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
     maker = stages.Maker(experiment, host, student, drawn)
     transfers = {arm: maker.transfer(arm, rendered) for arm, rendered in conversations.items()}
     arms = _controls(experiment, maker)
@@ -124,9 +122,7 @@ def _with_seed(name: str, seed: int, experiment: Experiment) -> str:
     return name if len(experiment.seeds) == 1 else f"{name}@{seed}"
 
 
-def _render(
-    host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]
-) -> dict[str, PromptPair]:
+def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:
     render = _build(host, "strategies", strategy.name, strategy.options)
     return {problem.id: render(problem) for problem in problems}
 
@@ -144,5 +140,3 @@ def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
         *(("analyses", analysis.name) for analysis in experiment.probe.analyses),
     ]
     return {f"{kind}/{name}": stages.plugin_identity(host, kind, name) for kind, name in used}
-
-

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow.parquet as pq
 
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.comparison import ArmRecords, Comparison, Finding, compare
@@ -104,7 +104,7 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         seed=arm["seed"],
         fidelity=read_json(transfer / "fidelity.json") if transfer else None,
         training=read_json(distill / stages.TRAINING) if distill else None,
-        records=pd.read_parquet(evaluate / stages.RECORDS).to_dict("records"),
+        records=pq.read_table(evaluate / stages.RECORDS).to_pylist(),
         adapter=distill / stages.ADAPTER if distill else None,
     )
 

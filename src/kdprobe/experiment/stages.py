@@ -69,9 +69,7 @@ class Maker:
 
         return Stage("transfer", arm, settings, (), work)
 
-    def distill(
-        self, arm: str, seed: int, transfer: Stage, conversations: Mapping[str, PromptPair]
-    ) -> Stage:
+    def distill(self, arm: str, seed: int, transfer: Stage, conversations: Mapping[str, PromptPair]) -> Stage:
         """A student learns from a transfer set."""
         config = self.experiment.distill
         return self._train(arm, seed, config.name, config.options, transfer, conversations)
@@ -109,9 +107,7 @@ class Maker:
                 batch_size=config.batch_size,
                 label=f"log p(gold value): {arm}",
             )
-            rows = [
-                {**record, "log_p_gold_value": value} for record, value in zip(records, endpoint, strict=True)
-            ]
+            rows = [{**record, "log_p_gold_value": value} for record, value in zip(records, endpoint, strict=True)]
             pd.DataFrame(rows).to_parquet(folder / RECORDS)
 
         return Stage("evaluate", arm, settings, (distill,) if distill else (), work)
@@ -148,7 +144,7 @@ class Maker:
 
         return Stage("analyse", name, settings, tuple(stage for _, stage in trained), work)
 
-    def _train(
+    def _train(  # noqa: PLR0917
         self,
         arm: str,
         seed: int,
@@ -189,9 +185,7 @@ class Maker:
                 )
             )
             shutil.rmtree(folder / ADAPTER / "trainer", ignore_errors=True)
-            write_json(
-                folder / TRAINING, {"adapter_norm": trained.adapter_norm, "history": trained.history}
-            )
+            write_json(folder / TRAINING, {"adapter_norm": trained.adapter_norm, "history": trained.history})
 
         return Stage("distill", arm, settings, (transfer,) if transfer else (), work)
 

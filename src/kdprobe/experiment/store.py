@@ -125,17 +125,13 @@ class Store:
 
     def runs(self) -> list[str]:
         """Names of all runs, newest first."""
-        files = sorted(
-            self.root.glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True
-        )
+        files = sorted(self.root.glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
         return [file.parent.name for file in files]
 
     @staticmethod
     def _seal(stage: Stage, folder: Path, seconds: float) -> None:
         files = {
-            str(file.relative_to(folder)): file.stat().st_size
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
+            str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()
         }
         write_json(
             folder / MANIFEST,

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,9 +90,7 @@ def discover(candidates: Iterable[Candidate] | None = None) -> list[Provider]:
     for candidate in found:
         if first := seen.get(candidate.name):
             reason = f"{first.source} already provides a plugin named {candidate.name!r}."
-            providers.append(
-                Provider(candidate.name, candidate.version, candidate.source, "shadowed", reason)
-            )
+            providers.append(Provider(candidate.name, candidate.version, candidate.source, "shadowed", reason))
             continue
         seen[candidate.name] = candidate
         providers.append(_load(manager, candidate))
@@ -101,11 +99,10 @@ def discover(candidates: Iterable[Candidate] | None = None) -> list[Provider]:
 
 def builtin_candidates() -> Iterator[Candidate]:
     """The built-in plugins: modules of kdprobe that register through the hooks like any other."""
-    from kdprobe import __version__
-
+    own = _own_version()
     for module in BUILTIN_PLUGINS:
         name = f"builtin:{module.split('.')[1]}"
-        yield Candidate(name, __version__, "builtin", lambda module=module: importlib.import_module(module))  # type: ignore[misc]
+        yield Candidate(name, own, "builtin", lambda module=module: importlib.import_module(module))  # type: ignore[misc]
 
 
 def installed_candidates() -> Iterator[Candidate]:
@@ -140,18 +137,26 @@ def _specs(manager: pluggy.PluginManager, plugin: object, name: str) -> Iterator
     """Calls the plugin's own hooks, drained here so that a generator's failure is caught by the guard."""
     callers = manager.get_hookcallers(plugin) or []
     for caller in callers:
-        expected = hookspecs.HOOKS.get(caller.name)
+        expected: type[Spec] | None = hookspecs.HOOKS.get(caller.name)
         if expected is None:
             known = ", ".join(hookspecs.HOOKS)
             raise TypeError(f"{caller.name} is not a hook of kdprobe (there are {known}).")
         for implementation in caller.get_hookimpls():
             if implementation.plugin_name != name:
                 continue
-            for spec in implementation.function():
+            offered: Iterable[Any] = implementation.function()  # type: ignore[assignment]
+            for spec in offered:
                 if not isinstance(spec, expected):
                     got = type(spec).__name__
                     raise TypeError(f"{caller.name} must yield {expected.__name__} records, not {got}.")
                 yield spec
+
+
+def _own_version() -> str:
+    try:
+        return version("kdprobe")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def _source_hash(plugin: object) -> str:

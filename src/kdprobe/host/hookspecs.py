@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from kdprobe.host.specs import AnalysisSpec, DistillerSpec, ProblemSourceSpec, StrategySpec, TeacherSpec
+from kdprobe.host.specs import AnalysisSpec, DistillerSpec, ProblemSourceSpec, Spec, StrategySpec, TeacherSpec
 
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
@@ -54,7 +54,7 @@ def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
     raise NotImplementedError
 
 
-HOOKS: dict[str, type] = {
+HOOKS: dict[str, type[Spec]] = {
     "kdprobe_strategies": StrategySpec,
     "kdprobe_teachers": TeacherSpec,
     "kdprobe_distillers": DistillerSpec,

@@ -63,9 +63,7 @@ class Host:
             return entries[0]
         if entries:
             both = " and ".join(sorted(entry.provider.source for entry in entries))
-            raise UsageError(
-                f"The {SINGULAR[kind]} {name!r} is provided by both {both}.", "Uninstall one of them."
-            )
+            raise UsageError(f"The {SINGULAR[kind]} {name!r} is provided by both {both}.", "Uninstall one of them.")
         raise UsageError(f"There is no {SINGULAR[kind]} named {name!r}.", self._hint(kind, name))
 
     def options(self, kind: str, name: str, raw: dict[str, Any]) -> Any:

@@ -42,7 +42,8 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def eos_ids(self) -> set[int]:

@@ -121,13 +121,13 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
     except Exception as error:
         # Not there, gated, offline, no network: the library has a class for each, the advice is one.
         raise KdprobeError(
-            f"The model {name!r} is no folder here and could not be fetched from the Hub "
-            f"({type(error).__name__}).",
+            f"The model {name!r} is no folder here and could not be fetched from the Hub ({type(error).__name__}).",
             "Check the name and the network (and `hf auth login` for gated models), or give a folder.",
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise KdprobeError(
-            f"The model {name!r} has no safetensors weights.", "Pickled weights are not loaded; choose another."
+            f"The model {name!r} has no safetensors weights.",
+            "Pickled weights are not loaded; choose another.",
         )
     commit = folder.name
     return ModelRecord(name, "hub", folder, commit, commit, _quantisation(folder / "config.json"))

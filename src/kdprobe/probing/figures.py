@@ -49,9 +49,7 @@ def change_map(measured: Measured) -> list[Figure]:
     return figures
 
 
-def _map(
-    title: str, values: NDArray[np.float64], colours: str, unit: str, limit: float | None = None
-) -> Figure:
+def _map(title: str, values: NDArray[np.float64], colours: str, unit: str, limit: float | None = None) -> Figure:
     bounds = {} if limit is None else {"zmin": -limit, "zmax": limit}
     heat = go.Heatmap(
         z=values.T.tolist(),

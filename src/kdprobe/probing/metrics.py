@@ -35,7 +35,8 @@ class PatternView:
     @property
     def lengths(self) -> Tensor:
         """Real tokens per sequence, `[batch, 1]`."""
-        return self.valid.sum(dim=1, keepdim=True).to(self.pattern.dtype)
+        lengths: Tensor = self.valid.sum(dim=1, keepdim=True)
+        return lengths.to(self.pattern.dtype)
 
     @property
     def real(self) -> Tensor:
@@ -49,7 +50,8 @@ class PatternView:
 
 def entropy(view: PatternView) -> Tensor:
     """Mean entropy of the query rows, in nats, `[batch, head]`."""
-    return -torch.special.xlogy(view.real, view.real).sum(dim=(-2, -1)) / view.lengths
+    total: Tensor = -torch.special.xlogy(view.real, view.real).sum(dim=(-2, -1))
+    return total / view.lengths
 
 
 def self_attention(view: PatternView) -> Tensor:
@@ -81,4 +83,5 @@ HEAD_METRICS: dict[str, Callable[[PatternView], Tensor]] = {
 
 
 def _norm(pattern: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(pattern, dim=(-2, -1))
+    norm: Tensor = torch.linalg.vector_norm(pattern, dim=(-2, -1))
+    return norm

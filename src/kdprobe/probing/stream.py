@@ -43,14 +43,10 @@ def head_metrics(
     order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
-        ids, mask = right_padded(
-            [sequences[place] for place in places], student.tokenizer.pad_token_id, config.device
-        )
+        ids, mask = right_padded([sequences[place] for place in places], student.tokenizer.pad_token_id, config.device)
         below: list[Tensor] = []
 
-        def reduce(
-            pattern: Tensor, hook: Any, *, below: list[Tensor], valid: Tensor, places: list[int]
-        ) -> None:
+        def reduce(pattern: Tensor, hook: Any, *, below: list[Tensor], valid: Tensor, places: list[int]) -> None:
             layer = hook.layer()
             view = PatternView(pattern, below.pop() if below else None, valid, layer)
             for name, metric in metrics.items():

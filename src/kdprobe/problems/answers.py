@@ -7,6 +7,7 @@ Every pattern is linear in the length of the text: bounded repeats, no nested qu
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -50,17 +51,13 @@ def extract(text: str) -> Extraction:
     """
     text = _without_latex_fractions(text)
     for rule, mark in _MARKS:
-        last = None
-        for last in mark.finditer(text):
-            pass
+        last = _last(mark, text)
         if last is None:
             continue
         window = text[last.end() : last.end() + _WINDOW].split("\n", 1)[0]
         if number := _NUMBER.search(window):
             return Extraction(_value(number), rule)
-    number = None
-    for number in _NUMBER.finditer(text):
-        pass
+    number = _last(_NUMBER, text)
     return Extraction(_value(number), "last-number") if number else Extraction(None, "none")
 
 
@@ -74,6 +71,11 @@ def matches(extraction: Extraction, value: str) -> bool:
     """Whether an extraction gives the gold value, compared exactly as numbers."""
     gold = gold_value(value)
     return gold is not None and extraction.value == gold
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = deque(pattern.finditer(text), maxlen=1)
+    return found[0] if found else None
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

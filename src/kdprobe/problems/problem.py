@@ -44,9 +44,7 @@ class Problem:
         if not isinstance(question, str) or not question.strip():
             raise KdprobeError(f"Problem {id} has no question.", "Each row needs `question` and `answer`.")
         if not isinstance(answer, str) or GOLD_MARK not in answer:
-            raise KdprobeError(
-                f"Problem {id} has no gold value.", "`answer` must end with a line `#### value`."
-            )
+            raise KdprobeError(f"Problem {id} has no gold value.", "`answer` must end with a line `#### value`.")
         value = answer.rsplit(GOLD_MARK, 1)[1].strip()
         if not value:
             raise KdprobeError(f"Problem {id} has an empty gold value.", "Write it after `####`.")

@@ -65,9 +65,7 @@ def _template(options: TemplateOptions) -> Strategy:
 def kdprobe_strategies() -> Iterator[StrategySpec]:
     """`none`, the paper's three primings, and `template`."""
     yield StrategySpec(name="none", summary="The bare question, unprimed", build=_bare)
-    yield StrategySpec(
-        name="teacher", summary="Told to teach a newcomer, clearly and simply", build=_primed(TEACHER)
-    )
+    yield StrategySpec(name="teacher", summary="Told to teach a newcomer, clearly and simply", build=_primed(TEACHER))
     yield StrategySpec(
         name="ground-truth",
         summary="Told that smaller models learn from its answers as ground truth",

@@ -38,9 +38,7 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         self._logprobs.append(top.values)
         # The mass outside the top k by logsumexp over the others: 1 - sum would lose it to rounding below 1e-7.
         others = logprobs.scatter(1, top.indices, -torch.inf)
-        tails = [
-            torch.logsumexp(others / t, dim=-1) - torch.logsumexp(logprobs / t, dim=-1) for t in self.temperatures
-        ]
+        tails = [torch.logsumexp(others / t, dim=-1) - torch.logsumexp(logprobs / t, dim=-1) for t in self.temperatures]
         self._tails.append(torch.stack(tails))
         self._pending = logprobs
         return scores

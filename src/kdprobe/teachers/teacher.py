@@ -109,7 +109,8 @@ def checked(requests: Sequence[Request], responses: Iterable[Response]) -> Itera
         if response.id not in asked or response.id in seen:
             fault = "twice" if response.id in seen else "without being asked"
             raise KdprobeError(
-                f"The teacher answered problem {response.id!r} {fault}.", "This is a fault of the teacher's plugin."
+                f"The teacher answered problem {response.id!r} {fault}.",
+                "This is a fault of the teacher's plugin.",
             )
         seen.add(response.id)
         yield response

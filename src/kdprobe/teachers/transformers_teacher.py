@@ -64,9 +64,7 @@ class TransformersTeacher:
                 bar.advance(len(batch), work=sum(len(response.token_ids) for response in responses))
                 yield from responses
 
-    def _answer(
-        self, batch: list[tuple[Request, list[int]]], sampling: Sampling, batch_index: int
-    ) -> list[Response]:
+    def _answer(self, batch: list[tuple[Request, list[int]]], sampling: Sampling, batch_index: int) -> list[Response]:
         import torch
         from transformers import (
             GenerationConfig,

