@@ -113,7 +113,7 @@ def _accuracies(results: Results) -> Table:
             plain(score.name),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}",
-            f"{score.interval.low:.1%} to {score.interval.high:.1%}",
+            f"{score.interval.low * 100:.1f} to {score.interval.high * 100:.1f}",
             f"{score.log_p_gold_value:.2f}",
             f"{score.cut_off:.0%}",
             f"{score.no_answer:.0%}",
@@ -147,7 +147,7 @@ def _pairs(results: Results) -> list[Table]:
 def _fidelity(results: Results) -> Table:
     table = _table(
         "What the teacher left behind",
-        "strategy", "answers", "right", "cut off", "tokens", "mass in top k", "bytes/token",
+        "strategy", "answers", "right", "cut off", "tokens", "top-k mass", "bytes/token",
     )  # fmt: skip
     seen = set()
     for arm in results.arms:
@@ -169,10 +169,9 @@ def _fidelity(results: Results) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column)
     return table

@@ -198,10 +198,12 @@ def _verdict(arms: Sequence[ArmRecords], pairs: Sequence[Pair]) -> list[str]:
 def _sentence(pair: Pair) -> str:
     test = pair.test
     kind = "differ" if pair.significant else "do not differ significantly"
-    direction = "more" if test.difference >= 0 else "fewer"
+    apart = abs(test.difference) * 100
+    more = "more" if test.difference > 0 else "fewer"
+    told = f"solves {apart:.1f} points {more}" if test.difference else "solves as many"
     return (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {abs(test.difference) * 100:.1f} points "
-        f"{direction} (95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
+        f"The students {pair.a} and {pair.b} {kind}: {pair.a} {told} "
+        f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} problems solved only by it, {test.only_b} only by the other; p = {p_text(pair.p_holm)})."
     )
 

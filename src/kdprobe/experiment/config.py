@@ -188,6 +188,9 @@ class Experiment(_Section):
             raise ValueError(f"strategies: {twice[0]!r} occurs twice; give one of them a label")
         if taken := {"untrained", "fine-tuned"} & set(arms):
             raise ValueError(f"strategies: {min(taken)!r} is the name of a control; give the strategy a label")
+        analyses = [analysis.name for analysis in self.probe.analyses]
+        if len(set(analyses)) < len(analyses):
+            raise ValueError("probe.analyses: an analysis occurs twice")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed occurs twice")
         return self

@@ -130,7 +130,6 @@ def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
         for arm in arms
         if arm.training and arm.training["adapter_norm"] < 1e-6  # noqa: PLR2004 - fp32 noise of a zero update
     ]
-    first = record["problems"]["transfer"][0]["question"]
     findings += [
         Finding(
             "student-prompt",
@@ -138,6 +137,6 @@ def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
             "Let the strategy leave the student's side bare.",
         )
         for strategy, pair in record["conversations"].items()
-        if pair["student"] != [{"role": "user", "content": first}]
+        if not pair["bare"]
     ]
     return findings

@@ -13,6 +13,7 @@ from kdprobe.experiment.config import to_data
 from kdprobe.experiment.environment import LIBRARIES, environment
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.store import Store, read_json, write_json
+from kdprobe.strategies.prompt_pair import bare
 
 RECORD = "run.json"
 
@@ -76,7 +77,11 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
             "test": [problem.as_row() for problem in plan.draw.test],
         },
         "conversations": {
-            strategy: {"teacher": pair.teacher, "student": pair.student}
+            strategy: {
+                "teacher": pair.teacher,
+                "student": pair.student,
+                "bare": all(pairs[p.id].student == bare(p) for p in plan.draw.transfer),
+            }
             for strategy, pairs in plan.conversations.items()
             for pair in [next(iter(pairs.values()))]
         },

@@ -115,12 +115,13 @@ class Maker:
     def analyse(self, name: str, options: dict[str, Any], arms: list[tuple[str, Stage | None]]) -> Stage:
         """An analysis looks at all students."""
         config = self.experiment.probe
+        validated = self.host.options("analyses", name, options)
         problems = self.drawn.test[: config.problems]
         settings = {
             "format": FORMAT["analyse"],
             "analysis": name,
             "plugin": plugin_identity(self.host, "analyses", name),
-            "options": options,
+            "options": validated.model_dump(mode="json") if validated else {},
             "student": self.student.as_provenance(),
             "arms": [arm for arm, _ in arms],
             "problems": self._problems(problems),

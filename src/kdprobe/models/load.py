@@ -164,13 +164,14 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
         # Without `dequantize` the weights stay packed and cannot be saved.
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
             gguf_file=file.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
+            trust_remote_code=False,
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

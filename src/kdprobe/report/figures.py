@@ -31,7 +31,7 @@ def accuracy_figure(comparison: Comparison) -> dict[str, Any]:
     )
     figure.update_layout(
         xaxis={"title": "accuracy, %", "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis={"autorange": "reversed", "type": "category", "automargin": True},
     )
     plotly: dict[str, Any] = figure.to_plotly_json()
     return plotly

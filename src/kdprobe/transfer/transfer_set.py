@@ -31,7 +31,7 @@ class TransferSet:
 
     Attributes:
         responses: One per problem, in the problems' order.
-        manifest: Teacher, strategy and its text, templates, tokenizer, sampling, versions, counts, checksum.
+        manifest: Teacher, strategy, digests of tokenizer and chat template, sampling, counts, checksum.
     """
 
     responses: tuple[Response, ...]

@@ -1,0 +1,83 @@
+"""Kills a run with SIGKILL at random moments, starts it again, and compares the end with an undisturbed run.
+
+    python tests/e2e/kill_and_resume.py CONFIG [--kills 20] [--seed 0]
+
+Exits 0 when every number is the same and no finished stage was made twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    """Runs undisturbed, then with kills, and compares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        fault = compare_disturbed(given.config, given.kills, given.seed, Path(folder))
+    print(fault or f"{given.kills} kills: the same numbers, no finished stage made twice.")
+    sys.exit(1 if fault else 0)
+
+
+def compare_disturbed(config: Path, kills: int, seed: int, folder: Path) -> str | None:
+    """What went wrong, or `None`."""
+    started = time.monotonic()
+    undisturbed = finish(config, folder / "undisturbed")
+    length = time.monotonic() - started
+    moments = random.Random(seed)
+    store = folder / "killed"
+    made: dict[Path, float] = {}
+    for kill in range(kills):
+        run = subprocess.Popen(command(config, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            run.wait(timeout=moments.uniform(0.0, length))
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        for stage, when in finished(store).items():
+            if made.setdefault(stage, when) != when:
+                return f"after kill {kill + 1}, the finished stage {stage.name} was made again"
+    disturbed = finish(config, store)
+    again = [stage.name for stage, when in finished(store).items() if made.get(stage, when) != when]
+    if again:
+        return f"the finished stages {again} were made again"
+    return None if numbers(disturbed) == numbers(undisturbed) else "the numbers differ from the undisturbed run's"
+
+
+def command(config: Path, store: Path) -> list[str]:
+    """The same command every time."""
+    return [sys.executable, "-m", "kdprobe", "run", str(config), "--store", str(store), "--json"]
+
+
+def finish(config: Path, store: Path) -> dict:
+    """Runs to the end."""
+    done = subprocess.run(command(config, store), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"the run failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def finished(store: Path) -> dict[Path, float]:
+    """Finished stages and when their manifest was written."""
+    return {file.parent: file.stat().st_mtime for file in store.glob("stages/*/*/stage.json")}
+
+
+def numbers(results: dict) -> dict:
+    """All results but the times and the path of the page."""
+    return {key: value for key, value in results.items() if key not in {"seconds", "report"}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def finished(torch, tiny_model, tiny_config, tmp_path_factory):
+    """A tiny experiment, run once: its plan, store and results."""
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.run import run
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    plan = make_plan(load_experiment(tiny_config(tiny_model), host), host)
+    store = Store(tmp_path_factory.mktemp("store"))
+    return plan, store, load_results(store, run(plan, store))
+
+
+def times(store):
+    return {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")}
+
+
+def test_every_arm_has_a_record_of_every_test_problem(finished):
+    plan, _, results = finished
+    assert [arm.name for arm in results.arms] == ["untrained", "fine-tuned", "none", "teacher"]
+    for arm in results.arms:
+        assert [record["id"] for record in arm.records] == [problem.id for problem in plan.draw.test]
+        assert all(1 <= record["tokens"] <= 8 for record in arm.records)
+        assert all(record["log_p_gold_value"] < 0 for record in arm.records)
+
+
+def test_arms_were_trained_and_taught_as_planned(finished):
+    by = {arm.name: arm for arm in finished[2].arms}
+    assert by["untrained"].training is by["untrained"].adapter is by["fine-tuned"].fidelity is None
+    assert all(by[name].training["adapter_norm"] > 0 for name in ("fine-tuned", "none", "teacher"))
+    assert all(by[name].fidelity["responses"] == 4 for name in ("none", "teacher"))
+    assert not any(finding.code == "adapter-did-not-move" for finding in finished[2].comparison.findings)
+
+
+def test_correct_is_what_the_response_says(finished):
+    from kdprobe.problems.answers import extract, matches
+
+    for arm in finished[2].arms:
+        for record in arm.records:
+            assert record["correct"] == matches(extract(record["response"]), record["gold"])
+
+
+def test_lm_evals_own_scores_are_the_records(finished, torch, tiny_record):
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from kdprobe.evaluation.harness import task_folder
+    from kdprobe.models.load import load
+
+    plan, store, results = finished
+    loaded = load(tiny_record)
+    folder = store.root / "for-lm-eval"
+    folder.mkdir()
+    rows = [json.dumps({"question": p.question, "answer": p.solution}) for p in plan.draw.test]
+    for part in ("train", "test"):
+        (folder / f"{part}.jsonl").write_text("\n".join(rows))
+    theirs = simple_evaluate(
+        model=HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1, add_bos_token=False),
+        tasks=["gsm8k_kdprobe"],
+        task_manager=TaskManager(
+            include_path=str(task_folder()), include_defaults=False, metadata={"folder": str(folder)}
+        ),
+        apply_chat_template=True,
+        gen_kwargs={"max_gen_toks": 8},
+        bootstrap_iters=0,
+        log_samples=True,
+    )
+    samples = sorted(theirs["samples"]["gsm8k_kdprobe"], key=lambda sample: sample["doc_id"])
+    ours = results.arms[0].records
+    assert [sample["resps"][0][0] for sample in samples] == [record["response"] for record in ours]
+    assert [bool(sample["exact_match"]) for sample in samples] == [record["correct"] for record in ours]
+    accuracy = theirs["results"]["gsm8k_kdprobe"]["exact_match,none"]
+    assert accuracy == results.comparison.arms[0].accuracy
+
+
+def test_gold_value_endpoint_is_that_of_a_plain_forward_pass(finished, torch, tiny_record):
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load
+    from kdprobe.strategies.prompt_pair import bare
+
+    plan, _, results = finished
+    loaded = load(tiny_record)
+    tokenizer = loaded.tokenizer
+    for problem, record in zip(plan.draw.test, results.arms[0].records, strict=True):
+        prompt = prompt_ids(tokenizer, bare(problem))
+        solution = tokenizer(problem.plain_solution, add_special_tokens=False)["input_ids"]
+        # The value stands last, so its tokens are the last ones that spell it, perhaps with the space before.
+        count = next(n for n in range(1, 9) if tokenizer.decode(solution[-n:]).strip() == problem.value)
+        with torch.inference_mode():
+            logprobs = loaded.model(torch.tensor([[*prompt, *solution]])).logits[0].double().log_softmax(-1)
+        places = range(len(prompt) + len(solution) - count, len(prompt) + len(solution))
+        expected = sum(float(logprobs[place - 1, solution[place - len(prompt)]]) for place in places)
+        assert record["log_p_gold_value"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
+    table = pd.read_parquet(finished[2].analyses[0].tables["heads"])
+    assert len(table) == 4 * 4 * 2 * 4
+    assert set(table.problems) == {2}
+    missing = table[table["mean"].isna()]
+    assert set(missing.metric) == {"similarity"}
+    assert set(missing.layer) == {0}
+    means = table[table.metric == "entropy"].pivot(index=["layer", "head"], columns="student", values="mean")
+    assert (np.abs(means["teacher"] - means["untrained"]) > 0).any()
+
+
+def test_run_record_holds_what_decides_the_run(finished):
+    plan, store, results = finished
+    assert results.record["config"]["name"] == "tiny"
+    assert set(results.record["conversations"]) == {"none", "teacher"}
+    assert results.record["student"]["digest"] == plan.student.digest
+    assert results.record["plugins"]["strategies/teacher"]["plugin"] == "builtin:strategies"
+    assert store.runs() == [plan.run]
+
+
+def test_a_second_run_makes_no_stage(finished, tiny_model, tiny_config):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.run import run
+    from kdprobe.host.registry import Host
+
+    plan, store, _ = finished
+    before = times(store)
+    host = Host()
+    again = make_plan(load_experiment(tiny_config(tiny_model), host), host)
+    assert run(again, store) == plan.run
+    assert times(store) == before
+
+
+def test_a_change_of_the_evaluation_leaves_the_training_alone(finished, tiny_model, tiny_config):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.host.registry import Host
+
+    plan, store, _ = finished
+    host = Host()
+    file = tiny_config(tiny_model)
+    file.write_text(file.read_text().replace("[evaluation]\nmax_new_tokens = 8", "[evaluation]\nmax_new_tokens = 9"))
+    changed = make_plan(load_experiment(file, host), host)
+    assert changed.run != plan.run
+    missing = {stage.kind for stage in changed.stages if not store.has(stage)}
+    assert missing == {"evaluate"}
+
+
+def test_an_unknown_run_is_refused(finished):
+    from kdprobe.errors import UsageError
+    from kdprobe.experiment.results import load_results
+
+    with pytest.raises(UsageError, match="no finished run 'nothing'"):
+        load_results(finished[1], "nothing")

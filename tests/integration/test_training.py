@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from kdprobe.errors import KdprobeError
+
+
+@pytest.fixture(scope="module")
+def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_factory):
+    """Trains the tiny model; returns what training left behind."""
+    from kdprobe.distill.distiller import TrainContext
+    from kdprobe.host.registry import Host
+
+    host = Host()
+
+    def train(name, seed=0, transfer=transfer_set, **options):
+        raw = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-2, **options}
+        distiller = host.build("distillers", name, host.options("distillers", name, raw))
+        folder = tmp_path_factory.mktemp("training") / "adapter"
+        context = TrainContext(
+            student=tiny_record,
+            dtype="float32",
+            problems=problems,
+            conversations=conversations,
+            transfer=transfer if name == "logits" else None,
+            seed=seed,
+            folder=folder,
+        )
+        return distiller.train(context)
+
+    return train
+
+
+def weights(trained):
+    from safetensors.numpy import load_file
+
+    return load_file(trained.adapter / "adapter_model.safetensors")
+
+
+def assert_close(first, second, atol):
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], atol=atol, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["logits", "fine-tune"])
+def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, tiny_record):
+    from kdprobe.models.load import load
+    from kdprobe.students.student import Student
+
+    trained = distil(name)
+    assert trained.adapter_norm > 1e-3
+    assert [row["step"] for row in trained.history] == [1, 2, 3]
+    base = load(tiny_record).model.state_dict()
+    merged = Student("s", tiny_record, trained.adapter).load(dtype="float32").model.state_dict()
+    moved = {key: float((merged[key] - base[key]).double().norm()) for key in base}
+    # What was merged is what the reported norm speaks of, and only where there is an adapter.
+    assert np.sqrt(sum(value**2 for value in moved.values())) == pytest.approx(trained.adapter_norm, rel=1e-3)
+    assert {key.split(".")[-2] for key, value in moved.items() if value} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+
+
+def test_training_lowers_the_loss(distil):
+    history = distil("logits", epochs=8, schedule="constant", batch_size=6).history
+    assert history[-1]["loss"] < 0.9 * history[1]["loss"]
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(distil):
+    first, again, other = distil("logits"), distil("logits"), distil("logits", seed=1)
+    assert_close(first, again, atol=0)
+    assert first.history == again.history
+    assert any((weights(first)[name] != weights(other)[name]).any() for name in weights(first))
+
+
+@pytest.mark.parametrize("name", ["logits", "fine-tune"])
+def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(name, distil):
+    whole = distil(name, batch_size=4)
+    halves = distil(name, batch_size=2, accumulation=2)
+    assert whole.history[0]["loss"] == pytest.approx(halves.history[0]["loss"], abs=1e-5)
+    assert len(whole.history) == len(halves.history) == 2
+    # Adam divides by the gradient's own size, so compare after steps small enough not to magnify rounding.
+    small = {"learning_rate": 1e-3}
+    assert_close(distil(name, batch_size=4, **small), distil(name, batch_size=2, accumulation=2, **small), atol=1e-5)
+
+
+def test_first_loss_of_fine_tuning_is_the_models_own_mean_over_all_response_tokens(
+    torch, distil, tiny_record, problems, conversations
+):
+    from kdprobe.models.conversation import prompt_ids, response_ids
+    from kdprobe.models.load import load
+
+    loaded = load(tiny_record)
+    losses = []
+    for problem in problems:
+        prompt = prompt_ids(loaded.tokenizer, conversations[problem.id].student)
+        response = response_ids(loaded.tokenizer, problem.plain_solution)
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+        logprobs = log_softmax(logits.double().numpy(), axis=-1)
+        losses += (-logprobs[np.arange(len(response)), response]).tolist()
+    history = distil("fine-tune", batch_size=len(problems)).history
+    assert history[0]["loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_loss_mixes_divergence_and_cross_entropy(distil):
+    row = distil("logits", alpha=0.25, temperature=2.0).history[0]
+    assert row["loss"] == pytest.approx(0.25 * row["cross_entropy"] + 0.75 * 4 * row["divergence"], rel=1e-5)
+
+
+def test_a_temperature_that_was_not_captured_is_refused(distil):
+    with pytest.raises(KdprobeError, match=r"tail's mass at temperature 3\.0"):
+        distil("logits", temperature=3.0)
+
+
+def test_another_tokenizer_is_refused(distil, transfer_set):
+    from dataclasses import replace
+
+    other = replace(transfer_set, manifest={**transfer_set.manifest, "tokenizer": "another"})
+    with pytest.raises(KdprobeError, match="is not the one of the transfer set"):
+        distil("logits", transfer=other)
+
+
+def test_an_adapter_of_another_model_is_refused(torch, distil, tiny_record, tmp_path):
+    import json
+    import shutil
+
+    from safetensors.numpy import save_file
+
+    from kdprobe.errors import UsageError
+    from kdprobe.students.student import Student
+
+    trained = distil("fine-tune")
+    wrong = tmp_path / "wrong"
+    shutil.copytree(trained.adapter, wrong)
+    save_file({k: np.zeros((3, 5), np.float32) for k in weights(trained)}, wrong / "adapter_model.safetensors")
+    named = json.loads((wrong / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == tiny_record.name
+    with pytest.raises(UsageError, match="does not fit the model"):
+        Student("s", tiny_record, wrong).load(dtype="float32")
