@@ -74,7 +74,7 @@ def test_streamed_metrics_are_those_of_hugging_face(name, bridged, sequences, re
     streamed = measure(bridged, sequences, batch_size=4)[name]
     np.testing.assert_allclose(streamed, references[name], atol=1e-5)
     # A reference that is the same for all heads would compare nothing.
-    assert np.nanstd(references[name], axis=2).max() > 1e-4
+    assert references[name][:, 1].std(axis=1).max() > 1e-4
 
 
 def test_batch_size_changes_nothing(bridged, sequences):

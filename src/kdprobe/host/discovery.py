@@ -162,7 +162,7 @@ def _own_version() -> str:
 def _source_hash(plugin: object) -> str:
     """Digest of a plugin's source: its package's Python files, or its single module; empty where neither."""
     module = inspect.getmodule(plugin if inspect.ismodule(plugin) else type(plugin))
-    if module is None or module.__file__ is None:
+    if getattr(module, "__file__", None) is None:
         return ""
     file = Path(module.__file__)
     in_package = bool(module.__package__) and not module.__name__.startswith("kdprobe.")

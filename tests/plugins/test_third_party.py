@@ -1,0 +1,33 @@
+"""A plugin package as a third party writes it, installed for real."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "plugins" / "kdprobe-step-back"
+
+
+def test_an_installed_strategy_is_found_listed_and_usable(tmp_path):
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", str(site), str(PACKAGE)], check=True)
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    listed = subprocess.run(
+        [sys.executable, "-m", "kdprobe", "plugins", "--json"], env=env, capture_output=True, text=True, check=True
+    )
+    (ours,) = [plugin for plugin in json.loads(listed.stdout) if plugin["name"] == "step-back"]
+    assert ours["source"] == "kdprobe-step-back"
+    assert ours["status"] == "ok"
+    assert ours["provides"] == {"strategies": ["step-back"]}
+    used = subprocess.run([sys.executable, "-c", USE], env=env, capture_output=True, text=True, check=True)
+    assert used.stdout.strip() == "Name the principle first. How many?"
+
+
+USE = """
+from kdprobe import Problem
+from kdprobe.host.registry import Host
+render = Host().build("strategies", "step-back", None)
+print(render(Problem("1", "How many?", "#### 2", "2")).teacher[0]["content"])
+"""
