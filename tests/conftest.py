@@ -27,7 +27,8 @@ def rows(first, count):
         made.append(
             {
                 "question": f"Tom has {apples} apples and buys {more}. How many apples has he?{tail}",
-                "answer": f"Tom has {text}\n#### {apples + more}",
+                # Lengths differ widely: a mean of means over micro-batches must not pass for a mean over tokens.
+                "answer": f"{'He counts what he has. ' * (place % 3) * 2}Tom has {text}\n#### {apples + more}",
             }
         )
     return made

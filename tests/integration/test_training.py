@@ -60,6 +60,12 @@ def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, 
     assert {key.split(".")[-2] for key, value in moved.items() if value} == {"q_proj", "k_proj", "v_proj", "o_proj"}
 
 
+def test_training_prints_nothing_on_stdout(distil, capfd):
+    # `kdprobe run --json` has stdout for its data.
+    distil("fine-tune")
+    assert capfd.readouterr().out == ""
+
+
 def test_training_lowers_the_loss(distil):
     history = distil("logits", epochs=8, schedule="constant", batch_size=6).history
     assert history[-1]["loss"] < 0.9 * history[1]["loss"]

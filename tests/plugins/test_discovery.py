@@ -85,7 +85,7 @@ def test_a_class_is_instantiated():
             lambda: module(kdprobe_teachers=lambda: [spec()]),
             "TypeError: kdprobe_teachers must yield TeacherSpec records, not StrategySpec.",
         ),
-        (lambda: module(kdprobe_stratagems=lambda: []), "kdprobe_stratagems is not a hook of kdprobe"),
+        (lambda: module(kdprobe_stratagems=lambda: iter(())), "kdprobe_stratagems is not a hook of kdprobe"),
         (lambda: module(kdprobe_strategies=lambda: None), "TypeError: 'NoneType' object is not iterable"),
     ],
     ids=["load", "no-message", "exit", "yield", "record", "other-record", "hook", "none"],

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from kdprobe.console import Progress, progress
 from kdprobe.distill.distiller import TrainContext, Trained
@@ -64,6 +64,8 @@ def train(
             vocabulary=len(student.tokenizer),
             history=history,
         )
+        # It would print every log line to stdout, where results belong.
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         # The name, not the folder it was loaded from: an adapter travels, a path does not.
         model.peft_config["default"].base_model_name_or_path = context.student.name

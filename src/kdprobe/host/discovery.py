@@ -124,13 +124,14 @@ def _load(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
                 plugin = plugin()
             manager.register(plugin, candidate.name)
             specs = tuple(_specs(manager, plugin, candidate.name))
+            source_hash = _source_hash(plugin)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
         with contextlib.suppress(Exception):
             manager.unregister(name=candidate.name)
         cause = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {cause[0] if cause else 'no message'}"
         return Provider(*described, "broken", reason, traceback.format_exc())
-    return Provider(*described, specs=specs, source_hash=_source_hash(plugin))
+    return Provider(*described, specs=specs, source_hash=source_hash)
 
 
 def _specs(manager: pluggy.PluginManager, plugin: object, name: str) -> Iterator[Spec]:
@@ -162,9 +163,9 @@ def _own_version() -> str:
 def _source_hash(plugin: object) -> str:
     """Digest of a plugin's source: its package's Python files, or its single module; empty where neither."""
     module = inspect.getmodule(plugin if inspect.ismodule(plugin) else type(plugin))
-    if getattr(module, "__file__", None) is None:
+    if module is None or not (found := getattr(module, "__file__", None)):
         return ""
-    file = Path(module.__file__)
+    file = Path(found)
     in_package = bool(module.__package__) and not module.__name__.startswith("kdprobe.")
     files = sorted(file.parent.rglob("*.py")) if in_package else [file]
     digest = hashlib.sha256()
