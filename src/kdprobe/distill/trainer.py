@@ -48,7 +48,8 @@ def train(
         temperature: At which the teacher's tails are read.
     """
     set_seed(context.seed)
-    model = get_peft_model(student.model, _lora(options.lora))
+    with quiet():
+        model = get_peft_model(student.model, _lora(options.lora))
     model.train()
     pad = student.tokenizer.pad_token_id
     steps = math.ceil(len(examples) / (options.batch_size * options.accumulation)) * options.epochs
