@@ -141,3 +141,17 @@ def test_fidelity_counts_what_the_teacher_left(transfer_set, problems, tmp_path)
     assert figures.mean_tokens == pytest.approx(np.mean(lengths))
     assert figures.retained_mass == pytest.approx(np.concatenate(kept).mean(), abs=1e-5)
     assert figures.bytes_per_token == pytest.approx((tmp_path / codec.ROWS).stat().st_size / sum(lengths))
+
+
+def test_a_folder_without_a_tokenizer_is_told_in_a_sentence(tiny_model, tmp_path):
+    import shutil
+    from pathlib import Path
+
+    from kdprobe.errors import KdprobeError
+    from kdprobe.models.load import load
+    from kdprobe.models.reference import resolve
+
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(Path(tiny_model) / name, tmp_path / name)
+    with pytest.raises(KdprobeError, match="tokenizer"):
+        load(resolve(str(tmp_path)))

@@ -83,14 +83,14 @@ def load(
     Raises:
         KdprobeError: It cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
+    tokenizer = load_tokenizer(record)
     folder = _converted(record) if record.path.suffix == ".gguf" else record.path
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype_name),
@@ -103,20 +103,31 @@ def load(
             f"The model {record.name!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
             "Check that the folder is complete.",
         ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if record.quantisation is None or record.path.suffix == ".gguf":
         model = model.to(device)
     return LoadedModel(model.eval(), tokenizer, record, dtype_name)
 
 
 def load_tokenizer(record: ModelRecord) -> Any:
-    """The tokenizer alone."""
+    """The tokenizer alone, with a padding token.
+
+    Raises:
+        KdprobeError: The model's folder has none that can be loaded.
+    """
     from transformers import AutoTokenizer
 
-    with quiet():
-        folder = _converted(record) if record.path.suffix == ".gguf" else record.path
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    folder = _converted(record) if record.path.suffix == ".gguf" else record.path
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise KdprobeError(
+            f"The tokenizer of the model {record.name!r} cannot be loaded.",
+            "A model folder needs tokenizer.json and tokenizer_config.json.",
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 @contextmanager
