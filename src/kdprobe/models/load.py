@@ -88,7 +88,7 @@ def load(
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
-    folder = _converted(record) if record.path.suffix == ".gguf" else record.path
+    folder = _converted(record)
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
@@ -116,7 +116,7 @@ def load_tokenizer(record: ModelRecord) -> Any:
     """
     from transformers import AutoTokenizer
 
-    folder = _converted(record) if record.path.suffix == ".gguf" else record.path
+    folder = _converted(record)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -150,7 +150,9 @@ def quiet() -> Iterator[None]:
 
 
 def _converted(record: ModelRecord) -> Path:
-    """The GGUF file's weights as a plain model folder, made once per digest (about 20 s for 135M)."""
+    """The folder to load from: the record's own, or a GGUF file's weights, converted once per digest."""
+    if record.path.suffix != ".gguf":
+        return record.path
     models = cache_folder() / "models"
     models.mkdir(exist_ok=True)
     folder = models / f"{record.path.stem}-{record.digest[:16]}"
