@@ -27,7 +27,7 @@ from kdprobe.problems.sources.gsm_symbolic import GsmSymbolicOptions, build
 from kdprobe.strategies import bare
 from kdprobe.students import Student
 
-TEMPLATES = [6, 10, 16, 43, 58, 72]
+TEMPLATES = [6, 26, 31, 43, 62, 78]
 TARGET = Path(__file__).parents[1] / "src" / "kdprobe" / "models" / "shipped" / "embedded-teacher"
 EXAMINED = 96
 
@@ -35,7 +35,7 @@ EXAMINED = 96
 def main() -> None:
     """Trains, examines and writes the adapter with its card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=480)
+    parser.add_argument("--problems", type=int, default=720)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--target", type=Path, default=TARGET)
     given = parser.parse_args()

@@ -55,7 +55,7 @@ def test_lm_evals_own_scores_are_the_records(finished, torch, tiny_record):
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from kdprobe.evaluation.harness import task_folder
+    from kdprobe.evaluation.protocol import task_folder
     from kdprobe.models.load import load
 
     plan, store, results = finished
@@ -94,8 +94,9 @@ def test_gold_value_endpoint_is_that_of_a_plain_forward_pass(finished, torch, ti
     tokenizer = loaded.tokenizer
     for problem, record in zip(plan.draw.test, results.arms[0].records, strict=True):
         prompt = prompt_ids(tokenizer, bare(problem))
-        solution = tokenizer(problem.plain_solution, add_special_tokens=False)["input_ids"]
-        # The value stands last, so its tokens are the last ones that spell it, perhaps with the space before.
+        # Up to where the last line of the reasoning says "= value"; its tokens are then the last ones that spell it.
+        stated = problem.plain_solution.rindex(f"= {problem.value}") + len(f"= {problem.value}")
+        solution = tokenizer(problem.plain_solution[:stated], add_special_tokens=False)["input_ids"]
         count = next(n for n in range(1, 9) if tokenizer.decode(solution[-n:]).strip() == problem.value)
         with torch.inference_mode():
             logprobs = loaded.model(torch.tensor([[*prompt, *solution]])).logits[0].double().log_softmax(-1)

@@ -106,7 +106,7 @@ def show_plugin(provider: Provider) -> None:
 def _accuracies(results: Results) -> Table:
     table = _table(
         "Accuracy on the test problems",
-        "arm", "correct", "accuracy", "95 % interval", "log p(gold)", "cut off", "no answer",
+        "arm", "correct", "accuracy", "95 % CI", "log p(gold)", "cut off", "no answer",
     )  # fmt: skip
     for score in results.comparison.arms:
         table.add_row(
@@ -130,7 +130,7 @@ def _pairs(results: Results) -> list[Table]:
         if pair.family not in tables:
             tables[pair.family] = _table(
                 f"{pair.family[0].upper()}{pair.family[1:]} (exact McNemar, Holm)",
-                "a - b", "points", "95 % interval", "only a : b", "p", "p (Holm)",
+                "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)",
             )  # fmt: skip
         test = pair.test
         tables[pair.family].add_row(
@@ -180,10 +180,12 @@ def _table(title: str, *columns: str) -> Table:
 def _list(title: str, sentences: Sequence[str]) -> None:
     if not sentences:
         return
+    from rich.padding import Padding
+
     console = out()
     console.print(f"\n{title}", style="bold")
     for sentence in sentences:
-        console.print(plain(f"  {sentence}"))
+        console.print(Padding(plain(sentence), (0, 0, 0, 2)))
 
 
 def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:

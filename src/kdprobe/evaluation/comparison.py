@@ -204,7 +204,9 @@ def _sentence(pair: Pair) -> str:
     return (
         f"The students {pair.a} and {pair.b} {kind}: {pair.a} {told} "
         f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{test.only_a} problems solved only by it, {test.only_b} only by the other; p = {p_text(pair.p_holm)})."
+        f"{test.only_a} problems solved only by it, {test.only_b} only by the other; p = {p_text(pair.p_holm)}). "
+        f"Its log p(gold value) differs by {pair.log_p_difference:+.2f} nats "
+        f"({pair.log_p_interval.low:+.2f} to {pair.log_p_interval.high:+.2f})."
     )
 
 

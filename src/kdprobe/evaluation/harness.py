@@ -12,31 +12,23 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from lm_eval import simple_evaluate
+from lm_eval import evaluator, simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from torch import Tensor
 
 from kdprobe.console import Progress, progress
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.protocol import COMPLETION_TASK, TASK, Protocol
+from kdprobe.evaluation.protocol import COMPLETION_TASK, TASK, Protocol, task_folder
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel, quiet
 from kdprobe.problems.answers import extract
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
-
-
-def task_folder() -> Path:
-    """The folder to give lm-eval as `--include_path`: inside the wheel, or at the top of a source tree."""
-    package = Path(str(files("kdprobe")))
-    installed = package / "tasks"
-    return installed if installed.is_dir() else package.parents[1] / "tasks"
 
 
 def evaluate(
@@ -158,12 +150,16 @@ def _hushed() -> Iterator[None]:
     """lm-eval says much on the log that is meant for its own command line."""
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval")]
     levels = [logger.level for logger in loggers]
+    find_commit = evaluator.get_git_commit_hash
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    # It asks git for the commit of whatever folder the user is in; outside a repository git complains on the screen.
+    evaluator.get_git_commit_hash = lambda: None
     try:
         # Its bars go to stderr too, where ours are.
         with quiet(), torch.inference_mode(), redirect_stderr(io.StringIO()):
             yield
     finally:
+        evaluator.get_git_commit_hash = find_commit
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 TASK = "gsm8k_kdprobe"
 COMPLETION_TASK = "gsm8k_kdprobe_completion"
+
+
+def task_folder() -> Path:
+    """The folder to give lm-eval as `--include_path`: inside the wheel, or at the top of a source tree."""
+    package = Path(str(files("kdprobe")))
+    installed = package / "tasks"
+    return installed if installed.is_dir() else package.parents[1] / "tasks"
+
+
+def task_digest() -> str:
+    """Hash of the task's files: a changed prompt or filter is another examination."""
+    content = hashlib.sha256()
+    for file in sorted((task_folder() / TASK).glob("*.*")):
+        content.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return content.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from kdprobe.models.reference import SMOLLM2
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class _Section(BaseModel):
@@ -67,7 +68,7 @@ class StudentConfig(_Section):
 
     model: str = SMOLLM2
     revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = Field(default="auto", description="Of the merged weights under examination.")
 
 
 class TeacherConfig(_Plugged):
@@ -111,6 +112,7 @@ class DistillConfig(_Plugged):
     """How students are distilled."""
 
     name: str = "logits"
+    dtype: Dtype = Field(default="auto", description="Of the frozen base while training; the adapter is float32.")
 
     @model_validator(mode="after")
     def _known(self, info: ValidationInfo) -> Self:

@@ -20,7 +20,7 @@ from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
-FORMAT = {"transfer": 1, "distill": 1, "evaluate": 1, "analyse": 1}
+FORMAT = {"transfer": 1, "distill": 1, "evaluate": 2, "analyse": 1}
 ADAPTER = "adapter"
 TRAINING = "training.json"
 RECORDS = "records.parquet"
@@ -81,7 +81,7 @@ class Maker:
 
     def evaluate(self, arm: str, distill: Stage | None) -> Stage:
         """lm-eval examines a student."""
-        from kdprobe.evaluation.protocol import Protocol
+        from kdprobe.evaluation.protocol import Protocol, task_digest
 
         config = self.experiment.evaluation
         protocol = Protocol(**config.model_dump(), dtype=self.experiment.student.dtype)
@@ -90,6 +90,7 @@ class Maker:
             "student": self.student.as_provenance(),
             "problems": self._problems(self.drawn.test),
             "protocol": protocol.as_row(),
+            "task": task_digest(),
             "environment": environment("torch", "transformers", "peft", "lm-eval"),
         }
 
@@ -161,7 +162,7 @@ class Maker:
             "plugin": plugin_identity(self.host, "distillers", name),
             "options": validated.model_dump(mode="json") if validated else {},
             "student": self.student.as_provenance(),
-            "dtype": self.experiment.student.dtype,
+            "dtype": self.experiment.distill.dtype,
             "seed": seed,
             "problems": self._problems(self.drawn.transfer),
             "conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
@@ -176,7 +177,7 @@ class Maker:
             trained = distiller.train(
                 TrainContext(
                     student=self.student,
-                    dtype=self.experiment.student.dtype,
+                    dtype=self.experiment.distill.dtype,
                     problems=self.drawn.transfer,
                     conversations=conversations,
                     transfer=read(inputs[0]) if inputs else None,
