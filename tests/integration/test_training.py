@@ -113,6 +113,71 @@ def test_loss_mixes_divergence_and_cross_entropy(distil):
     assert row["loss"] == pytest.approx(0.25 * row["cross_entropy"] + 0.75 * 4 * row["divergence"], rel=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"alpha": 0.25}, {"divergence": "jsd", "beta": 0.3}, {"divergence": "reverse-kl"}])
+def test_training_without_the_head_is_training_with_logits(options, distil, monkeypatch):
+    from contextlib import nullcontext
+
+    from kdprobe.distill import trainer
+
+    used = []
+    head_loss = trainer.head_loss
+    monkeypatch.setattr(trainer, "head_loss", lambda *known: used.append(1) or head_loss(*known))
+    small = {"learning_rate": 1e-3, **options}
+    fast = distil("logits", **small)
+    assert len(used) == 3
+    # As for a model that does more to its logits than multiply.
+    monkeypatch.setattr(trainer, "without_head", lambda *_known: nullcontext(None))
+    dense = distil("logits", **small)
+    assert len(used) == 3
+    for one, other in zip(fast.history, dense.history, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    assert_close(fast, dense, atol=1e-5)
+
+
+def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record):
+    from peft import get_peft_model
+
+    from kdprobe.distill.head import without_head
+    from kdprobe.distill.options import LoraOptions
+    from kdprobe.distill.trainer import _lora
+    from kdprobe.models.load import load
+
+    model = get_peft_model(load(tiny_record).model, _lora(LoraOptions()))
+    head = model.get_output_embeddings()
+    ids = torch.arange(5)[None]
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+        with without_head(model, 40) as matrix:
+            assert matrix.shape[0] == 40
+            hidden = model(input_ids=ids).logits
+            np.testing.assert_allclose(hidden @ matrix.T, logits[..., :40], atol=1e-5)
+        assert model.get_output_embeddings() is head
+        forward = type(model.get_base_model()).forward
+
+        def capped(self, *known, **more):
+            output = forward(self, *known, **more)
+            output.logits = 0.1 * torch.tanh(output.logits / 0.1)
+            return output
+
+        model.get_base_model().forward = capped.__get__(model.get_base_model())
+        with without_head(model, 40) as matrix:
+            assert matrix is None
+            assert model.get_output_embeddings() is head
+        del model.get_base_model().forward
+        head.weight.requires_grad_(True)
+        with without_head(model, 40) as matrix:
+            assert matrix is None
+
+
+def test_a_parameter_of_another_divergence_is_refused():
+    from pydantic import ValidationError
+
+    from kdprobe.distill.options import LogitsOptions
+
+    with pytest.raises(ValidationError, match="beta is not a parameter of skew-kl"):
+        LogitsOptions(divergence="skew-kl", beta=0.5)
+
+
 def test_a_temperature_that_was_not_captured_is_refused(distil):
     with pytest.raises(KdprobeError, match=r"tail's mass at temperature 3\.0"):
         distil("logits", temperature=3.0)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
 from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import from_gold, from_transfer
-from kdprobe.distill.objectives import SparseLogprobs, divergence
+from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
 from kdprobe.distill.trainer import train
 from kdprobe.errors import KdprobeError
@@ -47,20 +44,7 @@ class LogitsDistiller:
                 f"The transfer set does not hold the tail's mass at temperature {temperature}.",
                 "It cannot be derived from the top k; capture again with this temperature planned.",
             )
-        return train(student, examples, self._row_loss, self.options, context, temperature=temperature)
-
-    def _row_loss(self, logits: Tensor, labels: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        options = self.options
-        teacher = SparseLogprobs.from_stored(
-            batch["teacher_ids"], batch["teacher_logprobs"], batch["teacher_tail"], options.temperature
-        )
-        apart = divergence(logits, teacher, options.divergence, options.temperature)
-        parts = {"divergence": apart}
-        loss = (1 - options.alpha) * options.temperature**2 * apart
-        if options.alpha > 0:
-            parts["cross_entropy"] = cross_entropy(logits.float(), labels, reduction="none")
-            loss = loss + options.alpha * parts["cross_entropy"]
-        return {"loss": loss, **parts}
+        return train(student, examples, self.options.objective, self.options, context)
 
 
 class FineTuneDistiller:
@@ -79,8 +63,4 @@ class FineTuneDistiller:
         """Trains on the worked gold solutions, calculator marks stripped."""
         student = load(context.student, dtype=context.dtype)
         examples = from_gold(context.problems, context.conversations, student.tokenizer)
-        return train(student, examples, _cross_entropy, self.options, context)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, _batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"loss": cross_entropy(logits.float(), labels, reduction="none")}
+        return train(student, examples, Objective(), self.options, context)

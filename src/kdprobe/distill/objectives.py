@@ -1,25 +1,37 @@
 """Divergences between a sparse teacher and a dense student, row by row.
 
-With p the teacher's and q the student's distribution, both at temperature T, K the teacher's top k, and the rest
-masses p_r = 1 - sum_K p and q_r = 1 - sum_K q:
+A row is cut into k + 1 *cells*: the teacher's top k tokens K, and one for all others together. With p the teacher's and
+q the student's mass in a cell, both at temperature T:
 
-    forward KL with tail  =  sum_K p log(p / q)  +  p_r log(p_r / q_r)
+    forward-kl          KL(p || q)
+    reverse-kl          KL(q || p)
+    skew-kl             KL(p || s p + (1 - s) q)                     s = `skew`
+    skew-reverse-kl     KL(q || s q + (1 - s) p)
+    jsd                 b KL(p || m) + (1 - b) KL(q || m),  m = b p + (1 - b) q     b = `beta`
 
-Never negative, a lower bound of the dense KL(p || q) (the tail is one cell), and equal to it as k -> V.
+Every one is non-negative, zero at q = p, a lower bound of its dense counterpart (joining cells loses information), and
+equal to it as k -> V. Skew divergences: Ko et al., "DistiLLM", 2024, arXiv 2402.03898.
+
+`beta` weighs the teacher. Agarwal et al., "On-policy distillation" (2023, arXiv 2306.13649) write the same divergence
+with their beta on the teacher in the mixture and as the weight of KL(p || m) as well; libraries that start from
+`(1 - beta) student` mixtures but swap the two KL terms differ at every beta other than 0.5.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from kdprobe.errors import KdprobeError
 
-Kind = Literal["forward-kl"]
+Kind = Literal["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"]
+_PARAMETERS = {"skew-kl": ("skew", 0.1), "skew-reverse-kl": ("skew", 0.1), "jsd": ("beta", 0.5)}
+"""The one parameter of a kind, and what it is by default."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +53,9 @@ class SparseLogprobs:
     @classmethod
     def from_logits(cls, logits: Tensor, k: int, temperature: float = 1.0) -> SparseLogprobs:
         """The top k of dense logits `[rows, V]`; k = V leaves a tail of -inf."""
-        logprobs = (logits.float() / temperature).log_softmax(dim=-1)
+        logprobs = (_exact(logits) / temperature).log_softmax(dim=-1)
         top = logprobs.topk(k, dim=-1)
-        tail = _logmass_outside(logprobs, top.indices)
-        return cls(top.indices, top.values, tail, temperature)
+        return cls(top.indices, top.values, logsumexp_outside(logprobs, top.indices), temperature)
 
     @classmethod
     def from_stored(cls, ids: Tensor, logprobs: Tensor, tail_logmass: Tensor, temperature: float) -> SparseLogprobs:
@@ -65,52 +76,173 @@ class SparseLogprobs:
         shift = torch.logsumexp(scaled, dim=-1) - log_kept
         return cls(ids, scaled - shift[:, None], tail_logmass.float(), temperature)
 
+    @property
+    def cells(self) -> Tensor:
+        """Log-mass of all cells, `[rows, k + 1]`, the tail last."""
+        return torch.cat([self.logprobs, self.tail_logmass[:, None]], dim=-1)
+
 
 def divergence(
-    student_logits: Tensor, teacher: SparseLogprobs, kind: Kind = "forward-kl", temperature: float = 1.0
+    student_logits: Tensor,
+    teacher: SparseLogprobs,
+    kind: Kind = "forward-kl",
+    temperature: float = 1.0,
+    **parameters: float,
 ) -> Tensor:
     """Divergence of the student from the teacher at every row.
 
     Args:
         student_logits: `[rows, V]`; divided by `temperature` here.
         teacher: Must be at the same temperature.
-        kind: `forward-kl`.
+        kind: See the module.
         temperature: T.
+        parameters: `skew` of the skew divergences (0.1), `beta` of `jsd` (0.5).
 
     Returns:
-        Nats per row, `[rows]`, float32.
+        Nats per row, `[rows]`; float64 for float64 logits, else float32.
 
     Raises:
-        KdprobeError: The teacher is at another temperature, or the kind is unknown.
+        KdprobeError: The teacher is at another temperature, the kind is unknown, or a parameter does not fit it.
     """
     if not math.isclose(teacher.temperature, temperature):
         raise KdprobeError(
             f"The teacher's rows are at temperature {teacher.temperature}, the student's at {temperature}.",
             "Bring both to one temperature.",
         )
-    if kind != "forward-kl":
-        raise KdprobeError(f"There is no divergence {kind!r}.", "There is forward-kl.")
-    student = (student_logits.float() / temperature).log_softmax(dim=-1)
-    student_top = student.gather(1, teacher.ids.long())
-    student_tail = _logmass_outside(student, teacher.ids.long())
-    return _forward_kl(teacher.logprobs, teacher.tail_logmass, student_top, student_tail)
+    scaled = _exact(student_logits) / temperature
+    return between_cells(teacher.cells, student_cells(scaled, teacher.ids), kind, **parameters)
 
 
-def _forward_kl(log_p: Tensor, log_p_rest: Tensor, log_q: Tensor, log_q_rest: Tensor) -> Tensor:
-    top = (log_p.exp() * (log_p - log_q)).sum(dim=-1)
-    # 0 log(0 / q) = 0. Masked before the product, or 0 * inf would leave NaN in value and gradient.
-    has_rest = log_p_rest > -torch.inf
-    log_p_rest = torch.where(has_rest, log_p_rest, 0.0)
-    log_q_rest = torch.where(has_rest, log_q_rest, 0.0)
-    rest = torch.where(has_rest, log_p_rest.exp() * (log_p_rest - log_q_rest), 0.0)
-    return top + rest
+def student_cells(scaled_logits: Tensor, ids: Tensor) -> Tensor:
+    """Log-mass that logits `[rows, V]` put into the cells of `ids` `[rows, k]`: `[rows, k + 1]`."""
+    top = scaled_logits.gather(1, ids.long())
+    return torch.cat([top, logsumexp_outside(scaled_logits, ids)[:, None]], dim=-1).log_softmax(dim=-1)
 
 
-def _logmass_outside(logprobs: Tensor, ids: Tensor) -> Tensor:
-    """Log of the mass outside `ids` `[rows, k]`, by logsumexp over the other columns of `[rows, V]`.
+def between_cells(log_p: Tensor, log_q: Tensor, kind: Kind, **parameters: float) -> Tensor:
+    """Divergence of two distributions over the same cells.
 
-    Not by 1 - sum: that is wrong by 19 % at a tail of 1e-7 in float32.
+    Args:
+        log_p: Log-mass of the teacher's cells, `[rows, cells]`.
+        log_q: Of the student's, `[rows, cells]`.
+        kind: See the module.
+        parameters: As in `divergence`.
+
+    Returns:
+        Nats per row, `[rows]`.
+
+    Raises:
+        KdprobeError: The kind is unknown, or a parameter does not fit it.
     """
-    if ids.shape[-1] == logprobs.shape[-1]:
-        return torch.full_like(logprobs[:, 0], -torch.inf)
-    return torch.logsumexp(logprobs.scatter(1, ids, -torch.inf), dim=-1)
+    weight = parameter_of(kind, parameters)
+    log_p = log_p.to(log_q.dtype)
+    match kind:
+        case "forward-kl":
+            return _kl(log_p, log_q)
+        case "reverse-kl":
+            return _kl(log_q, log_p)
+        case "skew-kl":
+            return _kl(log_p, _mixture(log_p, log_q, weight))
+        case "skew-reverse-kl":
+            return _kl(log_q, _mixture(log_q, log_p, weight))
+        case "jsd":
+            middle = _mixture(log_p, log_q, weight)
+            return weight * _kl(log_p, middle) + (1 - weight) * _kl(log_q, middle)
+
+
+def parameter_of(kind: str, given: dict[str, float]) -> float:
+    """The parameter of a kind, checked; 0 for those that have none.
+
+    Raises:
+        KdprobeError: The kind is unknown, or what was given does not fit it.
+    """
+    if kind not in get_args(Kind):
+        raise KdprobeError(f"There is no divergence {kind!r}.", f"There are {', '.join(get_args(Kind))}.")
+    name, default = _PARAMETERS.get(kind, ("", 0.0))
+    if unknown := sorted(set(given) - {name}):
+        raise KdprobeError(
+            f"The divergence {kind!r} has no parameter {unknown[0]!r}.",
+            f"It has {name!r}." if name else "It has none.",
+        )
+    weight = given.get(name, default)
+    # At skew 1, and at both ends of beta, nothing is left to learn from.
+    if name and not (0 <= weight < 1 if name == "skew" else 0 < weight < 1):
+        raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "It must lie between 0 and 1.")
+    return weight
+
+
+def logsumexp_outside(logits: Tensor, ids: Tensor) -> Tensor:
+    """Logsumexp over the columns of `[rows, V]` that are not in `ids` `[rows, k]`; -inf at k = V.
+
+    Over the others themselves, not by 1 - sum: that is wrong by 19 % at a tail of 1e-7 in float32.
+    """
+    if ids.shape[-1] == logits.shape[-1]:
+        return torch.full_like(logits[:, 0], -torch.inf)
+    return torch.logsumexp(logits.scatter(1, ids.long(), -torch.inf), dim=-1)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a distiller minimises at every row: alpha CE + (1 - alpha) T^2 D.
+
+    Attributes:
+        alpha: Weight of the cross-entropy on the labels, at temperature 1; 1 needs no teacher.
+        kind: The divergence D.
+        temperature: T, of teacher and student alike. T^2 keeps gradients of one size as T grows (Hinton et al., 2015).
+        parameters: Of the divergence.
+    """
+
+    alpha: float = 1.0
+    kind: Kind = "forward-kl"
+    temperature: float = 1.0
+    parameters: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> float:
+        """Of the divergence: (1 - alpha) T^2."""
+        return (1 - self.alpha) * self.temperature**2
+
+    def dense(self, logits: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
+        """The loss from dense logits: simple, and as wide as the vocabulary; `kdprobe.distill.head` is its fast twin.
+
+        Args:
+            logits: `[rows, V]`, real ids only.
+            labels: `[rows]`.
+            teacher: One row for each, or `None` where alpha is 1.
+
+        Returns:
+            `loss`, and where they count `cross_entropy` and `divergence`, each `[rows]` in nats.
+        """
+        parts = {}
+        if self.alpha > 0:
+            parts["cross_entropy"] = cross_entropy(_exact(logits), labels, reduction="none")
+        if teacher is not None and self.alpha < 1:
+            parts["divergence"] = divergence(logits, teacher, self.kind, self.temperature, **self.parameters)
+        return self.joined(parts)
+
+    def joined(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The parts with their weighted sum, `loss`, before them."""
+        weights = {"cross_entropy": self.alpha, "divergence": self.weight}
+        return {"loss": sum((weights[name] * part for name, part in parts.items()), torch.zeros(())), **parts}
+
+
+def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:
+    """KL(a || b) over cells, `[rows]`; 0 log(0 / b) = 0."""
+    # Masked before the product, or 0 * inf would leave NaN in value and gradient.
+    empty = log_a == -torch.inf
+    apart = log_a.masked_fill(empty, 0.0) - log_b.masked_fill(empty, 0.0)
+    return (log_a.exp() * apart).sum(dim=-1)
+
+
+def _mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
+    """log(weight a + (1 - weight) b), cell by cell."""
+    if weight == 0:
+        return log_b
+    empty = (log_a == -torch.inf) & (log_b == -torch.inf)
+    first = log_a.masked_fill(empty, 0.0) + math.log(weight)
+    second = log_b.masked_fill(empty, 0.0) + math.log1p(-weight)
+    return torch.logaddexp(first, second).masked_fill(empty, -torch.inf)
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

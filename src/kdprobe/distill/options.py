@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from kdprobe.distill.objectives import Objective
 
 
 class LoraOptions(BaseModel):
@@ -41,6 +44,27 @@ class TrainingOptions(BaseModel):
 class LogitsOptions(TrainingOptions):
     """Distillation on the teacher's log-probabilities: loss = alpha CE + (1 - alpha) T^2 D."""
 
-    divergence: Literal["forward-kl"] = Field(default="forward-kl", description="D.")
+    divergence: Literal["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"] = Field(
+        default="forward-kl", description="D."
+    )
+    skew: float | None = Field(default=None, ge=0, lt=1, description="Of the skew divergences; 0.1 unless told.")
+    beta: float | None = Field(default=None, gt=0, lt=1, description="Of jsd, the teacher's weight; 0.5 unless told.")
     temperature: float = Field(default=1.0, gt=0, description="T, of teacher and student alike.")
     alpha: float = Field(default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.skew is not None and not self.divergence.startswith("skew"):
+            raise ValueError(f"skew is not a parameter of {self.divergence}")
+        if self.beta is not None and self.divergence != "jsd":
+            raise ValueError(f"beta is not a parameter of {self.divergence}")
+        return self
+
+    @property
+    def objective(self) -> Objective:
+        """These options as the trainer takes them."""
+        from kdprobe.distill.objectives import Objective
+
+        given = {"skew": self.skew, "beta": self.beta}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        return Objective(self.alpha, self.divergence, self.temperature, parameters)

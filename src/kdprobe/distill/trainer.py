@@ -7,7 +7,7 @@ ranks; a mean of means would weigh tokens by the company they keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,29 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from kdprobe.console import Progress, progress
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import IGNORED, Example, collate
+from kdprobe.distill.head import head_loss, without_head
+from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.options import LoraOptions, TrainingOptions
 from kdprobe.models.load import LoadedModel, quiet
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
-RowLoss = Callable[[Tensor, Tensor, dict[str, Tensor]], dict[str, Tensor]]
-"""`(logits [rows, V], labels [rows], batch) -> parts`, each `[rows]` in nats; `loss` is what is minimised."""
-
 
 def train(
     student: LoadedModel,
     examples: Sequence[Example],
-    row_loss: RowLoss,
+    objective: Objective,
     options: TrainingOptions,
     context: TrainContext,
-    *,
-    temperature: float = 1.0,
 ) -> Trained:
     """Trains an adapter and writes it to `context.folder`.
 
     Args:
         student: The base model; its weights are frozen.
         examples: What to train on.
-        row_loss: The loss at every response row.
+        objective: What to minimise at every response row.
         options: How long and how fast.
         context: Seed, folder and label.
-        temperature: At which the teacher's tails are read.
     """
     set_seed(context.seed)
     with quiet():
@@ -54,20 +50,27 @@ def train(
     pad = student.tokenizer.pad_token_id
     steps = math.ceil(len(examples) / (options.batch_size * options.accumulation)) * options.epochs
     history = _History()
-    with progress(context.label, math.ceil(steps), unit="tok") as bar, quiet():
+    vocabulary = len(student.tokenizer)
+    with (
+        progress(context.label, math.ceil(steps), unit="tok") as bar,
+        quiet(),
+        without_head(model, vocabulary) as matrix,
+    ):
         trainer = _RowTrainer(
             model=model,
             args=_arguments(options, context, steps, student),
             train_dataset=list(examples),
-            data_collator=lambda batch: collate(batch, pad, temperature),
+            data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[_StepEnd(bar, history)],
-            row_loss=row_loss,
-            vocabulary=len(student.tokenizer),
+            objective=objective,
+            vocabulary=vocabulary,
+            matrix=matrix,
             history=history,
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+    with quiet():
         # The name, not the folder it was loaded from: an adapter travels, a path does not.
         model.peft_config["default"].base_model_name_or_path = context.student.name
         model.save_pretrained(context.folder)
@@ -112,13 +115,29 @@ class _History:
 
 
 class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
-    """A Trainer whose loss is taken on response rows only."""
+    """A Trainer whose loss is taken on response rows only.
 
-    def __init__(self, *, row_loss: RowLoss, vocabulary: int, history: _History, **arguments: Any) -> None:
+    Args:
+        objective: What to minimise.
+        vocabulary: How many real token ids there are.
+        matrix: The output matrix that was taken off the model, or `None` where the model makes its logits itself.
+        history: The books.
+        arguments: The Trainer's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        vocabulary: int,
+        matrix: Tensor | None,
+        history: _History,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         # Ask the Trainer for the number of response tokens in the whole optimiser step, and not to divide again.
         self.model_accepts_loss_kwargs = True
-        self.row_loss, self.vocabulary, self.history = row_loss, vocabulary, history
+        self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
 
     def compute_loss(
         self,
@@ -137,12 +156,26 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             logits_to_keep=positions,
             use_cache=False,
         )
-        rows = outputs.logits[wanted[:, positions]][:, : self.vocabulary]
-        parts = self.row_loss(rows, labels[wanted], inputs)
+        # Without its head the model gives hidden states where it would give logits.
+        rows = outputs.logits[wanted[:, positions]]
+        parts = self._parts(rows, labels[wanted], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
         self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
         loss = parts["loss"].sum() / count
         return (loss, outputs) if return_outputs else loss
+
+    def _parts(self, rows: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
+        if self.matrix is not None:
+            return head_loss(rows, self.matrix, labels, teacher, self.objective)
+        return self.objective.dense(rows[:, : self.vocabulary], labels, teacher)
+
+
+def _teacher(inputs: dict[str, Tensor], temperature: float) -> SparseLogprobs | None:
+    if "teacher_ids" not in inputs:
+        return None
+    return SparseLogprobs.from_stored(
+        inputs["teacher_ids"], inputs["teacher_logprobs"], inputs["teacher_tail"], temperature
+    )
 
 
 class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

@@ -90,9 +90,7 @@ class TransformersTeacher:
             max_new_tokens=sampling.max_new_tokens,
             do_sample=sampling.temperature > 0,
             # Our own warpers come after the capture; the library's would come before it.
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
+            **({"temperature": 1.0, "top_p": 1.0, "top_k": 0} if sampling.temperature > 0 else {}),
             eos_token_id=sorted(loaded.eos_ids),
             pad_token_id=pad,
         )

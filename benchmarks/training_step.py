@@ -1,0 +1,194 @@
+"""One training step, five ways: what the sparse KD head costs and saves.
+
+    python benchmarks/training_step.py [--dtype float32] [--repeats 7] [--json FILE]
+
+All ways train the same LoRA adapter on the same random batch of SmolLM2-135M's shape: forward, backward, AdamW.
+
+    ordinary            peft's model with its own loss, as a plain fine-tuning script has it: logits of every position
+    dense CE            cross-entropy on response rows only, logits of those rows
+    dense KD            sparse forward KL from the logits of response rows
+    head CE, head KD    the same two through kdprobe's head, without logits
+    teacher in the loop  dense forward KL, the teacher's forward pass in every step
+
+Times alternate between the ways within one process, so that a slow moment of the machine meets all of them; ratios are
+of medians. Memory is the peak of a process of its own above what it held before the step (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BATCH, LENGTH, RESPONSE, K = 8, 220, 110, 64
+WAYS = ("ordinary", "dense CE", "dense KD", "head CE", "head KD", "teacher in the loop")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--memory-of", choices=[*WAYS, "head part dense", "head part sparse"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory_of:
+        print(peak(given.memory_of, given.dtype))
+        return
+    seconds = times(given.dtype, given.repeats)
+    memory = {way: child(way, given.dtype) for way in WAYS}
+    parts = {way: child(way, given.dtype) for way in ("head part dense", "head part sparse")}
+    base = seconds["ordinary"]
+    print(f"{'way':<22}{'s/step':>8}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
+    for way in WAYS:
+        print(
+            f"{way:<22}{seconds[way]:>8.2f}{seconds[way] / base:>8.2f}"
+            f"{memory[way]:>8.0f}{memory[way] / memory['ordinary']:>8.2f}"
+        )
+    print(f"head KD / head CE: {seconds['head KD'] / seconds['head CE']:.2f} of the time")
+    print(f"teacher in the loop / head KD: {seconds['teacher in the loop'] / seconds['head KD']:.2f} of the time")
+    print(
+        f"the head's own part: {parts['head part sparse']:.0f} MiB, dense {parts['head part dense']:.0f} MiB, "
+        f"ratio {parts['head part sparse'] / parts['head part dense']:.2f}"
+    )
+    if given.json:
+        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+        result = {"dtype": given.dtype, "seconds": seconds, "mebibytes": memory, "head": parts, "machine": machine}
+        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def prepare(dtype: str) -> tuple[Any, dict[str, Any], Any]:
+    """Model with adapter, a batch with a teacher's rows, and the output matrix."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from kdprobe.distill.objectives import SparseLogprobs
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49_152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    base = LlamaForCausalLM(config).to(getattr(torch, dtype))
+    model = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
+    ids = torch.randint(config.vocab_size, (BATCH, LENGTH))
+    labels = ids.clone()
+    labels[:, : LENGTH - RESPONSE] = -100
+    teacher = SparseLogprobs.from_logits(torch.randn(BATCH * RESPONSE, config.vocab_size), K)
+    return model, {"input_ids": ids, "labels": labels, "teacher": teacher}, base.lm_head.weight
+
+
+def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
+    """The loss of a step, one of `WAYS`."""
+    import torch
+
+    from kdprobe.distill.head import head_loss
+    from kdprobe.distill.objectives import Objective
+
+    ids, labels, teacher = batch["input_ids"], batch["labels"], batch["teacher"]
+    if way == "ordinary":
+        return model(input_ids=ids, labels=labels, use_cache=False).loss
+    keep = torch.arange(LENGTH - RESPONSE - 1, LENGTH - 1)
+    targets = ids[:, -RESPONSE:].reshape(-1)
+    objective = Objective(1.0 if way.endswith("CE") else 0.0)
+    theirs = None if way.endswith("CE") else teacher
+    if way.startswith("head"):
+        with headless(model):
+            hidden = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1)
+        return head_loss(hidden, matrix, targets, theirs, objective)["loss"].mean()
+    if way == "teacher in the loop":
+        with torch.no_grad(), model.disable_adapter():
+            p = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1).float().log_softmax(-1)
+        q = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1).float().log_softmax(-1)
+        return torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1).mean()
+    logits = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1)
+    return objective.dense(logits, targets, theirs)["loss"].mean()
+
+
+@contextmanager
+def headless(model: Any) -> Iterator[None]:
+    """`without_head` without its check, which a training makes once and not at every step."""
+    from torch import nn
+
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    base.set_output_embeddings(nn.Identity())
+    try:
+        yield
+    finally:
+        base.set_output_embeddings(head)
+
+
+def times(dtype: str, repeats: int) -> dict[str, float]:
+    """Median seconds of a step."""
+    import torch
+
+    model, batch, matrix = prepare(dtype)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    for repeat in range(repeats + 1):
+        for way in WAYS:
+            started = time.perf_counter()
+            loss_of(way, model, batch, matrix).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            if repeat > 0:
+                taken[way].append(time.perf_counter() - started)
+    return {way: statistics.median(values) for way, values in taken.items()}
+
+
+def child(way: str, dtype: str) -> float:
+    """Peak memory of a step in a process of its own, in MiB."""
+    command = [sys.executable, __file__, "--dtype", dtype, "--memory-of", way]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def peak(way: str, dtype: str) -> float:
+    """Peak of this process above what it held before, in MiB."""
+    import torch
+
+    from kdprobe.distill.head import head_loss
+    from kdprobe.distill.objectives import Objective
+
+    model, batch, matrix = prepare(dtype)
+    work: Callable[[], Any]
+    if way.startswith("head part"):
+        hidden = torch.randn(BATCH * RESPONSE, matrix.shape[1], dtype=matrix.dtype, requires_grad=True)
+        targets, objective = batch["input_ids"][:, -RESPONSE:].reshape(-1), Objective(0.5)
+        if way.endswith("sparse"):
+            work = lambda: head_loss(hidden, matrix.detach(), targets, batch["teacher"], objective)["loss"]  # noqa: E731
+        else:
+            work = lambda: objective.dense(hidden @ matrix.detach().T, targets, batch["teacher"])["loss"]  # noqa: E731
+    else:
+        work = lambda: loss_of(way, model, batch, matrix)  # noqa: E731
+    warm = torch.randn(64, 64, requires_grad=True)
+    (warm @ warm).sum().backward()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = high_water()
+    work().mean().backward()
+    return (high_water() - before) / 2**20
+
+
+def high_water() -> int:
+    """The process's peak resident size in bytes, since it was last cleared."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()
