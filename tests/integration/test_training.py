@@ -108,6 +108,17 @@ def test_first_loss_of_fine_tuning_is_the_models_own_mean_over_all_response_toke
     assert history[0]["loss"] == pytest.approx(np.mean(losses), abs=1e-4)
 
 
+def test_every_step_moves_the_adapter_and_is_logged_with_its_own_rate(distil):
+    # One step only: a warm-up that starts at zero would leave the adapter where it was.
+    one = distil("fine-tune", batch_size=6, learning_rate=2e-3)
+    assert one.adapter_norm > 1e-4
+    assert [row["learning_rate"] for row in one.history] == [2e-3]
+    longer = distil("fine-tune", batch_size=1, epochs=2, warmup=0.25, schedule="linear", learning_rate=4e-3)
+    rates = [row["learning_rate"] for row in longer.history]
+    assert rates[:4] == pytest.approx([1e-3, 2e-3, 3e-3, 4e-3])
+    assert rates[3:] == pytest.approx([4e-3 * (1 - done / 9) for done in range(9)])
+
+
 def test_loss_mixes_divergence_and_cross_entropy(distil):
     row = distil("logits", alpha=0.25, temperature=2.0).history[0]
     assert row["loss"] == pytest.approx(0.25 * row["cross_entropy"] + 0.75 * 4 * row["divergence"], rel=1e-5)

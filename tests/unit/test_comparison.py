@@ -97,8 +97,8 @@ def test_arms_on_different_problems_are_refused():
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"cut_off": [True] * 10 + [False] * 30}, "cut-off", "none: 25% of the responses"),
-        ({"value": [None] * 20 + ["1"] * 20}, "no-answer", "none: 50% of the responses"),
+        ({"cut_off": [True] * 10 + [False] * 30}, "cut-off", "none 25%"),
+        ({"value": [None] * 20 + ["1"] * 20}, "no-answer", "none 50%"),
     ],
 )
 def test_what_spoils_an_arm_is_found(changes, code, words):

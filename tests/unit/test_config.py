@@ -51,6 +51,35 @@ def test_all_mistakes_are_told_at_once(host):
     assert any("no strategy named 'techer'" in sentence for sentence in told)
 
 
+def test_one_mistake_does_not_hide_another(host):
+    told = mistakes(
+        host,
+        problems={"source": "jsnl", "transfer": "two", "test": 4},
+        strategies=["none", "none", {"name": "template", "options": {"txt": "x"}}],
+        controls={"fine_tune_options": {"epochs": 0}},
+        seeds=[0, 0],
+        probe=3,
+    )
+    for words in (
+        "problems.transfer: ",
+        "problems.source: There is no problem source named 'jsnl'",
+        "'none' occurs twice",
+        "strategies.template.options.text: is missing",
+        "strategies.template.options.txt: is not known",
+        "controls.fine_tune_options.epochs: ",
+        "seeds: 0 occurs twice",
+        "probe: must be a table (got 3)",
+    ):
+        assert any(sentence.startswith(words) or words in sentence for sentence in told), words
+    assert len(told) == 8
+
+
+@pytest.mark.parametrize("section", ["problems", "student", "teacher", "distill", "controls", "probe"])
+@pytest.mark.parametrize("value", [3, [], "x", None, {"options": 3}, {"name": 3}])
+def test_nonsense_in_any_section_is_a_sentence(host, section, value):
+    assert all(isinstance(sentence, str) for sentence in mistakes(host, **{section: value}))
+
+
 def test_one_error_lists_every_mistake(host):
     error = ConfigError("mine.toml", mistakes(host, seeds=[], strategies=["techer"]))
     assert "2 mistakes" in str(error)
@@ -78,7 +107,7 @@ def test_unknown_plugin_option_is_placed(host):
     [
         ({"strategies": ["none", "none"]}, "'none' occurs twice"),
         ({"strategies": [{"name": "none", "label": "untrained"}]}, "name of a control"),
-        ({"seeds": [1, 1]}, "a seed occurs twice"),
+        ({"seeds": [1, 1]}, "seeds: 1 occurs twice"),
         ({"name": "../up"}, "name:"),
         ({"strategies": [{"name": "none", "options": {"loud": True}}]}, "takes no options"),
         ({"strategies": [{"name": "template", "options": {"text": "no place"}}]}, "must contain {question}"),

@@ -116,3 +116,8 @@ def test_symbolic_problems_take_templates_in_turn_and_end_in_their_value(symboli
 def test_symbolic_refuses_unknown_and_doubled_templates(templates):
     with pytest.raises(ValueError, match="template"):
         gsm_symbolic.GsmSymbolicOptions(templates=templates)
+
+
+def test_draw_refuses_a_question_that_is_asked_twice_in_one_split():
+    with pytest.raises(KdprobeError, match=r"The test problems .* ask the same question"):
+        draw(source("ab", ["How many?", "how  many"]), transfer=2, test=2)

@@ -15,7 +15,9 @@ from kdprobe.cli import json_option, store_option
 @store_option
 @json_option
 def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:
-    """Show which stages of an experiment are there and which would be made. Nothing is done."""
+    """Show which stages of an experiment are there and which would be made. Nothing is computed."""
+    import torch
+
     from kdprobe.cli.show import print_json, show_plan
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.plan import make_plan
@@ -38,6 +40,6 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
         for stage in plan.stages
     ]
     if as_json:
-        print_json({"run": plan.run, "stages": stages})
+        print_json({"run": plan.run, "threads": torch.get_num_threads(), "stages": stages})
     else:
-        show_plan(plan.run, stages)
+        show_plan(plan.run, stages, threads=torch.get_num_threads())

@@ -15,7 +15,10 @@ from kdprobe.errors import UsageError
 @store_option
 @json_option
 def command(run: str | None, store_folder: str, as_json: bool) -> None:
-    """Write a run's page again and show its tables. Without RUN: the newest one."""
+    """Write a run's page again and show its tables.
+
+    RUN may be the beginning of a name. Without RUN: the newest one.
+    """
     from kdprobe.cli.show import print_json, show_results, summary
     from kdprobe.console import note
     from kdprobe.experiment.results import load_results
@@ -28,6 +31,9 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
         if not runs:
             raise UsageError(f"There is no finished run in {store.root}.", "`kdprobe run` makes one.")
         run = runs[0]
+    elif run not in store.runs():
+        begun = [name for name in store.runs() if name.startswith(run)]
+        run = begun[0] if len(begun) == 1 else run
     results = load_results(store, run)
     page = write_page(results)
     if as_json:

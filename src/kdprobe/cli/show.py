@@ -55,14 +55,15 @@ def show_results(results: Results) -> None:
     _list("Did priming make a better student?", results.comparison.verdict)
 
 
-def show_plan(run: str, stages: Sequence[dict[str, str]]) -> None:
-    """The stages of a plan."""
+def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int) -> None:
+    """The stages of a plan, and the number of threads, which decides their keys too."""
     table = _table(f"Run {run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
     out().print(table)
     missing = sum(stage["status"] == "missing" for stage in stages)
     out().print(f"{len(stages) - missing} of {len(stages)} stages are there, {missing} would be made.")
+    out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:

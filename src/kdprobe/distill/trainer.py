@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from kdprobe.console import Progress, progress
@@ -23,8 +24,6 @@ from kdprobe.distill.head import head_loss, without_head
 from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.options import LoraOptions, TrainingOptions
 from kdprobe.models.load import LoadedModel, quiet
-
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 def train(
@@ -58,7 +57,7 @@ def train(
     ):
         trainer = _RowTrainer(
             model=model,
-            args=_arguments(options, context, steps, student),
+            args=_arguments(options, context, student),
             train_dataset=list(examples),
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[_StepEnd(bar, history)],
@@ -66,6 +65,7 @@ def train(
             vocabulary=vocabulary,
             matrix=matrix,
             history=history,
+            options=options,
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
@@ -88,6 +88,22 @@ def adapter_norm(model: Any) -> float:
             # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
             total += float(torch.trace(b.T @ b @ (a @ a.T))) * module.scaling[name] ** 2
     return math.sqrt(max(total, 0.0))
+
+
+def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """What the peak learning rate is multiplied by at an optimiser step; never 0 before the end.
+
+    Args:
+        step: Counted from 0.
+        steps: How many there are.
+        warmup: Share of the steps that warm up.
+        schedule: `cosine`, `linear` or `constant`, after the warm-up.
+    """
+    rising = math.floor(warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = min(1.0, (step - rising) / max(1, steps - rising))
+    return {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[schedule]
 
 
 class _History:
@@ -122,6 +138,7 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         vocabulary: How many real token ids there are.
         matrix: The output matrix that was taken off the model, or `None` where the model makes its logits itself.
         history: The books.
+        options: The learning rate's schedule.
         arguments: The Trainer's own.
     """
 
@@ -132,12 +149,24 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         vocabulary: int,
         matrix: Tensor | None,
         history: _History,
+        options: TrainingOptions,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         # Ask the Trainer for the number of response tokens in the whole optimiser step, and not to divide again.
         self.model_accepts_loss_kwargs = True
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
+        self.options = options
+        self.lr_scheduler: LambdaLR | None
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Our own factors: the libraries' warm-up spends the first step at a rate of zero."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = LambdaLR(
+                optimizer or self.optimizer,
+                lambda step: learning_rate_factor(step, num_training_steps, self.options.warmup, self.options.schedule),
+            )
+        return self.lr_scheduler
 
     def compute_loss(
         self,
@@ -179,14 +208,17 @@ def _teacher(inputs: dict[str, Tensor], temperature: float) -> SparseLogprobs | 
 
 
 class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Tells the bar and the books when an optimiser step ends."""
+    """Tells the bar and the books when an optimiser step ends, and at which rate it was."""
 
     def __init__(self, bar: Progress, history: _History) -> None:
         self.bar, self.history = bar, history
+        self.rate = 0.0
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+        self.rate = float(known["optimizer"].param_groups[0]["lr"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
-        rate = float(known["lr_scheduler"].get_last_lr()[0])
-        self.bar.advance(work=self.history.close(state.global_step, rate))
+        self.bar.advance(work=self.history.close(state.global_step, self.rate))
 
 
 def _lora(options: LoraOptions) -> LoraConfig:
@@ -199,17 +231,13 @@ def _lora(options: LoraOptions) -> LoraConfig:
     )
 
 
-def _arguments(
-    options: TrainingOptions, context: TrainContext, steps: float, student: LoadedModel
-) -> TrainingArguments:
+def _arguments(options: TrainingOptions, context: TrainContext, student: LoadedModel) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(context.folder / "trainer"),
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulation,
         num_train_epochs=options.epochs,
         learning_rate=options.learning_rate,
-        lr_scheduler_type=_SCHEDULES[options.schedule],
-        warmup_steps=math.ceil(options.warmup * steps),
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         optim="adamw_torch",

@@ -222,23 +222,18 @@ _FLOOR = 0.05
 
 def _findings(scores: Sequence[ArmScore]) -> list[Finding]:
     findings = []
-    for score in scores:
-        if score.cut_off > _CUT_OFF:
-            findings.append(
-                Finding(
-                    "cut-off",
-                    f"{score.name}: {score.cut_off:.0%} of the responses reached the token budget.",
-                    "Raise evaluation.max_new_tokens for all arms, or read this arm's accuracy as a lower bound.",
-                )
+    if cut := [f"{score.name} {score.cut_off:.0%}" for score in scores if score.cut_off > _CUT_OFF]:
+        findings.append(
+            Finding(
+                "cut-off",
+                f"Responses that reached the token budget: {', '.join(cut)}.",
+                "Raise evaluation.max_new_tokens for all arms, or read these accuracies as lower bounds.",
             )
-        if score.no_answer > _NO_ANSWER:
-            findings.append(
-                Finding(
-                    "no-answer",
-                    f"{score.name}: {score.no_answer:.0%} of the responses hold no number.",
-                    "Read some of its responses.",
-                )
-            )
+        )
+    if mute := [f"{score.name} {score.no_answer:.0%}" for score in scores if score.no_answer > _NO_ANSWER]:
+        findings.append(
+            Finding("no-answer", f"Responses that hold no number: {', '.join(mute)}.", "Read some of them.")
+        )
     if scores and max(score.accuracy for score in scores) < _FLOOR:
         findings.append(
             Finding(

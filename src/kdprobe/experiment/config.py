@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kdprobe.errors import ConfigError, UsageError
+from kdprobe.experiment.mistakes import plugin_mistakes, repeated, sentences
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import SMOLLM2
 
@@ -37,17 +29,6 @@ class _Plugged(_Section):
     name: str = Field(description="As `kdprobe plugins` lists it.")
     options: dict[str, Any] = Field(default_factory=dict, description="Its own options.")
 
-    def _check(self, info: ValidationInfo, kind: str, place: str) -> None:
-        """Notes what is wrong with the plugin's name and options, next to the config's own mistakes."""
-        if not info.context:
-            return
-        try:
-            info.context["host"].options(kind, self.name, self.options)
-        except UsageError as error:
-            info.context["mistakes"].append(f"{place}: {error}")
-        except ValidationError as error:
-            info.context["mistakes"] += [f"{place}.options.{line}" for line in _sentences(error, None)]
-
 
 class ProblemsConfig(_Section):
     """Where problems come from, and how many."""
@@ -56,11 +37,6 @@ class ProblemsConfig(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
     transfer: int = Field(ge=1, description="Problems that the teacher answers.")
     test: int = Field(ge=1, description="Problems that decide.")
-
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
-        _Plugged(name=self.source, options=self.options)._check(info, "problem-sources", "problems")  # noqa: SLF001
-        return self
 
 
 class StudentConfig(_Section):
@@ -75,11 +51,6 @@ class TeacherConfig(_Plugged):
     """Who answers."""
 
     name: str = "transformers"
-
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
-        self._check(info, "teachers", "teacher")
-        return self
 
 
 class TransferConfig(_Section):
@@ -102,22 +73,12 @@ class StrategyConfig(_Plugged):
         """The label, or the name."""
         return self.label or self.name
 
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
-        self._check(info, "strategies", f"strategies.{self.arm}")
-        return self
-
 
 class DistillConfig(_Plugged):
     """How students are distilled."""
 
     name: str = "logits"
     dtype: Dtype = Field(default="auto", description="Of the frozen base while training; the adapter is float32.")
-
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
-        self._check(info, "distillers", "distill")
-        return self
 
 
 class ControlsConfig(_Section):
@@ -126,12 +87,6 @@ class ControlsConfig(_Section):
     untrained: bool = True
     fine_tuned: bool = True
     fine_tune_options: dict[str, Any] = Field(default_factory=dict, description="Options of the distiller `fine-tune`.")
-
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
-        tuner = _Plugged(name="fine-tune", options=self.fine_tune_options)
-        tuner._check(info, "distillers", "controls.fine_tune")  # noqa: SLF001
-        return self
 
 
 class EvaluationConfig(_Section):
@@ -146,11 +101,6 @@ class EvaluationConfig(_Section):
 
 class AnalysisConfig(_Plugged):
     """An analysis; a plain string in the config is its name."""
-
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
-        self._check(info, "analyses", f"probe.analyses.{self.name}")
-        return self
 
 
 def _named(value: Any) -> Any:
@@ -182,20 +132,6 @@ class Experiment(_Section):
     controls: ControlsConfig = ControlsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        arms = [strategy.arm for strategy in self.strategies]
-        if twice := sorted({arm for arm in arms if arms.count(arm) > 1}):
-            raise ValueError(f"strategies: {twice[0]!r} occurs twice; give one of them a label")
-        if taken := {"untrained", "fine-tuned"} & set(arms):
-            raise ValueError(f"strategies: {min(taken)!r} is the name of a control; give the strategy a label")
-        analyses = [analysis.name for analysis in self.probe.analyses]
-        if len(set(analyses)) < len(analyses):
-            raise ValueError("probe.analyses: an analysis occurs twice")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: a seed occurs twice")
-        return self
 
 
 def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
@@ -233,36 +169,15 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
         ConfigError: With all the mistakes: of the config itself, of plugin names, of plugin options.
     """
     mistakes: list[str] = []
+    experiment = None
     try:
-        experiment = Experiment.model_validate(data, context={"host": host, "mistakes": mistakes})
+        experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(source, [*_sentences(error, Experiment), *mistakes]) from error
-    if mistakes:
+        mistakes += sentences(error, Experiment)
+    mistakes += [*plugin_mistakes(data, host), *repeated(data)]
+    if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
     return experiment
-
-
-def _sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
-    """Pydantic's errors as sentences led by their place."""
-    sentences = []
-    for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "missing":
-            told = "is missing"
-        elif item["type"] == "extra_forbidden":
-            told = "is not known" + _near(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
-        else:
-            got = item["input"]
-            shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
-            told = item["msg"].removeprefix("Value error, ")
-            told = told[0].lower() + told[1:] + shown
-        sentences.append(f"{place}: {told}" if place else told)
-    return sentences
-
-
-def _near(name: str, model: type[BaseModel] | None) -> str:
-    near = difflib.get_close_matches(name, model.model_fields, n=1) if model else []
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kdprobe.errors import KdprobeError
 from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
 from kdprobe.experiment.store import Stage, digest
@@ -15,7 +16,7 @@ from kdprobe.host.registry import Host
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
-from kdprobe.strategies.prompt_pair import PromptPair
+from kdprobe.strategies.prompt_pair import PromptPair, Strategy
 
 UNTRAINED = "untrained"
 FINE_TUNED = "fine-tuned"
@@ -124,7 +125,27 @@ def _with_seed(name: str, seed: int, experiment: Experiment) -> str:
 
 def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:
     render = _build(host, "strategies", strategy.name, strategy.options)
-    return {problem.id: render(problem) for problem in problems}
+    provider = host.get("strategies", strategy.name).provider.name
+    return {problem.id: _pair(render, problem, f"The strategy {strategy.arm!r} of {provider}") for problem in problems}
+
+
+def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
+    """What a strategy makes of a problem; a plugin's fault is the plugin's, told in a sentence."""
+    try:
+        pair = render(problem)
+    except KdprobeError:
+        raise
+    except Exception as error:
+        raise KdprobeError(
+            f"{who} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
+            "This is a fault of the plugin; --debug shows where.",
+        ) from error
+    if not isinstance(pair, PromptPair):
+        raise KdprobeError(
+            f"{who} must return a PromptPair, and returned {type(pair).__name__} for problem {problem.id!r}.",
+            "This is a fault of the plugin.",
+        )
+    return pair
 
 
 def _build(host: Host, kind: str, name: str, options: dict[str, Any]) -> Any:

@@ -119,17 +119,21 @@ def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
     )
 
 
+_MOVED = 1e-6
+"""An update's norm above float32 noise."""
+
+
 def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
     """What the run's own record says against its figures."""
-    findings = [
-        Finding(
-            "adapter-did-not-move",
-            f"{arm.name}: the adapter's update has norm {arm.training['adapter_norm']:.2g}.",
-            "Raise the learning rate or train longer; this arm is the untrained student.",
+    findings = []
+    if still := [arm.name for arm in arms if arm.training and arm.training["adapter_norm"] < _MOVED]:
+        findings.append(
+            Finding(
+                "adapter-did-not-move",
+                f"Adapters whose update has norm 0: {', '.join(still)}.",
+                "Raise the learning rate or train longer; these arms are the untrained student.",
+            )
         )
-        for arm in arms
-        if arm.training and arm.training["adapter_norm"] < 1e-6  # noqa: PLR2004 - fp32 noise of a zero update
-    ]
     findings += [
         Finding(
             "student-prompt",

@@ -16,13 +16,15 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from kdprobe.console import note
 from kdprobe.errors import KdprobeError
 
 MANIFEST = "stage.json"
@@ -103,7 +105,7 @@ class Store:
         if self.has(stage):
             return False
         making = self.root / "making"
-        with FileLock(making / f"{stage.key}.lock"):
+        with self._alone(stage):
             if self.has(stage):
                 return False
             for remains in making.glob(f"{stage.key}-*"):
@@ -118,6 +120,20 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(target)
         return True
+
+    @contextmanager
+    def _alone(self, stage: Stage) -> Iterator[None]:
+        """Keeps other processes from making the same stage; says so where it has to wait for one."""
+        lock = FileLock(self.root / "making" / f"{stage.key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            note(f"Another process is making {stage.kind} {stage.name}; waiting for it.")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def run_folder(self, name: str) -> Path:
         """The folder of a run."""

@@ -103,7 +103,9 @@ def _findings(
         moved = measured[name]["entropy"].mean(axis=0) - measured[base]["entropy"].mean(axis=0)
         layer, head = np.unravel_index(np.abs(moved).argmax(), moved.shape)
         sentences.append(
-            f"{name}: the head whose entropy differs most from {base}'s is layer {layer}, head {head} "
+            f"{name}: no head's entropy differs from {base}'s."
+            if not moved.any()
+            else f"{name}: the head whose entropy differs most from {base}'s is layer {layer}, head {head} "
             f"({moved[layer, head]:+.3f} nats). A difference seen, not a cause shown."
         )
     return sentences

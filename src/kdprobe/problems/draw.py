@@ -15,7 +15,7 @@ Source = Callable[[Split], Iterable[Problem]]
 
 @dataclass(frozen=True)
 class Draw:
-    """The problems of an experiment: ids unique within each split, no question in both."""
+    """The problems of an experiment: ids and questions unique within each split, no question in both."""
 
     transfer: tuple[Problem, ...]
     test: tuple[Problem, ...]
@@ -30,7 +30,7 @@ def draw(source: Source, *, transfer: int, test: int) -> Draw:
         test: How many problems decide.
 
     Raises:
-        KdprobeError: The source has fewer, an id occurs twice, or a question is in both splits.
+        KdprobeError: The source has fewer, an id or a question occurs twice, or a question is in both splits.
     """
     drawn = Draw(transfer=_take(source, "transfer", transfer), test=_take(source, "test", test))
     trained = {normalised(problem.question): problem for problem in drawn.transfer}
@@ -56,7 +56,14 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
             f"Lower problems.{split} in the config.",
         )
     ids: set[str] = set()
+    questions: dict[str, str] = {}
     for problem in problems:
+        twin = questions.setdefault(normalised(problem.question), problem.id)
+        if twin != problem.id:
+            raise KdprobeError(
+                f"The {split} problems {twin} and {problem.id} ask the same question.",
+                "Remove one of them; a problem that counts twice makes every interval too narrow.",
+            )
         if problem.id in ids:
             raise KdprobeError(f"The {split} problems hold the id {problem.id!r} twice.", "Ids must be unique.")
         ids.add(problem.id)

@@ -1,0 +1,122 @@
+"""What is wrong with a config, beyond what the types of its sections say.
+
+Everything here reads the raw data, so that one mistake never hides another.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from kdprobe.errors import UsageError
+from kdprobe.host.registry import Host
+
+CONTROLS = ("untrained", "fine-tuned")
+_TABLES = {"model_type", "dict_type", "model_attributes_type"}
+
+
+def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
+    """Names that no plugin provides, and options that a plugin does not take.
+
+    Args:
+        data: The config as it was read.
+        host: Who provides what.
+
+    Returns:
+        One sentence each, led by the place in the config.
+    """
+    mistakes = []
+    for kind, place, key, name, options in _plugged(data):
+        try:
+            host.options(kind, name, options)
+        except UsageError as error:
+            mistakes.append(f"{place}.{key}: {error}")
+        except ValidationError as error:
+            mistakes += [f"{place}.options.{line}" for line in sentences(error, None)]
+    # The options of the control are those of the distiller `fine-tune`, under a key of their own.
+    return [line.replace("controls.options.", "controls.fine_tune_options.", 1) for line in mistakes]
+
+
+def repeated(data: Mapping[str, Any]) -> list[str]:
+    """Names and seeds that must differ and do not."""
+    mistakes = []
+    arms = [table.get("label") or table.get("name") for table in _listed(data.get("strategies"))]
+    mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in _twice(arms)]
+    mistakes += [
+        f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
+    ]
+    analyses = [table.get("name") for table in _listed(_table(data.get("probe")).get("analyses"))]
+    mistakes += [f"probe.analyses: {name!r} occurs twice" for name in _twice(analyses)]
+    seeds = data.get("seeds")
+    mistakes += [f"seeds: {seed} occurs twice" for seed in _twice(seeds if isinstance(seeds, list) else [])]
+    return mistakes
+
+
+def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
+    """Pydantic's errors as sentences led by their place.
+
+    Args:
+        error: What pydantic found.
+        model: Whose fields an unknown key at the top is compared with, or `None`.
+    """
+    told = []
+    for item in error.errors(include_url=False):
+        place = ".".join(str(part) for part in item["loc"])
+        sentence = _sentence(item, model)
+        told.append(f"{place}: {sentence}" if place else sentence)
+    return told
+
+
+def _sentence(item: Any, model: type[BaseModel] | None) -> str:
+    if item["type"] == "missing":
+        return "is missing"
+    if item["type"] == "extra_forbidden":
+        return "is not known" + _near(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
+    got = item["input"]
+    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | list) else ""
+    if item["type"] in _TABLES:
+        return f"must be a table{shown}"
+    text = item["msg"].removeprefix("Value error, ")
+    return f"{text[0].lower()}{text[1:]}{shown}"
+
+
+def _near(name: str, model: type[BaseModel] | None) -> str:
+    near = difflib.get_close_matches(name, model.model_fields, n=1) if model else []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
+    """Kind, place, key of the name, name and options of everything that a plugin provides."""
+    problems, controls = _table(data.get("problems")), _table(data.get("controls"))
+    if isinstance(problems.get("source"), str):
+        yield "problem-sources", "problems", "source", problems["source"], _table(problems.get("options"))
+    for kind, section, default in (("teachers", "teacher", "transformers"), ("distillers", "distill", "logits")):
+        table = data.get(section, {} if section == "distill" else None)
+        if isinstance(table, dict) and isinstance(table.get("name", default), str):
+            yield kind, section, "name", table.get("name", default), _table(table.get("options"))
+    yield "distillers", "controls", "name", "fine-tune", _table(controls.get("fine_tune_options"))
+    analyses = _table(data.get("probe")).get("analyses")
+    for kind, place, tables in (
+        ("strategies", "strategies", _listed(data.get("strategies"))),
+        ("analyses", "probe.analyses", _listed(analyses)),
+    ):
+        for table in tables:
+            if isinstance(name := table.get("name"), str):
+                yield kind, f"{place}.{table.get('label') or name}", "name", name, _table(table.get("options"))
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    """A list of tables; a plain string in it is a table with that name."""
+    items = value if isinstance(value, list) else []
+    return [{"name": item} if isinstance(item, str) else item for item in items if isinstance(item, str | dict)]
+
+
+def _twice(values: list[Any]) -> list[Any]:
+    return sorted({value for value in values if value is not None and values.count(value) > 1}, key=str)
