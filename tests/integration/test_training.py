@@ -13,7 +13,7 @@ def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_f
 
     host = Host()
 
-    def train(name, seed=0, transfer=transfer_set, **options):
+    def train(name, seed=0, transfer=transfer_set, scratch=None, **options):
         raw = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-2, **options}
         distiller = host.build("distillers", name, host.options("distillers", name, raw))
         folder = tmp_path_factory.mktemp("training") / "adapter"
@@ -25,6 +25,7 @@ def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_f
             transfer=transfer if name == "logits" else None,
             seed=seed,
             folder=folder,
+            scratch=scratch,
         )
         return distiller.train(context)
 
@@ -117,6 +118,26 @@ def test_every_step_moves_the_adapter_and_is_logged_with_its_own_rate(distil):
     rates = [row["learning_rate"] for row in longer.history]
     assert rates[:4] == pytest.approx([1e-3, 2e-3, 3e-3, 4e-3])
     assert rates[3:] == pytest.approx([4e-3 * (1 - done / 9) for done in range(9)])
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(distil, tmp_path):
+    import shutil
+
+    # Dropout, so that the random state has to come back too.
+    options = {"checkpoint_steps": 1, "epochs": 2, "lora": {"dropout": 0.3}}
+    whole = distil("logits", scratch=tmp_path, **options)
+    assert len(whole.history) == 6
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-6"]
+    # As if killed in step 6, in the middle of writing its checkpoint.
+    (tmp_path / "checkpoint-6" / "kdprobe_history.json").unlink()
+    resumed = distil("logits", scratch=tmp_path, **options)
+    assert_close(whole, resumed, atol=0)
+    assert resumed.history == whole.history
+    # A checkpoint is really what it went on from: without its state the end is another.
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    (tmp_path / "checkpoint-5" / "optimizer.pt").unlink()
+    other = distil("logits", scratch=tmp_path, **options)
+    assert any((weights(other)[name] != weights(whole)[name]).any() for name in weights(whole))
 
 
 def test_loss_mixes_divergence_and_cross_entropy(distil):

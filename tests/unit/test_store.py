@@ -16,13 +16,13 @@ def store(tmp_path):
 
 
 def stage(work=None, inputs=(), **settings):
-    return Stage("distill", "arm", settings, inputs, work or (lambda folder, inputs: None))
+    return Stage("distill", "arm", settings, inputs, work or (lambda folder, inputs, scratch: None))
 
 
 def test_a_stage_is_made_once_and_kept(store):
     calls = []
 
-    def work(folder, inputs):
+    def work(folder, inputs, scratch):
         calls.append(inputs)
         (folder / "out.txt").write_text("made")
 
@@ -34,15 +34,17 @@ def test_a_stage_is_made_once_and_kept(store):
 
 
 def test_a_stage_reads_its_inputs_folders(store):
-    first = stage(lambda folder, inputs: (folder / "a").write_text("from the first"))
-    second = stage(lambda folder, inputs: (folder / "b").write_text((inputs[0] / "a").read_text()), inputs=(first,))
+    first = stage(lambda folder, inputs, scratch: (folder / "a").write_text("from the first"))
+    second = stage(
+        lambda folder, inputs, scratch: (folder / "b").write_text((inputs[0] / "a").read_text()), inputs=(first,)
+    )
     store.make(first)
     store.make(second)
     assert (store.folder(second) / "b").read_text() == "from the first"
 
 
 def test_failing_work_leaves_nothing_finished_and_its_remains_are_cleared(store):
-    def fail(folder, inputs):
+    def fail(folder, inputs, scratch):
         (folder / "half.txt").write_text("half")
         raise RuntimeError("killed")
 
@@ -53,6 +55,20 @@ def test_failing_work_leaves_nothing_finished_and_its_remains_are_cleared(store)
     (store.root / "making" / f"{stage().key}-0").mkdir()
     assert store.make(stage())
     assert not (store.folder(stage()) / "half.txt").exists()
+    assert [path for path in (store.root / "making").iterdir() if path.is_dir()] == []
+
+
+def test_scratch_survives_a_failure_and_is_gone_after_success(store):
+    def work(folder, inputs, scratch):
+        if not (scratch / "begun").exists():
+            (scratch / "begun").touch()
+            raise RuntimeError("killed")
+        (folder / "went-on").touch()
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.make(stage(work))
+    assert store.make(stage(work))
+    assert (store.folder(stage()) / "went-on").exists()
     assert [path for path in (store.root / "making").iterdir() if path.is_dir()] == []
 
 

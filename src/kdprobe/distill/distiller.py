@@ -30,6 +30,7 @@ class TrainContext:
         seed: Of initialisation and data order.
         folder: Where the adapter goes.
         label: How progress calls this arm.
+        scratch: A folder that survives a kill and is gone after success, or `None`: for checkpoints.
     """
 
     student: ModelRecord
@@ -40,6 +41,7 @@ class TrainContext:
     seed: int
     folder: Path
     label: str = "Training"
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

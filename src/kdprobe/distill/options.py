@@ -18,6 +18,7 @@ class LoraOptions(BaseModel):
     rank: int = Field(default=8, ge=1, description="Rank of the update.")
     alpha: float = Field(default=16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
     target_modules: list[str] | Literal["all-linear"] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj"], description="Which linear layers get one."
     )
@@ -37,6 +38,9 @@ class TrainingOptions(BaseModel):
         default="cosine", description="How the rate falls after the warm-up."
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps that warm up.")
+    checkpoint_steps: int = Field(
+        default=50, ge=1, description="Optimiser steps between the checkpoints that a killed training goes on from."
+    )
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from kdprobe.console import Progress, progress
+from kdprobe.console import Progress, note, progress
+from kdprobe.distill.checkpoints import Checkpoints, last_checkpoint
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import IGNORED, Example, collate
 from kdprobe.distill.head import head_loss, without_head
@@ -33,14 +36,14 @@ def train(
     options: TrainingOptions,
     context: TrainContext,
 ) -> Trained:
-    """Trains an adapter and writes it to `context.folder`.
+    """Trains an adapter and writes it to `context.folder`; goes on from the last checkpoint in `context.scratch`.
 
     Args:
         student: The base model; its weights are frozen.
         examples: What to train on.
         objective: What to minimise at every response row.
         options: How long and how fast.
-        context: Seed, folder and label.
+        context: Seed, folders and label.
     """
     set_seed(context.seed)
     with quiet():
@@ -48,19 +51,21 @@ def train(
     model.train()
     pad = student.tokenizer.pad_token_id
     steps = math.ceil(len(examples) / (options.batch_size * options.accumulation)) * options.epochs
-    history = _History()
     vocabulary = len(student.tokenizer)
     with (
+        nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
         progress(context.label, math.ceil(steps), unit="tok") as bar,
         quiet(),
         without_head(model, vocabulary) as matrix,
     ):
+        checkpoint = last_checkpoint(Path(scratch))
+        history = _History(checkpoint[1] if checkpoint else [])
         trainer = _RowTrainer(
             model=model,
-            args=_arguments(options, context, student),
+            args=_arguments(options, context.seed, scratch, student),
             train_dataset=list(examples),
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
-            callbacks=[_StepEnd(bar, history)],
+            callbacks=[_StepEnd(bar, history), Checkpoints(history.rows)],
             objective=objective,
             vocabulary=vocabulary,
             matrix=matrix,
@@ -69,7 +74,10 @@ def train(
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        if checkpoint:
+            note(f"{context.label}: going on after step {len(history.rows)}.")
+            bar.advance(len(history.rows))
+        trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
     with quiet():
         # The name, not the folder it was loaded from: an adapter travels, a path does not.
         model.peft_config["default"].base_model_name_or_path = context.student.name
@@ -107,10 +115,14 @@ def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) ->
 
 
 class _History:
-    """The loss and its parts, as means over the response tokens of each optimiser step."""
+    """The loss and its parts, as means over the response tokens of each optimiser step.
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
+    Args:
+        rows: Of the steps that were done before.
+    """
+
+    def __init__(self, rows: list[dict[str, float]]) -> None:
+        self.rows = rows
         self._sums: dict[str, float] = {}
         self._count = 0
         self._tokens = 0
@@ -227,13 +239,14 @@ def _lora(options: LoraOptions) -> LoraConfig:
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=options.target_modules,
+        use_rslora=options.rslora,
         task_type="CAUSAL_LM",
     )
 
 
-def _arguments(options: TrainingOptions, context: TrainContext, student: LoadedModel) -> TrainingArguments:
+def _arguments(options: TrainingOptions, seed: int, scratch: Path | str, student: LoadedModel) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(context.folder / "trainer"),
+        output_dir=str(scratch),
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulation,
         num_train_epochs=options.epochs,
@@ -241,9 +254,12 @@ def _arguments(options: TrainingOptions, context: TrainContext, student: LoadedM
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         optim="adamw_torch",
-        seed=context.seed,
+        seed=seed,
         use_cpu=student.device.type == "cpu",
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=options.checkpoint_steps,
+        # The one before last stays, for a kill in the middle of writing the last.
+        save_total_limit=2,
         logging_strategy="no",
         report_to=[],
         disable_tqdm=True,

@@ -5,7 +5,6 @@ A stage's `FORMAT` goes up when the code that makes it changes what it makes.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +47,7 @@ class Maker:
             "environment": environment("torch", "transformers", "peft"),
         }
 
-        def work(folder: Path, _inputs: list[Path]) -> None:
+        def work(folder: Path, _inputs: list[Path], _scratch: Path) -> None:
             from kdprobe.models.conversation import template_digest, tokenizer_digest
             from kdprobe.models.load import load_tokenizer
             from kdprobe.transfer.capture import capture
@@ -94,7 +93,7 @@ class Maker:
             "environment": environment("torch", "transformers", "peft", "lm-eval"),
         }
 
-        def work(folder: Path, inputs: list[Path]) -> None:
+        def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
             import pandas as pd
 
             from kdprobe.evaluation.harness import evaluate
@@ -131,7 +130,7 @@ class Maker:
         }
         trained = [(arm, stage) for arm, stage in arms if stage is not None]
 
-        def work(folder: Path, inputs: list[Path]) -> None:
+        def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
             from kdprobe.probing.analysis import AnalysisContext
 
             adapters = {arm: [path] for (arm, _), path in zip(trained, inputs, strict=True)}
@@ -169,7 +168,7 @@ class Maker:
             "environment": environment("torch", "transformers", "peft"),
         }
 
-        def work(folder: Path, inputs: list[Path]) -> None:
+        def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
             from kdprobe.distill.distiller import TrainContext
             from kdprobe.transfer.transfer_set import read
 
@@ -184,9 +183,9 @@ class Maker:
                     seed=seed,
                     folder=folder / ADAPTER,
                     label=f"Distilling {arm}" if inputs else f"Training {arm}",
+                    scratch=scratch,
                 )
             )
-            shutil.rmtree(folder / ADAPTER / "trainer", ignore_errors=True)
             write_json(folder / TRAINING, {"adapter_norm": trained.adapter_norm, "history": trained.history})
 
         return Stage("distill", arm, settings, (transfer,) if transfer else (), work)

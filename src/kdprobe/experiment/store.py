@@ -5,6 +5,7 @@ runs on one store wait for each other's stages instead of making them twice.
 
     STORE/stages/KIND/KEY/…, stage.json     what was made
     STORE/making/KEY-PID/                   what is being made; remains of killed runs are cleared
+    STORE/making/KEY.scratch/               what a killed stage goes on from
     STORE/runs/NAME/run.json, report.html   what a run consists of
 """
 
@@ -40,14 +41,15 @@ class Stage:
         name: What it is called in this run.
         settings: Everything that decides its outcome besides its inputs, ready for JSON.
         inputs: The stages whose outcome it reads.
-        work: Makes it: `(folder to write into, folders of the inputs) -> None`.
+        work: Makes it: `(folder to write into, folders of the inputs, scratch folder) -> None`. What is written into
+            the scratch folder survives a kill, and is gone once the stage is made.
     """
 
     kind: str
     name: str
     settings: dict[str, Any]
     inputs: tuple[Stage, ...]
-    work: Callable[[Path, list[Path]], None]
+    work: Callable[[Path, list[Path], Path], None]
 
     @property
     def key(self) -> str:
@@ -110,15 +112,18 @@ class Store:
                 return False
             for remains in making.glob(f"{stage.key}-*"):
                 shutil.rmtree(remains)
+            scratch = making / f"{stage.key}.scratch"
+            scratch.mkdir(exist_ok=True)
             folder = making / f"{stage.key}-{os.getpid()}"
             folder.mkdir()
             started = time.monotonic()
-            stage.work(folder, [self.folder(needed) for needed in stage.inputs])
+            stage.work(folder, [self.folder(needed) for needed in stage.inputs], scratch)
             seconds = time.monotonic() - started
             self._seal(stage, folder, seconds)
             target = self.folder(stage)
             target.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(target)
+            shutil.rmtree(scratch, ignore_errors=True)
         return True
 
     @contextmanager

@@ -1,0 +1,43 @@
+"""Checkpoints of a training in a scratch folder, and going on from the last whole one.
+
+The Trainer writes adapter, optimiser, schedule and random states; what makes a checkpoint whole is the file with the
+training's books, which is written after all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+BOOKS = "kdprobe_history.json"
+_PREFIX = "checkpoint-"
+
+
+class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Adds the books to every checkpoint that the Trainer writes.
+
+    Args:
+        rows: The books, one row per optimiser step; grows while training.
+    """
+
+    def __init__(self, rows: list[dict[str, float]]) -> None:
+        self.rows = rows
+
+    def on_save(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
+        """Called when all the rest of a checkpoint is written."""
+        folder = Path(args.output_dir) / f"{_PREFIX}{state.global_step}"
+        partial = folder / f".{BOOKS}"
+        partial.write_text(json.dumps(self.rows), encoding="utf-8")
+        partial.rename(folder / BOOKS)
+
+
+def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
+    """The latest whole checkpoint below a folder, with its books; `None` where there is none."""
+    whole = [file.parent for file in folder.glob(f"{_PREFIX}*/{BOOKS}")]
+    if not whole:
+        return None
+    latest = max(whole, key=lambda found: int(found.name.removeprefix(_PREFIX)))
+    return latest, json.loads((latest / BOOKS).read_text(encoding="utf-8"))
