@@ -22,7 +22,7 @@ def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_f
             dtype="float32",
             problems=problems,
             conversations=conversations,
-            transfer=transfer if name == "logits" else None,
+            transfer=transfer if name != "fine-tune" else None,
             seed=seed,
             folder=folder,
             scratch=scratch,
@@ -45,7 +45,7 @@ def assert_close(first, second, atol):
         np.testing.assert_allclose(a[name], b[name], atol=atol, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["logits", "fine-tune"])
+@pytest.mark.parametrize("name", ["logits", "sequence", "fine-tune"])
 def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, tiny_record):
     from kdprobe.models.load import load
     from kdprobe.students.student import Student
@@ -138,6 +138,17 @@ def test_a_killed_training_goes_on_to_the_same_weights(distil, tmp_path):
     (tmp_path / "checkpoint-5" / "optimizer.pt").unlink()
     other = distil("logits", scratch=tmp_path, **options)
     assert any((weights(other)[name] != weights(whole)[name]).any() for name in weights(whole))
+
+
+def test_sequence_is_the_cross_entropy_of_logits_and_reads_nothing_else(distil, transfer_set):
+    from dataclasses import replace
+
+    both, alone = distil("logits", alpha=0.5).history[0], distil("sequence").history[0]
+    assert alone["loss"] == pytest.approx(both["cross_entropy"], rel=1e-6)
+    assert "divergence" not in alone
+    # A teacher that gives text only is enough.
+    mute = replace(transfer_set, responses=tuple(replace(r, rows=None) for r in transfer_set.responses))
+    assert distil("sequence", transfer=mute).history[0] == alone
 
 
 def test_loss_mixes_divergence_and_cross_entropy(distil):

@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "Write a commented config to start from.",
     "runs": "List finished runs.",
     "report": "Write a run's page again and show its tables.",
+    "export": "Write a student as a plain Hugging Face model.",
     "plugins": "List plugins: where they come from, what they provide.",
 }
 

@@ -1,6 +1,12 @@
-"""The built-in distillers: `logits` (sparse, prompt-primed KD) and `fine-tune` (the control on gold solutions)."""
+"""The built-in distillers.
+
+`logits` is sparse, prompt-primed KD, `sequence` learns from the teacher's text alone, `fine-tune` is the control on
+gold solutions.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import from_gold, from_transfer
@@ -45,6 +51,32 @@ class LogitsDistiller:
                 "It cannot be derived from the top k; capture again with this temperature planned.",
             )
         return train(student, examples, self.options.objective, self.options, context)
+
+
+class SequenceDistiller:
+    """Cross-entropy on the teacher's responses: sequence-level distillation (Kim & Rush, 2016, arXiv 1606.07947)."""
+
+    needs: frozenset[Need] = frozenset({"responses"})
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self.options = options
+
+    def temperatures(self) -> tuple[float, ...]:
+        """None: it reads the responses alone."""
+        return ()
+
+    def train(self, context: TrainContext) -> Trained:
+        """Trains on the transfer set's responses.
+
+        Raises:
+            KdprobeError: The student's tokenizer is not the teacher's.
+        """
+        if context.transfer is None:
+            raise KdprobeError("The distiller 'sequence' was given no transfer set.")
+        student = load(context.student, dtype=context.dtype)
+        examples = from_transfer(context.transfer, context.conversations, student.tokenizer)
+        texts = [replace(example, teacher=None) for example in examples]
+        return train(student, texts, Objective(), self.options, context)
 
 
 class FineTuneDistiller:

@@ -16,6 +16,12 @@ def _logits(options: LogitsOptions) -> Distiller:
     return LogitsDistiller(options)
 
 
+def _sequence(options: TrainingOptions) -> Distiller:
+    from kdprobe.distill.builtin import SequenceDistiller
+
+    return SequenceDistiller(options)
+
+
 def _fine_tune(options: TrainingOptions) -> Distiller:
     from kdprobe.distill.builtin import FineTuneDistiller
 
@@ -24,12 +30,18 @@ def _fine_tune(options: TrainingOptions) -> Distiller:
 
 @hookimpl
 def kdprobe_distillers() -> Iterator[DistillerSpec]:
-    """`logits` and `fine-tune`."""
+    """`logits`, `sequence` and `fine-tune`."""
     yield DistillerSpec(
         name="logits",
         summary="Sparse KL to the primed teacher's log-probabilities",
         build=_logits,
         options=LogitsOptions,
+    )
+    yield DistillerSpec(
+        name="sequence",
+        summary="Cross-entropy on the primed teacher's responses",
+        build=_sequence,
+        options=TrainingOptions,
     )
     yield DistillerSpec(
         name="fine-tune",

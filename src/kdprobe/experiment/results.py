@@ -71,6 +71,12 @@ class Results:
     analyses: list[AnalysisResults]
 
 
+def find_run(store: Store, name: str) -> str:
+    """The run of that name, or the only one whose name begins so; else the name, for `load_results` to refuse."""
+    begun = [run for run in store.runs() if run.startswith(name)]
+    return begun[0] if name not in begun and len(begun) == 1 else name
+
+
 def load_results(store: Store, run: str) -> Results:
     """Reads a finished run.
 

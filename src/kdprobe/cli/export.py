@@ -1,0 +1,65 @@
+"""`kdprobe export`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from kdprobe.cli import json_option, store_option
+from kdprobe.errors import KdprobeError, UsageError
+
+
+@click.command()
+@click.argument("student")
+@click.option("--merged", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
+)
+@store_option
+@json_option
+def command(
+    student: str,
+    merged: Path,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"],
+    store_folder: str,
+    as_json: bool,
+) -> None:
+    """Write a student as a plain Hugging Face model, base and adapter in one.
+
+    STUDENT is RUN/ARM, as `kdprobe runs` lists them; a run may be named by its beginning. What was written is read back
+    and its logits are compared with the student's: kdprobe export embedded/ground-truth --merged my-student
+    """
+    from kdprobe.cli.show import print_json
+    from kdprobe.console import note
+    from kdprobe.experiment.results import find_run, load_results
+    from kdprobe.experiment.store import Store
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.export import export
+    from kdprobe.students.student import Student
+
+    run, _, arm = student.rpartition("/")
+    store = Store(Path(store_folder))
+    if not run:
+        raise UsageError(f"{student!r} names no student.", "Write RUN/ARM, as in embedded/ground-truth.")
+    results = load_results(store, find_run(store, run))
+    arms = {found.name: found for found in results.arms}
+    if arm not in arms:
+        raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(arms)}.")
+    config = results.record["config"]["student"]
+    base = resolve(config["model"], config["revision"])
+    if base.digest != results.record["student"]["digest"]:
+        raise KdprobeError(
+            f"The model {base.name!r} is no longer the one that {results.run} trained on.", "Run the experiment again."
+        )
+    exported = export(Student(arm, base, arms[arm].adapter), merged, dtype=dtype)
+    if as_json:
+        print_json(asdict(exported))
+    else:
+        note(f"Wrote {exported.folder} in {exported.dtype}; logits differ by at most {exported.logit_error:.1g}.")

@@ -1,0 +1,100 @@
+"""Writing a student as a plain Hugging Face model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.conversation import prompt_ids
+from kdprobe.models.load import LoadedModel, load, quiet
+from kdprobe.students.student import Student
+
+PROVENANCE = "kdprobe.json"
+_ASKED = "Tom has 3 apples and buys 4 more. How many apples has he?"
+_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+"""Largest difference of a logit that merging may make: a sum of weights is rounded where two products were."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: The model.
+        dtype: Of its weights.
+        logit_error: Largest difference between its logits and those of base and adapter side by side.
+    """
+
+    folder: Path
+    dtype: str
+    logit_error: float
+
+
+def export(
+    student: Student, folder: Path, *, dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+) -> Exported:
+    """Writes base and adapter as one model, reads it back, and compares it with the two side by side.
+
+    Args:
+        student: The student.
+        folder: Where to; must not exist, or be empty.
+        dtype: Data type of the weights.
+
+    Raises:
+        UsageError: There is something in the folder already.
+        KdprobeError: What was written does not give the student's logits; it is removed.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"There is something at {folder} already.", "Give a folder that is new or empty.")
+    expected = _side_by_side(student, dtype)
+    merged = student.load(dtype=dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet():
+        merged.model.save_pretrained(folder)
+        merged.tokenizer.save_pretrained(folder)
+    provenance = {"student": student.name, "base": student.base.as_provenance(), "dtype": merged.dtype}
+    (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    error = float((_logits(_read_back(folder, merged)) - expected).abs().max())
+    if not error <= _TOLERANCE[merged.dtype]:
+        shutil.rmtree(folder)
+        raise KdprobeError(
+            f"The merged model's logits differ from the student's by {error:.2g}, so it was removed.",
+            "Export in float32, or ship base and adapter.",
+        )
+    return Exported(folder, merged.dtype, error)
+
+
+def _side_by_side(student: Student, dtype: Literal["auto", "float32", "bfloat16", "float16"]) -> torch.Tensor:
+    base = load(student.base, dtype=dtype)
+    if student.adapter is None:
+        return _logits(base)
+    from peft import PeftModel
+
+    with quiet():
+        model = PeftModel.from_pretrained(base.model, student.adapter).eval()
+    return _logits(LoadedModel(model, base.tokenizer, base.record, base.dtype))
+
+
+def _read_back(folder: Path, like: LoadedModel) -> LoadedModel:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, like.dtype), use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return LoadedModel(model.to(like.device).eval(), tokenizer, like.record, like.dtype)
+
+
+def _logits(loaded: LoadedModel) -> torch.Tensor:
+    """Logits of a short conversation, `[tokens, V]`, float32."""
+    ids = torch.tensor([prompt_ids(loaded.tokenizer, [{"role": "user", "content": _ASKED}])], device=loaded.device)
+    with torch.inference_mode():
+        logits: torch.Tensor = loaded.model(input_ids=ids, use_cache=False).logits[0].float()
+    return logits

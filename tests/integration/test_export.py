@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from kdprobe.errors import KdprobeError, UsageError
+
+
+@pytest.fixture(scope="module")
+def student(torch, tiny_record, tmp_path_factory):
+    """A student whose adapter does something."""
+    from peft import get_peft_model
+
+    from kdprobe.distill.options import LoraOptions
+    from kdprobe.distill.trainer import _lora
+    from kdprobe.models.load import load
+    from kdprobe.students.student import Student
+
+    folder = tmp_path_factory.mktemp("adapter")
+    torch.manual_seed(0)
+    model = get_peft_model(load(tiny_record).model, _lora(LoraOptions()))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder)
+    return Student("primed", tiny_record, folder)
+
+
+def test_exported_model_is_plain_and_gives_the_students_logits(student, torch, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    from kdprobe.students.export import export
+
+    exported = export(student, tmp_path / "out")
+    assert exported.logit_error < 1e-4
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ids = torch.arange(3, 12)[None]
+    with torch.inference_mode():
+        ours = student.load(dtype="float32").model(input_ids=ids).logits
+        np_error = (plain(input_ids=ids).logits - ours).abs().max()
+    assert np_error < 1e-4
+    assert not list((tmp_path / "out").glob("adapter*"))
+    assert json.loads((tmp_path / "out" / "kdprobe.json").read_text())["student"] == "primed"
+
+
+def test_export_overwrites_nothing(student, tmp_path):
+    from kdprobe.students.export import export
+
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something at"):
+        export(student, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_a_merged_model_that_is_not_the_student_is_removed(student, tiny_record, tmp_path, monkeypatch):
+    from kdprobe.models.load import load
+    from kdprobe.students import export as module
+    from kdprobe.students.student import Student
+
+    # As if merging had lost the adapter.
+    monkeypatch.setattr(Student, "load", lambda self, **_known: load(tiny_record))
+    with pytest.raises(KdprobeError, match="so it was removed"):
+        module.export(student, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
