@@ -42,6 +42,18 @@ def test_exported_model_is_plain_and_gives_the_students_logits(student, torch, t
     assert json.loads((tmp_path / "out" / "kdprobe.json").read_text())["student"] == "primed"
 
 
+def test_half_precision_is_held_to_what_rounding_does_to_the_base(student, torch, tmp_path):
+    from safetensors.torch import load_file
+
+    from kdprobe.students.export import export
+
+    exported = export(student, tmp_path / "out", dtype="bfloat16")
+    assert 1e-3 < exported.allowed < 1
+    assert exported.logit_error <= exported.allowed
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in written.values()} == {torch.bfloat16}
+
+
 def test_export_overwrites_nothing(student, tmp_path):
     from kdprobe.students.export import export
 
