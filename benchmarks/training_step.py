@@ -24,8 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
     """The loss of a step, one of `WAYS`."""
     import torch
 
-    from kdprobe.distill.head import head_loss
+    from kdprobe.distill.head import head_loss, headless
     from kdprobe.distill.objectives import Objective
 
     ids, labels, teacher = batch["input_ids"], batch["labels"], batch["teacher"]
@@ -118,20 +117,6 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
         return torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1).mean()
     logits = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1)
     return objective.dense(logits, targets, theirs)["loss"].mean()
-
-
-@contextmanager
-def headless(model: Any) -> Iterator[None]:
-    """`without_head` without its check, which a training makes once and not at every step."""
-    from torch import nn
-
-    base = model.get_base_model()
-    head = base.get_output_embeddings()
-    base.set_output_embeddings(nn.Identity())
-    try:
-        yield
-    finally:
-        base.set_output_embeddings(head)
 
 
 def times(dtype: str, repeats: int) -> dict[str, float]:

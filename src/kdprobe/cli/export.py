@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from kdprobe.cli import json_option, store_option
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.reference import Dtype
 
 
 @click.command()
@@ -27,7 +27,7 @@ from kdprobe.errors import KdprobeError, UsageError
 def command(
     student: str,
     merged: Path,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"],
+    dtype: Dtype,
     store_folder: str,
     as_json: bool,
 ) -> None:
@@ -38,7 +38,7 @@ def command(
     """
     from kdprobe.cli.show import print_json
     from kdprobe.console import note
-    from kdprobe.experiment.results import find_run, load_results
+    from kdprobe.experiment.results import load_results
     from kdprobe.experiment.store import Store
     from kdprobe.models.reference import resolve
     from kdprobe.students.export import export
@@ -48,7 +48,7 @@ def command(
     store = Store(Path(store_folder))
     if not run:
         raise UsageError(f"{student!r} names no student.", "Write RUN/ARM, as in embedded/ground-truth.")
-    results = load_results(store, find_run(store, run))
+    results = load_results(store, run)
     arms = {found.name: found for found in results.arms}
     if arm not in arms:
         raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(arms)}.")

@@ -21,7 +21,7 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
     """
     from kdprobe.cli.show import print_json, show_results, summary
     from kdprobe.console import note
-    from kdprobe.experiment.results import find_run, load_results
+    from kdprobe.experiment.results import load_results
     from kdprobe.experiment.store import Store
     from kdprobe.report.page import write_page
 
@@ -31,7 +31,7 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
         if not runs:
             raise UsageError(f"There is no finished run in {store.root}.", "`kdprobe run` makes one.")
         run = runs[0]
-    results = load_results(store, find_run(store, run))
+    results = load_results(store, run)
     page = write_page(results)
     if as_json:
         print_json(summary(results, page))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kdprobe.distill.distiller import Need, TrainContext, Trained
-from kdprobe.distill.examples import from_gold, from_transfer
+from kdprobe.distill.examples import Example, from_gold, from_transfer
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
 from kdprobe.distill.trainer import train
 from kdprobe.errors import KdprobeError
-from kdprobe.models.load import load
+from kdprobe.models.load import LoadedModel, load
 
 
 class LogitsDistiller:
@@ -35,10 +35,7 @@ class LogitsDistiller:
         Raises:
             KdprobeError: The teacher left no log-probabilities, or none at this temperature.
         """
-        if context.transfer is None:
-            raise KdprobeError("The distiller 'logits' was given no transfer set.")
-        student = load(context.student, dtype=context.dtype)
-        examples = from_transfer(context.transfer, context.conversations, student.tokenizer)
+        student, examples = _taught(context, "logits")
         temperature = self.options.temperature
         if any(example.teacher is None for example in examples):
             raise KdprobeError(
@@ -71,10 +68,7 @@ class SequenceDistiller:
         Raises:
             KdprobeError: The student's tokenizer is not the teacher's.
         """
-        if context.transfer is None:
-            raise KdprobeError("The distiller 'sequence' was given no transfer set.")
-        student = load(context.student, dtype=context.dtype)
-        examples = from_transfer(context.transfer, context.conversations, student.tokenizer)
+        student, examples = _taught(context, "sequence")
         texts = [replace(example, teacher=None) for example in examples]
         return train(student, texts, Objective(), self.options, context)
 
@@ -96,3 +90,11 @@ class FineTuneDistiller:
         student = load(context.student, dtype=context.dtype)
         examples = from_gold(context.problems, context.conversations, student.tokenizer)
         return train(student, examples, Objective(), self.options, context)
+
+
+def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
+    """The student, and what the teacher left behind as examples for it."""
+    if context.transfer is None:
+        raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
+    student = load(context.student, dtype=context.dtype)
+    return student, from_transfer(context.transfer, context.conversations, student.tokenizer)

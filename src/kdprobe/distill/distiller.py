@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from kdprobe.models.reference import ModelRecord
+from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 
@@ -34,7 +34,7 @@ class TrainContext:
     """
 
     student: ModelRecord
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    dtype: Dtype
     problems: Sequence[Problem]
     conversations: Mapping[str, PromptPair]
     transfer: TransferSet | None

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdprobe.distill.objectives import Objective, SparseLogprobs, between_cells
+from kdprobe.distill.objectives import Objective, SparseLogprobs, between_cells, exact
 
 CHUNK_BYTES = 32 * 2**20
 """Size of the one V-wide float32 buffer."""
@@ -75,14 +75,22 @@ def without_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
         The matrix, `[V, d]`, cut to real ids; or `None`, with the model left whole, where the matrix is trained or
         the model does more to its logits than multiply (soft caps, scales, biases).
     """
-    base = model.get_base_model()
-    head: Any = base.get_output_embeddings()
+    head: Any = model.get_base_model().get_output_embeddings()
     if not _only_multiplies(model, head):
         yield None
         return
+    with headless(model):
+        yield head.weight[:vocabulary].detach()
+
+
+@contextmanager
+def headless(model: Any) -> Iterator[None]:
+    """`without_head` without its check: an identity stands in for a peft model's output layer."""
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
     base.set_output_embeddings(nn.Identity())
     try:
-        yield head.weight[:vocabulary].detach()
+        yield
     finally:
         base.set_output_embeddings(head)
 
@@ -92,13 +100,9 @@ def _only_multiplies(model: Any, head: Any) -> bool:
     exactly_linear = type(head) is nn.Linear  # a subclass may do more
     if not exactly_linear or head.bias is not None or head.weight.requires_grad:
         return False
-    base = model.get_base_model()
     logits = _sample(model)
-    base.set_output_embeddings(nn.Identity())
-    try:
+    with headless(model):
         hidden = _sample(model)
-    finally:
-        base.set_output_embeddings(head)
     return hidden.shape[-1] == head.in_features and torch.allclose(head(hidden), logits, rtol=1e-3, atol=1e-4)
 
 
@@ -135,7 +139,7 @@ class _Head(torch.autograd.Function):
         finished = []
         for start in range(0, len(hidden), chunk_rows):
             rows = slice(start, start + chunk_rows)
-            logits = (hidden[rows].detach() @ matrix.T).to(_wide(hidden.dtype))
+            logits = exact(hidden[rows].detach() @ matrix.T)
             parts, gradient = _chunk(logits, labels[rows], _rows(teacher, rows), objective)
             finished.append(parts)
             if slope is not None:
@@ -228,7 +232,3 @@ def _rows(teacher: SparseLogprobs | None, rows: slice) -> SparseLogprobs | None:
     if teacher is None:
         return None
     return SparseLogprobs(teacher.ids[rows], teacher.logprobs[rows], teacher.tail_logmass[rows], teacher.temperature)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return dtype if dtype == torch.float64 else torch.float32

@@ -21,17 +21,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from kdprobe.distill.kinds import PARAMETERS, Kind
 from kdprobe.errors import KdprobeError
-
-Kind = Literal["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"]
-_PARAMETERS = {"skew-kl": ("skew", 0.1), "skew-reverse-kl": ("skew", 0.1), "jsd": ("beta", 0.5)}
-"""The one parameter of a kind, and what it is by default."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class SparseLogprobs:
     @classmethod
     def from_logits(cls, logits: Tensor, k: int, temperature: float = 1.0) -> SparseLogprobs:
         """The top k of dense logits `[rows, V]`; k = V leaves a tail of -inf."""
-        logprobs = (_exact(logits) / temperature).log_softmax(dim=-1)
+        logprobs = (exact(logits) / temperature).log_softmax(dim=-1)
         top = logprobs.topk(k, dim=-1)
         return cls(top.indices, top.values, logsumexp_outside(logprobs, top.indices), temperature)
 
@@ -109,7 +106,7 @@ def divergence(
             f"The teacher's rows are at temperature {teacher.temperature}, the student's at {temperature}.",
             "Bring both to one temperature.",
         )
-    scaled = _exact(student_logits) / temperature
+    scaled = exact(student_logits) / temperature
     return between_cells(teacher.cells, student_cells(scaled, teacher.ids), kind, **parameters)
 
 
@@ -158,7 +155,7 @@ def parameter_of(kind: str, given: dict[str, float]) -> float:
     """
     if kind not in get_args(Kind):
         raise KdprobeError(f"There is no divergence {kind!r}.", f"There are {', '.join(get_args(Kind))}.")
-    name, default = _PARAMETERS.get(kind, ("", 0.0))
+    name, default = PARAMETERS.get(kind, ("", 0.0))
     if unknown := sorted(set(given) - {name}):
         raise KdprobeError(
             f"The divergence {kind!r} has no parameter {unknown[0]!r}.",
@@ -215,7 +212,7 @@ class Objective:
         """
         parts = {}
         if self.alpha > 0:
-            parts["cross_entropy"] = cross_entropy(_exact(logits), labels, reduction="none")
+            parts["cross_entropy"] = cross_entropy(exact(logits), labels, reduction="none")
         if teacher is not None and self.alpha < 1:
             parts["divergence"] = divergence(logits, teacher, self.kind, self.temperature, **self.parameters)
         return self.joined(parts)
@@ -244,5 +241,6 @@ def _mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
     return torch.logaddexp(first, second).masked_fill(empty, -torch.inf)
 
 
-def _exact(logits: Tensor) -> Tensor:
+def exact(logits: Tensor) -> Tensor:
+    """Logits in float32, or in float64 where they are."""
     return logits if logits.dtype == torch.float64 else logits.float()

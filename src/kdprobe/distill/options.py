@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kdprobe.distill.kinds import PARAMETERS, Kind
+
 if TYPE_CHECKING:
     from kdprobe.distill.objectives import Objective
 
@@ -48,9 +50,7 @@ class TrainingOptions(BaseModel):
 class LogitsOptions(TrainingOptions):
     """Distillation on the teacher's log-probabilities: loss = alpha CE + (1 - alpha) T^2 D."""
 
-    divergence: Literal["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"] = Field(
-        default="forward-kl", description="D."
-    )
+    divergence: Kind = Field(default="forward-kl", description="D.")
     skew: float | None = Field(default=None, ge=0, lt=1, description="Of the skew divergences; 0.1 unless told.")
     beta: float | None = Field(default=None, gt=0, lt=1, description="Of jsd, the teacher's weight; 0.5 unless told.")
     temperature: float = Field(default=1.0, gt=0, description="T, of teacher and student alike.")
@@ -58,17 +58,19 @@ class LogitsOptions(TrainingOptions):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.skew is not None and not self.divergence.startswith("skew"):
-            raise ValueError(f"skew is not a parameter of {self.divergence}")
-        if self.beta is not None and self.divergence != "jsd":
-            raise ValueError(f"beta is not a parameter of {self.divergence}")
+        own, _ = PARAMETERS.get(self.divergence, ("", 0.0))
+        if foreign := sorted(set(self._parameters) - {own}):
+            raise ValueError(f"{foreign[0]} is not a parameter of {self.divergence}")
         return self
+
+    @property
+    def _parameters(self) -> dict[str, float]:
+        given = {"skew": self.skew, "beta": self.beta}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def objective(self) -> Objective:
         """These options as the trainer takes them."""
         from kdprobe.distill.objectives import Objective
 
-        given = {"skew": self.skew, "beta": self.beta}
-        parameters = {name: value for name, value in given.items() if value is not None}
-        return Objective(self.alpha, self.divergence, self.temperature, parameters)
+        return Objective(self.alpha, self.divergence, self.temperature, self._parameters)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.mistakes import plugin_mistakes, repeated, sentences
 from kdprobe.host.registry import Host
-from kdprobe.models.reference import SMOLLM2
+from kdprobe.models.reference import SMOLLM2, Dtype
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class _Section(BaseModel):

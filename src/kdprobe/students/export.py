@@ -11,7 +11,8 @@ import torch
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.conversation import prompt_ids
-from kdprobe.models.load import Dtype, LoadedModel, concrete_dtype, load, quiet
+from kdprobe.models.load import LoadedModel, concrete_dtype, load, quiet
+from kdprobe.models.reference import Dtype
 from kdprobe.students.student import Student
 
 PROVENANCE = "kdprobe.json"
@@ -51,10 +52,10 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"There is something at {folder} already.", "Give a folder that is new or empty.")
-    expected, allowed = _side_by_side(student, dtype)
     # Merged in float32 and rounded once, not a rounded update added to rounded weights.
     merged = student.load(dtype="float32")
     merged = replace(merged, dtype=concrete_dtype(dtype, merged.device.type))
+    expected, allowed = _side_by_side(student, merged.dtype)
     merged.model.to(getattr(torch, merged.dtype))
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
@@ -77,8 +78,10 @@ def _side_by_side(student: Student, dtype: Dtype) -> tuple[torch.Tensor, float]:
     """The student's logits in float32, and how far a merged model's may be from them."""
     base = load(student.base, dtype="float32")
     expected = _logits(base)
-    rounded = load(student.base, dtype=dtype)
-    allowed = _TOLERANCE + 2 * float((_logits(rounded) - expected).abs().max())
+    allowed = _TOLERANCE
+    if dtype != "float32":
+        rounded = _logits(load(student.base, dtype=dtype))
+        allowed += 2 * float((rounded - expected).abs().max())
     if student.adapter is None:
         return expected, allowed
     from peft import PeftModel

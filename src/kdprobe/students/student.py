@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from kdprobe.models.reference import ModelRecord
+from kdprobe.models.reference import Dtype, ModelRecord
 
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
@@ -29,7 +29,7 @@ class Student:
     def load(
         self,
         *,
-        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        dtype: Dtype = "auto",
         attention: Literal["sdpa", "eager"] = "sdpa",
     ) -> LoadedModel:
         """Loads the base and merges the adapter into it."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe.console import progress
-from kdprobe.models.reference import ModelRecord, resolve
+from kdprobe.models.reference import Dtype, ModelRecord, resolve
 from kdprobe.teachers.teacher import Request, Response, Sampling
 
 
@@ -20,9 +20,7 @@ class TransformersOptions(BaseModel):
     model: str = Field(description="Alias, folder, GGUF file or Hub id.")
     revision: str | None = Field(default=None, description="Commit on the Hub.")
     adapter: str | None = Field(default=None, description="LoRA adapter: a folder, or kdprobe:NAME.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Weights' data type; auto: float32 on a CPU, bfloat16 on a GPU."
-    )
+    dtype: Dtype = Field(default="auto", description="Weights' data type; auto: float32 on a CPU, bfloat16 on a GPU.")
     batch_size: int = Field(default=32, ge=1, description="Problems decoded at once.")
 
 

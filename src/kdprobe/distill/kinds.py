@@ -1,0 +1,10 @@
+"""Which divergences there are, without torch: options are shown and checked before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"]
+
+PARAMETERS = {"skew-kl": ("skew", 0.1), "skew-reverse-kl": ("skew", 0.1), "jsd": ("beta", 0.5)}
+"""The one parameter of a kind, and what it is by default."""
