@@ -160,3 +160,20 @@ def test_an_unknown_run_is_refused(finished):
 
     with pytest.raises(UsageError, match="no finished run 'nothing'"):
         load_results(finished[1], "nothing")
+
+
+def test_a_run_may_be_named_by_a_beginning_that_no_other_has(finished, tmp_path):
+    import shutil
+
+    from kdprobe.errors import UsageError
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.store import Store
+
+    plan, store, results = finished
+    assert load_results(store, plan.run[:-3]).run == results.run == plan.run
+    twin = Store(shutil.copytree(store.root, tmp_path / "store"))
+    shutil.copytree(twin.run_folder(plan.run), twin.run_folder(f"{plan.run}-again"))
+    with pytest.raises(UsageError, match="no finished run"):
+        load_results(twin, plan.run[:-3])
+    # A whole name is that run, whatever else begins with it.
+    assert load_results(twin, plan.run).folder == twin.run_folder(plan.run)

@@ -103,3 +103,17 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(KdprobeError, match="cannot be written"):
         Store(tmp_path / "file" / "store").prepare()
+
+
+def test_waiting_for_another_process_is_told(store, capsys):
+    import subprocess
+    import sys
+
+    hold = "import sys,time,filelock; filelock.FileLock(sys.argv[1]).acquire(); print(1, flush=True); time.sleep(1)"
+    lock = store.root / "making" / f"{stage().key}.lock"
+    with subprocess.Popen([sys.executable, "-c", hold, lock], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert store.make(stage())
+    assert "Another process is making distill arm" in capsys.readouterr().err
+    store.make(stage(rank=9))
+    assert capsys.readouterr().err == ""
