@@ -109,7 +109,7 @@ def test_waiting_for_another_process_is_told(store, capsys):
     import subprocess
     import sys
 
-    hold = "import sys,time,filelock; filelock.FileLock(sys.argv[1]).acquire(); print(1, flush=True); time.sleep(1)"
+    hold = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    time.sleep(1)"
     lock = store.root / "making" / f"{stage().key}.lock"
     with subprocess.Popen([sys.executable, "-c", hold, lock], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
