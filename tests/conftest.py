@@ -162,27 +162,58 @@ batch_size = 2
 
 
 @pytest.fixture(scope="session")
-def capture_set(tiny_model, problems, conversations):
-    """Asks the tiny model; returns the transfer set."""
+def setting(tiny_record):
+    """How the tiny model is asked; keywords are those of `Sampling`."""
     from kdprobe.models.conversation import template_digest, tokenizer_digest
     from kdprobe.models.load import load_tokenizer
     from kdprobe.teachers.teacher import Sampling
+    from kdprobe.transfer.capture import Setting
+
+    tokenizer = load_tokenizer(tiny_record)
+    manifest = {
+        "strategy": "teacher",
+        "tokenizer": tokenizer_digest(tokenizer),
+        "vocabulary": len(tokenizer),
+        "chat_template": template_digest(tokenizer),
+    }
+
+    def make(scratch=None, **sampling):
+        known = {"max_new_tokens": 8, "top_logprobs": 16, "temperatures": (1.0, 2.0), **sampling}
+        return Setting(Sampling(**known), manifest, scratch=scratch)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ask_tiny(tiny_model):
+    """The tiny model as a teacher."""
     from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
+
+    return lambda batch_size=4: TransformersTeacher(TransformersOptions(model=str(tiny_model), batch_size=batch_size))
+
+
+@pytest.fixture(scope="session")
+def capture_set(ask_tiny, setting, problems, conversations):
+    """Asks the tiny model; returns the transfer set."""
     from kdprobe.transfer.capture import capture
 
-    def ask(batch_size=4, **sampling):
-        teacher = TransformersTeacher(TransformersOptions(model=str(tiny_model), batch_size=batch_size))
-        tokenizer = load_tokenizer(teacher.record)
-        manifest = {
-            "strategy": "teacher",
-            "tokenizer": tokenizer_digest(tokenizer),
-            "vocabulary": len(tokenizer),
-            "chat_template": template_digest(tokenizer),
-        }
-        settings = {"max_new_tokens": 8, "top_logprobs": 16, "temperatures": (1.0, 2.0), **sampling}
-        return capture(teacher, problems, conversations, Sampling(**settings), manifest)
+    def ask(batch_size=4, samples=1, **known):
+        return capture(ask_tiny(batch_size), problems, conversations, setting(**known), samples)
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def score_set(ask_tiny, setting, conversations, tiny_record):
+    """Has the tiny model read texts; returns the transfer set."""
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.transfer.capture import score
+
+    tokenizer = load_tokenizer(tiny_record)
+    prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
+
+    return lambda texts, **known: score(ask_tiny(), texts, prompts, setting(**known))
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,8 @@ def test_transfer_set_survives_writing_and_reading(transfer_set, tmp_path):
         assert (ours.id, ours.text, ours.finished) == (theirs.id, theirs.text, theirs.finished)
         np.testing.assert_array_equal(ours.token_ids, theirs.token_ids)
         np.testing.assert_array_equal(ours.rows.ids, theirs.rows.ids)
-        np.testing.assert_array_equal(ours.rows.logprobs, theirs.rows.logprobs.astype(np.float16))
+        # Rounded to steps of 1/256 nat.
+        np.testing.assert_allclose(ours.rows.logprobs, theirs.rows.logprobs, atol=1 / 512 + 1e-6, rtol=0)
         np.testing.assert_array_equal(ours.rows.token_logprobs, theirs.rows.token_logprobs)
         assert set(ours.rows.tail_logmass) == {1.0, 2.0}
         for temperature, tail in ours.rows.tail_logmass.items():
@@ -137,10 +138,109 @@ def test_fidelity_counts_what_the_teacher_left(transfer_set, problems, tmp_path)
     codec.write(transfer_set, tmp_path)
     figures = fidelity(codec.read(tmp_path), problems)
     lengths = [len(response.token_ids) for response in transfer_set.responses]
-    kept = [np.exp(response.rows.logprobs.astype(np.float64)).sum(-1) for response in transfer_set.responses]
     assert figures.mean_tokens == pytest.approx(np.mean(lengths))
-    assert figures.retained_mass == pytest.approx(np.concatenate(kept).mean(), abs=1e-5)
+    assert figures.longest == max(lengths)
     assert figures.bytes_per_token == pytest.approx((tmp_path / codec.ROWS).stat().st_size / sum(lengths))
+    assert figures.tokens_per_second == pytest.approx(sum(lengths) / transfer_set.manifest["seconds"])
+    kept = np.concatenate([np.exp(r.rows.logprobs.astype(np.float64)).sum(-1) for r in transfer_set.responses])
+    one, two = figures.retained
+    assert (one.temperature, two.temperature) == (1.0, 2.0)
+    assert one.mass == pytest.approx(kept.mean(), abs=1e-5)
+    assert one.truncation_kl == pytest.approx(-np.log(kept).mean(), abs=1e-5)
+    # Warmer, and more of the teacher lies outside.
+    assert two.mass < one.mass
+    assert two.truncation_kl > one.truncation_kl
+    borders = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
+    tails = 1 - kept
+    assert one.tail_histogram[-2:] == tuple(
+        int(((tails >= a) & (tails < b)).sum()) for a, b in [borders[-3:-1], borders[-2:]]
+    )
+    assert sum(one.tail_histogram) == sum(lengths)
+
+
+def test_scoring_the_teachers_own_answers_gives_what_was_captured(transfer_set, score_set):
+    scored = score_set(transfer_set.responses)
+    for read, captured in zip(scored.responses, transfer_set.responses, strict=True):
+        assert (read.id, read.text, read.finished) == (captured.id, captured.text, captured.finished)
+        np.testing.assert_array_equal(read.rows.ids[:, 0], captured.rows.ids[:, 0])
+        np.testing.assert_allclose(read.rows.logprobs, captured.rows.logprobs, atol=1e-4)
+        np.testing.assert_allclose(read.rows.token_logprobs, captured.rows.token_logprobs, atol=1e-4)
+        for temperature, tail in captured.rows.tail_logmass.items():
+            np.testing.assert_allclose(read.rows.tail_logmass[temperature], tail, atol=1e-4)
+
+
+def test_gold_solutions_are_scored_to_their_last_token(torch, score_set, problems, tiny_record, conversations):
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load
+    from kdprobe.transfer.texts import gold_texts
+
+    loaded = load(tiny_record)
+    scored = score_set(gold_texts(problems, loaded.tokenizer))
+    for problem, response in zip(problems, scored.responses, strict=True):
+        prompt = prompt_ids(loaded.tokenizer, conversations[problem.id].teacher)
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([[*prompt, *response.token_ids.tolist()]])).logits[0]
+        dense = logits[len(prompt) - 1 : -1].double().log_softmax(-1)
+        written = dense.gather(1, torch.from_numpy(response.token_ids)[:, None])[:, 0]
+        assert response.token_ids[-1] == loaded.tokenizer.eos_token_id
+        np.testing.assert_allclose(response.rows.token_logprobs, written, atol=1e-4)
+
+
+def test_several_samples_are_several_answers_to_each_problem(capture_set, problems):
+    taken = capture_set(samples=3, temperature=1.5, seed=3)
+    assert [(r.id, r.sample) for r in taken.responses] == [(p.id, n) for p in problems for n in range(3)]
+    assert len({tuple(r.token_ids.tolist()) for r in taken.responses}) > 2 * len(problems)
+    again = capture_set(samples=3, temperature=1.5, seed=3)
+    assert [r.token_ids.tolist() for r in again.responses] == [r.token_ids.tolist() for r in taken.responses]
+
+
+def test_a_killed_capture_asks_only_what_is_left_and_ends_the_same(capture_set, monkeypatch, tmp_path):
+    from kdprobe.teachers.transformers_teacher import TransformersTeacher
+
+    respond, asked = TransformersTeacher.respond, []
+
+    def killed(self, requests, sampling):
+        asked.append([request.id for request in requests])
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return respond(self, requests, sampling)
+
+    monkeypatch.setattr(TransformersTeacher, "respond", killed)
+    options = {"batch_size": 2, "samples": 2, "temperature": 1.5, "seed": 5}
+    with pytest.raises(KeyboardInterrupt):
+        capture_set(scratch=tmp_path, **options)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+    # The machine crashed while the second was written.
+    (tmp_path / "part-00001.parquet").write_bytes(b"PAR1 and no more")
+    resumed = capture_set(scratch=tmp_path, **options)
+    # The second part once more, and from the third on.
+    assert asked[3:5] == asked[1:3]
+    assert len(asked) == 3 + 5
+    monkeypatch.undo()
+    whole = capture_set(**options)
+    for ours, theirs in zip(resumed.responses, whole.responses, strict=True):
+        assert (ours.id, ours.sample, ours.text, ours.finished) == (
+            theirs.id,
+            theirs.sample,
+            theirs.text,
+            theirs.finished,
+        )
+        np.testing.assert_array_equal(ours.rows.tail_logmass[1.0], theirs.rows.tail_logmass[1.0])
+        np.testing.assert_allclose(ours.rows.logprobs, theirs.rows.logprobs, atol=1 / 512 + 1e-6, rtol=0)
+
+
+def test_a_teacher_that_cannot_score_is_told_so(transfer_set):
+    from kdprobe.teachers.teacher import Sampling
+    from kdprobe.transfer.capture import Setting, score
+
+    class Mute:
+        provenance, part_size = {}, 4
+
+        def respond(self, requests, sampling):
+            return iter(())
+
+    with pytest.raises(KdprobeError, match="cannot score"):
+        score(Mute(), transfer_set.responses, {}, Setting(Sampling(8), {"vocabulary": 400}))
 
 
 def test_a_folder_without_a_tokenizer_is_told_in_a_sentence(tiny_model, tmp_path):

@@ -35,7 +35,7 @@ def summary(results: Results, page: Path) -> dict[str, Any]:
         "arms": [asdict(score) for score in results.comparison.arms],
         "pairs": [_flat_pair(asdict(pair)) for pair in results.comparison.pairs],
         "findings": [asdict(finding) for finding in results.comparison.findings],
-        "fidelity": {arm.name: arm.fidelity for arm in results.arms if arm.fidelity},
+        "fidelity": results.fidelity,
         "analyses": {analysis.name: {"findings": analysis.findings} for analysis in results.analyses},
         "seconds": results.record["seconds"],
     }
@@ -44,7 +44,8 @@ def summary(results: Results, page: Path) -> dict[str, Any]:
 def show_results(results: Results) -> None:
     """The tables of a run."""
     console = out()
-    console.print(_fidelity(results))
+    for table in fidelity_tables(results.fidelity):
+        console.print(table)
     console.print(_accuracies(results))
     for table in _pairs(results):
         console.print(table)
@@ -145,28 +146,48 @@ def _pairs(results: Results) -> list[Table]:
     return list(tables.values())
 
 
-def _fidelity(results: Results) -> Table:
-    table = _table(
+def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
+    """What the teacher left behind, and how much of it lies outside the top k."""
+    if not fidelity:
+        return []
+    answers = _table(
         "What the teacher left behind",
-        "strategy", "answers", "right", "cut off", "tokens", "top-k mass", "bytes/token",
+        "strategy", "answers", "learnt from", "right", "cut off", "tokens", "longest", "bytes/token", "tok/s",
     )  # fmt: skip
-    seen = set()
-    for arm in results.arms:
-        figures = arm.fidelity
-        if figures is None or arm.strategy in seen:
-            continue
-        seen.add(arm.strategy)
-        mass = figures["retained_mass"]
-        table.add_row(
-            plain(str(arm.strategy)),
+    masses = _table(
+        "Of the teacher's probability", "strategy", "T", "in the top k", "truncation KL", "positions by mass outside"
+    )
+    for strategy, figures in fidelity.items():
+        speed = figures["tokens_per_second"]
+        answers.add_row(
+            plain(strategy),
             str(figures["responses"]),
+            str(figures["kept"]),
             f"{figures['accuracy']:.1%}",
             f"{figures['cut_off']:.0%}",
             f"{figures['mean_tokens']:.0f}",
-            "none" if mass is None else f"{mass:.3%}",
+            str(figures["longest"]),
             f"{figures['bytes_per_token']:.0f}",
+            f"{speed:.0f}" if speed else "unknown",
         )
-    return table
+        for kept in figures["retained"]:
+            masses.add_row(
+                plain(strategy),
+                f"{kept['temperature']:g}",
+                f"{kept['mass']:.3%}",
+                f"{kept['truncation_kl']:.1e} nats",
+                _histogram(kept["tail_histogram"]),
+            )
+    return [answers, masses] if masses.row_count else [answers]
+
+
+def _histogram(counts: Sequence[int]) -> str:
+    """The borders that hold positions, with the share between them."""
+    from kdprobe.transfer.fidelity import TAIL_EDGES
+
+    total = sum(counts)
+    shown = [f"<{edge:g}: {count / total:.0%}" for edge, count in zip(TAIL_EDGES[1:], counts, strict=True) if count]
+    return "  ".join(shown)
 
 
 def _table(title: str, *columns: str) -> Table:

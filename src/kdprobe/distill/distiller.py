@@ -12,9 +12,10 @@ from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 
 if TYPE_CHECKING:
+    from kdprobe.teachers.teacher import Teacher
     from kdprobe.transfer.transfer_set import TransferSet
 
-Need = Literal["responses", "gold"]
+Need = Literal["responses", "gold", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class TrainContext:
         dtype: Data type of the frozen base; the adapter trains in float32.
         problems: The transfer problems.
         conversations: Problem id to its two conversations.
-        transfer: What the teacher left behind, or `None` for a distiller that does not need it.
+        transfer: What the teacher left behind, for a distiller that needs `responses`.
+        teacher: The teacher itself, for a distiller that needs `teacher`; its weights are loaded when it is asked.
         seed: Of initialisation and data order.
         folder: Where the adapter goes.
         label: How progress calls this arm.
@@ -40,6 +42,7 @@ class TrainContext:
     transfer: TransferSet | None
     seed: int
     folder: Path
+    teacher: Teacher | None = None
     label: str = "Training"
     scratch: Path | None = None
 
@@ -63,7 +66,8 @@ class Distiller(Protocol):
     """Trains a LoRA adapter for a student.
 
     Attributes:
-        needs: `responses` for the teacher's transfer set, `gold` for the worked solutions.
+        needs: `responses` for the teacher's transfer set, `gold` for the worked solutions, `teacher` for the teacher.
+            What is not named is not there: without `responses` no transfer set is captured.
     """
 
     needs: frozenset[Need]

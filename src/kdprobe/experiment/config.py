@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kdprobe.errors import ConfigError, UsageError
-from kdprobe.experiment.mistakes import plugin_mistakes, repeated, sentences
+from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import SMOLLM2, Dtype
 
@@ -53,13 +53,29 @@ class TeacherConfig(_Plugged):
 
 
 class TransferConfig(_Section):
-    """How the teacher decodes, and what is kept of its distributions."""
+    """How the teacher decodes, what is kept of its distributions, and which answers students learn from."""
 
     max_new_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=0.0, ge=0, description="0 decodes greedily.")
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = 0
     top_logprobs: int = Field(default=64, ge=1, description="k.")
+    samples: int = Field(default=1, ge=1, description="Answers to each problem.")
+    texts: str = Field(default=OWN, description="Whose answers the teacher's distribution is taken at.")
+    filter: Literal["none", "correct", "matched"] = Field(default="none", description="Which answers are learnt from.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("samples above 1 need a temperature above 0: greedy answers are all the same")
+        if self.samples > 1 and (self.texts == GOLD or self.texts.endswith(TEXT_FILE)):
+            raise ValueError("samples above 1 need texts that the teacher writes")
+        return self
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What a `Sampling` takes from here."""
+        return self.model_dump(exclude={"samples", "texts", "filter"})
 
 
 class StrategyConfig(_Plugged):
@@ -173,7 +189,7 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         mistakes += sentences(error, Experiment)
-    mistakes += [*plugin_mistakes(data, host), *repeated(data)]
+    mistakes += [*plugin_mistakes(data, host), *repeated(data), *texts_mistakes(data)]
     if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
     return experiment

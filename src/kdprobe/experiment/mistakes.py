@@ -15,6 +15,8 @@ from kdprobe.errors import UsageError
 from kdprobe.host.registry import Host
 
 CONTROLS = ("untrained", "fine-tuned")
+OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
+"""Values of transfer.texts; any other is the name of an arm."""
 _TABLES = {"model_type", "dict_type", "model_attributes_type"}
 
 
@@ -42,7 +44,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
 def repeated(data: Mapping[str, Any]) -> list[str]:
     """Names and seeds that must differ and do not."""
     mistakes = []
-    arms = [table.get("label") or table.get("name") for table in _listed(data.get("strategies"))]
+    arms = _arms(data)
     mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in _twice(arms)]
     mistakes += [
         f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
@@ -52,6 +54,14 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
     seeds = data.get("seeds")
     mistakes += [f"seeds: {seed} occurs twice" for seed in _twice(seeds if isinstance(seeds, list) else [])]
     return mistakes
+
+
+def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
+    """A `transfer.texts` that names nothing."""
+    texts = _table(data.get("transfer")).get("texts", OWN)
+    if not isinstance(texts, str) or texts in {OWN, GOLD, *_arms(data)} or texts.endswith(TEXT_FILE):
+        return []
+    return [f"transfer.texts: {texts!r} is none of {OWN!r}, {GOLD!r}, a strategy of this run, a {TEXT_FILE} file"]
 
 
 def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
@@ -108,6 +118,11 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
             if isinstance(name := table.get("name"), str):
                 item = f"{place}.{table.get('label') or name}"
                 yield kind, f"{item}.name", name, f"{item}.options", _table(table.get("options"))
+
+
+def _arms(data: Mapping[str, Any]) -> list[Any]:
+    """How the run calls its strategies."""
+    return [table.get("label") or table.get("name") for table in _listed(data.get("strategies"))]
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Arm:
     distiller: str | None
     seed: int
     transfer: Stage | None
+    select: Stage | None
     distill: Stage | None
     evaluate: Stage
 
@@ -74,21 +75,23 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
     maker = stages.Maker(experiment, host, student, drawn)
-    transfers = {arm: maker.transfer(arm, rendered) for arm, rendered in conversations.items()}
-    arms = _controls(experiment, maker)
+    transfers = _transfers(experiment, maker, conversations)
+    selections = _selections(experiment, maker, transfers)
+    arms = _controls(experiment, maker, selections)
     for seed in experiment.seeds:
         for strategy in experiment.strategies:
             name = _with_seed(strategy.arm, seed, experiment)
-            transfer = transfers[strategy.arm]
-            distill = maker.distill(name, seed, transfer, conversations[strategy.arm])
+            transfer, selected = transfers.get(strategy.arm), selections.get(strategy.arm)
+            distill = maker.distill(name, seed, transfer, selected, conversations[strategy.arm])
             evaluate = maker.evaluate(name, distill)
-            arms.append(Arm(name, strategy.arm, experiment.distill.name, seed, transfer, distill, evaluate))
+            arms.append(Arm(name, strategy.arm, experiment.distill.name, seed, transfer, selected, distill, evaluate))
     analyses = {
         analysis.name: maker.analyse(analysis.name, analysis.options, [(arm.name, arm.distill) for arm in arms])
         for analysis in experiment.probe.analyses
     }
     ordered = [
-        *transfers.values(),
+        *_texts_first(transfers),
+        *{stage.key: stage for stage in selections.values()}.values(),
         *(arm.distill for arm in arms if arm.distill),
         *(arm.evaluate for arm in arms),
         *analyses.values(),
@@ -107,15 +110,47 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     )
 
 
-def _controls(experiment: Experiment, maker: stages.Maker) -> list[Arm]:
+def _transfers(
+    experiment: Experiment, maker: stages.Maker, conversations: dict[str, dict[str, PromptPair]]
+) -> dict[str, Stage]:
+    """A transfer set for each strategy, where the distiller learns from one; written texts before those scored."""
+    if not maker.needs_responses:
+        return {}
+    texts = experiment.transfer.texts
+    written = maker.transfer(texts, conversations[texts]) if texts in conversations else None
+    return {
+        arm: written if written and arm == texts else maker.transfer(arm, rendered, written)
+        for arm, rendered in conversations.items()
+    }
+
+
+def _selections(experiment: Experiment, maker: stages.Maker, transfers: dict[str, Stage]) -> dict[str, Stage]:
+    """Which answers each strategy's students learn from, where that is not all of them."""
+    match experiment.transfer.filter:
+        case "matched" if transfers:
+            return dict.fromkeys(transfers, maker.select(transfers))
+        case "correct":
+            return {arm: maker.select({arm: transfer}) for arm, transfer in transfers.items()}
+        case _:
+            return {}
+
+
+def _texts_first(transfers: dict[str, Stage]) -> list[Stage]:
+    """Transfer sets, those first that others read."""
+    return sorted(transfers.values(), key=lambda stage: len(stage.inputs))
+
+
+def _controls(experiment: Experiment, maker: stages.Maker, selections: dict[str, Stage]) -> list[Arm]:
+    # The control sees the problems that the others see; a selection of each arm's own gives it none to go by.
+    matched = next(iter(selections.values()), None) if experiment.transfer.filter == "matched" else None
     arms = []
     if experiment.controls.untrained:
-        arms.append(Arm(UNTRAINED, None, None, 0, None, None, maker.evaluate(UNTRAINED, None)))
+        arms.append(Arm(UNTRAINED, None, None, 0, None, None, None, maker.evaluate(UNTRAINED, None)))
     if experiment.controls.fine_tuned:
         for seed in experiment.seeds:
             name = _with_seed(FINE_TUNED, seed, experiment)
-            distill = maker.fine_tune(name, seed)
-            arms.append(Arm(name, None, "fine-tune", seed, None, distill, maker.evaluate(name, distill)))
+            distill = maker.fine_tune(name, seed, matched)
+            arms.append(Arm(name, None, "fine-tune", seed, None, matched, distill, maker.evaluate(name, distill)))
     return arms
 
 

@@ -25,6 +25,7 @@ class ArmResults:
         distiller: Its distiller, or `None` for the untrained student.
         seed: Of its training.
         fidelity: Figures of its transfer set, or `None`.
+        kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
         training: Adapter norm and history per optimiser step, or `None`.
         records: One per test problem.
         adapter: The folder of its adapter, or `None`.
@@ -35,6 +36,7 @@ class ArmResults:
     distiller: str | None
     seed: int
     fidelity: dict[str, Any] | None
+    kept: list[list[Any]] | None
     training: dict[str, Any] | None
     records: list[dict[str, Any]]
     adapter: Path | None
@@ -70,6 +72,15 @@ class Results:
     comparison: Comparison
     analyses: list[AnalysisResults]
 
+    @property
+    def fidelity(self) -> dict[str, dict[str, Any]]:
+        """Strategy to figures of its transfer set, with `kept`, how many of its answers students learnt from."""
+        return {
+            arm.strategy: {**arm.fidelity, "kept": arm.fidelity["responses"] if arm.kept is None else len(arm.kept)}
+            for arm in self.arms
+            if arm.strategy and arm.fidelity
+        }
+
 
 def load_results(store: Store, run: str) -> Results:
     """Reads a finished run.
@@ -99,7 +110,7 @@ def load_results(store: Store, run: str) -> Results:
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
     def folder(kind: str) -> Path | None:
-        return store.root / "stages" / kind / arm[kind] if arm[kind] else None
+        return store.root / "stages" / kind / arm[kind] if arm.get(kind) else None
 
     transfer, distill, evaluate = folder("transfer"), folder("distill"), folder("evaluate")
     if evaluate is None or not evaluate.is_dir():
@@ -110,10 +121,18 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         distiller=arm["distiller"],
         seed=arm["seed"],
         fidelity=read_json(transfer / "fidelity.json") if transfer else None,
+        kept=_kept(transfer, folder("select")),
         training=read_json(distill / stages.TRAINING) if distill else None,
         records=pq.read_table(evaluate / stages.RECORDS).to_pylist(),
         adapter=distill / stages.ADAPTER if distill else None,
     )
+
+
+def _kept(transfer: Path | None, select: Path | None) -> list[list[Any]] | None:
+    if transfer is None or select is None:
+        return None
+    answers: list[list[Any]] = read_json(select / stages.SELECTION)[transfer.name]
+    return answers
 
 
 def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
@@ -141,6 +160,7 @@ def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
                 "Raise the learning rate or train longer; these arms are the untrained student.",
             )
         )
+    findings += _unmatched(arms)
     findings += [
         Finding(
             "student-prompt",
@@ -151,3 +171,19 @@ def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
         if not pair["bare"]
     ]
     return findings
+
+
+def _unmatched(arms: list[ArmResults]) -> list[Finding]:
+    """Strategies whose students learnt from different problems because answers were filtered."""
+    problems = {arm.strategy: {problem for problem, _ in arm.kept} for arm in arms if arm.kept is not None}
+    if len(problems) < 2 or all(kept == next(iter(problems.values())) for kept in problems.values()):  # noqa: PLR2004
+        return []
+    shared = set.intersection(*problems.values())
+    counts = ", ".join(f"{strategy} {len(kept)}" for strategy, kept in problems.items())
+    return [
+        Finding(
+            "unmatched-filter",
+            f"Students learnt from different problems: {counts}, {len(shared)} of them shared by all.",
+            'Set transfer.filter = "matched", or the choice of problems passes for the effect of the prompt.',
+        )
+    ]

@@ -66,6 +66,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
                 "distiller": arm.distiller,
                 "seed": arm.seed,
                 "transfer": key(arm.transfer),
+                "select": key(arm.select),
                 "distill": key(arm.distill),
                 "evaluate": arm.evaluate.key,
             }

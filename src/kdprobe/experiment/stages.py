@@ -12,14 +12,16 @@ from typing import Any
 
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.environment import environment
-from kdprobe.experiment.store import Stage, digest, write_json
+from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE
+from kdprobe.experiment.store import Stage, digest, read_json, write_json
 from kdprobe.host.registry import Host
-from kdprobe.models.reference import ModelRecord
+from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
-FORMAT = {"transfer": 1, "distill": 2, "evaluate": 2, "analyse": 1}
+FORMAT = {"transfer": 2, "select": 1, "distill": 2, "evaluate": 2, "analyse": 1}
+SELECTION = "selection.json"
 ADAPTER = "adapter"
 TRAINING = "training.json"
 RECORDS = "records.parquet"
@@ -33,25 +35,33 @@ class Maker:
     def __init__(self, experiment: Experiment, host: Host, student: ModelRecord, drawn: Draw) -> None:
         self.experiment, self.host, self.student, self.drawn = experiment, host, student, drawn
 
-    def transfer(self, arm: str, conversations: Mapping[str, PromptPair]) -> Stage:
-        """The teacher answers the transfer problems under one strategy."""
-        config = self.experiment.teacher
-        teacher = self._build("teachers", config.name, config.options)
+    def transfer(self, arm: str, conversations: Mapping[str, PromptPair], written: Stage | None = None) -> Stage:
+        """The teacher answers the transfer problems under one strategy, or scores the texts of `transfer.texts`.
+
+        Args:
+            arm: The strategy as this run calls it.
+            conversations: Problem id to what it made of the problem.
+            written: The transfer set whose answers are scored, where `transfer.texts` names another strategy.
+        """
+        config = self.experiment.transfer
+        teacher = self._build("teachers", self.experiment.teacher.name, self.experiment.teacher.options)
         sampling = self._sampling()
+        problems = self.drawn.transfer
         settings = {
             "format": FORMAT["transfer"],
-            "teacher": teacher.provenance,
-            "plugin": plugin_identity(self.host, "teachers", config.name),
-            "conversations": digest({id_: pair.teacher for id_, pair in conversations.items()}),
+            **self._teacher_identity(teacher, conversations),
             "sampling": asdict(sampling),
+            "samples": config.samples,
+            "texts": self._texts(),
             "environment": environment("torch", "transformers", "peft"),
         }
 
-        def work(folder: Path, _inputs: list[Path], _scratch: Path) -> None:
-            from kdprobe.models.conversation import template_digest, tokenizer_digest
+        def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
+            from kdprobe.models.conversation import prompt_ids, template_digest, tokenizer_digest
             from kdprobe.models.load import load_tokenizer
-            from kdprobe.transfer.capture import capture
+            from kdprobe.transfer.capture import Setting, capture, score
             from kdprobe.transfer.fidelity import fidelity
+            from kdprobe.transfer.texts import file_texts, gold_texts
             from kdprobe.transfer.transfer_set import read, write
 
             # A teacher of another family brings its own tokenizer; the record of which one decides what it fits.
@@ -63,20 +73,54 @@ class Maker:
                 "vocabulary": len(tokenizer),
                 "chat_template": template_digest(tokenizer),
             }
-            write(capture(teacher, self.drawn.transfer, conversations, sampling, manifest), folder)
-            write_json(folder / "fidelity.json", asdict(fidelity(read(folder), self.drawn.transfer)))
+            if config.texts == OWN or (config.texts == arm and not inputs):
+                setting = Setting(sampling, manifest, f"Teacher answers: {arm}", scratch)
+                made = capture(teacher, problems, conversations, setting, config.samples)
+            else:
+                if inputs:
+                    texts = list(read(inputs[0]).responses)
+                elif config.texts == GOLD:
+                    texts = gold_texts(problems, tokenizer)
+                else:
+                    texts = file_texts(Path(config.texts), problems, tokenizer)
+                prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
+                made = score(teacher, texts, prompts, Setting(sampling, manifest, f"Teacher reads: {arm}", scratch))
+            write(made, folder)
+            write_json(folder / "fidelity.json", asdict(fidelity(read(folder), problems)))
 
-        return Stage("transfer", arm, settings, (), work)
+        return Stage("transfer", arm, settings, (written,) if written else (), work)
 
-    def distill(self, arm: str, seed: int, transfer: Stage, conversations: Mapping[str, PromptPair]) -> Stage:
-        """A student learns from a transfer set."""
+    def select(self, transfers: Mapping[str, Stage]) -> Stage:
+        """Leaves of these strategies' answers those that give the gold value; of several strategies, matched ones."""
+        settings = {
+            "format": FORMAT["select"],
+            "problems": self._problems(self.drawn.transfer),
+            "environment": environment(),
+        }
+
+        def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
+            from kdprobe.transfer.selection import matched, refuse_nothing, right_answers
+            from kdprobe.transfer.transfer_set import read
+
+            right = {input_.name: right_answers(read(input_).responses, self.drawn.transfer) for input_ in inputs}
+            kept = matched(right)
+            refuse_nothing(kept)
+            write_json(folder / SELECTION, kept)
+
+        return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work)
+
+    def distill(
+        self, arm: str, seed: int, taught: Stage | None, selected: Stage | None, conversations: Mapping[str, PromptPair]
+    ) -> Stage:
+        """A student learns, from what a teacher left behind where its distiller needs that."""
         config = self.experiment.distill
-        return self._train(arm, seed, config.name, config.options, transfer, conversations)
+        return self._train(arm, seed, config.name, config.options, taught, selected, conversations)
 
-    def fine_tune(self, arm: str, seed: int) -> Stage:
-        """The control learns from the gold solutions."""
+    def fine_tune(self, arm: str, seed: int, selected: Stage | None) -> Stage:
+        """The control learns from the gold solutions; under a matched selection, of the problems that are in it."""
         pairs = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in self.drawn.transfer}
-        return self._train(arm, seed, "fine-tune", self.experiment.controls.fine_tune_options, None, pairs)
+        options = self.experiment.controls.fine_tune_options
+        return self._train(arm, seed, "fine-tune", options, None, selected, pairs)
 
     def evaluate(self, arm: str, distill: Stage | None) -> Stage:
         """lm-eval examines a student."""
@@ -152,19 +196,25 @@ class Maker:
         name: str,
         options: dict[str, Any],
         transfer: Stage | None,
+        selected: Stage | None,
         conversations: Mapping[str, PromptPair],
     ) -> Stage:
         validated = self.host.options("distillers", name, options)
+        distiller = self.host.build("distillers", name, validated)
+        teacher = None
+        if "teacher" in distiller.needs:
+            teacher = self._build("teachers", self.experiment.teacher.name, self.experiment.teacher.options)
         settings = {
             "format": FORMAT["distill"],
             "distiller": name,
-            "plugin": plugin_identity(self.host, "distillers", name),
+            "distiller_plugin": plugin_identity(self.host, "distillers", name),
             "options": validated.model_dump(mode="json") if validated else {},
             "student": self.student.as_provenance(),
             "dtype": self.experiment.distill.dtype,
             "seed": seed,
             "problems": self._problems(self.drawn.transfer),
-            "conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
+            "student_conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
+            **(self._teacher_identity(teacher, conversations) if teacher else {}),
             "environment": environment("torch", "transformers", "peft"),
         }
 
@@ -172,23 +222,53 @@ class Maker:
             from kdprobe.distill.distiller import TrainContext
             from kdprobe.transfer.transfer_set import read
 
-            distiller = self.host.build("distillers", name, validated)
+            taught = read(inputs[0]) if transfer else None
+            problems = self.drawn.transfer
+            if selected:
+                kept = read_json(inputs[-1] / SELECTION)
+                answers = {(id_, sample) for id_, sample in kept[inputs[0].name if transfer else next(iter(kept))]}
+                problems = tuple(problem for problem in problems if problem.id in {id_ for id_, _ in answers})
+                taught = taught.only(answers) if taught else None
             trained = distiller.train(
                 TrainContext(
                     student=self.student,
                     dtype=self.experiment.distill.dtype,
-                    problems=self.drawn.transfer,
+                    problems=problems,
                     conversations=conversations,
-                    transfer=read(inputs[0]) if inputs else None,
+                    transfer=taught,
+                    teacher=teacher,
                     seed=seed,
                     folder=folder / ADAPTER,
-                    label=f"Distilling {arm}" if inputs else f"Training {arm}",
+                    label=f"Training {arm}" if name == "fine-tune" else f"Distilling {arm}",
                     scratch=scratch,
                 )
             )
             write_json(folder / TRAINING, {"adapter_norm": trained.adapter_norm, "history": trained.history})
 
-        return Stage("distill", arm, settings, (transfer,) if transfer else (), work)
+        return Stage("distill", arm, settings, tuple(stage for stage in (transfer, selected) if stage), work)
+
+    def _teacher_identity(self, teacher: Any, conversations: Mapping[str, PromptPair]) -> dict[str, Any]:
+        """What of a teacher, and of what it reads, decides what it says."""
+        return {
+            "teacher": teacher.provenance,
+            "plugin": plugin_identity(self.host, "teachers", self.experiment.teacher.name),
+            "conversations": digest({id_: pair.teacher for id_, pair in conversations.items()}),
+        }
+
+    def _texts(self) -> Any:
+        """What decides the texts of the transfer sets besides the teacher; a strategy's are an input stage."""
+        texts = self.experiment.transfer.texts
+        if texts == GOLD:
+            return self._problems(self.drawn.transfer)
+        if texts.endswith(TEXT_FILE):
+            return digest_files([Path(texts)]) if Path(texts).is_file() else None
+        return None
+
+    @property
+    def needs_responses(self) -> bool:
+        """Whether the distiller learns from a transfer set."""
+        config = self.experiment.distill
+        return "responses" in self._build("distillers", config.name, config.options).needs
 
     def _student(self, arm: str, inputs: list[Path]) -> Any:
         from kdprobe.students.student import Student
@@ -201,7 +281,7 @@ class Maker:
         config = self.experiment.distill
         distiller = self._build("distillers", config.name, config.options)
         temperatures = tuple(sorted({1.0, *distiller.temperatures()}))
-        return Sampling(**self.experiment.transfer.model_dump(), temperatures=temperatures)
+        return Sampling(**self.experiment.transfer.sampling, temperatures=temperatures)
 
     def _problems(self, problems: tuple[Problem, ...]) -> str:
         return digest([problem.as_row() for problem in problems])

@@ -1,14 +1,16 @@
-"""The report's own figures: accuracy with intervals, and the loss while training."""
+"""The report's own figures: accuracy with intervals, the loss while training, what the top k keep."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
 
 from kdprobe.evaluation.comparison import Comparison
 from kdprobe.experiment.results import ArmResults
+from kdprobe.transfer.fidelity import TAIL_EDGES
 
 
 def accuracy_figure(comparison: Comparison) -> dict[str, Any]:
@@ -50,5 +52,20 @@ def loss_figure(arms: Sequence[ArmResults]) -> dict[str, Any]:
                 name=arm.name,
             )
     figure.update_layout(xaxis_title="optimiser step", yaxis_title="loss, nats per response token")
+    plotly: dict[str, Any] = figure.to_plotly_json()
+    return plotly
+
+
+def retained_figure(fidelity: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Share of response positions by their mass outside the top k, a trace per strategy and temperature."""
+    borders = [f"{edge:g}" for edge in TAIL_EDGES]
+    bins = [f"{low} to {high}" for low, high in pairwise(borders)]
+    figure = go.Figure()
+    for strategy, figures in fidelity.items():
+        for kept in figures["retained"]:
+            counts = kept["tail_histogram"]
+            name = strategy if len(figures["retained"]) == 1 else f"{strategy}, T = {kept['temperature']:g}"
+            figure.add_bar(x=bins, y=[count / sum(counts) * 100 for count in counts], name=name)
+    figure.update_layout(xaxis_title="probability outside the top k", yaxis_title="positions, %", barmode="group")
     plotly: dict[str, Any] = figure.to_plotly_json()
     return plotly

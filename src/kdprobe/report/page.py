@@ -18,7 +18,7 @@ from kdprobe.console import visible
 from kdprobe.evaluation.comparison import p_text
 from kdprobe.experiment.results import Results
 from kdprobe.experiment.store import clean
-from kdprobe.report.figures import accuracy_figure, loss_figure
+from kdprobe.report.figures import accuracy_figure, loss_figure, retained_figure
 
 PAGE = "report.html"
 EXAMPLES = 8
@@ -57,7 +57,8 @@ def render(results: Results) -> str:
             (analysis, [(figure, place(figure["plotly"])) for figure in analysis.figures])
             for analysis in results.analyses
         ],
-        fidelity={arm.strategy: arm.fidelity for arm in results.arms if arm.fidelity},
+        fidelity=results.fidelity,
+        retained=place(retained_figure(results.fidelity)),
         examples=_examples(results),
         figures=lambda: _script_json(figures),
         plotlyjs=get_plotlyjs().replace("</script", "<\\/script"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kdprobe.errors import KdprobeError
 
@@ -19,6 +19,21 @@ class Request:
 
     id: str
     messages: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Token ids to score: how probable the teacher finds each of them after those before it.
+
+    Attributes:
+        id: Of the problem.
+        prompt: Token ids of what the teacher reads first; at least one.
+        token_ids: Token ids of what is scored; at least one.
+    """
+
+    id: str
+    prompt: list[int]
+    token_ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -65,11 +80,12 @@ class Response:
     """What a teacher answered.
 
     Attributes:
-        id: Of the request.
+        id: Of the request; in a transfer set, of the problem.
         text: The answer without special tokens.
         token_ids: Its token ids, with the end of turn if it was written, `[tokens]`.
         finished: `False` when the answer was cut off at the token budget.
         rows: The teacher's distribution at every position, or `None` from a teacher without log-probabilities.
+        sample: Which of several answers to one problem, from 0; set by the transfer set.
     """
 
     id: str
@@ -77,6 +93,7 @@ class Response:
     token_ids: NDArray[np.int64]
     finished: bool
     rows: SparseRows | None = None
+    sample: int = 0
 
 
 class Teacher(Protocol):
@@ -85,6 +102,8 @@ class Teacher(Protocol):
     Attributes:
         provenance: Everything that decides what it answers (weights, quantisation, adapter, data type, batch size),
             ready for JSON; part of the key of every stage that asks it. Must be known without loading weights.
+        part_size: After how many answers a capture is saved. Every part is asked by a call of its own, so a batch
+            should not be larger.
     """
 
     @property
@@ -92,12 +111,26 @@ class Teacher(Protocol):
         """What decides its answers."""
         ...
 
+    @property
+    def part_size(self) -> int:
+        """How many requests make a part."""
+        ...
+
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
-        """Answers every request, in any order."""
+        """Answers every request, in any order. Weights are loaded by the call, so that the iterator can be timed."""
         ...
 
 
-def checked(requests: Sequence[Request], responses: Iterable[Response]) -> Iterator[Response]:
+@runtime_checkable
+class ScoringTeacher(Teacher, Protocol):
+    """A teacher that can also read what it did not write."""
+
+    def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
+        """Its distribution at every scored token of every passage, by id, in any order; nothing is sampled."""
+        ...
+
+
+def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
     """Passes responses on, and refuses unknown, doubled and missing ids.
 
     Raises:

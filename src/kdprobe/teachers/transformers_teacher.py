@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kdprobe.console import progress
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
-from kdprobe.teachers.teacher import Request, Response, Sampling
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows
 
 
 class TransformersOptions(BaseModel):
@@ -48,6 +47,11 @@ class TransformersTeacher:
             "batch_size": self.options.batch_size,
         }
 
+    @property
+    def part_size(self) -> int:
+        """A batch."""
+        return self.options.batch_size
+
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
         """Answers every request, longest prompt first; the batches depend on the requests alone."""
         from kdprobe.models.conversation import prompt_ids
@@ -55,12 +59,19 @@ class TransformersTeacher:
         loaded = self._load()
         prompts = [(request, prompt_ids(loaded.tokenizer, request.messages)) for request in requests]
         prompts.sort(key=lambda pair: (-len(pair[1]), pair[0].id))
-        with progress("Teacher answers", len(prompts), unit="tok") as bar:
-            for start in range(0, len(prompts), self.options.batch_size):
-                batch = prompts[start : start + self.options.batch_size]
-                responses = self._answer(batch, sampling, batch_index=start // self.options.batch_size)
-                bar.advance(len(batch), work=sum(len(response.token_ids) for response in responses))
-                yield from responses
+        size = self.options.batch_size
+        batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+        return (response for number, batch in enumerate(batches) for response in self._answer(batch, sampling, number))
+
+    def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
+        """Reads every passage, longest first, by one forward pass a batch."""
+        from kdprobe.teachers.scoring import score_batch
+
+        loaded = self._load()
+        ordered = sorted(passages, key=lambda passage: (-len(passage.prompt) - len(passage.token_ids), passage.id))
+        size = self.options.batch_size
+        batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        return (scored for batch in batches for scored in score_batch(loaded, batch, sampling))
 
     def _answer(self, batch: list[tuple[Request, list[int]]], sampling: Sampling, batch_index: int) -> list[Response]:
         import torch
@@ -82,7 +93,7 @@ class TransformersTeacher:
         if sampling.temperature > 0:
             processors.append(TemperatureLogitsWarper(sampling.temperature))
             processors.append(TopPLogitsWarper(sampling.top_p))
-            # One seed per batch, so that a resumed capture continues with the same answers.
+            # One seed per batch, so that its answers do not depend on what was decoded before it.
             torch.manual_seed(sampling.seed * 1_000_003 + batch_index)
         settings = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,

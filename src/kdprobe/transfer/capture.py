@@ -1,23 +1,45 @@
-"""Asking a teacher every problem under one strategy."""
+"""Asking a teacher every problem under one strategy, or having it score texts that are there already."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
-from kdprobe.teachers.teacher import Request, Sampling, Teacher, checked
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher, checked
+from kdprobe.transfer.parts import Answers, in_parts
 from kdprobe.transfer.transfer_set import TransferSet
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a transfer set is made.
+
+    Attributes:
+        sampling: How to decode, and what to keep of the distributions.
+        manifest: What the manifest says besides teacher and sampling: strategy, tokenizer, `vocabulary`.
+        label: How progress calls it.
+        scratch: A folder that survives a kill: what is in it is not asked again. `None` saves nothing.
+    """
+
+    sampling: Sampling
+    manifest: Mapping[str, Any]
+    label: str = "Teacher answers"
+    scratch: Path | None = None
 
 
 def capture(
     teacher: Teacher,
     problems: Sequence[Problem],
     conversations: Mapping[str, PromptPair],
-    sampling: Sampling,
-    manifest: dict[str, Any],
+    setting: Setting,
+    samples: int = 1,
 ) -> TransferSet:
     """Asks the teacher every problem as the strategy puts it.
 
@@ -25,12 +47,85 @@ def capture(
         teacher: Who answers.
         problems: What is asked, in the order that the transfer set keeps.
         conversations: Problem id to what the strategy made of it.
-        sampling: How to decode and what to keep.
-        manifest: What else the manifest should say (strategy, tokenizer, versions).
+        setting: How.
+        samples: How many answers to each problem.
     """
-    requests = [Request(problem.id, conversations[problem.id].teacher) for problem in problems]
-    responses = {response.id: response for response in checked(requests, teacher.respond(requests, sampling))}
-    return TransferSet(
-        responses=tuple(responses[problem.id] for problem in problems),
-        manifest={**manifest, "teacher": teacher.provenance, "sampling": asdict(sampling)},
+    asked = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
+    requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in asked.items()]
+    # Longest first, so that a batch holds what is of one length; the order decides the last bits of an answer.
+    requests.sort(key=lambda request: (-sum(len(message["content"]) for message in request.messages), request.id))
+
+    def answer(number: int, part: Sequence[Request]) -> Iterable[Response]:
+        sampling = replace(setting.sampling, seed=_part_seed(setting.sampling.seed, number))
+        return checked(part, teacher.respond(part, sampling))
+
+    answers = _asked(teacher, requests, answer, setting)
+    found = {response.id: response for response in answers.responses}
+    responses = [replace(found[name], id=problem.id, sample=sample) for name, (problem, sample) in asked.items()]
+    return _transfer_set(teacher, responses, answers.seconds, setting)
+
+
+def score(
+    teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, list[int]], setting: Setting
+) -> TransferSet:
+    """Has the teacher read texts that somebody else wrote, and keeps its distribution at every token of them.
+
+    Args:
+        teacher: Who reads.
+        texts: What is read, in the order that the transfer set keeps; their own rows, if any, are left out.
+        prompts: Problem id to the token ids that the teacher reads before the text.
+        setting: How; nothing is sampled.
+
+    Raises:
+        KdprobeError: The teacher cannot score.
+    """
+    if not isinstance(teacher, ScoringTeacher):
+        raise KdprobeError(
+            "This teacher can answer, and cannot score texts that are there already.",
+            'Set transfer.texts = "own" in the config, or use another teacher.',
+        )
+    named = {_name(text.id, text.sample): text for text in texts}
+    passages = [Passage(name, prompts[text.id], text.token_ids.tolist()) for name, text in named.items()]
+    passages.sort(key=lambda passage: (-len(passage.prompt) - len(passage.token_ids), passage.id))
+
+    def read(_number: int, part: Sequence[Passage]) -> Iterable[Response]:
+        scored = teacher.score(part, setting.sampling)
+        return checked(part, (replace(named[name], id=name, rows=rows) for name, rows in scored))
+
+    answers = _asked(teacher, passages, read, setting)
+    found = {response.id: response for response in answers.responses}
+    responses = [replace(found[name], id=text.id) for name, text in named.items()]
+    return _transfer_set(teacher, responses, answers.seconds, setting)
+
+
+def _asked(teacher: Teacher, questions: Sequence[Any], answer: Any, setting: Setting) -> Answers:
+    return in_parts(
+        questions,
+        teacher.part_size,
+        answer,
+        vocabulary=setting.manifest["vocabulary"],
+        label=setting.label,
+        scratch=setting.scratch,
     )
+
+
+def _transfer_set(teacher: Teacher, responses: Sequence[Response], seconds: float, setting: Setting) -> TransferSet:
+    return TransferSet(
+        tuple(responses),
+        {
+            **setting.manifest,
+            "teacher": teacher.provenance,
+            "sampling": asdict(setting.sampling),
+            "seconds": seconds,
+        },
+    )
+
+
+def _name(problem: str, sample: int) -> str:
+    """A request's id: the problem's, and which of its answers is asked for."""
+    return f"{problem}, answer {sample + 1}"
+
+
+def _part_seed(seed: int, number: int) -> int:
+    """A seed for each part, far from those of other parts and other seeds."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

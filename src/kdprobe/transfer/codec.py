@@ -1,0 +1,107 @@
+"""Responses as a Parquet table, and back.
+
+Per response token: the id, its log-probability, the top k ids in the smallest width that holds the vocabulary, their
+log-probabilities in steps of 1/256 nat, and the tail's exact log-mass at every planned temperature (float32).
+
+Log-probabilities fall from the first of the top k to the last, so the table holds by how many steps each lies below
+the one before: small numbers, which compress. `benchmarks/transfer_codec.py` says what the rounding costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kdprobe.errors import KdprobeError
+from kdprobe.teachers.teacher import Response, SparseRows
+
+STEPS_PER_NAT = 256
+_IMPOSSIBLE = np.iinfo(np.uint16).max
+"""Stands for a log-probability of -inf, and for all below -255.99 nats."""
+_TAIL = "tail_logmass_"
+
+
+def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
+    """Responses as a table.
+
+    Args:
+        responses: All with log-probabilities, or none.
+        vocabulary: How many token ids there are.
+
+    Raises:
+        KdprobeError: Some have log-probabilities and some have none.
+    """
+    width = np.uint16 if vocabulary <= np.iinfo(np.uint16).max + 1 else np.uint32
+    columns: dict[str, pa.Array] = {
+        "id": pa.array([response.id for response in responses], pa.string()),
+        "sample": pa.array([response.sample for response in responses], pa.int32()),
+        "text": pa.array([response.text for response in responses], pa.string()),
+        "finished": pa.array([response.finished for response in responses], pa.bool_()),
+        "token_ids": _lists([response.token_ids.astype(width) for response in responses]),
+    }
+    rows = [response.rows for response in responses if response.rows is not None]
+    if rows:
+        if len(rows) < len(responses):
+            raise KdprobeError(
+                "Some responses have log-probabilities and some have none.",
+                "This is a fault of the teacher's plugin.",
+            )
+        columns["top_ids"] = _lists([row.ids.astype(width).ravel() for row in rows])
+        columns["top_logprobs"] = _lists([_steps(row.logprobs).ravel() for row in rows])
+        columns["token_logprobs"] = _lists([row.token_logprobs.astype(np.float32) for row in rows])
+        for temperature in rows[0].tail_logmass:
+            tails = [row.tail_logmass[temperature].astype(np.float32) for row in rows]
+            columns[f"{_TAIL}{temperature!r}"] = _lists(tails)
+    return pa.table(columns)
+
+
+def from_table(table: pa.Table) -> tuple[Response, ...]:
+    """The responses of a table."""
+    temperatures = tuple(float(name.removeprefix(_TAIL)) for name in table.column_names if name.startswith(_TAIL))
+    return tuple(_response(table.slice(row, 1), temperatures) for row in range(table.num_rows))
+
+
+def _response(row: pa.Table, temperatures: tuple[float, ...]) -> Response:
+    def values(name: str) -> NDArray[Any]:
+        array: NDArray[Any] = row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return array
+
+    token_ids = values("token_ids").astype(np.int64)
+    rows = None
+    if temperatures:
+        tokens = len(token_ids)
+        rows = SparseRows(
+            ids=values("top_ids").astype(np.int32).reshape(tokens, -1),
+            logprobs=_logprobs(values("top_logprobs").reshape(tokens, -1)),
+            tail_logmass={t: values(f"{_TAIL}{t!r}") for t in temperatures},
+            token_logprobs=values("token_logprobs"),
+        )
+    return Response(
+        id=row["id"][0].as_py(),
+        text=row["text"][0].as_py(),
+        token_ids=token_ids,
+        finished=row["finished"][0].as_py(),
+        rows=rows,
+        sample=row["sample"][0].as_py(),
+    )
+
+
+def _steps(logprobs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
+    """Log-probabilities `[tokens, k]`, falling, as steps below the one before; the first below 0."""
+    below = np.minimum(np.rint(-logprobs.astype(np.float64) * STEPS_PER_NAT), _IMPOSSIBLE).astype(np.int64)
+    return np.diff(below, axis=-1, prepend=0).astype(np.uint16)
+
+
+def _logprobs(steps: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The inverse of `_steps`."""
+    below = np.cumsum(steps, axis=-1, dtype=np.uint16)
+    return np.where(below == _IMPOSSIBLE, -np.inf, -below.astype(np.float32) / STEPS_PER_NAT).astype(np.float32)
+
+
+def _lists(arrays: list[NDArray[Any]]) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])])
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(np.concatenate(arrays)))

@@ -1,0 +1,73 @@
+"""Texts that a teacher did not write itself and scores all the same: gold solutions, or answers in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdprobe.errors import KdprobeError
+from kdprobe.models.conversation import response_ids
+from kdprobe.problems.problem import Problem
+from kdprobe.teachers.teacher import Response
+
+
+def gold_texts(problems: Sequence[Problem], tokenizer: Any) -> list[Response]:
+    """The worked gold solutions, calculator marks stripped."""
+    return [_written(problem.id, problem.plain_solution, tokenizer) for problem in problems]
+
+
+def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[Response]:
+    """One answer to every problem from JSON lines with `response`, and `id` or `question`; other problems' are left.
+
+    Raises:
+        KdprobeError: The file cannot be read, a line is no answer, or a problem has none or several.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    by_question = {problem.question: problem for problem in problems}
+    found: dict[str, str] = {}
+    for place, row in _lines(file):
+        response = row.get("response")
+        if not isinstance(response, str) or not ({"id", "question"} & row.keys()):
+            raise KdprobeError(f"{place} is no answer.", "Each line needs `response`, and `id` or `question`.")
+        problem = by_id.get(row.get("id", "")) or by_question.get(row.get("question", ""))
+        if problem is None:
+            continue
+        if problem.id in found:
+            raise KdprobeError(f"{place} answers problem {problem.id} a second time.", "Remove one of the two.")
+        found[problem.id] = response
+    if missing := [problem.id for problem in problems if problem.id not in found]:
+        raise KdprobeError(
+            f"{file} answers {len(found)} of the {len(problems)} transfer problems; {missing[0]} is missing.",
+            "Every transfer problem needs a line; `id` or `question` must be the problem's own.",
+        )
+    return [_written(problem.id, found[problem.id], tokenizer) for problem in problems]
+
+
+def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KdprobeError(
+            f"The file of texts {file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.",
+            "Check transfer.texts in the config.",
+        ) from error
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        place = f"{file}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise KdprobeError(f"{place} is not JSON: {error}.") from error
+        rows.append((place, row if isinstance(row, dict) else {}))
+    return rows
+
+
+def _written(problem: str, text: str, tokenizer: Any) -> Response:
+    ids = response_ids(tokenizer, text)
+    return Response(problem, text, np.asarray(ids, dtype=np.int64), finished=True)

@@ -1,0 +1,39 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from kdprobe.teachers.teacher import Response, SparseRows
+from kdprobe.transfer.codec import from_table, to_table
+
+FALLING = arrays(np.float32, (3, 5), elements=st.floats(-300, 0, width=32)).map(lambda a: -np.sort(-a, axis=-1))
+
+
+def response(logprobs, ids=None):
+    tokens, k = logprobs.shape
+    ids = np.arange(tokens * k).reshape(tokens, k) if ids is None else ids
+    rows = SparseRows(
+        ids=ids.astype(np.int32),
+        logprobs=logprobs,
+        tail_logmass={1.0: np.full(tokens, -3.0, np.float32), 0.1: np.full(tokens, -np.inf, np.float32)},
+        token_logprobs=logprobs[:, 0],
+    )
+    return Response("p", "text", np.arange(tokens), finished=True, rows=rows, sample=2)
+
+
+@given(FALLING)
+def test_log_probabilities_come_back_within_half_a_step(logprobs):
+    back = from_table(to_table([response(logprobs)], 400))[0].rows.logprobs
+    representable = logprobs > -255.99
+    np.testing.assert_allclose(back[representable], logprobs[representable], atol=1 / 512 + 1e-5, rtol=0)
+    assert (back[logprobs < -256] == -np.inf).all()
+
+
+def test_the_impossible_stays_impossible_and_ids_keep_their_width():
+    logprobs = np.array([[-0.5, -np.inf, -np.inf]], np.float32)
+    ids = np.array([[70_000, 0, 128_255]])
+    back = from_table(to_table([response(logprobs, ids)], 128_256))[0]
+    assert back.rows.logprobs.tolist() == [[-0.5, -np.inf, -np.inf]]
+    assert back.rows.ids.tolist() == ids.tolist()
+    assert back.rows.tail_logmass[0.1].tolist() == [-np.inf]
+    assert (back.id, back.sample, back.finished) == ("p", 2, True)
