@@ -120,11 +120,15 @@ def test_every_step_moves_the_adapter_and_is_logged_with_its_own_rate(distil):
     assert rates[3:] == pytest.approx([4e-3 * (1 - done / 9) for done in range(9)])
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(distil, tmp_path):
+SGD = {"optimiser": "sgd", "momentum": 0.9, "learning_rate": 0.1, "schedule": "cosine-per-epoch", "max_grad_norm": 0}
+
+
+@pytest.mark.parametrize("optimiser", [{}, SGD], ids=["adamw", "sgd"])
+def test_a_killed_training_goes_on_to_the_same_weights(optimiser, distil, tmp_path):
     import shutil
 
     # Dropout, so that the random state has to come back too.
-    options = {"checkpoint_steps": 1, "epochs": 2, "lora": {"dropout": 0.3}}
+    options = {"checkpoint_steps": 1, "epochs": 2, "lora": {"dropout": 0.3}, **optimiser}
     whole = distil("logits", scratch=tmp_path, **options)
     assert len(whole.history) == 6
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-6"]
@@ -138,6 +142,58 @@ def test_a_killed_training_goes_on_to_the_same_weights(distil, tmp_path):
     (tmp_path / "checkpoint-5" / "optimizer.pt").unlink()
     other = distil("logits", scratch=tmp_path, **options)
     assert any((weights(other)[name] != weights(whole)[name]).any() for name in weights(whole))
+
+
+def test_sgd_steps_as_written_down(torch, distil):
+    # v = m v + g + w d;  w = w - rate v. From weights that are known after one, two and three steps of one batch.
+    options = {"batch_size": 6, "optimiser": "sgd", "momentum": 0.5, "schedule": "constant", "warmup": 0}
+    options |= {"max_grad_norm": 0, "learning_rate": 0.05, "weight_decay": 0.2}
+    zero, one, two = (
+        weights(distil("fine-tune", epochs=n, **{**options, **o}))
+        for n, o in ((1, {"learning_rate": 1e-12}), (1, {}), (2, {}))
+    )
+    # With another momentum the second step differs by the difference of momenta times the first step.
+    plain = weights(distil("fine-tune", epochs=2, **{**options, "momentum": 0.0}))
+    moved = 0.0
+    for name in zero:
+        step = one[name] - zero[name]
+        np.testing.assert_allclose(two[name] - plain[name], 0.5 * step, atol=1e-7, err_msg=name)
+        moved = max(moved, float(np.abs(step).max()))
+    assert moved > 1e-3
+    # B is zero at first and A gets no gradient from it: what moves A in the first step is the decay alone.
+    for name in (name for name in zero if "lora_A" in name):
+        np.testing.assert_allclose(one[name], zero[name] * (1 - 0.05 * 0.2), atol=1e-8, err_msg=name)
+
+
+def test_cosine_per_epoch_is_torchs_annealing_stepped_beyond_its_period(torch, distil):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=5e-3)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=3)
+    expected = []
+    for _ in range(7):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        reference.step()
+    options = {"optimiser": "sgd", "schedule": "cosine-per-epoch", "warmup": 0, "learning_rate": 5e-3, "epochs": 2.3}
+    rates = [row["learning_rate"] for row in distil("fine-tune", **options).history]
+    assert rates == pytest.approx(expected, abs=1e-9)
+    assert rates[3] == 0 < rates[4] < rates[5] < rates[6] == 5e-3
+
+
+def test_a_norm_of_zero_clips_nothing(distil):
+    options = {"batch_size": 6, "optimiser": "sgd", "schedule": "constant", "warmup": 0, "learning_rate": 0.1}
+    free, wide, narrow = (distil("fine-tune", max_grad_norm=norm, **options) for norm in (0, 1e6, 1e-3))
+    assert_close(free, wide, atol=0)
+    assert narrow.adapter_norm < 0.5 * free.adapter_norm
+
+
+def test_momentum_of_adamw_is_refused():
+    from pydantic import ValidationError
+
+    from kdprobe.distill.options import TrainingOptions
+
+    with pytest.raises(ValidationError, match="momentum is not a parameter of adamw"):
+        TrainingOptions(momentum=0.9)
 
 
 def test_sequence_is_the_cross_entropy_of_logits_and_reads_nothing_else(distil, transfer_set):

@@ -35,16 +35,27 @@ class TrainingOptions(BaseModel):
     epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
     batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
-    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of AdamW.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="How the rate falls after the warm-up."
+    optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Of sgd.")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
+        default="cosine",
+        description="How the rate falls after the warm-up; the last falls within an epoch and climbs back in the next.",
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps that warm up.")
     checkpoint_steps: int = Field(
         default=50, ge=1, description="Optimiser steps between the checkpoints that a killed training goes on from."
     )
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Decoupled from the gradient by adamw, a part of it under sgd."
+    )
+    max_grad_norm: float = Field(default=1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")
+
+    @model_validator(mode="after")
+    def _optimiser_takes(self) -> Self:
+        if self.momentum and self.optimiser != "sgd":
+            raise ValueError(f"momentum is not a parameter of {self.optimiser}")
+        return self
 
 
 class LogitsOptions(TrainingOptions):

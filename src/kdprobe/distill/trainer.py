@@ -26,6 +26,7 @@ from kdprobe.distill.examples import IGNORED, Example, collate
 from kdprobe.distill.head import head_loss, without_head
 from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.options import LoraOptions, TrainingOptions
+from kdprobe.distill.schedule import learning_rate_factor
 from kdprobe.models.load import LoadedModel, quiet
 
 
@@ -50,11 +51,11 @@ def train(
         model = get_peft_model(student.model, _lora(options.lora))
     model.train()
     pad = student.tokenizer.pad_token_id
-    steps = math.ceil(len(examples) / (options.batch_size * options.accumulation)) * options.epochs
+    epoch_steps = math.ceil(len(examples) / (options.batch_size * options.accumulation))
     vocabulary = len(student.tokenizer)
     with (
         nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
-        progress(context.label, math.ceil(steps), unit="tok") as bar,
+        progress(context.label, math.ceil(epoch_steps * options.epochs), unit="tok") as bar,
         quiet(),
         without_head(model, vocabulary) as matrix,
     ):
@@ -71,6 +72,7 @@ def train(
             matrix=matrix,
             history=history,
             options=options,
+            epoch_steps=epoch_steps,
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
@@ -96,22 +98,6 @@ def adapter_norm(model: Any) -> float:
             # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
             total += float(torch.trace(b.T @ b @ (a @ a.T))) * module.scaling[name] ** 2
     return math.sqrt(max(total, 0.0))
-
-
-def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """What the peak learning rate is multiplied by at an optimiser step; never 0 before the end.
-
-    Args:
-        step: Counted from 0.
-        steps: How many there are.
-        warmup: Share of the steps that warm up.
-        schedule: `cosine`, `linear` or `constant`, after the warm-up.
-    """
-    rising = math.floor(warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    done = min(1.0, (step - rising) / max(1, steps - rising))
-    return {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[schedule]
 
 
 class _History:
@@ -151,6 +137,7 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         matrix: The output matrix that was taken off the model, or `None` where the model makes its logits itself.
         history: The books.
         options: The learning rate's schedule.
+        epoch_steps: Optimiser steps in an epoch.
         arguments: The Trainer's own.
     """
 
@@ -162,21 +149,25 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         matrix: Tensor | None,
         history: _History,
         options: TrainingOptions,
+        epoch_steps: int,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         # Ask the Trainer for the number of response tokens in the whole optimiser step, and not to divide again.
         self.model_accepts_loss_kwargs = True
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
-        self.options = options
+        self.options, self.epoch_steps = options, epoch_steps
         self.lr_scheduler: LambdaLR | None
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Our own factors: the libraries' warm-up spends the first step at a rate of zero."""
         if self.lr_scheduler is None:
+            warmup, schedule = self.options.warmup, self.options.schedule
             self.lr_scheduler = LambdaLR(
                 optimizer or self.optimizer,
-                lambda step: learning_rate_factor(step, num_training_steps, self.options.warmup, self.options.schedule),
+                lambda step: learning_rate_factor(
+                    step, num_training_steps, warmup, schedule, epoch_steps=self.epoch_steps
+                ),
             )
         return self.lr_scheduler
 
@@ -253,7 +244,8 @@ def _arguments(options: TrainingOptions, seed: int, scratch: Path | str, student
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
-        optim="adamw_torch",
+        optim={"adamw": "adamw_torch", "sgd": "sgd"}[options.optimiser],
+        optim_args=f"momentum={options.momentum}" if options.optimiser == "sgd" else None,
         seed=seed,
         use_cpu=student.device.type == "cpu",
         save_strategy="steps",
