@@ -45,12 +45,26 @@ def assert_close(first, second, atol):
         np.testing.assert_allclose(a[name], b[name], atol=atol, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["logits", "sequence", "fine-tune"])
-def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, tiny_record):
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+ALL_LINEAR = ATTENTION | {"gate_proj", "up_proj", "down_proj"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lora", "adapted"),
+    [
+        ("logits", {}, ATTENTION),
+        ("sequence", {}, ATTENTION),
+        ("fine-tune", {}, ATTENTION),
+        ("logits", {"rslora": True}, ATTENTION),
+        ("logits", {"dora": True}, ATTENTION),
+        ("logits", {"dora": True, "rslora": True, "target_modules": "all-linear"}, ALL_LINEAR),
+    ],
+)
+def test_training_leaves_an_adapter_that_moved_the_student(name, lora, adapted, distil, tiny_record):
     from kdprobe.models.load import load
     from kdprobe.students.student import Student
 
-    trained = distil(name)
+    trained = distil(name, lora=lora)
     assert trained.adapter_norm > 1e-3
     assert [row["step"] for row in trained.history] == [1, 2, 3]
     base = load(tiny_record).model.state_dict()
@@ -58,7 +72,8 @@ def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, 
     moved = {key: float((merged[key] - base[key]).double().norm()) for key in base}
     # What was merged is what the reported norm speaks of, and only where there is an adapter.
     assert np.sqrt(sum(value**2 for value in moved.values())) == pytest.approx(trained.adapter_norm, rel=1e-3)
-    assert {key.split(".")[-2] for key, value in moved.items() if value} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    # The head is none of all-linear.
+    assert {key.split(".")[-2] for key, value in moved.items() if value} == adapted
 
 
 def test_training_prints_nothing_on_stdout(distil, capfd):
@@ -180,6 +195,23 @@ def test_cosine_per_epoch_is_torchs_annealing_stepped_beyond_its_period(torch, d
     assert rates[3] == 0 < rates[4] < rates[5] < rates[6] == 5e-3
 
 
+def test_lengths_of_dora_are_trained_and_not_decayed(distil, tiny_record):
+    from kdprobe.models.load import load
+
+    base = load(tiny_record).model.state_dict()
+    # A decay that takes a tenth of whatever it touches, at a rate so low that nothing else moves.
+    options = {"optimiser": "sgd", "learning_rate": 1e-12, "weight_decay": 1e11, "max_grad_norm": 0, "warmup": 0}
+    decayed = weights(distil("fine-tune", batch_size=6, lora={"dora": True}, **options))
+    trained = weights(distil("fine-tune", batch_size=6, lora={"dora": True}))
+    lengths = [name for name in decayed if "magnitude" in name]
+    assert len(lengths) == 8
+    for name in lengths:
+        matrix = base[name.removeprefix("base_model.model.").split(".lora_")[0] + ".weight"]
+        np.testing.assert_allclose(decayed[name], matrix.norm(dim=1), rtol=1e-5)
+        assert np.abs(trained[name] - decayed[name]).max() > 1e-4
+    assert all(np.abs(decayed[name]).max() < np.abs(trained[name]).max() for name in decayed if "lora_A" in name)
+
+
 def test_a_norm_of_zero_clips_nothing(distil):
     options = {"batch_size": 6, "optimiser": "sgd", "schedule": "constant", "warmup": 0, "learning_rate": 0.1}
     free, wide, narrow = (distil("fine-tune", max_grad_norm=norm, **options) for norm in (0, 1e6, 1e-3))
@@ -212,7 +244,15 @@ def test_loss_mixes_divergence_and_cross_entropy(distil):
     assert row["loss"] == pytest.approx(0.25 * row["cross_entropy"] + 0.75 * 4 * row["divergence"], rel=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"alpha": 0.25}, {"divergence": "jsd", "beta": 0.3}, {"divergence": "reverse-kl"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alpha": 0.25},
+        {"divergence": "jsd", "beta": 0.3},
+        {"divergence": "reverse-kl"},
+        {"lora": {"dora": True, "target_modules": "all-linear"}},
+    ],
+)
 def test_training_without_the_head_is_training_with_logits(options, distil, monkeypatch):
     from contextlib import nullcontext
 
@@ -236,12 +276,12 @@ def test_training_without_the_head_is_training_with_logits(options, distil, monk
 def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record):
     from peft import get_peft_model
 
+    from kdprobe.distill.adapter import lora_config
     from kdprobe.distill.head import without_head
     from kdprobe.distill.options import LoraOptions
-    from kdprobe.distill.trainer import _lora
     from kdprobe.models.load import load
 
-    model = get_peft_model(load(tiny_record).model, _lora(LoraOptions()))
+    model = get_peft_model(load(tiny_record).model, lora_config(LoraOptions()))
     head = model.get_output_embeddings()
     ids = torch.arange(5)[None]
     with torch.no_grad():

@@ -51,7 +51,7 @@ class Trained:
     Attributes:
         adapter: The folder of the LoRA adapter.
         history: One row per optimiser step: step, loss and its parts, learning rate.
-        adapter_norm: Frobenius norm of all low-rank updates B A together; 0 means that nothing moved.
+        adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing moved.
     """
 
     adapter: Path

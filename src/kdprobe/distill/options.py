@@ -21,6 +21,7 @@ class LoraOptions(BaseModel):
     alpha: float = Field(default=16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
+    dora: bool = Field(default=False, description="Train the length of every weight row too (Liu et al., 2024).")
     target_modules: list[str] | Literal["all-linear"] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj"], description="Which linear layers get one."
     )

@@ -13,19 +13,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from kdprobe.console import Progress, note, progress
+from kdprobe.distill.adapter import MAGNITUDE, adapter_norm, lora_config
 from kdprobe.distill.checkpoints import Checkpoints, last_checkpoint
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import IGNORED, Example, collate
 from kdprobe.distill.head import head_loss, without_head
 from kdprobe.distill.objectives import Objective, SparseLogprobs
-from kdprobe.distill.options import LoraOptions, TrainingOptions
+from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.schedule import learning_rate_factor
 from kdprobe.models.load import LoadedModel, quiet
 
@@ -48,7 +48,7 @@ def train(
     """
     set_seed(context.seed)
     with quiet():
-        model = get_peft_model(student.model, _lora(options.lora))
+        model = get_peft_model(student.model, lora_config(options.lora))
     model.train()
     pad = student.tokenizer.pad_token_id
     epoch_steps = math.ceil(len(examples) / (options.batch_size * options.accumulation))
@@ -85,19 +85,6 @@ def train(
         model.peft_config["default"].base_model_name_or_path = context.student.name
         model.save_pretrained(context.folder)
     return Trained(Path(context.folder), history.rows, adapter_norm(model))
-
-
-def adapter_norm(model: Any) -> float:
-    """Frobenius norm of all low-rank updates of a peft model together, scaled as they are applied."""
-    total = 0.0
-    for module in model.modules():
-        if not hasattr(module, "lora_A") or not module.lora_A:
-            continue
-        for name, first in module.lora_A.items():
-            a, b = first.weight.detach().double(), module.lora_B[name].weight.detach().double()
-            # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
-            total += float(torch.trace(b.T @ b @ (a @ a.T))) * module.scaling[name] ** 2
-    return math.sqrt(max(total, 0.0))
 
 
 class _History:
@@ -171,6 +158,10 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             )
         return self.lr_scheduler
 
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """All that the Trainer decays but DoRA's magnitudes, whose decay would shrink the base weights themselves."""
+        return [name for name in super().get_decay_parameter_names(model) if MAGNITUDE not in name]
+
     def compute_loss(
         self,
         model: Any,
@@ -222,17 +213,6 @@ class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
         self.bar.advance(work=self.history.close(state.global_step, self.rate))
-
-
-def _lora(options: LoraOptions) -> LoraConfig:
-    return LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=options.target_modules,
-        use_rslora=options.rslora,
-        task_type="CAUSAL_LM",
-    )
 
 
 def _arguments(options: TrainingOptions, seed: int, scratch: Path | str, student: LoadedModel) -> TrainingArguments:
