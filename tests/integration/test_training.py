@@ -1,35 +1,7 @@
 import numpy as np
 import pytest
-from scipy.special import log_softmax
 
 from kdprobe.errors import KdprobeError
-
-
-@pytest.fixture(scope="module")
-def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_factory):
-    """Trains the tiny model; returns what training left behind."""
-    from kdprobe.distill.distiller import TrainContext
-    from kdprobe.host.registry import Host
-
-    host = Host()
-
-    def train(name, seed=0, transfer=transfer_set, scratch=None, **options):
-        raw = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-2, **options}
-        distiller = host.build("distillers", name, host.options("distillers", name, raw))
-        folder = tmp_path_factory.mktemp("training") / "adapter"
-        context = TrainContext(
-            student=tiny_record,
-            dtype="float32",
-            problems=problems,
-            conversations=conversations,
-            transfer=transfer if name != "fine-tune" else None,
-            seed=seed,
-            folder=folder,
-            scratch=scratch,
-        )
-        return distiller.train(context)
-
-    return train
 
 
 def weights(trained):
@@ -105,23 +77,9 @@ def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(name, distil
     assert_close(distil(name, batch_size=4, **small), distil(name, batch_size=2, accumulation=2, **small), atol=1e-5)
 
 
-def test_first_loss_of_fine_tuning_is_the_models_own_mean_over_all_response_tokens(
-    torch, distil, tiny_record, problems, conversations
-):
-    from kdprobe.models.conversation import prompt_ids, response_ids
-    from kdprobe.models.load import load
-
-    loaded = load(tiny_record)
-    losses = []
-    for problem in problems:
-        prompt = prompt_ids(loaded.tokenizer, conversations[problem.id].student)
-        response = response_ids(loaded.tokenizer, problem.plain_solution)
-        with torch.inference_mode():
-            logits = loaded.model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
-        logprobs = log_softmax(logits.double().numpy(), axis=-1)
-        losses += (-logprobs[np.arange(len(response)), response]).tolist()
+def test_first_loss_of_fine_tuning_is_the_models_own_mean_over_all_response_tokens(distil, mean_loss, problems):
     history = distil("fine-tune", batch_size=len(problems)).history
-    assert history[0]["loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+    assert history[0]["loss"] == pytest.approx(mean_loss(range(len(problems))), abs=1e-4)
 
 
 def test_every_step_moves_the_adapter_and_is_logged_with_its_own_rate(distil):

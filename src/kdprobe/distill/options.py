@@ -34,6 +34,9 @@ class TrainingOptions(BaseModel):
 
     lora: LoraOptions = Field(default_factory=LoraOptions)
     epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="Stop after so many optimiser steps of the same schedule."
+    )
     batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
@@ -47,6 +50,17 @@ class TrainingOptions(BaseModel):
     checkpoint_steps: int = Field(
         default=50, ge=1, description="Optimiser steps between the checkpoints that a killed training goes on from."
     )
+    validation: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the transfer problems held out of training, to validate on."
+    )
+    validation_steps: int | None = Field(
+        default=None, ge=1, description="Optimiser steps between validations; unless told, those of an epoch."
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after so many validations without a new best, and keep the weights of the best.",
+    )
     weight_decay: float = Field(
         default=0.0, ge=0, description="Decoupled from the gradient by adamw, a part of it under sgd."
     )
@@ -56,6 +70,13 @@ class TrainingOptions(BaseModel):
     def _optimiser_takes(self) -> Self:
         if self.momentum and self.optimiser != "sgd":
             raise ValueError(f"momentum is not a parameter of {self.optimiser}")
+        return self
+
+    @model_validator(mode="after")
+    def _validates(self) -> Self:
+        for name in ("validation_steps", "patience"):
+            if getattr(self, name) and not self.validation:
+                raise ValueError(f"{name} needs a share of the problems to validate on: validation is 0")
         return self
 
 
