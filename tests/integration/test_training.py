@@ -1,35 +1,7 @@
 import numpy as np
 import pytest
-from scipy.special import log_softmax
 
 from kdprobe.errors import KdprobeError
-
-
-@pytest.fixture(scope="module")
-def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_factory):
-    """Trains the tiny model; returns what training left behind."""
-    from kdprobe.distill.distiller import TrainContext
-    from kdprobe.host.registry import Host
-
-    host = Host()
-
-    def train(name, seed=0, transfer=transfer_set, scratch=None, **options):
-        raw = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-2, **options}
-        distiller = host.build("distillers", name, host.options("distillers", name, raw))
-        folder = tmp_path_factory.mktemp("training") / "adapter"
-        context = TrainContext(
-            student=tiny_record,
-            dtype="float32",
-            problems=problems,
-            conversations=conversations,
-            transfer=transfer if name != "fine-tune" else None,
-            seed=seed,
-            folder=folder,
-            scratch=scratch,
-        )
-        return distiller.train(context)
-
-    return train
 
 
 def weights(trained):
@@ -45,12 +17,26 @@ def assert_close(first, second, atol):
         np.testing.assert_allclose(a[name], b[name], atol=atol, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["logits", "sequence", "fine-tune"])
-def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, tiny_record):
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+ALL_LINEAR = ATTENTION | {"gate_proj", "up_proj", "down_proj"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lora", "adapted"),
+    [
+        ("logits", {}, ATTENTION),
+        ("sequence", {}, ATTENTION),
+        ("fine-tune", {}, ATTENTION),
+        ("logits", {"rslora": True}, ATTENTION),
+        ("logits", {"dora": True}, ATTENTION),
+        ("logits", {"dora": True, "rslora": True, "target_modules": "all-linear"}, ALL_LINEAR),
+    ],
+)
+def test_training_leaves_an_adapter_that_moved_the_student(name, lora, adapted, distil, tiny_record):
     from kdprobe.models.load import load
     from kdprobe.students.student import Student
 
-    trained = distil(name)
+    trained = distil(name, lora=lora)
     assert trained.adapter_norm > 1e-3
     assert [row["step"] for row in trained.history] == [1, 2, 3]
     base = load(tiny_record).model.state_dict()
@@ -58,7 +44,8 @@ def test_training_leaves_an_adapter_that_moved_the_student(name, torch, distil, 
     moved = {key: float((merged[key] - base[key]).double().norm()) for key in base}
     # What was merged is what the reported norm speaks of, and only where there is an adapter.
     assert np.sqrt(sum(value**2 for value in moved.values())) == pytest.approx(trained.adapter_norm, rel=1e-3)
-    assert {key.split(".")[-2] for key, value in moved.items() if value} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    # The head is none of all-linear.
+    assert {key.split(".")[-2] for key, value in moved.items() if value} == adapted
 
 
 def test_training_prints_nothing_on_stdout(distil, capfd):
@@ -90,23 +77,9 @@ def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(name, distil
     assert_close(distil(name, batch_size=4, **small), distil(name, batch_size=2, accumulation=2, **small), atol=1e-5)
 
 
-def test_first_loss_of_fine_tuning_is_the_models_own_mean_over_all_response_tokens(
-    torch, distil, tiny_record, problems, conversations
-):
-    from kdprobe.models.conversation import prompt_ids, response_ids
-    from kdprobe.models.load import load
-
-    loaded = load(tiny_record)
-    losses = []
-    for problem in problems:
-        prompt = prompt_ids(loaded.tokenizer, conversations[problem.id].student)
-        response = response_ids(loaded.tokenizer, problem.plain_solution)
-        with torch.inference_mode():
-            logits = loaded.model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
-        logprobs = log_softmax(logits.double().numpy(), axis=-1)
-        losses += (-logprobs[np.arange(len(response)), response]).tolist()
+def test_first_loss_of_fine_tuning_is_the_models_own_mean_over_all_response_tokens(distil, mean_loss, problems):
     history = distil("fine-tune", batch_size=len(problems)).history
-    assert history[0]["loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+    assert history[0]["loss"] == pytest.approx(mean_loss(range(len(problems))), abs=1e-4)
 
 
 def test_every_step_moves_the_adapter_and_is_logged_with_its_own_rate(distil):
@@ -120,11 +93,15 @@ def test_every_step_moves_the_adapter_and_is_logged_with_its_own_rate(distil):
     assert rates[3:] == pytest.approx([4e-3 * (1 - done / 9) for done in range(9)])
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(distil, tmp_path):
+SGD = {"optimiser": "sgd", "momentum": 0.9, "learning_rate": 0.1, "schedule": "cosine-per-epoch", "max_grad_norm": 0}
+
+
+@pytest.mark.parametrize("optimiser", [{}, SGD], ids=["adamw", "sgd"])
+def test_a_killed_training_goes_on_to_the_same_weights(optimiser, distil, tmp_path):
     import shutil
 
     # Dropout, so that the random state has to come back too.
-    options = {"checkpoint_steps": 1, "epochs": 2, "lora": {"dropout": 0.3}}
+    options = {"checkpoint_steps": 1, "epochs": 2, "lora": {"dropout": 0.3}, **optimiser}
     whole = distil("logits", scratch=tmp_path, **options)
     assert len(whole.history) == 6
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-6"]
@@ -138,6 +115,75 @@ def test_a_killed_training_goes_on_to_the_same_weights(distil, tmp_path):
     (tmp_path / "checkpoint-5" / "optimizer.pt").unlink()
     other = distil("logits", scratch=tmp_path, **options)
     assert any((weights(other)[name] != weights(whole)[name]).any() for name in weights(whole))
+
+
+def test_sgd_steps_as_written_down(torch, distil):
+    # v = m v + g + w d;  w = w - rate v. From weights that are known after one, two and three steps of one batch.
+    options = {"batch_size": 6, "optimiser": "sgd", "momentum": 0.5, "schedule": "constant", "warmup": 0}
+    options |= {"max_grad_norm": 0, "learning_rate": 0.05, "weight_decay": 0.2}
+    zero, one, two = (
+        weights(distil("fine-tune", epochs=n, **{**options, **o}))
+        for n, o in ((1, {"learning_rate": 1e-12}), (1, {}), (2, {}))
+    )
+    # With another momentum the second step differs by the difference of momenta times the first step.
+    plain = weights(distil("fine-tune", epochs=2, **{**options, "momentum": 0.0}))
+    moved = 0.0
+    for name in zero:
+        step = one[name] - zero[name]
+        np.testing.assert_allclose(two[name] - plain[name], 0.5 * step, atol=1e-7, err_msg=name)
+        moved = max(moved, float(np.abs(step).max()))
+    assert moved > 1e-3
+    # B is zero at first and A gets no gradient from it: what moves A in the first step is the decay alone.
+    for name in (name for name in zero if "lora_A" in name):
+        np.testing.assert_allclose(one[name], zero[name] * (1 - 0.05 * 0.2), atol=1e-8, err_msg=name)
+
+
+def test_cosine_per_epoch_is_torchs_annealing_stepped_beyond_its_period(torch, distil):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=5e-3)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=3)
+    expected = []
+    for _ in range(7):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        reference.step()
+    options = {"optimiser": "sgd", "schedule": "cosine-per-epoch", "warmup": 0, "learning_rate": 5e-3, "epochs": 2.3}
+    rates = [row["learning_rate"] for row in distil("fine-tune", **options).history]
+    assert rates == pytest.approx(expected, abs=1e-9)
+    assert rates[3] == 0 < rates[4] < rates[5] < rates[6] == 5e-3
+
+
+def test_lengths_of_dora_are_trained_and_not_decayed(distil, tiny_record):
+    from kdprobe.models.load import load
+
+    base = load(tiny_record).model.state_dict()
+    # A decay that takes a tenth of whatever it touches, at a rate so low that nothing else moves.
+    options = {"optimiser": "sgd", "learning_rate": 1e-12, "weight_decay": 1e11, "max_grad_norm": 0, "warmup": 0}
+    decayed = weights(distil("fine-tune", batch_size=6, lora={"dora": True}, **options))
+    trained = weights(distil("fine-tune", batch_size=6, lora={"dora": True}))
+    lengths = [name for name in decayed if "magnitude" in name]
+    assert len(lengths) == 8
+    for name in lengths:
+        matrix = base[name.removeprefix("base_model.model.").split(".lora_")[0] + ".weight"]
+        np.testing.assert_allclose(decayed[name], matrix.norm(dim=1), rtol=1e-5)
+        assert np.abs(trained[name] - decayed[name]).max() > 1e-4
+    assert all(np.abs(decayed[name]).max() < np.abs(trained[name]).max() for name in decayed if "lora_A" in name)
+
+
+def test_a_norm_of_zero_clips_nothing(distil):
+    options = {"batch_size": 6, "optimiser": "sgd", "schedule": "constant", "warmup": 0, "learning_rate": 0.1}
+    free, wide, narrow = (distil("fine-tune", max_grad_norm=norm, **options) for norm in (0, 1e6, 1e-3))
+    assert_close(free, wide, atol=0)
+    assert narrow.adapter_norm < 0.5 * free.adapter_norm
+
+
+def test_momentum_of_adamw_is_refused():
+    from pydantic import ValidationError
+
+    from kdprobe.distill.options import TrainingOptions
+
+    with pytest.raises(ValidationError, match="momentum is not a parameter of adamw"):
+        TrainingOptions(momentum=0.9)
 
 
 def test_sequence_is_the_cross_entropy_of_logits_and_reads_nothing_else(distil, transfer_set):
@@ -156,7 +202,15 @@ def test_loss_mixes_divergence_and_cross_entropy(distil):
     assert row["loss"] == pytest.approx(0.25 * row["cross_entropy"] + 0.75 * 4 * row["divergence"], rel=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"alpha": 0.25}, {"divergence": "jsd", "beta": 0.3}, {"divergence": "reverse-kl"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alpha": 0.25},
+        {"divergence": "jsd", "beta": 0.3},
+        {"divergence": "reverse-kl"},
+        {"lora": {"dora": True, "target_modules": "all-linear"}},
+    ],
+)
 def test_training_without_the_head_is_training_with_logits(options, distil, monkeypatch):
     from contextlib import nullcontext
 
@@ -180,12 +234,12 @@ def test_training_without_the_head_is_training_with_logits(options, distil, monk
 def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record):
     from peft import get_peft_model
 
+    from kdprobe.distill.adapter import lora_config
     from kdprobe.distill.head import without_head
     from kdprobe.distill.options import LoraOptions
-    from kdprobe.distill.trainer import _lora
     from kdprobe.models.load import load
 
-    model = get_peft_model(load(tiny_record).model, _lora(LoraOptions()))
+    model = get_peft_model(load(tiny_record).model, lora_config(LoraOptions()))
     head = model.get_output_embeddings()
     ids = torch.arange(5)[None]
     with torch.no_grad():

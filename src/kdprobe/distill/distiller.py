@@ -53,13 +53,18 @@ class Trained:
 
     Attributes:
         adapter: The folder of the LoRA adapter.
-        history: One row per optimiser step: step, loss and its parts, learning rate.
-        adapter_norm: Frobenius norm of all low-rank updates B A together; 0 means that nothing moved.
+        history: One row per optimiser step: step, loss and its parts, learning rate; where the held-out examples were
+            looked at, `validation_loss`.
+        adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing moved.
+        stopped_early: Whether it ended before its schedule.
+        best_step: The step whose weights were kept, where that was chosen by the validation loss.
     """
 
     adapter: Path
     history: list[dict[str, float]] = field(default_factory=list)
     adapter_norm: float = 0.0
+    stopped_early: bool = False
+    best_step: int | None = None
 
 
 class Distiller(Protocol):

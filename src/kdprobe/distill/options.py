@@ -21,6 +21,7 @@ class LoraOptions(BaseModel):
     alpha: float = Field(default=16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
+    dora: bool = Field(default=False, description="Train the length of every weight row too (Liu et al., 2024).")
     target_modules: list[str] | Literal["all-linear"] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj"], description="Which linear layers get one."
     )
@@ -33,18 +34,50 @@ class TrainingOptions(BaseModel):
 
     lora: LoraOptions = Field(default_factory=LoraOptions)
     epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="Stop after so many optimiser steps of the same schedule."
+    )
     batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
-    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of AdamW.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="How the rate falls after the warm-up."
+    optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Of sgd.")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
+        default="cosine",
+        description="How the rate falls after the warm-up; the last falls within an epoch and climbs back in the next.",
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps that warm up.")
     checkpoint_steps: int = Field(
         default=50, ge=1, description="Optimiser steps between the checkpoints that a killed training goes on from."
     )
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    validation: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the transfer problems held out of training, to validate on."
+    )
+    validation_steps: int | None = Field(
+        default=None, ge=1, description="Optimiser steps between validations; unless told, those of an epoch."
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after so many validations without a new best, and keep the weights of the best.",
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Decoupled from the gradient by adamw, a part of it under sgd."
+    )
+    max_grad_norm: float = Field(default=1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")
+
+    @model_validator(mode="after")
+    def _optimiser_takes(self) -> Self:
+        if self.momentum and self.optimiser != "sgd":
+            raise ValueError(f"momentum is not a parameter of {self.optimiser}")
+        return self
+
+    @model_validator(mode="after")
+    def _validates(self) -> Self:
+        for name in ("validation_steps", "patience"):
+            if getattr(self, name) and not self.validation:
+                raise ValueError(f"{name} needs a share of the problems to validate on: validation is 0")
+        return self
 
 
 class LogitsOptions(TrainingOptions):

@@ -6,7 +6,6 @@ ranks; a mean of means would weigh tokens by the company they keep.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,18 +13,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from kdprobe.console import Progress, note, progress
+from kdprobe.console import note, progress
+from kdprobe.distill.adapter import MAGNITUDE, adapter_norm, lora_config
 from kdprobe.distill.checkpoints import Checkpoints, last_checkpoint
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import IGNORED, Example, collate
 from kdprobe.distill.head import head_loss, without_head
+from kdprobe.distill.history import History, StepEnd
 from kdprobe.distill.objectives import Objective, SparseLogprobs
-from kdprobe.distill.options import LoraOptions, TrainingOptions
+from kdprobe.distill.options import TrainingOptions
+from kdprobe.distill.schedule import Length, learning_rate_factor
+from kdprobe.distill.validation import Validation, best_step, exhausted, hold_out
 from kdprobe.models.load import LoadedModel, quiet
 
 
@@ -47,99 +50,54 @@ def train(
     """
     set_seed(context.seed)
     with quiet():
-        model = get_peft_model(student.model, _lora(options.lora))
+        model = get_peft_model(student.model, lora_config(options.lora))
     model.train()
     pad = student.tokenizer.pad_token_id
-    steps = math.ceil(len(examples) / (options.batch_size * options.accumulation)) * options.epochs
+    trained, held = hold_out(examples, options.validation, context.seed)
+    length = Length.of(len(trained), options)
     vocabulary = len(student.tokenizer)
     with (
         nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
-        progress(context.label, math.ceil(steps), unit="tok") as bar,
+        progress(context.label, length.stop, unit="tok") as bar,
         quiet(),
         without_head(model, vocabulary) as matrix,
     ):
         checkpoint = last_checkpoint(Path(scratch))
-        history = _History(checkpoint[1] if checkpoint else [])
+        folder, history = (checkpoint[0], History(checkpoint[1])) if checkpoint else (None, History([]))
+        validation = Validation(history.rows, model, options.validation_steps or length.epoch, options.patience, folder)
         trainer = _RowTrainer(
             model=model,
-            args=_arguments(options, context.seed, scratch, student),
-            train_dataset=list(examples),
+            args=_arguments(options, length, context.seed, scratch, student),
+            train_dataset=trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
-            callbacks=[_StepEnd(bar, history), Checkpoints(history.rows)],
+            callbacks=[StepEnd(bar, history), *([validation] if held else []), Checkpoints(history.rows)],
             objective=objective,
             vocabulary=vocabulary,
             matrix=matrix,
             history=history,
             options=options,
+            length=length,
+            held=held,
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
         if checkpoint:
             note(f"{context.label}: going on after step {len(history.rows)}.")
             bar.advance(len(history.rows))
-        trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+        if not exhausted(history.rows, options.patience):
+            trainer.train(resume_from_checkpoint=str(folder) if folder else None)
+        validation.restore()
     with quiet():
         # The name, not the folder it was loaded from: an adapter travels, a path does not.
         model.peft_config["default"].base_model_name_or_path = context.student.name
         model.save_pretrained(context.folder)
-    return Trained(Path(context.folder), history.rows, adapter_norm(model))
-
-
-def adapter_norm(model: Any) -> float:
-    """Frobenius norm of all low-rank updates of a peft model together, scaled as they are applied."""
-    total = 0.0
-    for module in model.modules():
-        if not hasattr(module, "lora_A") or not module.lora_A:
-            continue
-        for name, first in module.lora_A.items():
-            a, b = first.weight.detach().double(), module.lora_B[name].weight.detach().double()
-            # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
-            total += float(torch.trace(b.T @ b @ (a @ a.T))) * module.scaling[name] ** 2
-    return math.sqrt(max(total, 0.0))
-
-
-def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """What the peak learning rate is multiplied by at an optimiser step; never 0 before the end.
-
-    Args:
-        step: Counted from 0.
-        steps: How many there are.
-        warmup: Share of the steps that warm up.
-        schedule: `cosine`, `linear` or `constant`, after the warm-up.
-    """
-    rising = math.floor(warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    done = min(1.0, (step - rising) / max(1, steps - rising))
-    return {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[schedule]
-
-
-class _History:
-    """The loss and its parts, as means over the response tokens of each optimiser step.
-
-    Args:
-        rows: Of the steps that were done before.
-    """
-
-    def __init__(self, rows: list[dict[str, float]]) -> None:
-        self.rows = rows
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        self._tokens = 0
-
-    def add(self, parts: dict[str, Tensor], tokens: int) -> None:
-        """Adds a micro-batch: its parts `[rows]`, and how many tokens the model read."""
-        for name, values in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().sum())
-        self._count += len(parts["loss"])
-        self._tokens += tokens
-
-    def close(self, step: int, learning_rate: float) -> int:
-        """Ends an optimiser step; returns the tokens read in it."""
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self.rows.append({"step": step, **means, "learning_rate": learning_rate})
-        tokens, self._sums, self._count, self._tokens = self._tokens, {}, 0, 0
-        return tokens
+    return Trained(
+        Path(context.folder),
+        history.rows,
+        adapter_norm(model),
+        stopped_early=len(history.rows) < length.schedule,
+        best_step=best_step(history.rows) if options.patience else None,
+    )
 
 
 class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -151,6 +109,8 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         matrix: The output matrix that was taken off the model, or `None` where the model makes its logits itself.
         history: The books.
         options: The learning rate's schedule.
+        length: What the schedule is laid out over.
+        held: The examples to validate on.
         arguments: The Trainer's own.
     """
 
@@ -160,25 +120,35 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         objective: Objective,
         vocabulary: int,
         matrix: Tensor | None,
-        history: _History,
+        history: History,
         options: TrainingOptions,
+        length: Length,
+        held: Sequence[Example],
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         # Ask the Trainer for the number of response tokens in the whole optimiser step, and not to divide again.
         self.model_accepts_loss_kwargs = True
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
-        self.options = options
+        self.options, self.length, self.held = options, length, held
         self.lr_scheduler: LambdaLR | None
+        self.control: Any
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002
         """Our own factors: the libraries' warm-up spends the first step at a rate of zero."""
         if self.lr_scheduler is None:
+            warmup, schedule = self.options.warmup, self.options.schedule
             self.lr_scheduler = LambdaLR(
                 optimizer or self.optimizer,
-                lambda step: learning_rate_factor(step, num_training_steps, self.options.warmup, self.options.schedule),
+                lambda step: learning_rate_factor(
+                    step, self.length.schedule, warmup, schedule, epoch_steps=self.length.epoch
+                ),
             )
         return self.lr_scheduler
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """All that the Trainer decays but DoRA's magnitudes, whose decay would shrink the base weights themselves."""
+        return [name for name in super().get_decay_parameter_names(model) if MAGNITUDE not in name]
 
     def compute_loss(
         self,
@@ -205,6 +175,21 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         loss = parts["loss"].sum() / count
         return (loss, outputs) if return_outputs else loss
 
+    def evaluate(self, *_known: Any, **_more: Any) -> dict[str, float]:
+        """The loss on the held-out examples, a mean over all their response tokens."""
+        books, self.history = self.history, History([])
+        self.model.eval()
+        with torch.no_grad():
+            for start in range(0, len(self.held), self.options.batch_size):
+                batch = self.data_collator(self.held[start : start + self.options.batch_size])
+                self.compute_loss(self.model, self._prepare_inputs(batch))
+        self.model.train()
+        books, self.history = self.history, books
+        metrics = {"eval_loss": books.means()["loss"]}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
     def _parts(self, rows: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
         if self.matrix is not None:
             return head_loss(rows, self.matrix, labels, teacher, self.objective)
@@ -219,41 +204,20 @@ def _teacher(inputs: dict[str, Tensor], temperature: float) -> SparseLogprobs | 
     )
 
 
-class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Tells the bar and the books when an optimiser step ends, and at which rate it was."""
-
-    def __init__(self, bar: Progress, history: _History) -> None:
-        self.bar, self.history = bar, history
-        self.rate = 0.0
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
-        self.rate = float(known["optimizer"].param_groups[0]["lr"])
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
-        self.bar.advance(work=self.history.close(state.global_step, self.rate))
-
-
-def _lora(options: LoraOptions) -> LoraConfig:
-    return LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=options.target_modules,
-        use_rslora=options.rslora,
-        task_type="CAUSAL_LM",
-    )
-
-
-def _arguments(options: TrainingOptions, seed: int, scratch: Path | str, student: LoadedModel) -> TrainingArguments:
+def _arguments(
+    options: TrainingOptions, length: Length, seed: int, scratch: Path | str, student: LoadedModel
+) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(scratch),
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulation,
         num_train_epochs=options.epochs,
+        max_steps=length.stop,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
-        optim="adamw_torch",
+        optim={"adamw": "adamw_torch", "sgd": "sgd"}[options.optimiser],
+        optim_args=f"momentum={options.momentum}" if options.optimiser == "sgd" else None,
         seed=seed,
         use_cpu=student.device.type == "cpu",
         save_strategy="steps",

@@ -243,7 +243,8 @@ class Maker:
                     scratch=scratch,
                 )
             )
-            write_json(folder / TRAINING, {"adapter_norm": trained.adapter_norm, "history": trained.history})
+            books = ("adapter_norm", "stopped_early", "best_step", "history")
+            write_json(folder / TRAINING, {name: getattr(trained, name) for name in books})
 
         return Stage("distill", arm, settings, tuple(stage for stage in (transfer, selected) if stage), work)
 

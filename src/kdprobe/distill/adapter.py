@@ -1,0 +1,58 @@
+"""The adapter that is trained: its configuration, and how far it moves the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor
+
+from kdprobe.distill.options import LoraOptions
+
+MAGNITUDE = "lora_magnitude_vector"
+"""What peft calls DoRA's trained lengths of the weights' rows."""
+
+
+def lora_config(options: LoraOptions) -> LoraConfig:
+    """The options as peft takes them."""
+    return LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=options.target_modules,
+        use_rslora=options.rslora,
+        use_dora=options.dora,
+        task_type="CAUSAL_LM",
+    )
+
+
+def adapter_norm(model: Any) -> float:
+    """Frobenius norm of the change that a peft model's adapter makes to the weights, all of them together.
+
+    Without DoRA that is the norm of the scaled B A, which needs no full matrix; with it, whole matrices are made, one
+    layer at a time.
+    """
+    total = 0.0
+    for module in model.modules():
+        if not getattr(module, "lora_A", None):
+            continue
+        for name, first in module.lora_A.items():
+            a, b = first.weight.detach().double(), module.lora_B[name].weight.detach().double()
+            magnitudes = getattr(module, MAGNITUDE, {})
+            if name in magnitudes:
+                weight = dequantize_module_weight(module.get_base_layer()).detach().double()
+                total += _dora_change(weight, module.scaling[name] * b @ a, magnitudes[name].weight.detach().double())
+            else:
+                # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
+                total += float(torch.trace(b.T @ b @ (a @ a.T))) * module.scaling[name] ** 2
+    return math.sqrt(max(total, 0.0))
+
+
+def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> float:
+    """Squared norm of m (W + BA) / ||W + BA|| - W, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5)."""
+    turned = weight + update
+    merged = turned * (magnitude / torch.linalg.vector_norm(turned, dim=1))[:, None]
+    return float((merged - weight).square().sum())

@@ -1,0 +1,110 @@
+"""Examples held out of training: the loss on them, when it stops a training, and which weights were best.
+
+Whatever is decided is decided by the books alone, so that a training that goes on from a checkpoint decides the same.
+The validation loss is that of the objective: it compares steps of one training, never objectives with each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import TrainerCallback
+
+from kdprobe.errors import KdprobeError
+
+LOSS = "validation_loss"
+"""The column of the books; only the steps after which it was measured have it."""
+_BEST = "kdprobe_best.safetensors"
+
+Item = TypeVar("Item")
+
+
+def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Those to train on, and those to validate on, each in the order given; which is which follows from the seed.
+
+    Raises:
+        KdprobeError: There are too few to hold any out.
+    """
+    if not share:
+        return list(examples), []
+    count = max(1, round(share * len(examples)))
+    if count >= len(examples):
+        raise KdprobeError(
+            f"Holding out {share:g} of {len(examples)} examples leaves none to train on.",
+            "Give more transfer problems, or a smaller validation share.",
+        )
+    chosen = set(Random(seed).sample(range(len(examples)), count))  # noqa: S311 - nothing secret
+    return (
+        [example for place, example in enumerate(examples) if place not in chosen],
+        [example for place, example in enumerate(examples) if place in chosen],
+    )
+
+
+def best_step(rows: Sequence[dict[str, float]]) -> int | None:
+    """The step with the smallest validation loss, the first of equals; `None` where none was measured."""
+    measured = [row for row in rows if not math.isnan(row.get(LOSS, math.nan))]
+    return int(min(measured, key=lambda row: row[LOSS])["step"]) if measured else None
+
+
+def exhausted(rows: Sequence[dict[str, float]], patience: int | None) -> bool:
+    """Whether as many validations as patience allows have passed since the best."""
+    best = best_step(rows)
+    if patience is None or best is None:
+        return False
+    return sum(LOSS in row for row in rows if row["step"] > best) >= patience
+
+
+class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Validates, stops a training whose patience is exhausted, and keeps the best weights in memory and checkpoints.
+
+    Args:
+        rows: The books.
+        model: What is trained.
+        steps: Optimiser steps between validations; the last step always is one.
+        patience: Validations without a new best that stop the training; `None` only watches.
+        checkpoint: To go on from, or `None`.
+    """
+
+    def __init__(
+        self, rows: list[dict[str, float]], model: Any, steps: int, patience: int | None, checkpoint: Path | None
+    ) -> None:
+        self.rows, self.model, self.steps, self.patience = rows, model, steps, patience
+        kept = checkpoint / _BEST if checkpoint else None
+        self.best: dict[str, Tensor] | None = load_file(kept) if kept and kept.is_file() else None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
+        """Asks for a validation where one is due."""
+        control.should_evaluate = state.global_step % self.steps == 0 or state.global_step >= state.max_steps
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+        """Enters what was measured, and acts on it."""
+        self.rows[-1][LOSS] = known["metrics"]["eval_loss"]
+        if self.patience is None:
+            return
+        if best_step(self.rows) == self.rows[-1]["step"]:
+            self.best = {name: weight.detach().cpu().clone() for name, weight in self._trained()}
+        if exhausted(self.rows, self.patience):
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
+        """Adds the best weights so far to a checkpoint."""
+        if self.best is not None:
+            save_file(self.best, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _BEST)
+
+    def restore(self) -> None:
+        """Gives the model the best weights, where there are any."""
+        if self.best is None:
+            return
+        with torch.no_grad():
+            for name, weight in self._trained():
+                weight.copy_(self.best[name])
+
+    def _trained(self) -> list[tuple[str, Tensor]]:
+        return [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
