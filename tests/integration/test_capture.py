@@ -190,6 +190,9 @@ def test_several_samples_are_several_answers_to_each_problem(capture_set, proble
     taken = capture_set(samples=3, temperature=1.5, seed=3)
     assert [(r.id, r.sample) for r in taken.responses] == [(p.id, n) for p in problems for n in range(3)]
     assert len({tuple(r.token_ids.tolist()) for r in taken.responses}) > 2 * len(problems)
+    # Alone in its batch, too, each sample of a problem has a seed of its own.
+    single = capture_set(batch_size=1, samples=2, temperature=1.5, seed=3).responses
+    assert all(a.token_ids.tolist() != b.token_ids.tolist() for a, b in zip(single[::2], single[1::2], strict=True))
     again = capture_set(samples=3, temperature=1.5, seed=3)
     assert [r.token_ids.tolist() for r in again.responses] == [r.token_ids.tolist() for r in taken.responses]
 

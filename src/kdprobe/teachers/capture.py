@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,15 +11,14 @@ from transformers import LogitsProcessor
 from kdprobe.teachers.teacher import SparseRows
 
 
-@dataclass(frozen=True)
-class TopK:
-    """Dense logits cut to their top k.
+class TopK(NamedTuple):
+    """Distributions cut to their top k.
 
     Attributes:
-        ids: `[rows, k]`, largest first.
-        logprobs: At temperature 1, `[rows, k]`, float32.
-        tails: Log of the mass outside the top k at every temperature, `[temperatures, rows]`.
-        normaliser: What logits minus it are log-probabilities, `[rows]`.
+        ids: Token ids of the k largest, `[rows, k]`, largest first, int32.
+        logprobs: Their natural log-probabilities at temperature 1, `[rows, k]`, float32.
+        tails: Log of the mass outside them at every temperature, `[temperatures, rows]`, float32; -inf at k = V.
+        normaliser: What a logit's log-probability at temperature 1 is less than the logit, `[rows]`.
     """
 
     ids: Tensor
@@ -28,19 +27,28 @@ class TopK:
     normaliser: Tensor
 
 
-def sparse_rows(logits: Tensor, k: int, temperatures: tuple[float, ...]) -> TopK:
-    """Cuts logits `[rows, V]` to their top k (at most V), with the tail's mass at every temperature."""
+def top_k(logits: Tensor, k: int, temperatures: tuple[float, ...]) -> TopK:
+    """Cuts dense logits `[rows, V]` to their top k; reads all of V once for the top k and once per temperature."""
     logits = logits.float()
-    top = logits.topk(min(k, logits.shape[-1]), dim=-1)
-    normaliser = logits.logsumexp(dim=-1)
+    top = logits.topk(k, dim=-1)
     # The mass outside the top k by logsumexp over the others: 1 - sum would lose it to rounding below 1e-7.
     others = logits.scatter(1, top.indices, -torch.inf)
-    tails = [(others / t).logsumexp(dim=-1) - (logits / t).logsumexp(dim=-1) for t in temperatures]
-    return TopK(top.indices, top.values - normaliser[:, None], torch.stack(tails), normaliser)
+
+    def cells(temperature: float) -> Tensor:
+        """The top k and, joined into one, all others: k + 1 logits that stand for V."""
+        apart = others if temperature == 1 else others / temperature
+        return torch.cat([top.values / temperature, apart.logsumexp(dim=-1, keepdim=True)], dim=-1)
+
+    plain = cells(1.0)
+    normaliser = plain.logsumexp(dim=-1)
+    tails = [(plain if t == 1 else cells(t)).log_softmax(dim=-1)[:, -1] for t in temperatures]
+    return TopK(top.indices.int(), top.values - normaliser[:, None], torch.stack(tails), normaliser)
 
 
 class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
     """Sees the raw logits of every decoding step first, keeps their top k, and passes them on unchanged.
+
+    Processors after it must not write into the scores that they are given; those of transformers make new ones.
 
     Args:
         k: How many log-probabilities to keep; at most the vocabulary.
@@ -49,7 +57,7 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
     """
 
     def __init__(self, k: int, vocabulary: int, temperatures: tuple[float, ...]) -> None:
-        self.k = k
+        self.k = min(k, vocabulary)
         self.vocabulary = vocabulary
         self.temperatures = temperatures
         self._steps: list[TopK] = []
@@ -59,8 +67,8 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """One decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`."""
         self._note_written(input_ids[:, -1])
-        self._pending = scores[:, : self.vocabulary].float()
-        self._steps.append(sparse_rows(self._pending, self.k, self.temperatures))
+        self._pending = scores[:, : self.vocabulary]
+        self._steps.append(top_k(self._pending, self.k, self.temperatures))
         return scores
 
     def finish(self, sequences: Tensor) -> None:
@@ -71,16 +79,17 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
     def rows(self, index: int, tokens: int) -> SparseRows:
         """What was captured for one sequence of the batch, over its first `tokens` response positions."""
         steps = self._steps[:tokens]
-        tails = torch.stack([step.tails[:, index] for step in steps]).cpu()
+        tails = torch.stack([step.tails[:, index] for step in steps], dim=1).cpu()
         return SparseRows(
-            ids=torch.stack([step.ids[index] for step in steps]).to(torch.int32).cpu().numpy(),
+            ids=torch.stack([step.ids[index] for step in steps]).cpu().numpy(),
             logprobs=torch.stack([step.logprobs[index] for step in steps]).cpu().numpy(),
-            tail_logmass={t: tails[:, place].numpy() for place, t in enumerate(self.temperatures)},
-            token_logprobs=torch.stack([written[index] for written in self._written[:tokens]]).cpu().numpy(),
+            tail_logmass={t: tail.numpy() for t, tail in zip(self.temperatures, tails, strict=True)},
+            token_logprobs=torch.stack([step[index] for step in self._written[:tokens]]).cpu().numpy(),
         )
 
     def _note_written(self, tokens: Tensor) -> None:
         if self._pending is not None:
             # A padding id of a finished sequence may lie outside the real vocabulary; its row is dropped later.
             column = tokens.clamp(max=self.vocabulary - 1)[:, None]
-            self._written.append(self._pending.gather(1, column)[:, 0] - self._steps[-1].normaliser)
+            logits = self._pending.gather(1, column)[:, 0].float()
+            self._written.append(logits - self._steps[-1].normaliser)

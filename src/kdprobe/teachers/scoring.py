@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdprobe.models.batching import right_padded
 from kdprobe.models.load import LoadedModel
-from kdprobe.teachers.capture import sparse_rows
+from kdprobe.teachers.capture import top_k
 from kdprobe.teachers.teacher import Passage, Sampling, SparseRows
 
 _CHUNK = 256
@@ -42,11 +42,12 @@ def score_batch(model: LoadedModel, batch: Sequence[Passage], sampling: Sampling
 
 def _rows(logits: Tensor, tokens: Tensor, sampling: Sampling) -> SparseRows:
     """Logits `[tokens, V]` cut to their top k, chunk by chunk; `tokens` is what was written at each."""
-    chunks = [sparse_rows(chunk, sampling.top_logprobs, sampling.temperatures) for chunk in torch.split(logits, _CHUNK)]
+    k = min(sampling.top_logprobs, logits.shape[-1])
+    chunks = [top_k(chunk, k, sampling.temperatures) for chunk in torch.split(logits, _CHUNK)]
     written = logits.gather(1, tokens[:, None])[:, 0].float() - torch.cat([chunk.normaliser for chunk in chunks])
     tails = torch.cat([chunk.tails for chunk in chunks], dim=-1).cpu()
     return SparseRows(
-        ids=torch.cat([chunk.ids for chunk in chunks]).to(torch.int32).cpu().numpy(),
+        ids=torch.cat([chunk.ids for chunk in chunks]).cpu().numpy(),
         logprobs=torch.cat([chunk.logprobs for chunk in chunks]).cpu().numpy(),
         tail_logmass={t: tails[place].numpy() for place, t in enumerate(sampling.temperatures)},
         token_logprobs=written.cpu().numpy(),
