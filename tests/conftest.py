@@ -1,5 +1,7 @@
 """A tiny random model, a handful of problems and a tiny experiment; nothing here reaches the network."""
 
+import contextlib
+import io
 import json
 import os
 
@@ -37,6 +39,25 @@ def rows(first, count):
 def write_jsonl(file, data):
     file.write_text("".join(json.dumps(row) + "\n" for row in data), encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="session")
+def problem_rows():
+    return rows
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """Runs a command in this process; returns what it printed on stdout."""
+    from kdprobe.cli import _run
+
+    def run(*arguments):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            code = _run([str(argument) for argument in arguments])
+        assert code == 0, arguments
+        return printed.getvalue()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,8 @@ def test_training_leaves_an_adapter_that_moved_the_student(name, lora, adapted, 
     moved = {key: float((merged[key] - base[key]).double().norm()) for key in base}
     # What was merged is what the reported norm speaks of, and only where there is an adapter.
     assert np.sqrt(sum(value**2 for value in moved.values())) == pytest.approx(trained.adapter_norm, rel=1e-3)
+    whole = np.sqrt(sum(float(base[key].double().square().sum()) for key, value in moved.items() if value))
+    assert trained.relative_change == pytest.approx(trained.adapter_norm / whole, rel=1e-5)
     # The head is none of all-linear.
     assert {key.split(".")[-2] for key, value in moved.items() if value} == adapted
 

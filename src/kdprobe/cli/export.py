@@ -58,8 +58,11 @@ def command(
         raise KdprobeError(
             f"The model {base.name!r} is no longer the one that {results.run} trained on.", "Run the experiment again."
         )
-    exported = export(Student(arm, base, arms[arm].adapter), merged, dtype=dtype)
+    caution = (arms[arm].training or {}).get("caution", "")
+    exported = export(Student(arm, base, arms[arm].adapter, caution), merged, dtype=dtype)
     if as_json:
-        print_json(asdict(exported))
+        print_json({**asdict(exported), "caution": caution})
     else:
+        if caution:
+            note(caution)
         note(f"Wrote {exported.folder} in {exported.dtype}; logits differ by at most {exported.logit_error:.1g}.")

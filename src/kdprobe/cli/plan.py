@@ -40,6 +40,13 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
         for stage in plan.stages
     ]
     if as_json:
-        print_json({"run": plan.run, "threads": torch.get_num_threads(), "stages": stages})
+        print_json(
+            {
+                "run": plan.run,
+                "cautions": plan.cautions,
+                "threads": torch.get_num_threads(),
+                "stages": stages,
+            }
+        )
     else:
-        show_plan(plan.run, stages, threads=torch.get_num_threads())
+        show_plan(plan.run, stages, threads=torch.get_num_threads(), cautions=plan.cautions)

@@ -21,8 +21,14 @@ def command(store_folder: str, as_json: bool) -> None:
     store = Store(Path(store_folder))
     rows = []
     for name in store.runs():
-        scores = load_results(store, name).comparison.arms
-        rows.append({"run": name, "accuracy": {score.name: score.accuracy for score in scores}})
+        results = load_results(store, name)
+        rows.append(
+            {
+                "run": name,
+                "accuracy": {score.name: score.accuracy for score in results.comparison.arms},
+                "cautions": results.record.get("cautions", []),
+            }
+        )
     if as_json:
         print_json(rows)
     else:

@@ -31,6 +31,7 @@ def summary(results: Results, page: Path) -> dict[str, Any]:
     return {
         "run": results.run,
         "report": str(page),
+        "cautions": results.record.get("cautions", []),
         "verdict": results.comparison.verdict,
         "arms": [asdict(score) for score in results.comparison.arms],
         "pairs": [_flat_pair(asdict(pair)) for pair in results.comparison.pairs],
@@ -44,6 +45,7 @@ def summary(results: Results, page: Path) -> dict[str, Any]:
 def show_results(results: Results) -> None:
     """The tables of a run."""
     console = out()
+    _list("Before anything else", results.record.get("cautions", []))
     for table in fidelity_tables(results.fidelity):
         console.print(table)
     console.print(_accuracies(results))
@@ -56,8 +58,9 @@ def show_results(results: Results) -> None:
     _list("Did priming make a better student?", results.comparison.verdict)
 
 
-def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int) -> None:
+def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int, cautions: Sequence[str]) -> None:
     """The stages of a plan, and the number of threads, which decides their keys too."""
+    _list("Before anything else", cautions)
     table = _table(f"Run {run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
@@ -77,6 +80,12 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
         scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
         table.add_row(plain(row["run"]), plain(scores))
     out().print(table)
+    cautioned: dict[str, list[str]] = {}
+    for row in rows:
+        for caution in row["cautions"]:
+            cautioned.setdefault(caution, []).append(row["run"])
+    for caution, runs in cautioned.items():
+        _list(f"Of {', '.join(runs)}", [caution])
 
 
 def show_plugins(providers: Sequence[Provider]) -> None:

@@ -51,6 +51,13 @@ def adapter_norm(model: Any) -> float:
     return math.sqrt(max(total, 0.0))
 
 
+def base_norm(model: Any) -> float:
+    """Frobenius norm of the base weights that a peft model's adapter applies to, all of them together."""
+    layers = [module.get_base_layer() for module in model.modules() if getattr(module, "lora_A", None)]
+    squares = [dequantize_module_weight(layer).detach().float().square().sum() for layer in layers]
+    return math.sqrt(sum(float(square) for square in squares))
+
+
 def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> float:
     """Squared norm of m (W + BA) / ||W + BA|| - W, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5)."""
     turned = weight + update

@@ -1,7 +1,7 @@
 """The built-in distillers.
 
 `logits` is sparse, prompt-primed KD, `sequence` learns from the teacher's text alone, `fine-tune` is the control on
-gold solutions.
+gold solutions; `published` has a module of its own.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ class LogitsDistiller:
         """
         student, examples = _taught(context, "logits")
         temperature = self.options.temperature
-        if any(example.teacher is None for example in examples):
+        rows = [response.rows for response in context.transfer.responses] if context.transfer else []
+        if any(row is None for row in rows):
             raise KdprobeError(
                 "The teacher left no log-probabilities, which the distiller 'logits' learns from.",
                 "Use a teacher that gives them.",
             )
-        if any(temperature not in example.teacher.tail_logmass for example in examples if example.teacher):
+        if any(temperature not in row.tail_logmass for row in rows if row):
             raise KdprobeError(
                 f"The transfer set does not hold the tail's mass at temperature {temperature}.",
                 "It cannot be derived from the top k; capture again with this temperature planned.",
@@ -69,7 +70,7 @@ class SequenceDistiller:
             KdprobeError: The student's tokenizer is not the teacher's.
         """
         student, examples = _taught(context, "sequence")
-        texts = [replace(example, teacher=None) for example in examples]
+        texts = [replace(example, lesson=None) for example in examples]
         return train(student, texts, Objective(), self.options, context)
 
 

@@ -12,6 +12,7 @@ from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 
 if TYPE_CHECKING:
+    from kdprobe.distill.alignment import Alignment
     from kdprobe.teachers.teacher import Teacher
     from kdprobe.transfer.transfer_set import TransferSet
 
@@ -56,15 +57,19 @@ class Trained:
         history: One row per optimiser step: step, loss and its parts, learning rate; where the held-out examples were
             looked at, `validation_loss`.
         adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing moved.
+        relative_change: That norm over the norm of the base weights that changed; `None` where nobody looked.
         stopped_early: Whether it ended before its schedule.
         best_step: The step whose weights were kept, where that was chosen by the validation loss.
+        alignment: Whether positions, labels and the teacher's rows belong together; `None` where nobody looked.
     """
 
     adapter: Path
     history: list[dict[str, float]] = field(default_factory=list)
     adapter_norm: float = 0.0
+    relative_change: float | None = None
     stopped_early: bool = False
     best_step: int | None = None
+    alignment: Alignment | None = None
 
 
 class Distiller(Protocol):

@@ -1,12 +1,13 @@
-"""What is trained on: the student's conversation followed by response token ids, and the teacher's rows for them.
+"""What is trained on: token ids that the student reads, the labels of some positions, and the teacher's rows for them.
 
-The response's ids are the teacher's own, never re-tokenised text, so row t of the teacher and row t of the student
-speak of the same next token.
+In the sound case the student reads its conversation and the response, every response token is the label of the
+position before it, and the teacher's row for it is the one that the teacher wrote it by. The response's ids are the
+teacher's own, never re-tokenised text, so row t of the teacher and row t of the student speak of the same next token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,18 +28,48 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Example:
-    """One problem, ready for training.
+class Lesson:
+    """The teacher's distributions for the labels of an example.
 
     Attributes:
-        prompt: Token ids of the student's conversation.
-        response: Token ids of the response, end of turn included where it was written.
-        teacher: The teacher's rows, one per response token, or `None`.
+        problem: The problem that the teacher had read.
+        followers: The token that followed each row in what the teacher read or wrote: what its row speaks of.
+        rows: Gives the rows, one per label; asked for each time, since rows as wide as the vocabulary are not kept.
     """
 
-    prompt: list[int]
-    response: list[int]
-    teacher: SparseRows | None = None
+    problem: str
+    followers: list[int]
+    rows: Callable[[], SparseRows]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One answer to one problem, ready for training.
+
+    Attributes:
+        problem: The problem.
+        input_ids: What the student reads.
+        positions: Whose distributions are trained, rising.
+        labels: The token that each of them should predict.
+        lesson: What the teacher has to say about each of them, or `None`.
+    """
+
+    problem: str
+    input_ids: list[int]
+    positions: list[int]
+    labels: list[int]
+    lesson: Lesson | None = None
+
+    @classmethod
+    def of_response(cls, problem: str, prompt: list[int], response: list[int], rows: SparseRows | None) -> Example:
+        """The sound case: each token of the response is predicted from all that stands before it."""
+        return cls(
+            problem=problem,
+            input_ids=[*prompt, *response],
+            positions=list(range(len(prompt) - 1, len(prompt) + len(response) - 1)),
+            labels=response,
+            lesson=None if rows is None else Lesson(problem, response, lambda: rows),
+        )
 
 
 def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
@@ -54,10 +85,11 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
             "Use a teacher and a student that share their tokenizer, or a distiller that learns from text.",
         )
     return [
-        Example(
-            prompt=prompt_ids(tokenizer, conversations[response.id].student),
-            response=response.token_ids.tolist(),
-            teacher=response.rows,
+        Example.of_response(
+            response.id,
+            prompt_ids(tokenizer, conversations[response.id].student),
+            response.token_ids.tolist(),
+            response.rows,
         )
         for response in transfer.responses
     ]
@@ -66,30 +98,30 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
 def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
     """Examples from the worked gold solutions, without calculator marks."""
     return [
-        Example(
-            prompt=prompt_ids(tokenizer, conversations[problem.id].student),
-            response=response_ids(tokenizer, problem.plain_solution),
+        Example.of_response(
+            problem.id,
+            prompt_ids(tokenizer, conversations[problem.id].student),
+            response_ids(tokenizer, problem.plain_solution),
+            None,
         )
         for problem in problems
     ]
 
 
 def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[str, Tensor]:
-    """A batch: padded on the right, labels on response positions only.
+    """A batch: padded on the right, each label at the position that predicts it.
 
     Returns:
         `input_ids`, `attention_mask`, `labels` `[batch, longest]`, and where there is a teacher `teacher_ids` and
         `teacher_logprobs` `[rows, k]` and `teacher_tail` `[rows]` (at `temperature`), a row per labelled position,
         in the order that boolean indexing of `labels != IGNORED` gives.
     """
-    cpu = torch.device("cpu")
-    ids, mask = right_padded([[*example.prompt, *example.response] for example in examples], pad, cpu)
+    ids, mask = right_padded([example.input_ids for example in examples], pad, torch.device("cpu"))
     labels = torch.full_like(ids, IGNORED)
     for row, example in enumerate(examples):
-        start, stop = len(example.prompt), len(example.prompt) + len(example.response)
-        labels[row, start:stop] = torch.tensor(example.response)
+        labels[row, example.positions] = torch.tensor(example.labels)
     batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-    rows = [example.teacher for example in examples if example.teacher is not None]
+    rows = [example.lesson.rows() for example in examples if example.lesson is not None]
     if rows:
         batch["teacher_ids"] = torch.from_numpy(np.concatenate([row.ids for row in rows])).long()
         batch["teacher_logprobs"] = torch.from_numpy(np.concatenate([row.logprobs for row in rows]))

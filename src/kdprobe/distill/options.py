@@ -107,3 +107,23 @@ class LogitsOptions(TrainingOptions):
         from kdprobe.distill.objectives import Objective
 
         return Objective(self.alpha, self.divergence, self.temperature, self._parameters)
+
+
+class PublishedOptions(TrainingOptions):
+    """The published recipe; what is set otherwise is no replication."""
+
+    lora: LoraOptions = Field(default_factory=lambda: LoraOptions(rank=4, alpha=8, dropout=0.1))
+    batch_size: int = Field(default=1, ge=1, description="Examples in a micro-batch.")
+    optimiser: Literal["adamw", "sgd"] = Field(default="sgd", description="AdamW, or plain gradient descent.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of sgd.")
+    learning_rate: float = Field(default=5e-6, gt=0, description="Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
+        default="cosine-per-epoch", description="How the rate falls; the last climbs back in the second epoch."
+    )
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps that warm up.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="A part of the gradient.")
+    max_grad_norm: float = Field(default=0.0, ge=0, description="0 clips nothing.")
+    temperature: float = Field(default=5.942267335064758, gt=0, description="T, of teacher and student alike.")
+    alpha: float = Field(
+        default=0.6093348343631224, ge=0, le=1, description="Weight of the cross-entropy on the gold answer's tokens."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kdprobe.distill.distiller import Distiller
-from kdprobe.distill.options import LogitsOptions, TrainingOptions
+from kdprobe.distill.options import LogitsOptions, PublishedOptions, TrainingOptions
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import DistillerSpec
 
@@ -28,9 +28,24 @@ def _fine_tune(options: TrainingOptions) -> Distiller:
     return FineTuneDistiller(options)
 
 
+def _published(options: PublishedOptions) -> Distiller:
+    from kdprobe.distill.published import PublishedDistiller
+
+    return PublishedDistiller(options)
+
+
+PUBLISHED_CAUTION = (
+    "The distiller 'published' replicates a published recipe with its faults, so its students show what the faults "
+    "do, not what priming does: the teacher's distributions are those over its prompt, not over an answer; they are "
+    "matched position by position with the unprimed question's and with the answer's tokens, without a shift; they are "
+    "looked up in alphabetical order (1, 10, 100, ...), so nearly every problem meets another's; and SGD at 5e-6 "
+    "hardly moves."
+)
+
+
 @hookimpl
 def kdprobe_distillers() -> Iterator[DistillerSpec]:
-    """`logits`, `sequence` and `fine-tune`."""
+    """`logits`, `sequence`, `fine-tune` and `published`."""
     yield DistillerSpec(
         name="logits",
         summary="Sparse KL to the primed teacher's log-probabilities",
@@ -48,4 +63,11 @@ def kdprobe_distillers() -> Iterator[DistillerSpec]:
         summary="Cross-entropy on gold solutions, without a teacher",
         build=_fine_tune,
         options=TrainingOptions,
+    )
+    yield DistillerSpec(
+        name="published",
+        summary="The published recipe with its misalignments, for replication",
+        build=_published,
+        options=PublishedOptions,
+        caution=PUBLISHED_CAUTION,
     )

@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from kdprobe.console import note, progress
-from kdprobe.distill.adapter import MAGNITUDE, adapter_norm, lora_config
+from kdprobe.distill.adapter import MAGNITUDE, adapter_norm, base_norm, lora_config
+from kdprobe.distill.alignment import alignment
 from kdprobe.distill.checkpoints import Checkpoints, last_checkpoint
 from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import IGNORED, Example, collate
@@ -91,12 +92,15 @@ def train(
         # The name, not the folder it was loaded from: an adapter travels, a path does not.
         model.peft_config["default"].base_model_name_or_path = context.student.name
         model.save_pretrained(context.folder)
+    norm = adapter_norm(model)
     return Trained(
         Path(context.folder),
         history.rows,
-        adapter_norm(model),
+        norm,
+        relative_change=norm / base_norm(model),
         stopped_early=len(history.rows) < length.schedule,
         best_step=best_step(history.rows) if options.patience else None,
+        alignment=alignment(trained),
     )
 
 
@@ -127,8 +131,10 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        # Ask the Trainer for the number of response tokens in the whole optimiser step, and not to divide again.
+        # Ask the Trainer for the number of labels in the whole optimiser step, and not to divide again. A label stands
+        # at the position that predicts it, so the first one counts too.
         self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = False
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
         self.options, self.length, self.held = options, length, held
         self.lr_scheduler: LambdaLR | None
@@ -157,9 +163,9 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        labels = inputs["labels"][:, 1:]
+        labels = inputs["labels"]
         wanted = labels != IGNORED
-        # Position t predicts label t + 1. The head runs only where some sequence of the batch has a response.
+        # The head runs only where some sequence of the batch has a label.
         positions = wanted.any(dim=0).nonzero()[:, 0]
         outputs = model(
             input_ids=inputs["input_ids"],

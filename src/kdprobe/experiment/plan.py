@@ -13,6 +13,7 @@ from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
 from kdprobe.experiment.store import Stage, digest
 from kdprobe.host.registry import Host
+from kdprobe.host.specs import DistillerSpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
@@ -50,6 +51,7 @@ class Plan:
         analyses: Analysis name to its stage.
         stages: All stages, in an order in which each comes after its inputs.
         plugins: Who provides what was used.
+        cautions: What everybody must know who sees this run's students.
     """
 
     experiment: Experiment
@@ -61,6 +63,7 @@ class Plan:
     analyses: dict[str, Stage]
     stages: tuple[Stage, ...]
     plugins: dict[str, dict[str, str]]
+    cautions: tuple[str, ...] = ()
 
 
 def make_plan(experiment: Experiment, host: Host) -> Plan:
@@ -107,6 +110,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         analyses=analyses,
         stages=tuple(ordered),
         plugins=_plugins(experiment, host),
+        cautions=_cautions(experiment, host),
     )
 
 
@@ -185,6 +189,11 @@ def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
 
 def _build(host: Host, kind: str, name: str, options: dict[str, Any]) -> Any:
     return host.build(kind, name, host.options(kind, name, options))
+
+
+def _cautions(experiment: Experiment, host: Host) -> tuple[str, ...]:
+    spec = host.get("distillers", experiment.distill.name).spec
+    return (spec.caution,) if isinstance(spec, DistillerSpec) and spec.caution else ()
 
 
 def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.errors import UsageError
-from kdprobe.evaluation.comparison import ArmRecords, Comparison, Finding, compare
+from kdprobe.evaluation.comparison import ArmRecords, Comparison, compare
 from kdprobe.experiment import stages
+from kdprobe.experiment.audit import audit
 from kdprobe.experiment.run import RECORD
 from kdprobe.experiment.store import Store, read_json
 
@@ -103,7 +104,9 @@ def load_results(store: Store, run: str) -> Results:
     record = read_json(folder / RECORD)
     arms = [_arm(store, arm) for arm in record["arms"]]
     compared = compare([ArmRecords(a.name, a.strategy, a.distiller, a.seed, a.records) for a in arms])
-    compared.findings.extend(_audit(arms, record))
+    compared.findings.extend(audit(arms, record))
+    # A verdict on students of a cautioned distiller must not be read without the caution.
+    compared.verdict[:0] = record.get("cautions", [])
     analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
     return Results(run, folder, record, arms, compared, analyses)
 
@@ -143,47 +146,3 @@ def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
         findings=read_json(folder / stages.FINDINGS),
         tables={file.stem: file for file in sorted(folder.glob("*.parquet"))},
     )
-
-
-_MOVED = 1e-6
-"""An update's norm above float32 noise."""
-
-
-def _audit(arms: list[ArmResults], record: dict[str, Any]) -> list[Finding]:
-    """What the run's own record says against its figures."""
-    findings = []
-    if still := [arm.name for arm in arms if arm.training and arm.training["adapter_norm"] < _MOVED]:
-        findings.append(
-            Finding(
-                "adapter-did-not-move",
-                f"Adapters whose update has norm 0: {', '.join(still)}.",
-                "Raise the learning rate or train longer; these arms are the untrained student.",
-            )
-        )
-    findings += _unmatched(arms)
-    findings += [
-        Finding(
-            "student-prompt",
-            f"{strategy}: students are trained on another prompt than the bare question they are tested on.",
-            "Let the strategy leave the student's side bare.",
-        )
-        for strategy, pair in record["conversations"].items()
-        if not pair["bare"]
-    ]
-    return findings
-
-
-def _unmatched(arms: list[ArmResults]) -> list[Finding]:
-    """Strategies whose students learnt from different problems because answers were filtered."""
-    problems = {arm.strategy: {problem for problem, _ in arm.kept} for arm in arms if arm.kept is not None}
-    if len(problems) < 2 or all(kept == next(iter(problems.values())) for kept in problems.values()):  # noqa: PLR2004
-        return []
-    shared = set.intersection(*problems.values())
-    counts = ", ".join(f"{strategy} {len(kept)}" for strategy, kept in problems.items())
-    return [
-        Finding(
-            "unmatched-filter",
-            f"Students learnt from different problems: {counts}, {len(shared)} of them shared by all.",
-            'Set transfer.filter = "matched", or the choice of problems passes for the effect of the prompt.',
-        )
-    ]

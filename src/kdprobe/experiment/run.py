@@ -40,6 +40,8 @@ def run(plan: Plan, store: Store) -> str:
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     total = len(plan.stages)
+    for caution in plan.cautions:
+        note(caution)
     with _reproducible():
         for number, stage in enumerate(plan.stages, start=1):
             started = time.monotonic()
@@ -88,6 +90,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         },
         "student": plan.student.as_provenance(),
         "plugins": plan.plugins,
+        "cautions": list(plan.cautions),
         "environment": {
             **environment(*LIBRARIES),
             "python": platform.python_version(),

@@ -201,6 +201,7 @@ class Maker:
     ) -> Stage:
         validated = self.host.options("distillers", name, options)
         distiller = self.host.build("distillers", name, validated)
+        caution = getattr(self.host.get("distillers", name).spec, "caution", "")
         teacher = None
         if "teacher" in distiller.needs:
             teacher = self._build("teachers", self.experiment.teacher.name, self.experiment.teacher.options)
@@ -243,8 +244,8 @@ class Maker:
                     scratch=scratch,
                 )
             )
-            books = ("adapter_norm", "stopped_early", "best_step", "history")
-            write_json(folder / TRAINING, {name: getattr(trained, name) for name in books})
+            books = {name: value for name, value in asdict(trained).items() if name != "adapter"}
+            write_json(folder / TRAINING, {"caution": caution} | books)
 
         return Stage("distill", arm, settings, tuple(stage for stage in (transfer, selected) if stage), work)
 

@@ -61,7 +61,12 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
     with quiet():
         merged.model.save_pretrained(folder)
         merged.tokenizer.save_pretrained(folder)
-    provenance = {"student": student.name, "base": student.base.as_provenance(), "dtype": merged.dtype}
+    provenance = {
+        "student": student.name,
+        "base": student.base.as_provenance(),
+        "dtype": merged.dtype,
+        "caution": student.caution,
+    }
     (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     error = float((_logits(_read_back(folder, merged)) - expected).abs().max())
     if not error <= allowed:

@@ -20,11 +20,13 @@ class Student:
         name: The arm it belongs to.
         base: The base model.
         adapter: Folder of its LoRA adapter, or `None` for the untouched base.
+        caution: What everybody must know who uses it; empty for most.
     """
 
     name: str
     base: ModelRecord
     adapter: Path | None = None
+    caution: str = ""
 
     def load(
         self,

@@ -1,0 +1,52 @@
+"""Whether what a student is trained on is aligned: its positions with its labels, and both with the teacher's rows.
+
+Looked at in the very examples that are trained on, so that it finds out, instead of trusting, what a distiller does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdprobe.distill.examples import Example
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Shares of the trained positions; each is 1 in a sound distillation.
+
+    Attributes:
+        positions: How many there are.
+        own_next_token: Whose label is the very token that follows in what the student reads.
+        own_problem: Whose teacher's row was given after reading the same problem; `None` without a teacher.
+        same_token: Whose teacher's row speaks of the label; `None` without a teacher.
+    """
+
+    positions: int
+    own_next_token: float
+    own_problem: float | None
+    same_token: float | None
+
+
+def alignment(examples: Sequence[Example]) -> Alignment:
+    """Counts over all trained positions of examples."""
+    positions = sum(len(example.positions) for example in examples)
+    own = sum(
+        place + 1 < len(example.input_ids) and example.input_ids[place + 1] == label
+        for example in examples
+        for place, label in zip(example.positions, example.labels, strict=True)
+    )
+    taught = [(example, example.lesson) for example in examples if example.lesson is not None]
+    rows = sum(len(example.labels) for example, _ in taught)
+    problem = sum(len(example.labels) for example, lesson in taught if lesson.problem == example.problem)
+    token = sum(
+        follower == label
+        for example, lesson in taught
+        for follower, label in zip(lesson.followers, example.labels, strict=True)
+    )
+    return Alignment(
+        positions=positions,
+        own_next_token=own / positions,
+        own_problem=problem / rows if rows else None,
+        same_token=token / rows if rows else None,
+    )

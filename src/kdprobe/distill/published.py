@@ -1,0 +1,131 @@
+"""The published recipe of response priming (Goyal et al., 2024, arXiv 2412.17846), misalignments included.
+
+For replication, so that people can see for themselves what it does; nothing here should be learnt from. It differs from
+a sound distillation in this:
+
+1. The teacher's rows are those over its *prompt* (priming and question), not over an answer.
+2. They are matched position by position with the student's rows over the *unprimed* question,
+3. and with the tokens of the gold *answer* as labels, without the shift by one: all three cut to the shortest.
+4. They are looked up by number among keys `Question 1`, `Question 2`, ... that were sorted as text (1, 10, 100, ...).
+5. SGD at 5e-6 from an adapter that starts at zero hardly moves.
+
+The authors kept all logits on disk; here the teacher reads a prompt again whenever its rows are needed, to the same
+numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kdprobe.distill.distiller import Need, TrainContext, Trained
+from kdprobe.distill.examples import Example, Lesson
+from kdprobe.distill.objectives import Objective
+from kdprobe.distill.options import PublishedOptions
+from kdprobe.distill.trainer import train
+from kdprobe.errors import KdprobeError
+from kdprobe.models.load import load
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import Message, PromptPair
+from kdprobe.teachers.teacher import Passage, Sampling, ScoringTeacher, SparseRows
+
+
+class PublishedDistiller:
+    """The paper's recipe as its authors ran it."""
+
+    needs: frozenset[Need] = frozenset({"gold", "teacher"})
+
+    def __init__(self, options: PublishedOptions) -> None:
+        self.options = options
+
+    def temperatures(self) -> tuple[float, ...]:
+        """None: it reads no transfer set."""
+        return ()
+
+    def train(self, context: TrainContext) -> Trained:
+        """Trains on prompt logits.
+
+        Raises:
+            KdprobeError: The teacher cannot score texts.
+        """
+        if not isinstance(context.teacher, ScoringTeacher):
+            raise KdprobeError(
+                "The distiller 'published' needs the teacher's distribution over its prompt; this teacher gives none.",
+                "Use the teacher 'transformers'.",
+            )
+        student = load(context.student, dtype=context.dtype)
+        temperature = self.options.temperature
+        prompts = PromptRows(context.teacher, len(student.tokenizer), student.tokenizer.pad_token_id, temperature)
+        examples = misaligned(context.problems, context.conversations, student.tokenizer, prompts)
+        objective = Objective(self.options.alpha, "reverse-kl", temperature)
+        return train(student, examples, objective, self.options, context)
+
+
+class PromptRows:
+    """The teacher's whole distribution after each token of a prompt.
+
+    Args:
+        teacher: Who reads.
+        vocabulary: How many token ids there are; all are kept, as published.
+        pad: A token id that stands after the prompt; nothing depends on which.
+        temperature: T.
+    """
+
+    def __init__(self, teacher: ScoringTeacher, vocabulary: int, pad: int, temperature: float) -> None:
+        self.teacher, self.pad = teacher, pad
+        self.sampling = Sampling(1, top_logprobs=vocabulary, temperatures=(1.0, temperature))
+
+    def __call__(self, prompt: list[int], count: int) -> SparseRows:
+        """The rows after the first `count` tokens of a prompt."""
+        passage = Passage("prompt", prompt[:1], [*prompt[1:], self.pad])
+        ((_, rows),) = self.teacher.score([passage], self.sampling)
+        return SparseRows(
+            ids=rows.ids[:count],
+            logprobs=rows.logprobs[:count],
+            tail_logmass={t: tail[:count] for t, tail in rows.tail_logmass.items()},
+            token_logprobs=rows.token_logprobs[:count],
+        )
+
+
+def misaligned(
+    problems: Sequence[Problem],
+    conversations: Mapping[str, PromptPair],
+    tokenizer: Any,
+    prompt_rows: Callable[[list[int], int], SparseRows],
+) -> list[Example]:
+    """Examples as the recipe has them.
+
+    Args:
+        problems: In their numerical order.
+        conversations: Problem id to its two conversations.
+        tokenizer: Of student and teacher.
+        prompt_rows: `(teacher's prompt, how many rows) -> SparseRows`.
+    """
+    examples = []
+    for place, problem in enumerate(problems):
+        other = problems[looked_up(place, len(problems))]
+        question = _tokens(tokenizer, conversations[problem.id].student)
+        answer = tokenizer(problem.plain_solution, add_special_tokens=False)["input_ids"]
+        prompt = _tokens(tokenizer, conversations[other.id].teacher)
+        count = min(len(question), len(answer), len(prompt))
+        # After the last token of a prompt comes nothing that its row could speak of.
+        followers = [*prompt[1:], -1][:count]
+
+        def rows(prompt: list[int] = prompt, count: int = count) -> SparseRows:
+            return prompt_rows(prompt, count)
+
+        lesson = Lesson(other.id, followers, rows)
+        examples.append(Example(problem.id, question, list(range(count)), answer[:count], lesson))
+    return examples
+
+
+def looked_up(place: int, count: int) -> int:
+    """Whose logits the recipe finds under a problem's number: keys that were sorted as text, indexed as numbers."""
+    keys = sorted(f"Question {number}" for number in range(1, count + 1))
+    return int(keys[place].removeprefix("Question ")) - 1
+
+
+def _tokens(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """The plain text of a conversation: some 70 published positions a prompt leave no room for a chat template."""
+    ids: list[int] = tokenizer("\n\n".join(message["content"] for message in messages))["input_ids"]
+    return ids
