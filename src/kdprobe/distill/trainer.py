@@ -6,6 +6,7 @@ ranks; a mean of means would weigh tokens by the company they keep.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +31,9 @@ from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.schedule import Length, learning_rate_factor
 from kdprobe.distill.validation import Validation, best_step, exhausted, hold_out
 from kdprobe.models.load import LoadedModel, quiet
+
+TRACKERS = "runs"
+"""Where transformers has trackers write that write files, below the checkpoints' folder."""
 
 
 def train(
@@ -67,7 +71,7 @@ def train(
         validation = Validation(history.rows, model, options.validation_steps or length.epoch, options.patience, folder)
         trainer = _RowTrainer(
             model=model,
-            args=_arguments(options, length, context.seed, scratch, student),
+            args=_arguments(options, length, context, scratch, student),
             train_dataset=trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[StepEnd(bar, history), *([validation] if held else []), Checkpoints(history.rows)],
@@ -87,6 +91,7 @@ def train(
         if not exhausted(history.rows, options.patience):
             trainer.train(resume_from_checkpoint=str(folder) if folder else None)
         validation.restore()
+        _keep_trackers_files(Path(scratch), Path(context.folder))
     with quiet():
         # The name, not the folder it was loaded from: an adapter travels, a path does not.
         model.peft_config["default"].base_model_name_or_path = context.student.name
@@ -98,6 +103,13 @@ def train(
         stopped_early=len(history.rows) < length.schedule,
         best_step=best_step(history.rows) if options.patience else None,
     )
+
+
+def _keep_trackers_files(scratch: Path, folder: Path) -> None:
+    """Moves what trackers wrote beside the checkpoints to where it lasts: `runs/`, as the Hub expects it."""
+    if (scratch / TRACKERS).is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(scratch / TRACKERS, folder / TRACKERS)
 
 
 class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -190,6 +202,12 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Tells trackers what the books say of the step, its parts too."""
+        if "loss" in logs:
+            logs = {**logs, **self.history.rows[-1]}
+        super().log(logs, start_time)
+
     def _parts(self, rows: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
         if self.matrix is not None:
             return head_loss(rows, self.matrix, labels, teacher, self.objective)
@@ -205,7 +223,7 @@ def _teacher(inputs: dict[str, Tensor], temperature: float) -> SparseLogprobs | 
 
 
 def _arguments(
-    options: TrainingOptions, length: Length, seed: int, scratch: Path | str, student: LoadedModel
+    options: TrainingOptions, length: Length, context: TrainContext, scratch: Path | str, student: LoadedModel
 ) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(scratch),
@@ -218,14 +236,17 @@ def _arguments(
         max_grad_norm=options.max_grad_norm,
         optim={"adamw": "adamw_torch", "sgd": "sgd"}[options.optimiser],
         optim_args=f"momentum={options.momentum}" if options.optimiser == "sgd" else None,
-        seed=seed,
+        seed=context.seed,
         use_cpu=student.device.type == "cpu",
         save_strategy="steps",
         save_steps=options.checkpoint_steps,
         # The one before last stays, for a kill in the middle of writing the last.
         save_total_limit=2,
-        logging_strategy="no",
-        report_to=[],
+        logging_strategy="steps" if options.report_to else "no",
+        logging_steps=1,
+        report_to=list(options.report_to),
+        project="kdprobe",
+        run_name=f"{context.label}, seed {context.seed}",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
