@@ -28,8 +28,10 @@ from kdprobe.distill.head import head_loss, without_head
 from kdprobe.distill.history import History, StepEnd
 from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.options import TrainingOptions
+from kdprobe.distill.order import EvenOrder, filler
 from kdprobe.distill.schedule import Length, learning_rate_factor
 from kdprobe.distill.validation import Validation, best_step, exhausted, hold_out
+from kdprobe.models import processes
 from kdprobe.models.load import LoadedModel, quiet
 
 TRACKERS = "runs"
@@ -62,7 +64,7 @@ def train(
     vocabulary = len(student.tokenizer)
     with (
         nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
-        progress(context.label, length.stop, unit="tok") as bar,
+        progress(context.label, length.stop, unit="tok") if processes.is_main() else nullcontext() as bar,
         quiet(),
         without_head(model, vocabulary) as matrix,
     ):
@@ -72,7 +74,7 @@ def train(
         trainer = _RowTrainer(
             model=model,
             args=_arguments(options, length, context, scratch, student),
-            train_dataset=trained,
+            train_dataset=[*trained, filler(pad)] if processes.count() > 1 else trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[StepEnd(bar, history), *([validation] if held else []), Checkpoints(history.rows)],
             objective=objective,
@@ -85,17 +87,17 @@ def train(
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
-        if checkpoint:
+        if checkpoint and bar is not None:
             note(f"{context.label}: going on after step {len(history.rows)}.")
             bar.advance(len(history.rows))
         if not exhausted(history.rows, options.patience):
             trainer.train(resume_from_checkpoint=str(folder) if folder else None)
         validation.restore()
-        _keep_trackers_files(Path(scratch), Path(context.folder))
-    with quiet():
-        # The name, not the folder it was loaded from: an adapter travels, a path does not.
-        model.peft_config["default"].base_model_name_or_path = context.student.name
-        model.save_pretrained(context.folder)
+        if processes.is_main():
+            _keep_trackers_files(Path(scratch), Path(context.folder))
+    if processes.is_main():
+        _save(model, context)
+    processes.wait()
     return Trained(
         Path(context.folder),
         history.rows,
@@ -103,6 +105,13 @@ def train(
         stopped_early=len(history.rows) < length.schedule,
         best_step=best_step(history.rows) if options.patience else None,
     )
+
+
+def _save(model: Any, context: TrainContext) -> None:
+    with quiet():
+        # The name, not the folder it was loaded from: an adapter travels, a path does not.
+        model.peft_config["default"].base_model_name_or_path = context.student.name
+        model.save_pretrained(context.folder)
 
 
 def _keep_trackers_files(scratch: Path, folder: Path) -> None:
@@ -158,6 +167,18 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             )
         return self.lr_scheduler
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """One process trains in the library's order; several in the same one, filled up to come out even."""
+        if processes.count() == 1:
+            return super()._get_train_sampler(train_dataset)
+        together = self.options.batch_size * processes.count()
+        return EvenOrder(
+            len(self.train_dataset) - 1,
+            together,
+            self.args.seed,
+            epoch=lambda: self.state.global_step // self.length.epoch,
+        )
+
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """All that the Trainer decays but DoRA's magnitudes, whose decay would shrink the base weights themselves."""
         return [name for name in super().get_decay_parameter_names(model) if MAGNITUDE not in name]
@@ -181,10 +202,13 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         )
         # Without its head the model gives hidden states where it would give logits.
         rows = outputs.logits[wanted[:, positions]]
+        if not len(rows):  # Nothing but fillers: a gradient of zero, for the other processes to add to.
+            return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
         parts = self._parts(rows, labels[wanted], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
         self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
-        loss = parts["loss"].sum() / count
+        # Gradients are averaged over processes, and the count is that of all of them.
+        loss = parts["loss"].sum() / count * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_known: Any, **_more: Any) -> dict[str, float]:
@@ -192,12 +216,13 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         books, self.history = self.history, History([])
         self.model.eval()
         with torch.no_grad():
-            for start in range(0, len(self.held), self.options.batch_size):
-                batch = self.data_collator(self.held[start : start + self.options.batch_size])
+            own = self.held[processes.rank() :: processes.count()]
+            for start in range(0, len(own), self.options.batch_size):
+                batch = self.data_collator(own[start : start + self.options.batch_size])
                 self.compute_loss(self.model, self._prepare_inputs(batch))
         self.model.train()
         books, self.history = self.history, books
-        metrics = {"eval_loss": books.means()["loss"]}
+        metrics = {"eval_loss": books.means()[0]["loss"]}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -205,7 +230,7 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Tells trackers what the books say of the step, its parts too."""
         if "loss" in logs:
-            logs = {**logs, **self.history.rows[-1]}
+            logs = {**logs, **{name: value for name, value in self.history.rows[-1].items() if name != "step"}}
         super().log(logs, start_time)
 
     def _parts(self, rows: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
