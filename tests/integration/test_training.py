@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,8 @@ def test_training_leaves_an_adapter_that_moved_the_student(name, lora, adapted, 
     from kdprobe.students.student import Student
 
     trained = distil(name, lora=lora)
+    written = json.loads((trained.adapter / "adapter_config.json").read_text())
+    assert (written["use_dora"], written["use_rslora"]) == (lora.get("dora", False), lora.get("rslora", False))
     assert trained.adapter_norm > 1e-3
     assert [row["step"] for row in trained.history] == [1, 2, 3]
     base = load(tiny_record).model.state_dict()
@@ -291,7 +295,6 @@ def test_another_tokenizer_is_refused(distil, transfer_set):
 
 
 def test_an_adapter_of_another_model_is_refused(torch, distil, tiny_record, tmp_path):
-    import json
     import shutil
 
     from safetensors.numpy import save_file

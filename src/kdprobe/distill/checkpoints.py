@@ -12,6 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from kdprobe.models import processes
+
 BOOKS = "kdprobe_history.json"
 _PREFIX = "checkpoint-"
 
@@ -28,6 +30,9 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
     def on_save(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
         """Called when all the rest of a checkpoint is written."""
+        processes.wait()
+        if not processes.is_main():
+            return
         folder = Path(args.output_dir) / f"{_PREFIX}{state.global_step}"
         partial = folder / f".{BOOKS}"
         partial.write_text(json.dumps(self.rows), encoding="utf-8")

@@ -119,7 +119,7 @@ def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[s
     ids, mask = right_padded([example.input_ids for example in examples], pad, torch.device("cpu"))
     labels = torch.full_like(ids, IGNORED)
     for row, example in enumerate(examples):
-        labels[row, example.positions] = torch.tensor(example.labels)
+        labels[row, example.positions] = torch.tensor(example.labels, dtype=torch.long)
     batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     rows = [example.lesson.rows() for example in examples if example.lesson is not None]
     if rows:

@@ -8,10 +8,11 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from kdprobe.console import Progress
+from kdprobe.models.processes import gathered
 
 
 class History:
-    """The loss and its parts, as means over the response tokens of each optimiser step.
+    """The loss and its parts, as means over the response tokens of each optimiser step, those of all processes.
 
     Args:
         rows: Of the steps that were done before.
@@ -20,33 +21,35 @@ class History:
     def __init__(self, rows: list[dict[str, float]]) -> None:
         self.rows = rows
         self._sums: dict[str, float] = {}
-        self._count = 0
-        self._tokens = 0
+        self._counts = {"rows": 0, "tokens": 0}
 
     def add(self, parts: dict[str, Tensor], tokens: int) -> None:
         """Adds a micro-batch: its parts `[rows]`, and how many tokens the model read."""
         for name, values in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().sum())
-        self._count += len(parts["loss"])
-        self._tokens += tokens
+        self._counts["rows"] += len(parts["loss"])
+        self._counts["tokens"] += tokens
 
     def close(self, step: int, learning_rate: float) -> int:
         """Ends an optimiser step; returns the tokens read in it."""
-        tokens = self._tokens
-        self.rows.append({"step": step, **self.means(), "learning_rate": learning_rate})
+        means, tokens = self.means()
+        self.rows.append({"step": step, **means, "learning_rate": learning_rate})
         return tokens
 
-    def means(self) -> dict[str, float]:
-        """What was added since the last time, as means; starts afresh."""
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count, self._tokens = {}, 0, 0
-        return means
+    def means(self) -> tuple[dict[str, float], int]:
+        """What was added since the last time, as means, and the tokens read; starts afresh."""
+        everybody = gathered((self._sums, self._counts))
+        self._sums, self._counts = {}, {"rows": 0, "tokens": 0}
+        # A process whose batches were all fillers has no sums.
+        names = dict.fromkeys(name for sums, _ in everybody for name in sums)
+        rows, tokens = (sum(counts[kind] for _, counts in everybody) for kind in ("rows", "tokens"))
+        return {name: sum(sums.get(name, 0.0) for sums, _ in everybody) / rows for name in names}, tokens
 
 
 class StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Tells the bar and the books when an optimiser step ends, and at which rate it was."""
 
-    def __init__(self, bar: Progress, history: History) -> None:
+    def __init__(self, bar: Progress | None, history: History) -> None:
         self.bar, self.history = bar, history
         self.rate = 0.0
 
@@ -56,4 +59,6 @@ class StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
         """Called when the weights have moved."""
-        self.bar.advance(work=self.history.close(state.global_step, self.rate))
+        tokens = self.history.close(state.global_step, self.rate)
+        if self.bar is not None:
+            self.bar.advance(work=tokens)

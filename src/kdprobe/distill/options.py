@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from kdprobe.distill.kinds import PARAMETERS, Kind
 
@@ -25,6 +26,10 @@ class LoraOptions(BaseModel):
     target_modules: list[str] | Literal["all-linear"] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj"], description="Which linear layers get one."
     )
+
+
+Tracker = Literal["tensorboard", "trackio", "mlflow", "wandb", "comet_ml", "clearml", "swanlab", "dvclive"]
+"""Those of the transformers library's trackers whose package has the tracker's name."""
 
 
 class TrainingOptions(BaseModel):
@@ -61,6 +66,10 @@ class TrainingOptions(BaseModel):
         ge=1,
         description="Stop after so many validations without a new best, and keep the weights of the best.",
     )
+    # Left out of what options decide: watching a training is not another training.
+    report_to: list[Tracker] = Field(
+        default=[], exclude=True, description="Trackers that are told of every optimiser step, as it is made."
+    )
     weight_decay: float = Field(
         default=0.0, ge=0, description="Decoupled from the gradient by adamw, a part of it under sgd."
     )
@@ -71,6 +80,16 @@ class TrainingOptions(BaseModel):
         if self.momentum and self.optimiser != "sgd":
             raise ValueError(f"momentum is not a parameter of {self.optimiser}")
         return self
+
+    @field_validator("report_to")
+    @classmethod
+    def _installed(cls, trackers: list[Tracker]) -> list[Tracker]:
+        for tracker in trackers:
+            found = find_spec(tracker)
+            # A folder that a tracker left behind has its name and no origin.
+            if found is None or found.origin is None:
+                raise ValueError(f"{tracker} is not installed; install it with: pip install {tracker}")
+        return trackers
 
     @model_validator(mode="after")
     def _validates(self) -> Self:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kdprobe.distill.options import TrainingOptions
+from kdprobe.models import processes
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str, *, epoch_steps: int = 1) -> float:
@@ -48,6 +49,6 @@ class Length:
     @classmethod
     def of(cls, examples: int, options: TrainingOptions) -> Length:
         """What the options make of a number of examples."""
-        epoch = math.ceil(examples / (options.batch_size * options.accumulation))
+        epoch = math.ceil(examples / (options.batch_size * options.accumulation * processes.count()))
         schedule = math.ceil(epoch * options.epochs)
         return cls(epoch, schedule, min(schedule, options.max_steps or schedule))

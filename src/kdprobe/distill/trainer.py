@@ -6,6 +6,7 @@ ranks; a mean of means would weigh tokens by the company they keep.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -28,9 +29,14 @@ from kdprobe.distill.head import head_loss, without_head
 from kdprobe.distill.history import History, StepEnd
 from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.options import TrainingOptions
+from kdprobe.distill.order import EvenOrder, filler
 from kdprobe.distill.schedule import Length, learning_rate_factor
 from kdprobe.distill.validation import Validation, best_step, exhausted, hold_out
+from kdprobe.models import processes
 from kdprobe.models.load import LoadedModel, quiet
+
+TRACKERS = "runs"
+"""Where transformers has trackers write that write files, below the checkpoints' folder."""
 
 
 def train(
@@ -59,7 +65,7 @@ def train(
     vocabulary = len(student.tokenizer)
     with (
         nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
-        progress(context.label, length.stop, unit="tok") as bar,
+        progress(context.label, length.stop, unit="tok") if processes.is_main() else nullcontext() as bar,
         quiet(),
         without_head(model, vocabulary) as matrix,
     ):
@@ -68,8 +74,8 @@ def train(
         validation = Validation(history.rows, model, options.validation_steps or length.epoch, options.patience, folder)
         trainer = _RowTrainer(
             model=model,
-            args=_arguments(options, length, context.seed, scratch, student),
-            train_dataset=trained,
+            args=_arguments(options, length, context, scratch, student),
+            train_dataset=[*trained, filler(pad)] if processes.count() > 1 else trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
             callbacks=[StepEnd(bar, history), *([validation] if held else []), Checkpoints(history.rows)],
             objective=objective,
@@ -82,16 +88,17 @@ def train(
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
-        if checkpoint:
+        if checkpoint and bar is not None:
             note(f"{context.label}: going on after step {len(history.rows)}.")
             bar.advance(len(history.rows))
         if not exhausted(history.rows, options.patience):
             trainer.train(resume_from_checkpoint=str(folder) if folder else None)
         validation.restore()
-    with quiet():
-        # The name, not the folder it was loaded from: an adapter travels, a path does not.
-        model.peft_config["default"].base_model_name_or_path = context.student.name
-        model.save_pretrained(context.folder)
+        if processes.is_main():
+            _keep_trackers_files(Path(scratch), Path(context.folder))
+    if processes.is_main():
+        _save(model, context)
+    processes.wait()
     norm = adapter_norm(model)
     return Trained(
         Path(context.folder),
@@ -102,6 +109,20 @@ def train(
         best_step=best_step(history.rows) if options.patience else None,
         alignment=alignment(trained),
     )
+
+
+def _save(model: Any, context: TrainContext) -> None:
+    with quiet():
+        # The name, not the folder it was loaded from: an adapter travels, a path does not.
+        model.peft_config["default"].base_model_name_or_path = context.student.name
+        model.save_pretrained(context.folder)
+
+
+def _keep_trackers_files(scratch: Path, folder: Path) -> None:
+    """Moves what trackers wrote beside the checkpoints to where it lasts: `runs/`, as the Hub expects it."""
+    if (scratch / TRACKERS).is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(scratch / TRACKERS, folder / TRACKERS)
 
 
 class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -152,6 +173,18 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             )
         return self.lr_scheduler
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """One process trains in the library's order; several in the same one, filled up to come out even."""
+        if processes.count() == 1:
+            return super()._get_train_sampler(train_dataset)
+        together = self.options.batch_size * processes.count()
+        return EvenOrder(
+            len(self.train_dataset) - 1,
+            together,
+            self.args.seed,
+            epoch=lambda: self.state.global_step // self.length.epoch,
+        )
+
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """All that the Trainer decays but DoRA's magnitudes, whose decay would shrink the base weights themselves."""
         return [name for name in super().get_decay_parameter_names(model) if MAGNITUDE not in name]
@@ -175,10 +208,13 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         )
         # Without its head the model gives hidden states where it would give logits.
         rows = outputs.logits[wanted[:, positions]]
+        if not len(rows):  # Nothing but fillers: a gradient of zero, for the other processes to add to.
+            return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
         parts = self._parts(rows, labels[wanted], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
         self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
-        loss = parts["loss"].sum() / count
+        # Gradients are averaged over processes, and the count is that of all of them.
+        loss = parts["loss"].sum() / count * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_known: Any, **_more: Any) -> dict[str, float]:
@@ -186,15 +222,22 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         books, self.history = self.history, History([])
         self.model.eval()
         with torch.no_grad():
-            for start in range(0, len(self.held), self.options.batch_size):
-                batch = self.data_collator(self.held[start : start + self.options.batch_size])
+            own = self.held[processes.rank() :: processes.count()]
+            for start in range(0, len(own), self.options.batch_size):
+                batch = self.data_collator(own[start : start + self.options.batch_size])
                 self.compute_loss(self.model, self._prepare_inputs(batch))
         self.model.train()
         books, self.history = self.history, books
-        metrics = {"eval_loss": books.means()["loss"]}
+        metrics = {"eval_loss": books.means()[0]["loss"]}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Tells trackers what the books say of the step, its parts too."""
+        if "loss" in logs:
+            logs = {**logs, **{name: value for name, value in self.history.rows[-1].items() if name != "step"}}
+        super().log(logs, start_time)
 
     def _parts(self, rows: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
         if self.matrix is not None:
@@ -211,7 +254,7 @@ def _teacher(inputs: dict[str, Tensor], temperature: float) -> SparseLogprobs | 
 
 
 def _arguments(
-    options: TrainingOptions, length: Length, seed: int, scratch: Path | str, student: LoadedModel
+    options: TrainingOptions, length: Length, context: TrainContext, scratch: Path | str, student: LoadedModel
 ) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(scratch),
@@ -224,14 +267,17 @@ def _arguments(
         max_grad_norm=options.max_grad_norm,
         optim={"adamw": "adamw_torch", "sgd": "sgd"}[options.optimiser],
         optim_args=f"momentum={options.momentum}" if options.optimiser == "sgd" else None,
-        seed=seed,
+        seed=context.seed,
         use_cpu=student.device.type == "cpu",
         save_strategy="steps",
         save_steps=options.checkpoint_steps,
         # The one before last stays, for a kill in the middle of writing the last.
         save_total_limit=2,
-        logging_strategy="no",
-        report_to=[],
+        logging_strategy="steps" if options.report_to else "no",
+        logging_steps=1,
+        report_to=list(options.report_to),
+        project="kdprobe",
+        run_name=f"{context.label}, seed {context.seed}",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from kdprobe.errors import KdprobeError
+from kdprobe.models.processes import is_main
 
 LOSS = "validation_loss"
 """The column of the books; only the steps after which it was measured have it."""
@@ -95,7 +96,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
 
     def on_save(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
         """Adds the best weights so far to a checkpoint."""
-        if self.best is not None:
+        if self.best is not None and is_main():
             save_file(self.best, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _BEST)
 
     def restore(self) -> None:

@@ -19,7 +19,7 @@ def environment(*libraries: str) -> dict[str, Any]:
     return {
         "kdprobe": __version__,
         "libraries": {name: _version(name) for name in libraries},
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         # The order of a sum, and so its last bits, follows the number of threads.
         "threads": torch.get_num_threads(),
     }

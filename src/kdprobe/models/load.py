@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models import processes
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.reference import Dtype, ModelRecord
 
@@ -52,8 +53,10 @@ class LoadedModel:
 
 
 def default_device() -> str:
-    """`cuda` where there is one, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """`cuda` where there is one (of several processes, each has its own), else `cpu`."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if processes.count() > 1 else "cuda"
 
 
 def concrete_dtype(dtype: Dtype, device: str) -> Dtype:

@@ -1,0 +1,46 @@
+"""The order of examples when several processes train together.
+
+Each process gets every so-manieth batch of one common order. Where the examples do not come out even, accelerate
+would start over from the beginning and count some of them twice; here the last batches are filled with an example
+that has no label, and so no part in any sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import Sampler
+
+from kdprobe.distill.examples import Example
+
+
+def filler(token: int) -> Example:
+    """The example without a label."""
+    return Example(problem="", input_ids=[token, token], positions=[], labels=[])
+
+
+class EvenOrder(Sampler[int]):
+    """The order that a single process would train in, then fillers up to a multiple.
+
+    Args:
+        examples: How many there are; the filler's place is just behind them.
+        multiple: Examples that all processes take at once.
+        seed: Of the order.
+        epoch: Says which pass it is. Asked for, and not told: accelerate tells no epoch to a sampler of several
+            processes that goes on in the middle of one.
+    """
+
+    def __init__(self, examples: int, multiple: int, seed: int, epoch: Callable[[], int]) -> None:
+        self._order = SeedableRandomSampler(range(examples), data_seed=seed)
+        self._epoch = epoch
+        self._examples, self._length = examples, math.ceil(examples / multiple) * multiple
+
+    def __iter__(self) -> Iterator[int]:
+        self._order.set_epoch(self._epoch())
+        yield from self._order
+        yield from [self._examples] * (self._length - self._examples)
+
+    def __len__(self) -> int:
+        return self._length

@@ -1,0 +1,51 @@
+"""Several processes that train together, as `accelerate launch` and torchrun start them.
+
+Who a process is, it knows from its environment, before torch is loaded. Process 0 is the *main* one: it alone prints
+and writes; the others lend a hand in training.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+def count() -> int:
+    """How many processes there are; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def is_main() -> bool:
+    """Whether this process prints and writes."""
+    return rank() == 0
+
+
+def gathered(item: Item) -> list[Item]:
+    """Everybody's item, by rank; all processes must call it."""
+    if count() == 1:
+        return [item]
+    from accelerate.utils import gather_object
+
+    _join()
+    items: list[Item] = gather_object([item])
+    return items
+
+
+def wait() -> None:
+    """Goes on when all processes are here."""
+    if count() > 1:
+        _join().wait_for_everyone()
+
+
+def _join() -> Any:
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())

@@ -1,0 +1,92 @@
+"""Trainings in two processes on one machine, against the same in one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "launched" / "train.py"
+
+
+@pytest.fixture(scope="module")
+def transfer(transfer_set, tmp_path_factory):
+    """The transfer set on disk, where it is rounded."""
+    from kdprobe.transfer.transfer_set import write
+
+    folder = tmp_path_factory.mktemp("transfer")
+    write(transfer_set, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def launch(tiny_model, problems, transfer, tmp_path_factory):
+    """Trains in two processes; returns per training the books of both, and the folder of the adapter."""
+
+    def run(*trainings):
+        folder = tmp_path_factory.mktemp("launched")
+        given = {"model": str(tiny_model), "problems": [problem.as_row() for problem in problems]}
+        given |= {"transfer": str(transfer), "out": str(folder), "trainings": trainings}
+        (folder / "given.json").write_text(json.dumps(given))
+        finished = subprocess.run(
+            [*launcher(), str(SCRIPT), str(folder / "given.json")], check=False, capture_output=True, text=True
+        )
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        return [
+            ([json.loads((folder / f"{place}-rank{rank}.json").read_text()) for rank in (0, 1)], folder / f"{place}")
+            for place in range(len(trainings))
+        ]
+
+    return run
+
+
+def launcher(processes=2):
+    # A port of its own, so that trainings beside each other do not meet.
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+
+
+COMMON = {"epochs": 2, "learning_rate": 1e-3, "alpha": 0.3}
+# Six examples: three even steps; a last step with one process out of examples; the same in micro-batches; a validation
+# whose three examples do not come out even.
+CASES = [
+    ({"batch_size": 1}, {"batch_size": 2}),
+    ({"batch_size": 2}, {"batch_size": 4}),
+    ({"batch_size": 1, "accumulation": 2}, {"batch_size": 4}),
+    ({"batch_size": 1, "validation": 0.5, "validation_steps": 1}, {"batch_size": 2}),
+    ({"batch_size": 2, "optimiser": "sgd", "momentum": 0.9, "schedule": "cosine-per-epoch"}, {"batch_size": 4}),
+]
+
+
+@pytest.fixture(scope="module")
+def launched(launch):
+    return launch(*({"name": "logits", "options": {**COMMON, **ours}} for ours, _ in CASES))
+
+
+@pytest.mark.parametrize("place", range(len(CASES)), ids=["even", "fillers", "accumulated", "validated", "sgd"])
+def test_two_processes_train_as_one_does(place, launched, distil, transfer):
+    from kdprobe.transfer.transfer_set import read
+
+    (books, other), folder = launched[place]
+    ours, theirs = CASES[place]
+    alone = distil("logits", transfer=read(transfer), **{**COMMON, **ours, "accumulation": 1, **theirs})
+    assert len(books["history"]) == len(alone.history)
+    for one, two in zip(alone.history, books["history"], strict=True):
+        assert two == pytest.approx(one, abs=1e-5)
+    assert books == other
+    assert books["adapter_norm"] == pytest.approx(alone.adapter_norm, rel=1e-3)
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_two_killed_processes_go_on_to_the_same_weights(launch, tmp_path):
+    from safetensors.numpy import load_file
+
+    options = {**COMMON, "batch_size": 2, "checkpoint_steps": 1, "lora": {"dropout": 0.3}}
+    training = {"name": "logits", "options": options, "scratch": str(tmp_path)}
+    ((whole, _), folder) = launch(training)[0]
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]
+    (tmp_path / "checkpoint-4" / "kdprobe_history.json").unlink()
+    ((resumed, _), again) = launch(training)[0]
+    assert resumed == whole
+    a, b = (load_file(place / "adapter" / "adapter_model.safetensors") for place in (folder, again))
+    assert all((a[name] == b[name]).all() for name in a)
