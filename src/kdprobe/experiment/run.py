@@ -40,7 +40,7 @@ def run(plan: Plan, store: Store) -> str:
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     total = len(plan.stages)
-    with _reproducible():
+    with reproducible():
         for number, stage in enumerate(plan.stages, start=1):
             started = time.monotonic()
             label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
@@ -100,7 +100,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
 
 
 @contextmanager
-def _reproducible() -> Iterator[None]:
+def reproducible() -> Iterator[None]:
     """Deterministic kernels where torch has them; a warning, not an error, where it has none."""
     import torch
 

@@ -33,11 +33,13 @@ class Maker:
     def __init__(self, experiment: Experiment, host: Host, student: ModelRecord, drawn: Draw) -> None:
         self.experiment, self.host, self.student, self.drawn = experiment, host, student, drawn
 
-    def transfer(self, arm: str, conversations: Mapping[str, PromptPair]) -> Stage:
-        """The teacher answers the transfer problems under one strategy."""
+    def transfer(
+        self, arm: str, conversations: Mapping[str, PromptPair], temperatures: tuple[float, ...] = ()
+    ) -> Stage:
+        """The teacher answers the transfer problems under one strategy; the tail is kept at `temperatures` too."""
         config = self.experiment.teacher
         teacher = self._build("teachers", config.name, config.options)
-        sampling = self._sampling()
+        sampling = self._sampling(temperatures)
         settings = {
             "format": FORMAT["transfer"],
             "teacher": teacher.provenance,
@@ -195,12 +197,12 @@ class Maker:
 
         return Student(arm, self.student, inputs[0] / ADAPTER if inputs else None)
 
-    def _sampling(self) -> Any:
+    def _sampling(self, more: tuple[float, ...] = ()) -> Any:
         from kdprobe.teachers.teacher import Sampling
 
         config = self.experiment.distill
         distiller = self._build("distillers", config.name, config.options)
-        temperatures = tuple(sorted({1.0, *distiller.temperatures()}))
+        temperatures = tuple(sorted({1.0, *distiller.temperatures(), *more}))
         return Sampling(**self.experiment.transfer.model_dump(), temperatures=temperatures)
 
     def _problems(self, problems: tuple[Problem, ...]) -> str:
