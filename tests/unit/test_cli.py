@@ -28,12 +28,13 @@ def model(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "--json"], ["init"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "--json"], ["init"], ["tune", "--help"]])
 def test_quick_commands_import_neither_torch_nor_transformers(arguments):
     program = (
         "import sys\nfrom kdprobe.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'transformers', 'lm_eval', 'transformer_lens', 'datasets'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'lm_eval', 'transformer_lens', 'datasets', 'optuna', 'tomlkit'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(
@@ -45,7 +46,7 @@ def test_quick_commands_import_neither_torch_nor_transformers(arguments):
 def test_help_names_every_command(tmp_path):
     done = kdprobe("--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("run", "plan", "init", "runs", "report", "plugins"))
+    assert all(name in done.stdout for name in ("run", "plan", "init", "tune", "runs", "report", "plugins"))
 
 
 def test_plugins_json_is_a_list_of_records(tmp_path):

@@ -4,7 +4,7 @@ import tomllib
 import pytest
 
 from kdprobe.errors import ConfigError, UsageError
-from kdprobe.experiment.config import ALL_STRATEGIES, check, load_experiment
+from kdprobe.experiment.config import ALL_STRATEGIES, check, load_experiment, to_data
 from kdprobe.host.registry import Host
 
 DATA = {
@@ -74,7 +74,7 @@ def test_one_mistake_does_not_hide_another(host):
     assert len(told) == 8
 
 
-@pytest.mark.parametrize("section", ["problems", "student", "teacher", "distill", "controls", "probe"])
+@pytest.mark.parametrize("section", ["problems", "student", "teacher", "distill", "controls", "probe", "tune"])
 @pytest.mark.parametrize("value", [3, [], "x", None, {"options": 3}, {"name": 3}])
 def test_nonsense_in_any_section_is_a_sentence(host, section, value):
     assert all(isinstance(sentence, str) for sentence in mistakes(host, **{section: value}))
@@ -133,3 +133,65 @@ def test_init_text_is_a_valid_config(host, tmp_path):
 
     result = CliRunner().invoke(command, [])
     assert check(tomllib.loads(result.stdout), host, "init").name == "my-experiment"
+
+
+def test_the_section_tune_may_be_absent(host):
+    experiment = check(DATA, host, "mine.toml")
+    assert (experiment.tune.by, experiment.tune.space) == ("log-p-gold-value", None)
+    assert "tune" not in to_data(experiment)
+
+
+def test_a_space_that_fits_is_taken(host):
+    space = {
+        "temperature": [1, 2],
+        "alpha": [0, 0.5],
+        "learning_rate": [1e-4, 1e-4],
+        "rank": [4],
+        "divergence": ["jsd"],
+    }
+    tune = {"strategy": "teacher", "by": "accuracy", "space": space}
+    experiment = check({**DATA, "tune": tune, "distill": {"options": {"beta": 0.3, "divergence": "jsd"}}}, host, "x")
+    assert experiment.tune.space.model_dump() == space
+
+
+@pytest.mark.parametrize(
+    ("tune", "words"),
+    [
+        (3, "tune: must be a table (got 3)"),
+        ({"trails": 3}, "tune.trails: is not known"),
+        ({"trials": 0}, "tune.trials: "),
+        ({"validation": 1}, "tune.validation: "),
+        ({"by": "loss"}, "tune.by: "),
+        ({"sampler": "grid"}, "tune.sampler: "),
+        ({"strategy": "techer"}, "tune.strategy: there is no strategy 'techer' here; there are none, teacher"),
+        ({"space": {}}, "tune.space: names nothing to tune"),
+        ({"space": {"temprature": [1.0]}}, "tune.space.temprature: is not known"),
+        ({"space": {"temperature": []}}, "tune.space.temperature: "),
+        ({"space": {"temperature": [0.0]}}, "tune.space.temperature.0: "),
+        ({"space": {"temperature": [1.0, 2.0, 1.0]}}, "tune.space.temperature: 1.0 occurs twice"),
+        ({"space": {"alpha": [0.5, 0.1]}}, "tune.space.alpha: the lower end comes first"),
+        ({"space": {"alpha": [0.5]}}, "tune.space.alpha: "),
+        ({"space": {"alpha": [0.0, 1.5]}}, "tune.space.alpha: input should be less than or equal to 1 (got 1.5)"),
+        ({"space": {"learning_rate": [0.0, 0.1]}}, "tune.space.learning_rate.0: "),
+        ({"space": {"learning_rate": [0.1, float("inf")]}}, "tune.space.learning_rate.1: "),
+        ({"space": {"rank": [8, 0]}}, "tune.space.rank.1: "),
+        ({"space": {"divergence": ["forward-kl", "kl"]}}, "tune.space.divergence: input should be 'forward-kl',"),
+    ],
+)
+def test_each_mistake_in_tune_is_told_once(host, tune, words):
+    (told,) = mistakes(host, tune=tune)
+    assert told.startswith(words)
+
+
+@pytest.mark.parametrize("distiller", ["sequence", "fine-tune"])
+def test_a_space_that_the_distiller_does_not_take_is_told(host, distiller):
+    tune = {"space": {"temperature": [1.0], "rank": [4], "alpha": [0.0, 0.5]}}
+    assert mistakes(host, distill={"name": distiller}, tune=tune) == (
+        f"tune.space.temperature: the distiller '{distiller}' has no option 'temperature'",
+        f"tune.space.alpha: the distiller '{distiller}' has no option 'alpha'",
+    )
+
+
+def test_mistakes_in_the_distillers_options_do_not_hide_those_of_the_space(host):
+    told = mistakes(host, distill={"options": {"epochs": 0}}, tune={"space": {"alpha": [0.0, 2.0]}})
+    assert [sentence.split(":")[0] for sentence in told] == ["distill.options.epochs", "tune.space.alpha"]

@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
     "plan": "Show which stages of an experiment are there and which would be made.",
     "init": "Write a commented config to start from.",
+    "tune": "Search the distiller's options on validation problems; the result is a config.",
     "runs": "List finished runs.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",

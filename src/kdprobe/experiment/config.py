@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
+from kdprobe.experiment.space import TuneConfig, tuning_mistakes
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import SMOLLM2, Dtype
 
@@ -147,6 +148,7 @@ class Experiment(_Section):
     controls: ControlsConfig = ControlsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
+    tune: TuneConfig = TuneConfig()
 
 
 def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
@@ -189,12 +191,12 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         mistakes += sentences(error, Experiment)
-    mistakes += [*plugin_mistakes(data, host), *repeated(data), *texts_mistakes(data)]
+    mistakes += [*plugin_mistakes(data, host), *repeated(data), *texts_mistakes(data), *tuning_mistakes(data, host)]
     if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
     return experiment
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:
-    """The config as plain data, all defaults written out."""
-    return experiment.model_dump(mode="json")
+    """The config as plain data, all defaults written out; without `tune`, which no run depends on."""
+    return experiment.model_dump(mode="json", exclude={"tune"})

@@ -78,8 +78,8 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
     maker = stages.Maker(experiment, host, student, drawn)
-    transfers = _transfers(experiment, maker, conversations)
-    selections = _selections(experiment, maker, transfers)
+    transfers = transfers_of(experiment, maker, conversations)
+    selections = selections_of(experiment, maker, transfers)
     arms = _controls(experiment, maker, selections)
     for seed in experiment.seeds:
         for strategy in experiment.strategies:
@@ -93,7 +93,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         for analysis in experiment.probe.analyses
     }
     ordered = [
-        *_texts_first(transfers),
+        *texts_first(transfers),
         *{stage.key: stage for stage in selections.values()}.values(),
         *(arm.distill for arm in arms if arm.distill),
         *(arm.evaluate for arm in arms),
@@ -114,21 +114,31 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     )
 
 
-def _transfers(
-    experiment: Experiment, maker: stages.Maker, conversations: dict[str, dict[str, PromptPair]]
+def transfers_of(
+    experiment: Experiment,
+    maker: stages.Maker,
+    conversations: dict[str, dict[str, PromptPair]],
+    temperatures: tuple[float, ...] = (),
 ) -> dict[str, Stage]:
-    """A transfer set for each strategy, where the distiller learns from one; written texts before those scored."""
+    """A transfer set for each strategy, where the distiller learns from one.
+
+    Args:
+        experiment: Its config.
+        maker: Lays out stages.
+        conversations: Strategy to problem id to conversations.
+        temperatures: At which the tail is kept besides those that the distiller plans.
+    """
     if not maker.needs_responses:
         return {}
     texts = experiment.transfer.texts
-    written = maker.transfer(texts, conversations[texts]) if texts in conversations else None
+    written = maker.transfer(texts, conversations[texts], None, temperatures) if texts in conversations else None
     return {
-        arm: written if written and arm == texts else maker.transfer(arm, rendered, written)
+        arm: written if written and arm == texts else maker.transfer(arm, rendered, written, temperatures)
         for arm, rendered in conversations.items()
     }
 
 
-def _selections(experiment: Experiment, maker: stages.Maker, transfers: dict[str, Stage]) -> dict[str, Stage]:
+def selections_of(experiment: Experiment, maker: stages.Maker, transfers: dict[str, Stage]) -> dict[str, Stage]:
     """Which answers each strategy's students learn from, where that is not all of them."""
     match experiment.transfer.filter:
         case "matched" if transfers:
@@ -139,7 +149,7 @@ def _selections(experiment: Experiment, maker: stages.Maker, transfers: dict[str
             return {}
 
 
-def _texts_first(transfers: dict[str, Stage]) -> list[Stage]:
+def texts_first(transfers: dict[str, Stage]) -> list[Stage]:
     """Transfer sets, those first that others read."""
     return sorted(transfers.values(), key=lambda stage: len(stage.inputs))
 

@@ -42,7 +42,7 @@ def run(plan: Plan, store: Store) -> str:
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
-    with _reproducible():
+    with reproducible():
         for number, stage in enumerate(plan.stages, start=1):
             started = time.monotonic()
             label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
@@ -104,7 +104,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
 
 
 @contextmanager
-def _reproducible() -> Iterator[None]:
+def reproducible() -> Iterator[None]:
     """Deterministic kernels where torch has them; a warning, not an error, where it has none."""
     import torch
 

@@ -35,17 +35,24 @@ class Maker:
     def __init__(self, experiment: Experiment, host: Host, student: ModelRecord, drawn: Draw) -> None:
         self.experiment, self.host, self.student, self.drawn = experiment, host, student, drawn
 
-    def transfer(self, arm: str, conversations: Mapping[str, PromptPair], written: Stage | None = None) -> Stage:
+    def transfer(
+        self,
+        arm: str,
+        conversations: Mapping[str, PromptPair],
+        written: Stage | None = None,
+        temperatures: tuple[float, ...] = (),
+    ) -> Stage:
         """The teacher answers the transfer problems under one strategy, or scores the texts of `transfer.texts`.
 
         Args:
             arm: The strategy as this run calls it.
             conversations: Problem id to what it made of the problem.
             written: The transfer set whose answers are scored, where `transfer.texts` names another strategy.
+            temperatures: At which the tail is kept besides those that the distiller plans.
         """
         config = self.experiment.transfer
         teacher = self._build("teachers", self.experiment.teacher.name, self.experiment.teacher.options)
-        sampling = self._sampling()
+        sampling = self._sampling(temperatures)
         problems = self.drawn.transfer
         settings = {
             "format": FORMAT["transfer"],
@@ -277,12 +284,12 @@ class Maker:
 
         return Student(arm, self.student, inputs[0] / ADAPTER if inputs else None)
 
-    def _sampling(self) -> Any:
+    def _sampling(self, more: tuple[float, ...] = ()) -> Any:
         from kdprobe.teachers.teacher import Sampling
 
         config = self.experiment.distill
         distiller = self._build("distillers", config.name, config.options)
-        temperatures = tuple(sorted({1.0, *distiller.temperatures()}))
+        temperatures = tuple(sorted({1.0, *distiller.temperatures(), *more}))
         return Sampling(**self.experiment.transfer.sampling, temperatures=temperatures)
 
     def _problems(self, problems: tuple[Problem, ...]) -> str:

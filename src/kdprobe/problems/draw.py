@@ -33,14 +33,45 @@ def draw(source: Source, *, transfer: int, test: int) -> Draw:
         KdprobeError: The source has fewer, an id or a question occurs twice, or a question is in both splits.
     """
     drawn = Draw(transfer=_take(source, "transfer", transfer), test=_take(source, "test", test))
-    trained = {normalised(problem.question): problem for problem in drawn.transfer}
-    for problem in drawn.test:
-        if twin := trained.get(normalised(problem.question)):
-            raise KdprobeError(
-                f"Test problem {problem.id} is also transfer problem {twin.id}.",
-                "Draw the two from different files or splits; a test on what was trained on tests nothing.",
-            )
+    if twins := _shared(drawn.test, drawn.transfer):
+        raise KdprobeError(
+            f"Test problem {twins[0].id} is also transfer problem {twins[1].id}.",
+            "Draw the two from different files or splits; a test on what was trained on tests nothing.",
+        )
     return drawn
+
+
+def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, ...]:
+    """Takes the problems of the transfer split that come right after those of a draw.
+
+    Args:
+        source: Where the draw is from.
+        drawn: What trains and what tests; validation problems are none of them.
+        count: How many.
+
+    Raises:
+        KdprobeError: The source has fewer, a question occurs twice, or it is a transfer or a test problem too.
+    """
+    begun = len(drawn.transfer)
+    problems = tuple(islice(source("transfer"), begun + count))
+    if len(problems) < begun + count:
+        raise KdprobeError(
+            f"The problem source has {len(problems)} transfer problems, {begun} to train on and {count} to validate on "
+            "are asked for.",
+            "Lower tune.validation or problems.transfer in the config.",
+        )
+    if problems[:begun] != drawn.transfer:
+        raise KdprobeError(
+            "The problem source gave other problems when it was asked again.", "This is a fault of its plugin."
+        )
+    _check_distinct(problems, "transfer")
+    validation = problems[begun:]
+    if twins := _shared(validation, drawn.test):
+        raise KdprobeError(
+            f"Validation problem {twins[0].id} is also test problem {twins[1].id}.",
+            "Remove one of them; a test on what options were chosen by is no test.",
+        )
+    return validation
 
 
 def normalised(question: str) -> str:
@@ -55,6 +86,20 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
             f"The problem source has {len(problems)} {split} problems, {count} are asked for.",
             f"Lower problems.{split} in the config.",
         )
+    _check_distinct(problems, split)
+    return problems
+
+
+def _shared(some: Iterable[Problem], others: Iterable[Problem]) -> tuple[Problem, Problem] | None:
+    """The first two problems, one of each, that ask the same question."""
+    asked = {normalised(problem.question): problem for problem in others}
+    for problem in some:
+        if twin := asked.get(normalised(problem.question)):
+            return problem, twin
+    return None
+
+
+def _check_distinct(problems: Iterable[Problem], split: Split) -> None:
     ids: set[str] = set()
     questions: dict[str, str] = {}
     for problem in problems:
@@ -67,4 +112,3 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
         if problem.id in ids:
             raise KdprobeError(f"The {split} problems hold the id {problem.id!r} twice.", "Ids must be unique.")
         ids.add(problem.id)
-    return problems

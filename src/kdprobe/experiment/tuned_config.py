@@ -1,0 +1,37 @@
+"""A config with tuned options in it: the user's own file, comments and order kept."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import tomlkit
+
+
+def tuned_config(text: str, options: dict[str, Any], remark: str) -> str:
+    """A config's text with other options of the distiller.
+
+    Args:
+        text: The config.
+        options: All options that `[distill]` shall have.
+        remark: A comment for the top of the file.
+    """
+    document = tomlkit.parse(text)
+    _agree(document.setdefault("distill", tomlkit.table()).setdefault("options", tomlkit.inline_table()), options)
+    return f"# {remark}\n{tomlkit.dumps(document)}"
+
+
+def options_snippet(options: dict[str, Any]) -> str:
+    """The options alone, as TOML to copy."""
+    return tomlkit.dumps({"distill": {"options": options}}).strip()
+
+
+def _agree(table: MutableMapping[str, Any], wanted: dict[str, Any]) -> None:
+    """Changes only what differs, so that everything else stays as its author wrote it."""
+    for name in set(table) - set(wanted):
+        del table[name]
+    for name, value in wanted.items():
+        if isinstance(value, dict):
+            _agree(table.setdefault(name, tomlkit.inline_table()), value)
+        elif name not in table or table[name] != value:
+            table[name] = value

@@ -1,0 +1,200 @@
+"""`kdprobe tune`: a search over the distiller's options, decided on validation problems.
+
+Every trial is a distillation and an examination in the store, so none is ever made twice. The problems of the test
+take no part: the stages of trials are laid out by a `Maker` that is given the validation problems in their place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from kdprobe.console import note
+from kdprobe.experiment import stages
+from kdprobe.experiment.config import Experiment
+from kdprobe.experiment.plan import make_plan, selections_of, texts_first, transfers_of
+from kdprobe.experiment.run import reproducible
+from kdprobe.experiment.space import Space, space_of
+from kdprobe.experiment.store import Stage, Store, digest, read_json
+from kdprobe.experiment.study import Study, open_study
+from kdprobe.experiment.trials import Trial, Tuned, result
+from kdprobe.host.registry import Host
+from kdprobe.models.reference import ModelRecord
+from kdprobe.problems.draw import Draw, draw_validation
+from kdprobe.strategies.prompt_pair import PromptPair
+
+CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is searched, ready to begin.
+
+    Attributes:
+        experiment: Its config.
+        host: Who provides what.
+        student: The base model.
+        drawn: Transfer problems, and the validation problems where an experiment has its test.
+        strategy: The arm whose transfer set is learned from.
+        conversations: Problem id to conversations.
+        space: What is varied.
+        taught: The transfer set that is learned from, captured at every temperature that may be tried, where the
+            distiller needs one; then the selection of its answers, where there is one.
+        before: What all trials build on, in an order in which each comes after its inputs.
+        study: The study's name: the experiment's, and a digest of everything that decides its trials.
+    """
+
+    experiment: Experiment
+    host: Host
+    student: ModelRecord
+    drawn: Draw
+    strategy: str
+    conversations: dict[str, PromptPair]
+    space: Space
+    taught: tuple[Stage | None, Stage | None]
+    before: tuple[Stage, ...]
+    study: str
+
+    def stages(self, name: str, options: dict[str, Any]) -> tuple[Stage, Stage]:
+        """The distillation with these options, and the student's examination on the validation problems."""
+        distill = self.experiment.distill.model_copy(update={"options": options})
+        experiment = self.experiment.model_copy(update={"distill": distill})
+        maker = stages.Maker(experiment, self.host, self.student, self.drawn)
+        distilled = maker.distill(name, experiment.seeds[0], *self.taught, self.conversations)
+        return distilled, maker.evaluate(name, distilled)
+
+
+def prepare(experiment: Experiment, host: Host) -> Tuning:
+    """Draws the problems and lays out what all trials share.
+
+    Raises:
+        KdprobeError: As for a run; or there are too few validation problems, or the distiller cannot be tuned.
+    """
+    config, distill, source = experiment.tune, experiment.distill, experiment.problems
+    space = space_of(distill.name, distill.options, config.space, host)
+    plan = make_plan(experiment, host)
+    problems = host.build(
+        "problem-sources", source.source, host.options("problem-sources", source.source, source.options)
+    )
+    drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))
+    strategy = config.strategy or experiment.strategies[0].arm
+    maker = stages.Maker(experiment, host, plan.student, drawn)
+    # Matched answers take all strategies to find; otherwise those that the tuned one learns from are enough.
+    wanted = {strategy, experiment.transfer.texts}
+    involved = {
+        arm: rendered
+        for arm, rendered in plan.conversations.items()
+        if arm in wanted or experiment.transfer.filter == "matched"
+    }
+    transfers = transfers_of(experiment, maker, involved, tuple(space.varied.get("temperature", ())))
+    selections = selections_of(experiment, maker, transfers)
+    taught = transfers.get(strategy), selections.get(strategy)
+    conversations = plan.conversations[strategy]
+    distilled = maker.distill(CURRENT, experiment.seeds[0], *taught, conversations)
+    # The key of the current options' examination speaks of problems, models, options, protocol and libraries.
+    identity = digest(
+        {
+            "current": maker.evaluate(CURRENT, distilled).key,
+            "space": space.varied,
+            "by": config.by,
+            "sampler": config.sampler,
+            "seed": config.seed,
+        }
+    )
+    study = f"{experiment.name}-{identity[:8]}"
+    before = tuple(stage for stage in (*texts_first(transfers), taught[1]) if stage)
+    return Tuning(experiment, host, plan.student, drawn, strategy, conversations, space, taught, before, study)
+
+
+def tune(tuning: Tuning, store: Store) -> Tuned:
+    """Makes every trial that is missing.
+
+    Args:
+        tuning: What is searched.
+        store: Where stages and studies are kept.
+
+    Raises:
+        KdprobeError: Something that no choice of options mends; or not one trial left a student.
+    """
+    config = tuning.experiment.tune
+    store.prepare()
+    database = store.root / "studies" / f"{tuning.experiment.name}.db"
+    with (
+        reproducible(),
+        open_study(database, tuning.study, tuning.space, sampler=config.sampler, seed=config.seed) as study,
+    ):
+        for stage in tuning.before:
+            _make(store, stage)
+        current = _examined(tuning, store, None, tuning.space.current)
+        if tuning.space.holds_current():
+            current = replace(current, number=0)
+        _search(tuning, store, study)
+        trials = [
+            _examined(tuning, store, tried.number, tried.choice)
+            if tried.failure is None
+            else _planned(tuning, tried.number, tried.choice, tried.failure)
+            for tried in study.tried()
+        ]
+    return result(
+        study=tuning.study,
+        database=database,
+        strategy=tuning.strategy,
+        distiller=tuning.experiment.distill.name,
+        by=config.by,
+        trials=trials,
+        current=current,
+    )
+
+
+def in_words(choice: dict[str, Any]) -> str:
+    """A choice for a person: `temperature 2.0, rank 16`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in choice.items())
+
+
+def _search(tuning: Tuning, store: Store, study: Study) -> None:
+    config = tuning.experiment.tune
+    if done := len(study.tried()):
+        note(f"The study {tuning.study} goes on: {done} of {max(done, config.trials)} trials are there.")
+    while (number := len(study.tried())) < config.trials:
+        asked = study.ask()
+        note(f"[{number + 1}/{config.trials}] {in_words(tuning.space.legible(asked.choice))}")
+        trial = _examined(tuning, store, number, asked.choice)
+        if trial.failure is None:
+            study.tell(asked, trial.value(config.by))
+            note(f"  {trial.correct}/{trial.n} correct, log p(gold value) {trial.log_p_gold_value:.3f}")
+        else:
+            study.tell_failed(asked, trial.failure)
+            note(f"  failed: {trial.failure}")
+
+
+def _examined(tuning: Tuning, store: Store, number: int | None, proposed: dict[str, Any]) -> Trial:
+    """Makes what is missing of a trial and reads what it came to."""
+    trial = _planned(tuning, number, proposed, None)
+    distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
+    try:
+        _make(store, distilled)
+        if _diverged(read_json(store.folder(distilled) / stages.TRAINING)):
+            return replace(trial, failure="the training diverged: its loss or its weights are no numbers")
+        _make(store, evaluated)
+    except (ArithmeticError, RuntimeError) as error:
+        # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
+        return replace(trial, failure=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+    return trial.with_records(pq.read_table(store.folder(evaluated) / stages.RECORDS).to_pylist())
+
+
+def _planned(tuning: Tuning, number: int | None, proposed: dict[str, Any], failure: str | None) -> Trial:
+    choice = tuning.space.legible(proposed)
+    return Trial(number, choice, tuning.space.chosen(choice), failure)
+
+
+def _make(store: Store, stage: Stage) -> None:
+    if not store.has(stage):
+        note(f"{stage.kind} {stage.name} …")
+    store.make(stage)
+
+
+def _diverged(training: dict[str, Any]) -> bool:
+    """NaN and infinities are null in the store."""
+    return training["adapter_norm"] is None or any(row["loss"] is None for row in training["history"])
