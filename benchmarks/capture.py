@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROMPT, K, FORCED_BATCH = 110, 64, 8
+K, FORCED_BATCH = 64, 8
 TEMPERATURES = {"capture, T = 1": (1.0,), "capture, 3 T": (1.0, 2.0, 4.0)}
 WAYS = ("plain", *TEMPERATURES, "second pass")
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--prompt", type=int, default=110, help="tokens; plain decoding reads them, capture does not")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", help="a model that kdprobe can load, in place of random weights")
@@ -58,14 +59,14 @@ def main() -> None:
             f"{memory[way]:>8.0f}{memory[way] / memory['plain']:>8.2f}"
         )
     if given.json:
-        asked = {name: getattr(given, name) for name in ("dtype", "batch", "new_tokens", "repeats", "model")}
+        asked = {name: getattr(given, name) for name in ("dtype", "batch", "prompt", "new_tokens", "repeats", "model")}
         machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
         result = {**asked, "seconds": seconds, "own": own, "mebibytes": memory, "machine": machine}
         given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def prepare(given: argparse.Namespace) -> tuple[Any, Any]:
-    """A model in evaluation mode, and random prompts `[batch, PROMPT]`."""
+    """A model in evaluation mode, and random prompts `[batch, tokens]`."""
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -88,7 +89,7 @@ def prepare(given: argparse.Namespace) -> tuple[Any, Any]:
         model = LlamaForCausalLM(config).to(getattr(torch, given.dtype)).eval()
     # No end of turn: every sequence is as long as asked for.
     model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=given.new_tokens, pad_token_id=0)
-    return model, torch.randint(model.config.vocab_size, (given.batch, PROMPT))
+    return model, torch.randint(model.config.vocab_size, (given.batch, given.prompt))
 
 
 def run(way: str, model: Any, prompts: Any) -> tuple[Any, float]:
@@ -154,9 +155,9 @@ def times(given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]
 
 def child(way: str, given: argparse.Namespace) -> float:
     """Peak memory of one way in a process of its own, in MiB."""
-    asked = ["--dtype", given.dtype, "--batch", str(given.batch), "--new-tokens", str(given.new_tokens)]
-    model = ["--model", given.model] if given.model else []
-    command = [sys.executable, __file__, *asked, *model, "--memory-of", way]
+    asked = [f"--dtype={given.dtype}", f"--batch={given.batch}", f"--prompt={given.prompt}"]
+    model = [f"--model={given.model}"] if given.model else []
+    command = [sys.executable, __file__, *asked, f"--new-tokens={given.new_tokens}", *model, "--memory-of", way]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 

@@ -1,8 +1,10 @@
 """One training step, five ways: what the sparse KD head costs and saves.
 
     python benchmarks/training_step.py [--dtype float32] [--repeats 7] [--json FILE]
+    python benchmarks/training_step.py --device cuda --shape llama-3.1-8b --dtype bfloat16
 
-All ways train the same LoRA adapter on the same random batch of SmolLM2-135M's shape: forward, backward, AdamW.
+All ways train the same LoRA adapter on the same random batch: forward, backward, AdamW. Weights are random, in
+SmolLM2-135M's shape unless another is asked for.
 
     ordinary            peft's model with its own loss, as a plain fine-tuning script has it: logits of every position
     dense CE            cross-entropy on response rows only, logits of those rows
@@ -11,7 +13,8 @@ All ways train the same LoRA adapter on the same random batch of SmolLM2-135M's 
     teacher in the loop  dense forward KL, the teacher's forward pass in every step
 
 Times alternate between the ways within one process, so that a slow moment of the machine meets all of them; ratios are
-of medians. Memory is the peak of a process of its own above what it held before the step (Linux).
+of medians. Memory is the peak of a process of its own above what it held before the step (Linux), on a GPU that of the
+allocator.
 """
 
 from __future__ import annotations
@@ -29,6 +32,35 @@ from pathlib import Path
 from typing import Any
 
 BATCH, LENGTH, RESPONSE, K = 8, 220, 110, 64
+SHAPES: dict[str, dict[str, Any]] = {
+    "smollm2-135m": {
+        "vocab_size": 49_152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+    },
+    "llama-3.2-1b": {
+        "vocab_size": 128_256,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "tie_word_embeddings": True,
+    },
+    "llama-3.1-8b": {
+        "vocab_size": 128_256,
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "tie_word_embeddings": False,
+    },
+}
 WAYS = ("ordinary", "dense CE", "dense KD", "head CE", "head KD", "teacher in the loop")
 
 
@@ -36,21 +68,23 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--shape", default="smollm2-135m", choices=SHAPES)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory-of", choices=[*WAYS, "head part dense", "head part sparse"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory_of:
-        print(peak(given.memory_of, given.dtype))
+        print(peak(given.memory_of, given))
         return
-    seconds = times(given.dtype, given.repeats)
-    memory = {way: child(way, given.dtype) for way in WAYS}
-    parts = {way: child(way, given.dtype) for way in ("head part dense", "head part sparse")}
+    seconds = times(given)
+    memory = {way: child(way, given) for way in WAYS}
+    parts = {way: child(way, given) for way in ("head part dense", "head part sparse")}
     base = seconds["ordinary"]
     print(f"{'way':<22}{'s/step':>8}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
     for way in WAYS:
         print(
-            f"{way:<22}{seconds[way]:>8.2f}{seconds[way] / base:>8.2f}"
+            f"{way:<22}{seconds[way]:>8.3f}{seconds[way] / base:>8.2f}"
             f"{memory[way]:>8.0f}{memory[way] / memory['ordinary']:>8.2f}"
         )
     print(f"head KD / head CE: {seconds['head KD'] / seconds['head CE']:.2f} of the time")
@@ -61,29 +95,28 @@ def main() -> None:
     )
     if given.json:
         machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-        result = {"dtype": given.dtype, "seconds": seconds, "mebibytes": memory, "head": parts, "machine": machine}
+        asked = {name: getattr(given, name) for name in ("dtype", "device", "shape", "repeats")}
+        if given.device == "cuda":
+            import torch
+
+            machine["gpu"] = torch.cuda.get_device_name()
+        result = {**asked, "seconds": seconds, "mebibytes": memory, "head": parts, "machine": machine}
         given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def prepare(dtype: str) -> tuple[Any, dict[str, Any], Any]:
+def prepare(given: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     """Model with adapter, a batch with a teacher's rows, and the output matrix."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig
 
     from kdprobe.distill.objectives import SparseLogprobs
 
+    # The weights, the batch and all that the steps make.
+    torch.set_default_device(given.device)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49_152,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        tie_word_embeddings=True,
-    )
-    base = LlamaForCausalLM(config).to(getattr(torch, dtype))
+    config = LlamaConfig(**SHAPES[given.shape])
+    base = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, given.dtype))
     model = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
     ids = torch.randint(config.vocab_size, (BATCH, LENGTH))
     labels = ids.clone()
@@ -119,38 +152,41 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
     return objective.dense(logits, targets, theirs)["loss"].mean()
 
 
-def times(dtype: str, repeats: int) -> dict[str, float]:
+def times(given: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a step."""
     import torch
 
-    model, batch, matrix = prepare(dtype)
+    model, batch, matrix = prepare(given)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
-    for repeat in range(repeats + 1):
+    for repeat in range(given.repeats + 1):
         for way in WAYS:
             started = time.perf_counter()
             loss_of(way, model, batch, matrix).backward()
             optimiser.step()
             optimiser.zero_grad()
+            if given.device == "cuda":
+                torch.cuda.synchronize()
             if repeat > 0:
                 taken[way].append(time.perf_counter() - started)
     return {way: statistics.median(values) for way, values in taken.items()}
 
 
-def child(way: str, dtype: str) -> float:
+def child(way: str, given: argparse.Namespace) -> float:
     """Peak memory of a step in a process of its own, in MiB."""
-    command = [sys.executable, __file__, "--dtype", dtype, "--memory-of", way]
+    asked = [f"--{name}={getattr(given, name)}" for name in ("dtype", "device", "shape")]
+    command = [sys.executable, __file__, *asked, "--memory-of", way]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def peak(way: str, dtype: str) -> float:
+def peak(way: str, given: argparse.Namespace) -> float:
     """Peak of this process above what it held before, in MiB."""
     import torch
 
     from kdprobe.distill.head import head_loss
     from kdprobe.distill.objectives import Objective
 
-    model, batch, matrix = prepare(dtype)
+    model, batch, matrix = prepare(given)
     work: Callable[[], Any]
     if way.startswith("head part"):
         hidden = torch.randn(BATCH * RESPONSE, matrix.shape[1], dtype=matrix.dtype, requires_grad=True)
@@ -163,6 +199,12 @@ def peak(way: str, dtype: str) -> float:
         work = lambda: loss_of(way, model, batch, matrix)  # noqa: E731
     warm = torch.randn(64, 64, requires_grad=True)
     (warm @ warm).sum().backward()
+    if given.device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work().mean().backward()
+        return float(torch.cuda.max_memory_allocated() - before) / 2**20
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = high_water()
     work().mean().backward()

@@ -39,6 +39,14 @@ def test_the_whole_vocabulary_leaves_no_tail():
     np.testing.assert_allclose(cut.logprobs.exp().sum(-1), 1, atol=1e-6)
 
 
+def test_columns_that_are_ruled_out_leave_no_tail():
+    given = logits()
+    given[:, 3:] = -torch.inf
+    cut = top_k(given, 4, (1.0, 2.0))
+    assert torch.isneginf(cut.tails).all()
+    np.testing.assert_allclose(cut.logprobs[:, :3].exp().sum(-1), 1, atol=1e-6)
+
+
 def test_capture_leaves_out_padded_columns_and_passes_scores_on_unchanged():
     real, padded = logits(), logits()
     padded = torch.cat([padded, torch.full((5, 3), 99.0)], dim=1)

@@ -27,22 +27,37 @@ class TopK(NamedTuple):
     normaliser: Tensor
 
 
-def top_k(logits: Tensor, k: int, temperatures: tuple[float, ...]) -> TopK:
-    """Cuts dense logits `[rows, V]` to their top k; reads all of V once for the top k and once per temperature."""
+def top_k(logits: Tensor, k: int, temperatures: tuple[float, ...], scratch: Tensor | None = None) -> TopK:
+    """Cuts dense logits to their top k; reads all of V once for the top k and once per temperature.
+
+    Args:
+        logits: `[rows, V]`, real ids only.
+        k: At most V.
+        temperatures: At which the tail's mass is wanted.
+        scratch: Memory to work in, float32 like `logits`. Fresh pages for V columns cost more than what is done there.
+    """
     logits = logits.float()
-    top = logits.topk(k, dim=-1)
-    # The mass outside the top k by logsumexp over the others: 1 - sum would lose it to rounding below 1e-7.
-    others = logits.scatter(1, top.indices, -torch.inf)
+    scratch = torch.empty_like(logits) if scratch is None else scratch
+    top = logits.topk(min(k + 1, logits.shape[-1]), dim=-1)
+    ids, values = top.indices[:, :k], top.values[:, :k]
+    # Where all others are ruled out, -inf less -inf would leave NaN.
+    largest_other = top.values[:, k:].clamp(min=torch.finfo(logits.dtype).min)
+
+    def others(temperature: float) -> Tensor:
+        """Their logsumexp, `[rows, 1]`; not from 1 - sum, which loses a tail below 1e-7 to rounding."""
+        if k == logits.shape[-1]:
+            return torch.full_like(values[:, :1], -torch.inf)
+        shares = torch.sub(logits, largest_other, out=scratch).div_(temperature).exp_().scatter_(1, ids, 0.0)
+        return largest_other / temperature + shares.sum(dim=-1, keepdim=True).log()
 
     def cells(temperature: float) -> Tensor:
         """The top k and, joined into one, all others: k + 1 logits that stand for V."""
-        apart = others if temperature == 1 else others / temperature
-        return torch.cat([top.values / temperature, apart.logsumexp(dim=-1, keepdim=True)], dim=-1)
+        return torch.cat([values / temperature, others(temperature)], dim=-1)
 
     plain = cells(1.0)
     normaliser = plain.logsumexp(dim=-1)
     tails = [(plain if t == 1 else cells(t)).log_softmax(dim=-1)[:, -1] for t in temperatures]
-    return TopK(top.indices.int(), top.values - normaliser[:, None], torch.stack(tails), normaliser)
+    return TopK(ids.int(), values - normaliser[:, None], torch.stack(tails), normaliser)
 
 
 class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
@@ -63,18 +78,21 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         self._steps: list[TopK] = []
         self._written: list[Tensor] = []
         self._pending: Tensor | None = None
+        self._scratch: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """One decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`."""
         self._note_written(input_ids[:, -1])
         self._pending = scores[:, : self.vocabulary]
-        self._steps.append(top_k(self._pending, self.k, self.temperatures))
+        if self._scratch is None:
+            self._scratch = torch.empty_like(self._pending, dtype=torch.float32)
+        self._steps.append(top_k(self._pending, self.k, self.temperatures, self._scratch))
         return scores
 
     def finish(self, sequences: Tensor) -> None:
         """Takes in the last written token, once decoding is over: `sequences` `[batch, prompt + response]`."""
         self._note_written(sequences[:, -1])
-        self._pending = None
+        self._pending = self._scratch = None
 
     def rows(self, index: int, tokens: int) -> SparseRows:
         """What was captured for one sequence of the batch, over its first `tokens` response positions."""

@@ -1,0 +1,302 @@
+"""An optimiser step of kdprobe on a stored transfer set, against TRL's KD with the teacher in the loop.
+
+    pip install 'trl>=1.16,<2'        # beside kdprobe; no other requirement moves
+    python benchmarks/against_trl.py [--steps 4] [--rounds 3] [--json FILE]
+
+Both train the same LoRA adapter on the same model of SmolLM2-135M's shape, same data, AdamW and precision (float32).
+
+    kdprobe   `kdprobe.distill.trainer.train`: forward KL to the stored top k, through the sparse head
+    TRL       `trl.experimental.gkd.GKDTrainer` with lmbda = 0 (given responses) and beta = 0 (forward KL): the teacher,
+              another model of that size, runs in every step, and both give logits at every position. TRL turns gradient
+              checkpointing and bf16 on unless told otherwise; both are off here.
+
+First a check that both minimise the same: with k = V, kdprobe's loss at the first step is TRL's, which is also a mean
+over the response tokens of the step. Then each trains in processes of its own, in turns. A step is the time between the
+ends of two, seen by the same callback in both, so collating is part of it; the first of each process is left out.
+Memory is the peak of a process while it trains above what it held before it had a model (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+K, VOCABULARY, LEARNING_RATE = 64, 49_152, 2e-4
+WAYS = ("kdprobe", "TRL")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=4, help="timed optimiser steps of a process")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each way")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=110, help="tokens")
+    parser.add_argument("--response", type=int, default=110, help="tokens")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if importlib.util.find_spec("trl") is None:
+        raise SystemExit("This benchmark needs TRL: pip install 'trl>=1.16,<2'.")
+    if given.child:
+        print(json.dumps(measure(given.child, given)))
+        return
+    check()
+    with TemporaryDirectory() as folder:
+        given.rows = Path(folder) / "rows.npz"
+        store(given)
+        rounds = [{way: child(way, given) for way in WAYS} for _ in range(given.rounds)]
+    seconds = {way: statistics.median(s for one in rounds for s in one[way]["seconds"]) for way in WAYS}
+    memory = {way: max(one[way]["mebibytes"] for one in rounds) for way in WAYS}
+    print(f"{'way':<10}{'s/step':>8}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
+    for way in WAYS:
+        print(
+            f"{way:<10}{seconds[way]:>8.2f}{seconds[way] / seconds['kdprobe']:>8.2f}"
+            f"{memory[way]:>8.0f}{memory[way] / memory['kdprobe']:>8.2f}"
+        )
+    if given.json:
+        asked = {name: getattr(given, name) for name in ("steps", "rounds", "batch", "prompt", "response")}
+        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+        result = {**asked, "seconds": seconds, "mebibytes": memory, "rounds": rounds, "machine": machine}
+        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def model_of(seed: int) -> Any:
+    """Random weights of SmolLM2-135M's shape; the student is number 0, its teacher number 1."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def tokenizer() -> Any:
+    """One word per id: both trainers want a tokenizer, and neither uses it but for its padding id and size."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({f"w{id_}": id_ for id_ in range(VOCABULARY)}, unk_token="w3"))  # noqa: S106
+    special = {"pad_token": "w0", "bos_token": "w1", "eos_token": "w2"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+
+
+def token_ids(examples: int, length: int) -> Any:
+    """The data: random ids `[examples, length]`."""
+    import torch
+
+    return torch.randint(3, VOCABULARY, (examples, length), generator=torch.Generator().manual_seed(2))
+
+
+def teacher_rows(ids: Any, prompt: int, k: int) -> list[Any]:
+    """What a teacher that was asked beforehand left for every example, as `SparseRows`."""
+    import torch
+
+    from kdprobe.teachers.capture import top_k
+    from kdprobe.teachers.teacher import SparseRows
+
+    teacher, rows = model_of(1), []
+    with torch.inference_mode():
+        for one in ids:
+            positions = torch.arange(prompt - 1, len(one) - 1)
+            logits = teacher(one[None], logits_to_keep=positions, use_cache=False).logits[0]
+            cut = top_k(logits, k, (1.0,))
+            written = logits.gather(1, one[prompt:, None])[:, 0] - cut.normaliser
+            rows.append(SparseRows(cut.ids.numpy(), cut.logprobs.numpy(), {1.0: cut.tails[0].numpy()}, written.numpy()))
+    return rows
+
+
+def store(given: argparse.Namespace) -> None:
+    """Writes the teacher's rows as a transfer set holds them, log-probabilities as fp16."""
+    import numpy as np
+
+    ids = token_ids(given.batch * (given.steps + 1), given.prompt + given.response)
+    rows = teacher_rows(ids, given.prompt, K)
+    np.savez(
+        given.rows,
+        ids=np.stack([row.ids for row in rows]),
+        logprobs=np.stack([row.logprobs for row in rows]).astype(np.float16),
+        tails=np.stack([row.tail_logmass[1.0] for row in rows]),
+        written=np.stack([row.token_logprobs for row in rows]),
+    )
+
+
+def stored(file: Path) -> list[Any]:
+    """Reads what `store` wrote."""
+    import numpy as np
+
+    from kdprobe.teachers.teacher import SparseRows
+
+    with np.load(file) as held:
+        columns = [held[name] for name in ("ids", "logprobs", "tails", "written")]
+    return [
+        SparseRows(ids, logprobs, {1.0: tail}, written) for ids, logprobs, tail, written in zip(*columns, strict=True)
+    ]
+
+
+def train_kdprobe(ids: Any, rows: list[Any], prompt: int, batch: int, folder: Path) -> list[float]:
+    """Trains for one epoch; returns the loss at every step."""
+    from kdprobe.distill.distiller import TrainContext
+    from kdprobe.distill.examples import Example
+    from kdprobe.distill.objectives import Objective
+    from kdprobe.distill.options import TrainingOptions
+    from kdprobe.distill.trainer import train
+    from kdprobe.models.load import LoadedModel
+    from kdprobe.models.reference import ModelRecord
+
+    record = ModelRecord(name="random", source="folder", path=folder, digest="")
+    examples = [Example(one[:prompt].tolist(), one[prompt:].tolist(), row) for one, row in zip(ids, rows, strict=True)]
+    trained = train(
+        LoadedModel(model_of(0), tokenizer(), record, "float32"),
+        examples,
+        Objective(alpha=0.0),
+        TrainingOptions(epochs=1, batch_size=batch, learning_rate=LEARNING_RATE, checkpoint_steps=10_000),
+        TrainContext(
+            student=record, dtype="float32", problems=[], conversations={}, transfer=None, seed=0, folder=folder
+        ),
+    )
+    return [row["loss"] for row in trained.history]
+
+
+def train_trl(ids: Any, prompt: int, batch: int, folder: Path) -> list[float]:
+    """Trains for one epoch; returns the loss at every step."""
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+    from trl.experimental.gkd import GKDConfig, GKDTrainer
+
+    from kdprobe.distill.options import LoraOptions, TrainingOptions
+
+    lora, options = LoraOptions(), TrainingOptions()
+    mask = [0] * prompt + [1] * (ids.shape[1] - prompt)
+    trainer = GKDTrainer(
+        model=model_of(0),
+        teacher_model=model_of(1),
+        args=GKDConfig(
+            output_dir=str(folder),
+            lmbda=0.0,
+            beta=0.0,
+            temperature=1.0,
+            max_length=ids.shape[1],
+            num_train_epochs=1,
+            per_device_train_batch_size=batch,
+            learning_rate=LEARNING_RATE,
+            weight_decay=options.weight_decay,
+            max_grad_norm=options.max_grad_norm,
+            optim="adamw_torch",
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            seed=0,
+            save_strategy="no",
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=Dataset.from_list(
+            # The prompt's text is asked for but not used where there are ids.
+            [{"prompt": "", "input_ids": one.tolist(), "completion_mask": mask} for one in ids]
+        ),
+        processing_class=tokenizer(),
+        peft_config=LoraConfig(
+            r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.target_modules, task_type="CAUSAL_LM"
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def check() -> None:
+    """Whether both minimise the same: one step on little data, with k = V.
+
+    Raises:
+        SystemExit: They do not.
+    """
+    prompt, response, batch = 12, 6, 2
+    ids = token_ids(batch, prompt + response)
+    with TemporaryDirectory() as folder:
+        ours = train_kdprobe(ids, teacher_rows(ids, prompt, VOCABULARY), prompt, batch, Path(folder) / "kdprobe")
+        theirs = train_trl(ids, prompt, batch, Path(folder) / "trl")
+    if len(ours) != len(theirs) or abs(ours[0] - theirs[0]) > 1e-3 * theirs[0]:
+        raise SystemExit(f"kdprobe's loss is {ours}, TRL's {theirs}: they do not minimise the same.")
+    print(f"same loss at the first step, k = V: kdprobe {ours[0]:.6f}, TRL {theirs[0]:.6f} nats per token")
+
+
+def child(way: str, given: argparse.Namespace) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    sizes = [f"--{name}={getattr(given, name)}" for name in ("steps", "batch", "prompt", "response", "rows")]
+    command = [sys.executable, __file__, *sizes, "--child", way]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    measured: dict[str, Any] = json.loads(lines[-1])
+    return measured
+
+
+def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of every step but the first, and the peak in MiB."""
+    from transformers import TrainerCallback, trainer
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        """Notes when a step ends."""
+
+        ends: list[float]
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.ends = []
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.ends.append(time.perf_counter())
+
+    clock = Clock()
+    # Every Trainer gets these, whoever makes it.
+    trainer.DEFAULT_CALLBACKS.append(clock)
+    # Both, so that both start from the same size.
+    for module in ("kdprobe.distill.trainer", "trl.experimental.gkd"):
+        importlib.import_module(module)
+    ids = token_ids(given.batch * (given.steps + 1), given.prompt + given.response)
+    rows = stored(given.rows) if way == "kdprobe" else []
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = high_water()
+    with TemporaryDirectory() as folder:
+        if way == "kdprobe":
+            train_kdprobe(ids, rows, given.prompt, given.batch, Path(folder))
+        else:
+            train_trl(ids, given.prompt, given.batch, Path(folder))
+    seconds = [after - end for end, after in zip(clock.ends, clock.ends[1:], strict=False)]
+    return {"seconds": seconds, "mebibytes": (high_water() - before) / 2**20}
+
+
+def high_water() -> int:
+    """The process's peak resident size in bytes, since it was last cleared."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()
