@@ -12,8 +12,9 @@ Both train the same LoRA adapter on the same model of SmolLM2-135M's shape, same
 
 First a check that both minimise the same: with k = V, kdprobe's loss at the first step is TRL's, which is also a mean
 over the response tokens of the step. Then each trains in processes of its own, in turns. A step is the time between the
-ends of two, seen by the same callback in both, so collating is part of it; the first of each process is left out.
-Memory is the peak of a process while it trains above what it held before it had a model (Linux).
+ends of two, seen by the same callback in both, so collating is part of it; the first of each process is left out. The
+processor's seconds are given too: with OMP_NUM_THREADS=1 they say most on a busy machine. Memory is the peak of a
+process while it trains above what it held before it had a model (Linux).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -58,18 +60,29 @@ def main() -> None:
         given.rows = Path(folder) / "rows.npz"
         store(given)
         rounds = [{way: child(way, given) for way in WAYS} for _ in range(given.rounds)]
-    seconds = {way: statistics.median(s for one in rounds for s in one[way]["seconds"]) for way in WAYS}
+    seconds, cpu = (
+        {way: statistics.median(s for one in rounds for s in one[way][name]) for way in WAYS}
+        for name in ("seconds", "cpu_seconds")
+    )
     memory = {way: max(one[way]["mebibytes"] for one in rounds) for way in WAYS}
-    print(f"{'way':<10}{'s/step':>8}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
+    print(f"{'way':<10}{'s/step':>8}{'ratio':>8}{'CPU s':>8}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
     for way in WAYS:
         print(
             f"{way:<10}{seconds[way]:>8.2f}{seconds[way] / seconds['kdprobe']:>8.2f}"
+            f"{cpu[way]:>8.2f}{cpu[way] / cpu['kdprobe']:>8.2f}"
             f"{memory[way]:>8.0f}{memory[way] / memory['kdprobe']:>8.2f}"
         )
     if given.json:
         asked = {name: getattr(given, name) for name in ("steps", "rounds", "batch", "prompt", "response")}
         machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-        result = {**asked, "seconds": seconds, "mebibytes": memory, "rounds": rounds, "machine": machine}
+        result = {
+            **asked,
+            "seconds": seconds,
+            "cpu_seconds": cpu,
+            "mebibytes": memory,
+            "rounds": rounds,
+            "machine": machine,
+        }
         given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
@@ -259,19 +272,19 @@ def child(way: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of every step but the first, and the peak in MiB."""
+    """Seconds of every step but the first, those of the processor in them, and the peak in MiB."""
     from transformers import TrainerCallback, trainer
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         """Notes when a step ends."""
 
-        ends: list[float]
+        ends: list[tuple[float, float]]
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             self.ends = []
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.ends.append(time.perf_counter())
+            self.ends.append((time.perf_counter(), time.process_time()))
 
     clock = Clock()
     # Every Trainer gets these, whoever makes it.
@@ -288,8 +301,8 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
             train_kdprobe(ids, rows, given.prompt, given.batch, Path(folder))
         else:
             train_trl(ids, given.prompt, given.batch, Path(folder))
-    seconds = [after - end for end, after in zip(clock.ends, clock.ends[1:], strict=False)]
-    return {"seconds": seconds, "mebibytes": (high_water() - before) / 2**20}
+    wall, cpu = ([after - end for end, after in itertools.pairwise(column)] for column in zip(*clock.ends, strict=True))
+    return {"seconds": wall, "cpu_seconds": cpu, "mebibytes": (high_water() - before) / 2**20}
 
 
 def high_water() -> int:
