@@ -54,6 +54,14 @@ def test_a_study_that_was_killed_asks_for_the_same_trials(tmp_path, space, whole
     assert go_on(tmp_path / "mine.db", space) == whole
 
 
+def test_a_trial_that_was_under_way_keeps_its_choice_whatever_the_sampler_says_now(tmp_path, space, whole):
+    with pytest.raises(Killed):
+        go_on(tmp_path / "mine.db", space, kill_at=[2])
+    again = go_on(tmp_path / "mine.db", space, trials=4, seed=9)
+    assert again[:3] == whole[:3]
+    assert again[3].choice != whole[3].choice
+
+
 def test_a_trial_killed_before_its_choice_was_written_down_is_not_counted(tmp_path, space, whole, monkeypatch):
     import optuna
 

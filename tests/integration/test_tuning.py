@@ -290,9 +290,8 @@ def test_the_written_config_is_the_users_own_with_the_best_options(finished, con
     from kdprobe.experiment.config import load_experiment
 
     _, store, tuned = finished
-    file, out = config(trials=1, comment=("[distill]", "# how\n[distill]")), tmp_path / "tuned.toml"
-    # The option goes before the config, which says 1.
-    arguments = [str(file), "--store", str(store.root), "--trials", str(TRIALS), "--out", str(out)]
+    file, out = config(comment=("[distill]", "# how\n[distill]")), tmp_path / "tuned.toml"
+    arguments = [str(file), "--store", str(store.root), "--out", str(out)]
     done = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
     said = json.loads(done.stdout)
     assert (said["study"], said["best"]["number"], said["out"]) == (tuned.study, tuned.best.number, str(out))
@@ -313,6 +312,24 @@ def test_the_written_config_is_the_users_own_with_the_best_options(finished, con
     assert tuned.study in out.read_text().splitlines()[0]
 
 
+def test_the_command_line_goes_before_the_config(config, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from kdprobe.cli.tune import command
+    from kdprobe.experiment import tuning
+
+    asked = []
+
+    def caught(prepared, _store):
+        asked.append((prepared.experiment.tune.trials, prepared.experiment.tune.by))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "tune", caught)
+    for given in ([], ["--trials", "7"], ["--by", "accuracy"]):
+        CliRunner().invoke(command, [str(config()), "--store", str(tmp_path), *given])
+    assert asked == [(TRIALS, "log-p-gold-value"), (7, "log-p-gold-value"), (TRIALS, "accuracy")]
+
+
 def test_an_existing_file_is_left_alone(config, tmp_path):
     from click.testing import CliRunner
 
@@ -331,10 +348,13 @@ def test_the_terminal_shows_the_best_first_and_what_may_be_said(finished, capsys
     tuned = finished[2]
     show_tuning(tuned)
     shown = capsys.readouterr().out
-    lines = [line for line in shown.splitlines() if f"/{len(VALIDATION)})" in line]
+    lines = [line for line in shown.splitlines() if f"/{len(VALIDATION)} " in line]
     ranked = sorted(tuned.trials, key=lambda trial: -trial.log_p_gold_value)
     assert [int(line.split()[0].rstrip("*")) for line in lines] == [trial.number for trial in ranked]
-    assert all(f"{trial.log_p_gold_value:.3f}" in line for trial, line in zip(ranked, lines, strict=True))
+    for trial, line in zip(ranked, lines, strict=True):
+        # On 80 columns nothing is cut short.
+        for cell in (*trial.choice.values(), f"{trial.log_p_gold_value:.3f}", f"{trial.accuracy:.1%}"):
+            assert f" {cell} " in line
     assert [line.split()[0].endswith("*") for line in lines] == [trial.number == 0 for trial in ranked]
     words = " ".join(shown.split())
     assert "The test problems took no part." in words

@@ -144,8 +144,9 @@ def show_tuning(tuned: Tuned) -> None:
     names = list(tuned.current.choice)
     table = _table(
         f"Trials of {tuned.study}, best {NAMES[tuned.by]} first, on the validation problems",
-        "trial", *("T" if name == "temperature" else name.replace("_", " ") for name in names),
-        "accuracy", "log p(gold)", "cut off",
+        # Broken by hand: rich would rather cut the cells short.
+        "trial", *("T" if name == "temperature" else name.replace("_", "\n") for name in names),
+        "accuracy", "log p\n(gold)", "cut\noff",
     )  # fmt: skip
     for trial in shown:
         number = "" if trial.number is None else str(trial.number)
@@ -167,7 +168,7 @@ def _figures(trial: Trial) -> list[str]:
     if trial.failure:
         return ["failed", "", ""]
     return [
-        f"{trial.accuracy:.1%} ({trial.correct}/{trial.n})",
+        f"{trial.correct}/{trial.n} {trial.accuracy:.1%}",
         f"{trial.log_p_gold_value:.3f}",
         f"{trial.cut_off:.0%}",
     ]
