@@ -14,6 +14,7 @@ from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.environment import environment
 from kdprobe.experiment.store import Stage, digest, write_json
 from kdprobe.host.registry import Host
+from kdprobe.models import processes
 from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
@@ -163,6 +164,8 @@ class Maker:
             "student": self.student.as_provenance(),
             "dtype": self.experiment.distill.dtype,
             "seed": seed,
+            # The batch size is per process.
+            "processes": processes.count(),
             "problems": self._problems(self.drawn.transfer),
             "conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
             "environment": environment("torch", "transformers", "peft"),
