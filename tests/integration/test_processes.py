@@ -58,9 +58,19 @@ CASES = [
 ]
 
 
+KILLED = {**COMMON, "batch_size": 2, "checkpoint_steps": 1, "lora": {"dropout": 0.3}}
+
+
 @pytest.fixture(scope="module")
-def launched(launch):
-    return launch(*({"name": "logits", "options": {**COMMON, **ours}} for ours, _ in CASES))
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def launched(launch, scratch):
+    """All cases, and one with checkpoints, in one launch: most of its time is spent on loading libraries."""
+    cases = [{"name": "logits", "options": {**COMMON, **ours}} for ours, _ in CASES]
+    return launch(*cases, {"name": "logits", "options": KILLED, "scratch": str(scratch)})
 
 
 @pytest.mark.parametrize("place", range(len(CASES)), ids=["even", "fillers", "accumulated", "validated", "sgd"])
@@ -78,15 +88,38 @@ def test_two_processes_train_as_one_does(place, launched, distil, transfer):
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_two_killed_processes_go_on_to_the_same_weights(launch, tmp_path):
+def test_two_killed_processes_go_on_to_the_same_weights(launched, launch, scratch):
     from safetensors.numpy import load_file
 
-    options = {**COMMON, "batch_size": 2, "checkpoint_steps": 1, "lora": {"dropout": 0.3}}
-    training = {"name": "logits", "options": options, "scratch": str(tmp_path)}
-    ((whole, _), folder) = launch(training)[0]
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]
-    (tmp_path / "checkpoint-4" / "kdprobe_history.json").unlink()
-    ((resumed, _), again) = launch(training)[0]
+    (whole, _), folder = launched[-1]
+    assert sorted(found.name for found in scratch.iterdir()) == ["checkpoint-3", "checkpoint-4"]
+    # As if killed in the last step, in the middle of the second epoch, while its checkpoint was written.
+    (scratch / "checkpoint-4" / "kdprobe_history.json").unlink()
+    ((resumed, _), again) = launch({"name": "logits", "options": KILLED, "scratch": str(scratch)})[0]
     assert resumed == whole
     a, b = (load_file(place / "adapter" / "adapter_model.safetensors") for place in (folder, again))
     assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_an_experiment_in_two_processes_is_made_once_and_told_once(tiny_config, tiny_model, tmp_path):
+    command = [*launcher(), "-m", "kdprobe", "run", str(tiny_config(tiny_model)), "--store", str(tmp_path), "--json"]
+
+    def run():
+        finished = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        # One document: a second process that printed too would make it invalid.
+        return json.loads(finished.stdout), finished.stderr
+
+    told, notes = run()
+    assert [arm["name"] for arm in told["arms"]] == ["untrained", "fine-tuned", "none", "teacher"]
+    assert notes.count("evaluate none …") == 1
+    stages = {file.parent: json.loads(file.read_text()) for file in tmp_path.glob("stages/distill/*/stage.json")}
+    assert len(stages) == 3
+    for folder, manifest in stages.items():
+        assert manifest["settings"]["processes"] == 2
+        # Four problems are two processes with two each.
+        assert len(json.loads((folder / "training.json").read_text())["history"]) == 1
+    assert not [left for left in (tmp_path / "making").iterdir() if left.is_dir()]
+    again, notes = run()
+    assert again == told
+    assert notes.count("already there") == 10

@@ -28,6 +28,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     from kdprobe.experiment.run import run, set_threads
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host
+    from kdprobe.models.processes import is_main
     from kdprobe.report.page import write_page
 
     host = Host()
@@ -35,7 +36,10 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     store = Store(Path(store_folder))
     store.prepare()
     set_threads(experiment.threads)
-    results = load_results(store, run(make_plan(experiment, host), store))
+    name = run(make_plan(experiment, host), store)
+    if not is_main():
+        return
+    results = load_results(store, name)
     page = write_page(results)
     if as_json:
         print_json(summary(results, page))

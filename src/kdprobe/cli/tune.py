@@ -51,7 +51,10 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.experiment.tuned_config import tuned_config
     from kdprobe.experiment.tuning import prepare, tune
     from kdprobe.host.registry import Host
+    from kdprobe.models import processes
 
+    if processes.count() > 1:
+        raise UsageError("`kdprobe tune` works in one process.", "Start it without a launcher.")
     # Before hours of work, not after them.
     if out is not None and out.exists():
         raise UsageError(f"{out} exists already.", "Choose another name, or delete it first; the study is kept.")

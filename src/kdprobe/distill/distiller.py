@@ -33,7 +33,8 @@ class TrainContext:
         seed: Of initialisation and data order.
         folder: Where the adapter goes.
         label: How progress calls this arm.
-        scratch: A folder that survives a kill and is gone after success, or `None`: for checkpoints.
+        scratch: A folder that survives a kill and is gone after success, or `None`: for checkpoints. Several processes
+            that train together share it; `folder` is each one's own, and the main one's counts.
     """
 
     student: ModelRecord

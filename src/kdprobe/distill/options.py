@@ -42,7 +42,7 @@ class TrainingOptions(BaseModel):
     max_steps: int | None = Field(
         default=None, ge=1, description="Stop after so many optimiser steps of the same schedule."
     )
-    batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch.")
+    batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch, per process.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="Of sgd.")

@@ -256,7 +256,7 @@ def _teacher(inputs: dict[str, Tensor], temperature: float) -> SparseLogprobs | 
 def _arguments(
     options: TrainingOptions, length: Length, context: TrainContext, scratch: Path | str, student: LoadedModel
 ) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch),
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulation,
@@ -282,3 +282,6 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
+    # A process trains on one GPU; the library would have it split batches over all that it sees.
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
+    return arguments

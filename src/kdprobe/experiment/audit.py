@@ -24,40 +24,29 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         record: The run's record.
     """
     return [
-        *_not_moved(arms),
-        *_barely_moved(arms),
+        *_unmoved(arms),
         *_misaligned(arms),
         *_unmatched(arms),
         *_foreign_prompts(record),
     ]
 
 
-def _not_moved(arms: Sequence[ArmResults]) -> list[Finding]:
-    still = [arm.name for arm in arms if arm.training and arm.training["adapter_norm"] < _MOVED]
-    if not still:
-        return []
-    return [
-        Finding(
-            "adapter-did-not-move",
-            f"Adapters whose update has norm 0: {', '.join(still)}.",
-            "Raise the learning rate or train longer; these arms are the untrained student.",
-        )
-    ]
-
-
-def _barely_moved(arms: Sequence[ArmResults]) -> list[Finding]:
-    changes = {arm.name: (arm.training or {}).get("relative_change") for arm in arms}
-    small = {name: change for name, change in changes.items() if change is not None and 0 < change < _BARELY}
-    if not small:
-        return []
-    counts = ", ".join(f"{name} {change:.0e}" for name, change in small.items())
-    return [
-        Finding(
-            "adapter-barely-moved",
-            f"Trained weights changed by a tiny share of themselves: {counts}.",
-            "Raise the learning rate or train longer; these arms are nearly the untrained student.",
-        )
-    ]
+def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
+    """Adapters that are where they began, or nearly."""
+    trained = [(arm.name, arm.training) for arm in arms if arm.training]
+    still = [name for name, training in trained if training["adapter_norm"] < _MOVED]
+    shares = {name: training.get("relative_change") for name, training in trained if name not in still}
+    barely = [f"{name} {share:.0e}" for name, share in shares.items() if share is not None and share < _BARELY]
+    findings = []
+    if still:
+        evidence = f"Adapters whose update has norm 0: {', '.join(still)}."
+        action = "Raise the learning rate or train longer; these arms are the untrained student."
+        findings.append(Finding("adapter-did-not-move", evidence, action))
+    if barely:
+        evidence = f"Trained weights changed by a tiny share of themselves: {', '.join(barely)}."
+        action = "Raise the learning rate or train longer; these arms are nearly the untrained student."
+        findings.append(Finding("adapter-barely-moved", evidence, action))
+    return findings
 
 
 def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:

@@ -13,6 +13,7 @@ from kdprobe.experiment.config import to_data
 from kdprobe.experiment.environment import LIBRARIES, environment
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.store import Store, read_json, write_json
+from kdprobe.models import processes
 from kdprobe.strategies.prompt_pair import bare
 
 RECORD = "run.json"
@@ -29,6 +30,9 @@ def set_threads(threads: int | None) -> None:
 def run(plan: Plan, store: Store) -> str:
     """Makes every missing stage and writes the run's record.
 
+    Of several processes that were launched together, the main one does this; the others lend it a hand in training,
+    and are done after the last.
+
     Args:
         plan: What to do.
         store: Where it goes.
@@ -37,21 +41,32 @@ def run(plan: Plan, store: Store) -> str:
         The run's name.
     """
     store.prepare()
+    launch = processes.launch_name()
+    with reproducible():
+        if launch and not processes.is_main():
+            for stage in plan.stages:
+                if stage.kind == "distill":
+                    store.take_part(stage, launch)
+        else:
+            _make(plan, store, launch)
+    processes.leave()
+    return plan.run
+
+
+def _make(plan: Plan, store: Store, launch: str | None) -> None:
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
-    with reproducible():
-        for number, stage in enumerate(plan.stages, start=1):
-            started = time.monotonic()
-            label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
-            if not store.has(stage):
-                note(f"{label} …")
-            made = store.make(stage)
-            note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
+    for number, stage in enumerate(plan.stages, start=1):
+        started = time.monotonic()
+        label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
+        if not store.has(stage):
+            note(f"{label} …")
+        made = store.make(stage, launch)
+        note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
     write_json(folder / RECORD, _record(plan, store))
-    return plan.run
 
 
 def _record(plan: Plan, store: Store) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from kdprobe.experiment.environment import environment
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.store import Stage, digest, read_json, write_json
 from kdprobe.host.registry import Host
+from kdprobe.models import processes
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
@@ -220,6 +221,8 @@ class Maker:
             "student": self.student.as_provenance(),
             "dtype": self.experiment.distill.dtype,
             "seed": seed,
+            # The batch size is per process.
+            "processes": processes.count(),
             "problems": self._problems(self.drawn.transfer),
             "student_conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
             **(self._teacher_identity(teacher, conversations) if teacher else {}),

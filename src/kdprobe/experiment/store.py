@@ -4,7 +4,7 @@ A stage is made in a folder of its own and renamed into place, its manifest writ
 runs on one store wait for each other's stages instead of making them twice.
 
     STORE/stages/KIND/KEY/…, stage.json     what was made
-    STORE/making/KEY-PID/                   what is being made; remains of killed runs are cleared
+    STORE/making/KEY-WHO/                   what is being made; remains of killed runs are cleared
     STORE/making/KEY.scratch/               what a killed stage goes on from
     STORE/runs/NAME/run.json, report.html   what a run consists of
 """
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -30,6 +31,7 @@ from kdprobe.errors import KdprobeError
 
 MANIFEST = "stage.json"
 _KEY_LENGTH = 20
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,12 @@ class Store:
         """Whether a stage is finished."""
         return (self.folder(stage) / MANIFEST).is_file()
 
-    def make(self, stage: Stage) -> bool:
+    def make(self, stage: Stage, launch: str | None = None) -> bool:
         """Makes a stage unless it is there.
+
+        Args:
+            stage: What to make.
+            launch: The name of the launch whose other processes may `take_part`, or `None`.
 
         Returns:
             Whether it had to be made.
@@ -114,7 +120,7 @@ class Store:
                 shutil.rmtree(remains)
             scratch = making / f"{stage.key}.scratch"
             scratch.mkdir(exist_ok=True)
-            folder = making / f"{stage.key}-{os.getpid()}"
+            folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
             stage.work(folder, [self.folder(needed) for needed in stage.inputs], scratch)
@@ -125,6 +131,23 @@ class Store:
             folder.rename(target)
             shutil.rmtree(scratch, ignore_errors=True)
         return True
+
+    def take_part(self, stage: Stage, launch: str) -> None:
+        """Works along with the main process of a launch, once that makes the stage; does nothing if it need not.
+
+        Waits by looking into the store, since a collective wait of hours would run into its time limit. What this
+        process writes is thrown away, but for the scratch folder, which all share.
+        """
+        while not self._making(stage, launch).is_dir():
+            if self.has(stage):
+                return
+            time.sleep(_LOOK_SECONDS)
+        with TemporaryDirectory() as own:
+            scratch = self.root / "making" / f"{stage.key}.scratch"
+            stage.work(Path(own), [self.folder(needed) for needed in stage.inputs], scratch)
+
+    def _making(self, stage: Stage, who: str) -> Path:
+        return self.root / "making" / f"{stage.key}-{who}"
 
     @contextmanager
     def _alone(self, stage: Stage) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import Any, TypeVar
+from uuid import uuid4
 
 Item = TypeVar("Item")
 
@@ -42,6 +43,17 @@ def wait() -> None:
     """Goes on when all processes are here."""
     if count() > 1:
         _join().wait_for_everyone()
+
+
+def launch_name() -> str | None:
+    """A name that the processes of this launch share and no other launch has; `None` without a launcher."""
+    return gathered(uuid4().hex)[0] if count() > 1 else None
+
+
+def leave() -> None:
+    """Parts from the others, in peace with the library that would warn."""
+    if count() > 1:
+        _join().destroy_process_group()
 
 
 def _join() -> Any:
