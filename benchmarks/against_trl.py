@@ -182,7 +182,10 @@ def train_kdprobe(ids: Any, rows: list[Any], prompt: int, batch: int, folder: Pa
     from kdprobe.models.reference import ModelRecord
 
     record = ModelRecord(name="random", source="folder", path=folder, digest="")
-    examples = [Example(one[:prompt].tolist(), one[prompt:].tolist(), row) for one, row in zip(ids, rows, strict=True)]
+    examples = [
+        Example.of_response(str(place), one[:prompt].tolist(), one[prompt:].tolist(), row)
+        for place, (one, row) in enumerate(zip(ids, rows, strict=True))
+    ]
     trained = train(
         LoadedModel(model_of(0), tokenizer(), record, "float32"),
         examples,
