@@ -24,13 +24,13 @@ def transfer(transfer_set, tmp_path_factory):
 def launch(tiny_model, problems, transfer, tmp_path_factory):
     """Trains in two processes; returns per training the books of both, and the folder of the adapter."""
 
-    def run(*trainings):
+    def run(*trainings, through):
         folder = tmp_path_factory.mktemp("launched")
         given = {"model": str(tiny_model), "problems": [problem.as_row() for problem in problems]}
         given |= {"transfer": str(transfer), "out": str(folder), "trainings": trainings}
         (folder / "given.json").write_text(json.dumps(given))
         finished = subprocess.run(
-            [*launcher(), str(SCRIPT), str(folder / "given.json")], check=False, capture_output=True, text=True
+            [*through, str(SCRIPT), str(folder / "given.json")], check=False, capture_output=True, text=True
         )
         assert finished.returncode == 0, finished.stderr[-3000:]
         return [
@@ -41,9 +41,11 @@ def launch(tiny_model, problems, transfer, tmp_path_factory):
     return run
 
 
-def launcher(processes=2):
-    # A port of its own, so that trainings beside each other do not meet.
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+# Each on a port of its own, so that trainings beside each other do not meet. Without a GPU the processes that
+# accelerate starts for several GPUs meet over gloo; told to use a CPU, it starts one only.
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
+ACCELERATE += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
 
 
 COMMON = {"epochs": 2, "learning_rate": 1e-3, "alpha": 0.3}
@@ -70,7 +72,7 @@ def scratch(tmp_path_factory):
 def launched(launch, scratch):
     """All cases, and one with checkpoints, in one launch: most of its time is spent on loading libraries."""
     cases = [{"name": "logits", "options": {**COMMON, **ours}} for ours, _ in CASES]
-    return launch(*cases, {"name": "logits", "options": KILLED, "scratch": str(scratch)})
+    return launch(*cases, {"name": "logits", "options": KILLED, "scratch": str(scratch)}, through=ACCELERATE)
 
 
 @pytest.mark.parametrize("place", range(len(CASES)), ids=["even", "fillers", "accumulated", "validated", "sgd"])
@@ -95,14 +97,14 @@ def test_two_killed_processes_go_on_to_the_same_weights(launched, launch, scratc
     assert sorted(found.name for found in scratch.iterdir()) == ["checkpoint-3", "checkpoint-4"]
     # As if killed in the last step, in the middle of the second epoch, while its checkpoint was written.
     (scratch / "checkpoint-4" / "kdprobe_history.json").unlink()
-    ((resumed, _), again) = launch({"name": "logits", "options": KILLED, "scratch": str(scratch)})[0]
+    ((resumed, _), again) = launch({"name": "logits", "options": KILLED, "scratch": str(scratch)}, through=TORCHRUN)[0]
     assert resumed == whole
     a, b = (load_file(place / "adapter" / "adapter_model.safetensors") for place in (folder, again))
     assert all((a[name] == b[name]).all() for name in a)
 
 
 def test_an_experiment_in_two_processes_is_made_once_and_told_once(tiny_config, tiny_model, tmp_path):
-    command = [*launcher(), "-m", "kdprobe", "run", str(tiny_config(tiny_model)), "--store", str(tmp_path), "--json"]
+    command = [*TORCHRUN, "-m", "kdprobe", "run", str(tiny_config(tiny_model)), "--store", str(tmp_path), "--json"]
 
     def run():
         finished = subprocess.run(command, check=False, capture_output=True, text=True)
