@@ -7,7 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from kdprobe.errors import KdprobeError
 from kdprobe.host.hookspecs import hookimpl
-from kdprobe.host.specs import AnalysisSpec, DistillerSpec, ProblemSourceSpec, StrategySpec, TeacherSpec
+from kdprobe.host.specs import (
+    AnalysisSpec,
+    DistillerSpec,
+    ExtractorSpec,
+    ProblemSourceSpec,
+    StrategySpec,
+    TeacherSpec,
+)
+from kdprobe.problems.answers import Extraction
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 
@@ -19,6 +27,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 __all__ = [
     "AnalysisSpec",
     "DistillerSpec",
+    "Extraction",
+    "ExtractorSpec",
     "KdprobeError",
     "Problem",
     "ProblemSourceSpec",

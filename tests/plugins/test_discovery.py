@@ -133,7 +133,8 @@ def test_built_ins_all_load_through_the_same_hooks():
     host = Host(providers)
     assert host.names("strategies") == ["none", "teacher", "ground-truth", "confidence", "template"]
     assert host.names("teachers") == ["transformers"]
-    assert host.names("distillers") == ["logits", "sequence", "fine-tune"]
+    assert host.names("distillers") == ["logits", "sequence", "fine-tune", "published"]
+    assert host.names("extractors") == ["robust", "published", "strict", "flexible"]
     assert host.names("analyses") == ["heads"]
     assert host.names("problem-sources") == ["gsm8k", "jsonl", "gsm-symbolic"]
 

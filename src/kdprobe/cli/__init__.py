@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "Show which stages of an experiment are there and which would be made.",
     "init": "Write a commented config to start from.",
     "tune": "Search the distiller's options on validation problems; the result is a config.",
+    "score": "Score answers that are there already, from files.",
     "runs": "List finished runs.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",
@@ -29,6 +30,7 @@ Examples:
   kdprobe init > mine.toml         a config to start from
   kdprobe plan mine.toml           what would be done
   kdprobe run mine.toml            do it; run again to resume
+  kdprobe score answers.csv        score answers that are there already
   kdprobe plugins                  what is installed
 """
 

@@ -15,6 +15,7 @@ from kdprobe.console import out, plain
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kdprobe.evaluation.scoring import FileScore
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.trials import Trial, Tuned
     from kdprobe.host.discovery import Provider
@@ -179,6 +180,23 @@ def _flat_trial(trial: Trial) -> dict[str, Any]:
 
 
 _BEST = 10
+
+
+def show_scores(scores: Sequence[FileScore]) -> None:
+    """Scores of files, one row per file and extractor."""
+    table = _table("Scores", "file", "extractor", "correct", "accuracy", "95 % CI", "no answer", "empty", "cut off")
+    for score in scores:
+        table.add_row(
+            plain(Path(score.file).name),
+            plain(score.extractor),
+            f"{score.correct}/{score.n}",
+            f"{score.accuracy:.1%}",
+            f"{score.interval.low * 100:.1f} to {score.interval.high * 100:.1f}",
+            f"{score.no_answer:.1%}",
+            f"{score.empty:.1%}",
+            "unknown" if score.cut_off is None else f"{score.cut_off:.1%}",
+        )
+    out().print(table)
 
 
 def _accuracies(results: Results) -> Table:

@@ -9,7 +9,15 @@ from collections.abc import Iterable
 
 import pluggy
 
-from kdprobe.host.specs import AnalysisSpec, DistillerSpec, ProblemSourceSpec, Spec, StrategySpec, TeacherSpec
+from kdprobe.host.specs import (
+    AnalysisSpec,
+    DistillerSpec,
+    ExtractorSpec,
+    ProblemSourceSpec,
+    Spec,
+    StrategySpec,
+    TeacherSpec,
+)
 
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
@@ -54,11 +62,18 @@ def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
     raise NotImplementedError
 
 
+@hookspec
+def kdprobe_extractors() -> Iterable[ExtractorSpec]:
+    """Extractors: how the final value is read out of an answer, and compared with the gold value."""
+    raise NotImplementedError
+
+
 HOOKS: dict[str, type[Spec]] = {
     "kdprobe_strategies": StrategySpec,
     "kdprobe_teachers": TeacherSpec,
     "kdprobe_distillers": DistillerSpec,
     "kdprobe_analyses": AnalysisSpec,
     "kdprobe_problem_sources": ProblemSourceSpec,
+    "kdprobe_extractors": ExtractorSpec,
 }
 """Hook name to the type of record it returns."""

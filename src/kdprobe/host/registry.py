@@ -17,6 +17,7 @@ SINGULAR = {
     "distillers": "distiller",
     "analyses": "analysis",
     "problem-sources": "problem source",
+    "extractors": "extractor",
 }
 
 

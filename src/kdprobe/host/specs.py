@@ -71,4 +71,18 @@ class ProblemSourceSpec(Spec):
     kind: ClassVar[str] = "problem-sources"
 
 
-KINDS: tuple[type[Spec], ...] = (StrategySpec, TeacherSpec, DistillerSpec, AnalysisSpec, ProblemSourceSpec)
+@dataclass(frozen=True, kw_only=True)
+class ExtractorSpec(Spec):
+    """An extractor; `build` returns a `kdprobe.problems.extractors.Extractor`."""
+
+    kind: ClassVar[str] = "extractors"
+
+
+KINDS: tuple[type[Spec], ...] = (
+    StrategySpec,
+    TeacherSpec,
+    DistillerSpec,
+    AnalysisSpec,
+    ProblemSourceSpec,
+    ExtractorSpec,
+)

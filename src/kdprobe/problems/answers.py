@@ -32,12 +32,16 @@ class Extraction:
     """The value an answer gives, and how it was found.
 
     Attributes:
-        value: The exact value, or `None` when the text holds no number.
-        rule: `boxed`, `hashes`, `answer-is`, `last-number` or `none`.
+        value: The exact value, or `None` when the text holds none that the rule can read.
+        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is` or `last-number`.
+        where: Start and end of what it read in the text, or `None`.
+        written: What stands there, or `None`.
     """
 
     value: Fraction | None
     rule: str
+    where: tuple[int, int] | None = None
+    written: str | None = None
 
 
 def extract(text: str) -> Extraction:
@@ -49,16 +53,17 @@ def extract(text: str) -> Extraction:
     Returns:
         The extraction; its value is `None` when the text holds no number at all.
     """
-    text = _without_latex_fractions(text)
+    plain = _without_latex_fractions(text)
     for rule, mark in _MARKS:
-        last = _last(mark, text)
+        last = last_match(mark, plain)
         if last is None:
             continue
-        window = text[last.end() : last.end() + _WINDOW].split("\n", 1)[0]
-        if number := _NUMBER.search(window):
-            return Extraction(_value(number), rule)
-    number = _last(_NUMBER, text)
-    return Extraction(_value(number), "last-number") if number else Extraction(None, "none")
+        line_end = plain.find("\n", last.end(), last.end() + _WINDOW)
+        stop = last.end() + _WINDOW if line_end < 0 else line_end
+        if number := _NUMBER.search(plain, last.end(), stop):
+            return _read(number, rule)
+    number = last_match(_NUMBER, plain)
+    return _read(number, "last-number") if number else Extraction(None, "none")
 
 
 def gold_value(value: str) -> Fraction | None:
@@ -73,7 +78,12 @@ def matches(extraction: Extraction, value: str) -> bool:
     return gold is not None and extraction.value == gold
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+def _read(number: re.Match[str], rule: str) -> Extraction:
+    return Extraction(_value(number), rule, number.span(), number[0])
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The last match of a pattern, or `None`."""
     found = deque(pattern.finditer(text), maxlen=1)
     return found[0] if found else None
 
@@ -99,4 +109,5 @@ def _is_negative(match: re.Match[str]) -> bool:
 
 
 def _without_latex_fractions(text: str) -> str:
-    return _LATEX_FRACTION.sub(r"\1/\2", text)
+    r"""Text of the same length with `\frac{3}{4}` as `3/4` and spaces, so that places stay what they are."""
+    return _LATEX_FRACTION.sub(lambda found: f"{found[1]}/{found[2]}".ljust(len(found[0])), text)

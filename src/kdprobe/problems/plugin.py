@@ -1,11 +1,12 @@
-"""Registers the built-in problem sources."""
+"""Registers the built-in problem sources and extractors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from kdprobe.host.hookspecs import hookimpl
-from kdprobe.host.specs import ProblemSourceSpec
+from kdprobe.host.specs import ExtractorSpec, ProblemSourceSpec
+from kdprobe.problems import extractors
 from kdprobe.problems.sources import gsm8k, gsm_symbolic, jsonl
 
 
@@ -24,4 +25,29 @@ def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
         summary="Procedural problems from templates, offline",
         build=gsm_symbolic.build,
         options=gsm_symbolic.GsmSymbolicOptions,
+    )
+
+
+@hookimpl
+def kdprobe_extractors() -> Iterator[ExtractorSpec]:
+    """`robust`, `published`, `strict` and `flexible`."""
+    yield ExtractorSpec(
+        name="robust",
+        summary='Boxed, ####, "answer is", else the last number; exact values',
+        build=lambda _: extractors.Robust(),
+    )
+    yield ExtractorSpec(
+        name="published",
+        summary="The four rules of the response-priming paper, for replication",
+        build=lambda _: extractors.Published(),
+    )
+    yield ExtractorSpec(
+        name="strict",
+        summary="lm-eval's strict-match for GSM8K, compared as strings",
+        build=lambda _: extractors.strict(),
+    )
+    yield ExtractorSpec(
+        name="flexible",
+        summary="lm-eval's flexible-extract for GSM8K, compared as strings",
+        build=lambda _: extractors.flexible(),
     )

@@ -1,0 +1,59 @@
+"""`kdprobe score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kdprobe.cli import json_option
+
+EPILOG = """\b
+Examples:
+  kdprobe score answers.csv                                 columns found by their usual names
+  kdprobe score *.csv.gz --extractor all                    every extractor, side by side
+  kdprobe score out.jsonl --response-column text --gold-column label
+  kdprobe score samples_gsm8k_*.jsonl --extractor flexible  what lm-eval would say
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--extractor", "name", default="robust", show_default=True, help="An extractor's name, or `all`.")
+@click.option("--response-column", help="What the model wrote.")
+@click.option("--gold-column", help="The gold answer: a value, or a solution that ends in #### value or A: value.")
+@click.option("--id-column", help="What identifies a problem.")
+@json_option
+def command(  # noqa: PLR0917 - click passes them by name
+    files: tuple[Path, ...],
+    name: str,
+    response_column: str | None,
+    gold_column: str | None,
+    id_column: str | None,
+    as_json: bool,
+) -> None:
+    """Score answers that are there already: CSV, JSON lines, Parquet, lm-eval's samples. No model is needed.
+
+    An empty answer is a wrong answer, counted and said. Extractors differ in how they read the final value and in when
+    they take it for right; `kdprobe plugins` lists them.
+    """
+    from dataclasses import asdict
+
+    from kdprobe.cli.show import print_json, show_scores
+    from kdprobe.evaluation.outputs import Columns, read_outputs
+    from kdprobe.evaluation.scoring import score
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    names = host.names("extractors") if name == "all" else [name]
+    extractors = {known: host.build("extractors", known, host.options("extractors", known, {})) for known in names}
+    columns = Columns(response_column, gold_column, id_column)
+    scores = [
+        score(outputs, known, extractor)
+        for outputs in (read_outputs(file, columns) for file in files)
+        for known, extractor in extractors.items()
+    ]
+    if as_json:
+        print_json([asdict(one) for one in scores])
+    else:
+        show_scores(scores)
