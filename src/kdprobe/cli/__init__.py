@@ -18,6 +18,7 @@ COMMANDS = {
     "init": "Write a commented config to start from.",
     "tune": "Search the distiller's options on validation problems; the result is a config.",
     "score": "Score answers that are there already, from files.",
+    "compare": "Compare files of answers, problem by problem.",
     "runs": "List finished runs.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",

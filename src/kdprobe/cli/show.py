@@ -15,6 +15,7 @@ from kdprobe.console import out, plain
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kdprobe.evaluation.file_comparison import FileComparison
     from kdprobe.evaluation.scoring import FileScore
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.trials import Trial, Tuned
@@ -199,6 +200,34 @@ def show_scores(scores: Sequence[FileScore]) -> None:
     out().print(table)
 
 
+def comparison_data(comparison: FileComparison) -> dict[str, Any]:
+    """A comparison of files, for machines."""
+    return {
+        "arms": [{"name": name, **asdict(score)} for name, score in comparison.arms.items()],
+        "pairs": [asdict(pair) for pair in comparison.pairs],
+        "findings": [asdict(finding) for finding in comparison.findings],
+    }
+
+
+def show_comparison(comparison: FileComparison) -> None:
+    """Scores, pairs and findings of files."""
+    from kdprobe.evaluation.comparison import p_text
+
+    show_scores(list(comparison.arms.values()))
+    table = _table("All pairs (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
+    for pair in comparison.pairs:
+        table.add_row(
+            plain(f"{pair.a} - {pair.b}"),
+            f"{pair.difference * 100:+.1f}",
+            f"{pair.interval.low * 100:+.1f} to {pair.interval.high * 100:+.1f}",
+            f"{pair.only_a} : {pair.only_b}",
+            p_text(pair.p),
+            p_text(pair.p_holm),
+        )
+    out().print(table)
+    _list("Before you believe the figures", [f"{f.code}: {f.evidence} {f.action}" for f in comparison.findings])
+
+
 def _accuracies(results: Results) -> Table:
     table = _table(
         "Accuracy on the test problems",
@@ -289,7 +318,8 @@ def _table(title: str, *columns: str) -> Table:
 
     table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column)
+        # Folded where it is too narrow: a name that is cut short names something else.
+        table.add_column(column, overflow="fold")
     return table
 
 

@@ -13,6 +13,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95
 _RESAMPLES = 10_000
+_CHUNK = 500
+"""Resamples at once, so that memory does not grow with their number."""
+_FEW = 16
+"""Distinct values; differences of right and wrong have three."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,14 @@ def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
 def mean_interval(values: NDArray[np.float64]) -> Interval:
     """Percentile bootstrap of a mean over problems, seeded."""
     random = np.random.default_rng(0)
-    places = random.integers(0, len(values), size=(_RESAMPLES, len(values)))
-    low, high = np.quantile(values[places].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _FEW:
+        # How often each value is drawn in a resample is multinomial: the same distribution without the draws.
+        means = random.multinomial(len(values), counts / len(values), size=_RESAMPLES) @ distinct / len(values)
+    else:
+        drawn = (random.integers(0, len(values), size=(_CHUNK, len(values))) for _ in range(_RESAMPLES // _CHUNK))
+        means = np.concatenate([values[places].mean(axis=1) for places in drawn])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 

@@ -1,0 +1,154 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.evaluation.statistics import mean_interval
+
+DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))
+N = 200
+
+
+def answers(right, **columns):
+    """Answers "7" or "8" to problems whose value is 7."""
+    table = {"id": [f"p{n}" for n in range(len(right))], "gold": ["7"] * len(right)}
+    return pd.DataFrame(table | {"response": [f"The answer is {7 if ok else 8}" for ok in right]} | columns)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(name, table):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        return tmp_path / f"{name}.csv"
+
+    return write
+
+
+def compared(run_cli, *arguments):
+    return json.loads(run_cli("compare", *arguments, "--json"))
+
+
+def codes(data):
+    return {finding["code"]: finding["evidence"] for finding in data["findings"]}
+
+
+def test_pairs_are_those_of_independent_code_whatever_the_order_of_rows(file, run_cli):
+    random = np.random.default_rng(0)
+    right = {name: random.random(N) < share for name, share in (("a", 0.5), ("b", 0.6), ("c", 0.62))}
+    shuffled = {
+        name: answers(list(ok)).sample(frac=1, random_state=number) for number, (name, ok) in enumerate(right.items())
+    }
+    data = compared(run_cli, *(file(name, table) for name, table in shuffled.items()))
+    assert [(pair["a"], pair["b"]) for pair in data["pairs"]] == [("a", "b"), ("a", "c"), ("b", "c")]
+    expected = []
+    for pair in data["pairs"]:
+        a, b = right[pair["a"]], right[pair["b"]]
+        table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+        expected.append(mcnemar(table, exact=True).pvalue)
+        assert pair["p"] == pytest.approx(expected[-1])
+        assert (pair["n"], pair["only_a"], pair["only_b"]) == (N, table[0][1], table[1][0])
+        assert pair["difference"] == pytest.approx(a.mean() - b.mean())
+        theirs = bootstrap((a.astype(float) - b,), np.mean, method="percentile", rng=1).confidence_interval
+        assert pair["interval"]["low"] == pytest.approx(theirs.low, abs=0.01)
+        assert pair["interval"]["high"] == pytest.approx(theirs.high, abs=0.01)
+    assert [pair["p_holm"] for pair in data["pairs"]] == pytest.approx(multipletests(expected, method="holm")[1])
+    assert [arm["name"] for arm in data["arms"]] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("distinct", [3, 100])
+def test_bootstrap_of_few_and_of_many_values_is_scipys(distinct):
+    values = np.random.default_rng(1).integers(0, distinct, 150) / distinct
+    ours = mean_interval(values)
+    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=2).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
+def test_a_sound_comparison_has_no_findings(file, run_cli):
+    right = [n % 2 == 0 for n in range(N)]
+    soundly = [file("a", answers(right)), file("b", answers(right[::-1]))]
+    assert compared(run_cli, *soundly, "--strict")["findings"] == []
+
+
+def test_budgets_are_inferred_from_what_was_cut_off(file, run_cli):
+    right = [n % 2 == 0 for n in range(10)]
+    short = answers(right, tokens=[50] * 9 + [20], cut_off=[True] * 9 + [False])
+    long = answers(right, tokens=[350] * 9 + [90], cut_off=[True] * 9 + [False])
+    found = codes(compared(run_cli, file("short", short), file("long", long)))
+    assert found["unequal-budget"].endswith("short at 50, long at 350.")
+    assert "short 90.0%" in found["cut-off"]
+    same = codes(compared(run_cli, file("short", short), file("again", short)))
+    assert "unequal-budget" not in same
+
+
+def test_different_problems_and_gold_values_are_findings(file, run_cli):
+    right = [True] * 5 + [False] * 5
+    other = answers(right).iloc[2:].assign(gold=["8", *["7"] * 7])
+    found = codes(compared(run_cli, file("a", answers(right)), file("b", other)))
+    assert "a has 10, b 8, 8 in both" in found["mismatched-problems"]
+    assert "a and b at 1 problems" in found["gold-mismatch"]
+
+
+def test_mute_answers_floor_and_ceiling_are_findings(file, run_cli):
+    mute = answers([False] * 10).assign(response=["none"] * 10)
+    found = codes(compared(run_cli, file("a", mute), file("b", mute)))
+    assert {"no-answer", "floor"} <= set(found)
+    best = file("c", answers([True] * 10))
+    assert set(codes(compared(run_cli, best, file("d", answers([True] * 10))))) == {"ceiling"}
+
+
+def test_a_result_that_hangs_on_the_extractor_is_a_finding(file, run_cli):
+    # Marked right and followed by another number: lm-eval's flexible rule takes the last.
+    chatty = answers([True] * N).assign(response=["The answer is 7. That took 12 steps"] * N)
+    found = codes(compared(run_cli, file("plain", answers([n % 2 == 0 for n in range(N)])), file("chatty", chatty)))
+    assert "the order turns round, -50.0 and +50.0 points (robust against flexible)" in found["extractor-disagreement"]
+
+
+def test_strict_fails_after_telling_all(file, capsys):
+    from kdprobe.cli import _run
+
+    mute = file("a", answers([False] * 10))
+    assert _run(["compare", str(mute), str(file("b", answers([False] * 10))), "--strict"]) == 1
+    told = capsys.readouterr()
+    assert "floor" in told.out
+    assert "There are findings: floor" in told.err
+
+
+def test_doubled_problems_and_strangers_are_refused(file, run_cli):
+    from kdprobe.evaluation.file_comparison import NamedOutputs, compare_files
+    from kdprobe.evaluation.outputs import Columns, read_outputs
+    from kdprobe.problems.extractors import Robust
+
+    def named(name, table):
+        return NamedOutputs(name, read_outputs(file(name, table), Columns()))
+
+    one = answers([True, False])
+    with pytest.raises(KdprobeError, match="answers the problem 'p0' 2 times"):
+        compare_files([named("a", one), named("b", pd.concat([one, one]))], "robust", {"robust": Robust()})
+    with pytest.raises(KdprobeError, match="share no problem"):
+        compare_files([named("a", one), named("b", one.assign(id=["x", "y"]))], "robust", {"robust": Robust()})
+
+
+def test_one_file_is_no_comparison(file):
+    from click.testing import CliRunner
+
+    from kdprobe.cli.compare import command
+
+    outcome = CliRunner().invoke(command, [str(file("a", answers([True])))])
+    assert isinstance(outcome.exception, UsageError)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="KDPROBE_TEST_DATA names no folder with the real answers")
+def test_the_papers_files_are_found_out(run_cli):
+    files = [DATA / "paper" / "generations" / f"{arm}.csv.gz" for arm in ("no_distillation", "none", "ground_truth")]
+    data = compared(run_cli, *files)
+    found = codes(data)
+    assert {"unequal-budget", "cut-off", "extractor-disagreement"} <= set(found)
+    assert "no_distillation at 50, none at 350, ground_truth at 350" in found["unequal-budget"]
+    assert all(arm["cut_off"] > 0.9 for arm in data["arms"])
