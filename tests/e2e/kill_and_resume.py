@@ -75,8 +75,9 @@ def finished(store: Path) -> dict[Path, float]:
 
 
 def numbers(results: dict) -> dict:
-    """All results but the times and the path of the page."""
-    return {key: value for key, value in results.items() if key not in {"seconds", "report"}}
+    """All results but the times, the speed, and the path of the page."""
+    fidelity = {arm: {**figures, "tokens_per_second": None} for arm, figures in results["fidelity"].items()}
+    return {key: value for key, value in results.items() if key not in {"seconds", "report"}} | {"fidelity": fidelity}
 
 
 if __name__ == "__main__":

@@ -273,19 +273,23 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
     """What the teacher left behind, and how much of it lies outside the top k."""
     if not fidelity:
         return []
+    filtered = any(figures["kept"] < figures["responses"] for figures in fidelity.values())
     answers = _table(
         "What the teacher left behind",
-        "strategy", "answers", "learnt from", "right", "cut off", "tokens", "longest", "bytes/token", "tok/s",
+        "strategy", "answers", *(["kept"] if filtered else []),
+        "right", "cut off", "tokens", "longest", "bytes/token", "tok/s",
     )  # fmt: skip
+    borders = (1e-6, 1e-4, 1e-2)
     masses = _table(
-        "Of the teacher's probability", "strategy", "T", "in the top k", "truncation KL", "positions by mass outside"
-    )
+        "The teacher's probability, and positions with less than so much outside the top k",
+        "strategy", "T", "in the top k", "truncation KL", *(f"<{border:g}" for border in borders),
+    )  # fmt: skip
     for strategy, figures in fidelity.items():
         speed = figures["tokens_per_second"]
         answers.add_row(
             plain(strategy),
             str(figures["responses"]),
-            str(figures["kept"]),
+            *([str(figures["kept"])] if filtered else []),
             f"{figures['accuracy']:.1%}",
             f"{figures['cut_off']:.0%}",
             f"{figures['mean_tokens']:.0f}",
@@ -299,18 +303,16 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
                 f"{kept['temperature']:g}",
                 f"{kept['mass']:.3%}",
                 f"{kept['truncation_kl']:.1e} nats",
-                _histogram(kept["tail_histogram"]),
+                *(f"{_below(kept['tail_histogram'], border):.1%}" for border in borders),
             )
     return [answers, masses] if masses.row_count else [answers]
 
 
-def _histogram(counts: Sequence[int]) -> str:
-    """The borders that hold positions, with the share between them."""
+def _below(counts: Sequence[int], border: float) -> float:
+    """Share of a tail histogram below one of its borders."""
     from kdprobe.transfer.fidelity import TAIL_EDGES
 
-    total = sum(counts)
-    shown = [f"<{edge:g}: {count / total:.0%}" for edge, count in zip(TAIL_EDGES[1:], counts, strict=True) if count]
-    return "  ".join(shown)
+    return sum(counts[: TAIL_EDGES.index(border)]) / sum(counts)
 
 
 def _table(title: str, *columns: str) -> Table:
