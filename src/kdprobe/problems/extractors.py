@@ -116,9 +116,8 @@ def flexible() -> LmEval:
 
 
 def _ignoring(text: str) -> str:
-    """What lm-eval's comparison leaves of a string: no commas, no dollars, nothing up to `#### `, no final point."""
-    left = text.replace(",", "").replace("$", "").rpartition("#### ")[2]
-    return re.sub(r"\.$", "", left).lower()
+    """What lm-eval's comparison leaves of a value: no commas, no dollars, no final point."""
+    return re.sub(r"\.$", "", text.replace(",", "").replace("$", "")).lower()
 
 
 def _number(text: str) -> Fraction | None:
