@@ -186,6 +186,8 @@ def test_every_output_of_such_a_run_names_the_misalignments(published_run, run_c
     for output, text in outputs.items():
         flat = " ".join(text.replace("&#39;", "'").split())
         assert " ".join(PUBLISHED_CAUTION.split()) in flat, output
+    # Above everything else, not only in the verdict.
+    assert '<p class="caution">The distiller' in outputs["page"]
     codes = {finding["code"] for finding in json.loads(data)["findings"]}
     # With four problems, alphabetical order is numerical order.
     assert {"misaligned-positions", "misaligned-tokens", "adapter-barely-moved"} <= codes
