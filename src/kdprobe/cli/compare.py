@@ -49,8 +49,7 @@ def command(  # noqa: PLR0917 - click passes them by name
         raise UsageError("A comparison takes two files or more.", "`kdprobe score` scores a single one.")
     host = Host()
     host.get("extractors", chosen)
-    names = host.names("extractors")
-    extractors = {name: host.build("extractors", name, host.options("extractors", name, {})) for name in names}
+    extractors = {name: host.make("extractors", name) for name in host.names("extractors")}
     columns = Columns(response_column, gold_column, id_column)
     named = [NamedOutputs(name, read_outputs(file, columns)) for name, file in zip(_names(files), files, strict=True)]
     comparison = compare_files(named, chosen, extractors)

@@ -14,8 +14,10 @@ from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
-    from kdprobe.evaluation.file_comparison import FileComparison
+    from kdprobe.evaluation.comparison import Pair
+    from kdprobe.evaluation.file_comparison import FileComparison, FilePair
     from kdprobe.evaluation.scoring import FileScore
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.trials import Trial, Tuned
@@ -204,26 +206,17 @@ def comparison_data(comparison: FileComparison) -> dict[str, Any]:
     """A comparison of files, for machines."""
     return {
         "arms": [{"name": name, **asdict(score)} for name, score in comparison.arms.items()],
-        "pairs": [asdict(pair) for pair in comparison.pairs],
+        "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
         "findings": [asdict(finding) for finding in comparison.findings],
     }
 
 
 def show_comparison(comparison: FileComparison) -> None:
     """Scores, pairs and findings of files."""
-    from kdprobe.evaluation.comparison import p_text
-
     show_scores(list(comparison.arms.values()))
-    table = _table("All pairs (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
+    table = _pair_table("All pairs")
     for pair in comparison.pairs:
-        table.add_row(
-            plain(f"{pair.a} - {pair.b}"),
-            f"{pair.difference * 100:+.1f}",
-            f"{pair.interval.low * 100:+.1f} to {pair.interval.high * 100:+.1f}",
-            f"{pair.only_a} : {pair.only_b}",
-            p_text(pair.p),
-            p_text(pair.p_holm),
-        )
+        table.add_row(*_pair_row(pair))
     out().print(table)
     _list("Before you believe the figures", [f"{f.code}: {f.evidence} {f.action}" for f in comparison.findings])
 
@@ -248,25 +241,30 @@ def _accuracies(results: Results) -> Table:
 
 def _pairs(results: Results) -> list[Table]:
     """One table a family, as Holm's adjustment goes."""
-    from kdprobe.evaluation.comparison import p_text
-
     tables: dict[str, Table] = {}
     for pair in results.comparison.pairs:
         if pair.family not in tables:
-            tables[pair.family] = _table(
-                f"{pair.family[0].upper()}{pair.family[1:]} (exact McNemar, Holm)",
-                "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)",
-            )  # fmt: skip
-        test = pair.test
-        tables[pair.family].add_row(
-            plain(f"{pair.a} - {pair.b}"),
-            f"{test.difference * 100:+.1f}",
-            f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
-            f"{test.only_a} : {test.only_b}",
-            p_text(test.p),
-            p_text(pair.p_holm),
-        )
+            tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
+        tables[pair.family].add_row(*_pair_row(pair))
     return list(tables.values())
+
+
+def _pair_table(title: str) -> Table:
+    return _table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
+
+
+def _pair_row(pair: Pair | FilePair) -> list[str | Text]:
+    from kdprobe.evaluation.comparison import p_text
+
+    test = pair.test
+    return [
+        plain(f"{pair.a} - {pair.b}"),
+        f"{test.difference * 100:+.1f}",
+        f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+        f"{test.only_a} : {test.only_b}",
+        p_text(test.p),
+        p_text(pair.p_holm),
+    ]
 
 
 def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:

@@ -13,8 +13,8 @@ from itertools import combinations
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.comparison import SIGNIFICANT, Finding
 from kdprobe.evaluation.outputs import Outputs
-from kdprobe.evaluation.scoring import FileScore, score
-from kdprobe.evaluation.statistics import Interval, PairedTest, holm, paired_test
+from kdprobe.evaluation.scoring import FileScore, Judged, judge, score
+from kdprobe.evaluation.statistics import PairedTest, holm, paired_test
 from kdprobe.problems.extractors import Extractor
 
 _SHARE = 0.05
@@ -36,23 +36,13 @@ class FilePair:
     Attributes:
         a: One name.
         b: The other.
-        n: Problems they share.
-        difference: Accuracy of a minus accuracy of b on them.
-        interval: Of the difference, by paired bootstrap over problems.
-        only_a: Problems that only a solved.
-        only_b: Problems that only b solved.
-        p: Exact McNemar, two-sided.
+        test: On the problems they share.
         p_holm: Adjusted over all pairs.
     """
 
     a: str
     b: str
-    n: int
-    difference: float
-    interval: Interval
-    only_a: int
-    only_b: int
-    p: float
+    test: PairedTest
     p_holm: float
 
 
@@ -79,21 +69,20 @@ def compare_files(files: Sequence[NamedOutputs], chosen: str, extractors: Mappin
     for file in files:
         _refuse_doubles(file)
     shared = {(a.name, b.name): _shared(a, b) for a, b in combinations(files, 2)}
-    right = {
-        name: {file.name: _judged(file.outputs, extractor) for file in files} for name, extractor in extractors.items()
+    judged = {
+        name: {file.name: judge(file.outputs, extractor) for file in files} for name, extractor in extractors.items()
     }
-    tests = {name: _tests(shared, judged) for name, judged in right.items()}
+    tests = {name: _tests(shared, _right(files, answers)) for name, answers in judged.items()}
     adjusted = holm([test.p for test in tests[chosen].values()])
     pairs = [
-        FilePair(a, b, test.n, test.difference, test.interval, test.only_a, test.only_b, test.p, p_holm)
-        for ((a, b), test), p_holm in zip(tests[chosen].items(), adjusted, strict=True)
+        FilePair(a, b, test, p_holm) for ((a, b), test), p_holm in zip(tests[chosen].items(), adjusted, strict=True)
     ]
-    arms = {file.name: score(file.outputs, chosen, extractors[chosen]) for file in files}
+    arms = {file.name: score(file.outputs, chosen, judged[chosen][file.name]) for file in files}
     findings = [
         *_problem_findings(files, shared),
         *_budget_findings(files),
         *_share_findings(arms),
-        *_extractor_findings(files, chosen, extractors, tests),
+        *_extractor_findings(chosen, judged, tests),
     ]
     return FileComparison(arms, pairs, findings)
 
@@ -118,10 +107,11 @@ def _shared(a: NamedOutputs, b: NamedOutputs) -> list[str]:
     return keys
 
 
-def _judged(outputs: Outputs, extractor: Extractor) -> dict[str, bool]:
+def _right(files: Sequence[NamedOutputs], judged: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, bool]]:
+    """File to problem to whether it was solved."""
     return {
-        key: extractor.is_right(extractor.extract(response), gold)
-        for key, response, gold in zip(outputs.keys, outputs.responses, outputs.gold, strict=True)
+        file.name: {key: answer.right for key, answer in zip(file.outputs.keys, judged[file.name], strict=True)}
+        for file in files
     }
 
 
@@ -196,16 +186,15 @@ def _share_findings(arms: Mapping[str, FileScore]) -> list[Finding]:
 
 
 def _extractor_findings(
-    files: Sequence[NamedOutputs],
     chosen: str,
-    extractors: Mapping[str, Extractor],
+    judged: Mapping[str, Mapping[str, Sequence[Judged]]],
     tests: Mapping[str, Mapping[tuple[str, str], PairedTest]],
 ) -> list[Finding]:
     """Pairs whose order, significance or difference hangs on the extractor."""
     evidence = []
-    for other in extractors:
+    for other in judged:
         # One that finds a value in few answers was not made for these.
-        if other == chosen or not _applies(files, extractors[other]):
+        if other == chosen or not _applies(judged[other]):
             continue
         for pair, test in tests[chosen].items():
             if why := _disagreement(test, tests[other][pair]):
@@ -216,8 +205,8 @@ def _extractor_findings(
     return [Finding("extractor-disagreement", f"{'; '.join(evidence)}.", action)]
 
 
-def _applies(files: Sequence[NamedOutputs], extractor: Extractor) -> bool:
-    found = [extractor.extract(response).value is not None for file in files for response in file.outputs.responses]
+def _applies(judged: Mapping[str, Sequence[Judged]]) -> bool:
+    found = [answer.found for answers in judged.values() for answer in answers]
     return sum(found) > len(found) / 2
 
 

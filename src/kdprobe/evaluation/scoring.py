@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdprobe.evaluation.outputs import Outputs
@@ -38,15 +40,34 @@ class FileScore:
     rules: dict[str, int]
 
 
-def score(outputs: Outputs, name: str, extractor: Extractor) -> FileScore:
-    """Scores one file under one extractor."""
-    n, correct, nothing = len(outputs.responses), 0, 0
-    rules: dict[str, int] = {}
+@dataclass(frozen=True)
+class Judged:
+    """One answer under one extractor.
+
+    Attributes:
+        rule: Which rule fired.
+        found: Whether a value was found.
+        right: Whether it is the gold value.
+    """
+
+    rule: str
+    found: bool
+    right: bool
+
+
+def judge(outputs: Outputs, extractor: Extractor) -> list[Judged]:
+    """Reads every answer of a file and compares it with its gold value, in order."""
+    judged = []
     for response, gold in zip(outputs.responses, outputs.gold, strict=True):
         extraction = extractor.extract(response)
-        rules[extraction.rule] = rules.get(extraction.rule, 0) + 1
-        nothing += extraction.value is None
-        correct += extractor.is_right(extraction, gold)
+        right = extractor.is_right(extraction, gold)
+        judged.append(Judged(extraction.rule, extraction.value is not None, right))
+    return judged
+
+
+def score(outputs: Outputs, name: str, judged: Sequence[Judged]) -> FileScore:
+    """Sums up what `judge` found under the extractor of this name."""
+    n, correct = len(judged), sum(answer.right for answer in judged)
     return FileScore(
         file=outputs.file,
         extractor=name,
@@ -54,8 +75,8 @@ def score(outputs: Outputs, name: str, extractor: Extractor) -> FileScore:
         correct=correct,
         accuracy=correct / n,
         interval=accuracy_interval(correct, n),
-        no_answer=nothing / n,
+        no_answer=sum(not answer.found for answer in judged) / n,
         empty=sum(not response.strip() for response in outputs.responses) / n,
         cut_off=None if outputs.cut_off is None else sum(outputs.cut_off) / n,
-        rules=dict(sorted(rules.items(), key=lambda item: -item[1])),
+        rules=dict(Counter(answer.rule for answer in judged).most_common()),
     )

@@ -44,7 +44,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
 def repeated(data: Mapping[str, Any]) -> list[str]:
     """Names and seeds that must differ and do not."""
     mistakes = []
-    arms = _arms(data)
+    arms = arms_of(data)
     mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in _twice(arms)]
     mistakes += [
         f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
@@ -59,7 +59,7 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
 def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
     """A `transfer.texts` that names nothing."""
     texts = _table(data.get("transfer")).get("texts", OWN)
-    if not isinstance(texts, str) or texts in {OWN, GOLD, *_arms(data)} or texts.endswith(TEXT_FILE):
+    if not isinstance(texts, str) or texts in {OWN, GOLD, *arms_of(data)} or texts.endswith(TEXT_FILE):
         return []
     return [f"transfer.texts: {texts!r} is none of {OWN!r}, {GOLD!r}, a strategy of this run, a {TEXT_FILE} file"]
 
@@ -120,7 +120,7 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
                 yield kind, f"{item}.name", name, f"{item}.options", _table(table.get("options"))
 
 
-def _arms(data: Mapping[str, Any]) -> list[Any]:
+def arms_of(data: Mapping[str, Any]) -> list[Any]:
     """How the run calls its strategies."""
     return [table.get("label") or table.get("name") for table in _listed(data.get("strategies"))]
 

@@ -6,14 +6,12 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
 from kdprobe.experiment.store import Stage, digest
 from kdprobe.host.registry import Host
-from kdprobe.host.specs import DistillerSpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
@@ -74,7 +72,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     """
     student = resolve(experiment.student.model, experiment.student.revision)
     problems = experiment.problems
-    source = _build(host, "problem-sources", problems.source, problems.options)
+    source = host.make("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
     maker = stages.Maker(experiment, host, student, drawn)
@@ -110,7 +108,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         analyses=analyses,
         stages=tuple(ordered),
         plugins=_plugins(experiment, host),
-        cautions=_cautions(experiment, host),
+        cautions=(caution,) if (caution := stages.caution_of(host, experiment.distill.name)) else (),
     )
 
 
@@ -173,7 +171,7 @@ def _with_seed(name: str, seed: int, experiment: Experiment) -> str:
 
 
 def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:
-    render = _build(host, "strategies", strategy.name, strategy.options)
+    render = host.make("strategies", strategy.name, strategy.options)
     provider = host.get("strategies", strategy.name).provider.name
     return {problem.id: _pair(render, problem, f"The strategy {strategy.arm!r} of {provider}") for problem in problems}
 
@@ -195,15 +193,6 @@ def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
             "This is a fault of the plugin.",
         )
     return pair
-
-
-def _build(host: Host, kind: str, name: str, options: dict[str, Any]) -> Any:
-    return host.build(kind, name, host.options(kind, name, options))
-
-
-def _cautions(experiment: Experiment, host: Host) -> tuple[str, ...]:
-    spec = host.get("distillers", experiment.distill.name).spec
-    return (spec.caution,) if isinstance(spec, DistillerSpec) and spec.caution else ()
 
 
 def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:

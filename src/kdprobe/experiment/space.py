@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kdprobe.distill.kinds import PARAMETERS
 from kdprobe.errors import UsageError
-from kdprobe.experiment.mistakes import sentences
+from kdprobe.experiment.mistakes import arms_of, sentences
 from kdprobe.host.registry import Host
 
 Criterion = Literal["log-p-gold-value", "accuracy"]
@@ -182,12 +182,7 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
     if not isinstance(tune, dict):
         return []
     mistakes = []
-    listed = data.get("strategies")
-    arms = [
-        item if isinstance(item, str) else item.get("label") or item.get("name")
-        for item in (listed if isinstance(listed, list) else [])
-        if isinstance(item, str | dict)
-    ]
+    arms = arms_of(data)
     if isinstance(arm := tune.get("strategy"), str) and arm not in arms:
         mistakes.append(f"tune.strategy: there is no strategy {arm!r} here; there are {', '.join(map(str, arms))}")
     if isinstance(space := tune.get("space"), dict):

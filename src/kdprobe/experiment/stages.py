@@ -15,6 +15,7 @@ from kdprobe.experiment.environment import environment
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.store import Stage, digest, read_json, write_json
 from kdprobe.host.registry import Host
+from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
@@ -209,7 +210,7 @@ class Maker:
     ) -> Stage:
         validated = self.host.options("distillers", name, options)
         distiller = self.host.build("distillers", name, validated)
-        caution = getattr(self.host.get("distillers", name).spec, "caution", "")
+        caution = caution_of(self.host, name)
         teacher = None
         if "teacher" in distiller.needs:
             teacher = self._build("teachers", self.experiment.teacher.name, self.experiment.teacher.options)
@@ -299,7 +300,13 @@ class Maker:
         return digest([problem.as_row() for problem in problems])
 
     def _build(self, kind: str, name: str, options: dict[str, Any]) -> Any:
-        return self.host.build(kind, name, self.host.options(kind, name, options))
+        return self.host.make(kind, name, options)
+
+
+def caution_of(host: Host, distiller: str) -> str:
+    """What everybody must know who sees a distiller's students; empty for most."""
+    spec = host.get("distillers", distiller).spec
+    return spec.caution if isinstance(spec, DistillerSpec) else ""
 
 
 def plugin_identity(host: Host, kind: str, name: str) -> dict[str, str]:

@@ -113,7 +113,8 @@ class Store:
         if self.has(stage):
             return False
         making = self.root / "making"
-        with self._alone(stage):
+        lock = making / f"{stage.key}.lock"
+        with alone(lock, f"Another process is making {stage.kind} {stage.name}; waiting for it."):
             if self.has(stage):
                 return False
             for remains in making.glob(f"{stage.key}-*"):
@@ -149,20 +150,6 @@ class Store:
     def _making(self, stage: Stage, who: str) -> Path:
         return self.root / "making" / f"{stage.key}-{who}"
 
-    @contextmanager
-    def _alone(self, stage: Stage) -> Iterator[None]:
-        """Keeps other processes from making the same stage; says so where it has to wait for one."""
-        lock = FileLock(self.root / "making" / f"{stage.key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            note(f"Another process is making {stage.kind} {stage.name}; waiting for it.")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
     def run_folder(self, name: str) -> Path:
         """The folder of a run."""
         return self.root / "runs" / name
@@ -189,6 +176,21 @@ class Store:
                 "seconds": round(seconds, 3),
             },
         )
+
+
+@contextmanager
+def alone(file: Path, waiting: str) -> Iterator[None]:
+    """Keeps other processes out while the block runs; says `waiting` where it has to wait for one."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        note(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def digest(data: Any) -> str:

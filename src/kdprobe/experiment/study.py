@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from kdprobe.console import note
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.space import LOGARITHMIC, RANGES, Space
+from kdprobe.experiment.store import alone
 
 if TYPE_CHECKING:
     import optuna
@@ -128,7 +126,8 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
         KdprobeError: The database cannot be read.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file.with_suffix(".lock"), file.stem), _hushed():
+    waiting = f"Another process is tuning {file.stem}; waiting for it."
+    with alone(file.with_suffix(".lock"), waiting), _hushed():
         import optuna
 
         try:
@@ -151,20 +150,6 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
         finally:
             storage.remove_session()
             storage.engine.dispose()
-
-
-@contextmanager
-def _alone(file: Path, name: str) -> Iterator[None]:
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        note(f"Another process is tuning {name}; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

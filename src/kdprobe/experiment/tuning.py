@@ -75,9 +75,7 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     config, distill, source = experiment.tune, experiment.distill, experiment.problems
     space = space_of(distill.name, distill.options, config.space, host)
     plan = make_plan(experiment, host)
-    problems = host.build(
-        "problem-sources", source.source, host.options("problem-sources", source.source, source.options)
-    )
+    problems = host.make("problem-sources", source.source, source.options)
     drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))
     strategy = config.strategy or experiment.strategies[0].arm
     maker = stages.Maker(experiment, host, plan.student, drawn)

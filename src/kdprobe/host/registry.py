@@ -85,6 +85,10 @@ class Host:
         """Builds the thing itself from validated options."""
         return self.get(kind, name).spec.build(options)
 
+    def make(self, kind: str, name: str, raw: dict[str, Any] | None = None) -> Any:
+        """Builds the thing itself from raw options, which are validated first; errors as `options`."""
+        return self.build(kind, name, self.options(kind, name, raw or {}))
+
     def _hint(self, kind: str, name: str) -> str:
         names = self.names(kind)
         near = difflib.get_close_matches(name, names, n=1)
