@@ -9,7 +9,6 @@ from scipy.stats import bootstrap
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.statistics import mean_interval
 
 DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))
@@ -121,28 +120,63 @@ def test_strict_fails_after_telling_all(file, capsys):
     assert "There are findings: floor" in told.err
 
 
-def test_doubled_problems_and_strangers_are_refused(file, run_cli):
-    from kdprobe.evaluation.file_comparison import NamedOutputs, compare_files
-    from kdprobe.evaluation.outputs import Columns, read_outputs
-    from kdprobe.problems.extractors import Robust
-
-    def named(name, table):
-        return NamedOutputs(name, read_outputs(file(name, table), Columns()))
+def test_doubled_problems_and_strangers_are_refused(file, capsys):
+    from kdprobe.cli import _run
 
     one = answers([True, False])
-    with pytest.raises(KdprobeError, match="answers the problem 'p0' 2 times"):
-        compare_files([named("a", one), named("b", pd.concat([one, one]))], "robust", {"robust": Robust()})
-    with pytest.raises(KdprobeError, match="share no problem"):
-        compare_files([named("a", one), named("b", one.assign(id=["x", "y"]))], "robust", {"robust": Robust()})
+    assert _run(["compare", str(file("a", one)), str(file("b", pd.concat([one, one])))]) == 1
+    assert "answers the problem 'p0' 2 times" in capsys.readouterr().err
+    assert _run(["compare", str(file("a", one)), str(file("b", one.assign(id=["x", "y"])))]) == 1
+    assert "share no problem" in capsys.readouterr().err
 
 
-def test_one_file_is_no_comparison(file):
-    from click.testing import CliRunner
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.csv", "takes two arms"), ("b.csv", "There is no file"), ("b", "There is no finished run 'b'")],
+)
+def test_what_cannot_be_compared_is_wrong_use(file, tmp_path, capsys, name, words):
+    from kdprobe.cli import _run
 
-    from kdprobe.cli.compare import command
+    file("a", answers([True]))
+    named = str(tmp_path / name) if "." in name else name
+    assert _run(["compare", named, "--store", str(tmp_path)]) == 2
+    assert words in capsys.readouterr().err
 
-    outcome = CliRunner().invoke(command, [str(file("a", answers([True])))])
-    assert isinstance(outcome.exception, UsageError)
+
+def test_claims_that_contradict_themselves_or_the_answers_are_findings(file, tmp_path, run_cli):
+    arms = [file("a", answers([True] * 4 + [False] * 8)), file("b", answers([True] * 6 + [False] * 6))]
+    table = tmp_path / "table.csv"
+    # 4 of 12 are 33.33 %: printed with one decimal or none it is still right.
+    table.write_text("arm,accuracy,correct,n\na,33.3 %,4,12\na,33,4,\nb,55.0 %,7,12\nc,25.01 %,303,1319\n")
+    found = codes(compared(run_cli, *arms, "--claims", table))
+    assert found["contradicting-counts"] == (
+        "Percentages contradict counts: b 55.0 %, but 7 of 12 are 58.33 %; c 25.01 %, but 303 of 1319 are 22.97 %."
+    )
+    assert found["contradicting-answers"].endswith("b 7 correct, but 6 of its answers are under robust.")
+
+
+def test_samples_of_lm_eval_tell_how_they_were_asked(tmp_path, run_cli):
+    def samples(name, lead, budget):
+        rows = [
+            {
+                "doc_id": place,
+                "doc": {"question": f"How many are {place}?"},
+                "target": "7",
+                "resps": [["The answer is 7" if place % 2 else "8"]],
+                "arguments": {
+                    "gen_args_0": {"arg_0": f"{lead}How many are {place}?", "arg_1": {"max_gen_toks": budget}}
+                },
+            }
+            for place in range(10)
+        ]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    found = codes(compared(run_cli, samples("a", "Q: ", 50), samples("b", "Question: ", 100)))
+    assert set(found) == {"unequal-prompt", "unequal-budget"}
+    assert "form: Q: {question} (a), Question: {question} (b)" in found["unequal-prompt"]
+    assert compared(run_cli, samples("a", "Q: ", 50), samples("b", "Q: ", 50))["findings"] == []
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="KDPROBE_TEST_DATA names no folder with the real answers")

@@ -1,27 +1,34 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.comparison import ArmRecords, compare
+from kdprobe.evaluation import comparison
+from kdprobe.evaluation.arms import Arm
+from kdprobe.evaluation.outputs import Outputs
+from kdprobe.problems.extractors import Robust
 
 N = 40
 
 
-def arm(name, correct, strategy=None, distiller="logits", seed=0, shift="", **changes):
+def compare(arms):
+    return comparison.compare(arms, {"robust": Robust()})
+
+
+def arm(name, correct, strategy=None, distiller="logits", seed=0, **changes):
+    """An arm that solves the first so many problems."""
     random = np.random.default_rng(len(name))
-    records = [
-        {
-            "correct": place < correct,
-            "cut_off": False,
-            "value": "7",
-            "tokens": 20,
-            "prompt_hash": f"{shift}{place}",
-            "log_p_gold_value": float(random.normal(-3, 1)),
-            **{name: values[place] for name, values in changes.items()},
-        }
-        for place in range(N)
-    ]
-    return ArmRecords(name, strategy, distiller, seed, records)
+    outputs = Outputs(
+        file=f"run/{name}",
+        responses=[f"The answer is {7 if place < correct else 8}" for place in range(N)],
+        gold=["7"] * N,
+        ids=[f"p{place}" for place in range(N)],
+        cut_off=[False] * N,
+        tokens=[20] * N,
+        log_p_gold_value=list(random.normal(-3, 1, N)),
+    )
+    return Arm(name, dataclasses.replace(outputs, **changes), strategy, distiller, seed)
 
 
 def arms(none=20, teacher=20, untrained=20, tuned=20):
@@ -90,19 +97,45 @@ def test_without_an_unprimed_arm_nothing_is_said_about_priming():
 
 
 def test_arms_on_different_problems_are_refused():
-    with pytest.raises(KdprobeError, match="'untrained' and 'none' were examined on different problems"):
-        compare([arm("untrained", 20), arm("none", 20, "none", shift="x")])
+    elsewhere = arm("none", 20, "none", ids=[f"x{place}" for place in range(N)])
+    with pytest.raises(KdprobeError, match="run/untrained and run/none share no problem"):
+        compare([arm("untrained", 20, distiller=None), elsewhere])
+    asked = [arm(name, 20, questions=[f"{name} {place}?" for place in range(N)]) for name in ("a", "b")]
+    with pytest.raises(KdprobeError, match="have the same ids for different questions"):
+        compare(asked)
+
+
+def test_arms_without_ids_are_paired_by_question():
+    questions = [f"How many are {place}?" for place in range(N)]
+    named = arm("a", 10, questions=questions)
+    unnamed = arm("b", 10, ids=None, questions=questions[::-1])
+    (pair,) = compare([named, unnamed]).pairs
+    assert (pair.test.n, pair.test.only_a, pair.test.only_b) == (N, 10, 10)
+
+
+def test_without_strategies_all_pairs_are_one_family():
+    compared = compare([arm("a", 5), arm("b", 8), arm("c", 38)])
+    assert [(pair.family, pair.a, pair.b) for pair in compared.pairs] == [
+        ("all pairs", "a", "b"),
+        ("all pairs", "a", "c"),
+        ("all pairs", "b", "c"),
+    ]
+    assert len(compared.verdict) == 3
+    assert "The students a and c differ: a solves 82.5 points fewer" in compared.verdict[0]
+    assert compared.verdict[-1] == "The other 1 pairs do not differ significantly."
+    assert compare([arm("a", 5), arm("b", 8)]).verdict == ["No two of these arms differ significantly (1 pair)."]
+    assert "nothing can be compared" in compare([arm("a", 5)]).verdict[0]
 
 
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"cut_off": [True] * 10 + [False] * 30}, "cut-off", "none 25%"),
-        ({"value": [None] * 20 + ["1"] * 20}, "no-answer", "none 50%"),
+        ({"cut_off": [True] * 10 + [False] * 30}, "cut-off", "none 25.0%"),
+        ({"responses": ["None."] * 20 + ["The answer is 7"] * 20}, "no-answer", "none 50.0%"),
     ],
 )
 def test_what_spoils_an_arm_is_found(changes, code, words):
-    (finding,) = compare([arm("untrained", 20), arm("none", 20, "none", **changes)]).findings
+    (finding,) = compare([arm("untrained", 20, distiller=None), arm("none", 20, "none", **changes)]).findings
     assert finding.code == code
     assert words in finding.evidence
 
@@ -113,7 +146,36 @@ def test_clean_arms_have_no_findings_and_floored_ones_have():
     assert floor.code == "floor"
 
 
-def test_scores_are_means_of_the_records():
+@pytest.mark.parametrize(
+    ("kind", "aspect", "code"),
+    [
+        ("budget", "tokens", "unequal-budget"),
+        ("prompt", "chat template", "unequal-prompt"),
+        ("decoding", "temperature", "unequal-decoding"),
+        ("task", "digest", "unequal-task"),
+        ("versions", "torch", "unequal-versions"),
+    ],
+)
+def test_arms_examined_in_different_ways_are_found(kind, aspect, code):
+    def examined(*values):
+        names = [arm(f"arm{place}", 20, conditions={kind: {aspect: value}}) for place, value in enumerate(values)]
+        return compare([*names, arm("unknown", 20)]).findings
+
+    assert examined("1", "1") == []
+    (finding,) = examined("1", "2", "2")
+    assert finding.code == code
+    assert "arm0" in finding.evidence
+    assert "unknown" not in finding.evidence
+
+
+def test_scores_are_means_of_the_answers():
     tokens = list(range(N))
     score = compare([arm("none", 10, "none", tokens=tokens)]).arms[0]
     assert (score.n, score.correct, score.accuracy, score.mean_tokens) == (N, 10, 0.25, np.mean(tokens))
+
+
+def test_what_is_not_known_of_an_arm_stays_unknown():
+    compared = compare([arm("a", 10), arm("b", 10, cut_off=None, tokens=None, log_p_gold_value=None)])
+    score, (pair,) = compared.arms[1], compared.pairs
+    assert score.cut_off is score.mean_tokens is score.log_p_gold_value is score.log_p_interval is None
+    assert pair.log_p_difference is pair.log_p_interval is None

@@ -6,63 +6,70 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.cli import json_option, store_option
+from kdprobe.errors import KdprobeError
 
 EPILOG = """\b
 Examples:
   kdprobe compare before.csv after.csv
   kdprobe compare *.csv.gz --extractor published --json
-  kdprobe compare a.jsonl b.jsonl --strict      fail where there are findings, for CI
+  kdprobe compare embedded                       a run's arms, as they were planned
+  kdprobe compare first/none second/none         arms of two runs
+  kdprobe compare a.jsonl b.jsonl --strict       fail where there are findings, for CI
+  kdprobe compare *.csv.gz --claims table.csv    against published figures: arm, accuracy, correct, n
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...")
 @click.option("--extractor", "chosen", default="robust", show_default=True, help="The extractor that decides.")
 @click.option("--response-column", help="What the model wrote.")
 @click.option("--gold-column", help="The gold answer.")
 @click.option("--id-column", help="What identifies a problem; answers are paired by it.")
+@click.option(
+    "--claims",
+    "table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A table of published figures to check: arm, and of accuracy, correct and n what it has.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")
+@store_option
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
-    files: tuple[Path, ...],
+    names: tuple[str, ...],
     chosen: str,
     response_column: str | None,
     gold_column: str | None,
     id_column: str | None,
+    table: Path | None,
     strict: bool,
+    store_folder: str,
     as_json: bool,
 ) -> None:
-    """Compare files of answers, problem by problem: exact McNemar tests, intervals, and what may mislead.
+    """Compare files of answers, runs, or single arms of runs, problem by problem.
 
-    Answers are paired by id, else by question. All pairs are one family for Holm's adjustment. Findings say what may
-    spoil a comparison: unequal token budgets, answers cut off or without a value, different problems, a result that
-    hangs on the extractor.
+    Answers are paired by id, else by question. Pairs get exact McNemar tests and intervals. One run by itself is
+    compared in the families that it planned; otherwise all pairs are one family for Holm's adjustment. Findings say
+    what may spoil a comparison: unequal token budgets, prompts or versions, answers cut off or without a value,
+    different problems, a result that hangs on the extractor, problems that were trained on.
     """
     from kdprobe.cli.show import comparison_data, print_json, show_comparison
-    from kdprobe.evaluation.file_comparison import NamedOutputs, compare_files
-    from kdprobe.evaluation.outputs import Columns, read_outputs
+    from kdprobe.evaluation.claims import claim_findings, read_claims
+    from kdprobe.evaluation.outputs import Columns
+    from kdprobe.experiment.contestants import compare_named
+    from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host
 
-    if len(files) < 2:  # noqa: PLR2004
-        raise UsageError("A comparison takes two files or more.", "`kdprobe score` scores a single one.")
     host = Host()
     host.get("extractors", chosen)
-    extractors = {name: host.make("extractors", name) for name in host.names("extractors")}
     columns = Columns(response_column, gold_column, id_column)
-    named = [NamedOutputs(name, read_outputs(file, columns)) for name, file in zip(_names(files), files, strict=True)]
-    comparison = compare_files(named, chosen, extractors)
+    claims = read_claims(table) if table else []
+    comparison = compare_named(names, Store(Path(store_folder)), columns, host.all("extractors"), chosen)
+    comparison.findings.extend(claim_findings(claims, comparison.arms))
     if as_json:
         print_json(comparison_data(comparison))
     else:
         show_comparison(comparison)
     if strict and comparison.findings:
-        codes = ", ".join(finding.code for finding in comparison.findings)
+        codes = ", ".join(dict.fromkeys(finding.code for finding in comparison.findings))
         raise KdprobeError(f"There are findings: {codes}.", "They fail because of --strict.")
-
-
-def _names(files: tuple[Path, ...]) -> list[str]:
-    """File names without their endings, or whole paths where those are not unique."""
-    stems = [file.name.partition(".")[0] for file in files]
-    return stems if len(set(stems)) == len(files) else [str(file) for file in files]

@@ -21,8 +21,9 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
     """
     from kdprobe.cli.show import print_json, show_results, summary
     from kdprobe.console import note
-    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.results import comparison_of, load_results
     from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
     from kdprobe.report.page import write_page
 
     store = Store(Path(store_folder))
@@ -32,9 +33,10 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
             raise UsageError(f"There is no finished run in {store.root}.", "`kdprobe run` makes one.")
         run = runs[0]
     results = load_results(store, run)
-    page = write_page(results)
+    compared = comparison_of(results, Host().all("extractors"))
+    page = write_page(results, compared)
     if as_json:
-        print_json(summary(results, page))
+        print_json(summary(results, compared, page))
     else:
-        show_results(results)
+        show_results(results, compared)
         note(f"Report: {page}")

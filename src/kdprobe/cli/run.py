@@ -24,7 +24,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     from kdprobe.console import note
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.plan import make_plan
-    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.results import comparison_of, load_results
     from kdprobe.experiment.run import run, set_threads
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host
@@ -40,9 +40,10 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     if not is_main():
         return
     results = load_results(store, name)
-    page = write_page(results)
+    compared = comparison_of(results, host.all("extractors"))
+    page = write_page(results, compared)
     if as_json:
-        print_json(summary(results, page))
+        print_json(summary(results, compared, page))
     else:
-        show_results(results)
+        show_results(results, compared)
         note(f"Report: {page}")

@@ -25,7 +25,7 @@ def command(store_folder: str, as_json: bool) -> None:
         rows.append(
             {
                 "run": name,
-                "accuracy": {score.name: score.accuracy for score in results.comparison.arms},
+                "accuracy": {arm.name: arm.accuracy for arm in results.arms},
                 "cautions": results.record.get("cautions", []),
             }
         )

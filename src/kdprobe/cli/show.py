@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from kdprobe.evaluation.comparison import Pair
-    from kdprobe.evaluation.file_comparison import FileComparison, FilePair
-    from kdprobe.evaluation.scoring import FileScore
+    from kdprobe.evaluation.comparison import ArmScore, Comparison, Pair
+    from kdprobe.evaluation.scoring import Score
+    from kdprobe.evaluation.statistics import Interval
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.trials import Trial, Tuned
     from kdprobe.host.discovery import Provider
@@ -31,36 +31,31 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def summary(results: Results, page: Path) -> dict[str, Any]:
+def summary(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:
     """A run's results, for machines."""
     return {
         "run": results.run,
         "report": str(page),
         "cautions": results.record.get("cautions", []),
-        "verdict": results.comparison.verdict,
-        "arms": [asdict(score) for score in results.comparison.arms],
-        "pairs": [_flat_pair(asdict(pair)) for pair in results.comparison.pairs],
-        "findings": [asdict(finding) for finding in results.comparison.findings],
+        **comparison_data(comparison),
         "fidelity": results.fidelity,
         "analyses": {analysis.name: {"findings": analysis.findings} for analysis in results.analyses},
         "seconds": results.record["seconds"],
     }
 
 
-def show_results(results: Results) -> None:
+def show_results(results: Results, comparison: Comparison) -> None:
     """The tables of a run."""
     console = out()
     _list("Before anything else", results.record.get("cautions", []))
     for table in fidelity_tables(results.fidelity):
         console.print(table)
-    console.print(_accuracies(results))
-    for table in _pairs(results):
+    for table in _comparison_tables(comparison):
         console.print(table)
     for analysis in results.analyses:
         _list(f"Inside the students ({analysis.name})", analysis.findings)
-    findings = [f"{f.code}: {f.evidence} {f.action}" for f in results.comparison.findings]
-    _list("Before you believe the figures", findings)
-    _list("Did priming make a better student?", results.comparison.verdict)
+    _findings(comparison)
+    _list("Did priming make a better student?", comparison.verdict)
 
 
 def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int, cautions: Sequence[str]) -> None:
@@ -185,7 +180,7 @@ def _flat_trial(trial: Trial) -> dict[str, Any]:
 _BEST = 10
 
 
-def show_scores(scores: Sequence[FileScore]) -> None:
+def show_scores(scores: Sequence[Score]) -> None:
     """Scores of files, one row per file and extractor."""
     table = _table("Scores", "file", "extractor", "correct", "accuracy", "95 % CI", "no answer", "empty", "cut off")
     for score in scores:
@@ -194,7 +189,7 @@ def show_scores(scores: Sequence[FileScore]) -> None:
             plain(score.extractor),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}",
-            f"{score.interval.low * 100:.1f} to {score.interval.high * 100:.1f}",
+            _points(score.interval),
             f"{score.no_answer:.1%}",
             f"{score.empty:.1%}",
             "unknown" if score.cut_off is None else f"{score.cut_off:.1%}",
@@ -202,59 +197,68 @@ def show_scores(scores: Sequence[FileScore]) -> None:
     out().print(table)
 
 
-def comparison_data(comparison: FileComparison) -> dict[str, Any]:
-    """A comparison of files, for machines."""
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """A comparison, for machines."""
     return {
-        "arms": [{"name": name, **asdict(score)} for name, score in comparison.arms.items()],
+        "verdict": comparison.verdict,
+        "arms": [asdict(score) for score in comparison.arms],
         "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
         "findings": [asdict(finding) for finding in comparison.findings],
     }
 
 
-def show_comparison(comparison: FileComparison) -> None:
-    """Scores, pairs and findings of files."""
-    show_scores(list(comparison.arms.values()))
-    table = _pair_table("All pairs")
-    for pair in comparison.pairs:
-        table.add_row(*_pair_row(pair))
-    out().print(table)
+def show_comparison(comparison: Comparison) -> None:
+    """Scores, pairs, findings and what may be said."""
+    for table in _comparison_tables(comparison):
+        out().print(table)
+    _findings(comparison)
+    _list("What may be said", comparison.verdict)
+
+
+def _findings(comparison: Comparison) -> None:
     _list("Before you believe the figures", [f"{f.code}: {f.evidence} {f.action}" for f in comparison.findings])
 
 
-def _accuracies(results: Results) -> Table:
+def _comparison_tables(comparison: Comparison) -> list[Table]:
+    """Accuracies, then one table a family, as Holm's adjustment goes."""
+    tables: dict[str, Table] = {}
+    for pair in comparison.pairs:
+        if pair.family not in tables:
+            tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
+        tables[pair.family].add_row(*_pair_row(pair))
+    return [_accuracies(comparison.arms), *tables.values()]
+
+
+def _accuracies(scores: Sequence[ArmScore]) -> Table:
+    scored = any(score.log_p_gold_value is not None for score in scores)
     table = _table(
-        "Accuracy on the test problems",
-        "arm", "correct", "accuracy", "95 % CI", "log p(gold)", "cut off", "no answer",
+        f"Accuracy on the test problems ({scores[0].extractor})",
+        "arm", "correct", "accuracy", "95 % CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
     )  # fmt: skip
-    for score in results.comparison.arms:
+    for score in scores:
+        log_p = "" if score.log_p_gold_value is None else f"{score.log_p_gold_value:.2f}"
         table.add_row(
             plain(score.name),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}",
-            f"{score.interval.low * 100:.1f} to {score.interval.high * 100:.1f}",
-            f"{score.log_p_gold_value:.2f}",
-            f"{score.cut_off:.0%}",
+            _points(score.interval),
+            *([log_p] if scored else []),
+            "unknown" if score.cut_off is None else f"{score.cut_off:.0%}",
             f"{score.no_answer:.0%}",
         )
     return table
 
 
-def _pairs(results: Results) -> list[Table]:
-    """One table a family, as Holm's adjustment goes."""
-    tables: dict[str, Table] = {}
-    for pair in results.comparison.pairs:
-        if pair.family not in tables:
-            tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
-        tables[pair.family].add_row(*_pair_row(pair))
-    return list(tables.values())
+def _points(interval: Interval) -> str:
+    return f"{interval.low * 100:.1f} to {interval.high * 100:.1f}"
 
 
 def _pair_table(title: str) -> Table:
     return _table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
 
 
-def _pair_row(pair: Pair | FilePair) -> list[str | Text]:
-    from kdprobe.evaluation.comparison import p_text
+def _pair_row(pair: Pair) -> list[str | Text]:
+    from kdprobe.evaluation.verdict import p_text
 
     test = pair.test
     return [

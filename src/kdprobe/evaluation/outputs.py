@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ GOLD = ("gold", "target", "ground_truth", "answer", "reference", "label", "expec
 ID = ("id", "problem_id", "question_id", "doc_id")
 QUESTION = ("question", "problem", "prompt", "input")
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
+_PROMPT, _DECODING = "lm-eval's prompt", "lm-eval's decoding"
+"""Columns for what lm-eval's samples hold apart."""
 TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 
 
@@ -41,17 +44,31 @@ class Outputs:
         file: Where they come from.
         responses: What the model wrote; an empty string where there is nothing.
         gold: The gold values, as the data have them written.
-        keys: What identifies a problem: its id, else its question, else its place in the file.
-        cut_off: Whether an answer reached the token budget, or `None` where the file does not say.
+        ids: What identifies a problem, or `None`.
+        questions: What was asked, or `None`.
+        groups: The template or family of each problem, or `None`.
+        cut_off: Whether an answer reached the token budget, or `None` where that is not known.
         tokens: Tokens of each answer, or `None`.
+        log_p_gold_value: log p(gold value) of each problem, in nats, or `None`.
+        conditions: What decided the answers besides the model, as far as it is known: `budget`, `prompt`, `decoding`,
+            `task` and `versions`, each aspect to value.
     """
 
     file: str
     responses: list[str]
     gold: list[str]
-    keys: list[str]
-    cut_off: list[bool] | None
-    tokens: list[int] | None
+    ids: list[str] | None = None
+    questions: list[str] | None = None
+    groups: list[str] | None = None
+    cut_off: list[bool] | None = None
+    tokens: list[int] | None = None
+    log_p_gold_value: list[float] | None = None
+    conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[str]:
+        """What a problem goes by: its id, else its question, else its place in the file."""
+        return self.ids or self.questions or [str(place) for place in range(len(self.responses))]
 
 
 def read_outputs(file: Path, columns: Columns) -> Outputs:
@@ -66,21 +83,26 @@ def read_outputs(file: Path, columns: Columns) -> Outputs:
         raise KdprobeError(f"{file} holds no answers.", "It needs one row per answer.")
     response = _column(table, file, "response", columns.response, RESPONSE)
     gold = _column(table, file, "gold", columns.gold, [name for name in GOLD if name != response])
-    key = _named(table, file, "id", columns.id) or _first(table, ID) or _first(table, QUESTION)
+    id_ = _named(table, file, "id", columns.id) or _first(table, ID)
     values = [gold_text(_text(value)) for value in table[gold]]
     if "" in values:
         raise KdprobeError(
             f"{file}, row {values.index('') + 1}: there is no gold value in the column {gold!r}.",
             "Name the right one with --gold-column.",
         )
-    cut_off, tokens = _first(table, CUT_OFF), _first(table, TOKENS)
+    cut_off, tokens = _known(table, CUT_OFF), _known(table, TOKENS)
+    log_p = _known(table, ("log_p_gold_value",))
     return Outputs(
         file=str(file),
         responses=[_text(value) for value in table[response]],
         gold=values,
-        keys=[_text(value) for value in table[key]] if key else [str(place) for place in range(len(table))],
-        cut_off=[_text(value).strip().lower() in {"true", "1", "1.0"} for value in table[cut_off]] if cut_off else None,
-        tokens=[round(float(value)) for value in table[tokens]] if tokens else None,
+        ids=[_text(value) for value in table[id_]] if id_ else None,
+        questions=_known(table, QUESTION),
+        groups=_known(table, ("group",)),
+        cut_off=[value.strip().lower() in {"true", "1", "1.0"} for value in cut_off] if cut_off else None,
+        tokens=[round(float(value)) for value in tokens] if tokens and all(tokens) else None,
+        log_p_gold_value=[float(value) for value in log_p] if log_p and all(log_p) else None,
+        conditions=_conditions(table),
     )
 
 
@@ -116,13 +138,36 @@ def _json_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of lm-eval's samples: the first answer to a document, unfiltered."""
+    """A row of lm-eval's samples: the first answer to a document, unfiltered, and how it was asked for."""
     question = row["doc"].get("question") if isinstance(row["doc"], dict) else None
     found = {"response": row["resps"][0][0], "target": row["target"], "doc_id": row.get("doc_id")}
-    return found | ({"question": question} if question else {})
+    asked = row.get("arguments", {})
+    asked = asked.get("gen_args_0", {}) if isinstance(asked, dict) else {}
+    return found | (
+        {"question": question, _PROMPT: asked.get("arg_0"), _DECODING: asked.get("arg_1")} if question else {}
+    )
 
 
-def _column(table: pd.DataFrame, file: Path, what: str, told: str | None, usual: Any) -> str:
+def _conditions(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """How lm-eval asked, as far as its samples say and all rows agree."""
+    if _PROMPT not in table:
+        return {}
+    forms = {
+        _text(prompt).replace(json.dumps(question)[1:-1], "{question}").replace(question, "{question}")
+        for prompt, question in zip(table[_PROMPT], map(_text, table["question"]), strict=True)
+        if question
+    }
+    conditions = {"prompt": {"form": forms.pop()}} if len(forms) == 1 else {}
+    asked = [row for row in table[_DECODING] if isinstance(row, dict)]
+    if asked and all(row == asked[0] for row in asked):
+        decoding = {str(name): str(value) for name, value in asked[0].items()}
+        if budget := decoding.pop("max_gen_toks", None):
+            conditions["budget"] = {"tokens": budget}
+        conditions["decoding"] = decoding
+    return conditions
+
+
+def _column(table: pd.DataFrame, file: Path, what: str, told: str | None, usual: Sequence[str]) -> str:
     if found := _named(table, file, what, told) or _first(table, usual):
         return found
     raise UsageError(
@@ -140,8 +185,15 @@ def _named(table: pd.DataFrame, file: Path, what: str, told: str | None) -> str 
     return told
 
 
-def _first(table: pd.DataFrame, names: Any) -> str | None:
+def _first(table: pd.DataFrame, names: Sequence[str]) -> str | None:
     return next((name for name in names if name in table.columns), None)
+
+
+def _known(table: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
+    """A column's cells as text, or `None` where there is no such column or nothing in it."""
+    name = _first(table, names)
+    cells = [_text(value) for value in table[name]] if name else []
+    return cells if any(cells) else None
 
 
 def _text(value: Any) -> str:

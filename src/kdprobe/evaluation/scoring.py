@@ -1,30 +1,36 @@
-"""Scoring answers that are there already, under any extractor."""
+"""Answers judged by an extractor, and summed up."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from kdprobe.evaluation.outputs import Outputs
-from kdprobe.evaluation.statistics import Interval, accuracy_interval
+from kdprobe.evaluation.statistics import Interval, accuracy_interval, mean_interval
 from kdprobe.problems.extractors import Extractor
 
 
-@dataclass(frozen=True)
-class FileScore:
-    """What one file's answers are worth under one extractor.
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A model's figures under one extractor.
 
     Attributes:
-        file: Where they come from.
-        extractor: How values were read and compared.
+        file: Where its answers come from.
+        extractor: What read and judged the answers.
         n: Answers.
-        correct: How many are right.
+        correct: Those that are right.
         accuracy: Their share.
-        interval: Wilson's, at 95 %.
-        no_answer: Share in which no value was found; they count as wrong.
-        empty: Share with nothing written at all; they count as wrong.
-        cut_off: Share that reached the token budget, or `None` where the file does not say.
+        interval: Of the accuracy, 95 %.
+        no_answer: Share of answers that hold no value, empty ones included.
+        empty: Share of answers that are empty.
+        cut_off: Share of answers that reached the token budget, or `None` where that is not known.
+        mean_tokens: Tokens of an answer, or `None`.
+        log_p_gold_value: Mean over the problems, in nats, or `None`.
+        log_p_interval: Of that mean, 95 %, or `None`.
         rules: How often each rule of the extractor fired.
     """
 
@@ -37,6 +43,9 @@ class FileScore:
     no_answer: float
     empty: float
     cut_off: float | None
+    mean_tokens: float | None
+    log_p_gold_value: float | None
+    log_p_interval: Interval | None
     rules: dict[str, int]
 
 
@@ -56,7 +65,7 @@ class Judged:
 
 
 def judge(outputs: Outputs, extractor: Extractor) -> list[Judged]:
-    """Reads every answer of a file and compares it with its gold value, in order."""
+    """Reads every answer and compares it with its gold value, in order."""
     judged = []
     for response, gold in zip(outputs.responses, outputs.gold, strict=True):
         extraction = extractor.extract(response)
@@ -65,18 +74,27 @@ def judge(outputs: Outputs, extractor: Extractor) -> list[Judged]:
     return judged
 
 
-def score(outputs: Outputs, name: str, judged: Sequence[Judged]) -> FileScore:
+def score(outputs: Outputs, name: str, judged: Sequence[Judged]) -> Score:
     """Sums up what `judge` found under the extractor of this name."""
+    return Score(**figures(outputs, name, judged))
+
+
+def figures(outputs: Outputs, name: str, judged: Sequence[Judged]) -> dict[str, Any]:
+    """The fields of a `Score`."""
     n, correct = len(judged), sum(answer.right for answer in judged)
-    return FileScore(
-        file=outputs.file,
-        extractor=name,
-        n=n,
-        correct=correct,
-        accuracy=correct / n,
-        interval=accuracy_interval(correct, n),
-        no_answer=sum(not answer.found for answer in judged) / n,
-        empty=sum(not response.strip() for response in outputs.responses) / n,
-        cut_off=None if outputs.cut_off is None else sum(outputs.cut_off) / n,
-        rules=dict(Counter(answer.rule for answer in judged).most_common()),
-    )
+    log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
+    return {
+        "file": outputs.file,
+        "extractor": name,
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n,
+        "interval": accuracy_interval(correct, n),
+        "no_answer": sum(not answer.found for answer in judged) / n,
+        "empty": sum(not response.strip() for response in outputs.responses) / n,
+        "cut_off": None if outputs.cut_off is None else sum(outputs.cut_off) / n,
+        "mean_tokens": None if outputs.tokens is None else sum(outputs.tokens) / n,
+        "log_p_gold_value": None if log_p is None else float(log_p.mean()),
+        "log_p_interval": None if log_p is None else mean_interval(log_p),
+        "rules": dict(Counter(answer.rule for answer in judged).most_common()),
+    }

@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95
+SIGNIFICANT = 0.05
 _RESAMPLES = 10_000
 _CHUNK = 500
 """Resamples at once, so that memory does not grow with their number."""

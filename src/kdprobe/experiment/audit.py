@@ -1,15 +1,21 @@
-"""What a run's own record says against its figures: training that was not what it seems."""
+"""What a run's own record says against its figures, and how far they reach."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.evaluation.comparison import Finding
+from kdprobe.evaluation.findings import Finding
+from kdprobe.problems.overlap import overlaps
+from kdprobe.problems.problem import Problem
 
 if TYPE_CHECKING:
     from kdprobe.experiment.results import ArmResults
 
+SEEDS = 3
+"""With fewer, nothing is said about strategies."""
+_SHOWN = 3
 _MOVED = 1e-6
 """An update's norm above float32 noise."""
 _BARELY = 1e-4
@@ -17,7 +23,7 @@ _BARELY = 1e-4
 
 
 def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
-    """Findings about the training of a run's arms.
+    """Findings about what a run's arms learnt, and from what.
 
     Args:
         arms: All arms.
@@ -28,7 +34,25 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         *_misaligned(arms),
         *_unmatched(arms),
         *_foreign_prompts(record),
+        *_contamination(record),
+        *_few_seeds(arms),
     ]
+
+
+def scope(record: dict[str, Any]) -> list[str]:
+    """How far a run's figures reach: sentences for its verdict.
+
+    Args:
+        record: The run's record.
+    """
+    transfer, test = _problems(record)
+    templates = {problem.group for problem in transfer if problem.group}
+    known = [problem for problem in test if problem.group in templates]
+    if not known:
+        return []
+    count = len({problem.group for problem in known})
+    sentence = f"{len(known)} of {len(test)} test problems are from {count} templates that students learnt from"
+    return [f"{sentence}: there the figures speak of new numbers, not of new kinds of problems."]
 
 
 def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
@@ -96,6 +120,38 @@ def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
             'Set transfer.filter = "matched", or the choice of problems passes for the effect of the prompt.',
         )
     ]
+
+
+def _contamination(record: dict[str, Any]) -> list[Finding]:
+    """Test problems that students learnt from. Likeness within one template is scope, not a fault."""
+    transfer, test = _problems(record)
+    found = [overlap for overlap in overlaps(transfer, test) if not overlap.within_group]
+    if not found:
+        return []
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in found).items())
+    examples = ", ".join(f"{overlap.test} is like {overlap.transfer}" for overlap in found[:_SHOWN])
+    evidence = f"{len(found)} of {len(test)} test problems overlap with transfer problems ({kinds}): {examples}"
+    more = " and more." if len(found) > _SHOWN else "."
+    return [Finding("contamination", evidence + more, "Leave them out of the test, or out of the transfer set.")]
+
+
+def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
+    problems = record["problems"]
+    return [Problem(**row) for row in problems["transfer"]], [Problem(**row) for row in problems["test"]]
+
+
+def _few_seeds(arms: Sequence[ArmResults]) -> list[Finding]:
+    """Strategies that are compared by too few students each."""
+    seeds: dict[str, set[int]] = {}
+    for arm in arms:
+        if arm.strategy is not None:
+            seeds.setdefault(arm.strategy, set()).add(arm.seed)
+    fewest = min(map(len, seeds.values()), default=0)
+    if len(seeds) <= 1 or fewest >= SEEDS:
+        return []
+    evidence = f"{len(seeds)} strategies are compared by {fewest} {'seed' if fewest == 1 else 'seeds'} each."
+    action = f"Train with {SEEDS} seeds or more before anything is said about strategies; these are single students."
+    return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]
 
 
 def _foreign_prompts(record: dict[str, Any]) -> list[Finding]:

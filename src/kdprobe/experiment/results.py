@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.errors import UsageError
-from kdprobe.evaluation.comparison import ArmRecords, Comparison, compare
+from kdprobe.evaluation.arms import Arm
+from kdprobe.evaluation.comparison import Comparison, compare
+from kdprobe.evaluation.outputs import Outputs
 from kdprobe.experiment import stages
-from kdprobe.experiment.audit import audit
+from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.run import RECORD
-from kdprobe.experiment.store import Store, read_json
+from kdprobe.experiment.store import MANIFEST, Store, read_json
+from kdprobe.problems.extractors import Extractor
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class ArmResults:
         kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
         training: Adapter norm and history per optimiser step, or `None`.
         records: One per test problem.
+        conditions: How it was examined, as `Outputs` has it.
         adapter: The folder of its adapter, or `None`.
     """
 
@@ -40,7 +45,13 @@ class ArmResults:
     kept: list[list[Any]] | None
     training: dict[str, Any] | None
     records: list[dict[str, Any]]
+    conditions: dict[str, dict[str, str]]
     adapter: Path | None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the problems that lm-eval counted as solved."""
+        return sum(bool(record["correct"]) for record in self.records) / len(self.records)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,6 @@ class Results:
         folder: Its folder.
         record: The run's record as it was written.
         arms: All arms.
-        comparison: Accuracies, paired tests, verdict and findings.
         analyses: All analyses.
     """
 
@@ -70,7 +80,6 @@ class Results:
     folder: Path
     record: dict[str, Any]
     arms: list[ArmResults]
-    comparison: Comparison
     analyses: list[AnalysisResults]
 
     @property
@@ -103,12 +112,65 @@ def load_results(store: Store, run: str) -> Results:
     folder = store.run_folder(run)
     record = read_json(folder / RECORD)
     arms = [_arm(store, arm) for arm in record["arms"]]
-    compared = compare([ArmRecords(a.name, a.strategy, a.distiller, a.seed, a.records) for a in arms])
-    compared.findings.extend(audit(arms, record))
-    # A verdict on students of a cautioned distiller must not be read without the caution.
-    compared.verdict[:0] = record.get("cautions", [])
     analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
-    return Results(run, folder, record, arms, compared, analyses)
+    return Results(run, folder, record, arms, analyses)
+
+
+def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:
+    """Compares the arms of a run, and looks at its record for what speaks against the figures.
+
+    Args:
+        results: The run.
+        extractors: By name, the chosen one among them.
+        chosen: The extractor that decides.
+    """
+    compared = compare(arms_of(results), extractors, chosen)
+    compared.findings.extend(audit(results.arms, results.record))
+    # A verdict on students of a cautioned distiller must not be read without the caution.
+    compared.verdict[:0] = results.record.get("cautions", [])
+    compared.verdict.extend(scope(results.record))
+    return compared
+
+
+def arms_of(results: Results) -> list[Arm]:
+    """The arms of a run, for a comparison."""
+    questions = {problem["id"]: problem["question"] for problem in results.record["problems"]["test"]}
+    return [
+        Arm(arm.name, _outputs(f"{results.run}/{arm.name}", arm, questions), arm.strategy, arm.distiller, arm.seed)
+        for arm in results.arms
+    ]
+
+
+def _outputs(source: str, arm: ArmResults, questions: Mapping[str, str]) -> Outputs:
+    def known(name: str) -> list[Any] | None:
+        values = [record[name] for record in arm.records]
+        return None if None in values else values
+
+    ids = [record["id"] for record in arm.records]
+    return Outputs(
+        file=source,
+        responses=[record["response"] for record in arm.records],
+        gold=[record["gold"] for record in arm.records],
+        ids=ids,
+        questions=[questions[id_] for id_ in ids],
+        groups=known("group"),
+        cut_off=known("cut_off"),
+        tokens=known("tokens"),
+        log_p_gold_value=known("log_p_gold_value"),
+        conditions=arm.conditions,
+    )
+
+
+def _conditions(evaluate: Path) -> dict[str, dict[str, str]]:
+    """How an arm was examined, from what its evaluation is keyed by."""
+    settings = read_json(evaluate / MANIFEST)["settings"]
+    protocol = settings["protocol"]
+    return {
+        "budget": {"tokens": str(protocol["max_new_tokens"])},
+        "decoding": {name: str(protocol[name]) for name in ("temperature", "top_p", "dtype")},
+        "task": {"digest": settings["task"]},
+        "versions": {"kdprobe": settings["environment"]["kdprobe"], **settings["environment"]["libraries"]},
+    }
 
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
@@ -127,6 +189,7 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         kept=_kept(transfer, folder("select")),
         training=read_json(distill / stages.TRAINING) if distill else None,
         records=pq.read_table(evaluate / stages.RECORDS).to_pylist(),
+        conditions=_conditions(evaluate),
         adapter=distill / stages.ADAPTER if distill else None,
     )
 

@@ -89,6 +89,10 @@ class Host:
         """Builds the thing itself from raw options, which are validated first; errors as `options`."""
         return self.build(kind, name, self.options(kind, name, raw or {}))
 
+    def all(self, kind: str) -> dict[str, Any]:
+        """Everything of a kind that takes no options, built, by name."""
+        return {name: self.make(kind, name) for name in self.names(kind)}
+
     def _hint(self, kind: str, name: str) -> str:
         names = self.names(kind)
         near = difflib.get_close_matches(name, names, n=1)

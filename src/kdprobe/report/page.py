@@ -15,7 +15,8 @@ from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from kdprobe.console import visible
-from kdprobe.evaluation.comparison import p_text
+from kdprobe.evaluation.comparison import Comparison
+from kdprobe.evaluation.verdict import p_text
 from kdprobe.experiment.results import Results
 from kdprobe.experiment.store import clean
 from kdprobe.report.figures import accuracy_figure, loss_figure, retained_figure
@@ -24,7 +25,7 @@ PAGE = "report.html"
 EXAMPLES = 8
 
 
-def write_page(results: Results) -> Path:
+def write_page(results: Results, comparison: Comparison) -> Path:
     """Renders the page into the run's folder.
 
     Returns:
@@ -32,12 +33,12 @@ def write_page(results: Results) -> Path:
     """
     page = results.folder / PAGE
     partial = page.with_suffix(".partial")
-    partial.write_text(render(results), encoding="utf-8")
+    partial.write_text(render(results, comparison), encoding="utf-8")
     partial.replace(page)
     return page
 
 
-def render(results: Results) -> str:
+def render(results: Results, comparison: Comparison) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"p": p_text, "visible": visible}
@@ -50,8 +51,8 @@ def render(results: Results) -> str:
 
     return template.render(
         results=results,
-        comparison=results.comparison,
-        accuracy=place(accuracy_figure(results.comparison)),
+        comparison=comparison,
+        accuracy=place(accuracy_figure(comparison)),
         losses=place(loss_figure(results.arms)),
         analyses=[
             (analysis, [(figure, place(figure["plotly"])) for figure in analysis.figures])

@@ -1,0 +1,55 @@
+from kdprobe.experiment.audit import audit, scope
+from kdprobe.experiment.results import ArmResults
+from kdprobe.problems.problem import Problem
+
+
+def arm(strategy, seed):
+    return ArmResults(f"{strategy}@{seed}", strategy, "logits", seed, None, None, None, [], {}, None)
+
+
+def record(transfer, test):
+    """A run's record with these questions, each with its group."""
+
+    def rows(pairs, part):
+        return [Problem(f"{part}-{n}", text, "#### 1", "1", group).as_row() for n, (text, group) in enumerate(pairs)]
+
+    return {"problems": {"transfer": rows(transfer, "transfer"), "test": rows(test, "test")}, "conversations": {}}
+
+
+APART = record([("How many apples are left?", None)], [("What do three trains cost?", None)])
+
+
+def codes(arms, known=APART):
+    return {finding.code: finding.evidence for finding in audit(arms, known)}
+
+
+def test_strategies_need_three_seeds():
+    def compared(*seeds):
+        return codes([arm(strategy, seed) for strategy in ("none", "teacher") for seed in seeds])
+
+    assert compared(0) == {"single-seed": "2 strategies are compared by 1 seed each."}
+    assert compared(0, 1) == {"few-seeds": "2 strategies are compared by 2 seeds each."}
+    assert compared(0, 1, 2) == {}
+    # One strategy alone is compared with none.
+    assert codes([arm("none", 0), arm(None, 0)]) == {}
+
+
+def test_problems_that_were_trained_on_are_told_with_their_twins():
+    asked = [(f"How much do {n} {what} cost at 3 dollars each?", None) for n, what in ((4, "hats"), (5, "oaks"))]
+    found = codes([], record(asked, [*asked, ("What is left?", None)]))
+    assert found["contamination"] == (
+        "2 of 3 test problems overlap with transfer problems (2 exact): test-0 is like transfer-0, "
+        "test-1 is like transfer-1."
+    )
+
+
+def test_likeness_within_a_template_is_scope_and_no_finding():
+    transfer = [("How much do 4 hats cost at 3 dollars each?", "hats")]
+    test = [("How much do 9 hats cost at 2 dollars each?", "hats"), ("What is left of an old tree?", "trees")]
+    known = record(transfer, test)
+    assert codes([], known) == {}
+    assert scope(known) == [
+        "1 of 2 test problems are from 1 templates that students learnt from: there the figures speak of new numbers, "
+        "not of new kinds of problems."
+    ]
+    assert scope(APART) == []
