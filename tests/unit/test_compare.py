@@ -146,13 +146,28 @@ def test_what_cannot_be_compared_is_wrong_use(file, tmp_path, capsys, name, word
 def test_claims_that_contradict_themselves_or_the_answers_are_findings(file, tmp_path, run_cli):
     arms = [file("a", answers([True] * 4 + [False] * 8)), file("b", answers([True] * 6 + [False] * 6))]
     table = tmp_path / "table.csv"
-    # 4 of 12 are 33.33 %: printed with one decimal or none it is still right.
-    table.write_text("arm,accuracy,correct,n\na,33.3 %,4,12\na,33,4,\nb,55.0 %,7,12\nc,25.01 %,303,1319\n")
+    # 161 of 1,319 are 12.206 %: printed as 12.20, 12.21 or 12 it is still right.
+    right = "a,33.3 %,4,12\nd,12.20,161,1319\nd,12.21,161,1319\nd,12,161,1319\nd,12.2,161,\n"
+    table.write_text(f"arm,accuracy,correct,n\n{right}b,55.0 %,7,12\nc,25.01 %,303,1319\n")
     found = codes(compared(run_cli, *arms, "--claims", table))
     assert found["contradicting-counts"] == (
         "Percentages contradict counts: b 55.0 %, but 7 of 12 are 58.33 %; c 25.01 %, but 303 of 1319 are 22.97 %."
     )
     assert found["contradicting-answers"].endswith("b 7 correct, but 6 of its answers are under robust.")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("name,correct\na,1\n", "has no column 'arm'"), ("arm,correct\na,some\n", "'some' is no number"), ("", "as CSV")],
+)
+def test_a_table_of_claims_that_cannot_be_read_is_told(file, tmp_path, capsys, text, words):
+    from kdprobe.cli import _run
+
+    table = tmp_path / "table.csv"
+    table.write_text(text)
+    names = [str(file(name, answers([True]))) for name in "ab"]
+    assert _run(["compare", *names, "--claims", str(table)]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_samples_of_lm_eval_tell_how_they_were_asked(tmp_path, run_cli):

@@ -55,7 +55,8 @@ def show_results(results: Results, comparison: Comparison) -> None:
     for analysis in results.analyses:
         _list(f"Inside the students ({analysis.name})", analysis.findings)
     _findings(comparison)
-    _list("Did priming make a better student?", comparison.verdict)
+    taught = any(arm.strategy for arm in comparison.arms)
+    _list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
 
 
 def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int, cautions: Sequence[str]) -> None:
@@ -212,7 +213,7 @@ def show_comparison(comparison: Comparison) -> None:
     for table in _comparison_tables(comparison):
         out().print(table)
     _findings(comparison)
-    _list("What may be said", comparison.verdict)
+    _list("Which solves more?", comparison.verdict)
 
 
 def _findings(comparison: Comparison) -> None:

@@ -37,11 +37,11 @@ class Claim:
     n: int | None
 
     def accuracy_contradicts(self) -> bool:
-        """Whether the printed percentage is not the count's share, rounded either way at its last decimal."""
+        """Whether the printed percentage is not the count's share, neither rounded nor cut at its last decimal."""
         if self.accuracy is None or self.correct is None or not self.n:
             return False
         unit = Decimal(1).scaleb(int(self.accuracy.as_tuple().exponent))
-        return abs(Decimal(100 * self.correct) / self.n - self.accuracy) > unit / 2
+        return abs(Decimal(100 * self.correct) / self.n - self.accuracy) >= unit
 
 
 def read_claims(file: Path) -> list[Claim]:

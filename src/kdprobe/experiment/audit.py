@@ -50,8 +50,8 @@ def scope(record: dict[str, Any]) -> list[str]:
     known = [problem for problem in test if problem.group in templates]
     if not known:
         return []
-    count = len({problem.group for problem in known})
-    sentence = f"{len(known)} of {len(test)} test problems are from {count} templates that students learnt from"
+    shared = len({problem.group for problem in known})
+    sentence = f"{len(known)} of {len(test)} test problems are from templates that students learnt from ({shared})"
     return [f"{sentence}: there the figures speak of new numbers, not of new kinds of problems."]
 
 

@@ -52,6 +52,8 @@ def render(results: Results, comparison: Comparison) -> str:
     return template.render(
         results=results,
         comparison=comparison,
+        taught=any(arm.strategy for arm in results.arms),
+        trained=any(arm.training for arm in results.arms),
         accuracy=place(accuracy_figure(comparison)),
         losses=place(loss_figure(results.arms)),
         analyses=[
