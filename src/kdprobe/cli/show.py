@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdprobe.evaluation.comparison import ArmScore, Comparison, Pair
     from kdprobe.evaluation.scoring import Score
     from kdprobe.evaluation.statistics import Interval
+    from kdprobe.evaluation.strategies import StrategyPair
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.trials import Trial, Tuned
     from kdprobe.host.discovery import Provider
@@ -204,6 +205,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "verdict": comparison.verdict,
         "arms": [asdict(score) for score in comparison.arms],
         "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
+        "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
         "findings": [asdict(finding) for finding in comparison.findings],
     }
 
@@ -227,7 +229,31 @@ def _comparison_tables(comparison: Comparison) -> list[Table]:
         if pair.family not in tables:
             tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
         tables[pair.family].add_row(*_pair_row(pair))
-    return [_accuracies(comparison.arms), *tables.values()]
+    return [_accuracies(comparison.arms), *tables.values(), *_strategy_tables(comparison.strategies)]
+
+
+def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
+    """Strategies against each other, over seeds and problems."""
+    if not pairs:
+        return []
+    from kdprobe.evaluation.verdict import p_text
+
+    table = _table(
+        "Strategies, over seeds and problems (Student's t, Holm)",
+        "a - b", "points", "95 % CI", "seeds", "between seeds", "p", "p (Holm)",
+    )  # fmt: skip
+    for pair in pairs:
+        test = pair.test
+        table.add_row(
+            plain(f"{pair.a} - {pair.b}"),
+            f"{test.difference * 100:+.1f}",
+            f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+            f"{test.seeds_a}, {test.seeds_b}",
+            f"{test.spread_a * 100:.1f}, {test.spread_b * 100:.1f}",
+            p_text(test.p),
+            p_text(pair.p_holm),
+        )
+    return [table]
 
 
 def _accuracies(scores: Sequence[ArmScore]) -> Table:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.evaluation.arms import Arm, Families, families, keyed_alike, refuse_doubles, shared_keys
+from kdprobe.evaluation.clusters import ClusterTest, clustered_test
 from kdprobe.evaluation.findings import (
     Finding,
     condition_findings,
@@ -20,8 +21,10 @@ from kdprobe.evaluation.findings import (
     problem_findings,
     share_findings,
 )
+from kdprobe.evaluation.power import detectable_difference
 from kdprobe.evaluation.scoring import Judged, Score, figures, judge
 from kdprobe.evaluation.statistics import SIGNIFICANT, Interval, PairedTest, holm, mean_interval, paired_test
+from kdprobe.evaluation.strategies import StrategyPair, strategy_pairs
 from kdprobe.evaluation.verdict import verdict
 from kdprobe.problems.extractors import Extractor
 
@@ -46,6 +49,9 @@ class Pair:
         b: The other.
         test: Of the one against the other.
         p_holm: Adjusted within the family.
+        detectable: The smallest true difference that this test would have found with 80 % power, at 5 % over the family
+            by Bonferroni, if as many problems were decided differently; `None` where none would have been.
+        clustered: Of the one against the other over groups of problems, or `None` where there are none.
         log_p_difference: Mean of log p(gold value) of a minus that of b, in nats, or `None` where it is not known.
         log_p_interval: Of that mean, or `None`.
     """
@@ -55,6 +61,8 @@ class Pair:
     b: str
     test: PairedTest
     p_holm: float
+    detectable: float | None
+    clustered: ClusterTest | None
     log_p_difference: float | None
     log_p_interval: Interval | None
 
@@ -70,13 +78,15 @@ class Comparison:
 
     Attributes:
         arms: Their figures.
-        pairs: Planned pairs, or all.
+        pairs: Planned pairs of students, or all.
+        strategies: Planned pairs of strategies that were trained with enough seeds.
         verdict: What may be said, in sentences.
         findings: What may mislead.
     """
 
     arms: list[ArmScore]
     pairs: list[Pair]
+    strategies: list[StrategyPair]
     verdict: list[str]
     findings: list[Finding] = field(default_factory=list)
 
@@ -98,7 +108,8 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     shared = {(a.name, b.name): shared_keys(a, b) for a, b in combinations(arms, 2)}
     planned = families(arms)
     judged = {name: {arm.name: judge(arm.outputs, extractor) for arm in arms} for name, extractor in extractors.items()}
-    tests = {name: _tests(planned, _right(arms, answers)) for name, answers in judged.items()}
+    right = {name: _right(arms, answers) for name, answers in judged.items()}
+    tests = {name: _tests(planned, solved) for name, solved in right.items()}
     scores = [_score(arm, chosen, judged[chosen][arm.name]) for arm in arms]
     outputs = {arm.name: arm.outputs for arm in arms}
     findings = [
@@ -107,8 +118,9 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]
-    pairs = _pairs(planned, tests[chosen])
-    return Comparison(scores, pairs, verdict(scores, pairs), findings)
+    pairs = _pairs(planned, right[chosen], tests[chosen])
+    strategies = strategy_pairs(arms, right[chosen])
+    return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings)
 
 
 def _score(arm: Arm, extractor: str, judged: Sequence[Judged]) -> ArmScore:
@@ -117,31 +129,60 @@ def _score(arm: Arm, extractor: str, judged: Sequence[Judged]) -> ArmScore:
 
 
 def _right(arms: Sequence[Arm], judged: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, bool]]:
-    """Arm to problem to whether it was solved."""
     return {
         arm.name: {key: answer.right for key, answer in zip(arm.outputs.keys, judged[arm.name], strict=True)}
         for arm in arms
     }
 
 
-def _tests(planned: Families, right: Mapping[str, Mapping[str, bool]]) -> dict[tuple[str, str], PairedTest]:
-    tests = {}
-    for a, b in (pair for pairs in planned.values() for pair in pairs):
-        solved_a, solved_b = right[a.name], right[b.name]
-        keys = [key for key in solved_a if key in solved_b]
-        tests[a.name, b.name] = paired_test([solved_a[key] for key in keys], [solved_b[key] for key in keys])
-    return tests
+Solved = Mapping[str, Mapping[str, bool]]
+"""Arm to problem to whether it was solved."""
 
 
-def _pairs(planned: Families, tests: Mapping[tuple[str, str], PairedTest]) -> list[Pair]:
+def _tests(planned: Families, right: Solved) -> dict[tuple[str, str], PairedTest]:
+    return {
+        (a.name, b.name): paired_test(*_aligned(a, b, right)) for members in planned.values() for a, b in members
+    }
+
+
+def _aligned(a: Arm, b: Arm, right: Solved) -> tuple[list[bool], list[bool]]:
+    """Whether each solved the problems that both have, in the order of a."""
+    keys = [key for key in right[a.name] if key in right[b.name]]
+    return [right[a.name][key] for key in keys], [right[b.name][key] for key in keys]
+
+
+def _pairs(planned: Families, right: Solved, tests: Mapping[tuple[str, str], PairedTest]) -> list[Pair]:
     pairs = []
     for family, members in planned.items():
         found = [tests[a.name, b.name] for a, b in members]
         for (a, b), test, p_holm in zip(members, found, holm([test.p for test in found]), strict=True):
             apart = _log_p_apart(a, b)
-            mean, interval = (float(apart.mean()), mean_interval(apart)) if apart is not None else (None, None)
-            pairs.append(Pair(family, a.name, b.name, test, p_holm, mean, interval))
+            discordant = (test.only_a + test.only_b) / test.n
+            pairs.append(
+                Pair(
+                    family=family,
+                    a=a.name,
+                    b=b.name,
+                    test=test,
+                    p_holm=p_holm,
+                    detectable=detectable_difference(test.n, discordant, SIGNIFICANT / len(members)),
+                    clustered=_clustered(a, b, right),
+                    log_p_difference=None if apart is None else float(apart.mean()),
+                    log_p_interval=None if apart is None else mean_interval(apart),
+                )
+            )
     return pairs
+
+
+def _clustered(a: Arm, b: Arm, right: Solved) -> ClusterTest | None:
+    """The test over groups, where problems share some."""
+    if a.outputs.groups is None:
+        return None
+    group_of = dict(zip(a.outputs.keys, a.outputs.groups, strict=True))
+    groups = [group_of[key] for key in right[a.name] if key in right[b.name]]
+    if not 1 < len(set(groups)) < len(groups):
+        return None
+    return clustered_test(*_aligned(a, b, right), groups)
 
 
 def _log_p_apart(a: Arm, b: Arm) -> NDArray[np.float64] | None:

@@ -13,15 +13,17 @@ from kdprobe.evaluation.arms import AGAINST_UNTRAINED, ALL_PAIRS, PRIMED
 
 if TYPE_CHECKING:
     from kdprobe.evaluation.comparison import ArmScore, Pair
+    from kdprobe.evaluation.strategies import StrategyPair
 
 
-def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair]) -> list[str]:
+def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:
     """The answer to the question that the arms were compared for."""
     if not pairs:
         return ["There is one arm only; nothing can be compared."]
     if pairs[0].family == ALL_PAIRS:
         return _unplanned(pairs)
-    return [*_priming(pairs), *_gains(pairs), _about(arms)]
+    told = _strategies(strategies) if strategies else _priming(pairs)
+    return [*told, *_gains(pairs), *_reach(pairs), _about(arms, strategies)]
 
 
 def _unplanned(pairs: Sequence[Pair]) -> list[str]:
@@ -49,7 +51,59 @@ def _gains(pairs: Sequence[Pair]) -> list[str]:
     return [f"Better than the untrained student: {names} (Holm-adjusted p at most {p_text(worst)})."]
 
 
-def _about(arms: Sequence[ArmScore]) -> str:
+def _strategies(pairs: Sequence[StrategyPair]) -> list[str]:
+    primed = [pair for pair in pairs if pair.family == PRIMED]
+    return [_strategy_sentence(pair) for pair in primed or pairs]
+
+
+def _strategy_sentence(pair: StrategyPair) -> str:
+    test = pair.test
+    apart = f"{abs(test.difference) * 100:.1f} points {'more' if test.difference > 0 else 'fewer'}"
+    measured = (
+        f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
+        f"over {test.seeds_a} and {test.seeds_b} seeds and {test.n} problems"
+    )
+    if pair.significant:
+        return f"The strategy {pair.a} makes students that solve {apart} than those of {pair.b} ({measured})."
+    return (
+        f"No difference between the strategies {pair.a} and {pair.b} is shown: students of {pair.a} solve {apart} "
+        f"({measured})."
+    )
+
+
+def _reach(pairs: Sequence[Pair]) -> list[str]:
+    """What the sample could have shown, and whether it speaks of other templates."""
+    primed = [pair for pair in pairs if pair.family == PRIMED]
+    quiet = [pair for pair in primed if not pair.significant]
+    sentences = []
+    if quiet and all(pair.detectable is None for pair in quiet):
+        sentences.append(
+            f"So few problems were decided differently between primed and unprimed students that {quiet[0].test.n} "
+            "problems could not have shown a difference."
+        )
+    elif quiet:
+        largest = max(pair.detectable for pair in quiet if pair.detectable is not None)
+        sentences.append(
+            f"With {quiet[0].test.n} problems, and as many decided differently, a true difference below "
+            f"{largest * 100:.1f} points would be missed more often than once in five."
+        )
+    clustered = [(pair, pair.clustered) for pair in primed if pair.clustered]
+    if clustered:
+        _, first = clustered[0]
+        told = "; ".join(
+            f"{pair.a} - {pair.b} {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(test.p)}"
+            for pair, test in clustered
+        )
+        sentences.append(
+            f"All this is conditional on the {first.groups} templates of the problems. For other templates, with the "
+            f"templates as what was drawn: {told}."
+        )
+    return sentences
+
+
+def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:
+    if strategies:
+        return "Sentences on strategies hold over seeds and problems; sentences on students are of these students only."
     seeds = {arm.seed for arm in arms if arm.strategy is not None}
     few = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
     return f"With {few} these sentences speak of these students, not of the strategies that taught them."

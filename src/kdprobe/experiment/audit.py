@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.evaluation.findings import Finding
+from kdprobe.evaluation.seeds import FEWEST_SEEDS
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
 
 if TYPE_CHECKING:
     from kdprobe.experiment.results import ArmResults
 
-SEEDS = 3
-"""With fewer, nothing is said about strategies."""
 _SHOWN = 3
 _MOVED = 1e-6
 """An update's norm above float32 noise."""
@@ -147,10 +146,10 @@ def _few_seeds(arms: Sequence[ArmResults]) -> list[Finding]:
         if arm.strategy is not None:
             seeds.setdefault(arm.strategy, set()).add(arm.seed)
     fewest = min(map(len, seeds.values()), default=0)
-    if len(seeds) <= 1 or fewest >= SEEDS:
+    if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
     evidence = f"{len(seeds)} strategies are compared by {fewest} {'seed' if fewest == 1 else 'seeds'} each."
-    action = f"Train with {SEEDS} seeds or more before anything is said about strategies; these are single students."
+    action = f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
     return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]
 
 
