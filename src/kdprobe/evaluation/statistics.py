@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -18,6 +18,8 @@ _CHUNK = 500
 """Resamples at once, so that memory does not grow with their number."""
 _FEW = 16
 """Distinct values; differences of right and wrong have three."""
+_FEW_DISCORDANT = 10
+"""Problems that only one side solved. With fewer, many resamples hold none, and the bootstrap's interval collapses."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class PairedTest:
     Attributes:
         n: Problems.
         difference: Accuracy of a minus accuracy of b.
-        interval: Of the difference, by paired bootstrap over problems.
+        interval: Of the difference, from `paired_interval`.
         only_a: Problems that only a solved.
         only_b: Problems that only b solved.
         p: Exact McNemar, two-sided.
@@ -68,12 +70,39 @@ def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
     return PairedTest(
         n=len(left),
         difference=float(left.mean() - right.mean()),
-        interval=mean_interval(left - right),
+        interval=paired_interval(only_a, only_b, len(left)),
         only_a=only_a,
         only_b=only_b,
         # McNemar's exact test is a fair coin over the problems that only one of the two solved.
         p=float(binomtest(only_a, split, 0.5).pvalue) if split else 1.0,
     )
+
+
+def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
+    """Interval of the difference of two students' accuracies on the same n problems.
+
+    The paired bootstrap over problems, where at least ten problems were solved by only one of the two. With fewer it
+    is too short, and of no width with none, so the interval is Bonett and Price's (2012).
+
+    Args:
+        only_a: Problems that only a solved.
+        only_b: Problems that only b solved.
+        n: Problems.
+    """
+    if only_a + only_b >= _FEW_DISCORDANT:
+        return mean_interval(np.repeat([1.0, -1.0, 0.0], [only_a, only_b, n - only_a - only_b]))
+    centre, error = cautious_difference(only_a, only_b, n)
+    half = float(norm.ppf((1 + LEVEL) / 2)) * error
+    return Interval(max(-1.0, centre - half), min(1.0, centre + half))
+
+
+def cautious_difference(only_a: float, only_b: float, n: int) -> tuple[float, float]:
+    """A difference of paired shares and its standard error, never zero (Bonett and Price, 2012).
+
+    Each side is given one more problem that only it solved; the error is Wald's from those counts.
+    """
+    a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    return a - b, float(np.sqrt((a + b - (a - b) ** 2) / (n + 2)))
 
 
 def mean_interval(values: NDArray[np.float64]) -> Interval:
