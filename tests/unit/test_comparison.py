@@ -91,6 +91,84 @@ def test_verdict_speaks_of_students_not_of_strategies():
     assert not any("strategy is better" in sentence for sentence in verdict)
 
 
+def seeded(seeds, teacher, none=(20, 21, 19)):
+    """Students of two strategies; each solves so many problems, spread evenly over them."""
+
+    def student(strategy, seed, correct):
+        solved = [(place * correct) % N < correct for place in range(N)]
+        responses = [f"The answer is {7 if right else 8}" for right in solved]
+        return arm(f"{strategy}@{seed}", 0, strategy, seed=seed, responses=responses)
+
+    return [
+        student(strategy, seed, correct)
+        for strategy, counts in (("none", none), ("teacher", teacher))
+        for seed, correct in zip(range(seeds), counts, strict=False)
+    ]
+
+
+def test_three_seeds_speak_of_strategies():
+    compared = compare(seeded(3, teacher=(38, 37, 38)))
+    (pair,) = compared.strategies
+    assert (pair.family, pair.a, pair.b) == ("primed against none", "teacher", "none")
+    assert (pair.test.seeds_a, pair.test.seeds_b, pair.test.n) == (3, 3, N)
+    assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
+    assert pair.p_holm < 0.05
+    assert compared.verdict[0].startswith("The strategy teacher makes students that solve 44.2 points more than those")
+    assert "hold over seeds and problems" in compared.verdict[-1]
+
+
+def test_equal_strategies_are_not_told_apart():
+    verdict = compare(seeded(3, teacher=(20, 21, 19))).verdict
+    assert verdict[0].startswith("No difference between the strategies teacher and none is shown")
+
+
+def test_two_seeds_speak_of_students_only():
+    compared = compare(seeded(2, teacher=(38, 37)))
+    assert compared.strategies == []
+    assert compared.verdict[-1].startswith("With 2 seeds these sentences speak of these students")
+
+
+def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
+    tuned = [arm(f"fine-tuned@{seed}", 20 + seed, distiller="fine-tune", seed=seed) for seed in range(3)]
+    untrained = arm("untrained", 2, distiller=None)
+    compared = compare([untrained, *tuned, *seeded(3, teacher=(38, 37, 38))])
+    assert [(pair.family, pair.a, pair.b) for pair in compared.strategies] == [
+        ("distilled against fine-tuned", "none", "fine-tuned"),
+        ("distilled against fine-tuned", "teacher", "fine-tuned"),
+        ("primed against none", "teacher", "none"),
+    ]
+
+
+def test_groups_are_what_was_drawn_where_problems_share_some():
+    groups = [f"template {place % 4}" for place in range(N)]
+    a, b = (arm(name, correct, name, groups=groups) for name, correct in (("teacher", 38), ("none", 20)))
+    compared = compare([a, b])
+    (pair,) = compared.pairs
+    assert (pair.clustered.groups, pair.clustered.p) == (4, 0.125)
+    assert any("conditional on the 4 templates" in sentence for sentence in compared.verdict)
+    assert any("p = 0.12 (at least 0.12 with so few)" in sentence for sentence in compared.verdict)
+    students = [
+        dataclasses.replace(a, outputs=dataclasses.replace(a.outputs, groups=groups)) for a in seeded(3, (38,) * 3)
+    ]
+    crossed = compare(students)
+    assert crossed.strategies[0].clustered.groups == 4
+    assert crossed.strategies[0].test.groups == N
+    assert "with the 4 templates as what was drawn" in crossed.verdict[0]
+    alone = [arm(name, 20, name, groups=[str(place) for place in range(N)]) for name in ("teacher", "none")]
+    assert compare(alone).pairs[0].clustered is None
+
+
+def test_what_the_sample_could_have_shown_is_told():
+    close = compare(arms(none=20, teacher=24))
+    (pair,) = [pair for pair in close.pairs if pair.family == "primed against none"]
+    assert pair.detectable is None
+    assert "teacher and none fare alike on 36 of 40 problems; the other 4 are too few" in " ".join(close.verdict)
+    responses = [f"The answer is {7 if place >= 18 else 8}" for place in range(N)]
+    wide = compare([arm("none", 20, "none"), arm("teacher", 0, "teacher", responses=responses)])
+    assert wide.pairs[0].detectable == pytest.approx(0.43, abs=0.03)
+    assert "38 of them decided differently, a true difference between teacher and none below" in " ".join(wide.verdict)
+
+
 def test_without_an_unprimed_arm_nothing_is_said_about_priming():
     verdict = compare([arm("untrained", 20, distiller=None), arm("teacher", 30, "teacher")]).verdict
     assert "nothing can be said about priming" in verdict[0]

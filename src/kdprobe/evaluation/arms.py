@@ -96,6 +96,15 @@ def _questions(arm: Arm) -> dict[str, str] | None:
     return dict(zip(arm.outputs.keys, map(normalised, arm.outputs.questions), strict=True))
 
 
+def shared_groups(arm: Arm, keys: Sequence[str]) -> list[str] | None:
+    """The groups of problems, or `None` where they are not known, are all one, or hold one problem each."""
+    if arm.outputs.groups is None:
+        return None
+    group_of = dict(zip(arm.outputs.keys, arm.outputs.groups, strict=True))
+    groups = [group_of[key] for key in keys]
+    return groups if 1 < len(set(groups)) < len(groups) else None
+
+
 def families(arms: Sequence[Arm]) -> Families:
     """The pairs that an experiment plans: distilled arms against each control, primed arms against `none`; or all."""
     distilled = [arm for arm in arms if not arm.control]

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.evaluation.arms import Arm, Families, families, keyed_alike, refuse_doubles, shared_keys
+from kdprobe.evaluation.arms import Arm, Families, families, keyed_alike, refuse_doubles, shared_groups, shared_keys
 from kdprobe.evaluation.clusters import ClusterTest, clustered_test
 from kdprobe.evaluation.findings import (
     Finding,
@@ -140,9 +140,7 @@ Solved = Mapping[str, Mapping[str, bool]]
 
 
 def _tests(planned: Families, right: Solved) -> dict[tuple[str, str], PairedTest]:
-    return {
-        (a.name, b.name): paired_test(*_aligned(a, b, right)) for members in planned.values() for a, b in members
-    }
+    return {(a.name, b.name): paired_test(*_aligned(a, b, right)) for members in planned.values() for a, b in members}
 
 
 def _aligned(a: Arm, b: Arm, right: Solved) -> tuple[list[bool], list[bool]]:
@@ -175,14 +173,8 @@ def _pairs(planned: Families, right: Solved, tests: Mapping[tuple[str, str], Pai
 
 
 def _clustered(a: Arm, b: Arm, right: Solved) -> ClusterTest | None:
-    """The test over groups, where problems share some."""
-    if a.outputs.groups is None:
-        return None
-    group_of = dict(zip(a.outputs.keys, a.outputs.groups, strict=True))
-    groups = [group_of[key] for key in right[a.name] if key in right[b.name]]
-    if not 1 < len(set(groups)) < len(groups):
-        return None
-    return clustered_test(*_aligned(a, b, right), groups)
+    groups = shared_groups(a, [key for key in right[a.name] if key in right[b.name]])
+    return clustered_test(*_aligned(a, b, right), groups) if groups else None
 
 
 def _log_p_apart(a: Arm, b: Arm) -> NDArray[np.float64] | None:

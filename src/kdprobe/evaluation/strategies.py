@@ -1,4 +1,4 @@
-"""Strategies, each by several students of other seeds: the only comparison from which something follows for strategies."""
+"""Strategies, each judged by students of several seeds: only from these does anything follow for strategies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdprobe.evaluation.arms import AGAINST_FINE_TUNED, PRIMED, UNPRIMED, Arm
+from kdprobe.evaluation.arms import AGAINST_FINE_TUNED, PRIMED, UNPRIMED, Arm, shared_groups
 from kdprobe.evaluation.seeds import FEWEST_SEEDS, CrossedTest, crossed_test
 from kdprobe.evaluation.statistics import SIGNIFICANT, holm
 
@@ -23,6 +23,7 @@ class StrategyPair:
         a: One strategy.
         b: The other, or `fine-tuned`.
         test: Of the one against the other.
+        clustered: The same over groups of problems, or `None` where there are none.
         p_holm: Adjusted within the family.
     """
 
@@ -30,6 +31,7 @@ class StrategyPair:
     a: str
     b: str
     test: CrossedTest
+    clustered: CrossedTest | None
     p_holm: float
 
     @property
@@ -45,11 +47,11 @@ def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]])
         arms: All arms.
         right: Arm to problem to whether it was solved.
     """
-    students: dict[str, list[str]] = {}
+    students: dict[str, list[Arm]] = {}
     for arm in arms:
         if not arm.control or arm.distiller is not None:
-            students.setdefault(arm.strategy or FINE_TUNED, []).append(arm.name)
-    enough = {name: names for name, names in students.items() if len(names) >= FEWEST_SEEDS}
+            students.setdefault(arm.strategy or FINE_TUNED, []).append(arm)
+    enough = {name: members for name, members in students.items() if len(members) >= FEWEST_SEEDS}
     strategies = [name for name in enough if name != FINE_TUNED]
     planned = {
         AGAINST_FINE_TUNED: [(name, FINE_TUNED) for name in strategies if FINE_TUNED in enough],
@@ -57,13 +59,18 @@ def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]])
     }
     pairs = []
     for family, members in planned.items():
-        tests = [_test(enough[a], enough[b], right) for a, b in members]
-        adjusted = holm([test.p for test in tests])
-        pairs += [StrategyPair(family, a, b, test, p) for (a, b), test, p in zip(members, tests, adjusted, strict=True)]
+        tests = [_tests(enough[a], enough[b], right) for a, b in members]
+        adjusted = holm([test.p for test, _ in tests])
+        for (a, b), (test, clustered), p_holm in zip(members, tests, adjusted, strict=True):
+            pairs.append(StrategyPair(family, a, b, test, clustered, p_holm))
     return pairs
 
 
-def _test(a: Sequence[str], b: Sequence[str], right: Mapping[str, Mapping[str, bool]]) -> CrossedTest:
-    keys = [key for key in right[a[0]] if all(key in right[name] for name in (*a, *b))]
-    solved = [np.array([[right[name][key] for key in keys] for name in names]) for names in (a, b)]
-    return crossed_test(*solved)
+def _tests(
+    a: Sequence[Arm], b: Sequence[Arm], right: Mapping[str, Mapping[str, bool]]
+) -> tuple[CrossedTest, CrossedTest | None]:
+    """Over problems, and over groups of them."""
+    keys = [key for key in right[a[0].name] if all(key in right[arm.name] for arm in (*a, *b))]
+    left, other = (np.array([[right[arm.name][key] for key in keys] for arm in arms]) for arms in (a, b))
+    groups = shared_groups(a[0], keys)
+    return crossed_test(left, other), crossed_test(left, other, groups) if groups else None

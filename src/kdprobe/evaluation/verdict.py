@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdprobe.evaluation.arms import AGAINST_UNTRAINED, ALL_PAIRS, PRIMED
+from kdprobe.evaluation.statistics import SIGNIFICANT
 
 if TYPE_CHECKING:
+    from kdprobe.evaluation.clusters import ClusterTest
     from kdprobe.evaluation.comparison import ArmScore, Pair
     from kdprobe.evaluation.strategies import StrategyPair
 
@@ -23,7 +25,8 @@ def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequenc
     if pairs[0].family == ALL_PAIRS:
         return _unplanned(pairs)
     told = _strategies(strategies) if strategies else _priming(pairs)
-    return [*told, *_gains(pairs), *_reach(pairs), _about(arms, strategies)]
+    reach = [] if strategies else _reach(pairs)
+    return [*told, *reach, *_gains(pairs), _about(arms, strategies)]
 
 
 def _unplanned(pairs: Sequence[Pair]) -> list[str]:
@@ -63,6 +66,11 @@ def _strategy_sentence(pair: StrategyPair) -> str:
         f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
         f"over {test.seeds_a} and {test.seeds_b} seeds and {test.n} problems"
     )
+    if (over := pair.clustered) is not None:
+        measured += (
+            f"; with the {over.groups} templates as what was drawn {over.interval.low * 100:+.1f} to "
+            f"{over.interval.high * 100:+.1f}, p = {p_text(over.p)}"
+        )
     if pair.significant:
         return f"The strategy {pair.a} makes students that solve {apart} than those of {pair.b} ({measured})."
     return (
@@ -74,31 +82,34 @@ def _strategy_sentence(pair: StrategyPair) -> str:
 def _reach(pairs: Sequence[Pair]) -> list[str]:
     """What the sample could have shown, and whether it speaks of other templates."""
     primed = [pair for pair in pairs if pair.family == PRIMED]
-    quiet = [pair for pair in primed if not pair.significant]
-    sentences = []
-    if quiet and all(pair.detectable is None for pair in quiet):
+    missed = [pair for pair in primed if not pair.significant]
+    sentences = [_could_show(pair) for pair in missed]
+    if clustered := [(pair, pair.clustered) for pair in primed if pair.clustered]:
+        told = "; ".join(f"{pair.a} - {pair.b} {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
-            f"So few problems were decided differently between primed and unprimed students that {quiet[0].test.n} "
-            "problems could not have shown a difference."
-        )
-    elif quiet:
-        largest = max(pair.detectable for pair in quiet if pair.detectable is not None)
-        sentences.append(
-            f"With {quiet[0].test.n} problems, and as many decided differently, a true difference below "
-            f"{largest * 100:.1f} points would be missed more often than once in five."
-        )
-    clustered = [(pair, pair.clustered) for pair in primed if pair.clustered]
-    if clustered:
-        _, first = clustered[0]
-        told = "; ".join(
-            f"{pair.a} - {pair.b} {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(test.p)}"
-            for pair, test in clustered
-        )
-        sentences.append(
-            f"All this is conditional on the {first.groups} templates of the problems. For other templates, with the "
-            f"templates as what was drawn: {told}."
+            f"All this is conditional on the {clustered[0][1].groups} templates of the problems. With the templates as "
+            f"what was drawn: {told}."
         )
     return sentences
+
+
+def _could_show(pair: Pair) -> str:
+    test = pair.test
+    split = test.only_a + test.only_b
+    if pair.detectable is None:
+        return (
+            f"{pair.a} and {pair.b} fare alike on {test.n - split} of {test.n} problems; the other {split} are too few "
+            "to find a difference with."
+        )
+    return (
+        f"With {test.n} problems, {split} of them decided differently, a true difference between {pair.a} and {pair.b} "
+        f"below {pair.detectable * 100:.1f} points would have been missed more often than once in five."
+    )
+
+
+def _over_groups(test: ClusterTest) -> str:
+    least = f" (at least {p_text(test.smallest_p)} with so few)" if test.smallest_p > SIGNIFICANT else ""
+    return f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f} points, p = {p_text(test.p)}{least}"
 
 
 def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:

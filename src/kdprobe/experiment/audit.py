@@ -149,7 +149,9 @@ def _few_seeds(arms: Sequence[ArmResults]) -> list[Finding]:
     if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
     evidence = f"{len(seeds)} strategies are compared by {fewest} {'seed' if fewest == 1 else 'seeds'} each."
-    action = f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
+    action = (
+        f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
+    )
     return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]
 
 
