@@ -132,7 +132,7 @@ def test_loss_is_the_published_one_over_the_misaligned_rows(
     assert alignment.own_problem < 0.05
     assert alignment.own_next_token < 0.2
     assert alignment.same_token < 0.2
-    arm = ArmResults("none", "none", "published", 0, None, None, {"alignment": asdict(alignment)}, [], None)
+    arm = ArmResults("none", "none", "published", 0, None, None, {"alignment": asdict(alignment)}, [], {}, None)
     codes = [finding.code for finding in _misaligned([arm])]
     assert codes == ["misaligned-positions", "misaligned-tokens", "misaligned-problems"]
 
