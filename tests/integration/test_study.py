@@ -1,8 +1,8 @@
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.space import SpaceConfig, space_of
-from kdprobe.experiment.study import STARTUP, open_study
+from kdprobe.experiment.tune.space import SpaceConfig, space_of
+from kdprobe.experiment.tune.study import STARTUP, open_study
 from kdprobe.host.registry import Host
 
 VARIED = {

@@ -48,7 +48,7 @@ def config(torch, tiny_model, tiny_config):
 @pytest.fixture(scope="module")
 def prepared(config, host):
     from kdprobe.experiment.config import load_experiment
-    from kdprobe.experiment.tuning import prepare
+    from kdprobe.experiment.tune.search import prepare
 
     return lambda *extra, **changes: prepare(load_experiment(config(*extra, **changes), host), host)
 
@@ -64,7 +64,7 @@ def new_store(tmp_path):
 def finished(prepared, tmp_path_factory):
     """A study, made once: what was searched, its store and its result."""
     from kdprobe.experiment.store import Store
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     tuning = prepared()
     store = Store(tmp_path_factory.mktemp("tuning"))
@@ -142,7 +142,7 @@ def test_the_sampler_is_told_the_criterion(finished):
 
 
 def test_a_finished_study_makes_nothing_again(finished):
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     tuning, store, tuned = finished
     before = {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")}
@@ -153,7 +153,7 @@ def test_a_finished_study_makes_nothing_again(finished):
 @pytest.mark.parametrize("kind", ["distill", "evaluate"])
 def test_a_study_that_was_interrupted_goes_on_to_the_same_result(finished, new_store, monkeypatch, kind):
     from kdprobe.experiment.store import Store
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     tuning, _, tuned = finished
     make = Store.make
@@ -176,7 +176,7 @@ def test_a_study_that_was_interrupted_goes_on_to_the_same_result(finished, new_s
 
 
 def test_a_training_that_diverges_is_a_failed_trial(prepared, new_store):
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     extra = "[tune]\nvalidation = 2\ntrials = 2\n[tune.space]\nlearning_rate = [1e36, 5e36]\n"
     tuned = tune(prepared(extra), new_store)
@@ -193,7 +193,7 @@ def test_a_training_that_diverges_is_a_failed_trial(prepared, new_store):
 
 def test_without_one_student_the_study_says_so(prepared, new_store):
     from kdprobe.errors import KdprobeError
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     extra = "[tune]\nvalidation = 2\ntrials = 1\n[tune.space]\nrank = [2, 4]\n"
     with pytest.raises(KdprobeError, match=r"No trial of tiny-\w+ left a student"):
@@ -217,7 +217,7 @@ def fail_in(monkeypatch, name, error):
 
 
 def test_a_trial_that_runs_out_of_memory_is_a_failed_trial(finished, monkeypatch):
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     tuning, store, tuned = finished
     fail_in(monkeypatch, "trial 1", RuntimeError("out of memory\nat length"))
@@ -232,7 +232,7 @@ def test_a_trial_that_runs_out_of_memory_is_a_failed_trial(finished, monkeypatch
 
 def test_what_no_choice_mends_ends_the_study(finished, monkeypatch):
     from kdprobe.errors import KdprobeError
-    from kdprobe.experiment.tuning import tune
+    from kdprobe.experiment.tune.search import tune
 
     tuning, store, _ = finished
     fail_in(monkeypatch, "trial 1", KdprobeError("The tokenizers differ."))
@@ -316,7 +316,7 @@ def test_the_command_line_goes_before_the_config(config, tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from kdprobe.cli.tune import command
-    from kdprobe.experiment import tuning
+    from kdprobe.experiment.tune import search
 
     asked = []
 
@@ -324,7 +324,7 @@ def test_the_command_line_goes_before_the_config(config, tmp_path, monkeypatch):
         asked.append((prepared.experiment.tune.trials, prepared.experiment.tune.by))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuning, "tune", caught)
+    monkeypatch.setattr(search, "tune", caught)
     for given in ([], ["--trials", "7"], ["--by", "accuracy"]):
         CliRunner().invoke(command, [str(config()), "--store", str(tmp_path), *given])
     assert asked == [(TRIALS, "log-p-gold-value"), (7, "log-p-gold-value"), (TRIALS, "accuracy")]

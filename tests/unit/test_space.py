@@ -1,7 +1,7 @@
 import pytest
 
 from kdprobe.errors import UsageError
-from kdprobe.experiment.space import DEFAULT_SPACE, SpaceConfig, space_of
+from kdprobe.experiment.tune.space import DEFAULT_SPACE, SpaceConfig, space_of
 from kdprobe.host.registry import Host
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.trials import Trial, result
+from kdprobe.experiment.tune.trials import Trial, result
 
 
 def record(correct, log_p, cut_off=False):

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from kdprobe.experiment.tuned_config import options_snippet, tuned_config
+from kdprobe.experiment.tune.tuned_config import options_snippet, tuned_config
 
 WANTED = {"epochs": 1, "temperature": 2.0, "lora": {"rank": 16, "alpha": 32.0}}
 LAYOUTS = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kdprobe.evaluation.statistics import Interval
     from kdprobe.evaluation.strategies import StrategyPair
     from kdprobe.experiment.results import Results
-    from kdprobe.experiment.trials import Trial, Tuned
+    from kdprobe.experiment.tune.trials import Trial, Tuned
     from kdprobe.host.discovery import Provider
 
 
@@ -135,8 +135,8 @@ def tuning_summary(tuned: Tuned) -> dict[str, Any]:
 
 def show_tuning(tuned: Tuned) -> None:
     """The best trials, the options to use, and what may be said of them."""
-    from kdprobe.experiment.trials import NAMES
-    from kdprobe.experiment.tuned_config import options_snippet
+    from kdprobe.experiment.tune.trials import NAMES
+    from kdprobe.experiment.tune.tuned_config import options_snippet
 
     listed = tuned.trials if tuned.current.number is not None else [tuned.current, *tuned.trials]
     # A failed trial has no figures: it comes last.

@@ -48,8 +48,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.run import set_threads
     from kdprobe.experiment.store import Store
-    from kdprobe.experiment.tuned_config import tuned_config
-    from kdprobe.experiment.tuning import prepare, tune
+    from kdprobe.experiment.tune.search import prepare, tune
+    from kdprobe.experiment.tune.tuned_config import tuned_config
     from kdprobe.host.registry import Host
     from kdprobe.models import processes
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
-from kdprobe.experiment.space import TuneConfig, tuning_mistakes
+from kdprobe.experiment.tune.space import TuneConfig, tuning_mistakes
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import SMOLLM2, Dtype
 

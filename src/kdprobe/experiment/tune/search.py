@@ -16,10 +16,10 @@ from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan, selections_of, texts_first, transfers_of
 from kdprobe.experiment.run import reproducible
-from kdprobe.experiment.space import Space, space_of
 from kdprobe.experiment.store import Stage, Store, digest, read_json
-from kdprobe.experiment.study import Study, open_study
-from kdprobe.experiment.trials import Trial, Tuned, result
+from kdprobe.experiment.tune.space import Space, space_of
+from kdprobe.experiment.tune.study import Study, open_study
+from kdprobe.experiment.tune.trials import Trial, Tuned, result
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.draw import Draw, draw_validation

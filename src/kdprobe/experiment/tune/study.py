@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.space import LOGARITHMIC, RANGES, Space
 from kdprobe.experiment.store import alone
+from kdprobe.experiment.tune.space import LOGARITHMIC, RANGES, Space
 
 if TYPE_CHECKING:
     import optuna

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.statistics import Interval, PairedTest, accuracy_interval, mean_interval, paired_test
-from kdprobe.experiment.space import Criterion
+from kdprobe.experiment.tune.space import Criterion
 
 NAMES: dict[Criterion, str] = {"accuracy": "accuracy", "log-p-gold-value": "log p(gold value)"}
 

@@ -1,0 +1,1 @@
+"""Searching a distiller's options on validation problems, resumably."""
