@@ -112,9 +112,9 @@ def crossed_estimate(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Crosse
     """The difference of two strategies, its standard error and degrees of freedom.
 
     The variance is that of the seeds, which holds one student's chance at one problem already, plus what the problems
-    add to it. Where chance alone makes the problems' part smaller than that, they add nothing. Degrees of freedom are
-    Satterthwaite's over these parts; of two unequal numbers of seeds the smaller counts for both, because Satterthwaite
-    trusts the smaller side too much when it is also the one with the larger spread.
+    add to it. Where the problems' part is smaller than that by chance, they add nothing. Degrees of freedom are
+    Satterthwaite's over what was estimated, at least those of the part that has fewest. Of two unequal numbers of seeds
+    the smaller counts for both: otherwise the test rejects too often where the side with few seeds has most spread.
 
     Args:
         a: Whether each student solved each problem, [..., seeds, n].
@@ -125,13 +125,14 @@ def crossed_estimate(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Crosse
     seeds = [side.mean(axis=-1).var(axis=-1, ddof=1) / side.shape[-2] for side in (a, b)]
     apart = a.mean(axis=-2) - b.mean(axis=-2)
     shared = _chance_variance(a, groups) + _chance_variance(b, groups)
-    added = np.maximum(0.0, groups.left_out_variance(apart) - shared)
+    problems = groups.left_out_variance(apart)
+    added = np.maximum(0.0, problems - shared)
     variance = np.asarray(seeds[0] + seeds[1] + added)
     variance[variance < _ROUNDING] = 0.0
-    spent = np.asarray((seeds[0] ** 2 + seeds[1] ** 2) / seeds_df + added**2 / groups.df)
+    spent = np.asarray((seeds[0] ** 2 + seeds[1] ** 2) / seeds_df + np.where(added > 0, problems, 0.0) ** 2 / groups.df)
     # Where nothing varies there is nothing to divide: the largest number of degrees of freedom that seeds can give.
     df = np.divide(variance**2, spent, out=np.full_like(variance, 2.0 * seeds_df), where=variance > 0)
-    return CrossedEstimate(np.asarray(apart.mean(axis=-1)), np.sqrt(variance), df)
+    return CrossedEstimate(np.asarray(apart.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df)))
 
 
 def _chance_variance(right: NDArray[Any], groups: Groups) -> NDArray[np.float64]:
