@@ -237,6 +237,8 @@ def harder(run: Run) -> None:
         "3 and 10 seeds": (World(319), even, replace(even, seeds=10)),
         "3 seeds with spread 3, 10 with 0": (World(319), Side(0.4, 0.03), Side(0.4, 0.0, 10)),
         "3 seeds with spread 0, 10 with 3": (World(319), Side(0.4), Side(0.4, 0.03, 10)),
+        "5 seeds against one student that no seed made": (World(319), Side(0.4, 0.017, 5), Side(0.4, 0.0, 1)),
+        "3 seeds against one student that no seed made": (World(319), even, Side(0.4, 0.0, 1)),
         "seeds of one number correlated 0.5": (World(1319, same_seeds=0.5), even, even),
         "seeds of one number correlated 0.9": (World(1319, same_seeds=0.9), even, even),
     }
