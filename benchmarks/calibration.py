@@ -236,6 +236,7 @@ def harder(run: Run) -> None:
         "spread of seeds 0 and 3 points": (World(319), Side(0.4, 0.03), Side(0.4)),
         "3 and 10 seeds": (World(319), even, replace(even, seeds=10)),
         "3 seeds with spread 3, 10 with 0": (World(319), Side(0.4, 0.03), Side(0.4, 0.0, 10)),
+        "the same, strategies suit problems more": (World(319, suits=1.0), Side(0.4, 0.03), Side(0.4, 0.0, 10)),
         "3 seeds with spread 0, 10 with 3": (World(319), Side(0.4), Side(0.4, 0.03, 10)),
         "5 seeds against one student that no seed made": (World(319), Side(0.4, 0.017, 5), Side(0.4, 0.0, 1)),
         "3 seeds against one student that no seed made": (World(319), even, Side(0.4, 0.0, 1)),
