@@ -52,7 +52,8 @@ class World:
 
     Attributes:
         n: Problems.
-        groups: Groups of problems, of equal size but for the rounding; n where problems are independent.
+        groups: Groups of problems; 0 where problems are independent.
+        uneven: Whether group sizes go down as 1, 1/2, 1/3, and so on, rather than being equal.
         difficulty: Standard deviation over problems, log-odds.
         suits: Of a strategy at single problems, log-odds.
         luck: Of a student at single problems, log-odds, beside that each answer is a draw with the odds it has.
@@ -62,6 +63,7 @@ class World:
 
     n: int
     groups: int = 0
+    uneven: bool = False
     difficulty: float = 2.0
     suits: float = 0.5
     luck: float = 1.0
@@ -71,6 +73,8 @@ class World:
     @property
     def codes(self) -> NDArray[np.intp]:
         """Each problem's group."""
+        if self.uneven:
+            return np.repeat(np.arange(self.groups), uneven_sizes(self.n, self.groups))
         return np.arange(self.n) * (self.groups or self.n) // self.n
 
     def draw(self, random: np.random.Generator, count: int, a: Side, b: Side) -> tuple[Answers, Answers]:
@@ -98,6 +102,14 @@ class World:
             return alone
         together = random.standard_normal((*shape, self.groups), dtype=np.float32)[..., self.codes]
         return (np.sqrt(1 - self.by_group) * alone + np.sqrt(self.by_group) * together).astype(np.float32)
+
+
+def uneven_sizes(n: int, groups: int) -> NDArray[np.intp]:
+    """Sizes in proportion to 1, 1/2, 1/3, and so on, at least 1, n in all."""
+    ranks = 1 / np.arange(1, groups + 1)
+    sizes = np.maximum(1, np.rint(n * ranks / ranks.sum())).astype(np.intp)
+    sizes[0] += n - sizes.sum()
+    return sizes
 
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
@@ -268,17 +280,20 @@ def effect(run: Run) -> None:
 
 def grouped_seeds(run: Run) -> None:
     """False positives when problems come in groups."""
-    print("\n## Seeds crossed with groups of problems: false positives, %; 320 problems, accuracy 0.4\n")
     grid = list(product((4, 8, 20, 100), (0.0, 0.017), (3, 5, 10)))
-    table = [
-        Cell(World(320, groups, suits=1.0, by_group=0.5), Side(0.4, spread, s), Side(0.4, spread, s), False, by_group)
-        for groups, spread, s in grid
-        for by_group in (False, True)
-    ]
-    told = run.all(table)
-    header("groups", "SD of seeds", "seeds", "problems as independent", "by group", "half width by group, points")
-    for (groups, spread, seeds), alone, by_group in zip(grid, told[::2], told[1::2], strict=True):
-        row(groups, spread * 100, seeds, alone["kdprobe"], by_group["kdprobe"], by_group["width"])
+    for uneven in (False, True):
+        sizes = "uneven" if uneven else "equal"
+        print(f"\n## Seeds crossed with groups of {sizes} size: false positives, %; 320 problems, accuracy 0.4\n")
+        table = [
+            Cell(World(320, groups, uneven, suits=1.0, by_group=0.5), side, side, naive=False, by_group=by_group)
+            for groups, spread, s in grid
+            for side in [Side(0.4, spread, s)]
+            for by_group in (False, True)
+        ]
+        told = run.all(table)
+        header("groups", "SD of seeds", "seeds", "problems as independent", "by group", "half width by group, points")
+        for (groups, spread, seeds), alone, by_group in zip(grid, told[::2], told[1::2], strict=True):
+            row(groups, spread * 100, seeds, alone["kdprobe"], by_group["kdprobe"], by_group["width"])
 
 
 def cluster_rates(sizes: Sequence[int], suits: float, replications: int, seed: int) -> dict[str, float]:
@@ -310,9 +325,8 @@ def groups_alone(run: Run) -> None:
     print("\n## Two students on groups of problems: false positives, %; about 320 problems, accuracy 0.4\n")
     lines = []
     for count, suits in product((4, 8, 20, 100), (0.0, 1.0)):
-        ranks = 1 / np.arange(1, count + 1)
-        uneven = np.maximum(1, np.rint(320 * ranks / ranks.sum())).astype(int).tolist()
-        lines += [(count, "equal", suits, [320 // count] * count), (count, "1 / rank", suits, uneven)]
+        lines += [(count, "equal", suits, [320 // count] * count)]
+        lines += [(count, "uneven", suits, uneven_sizes(320, count).tolist())]
     header(
         "groups",
         "sizes",
