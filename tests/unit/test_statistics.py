@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
 
-from kdprobe.evaluation.statistics import accuracy_interval, holm, mean_interval, paired_test
+from kdprobe.evaluation.statistics import accuracy_interval, holm, mean_interval, paired_interval, paired_test
 
 
 @pytest.mark.parametrize(("both", "only_a", "only_b", "neither"), [(30, 12, 4, 14), (5, 0, 9, 6), (9, 3, 3, 5)])
@@ -17,9 +17,55 @@ def test_paired_test_is_mcnemars_exact_one(both, only_a, only_b, neither):
     assert test.difference == pytest.approx((only_a - only_b) / len(a))
 
 
-def test_equal_students_have_p_one_and_no_difference():
-    test = paired_test([True, False, True], [True, False, True])
-    assert (test.p, test.difference, test.interval.low, test.interval.high) == (1.0, 0.0, 0.0, 0.0)
+def test_equal_students_have_p_one_and_no_difference_but_no_certainty():
+    test = paired_test([True, False] * 30, [True, False] * 30)
+    assert (test.p, test.difference) == (1.0, 0.0)
+    # Bonett and Price: one more problem on each side, Wald's error.
+    half = norm.ppf(0.975) * np.sqrt(2 / 62 / 62)
+    assert (test.interval.low, test.interval.high) == pytest.approx((-half, half))
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(1, 0), (6, 3), (0, 9)])
+def test_interval_with_few_discordant_problems_is_walds_with_one_more_on_each_side(only_a, only_b):
+    values = np.repeat([1.0, -1.0, 0.0], [only_a + 1, only_b + 1, 80 - only_a - only_b])
+    half = norm.ppf(0.975) * values.std() / np.sqrt(82)
+    interval = paired_interval(only_a, only_b, 80)
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half))
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(10, 0), (4, 6), (40, 20)])
+def test_interval_with_enough_discordant_problems_is_the_paired_bootstrap(only_a, only_b):
+    a, b = np.zeros(200), np.zeros(200)
+    a[:only_a], b[only_a : only_a + only_b] = 1, 1
+    test = paired_test(a, b)
+    reference = bootstrap(
+        (a, b),
+        lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        paired=True,
+        n_resamples=20_000,
+        method="percentile",
+        rng=2,
+    ).confidence_interval
+    assert (test.interval.low, test.interval.high) == pytest.approx((reference.low, reference.high), abs=0.0051)
+    assert test.interval == mean_interval(a - b)
+
+
+@pytest.mark.parametrize("expected", [0.5, 1, 2, 4])
+def test_interval_holds_the_truth_where_few_problems_are_discordant_and_the_bootstrap_does_not(expected):
+    truth, outcomes = expected / 80, np.arange(40)
+    chance = multinomial.pmf(np.stack([outcomes, 80 - outcomes], axis=1), 80, [truth, 1 - truth])
+    intervals = [paired_interval(only_a, 0, 80) for only_a in outcomes]
+    holds = np.array([one.low <= truth <= one.high for one in intervals])
+    assert holds @ chance >= 0.945
+    if expected <= 2:
+        bootstrapped = [mean_interval(np.repeat([1.0, 0.0], [only_a, 80 - only_a])) for only_a in outcomes]
+        assert np.array([one.low <= truth <= one.high for one in bootstrapped]) @ chance < 0.9
+
+
+def test_interval_stays_between_minus_one_and_one():
+    interval = paired_interval(4, 0, 4)
+    assert interval.high == 1.0
+    assert -1.0 <= interval.low < 1.0
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 20), (7, 20), (20, 20), (130, 500)])

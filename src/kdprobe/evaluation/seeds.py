@@ -35,13 +35,13 @@ class CrossedTest:
         n: Problems.
         groups: Groups of problems, n where problems were taken as independent.
         seeds_a: Students of a.
-        seeds_b: Students of b.
+        seeds_b: Students of b, 1 for a single student that no seed made.
         difference: Mean accuracy of a's students minus that of b's.
         interval: Of the difference of the strategies' expected accuracies.
         p: Two-sided.
         df: Degrees of freedom of Student's t.
         spread_a: Standard deviation of the accuracies of a's students, as a share (0.017 is 1.7 points).
-        spread_b: The same of b's.
+        spread_b: The same of b's, 0 for a single student.
     """
 
     n: int
@@ -72,20 +72,22 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
 
     Args:
         a: Whether each of a's students solved each problem, [seeds, n].
-        b: The same for b, the same problems in the same order, [seeds, n]; its number of seeds may differ.
+        b: The same for b, the same problems in the same order, [seeds, n]; its number of seeds may differ. Or [n] for
+            one student that no seed made, such as the untrained one: then the test is of a's strategy against it.
         groups: Each problem's group. Left out, problems are independent.
 
     Raises:
         KdprobeError: A strategy has fewer than three seeds, or there are fewer than two groups (or problems).
         ValueError: The strategies' students did not answer the same number of problems.
     """
-    left, right = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    left, right = np.asarray(a, dtype=float), np.atleast_2d(np.asarray(b, dtype=float))
     seeds_a, seeds_b, n = len(left), len(right), left.shape[1]
     if right.shape[1] != n:
         raise ValueError(f"a has {n} problems, b {right.shape[1]}")
-    if min(seeds_a, seeds_b) < FEWEST_SEEDS:
+    fewest = seeds_a if np.ndim(b) == 1 else min(seeds_a, seeds_b)
+    if fewest < FEWEST_SEEDS:
         raise KdprobeError(
-            f"The strategies were trained with {seeds_a} and {seeds_b} seeds, too few to speak about strategies.",
+            f"A strategy was trained with {fewest} seed{'s' if fewest != 1 else ''}, too few to speak of strategies.",
             f"Train each with at least {FEWEST_SEEDS} seeds, or compare single students.",
         )
     drawn = Groups(range(n) if groups is None else groups)
@@ -103,8 +105,8 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
         interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
         p=float(2 * t.sf(abs(centre) / error, df)),
         df=df,
-        spread_a=float(left.mean(axis=1).std(ddof=1)),
-        spread_b=float(right.mean(axis=1).std(ddof=1)),
+        spread_a=float(np.sqrt(seeds_a * _seed_variance(left))),
+        spread_b=float(np.sqrt(seeds_b * _seed_variance(right))),
     )
 
 
@@ -112,34 +114,43 @@ def crossed_estimate(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Crosse
     """The difference of two strategies, its standard error and degrees of freedom.
 
     The variance is that of the seeds, which holds one student's chance at one problem already, plus what the problems
-    add to it. Where chance alone makes the problems' part smaller than that, they add nothing. Degrees of freedom are
-    Satterthwaite's over these parts; of two unequal numbers of seeds the smaller counts for both, because Satterthwaite
-    trusts the smaller side too much when it is also the one with the larger spread.
+    add to it. Where the problems' part is smaller than that by chance, they add nothing. Degrees of freedom are
+    Satterthwaite's over what was estimated, at least those of the part that has fewest. Of two unequal numbers of seeds
+    the smaller counts for both: otherwise the test rejects too often where the side with few seeds has most spread.
 
     Args:
         a: Whether each student solved each problem, [..., seeds, n].
-        b: The same for b, [..., seeds, n].
+        b: The same for b, [..., seeds, n]; with one row, a student that no seed made.
         groups: Of the n problems.
     """
-    seeds_df = min(a.shape[-2], b.shape[-2]) - 1
-    seeds = [side.mean(axis=-1).var(axis=-1, ddof=1) / side.shape[-2] for side in (a, b)]
+    seeds_df = min(side.shape[-2] for side in (a, b) if side.shape[-2] > 1) - 1
+    seeds = [_seed_variance(side) for side in (a, b)]
     apart = a.mean(axis=-2) - b.mean(axis=-2)
     shared = _chance_variance(a, groups) + _chance_variance(b, groups)
-    added = np.maximum(0.0, groups.left_out_variance(apart) - shared)
+    problems = groups.left_out_variance(apart)
+    added = np.maximum(0.0, problems - shared)
     variance = np.asarray(seeds[0] + seeds[1] + added)
     variance[variance < _ROUNDING] = 0.0
-    spent = np.asarray((seeds[0] ** 2 + seeds[1] ** 2) / seeds_df + added**2 / groups.df)
+    spent = np.asarray((seeds[0] ** 2 + seeds[1] ** 2) / seeds_df + np.where(added > 0, problems, 0.0) ** 2 / groups.df)
     # Where nothing varies there is nothing to divide: the largest number of degrees of freedom that seeds can give.
     df = np.divide(variance**2, spent, out=np.full_like(variance, 2.0 * seeds_df), where=variance > 0)
-    return CrossedEstimate(np.asarray(apart.mean(axis=-1)), np.sqrt(variance), df)
+    return CrossedEstimate(np.asarray(apart.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df)))
+
+
+def _seed_variance(right: NDArray[Any]) -> NDArray[np.float64]:
+    """Variance of the mean accuracy of the students in right [..., seeds, n], these problems given: [...]."""
+    seeds, accuracies = right.shape[-2], right.mean(axis=-1)
+    return np.asarray(accuracies.var(axis=-1, ddof=1) / seeds) if seeds > 1 else np.zeros(right.shape[:-2])
 
 
 def _chance_variance(right: NDArray[Any], groups: Groups) -> NDArray[np.float64]:
     """What the chance of one student at one problem gives to the variance of the strategy's accuracy: [...].
 
     The leave-one-group-out variance of what is left of right [..., seeds, n] without its students' and its problems'
-    means.
+    means. Nothing for a single student: its luck with a problem comes back with the problem.
     """
     seeds = right.shape[-2]
+    if seeds == 1:
+        return np.zeros(right.shape[:-2])
     left = right - right.mean(axis=-1, keepdims=True) - right.mean(axis=-2, keepdims=True)
     return np.asarray(groups.left_out_variance(left).sum(axis=-1) / (seeds * (seeds - 1)))
