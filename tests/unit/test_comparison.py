@@ -133,6 +133,8 @@ def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
     untrained = arm("untrained", 2, distiller=None)
     compared = compare([untrained, *tuned, *seeded(3, teacher=(38, 37, 38))])
     assert [(pair.family, pair.a, pair.b) for pair in compared.strategies] == [
+        ("distilled against untrained", "none", "untrained"),
+        ("distilled against untrained", "teacher", "untrained"),
         ("distilled against fine-tuned", "none", "fine-tuned"),
         ("distilled against fine-tuned", "teacher", "fine-tuned"),
         ("primed against none", "teacher", "none"),
@@ -200,7 +202,7 @@ def test_without_strategies_all_pairs_are_one_family():
     ]
     assert len(compared.verdict) == 3
     assert "The students a and c differ: a solves 82.5 points fewer" in compared.verdict[0]
-    assert compared.verdict[-1] == "The other 1 pairs do not differ significantly."
+    assert compared.verdict[-1] == "1 other pair does not differ significantly."
     assert compare([arm("a", 5), arm("b", 8)]).verdict == ["No two of these arms differ significantly (1 pair)."]
     assert "nothing can be compared" in compare([arm("a", 5)]).verdict[0]
 

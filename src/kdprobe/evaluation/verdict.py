@@ -34,7 +34,8 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
     equal = len(pairs) - len(different)
     if not different:
         return [f"No two of these arms differ significantly ({equal} {'pair' if equal == 1 else 'pairs'})."]
-    return [*different, *([f"The other {equal} pairs do not differ significantly."] if equal else [])]
+    rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."
+    return [*different, *([rest] if equal else [])]
 
 
 def _priming(pairs: Sequence[Pair]) -> list[str]:
@@ -61,7 +62,7 @@ def _strategies(pairs: Sequence[StrategyPair]) -> list[str]:
 
 def _strategy_sentence(pair: StrategyPair) -> str:
     test = pair.test
-    apart = f"{abs(test.difference) * 100:.1f} points {'more' if test.difference > 0 else 'fewer'}"
+    apart = _apart(test.difference)
     measured = (
         f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
         f"over {test.seeds_a} and {test.seeds_b} seeds and {test.n} problems"
@@ -123,11 +124,8 @@ def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:
 def _sentence(pair: Pair) -> str:
     test = pair.test
     kind = "differ" if pair.significant else "do not differ significantly"
-    apart = abs(test.difference) * 100
-    more = "more" if test.difference > 0 else "fewer"
-    told = f"solves {apart:.1f} points {more}" if test.difference else "solves as many"
     sentence = (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} {told} "
+        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {_apart(test.difference)} "
         f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} problems solved only by it, {test.only_b} only by the other; p = {p_text(pair.p_holm)})."
     )
@@ -137,6 +135,12 @@ def _sentence(pair: Pair) -> str:
         f"{sentence} Its log p(gold value) differs by {pair.log_p_difference:+.2f} nats "
         f"({pair.log_p_interval.low:+.2f} to {pair.log_p_interval.high:+.2f})."
     )
+
+
+def _apart(difference: float) -> str:
+    if not difference:
+        return "as many"
+    return f"{abs(difference) * 100:.1f} points {'more' if difference > 0 else 'fewer'}"
 
 
 def p_text(p: float) -> str:
