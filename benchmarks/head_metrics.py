@@ -1,0 +1,216 @@
+"""Head metrics streamed in hooks, against metrics computed from cached patterns.
+
+    python benchmarks/head_metrics.py [--problems 64] [--batch 4] [--repeats 3] [--json FILE]
+
+The four published metrics of every head of SmolLM2-135M-Instruct in float32, over questions and gold solutions of GSM8K
+where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
+
+    forward        the eager forward pass of the same batches, logits at the last position only: the floor
+    streamed       `kdprobe.probing.stream.head_metrics`: patterns are reduced in hooks, none outlives the next layer
+    vectorised     `run_with_cache` of all patterns, logits at the last position, then the same formulas, batched
+    per matrix     `run_with_cache` of all patterns, then numpy and scipy for one matrix after the other, as published
+
+All must give the same values. Ways alternate within one process; ratios are of medians. `beyond` is the time beyond the
+forward pass. Memory is the peak of a process of its own above what it held before (Linux). The last line compares the
+peak of the streamed way over four times as many problems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+WAYS = ("forward", "streamed", "vectorised", "per matrix")
+MODEL = "smollm2-135m-instruct"
+TEMPLATES = [6, 10, 16, 18, 43, 48, 58, 69]
+TOLERANCE = 1e-4
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory_of:
+        print(peak(given.memory_of, given))
+        return
+    seconds = times(given)
+    memory = {way: child(way, given.problems, given) for way in WAYS}
+    floor = seconds["forward"]
+    print(f"{'way':<14}{'s':>8}{'ratio':>8}{'beyond':>8}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
+    for way in WAYS:
+        beyond = seconds[way] - floor
+        print(
+            f"{way:<14}{seconds[way]:>8.2f}{seconds[way] / seconds['streamed']:>8.2f}{beyond:>8.2f}"
+            f"{beyond / (seconds['streamed'] - floor):>8.2f}{memory[way]:>8.0f}{memory[way] / memory['streamed']:>8.2f}"
+        )
+    print(f"streamed over the bare forward pass: {seconds['streamed'] / floor:.2f}")
+    few, many = (child("streamed", count, given) for count in (given.problems // 4, given.problems * 4))
+    print(f"streamed, {given.problems // 4} and {given.problems * 4} problems: {few:.0f} and {many:.0f} MiB")
+    if given.json:
+        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+        asked = {name: getattr(given, name) for name in ("problems", "batch", "repeats")}
+        result = {**asked, "seconds": seconds, "mebibytes": memory, "few": few, "many": many, "machine": machine}
+        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def prepare(count: int) -> tuple[Any, list[list[int]]]:
+    """The student inside TransformerLens, and token ids of questions with their gold solutions."""
+    from kdprobe.host.registry import Host
+    from kdprobe.models.conversation import prompt_ids, response_ids
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.reference import resolve
+    from kdprobe.problems.draw import draw
+    from kdprobe.problems.sources.gsm8k import FOLDER_VARIABLE
+    from kdprobe.strategies.prompt_pair import bare
+    from kdprobe.students.bridge import boot
+    from kdprobe.students.student import Student
+
+    record = resolve(MODEL)
+    tokenizer = load_tokenizer(record)
+    source = ("gsm8k", {}) if os.environ.get(FOLDER_VARIABLE) else ("gsm-symbolic", {"templates": TEMPLATES})
+    drawn = draw(Host().make("problem-sources", *source), transfer=1, test=count)
+    sequences = [
+        [*prompt_ids(tokenizer, bare(problem)), *response_ids(tokenizer, problem.plain_solution)]
+        for problem in drawn.test
+    ]
+    return boot(Student("base", record), sequences[:2]), sequences
+
+
+def batches(sequences: list[list[int]], size: int, student: Any) -> Any:
+    """Places, ids and mask of batches of like length, as `head_metrics` makes them."""
+    from kdprobe.models.batching import right_padded
+
+    order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        ids, mask = right_padded([sequences[place] for place in places], student.tokenizer.pad_token_id, "cpu")
+        yield places, ids, mask
+
+
+def run(way: str, student: Any, sequences: list[list[int]], size: int) -> dict[str, Any]:
+    """Metric to values `[problem, layer, head]`; empty for the bare forward pass."""
+    import torch
+
+    from kdprobe.console import progress
+    from kdprobe.probing.metrics import HEAD_METRICS
+    from kdprobe.probing.stream import head_metrics
+
+    if way == "streamed":
+        with progress("streamed", len(sequences)) as bar:
+            return head_metrics(student, sequences, HEAD_METRICS, batch_size=size, bar=bar)
+    values: dict[str, Any] = {}
+    with torch.inference_mode():
+        for places, ids, mask in batches(sequences, size, student):
+            if way == "forward":
+                student.bridge(ids, attention_mask=mask, return_type=None, logits_to_keep=1)
+                continue
+            kept = {"logits_to_keep": 1} if way == "vectorised" else {}
+            _, cache = student.bridge.run_with_cache(
+                ids, attention_mask=mask, names_filter=lambda name: name.endswith("hook_pattern"), **kept
+            )
+            measure = vectorised if way == "vectorised" else per_matrix
+            measure(
+                cache, places, mask, values, (len(sequences), student.bridge.cfg.n_layers, student.bridge.cfg.n_heads)
+            )
+    return values
+
+
+def vectorised(cache: Any, places: list[int], mask: Any, values: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """The formulas of kdprobe on patterns that are all there."""
+    import numpy as np
+
+    from kdprobe.probing.metrics import HEAD_METRICS, PatternView
+    from kdprobe.students.bridge import pattern_hook
+
+    for layer in range(shape[1]):
+        below = cache[pattern_hook(layer - 1)] if layer else None
+        view = PatternView(cache[pattern_hook(layer)], below, mask.bool(), layer)
+        for name, metric in HEAD_METRICS.items():
+            values.setdefault(name, np.full(shape, np.nan))[places, layer] = metric(view).double().numpy()
+
+
+def per_matrix(cache: Any, places: list[int], mask: Any, values: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """One matrix after the other, as a script for one prompt does it."""
+    import numpy as np
+    from scipy.spatial.distance import cosine
+    from scipy.stats import entropy
+
+    from kdprobe.students.bridge import pattern_hook
+
+    for row, place in enumerate(places):
+        length = int(mask[row].sum())
+        below = None
+        for layer in range(shape[1]):
+            matrices = cache[pattern_hook(layer)][row, :, :length, :length].numpy()
+            for head, matrix in enumerate(matrices):
+                measured = {
+                    "entropy": entropy(matrix, axis=1).mean(),
+                    "self_attention": np.diag(matrix).mean(),
+                    "sparsity": (matrix > 0.1).mean(),
+                    "similarity": np.nan if below is None else 1 - cosine(matrix.ravel(), below[head].ravel()),
+                }
+                for name, value in measured.items():
+                    values.setdefault(name, np.full(shape, np.nan))[place, layer, head] = value
+            below = matrices
+
+
+def times(given: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of every way; refuses ways that disagree."""
+    import numpy as np
+
+    student, sequences = prepare(given.problems)
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    expected = run("streamed", student, sequences, given.batch)
+    for repeat in range(given.repeats):
+        # In turns from the other end, so that no way is always first.
+        for way in WAYS if repeat % 2 == 0 else reversed(WAYS):
+            started = time.perf_counter()
+            values = run(way, student, sequences, given.batch)
+            taken[way].append(time.perf_counter() - started)
+            for name, measured in values.items():
+                if not np.allclose(measured, expected[name], atol=TOLERANCE, equal_nan=True):
+                    raise SystemExit(f"{way} gives another {name} than streaming.")
+    return {way: statistics.median(values) for way, values in taken.items()}
+
+
+def child(way: str, problems: int, given: argparse.Namespace) -> float:
+    """Peak memory of one way in a process of its own, in MiB."""
+    command = [sys.executable, __file__, f"--problems={problems}", f"--batch={given.batch}", "--memory-of", way]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def peak(way: str, given: argparse.Namespace) -> float:
+    """Peak of this process above what it held before, in MiB."""
+    student, sequences = prepare(given.problems)
+    # Loading leaves freed memory behind that would be used again unseen.
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = high_water()
+    run(way, student, sequences, given.batch)
+    return (high_water() - before) / 2**20
+
+
+def high_water() -> int:
+    """The process's peak resident size in bytes, since it was last cleared."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()
