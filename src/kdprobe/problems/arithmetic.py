@@ -103,6 +103,8 @@ def _steps(text: str, offset: int) -> Iterator[Step]:
         first = signs[number - 1] + 1 if number else 0
         stop = signs[number + 1] if number + 1 < len(signs) else len(tokens)
         left = ending_before(tokens, place, first)
+        if left is None or not left.calculates:
+            continue
         if step := _step(text, offset, tokens[place], left, _sides(tokens, place + 1, stop)):
             yield step
 
@@ -116,8 +118,8 @@ def _sides(tokens: Sequence[Token], begin: int, stop: int) -> list[Expression]:
     return [side for side in (whole, number) if side is not None]
 
 
-def _step(text: str, offset: int, sign: Token, left: Expression | None, sides: Sequence[Expression]) -> Step | None:
-    if left is None or not left.calculates or not left.values or not any(side.values for side in sides):
+def _step(text: str, offset: int, sign: Token, left: Expression, sides: Sequence[Expression]) -> Step | None:
+    if not left.values or not any(side.values for side in sides):
         return None
     # "3/4 full is 30": words may stand for an equals sign, but not behind a bare fraction.
     if sign.text.isalpha() and left.is_fraction:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""
     (?P<mark><<[^<>\n]{0,200}>>)
   | (?P<fraction>\\[dt]?frac\s?\{\d{1,20}\}\s?\{\d{1,20}\}|\d{1,6}[ ]\d{1,3}/\d{1,3}(?![\d./]))
   | (?P<number>
-      (?:\d{1,3}(?:(?:,\d{3}){1,6}|(?:[ ]\d{3}){1,6})(?!\d)|\d{1,20}(?!\d))(?:\.\d{1,20}(?!\d))?
-    | \.\d{1,20}(?!\d)
+      (?:\d{1,3}(?:(?:,\d{3}){1,6}|(?:[ ]\d{3}){1,6})(?!\d)|\d{1,20}+(?!\d))(?:\.\d{1,20}+(?!\d))?
+    | \.\d{1,20}+(?!\d)
     )
   | (?P<unit>(?<=\d)(?:[-/][^\W\d_]{1,30}){1,3})
   | (?P<times>\\times|\\cdot|\*(?!\*)|[\u00d7\u00b7\u2219\u22c5]|(?:multiplied[ ]by|times)\b)
@@ -35,7 +37,7 @@ _TOKEN = re.compile(
   | (?P<word>[^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
   | (?P<line>\n)
   | (?P<space>[^\S\n]{1,40})
-  | (?P<other>.)
+  | (?P<other>\d+|.)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -53,8 +55,7 @@ _MOST_TOKENS = 80
 _MOST_POWER = 12
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A piece of text: its kind, as the pattern above calls it, and its place."""
 
     kind: str
@@ -79,10 +80,11 @@ class Expression:
         """Whether there is anything to work out; a sign alone is nothing."""
         return any(token.kind in _OPERATORS and before.kind in _ENDS_OPERAND for before, token in pairwise(self.tokens))
 
-    @property
+    @cached_property
     def values(self) -> set[Fraction]:
         """The exact value; two in `7/12 / 1/12`, where a fraction may be meant; none where there is no value."""
-        found = (_value(tokens) for tokens in (self.tokens, _with_fractions(self.tokens)))
+        joined = _with_fractions(self.tokens)
+        found = {_value(self.tokens), _value(joined) if 1 < len(joined) < len(self.tokens) else None}
         return {value for value in found if value is not None}
 
     @property
@@ -101,7 +103,7 @@ def tokens_of(text: str) -> list[Token]:
     for place, token in enumerate(tokens):
         # In "3 times * 5" it is a unit.
         if token.text.lower() == "times" and _kind(tokens, place + 1) not in {*_NUMBERS, "open"}:
-            tokens[place] = replace(token, kind="word")
+            tokens[place] = token._replace(kind="word")
     kept: list[Token] = []
     place = 0
     while place < len(tokens):
@@ -127,7 +129,7 @@ def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: 
     apart = last.start > before[-1].end
     times = spelt == "x" and following in ({*_NUMBERS, "open", "minus"} if apart or units else {*_NUMBERS, "open"})
     if times or (spelt == "of" and not units and following in _NUMBERS and _is_a_part(before)):
-        return [replace(last, kind="times")] if _are_units(units, before[-1]) else list(words)
+        return [last._replace(kind="times")] if _are_units(units, before[-1]) else list(words)
     left_out = following in {*_OPERATORS, "equals", "close"} and _are_units(words, before[-1])
     return [] if left_out else list(words)
 
@@ -336,7 +338,8 @@ def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:
 
 def _number(token: Token) -> Fraction:
     if token.kind == "number":
-        return Fraction(re.sub("[, ]", "", token.text))
+        written = re.sub("[, ]", "", token.text)
+        return Fraction(int(written)) if written.isdecimal() else Fraction(written)
     *whole, above, below = re.findall(r"\d+", token.text)
     return Fraction(*map(int, whole or ["0"])) + Fraction(int(above), int(below))
 
