@@ -37,7 +37,7 @@ _TOKEN = re.compile(
   | (?P<word>[^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
   | (?P<line>\n)
   | (?P<space>[^\S\n]{1,40})
-  | (?P<other>\d+|.)
+  | (?P<other>\d{1,400}|.)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
