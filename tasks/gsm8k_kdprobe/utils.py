@@ -1,16 +1,23 @@
-"""Data and scoring of the task `gsm8k_kdprobe`, for `lm_eval run --include_path tasks` and for kdprobe itself."""
+"""Data and scoring of the tasks `gsm8k_kdprobe*`, for `lm_eval run --include_path tasks` and for kdprobe itself."""
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from kdprobe.problems.answers import extract, matches
+from kdprobe.host.registry import Host
+from kdprobe.problems.extractors import Extractor, Robust
 from kdprobe.problems.sources.gsm8k import DATASET, FOLDER_VARIABLE
 from kdprobe.problems.sources.jsonl import read
+
+MAIN = "robust"
+"""The extractor behind `exact_match`."""
 
 
 def load(folder: str | None = None, **_metadata: Any) -> dict[str, datasets.Dataset]:
@@ -21,14 +28,49 @@ def load(folder: str | None = None, **_metadata: Any) -> dict[str, datasets.Data
     return {part: _from_file(Path(folder) / f"{part}.jsonl") for part in ("train", "test")}
 
 
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Scores one response; numbers only, because lm-eval aggregates whatever this returns."""
-    extraction = extract(results[0])
+def process_results(doc: dict[str, Any], results: list[str | None]) -> dict[str, float]:
+    """Scores one response under every extractor that kdprobe finds.
+
+    Args:
+        doc: The problem.
+        results: The response, where lm-eval's `repeats` is above 1 the first; an API may send none.
+
+    Returns:
+        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`. Numbers only, because lm-eval
+        aggregates whatever this returns.
+    """
+    response = results[0] or ""
     gold = doc["answer"].rsplit("####", 1)[1].strip()
+    robust = Robust()
+    extraction = robust.extract(response)
     return {
-        "exact_match": float(matches(extraction, gold)),
+        "exact_match": float(robust.is_right(extraction, gold)),
+        **{f"exact_match_{name}": _score(other, response, gold) for name, other in _others().items()},
         "no_answer": float(extraction.value is None),
     }
+
+
+def _score(extractor: Extractor, response: str, gold: str) -> float:
+    """1 where it is right, else 0; not a number where the extractor fails, so that its mean is none either."""
+    try:
+        return float(extractor.is_right(extractor.extract(response), gold))
+    except Exception:  # noqa: BLE001 - generation took hours: a plugin's fault must not cost the other scores
+        return math.nan
+
+
+@cache
+def _others() -> dict[str, Extractor]:
+    """The other built-in extractors and those of plugins; one that cannot be built is left out with a warning."""
+    host = Host()
+    built = {}
+    for name in host.names("extractors"):
+        if name == MAIN:
+            continue
+        try:
+            built[name] = host.make("extractors", name)
+        except Exception as error:  # noqa: BLE001 - as above
+            logging.getLogger("lm_eval").warning("kdprobe's extractor %r is left out: %s", name, error)
+    return built
 
 
 def _from_file(file: Path) -> datasets.Dataset:

@@ -39,7 +39,8 @@ def test_every_arm_has_a_record_of_every_test_problem(finished):
     for arm in results.arms:
         assert [record["id"] for record in arm.records] == [problem.id for problem in plan.draw.test]
         assert all(1 <= record["tokens"] <= 8 for record in arm.records)
-        assert all(record["log_p_gold_value"] < 0 for record in arm.records)
+        assert all(record["log_p_gold_solution"] < record["log_p_gold_value"] < 0 for record in arm.records)
+        assert all(record["gold_tokens"] > 5 for record in arm.records)
 
 
 def test_arms_were_trained_and_taught_as_planned(finished):

@@ -1,4 +1,3 @@
-import time
 from fractions import Fraction
 
 import pytest
@@ -21,6 +20,14 @@ from kdprobe.problems.answers import extract, gold_value, matches
         ("#### $-5", -5, "hashes"),
         ("20 - 5", 5, "last-number"),
         ("20-5", 5, "last-number"),
+        ("-28 -30 -32", -32, "last-number"),
+        ("8." + "3" * 50, Fraction("8." + "3" * 40), "last-number"),
+        ("(3 + 4) - 5", 5, "last-number"),
+        ("Tom - 5", 5, "last-number"),
+        ("x-5", 5, "last-number"),
+        ("The change is -$5", -5, "last-number"),
+        ("The change: - 5", -5, "last-number"),
+        ("The answer is 3/4.", Fraction(3, 4), "answer-is"),
         ("The answer is 3/4 of it", Fraction(3, 4), "answer-is"),
         ("they ate .5", Fraction(1, 2), "last-number"),
         ("#### 25%", 25, "hashes"),
@@ -59,6 +66,104 @@ def test_values_are_compared_exactly_as_numbers(text, gold, equal):
     assert matches(extract(text), gold) is equal
 
 
+@pytest.mark.parametrize(
+    ("written", "gold"),
+    [
+        # thousands, decimals
+        ("1,200", "1200"),
+        ("1200", "1,200"),
+        ("1,234,567.89", "1234567.89"),
+        (r"1{,}200", "1200"),
+        (r"1,\!200", "1200"),
+        (r"1\,200", "1200"),
+        ("1\u202f200", "1200"),
+        ("1\u00a0200\u00a0000", "1200000"),
+        ("18.000", "18"),
+        ("007", "7"),
+        (".5", "0.5"),
+        ("12.", "12"),
+        # currency, percent, units
+        ("$18.00", "18"),
+        (r"\$18", "18"),
+        ("\u00a31,200", "1200"),
+        ("18\u20ac", "18"),
+        ("50%", "50"),
+        ("50", "50%"),
+        (r"50\%", "50"),
+        ("1.5 hours", "1.5"),
+        ("12th", "12"),
+        # signs
+        ("-3", "-3"),
+        ("\u22123", "-3"),
+        ("\u20133", "-3"),
+        ("- 3", "-3"),
+        ("-$5", "-5"),
+        ("$-5", "-5"),
+        ("$\u22125", "-5"),
+        ("-.5", "-1/2"),
+        ("+5", "5"),
+        # fractions
+        ("3/4", "0.75"),
+        ("3 / 4", "0.75"),
+        ("-1/2", "-0.5"),
+        ("1,200/4", "300"),
+        (r"\frac{1}{2}", "0.5"),
+        (r"\dfrac{ 1 }{ 2 }", "0.5"),
+        (r"-\frac{1}{2}", "-0.5"),
+        (r"\frac{-1}{2}", "-0.5"),
+        ("2 1/2", "2.5"),
+        ("-2 1/2", "-2.5"),
+        (r"2\frac{1}{2}", "2.5"),
+        ("1.5", "1 1/2"),
+        ("\u00bd", "0.5"),
+        ("2\u00bd", "2.5"),
+        ("-\u2153", "-1/3"),
+        ("0.5", "1/2"),
+        # forty digits are read, and compared to the last
+        ("9" * 40, "9" * 40),
+    ],
+)
+@pytest.mark.parametrize("frame", ["{}", "#### {}", "\\boxed{{{}}}", "The answer is {}.", "so it is **{}**"])
+def test_a_value_is_the_same_however_it_is_written(written, gold, frame):
+    assert matches(extract(frame.format(written)), gold)
+
+
+@pytest.mark.parametrize(
+    ("written", "gold"),
+    [
+        # a percent sign is a unit, not a division
+        ("50%", "0.5"),
+        # a comma is no decimal point, a point groups nothing, and a plain space ends a number
+        ("1,5", "1.5"),
+        ("1.200", "1200"),
+        ("1 200", "1200"),
+        # rounded is not equal
+        ("0.33", "1/3"),
+        ("33.3", "33.33"),
+        # what is too long for anybody's answer is not read in part
+        ("9" * 50, "9" * 10),
+        ("9" * 50, "9" * 40),
+        ("1" * 41 + "2", "2"),
+        # no scientific notation
+        ("1e3", "1000"),
+        ("3/0", "0"),
+        ("2 1/0", "2"),
+        ("-3", "3"),
+        # a gold value of two numbers is none
+        ("10:30", "10:30"),
+        ("10", "10:30"),
+    ],
+)
+def test_what_is_not_the_same_value(written, gold):
+    assert not matches(extract(f"#### {written}"), gold)
+
+
+def test_what_was_read_is_told_without_the_space_before_it():
+    text = "#### 2\u00bd or so"
+    extraction = extract(text)
+    assert (extraction.written, extraction.where) == ("2\u00bd", (5, 7))
+
+
 def test_gold_values_with_signs_and_fractions():
     assert gold_value("-3") == -3
     assert gold_value(r"\frac{3}{4}") == Fraction(3, 4)
@@ -78,7 +183,6 @@ def test_gold_values_with_signs_and_fractions():
     ],
     ids=["digits", "braces", "boxes", "commas", "hashes", "answers", "slashes"],
 )
-def test_hostile_text_takes_linear_time(text):
-    started = time.process_time()
+def test_hostile_text_comes_to_an_end(text):
+    # Quadratic time would make minutes of each; benchmarks/extractors.py has the times.
     extract(text)
-    assert time.process_time() - started < 2

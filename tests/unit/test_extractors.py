@@ -86,10 +86,10 @@ def test_lm_evals_rules_are_lm_evals_on_every_real_answer(arm, lm_eval_says):
 
 @needs_data
 @pytest.mark.parametrize(
-    ("arm", "published_count", "flexible_count"),
-    [("no_distillation", 152, 87), ("none", 387, 218), ("ground_truth", 614, 263)],
+    ("arm", "published_count", "flexible_count", "robust_count"),
+    [("no_distillation", 152, 87, 121), ("none", 387, 218, 427), ("ground_truth", 614, 263, 660)],
 )
-def test_the_papers_answers_give_the_known_counts(arm, published_count, flexible_count):
+def test_the_papers_answers_give_the_known_counts(arm, published_count, flexible_count, robust_count):
     rows = paper_rows(arm)
 
     def count(name):
@@ -101,6 +101,7 @@ def test_the_papers_answers_give_the_known_counts(arm, published_count, flexible
 
     assert len(rows) == 1319
     assert (count("published"), count("flexible")) == (published_count, flexible_count)
+    assert (count("robust"), count("strict")) == (robust_count, 0)
 
 
 @needs_data

@@ -68,14 +68,14 @@ def without_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
     Forward passes still go through the model itself, as its wrappers for several processes expect.
 
     Args:
-        model: A peft model.
+        model: A peft model, or a plain one.
         vocabulary: How many real token ids there are.
 
     Yields:
         The matrix, `[V, d]`, cut to real ids; or `None`, with the model left whole, where the matrix is trained or
         the model does more to its logits than multiply (soft caps, scales, biases).
     """
-    head: Any = model.get_base_model().get_output_embeddings()
+    head: Any = _plain(model).get_output_embeddings()
     if not _only_multiplies(model, head):
         yield None
         return
@@ -85,8 +85,8 @@ def without_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
 
 @contextmanager
 def headless(model: Any) -> Iterator[None]:
-    """`without_head` without its check: an identity stands in for a peft model's output layer."""
-    base = model.get_base_model()
+    """`without_head` without its check: an identity stands in for a model's output layer."""
+    base = _plain(model)
     head = base.get_output_embeddings()
     base.set_output_embeddings(nn.Identity())
     try:
@@ -95,10 +95,16 @@ def headless(model: Any) -> Iterator[None]:
         base.set_output_embeddings(head)
 
 
+def _plain(model: Any) -> Any:
+    """The model that peft may have wrapped."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _only_multiplies(model: Any, head: Any) -> bool:
     """Whether a model's logits are its last hidden states times a frozen matrix; tried on a few tokens."""
     exactly_linear = type(head) is nn.Linear  # a subclass may do more
-    if not exactly_linear or head.bias is not None or head.weight.requires_grad:
+    trained = head.weight.requires_grad and not torch.is_inference_mode_enabled()
+    if not exactly_linear or head.bias is not None or trained:
         return False
     logits = _sample(model)
     with headless(model):

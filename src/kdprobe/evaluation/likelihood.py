@@ -3,17 +3,23 @@
 Accuracy of small students sits near the floor; this moves before it does. Only the value's own tokens are scored, so a
 student is not rewarded for writing in the style of the gold solutions. They are scored where the reasoning works the
 value out, not after `####`: there it was just stated, and copying it is no arithmetic.
+
+As a detail, the same forward pass gives the log-probability of the whole gold solution. It measures how much a student
+writes like the gold solutions, which training on them teaches first: never rank a fine-tuned arm by it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
+from torch import Tensor
 
 from kdprobe.console import progress
+from kdprobe.distill.head import CHUNK_BYTES, without_head
 from kdprobe.errors import KdprobeError
 from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids
@@ -26,8 +32,38 @@ _NUMBER = re.compile(r"\d{1,40}(?:,\d{3}){0,12}(?:\.\d{1,40})?")
 _AFTER_EQUALS = re.compile(r"=\s{0,3}[-\u2212]?\s?[$€£]?\Z")
 
 
-def log_p_gold_value(student: LoadedModel, problems: Sequence[Problem], *, batch_size: int, label: str) -> list[float]:
-    """Log-probability of the gold value's tokens after the gold reasoning up to them, calculator marks stripped.
+@dataclass(frozen=True)
+class GoldLogP:
+    """What a student makes of one gold solution, its calculator marks stripped; in nats.
+
+    Attributes:
+        value: Log-probability of the gold value's tokens, where the reasoning works it out: the endpoint.
+        solution: Log-probability of all tokens of the solution, its last line `#### value` included, the end of turn
+            not. A measure of style.
+        tokens: How many these are.
+    """
+
+    value: float
+    solution: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """Question and gold solution as token ids, where the solution begins, and the places of the value's tokens."""
+
+    ids: list[int]
+    begin: int
+    value: list[int]
+
+
+def gold_log_probabilities(
+    student: LoadedModel, problems: Sequence[Problem], *, batch_size: int, label: str
+) -> list[GoldLogP]:
+    """Reads the gold solutions once, after their bare questions.
+
+    Logits exist for a chunk of rows at a time, unless the model does more to them than multiply; then sequences are
+    read one by one.
 
     Args:
         student: The merged student.
@@ -36,31 +72,52 @@ def log_p_gold_value(student: LoadedModel, problems: Sequence[Problem], *, batch
         label: How progress calls this student.
 
     Returns:
-        Nats, one number per problem: the sum over the value's tokens.
+        One for each problem.
     """
     sequences = [_sequence(student, problem) for problem in problems]
-    order = sorted(range(len(problems)), key=lambda place: -len(sequences[place][0]))
-    results = [0.0] * len(problems)
-    with progress(label, len(problems), unit="tok") as bar, torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            ids, mask = right_padded(
-                [sequences[place][0] for place in batch], student.tokenizer.pad_token_id, student.device
-            )
-            # Row t - 1 predicts token t. The head runs only on rows that predict a value's token.
-            wanted = sorted({token - 1 for place in batch for token in sequences[place][1]})
-            keep = torch.tensor(wanted, device=student.device)
-            logits = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits[
-                :, :, : len(student.tokenizer)
-            ]
-            column = {position: index for index, position in enumerate(wanted)}
+    order = sorted(range(len(problems)), key=lambda place: -len(sequences[place].ids))
+    results: dict[int, GoldLogP] = {}
+    with (
+        progress(label, len(problems), unit="tok") as bar,
+        torch.inference_mode(),
+        without_head(student.model, len(student.tokenizer)) as matrix,
+    ):
+        step = batch_size if matrix is not None else 1
+        for start in range(0, len(order), step):
+            batch = order[start : start + step]
+            read = [sequences[place] for place in batch]
+            ids, mask = right_padded([one.ids for one in read], student.tokenizer.pad_token_id, student.device)
+            # Row t - 1 predicts token t; rows before the shortest question's end predict nothing that is wanted.
+            first = min(one.begin for one in read) - 1
+            keep = torch.arange(first, ids.shape[1] - 1, device=student.device)
+            rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
             for row, place in enumerate(batch):
-                tokens = sequences[place][1]
-                rows = logits[row, [column[token - 1] for token in tokens]].float().log_softmax(-1)
-                targets = ids[row, tokens]
-                results[place] = float(rows.gather(1, targets[:, None]).sum())
+                one = sequences[place]
+                targets = ids[row, one.begin : len(one.ids)]
+                mine = rows[row, one.begin - 1 - first : len(one.ids) - 1 - first]
+                log_p = _log_probabilities(mine, targets, matrix, len(student.tokenizer))
+                value = sum(float(log_p[token - one.begin]) for token in one.value)
+                results[place] = GoldLogP(value, float(log_p.double().sum()), len(log_p))
             bar.advance(len(batch), work=int(mask.sum()))
-    return results
+    return [results[place] for place in range(len(problems))]
+
+
+def _log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int) -> Tensor:
+    """Log-probability of each target, `[rows]`, in float32.
+
+    Args:
+        rows: Hidden states `[rows, d]`, or where there is no matrix logits `[rows, V]`.
+        targets: Token ids, `[rows]`.
+        matrix: The output matrix, `[V, d]`.
+        vocabulary: How many real token ids there are.
+    """
+    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
+    found = []
+    for start in range(0, len(targets), chunk):
+        some = rows[start : start + chunk]
+        logits = some[:, :vocabulary] if matrix is None else some @ matrix.T
+        found.append(logits.float().log_softmax(-1).gather(1, targets[start : start + chunk, None])[:, 0])
+    return torch.cat(found)
 
 
 def value_span(solution: str, value: str) -> tuple[int, int]:
@@ -90,8 +147,7 @@ def value_span(solution: str, value: str) -> tuple[int, int]:
     return start, start + len(value)
 
 
-def _sequence(student: LoadedModel, problem: Problem) -> tuple[list[int], list[int]]:
-    """Token ids of question and gold solution up to its value, and the positions of the value's tokens."""
+def _sequence(student: LoadedModel, problem: Problem) -> _Sequence:
     prompt = prompt_ids(student.tokenizer, bare(problem))
     lead = "" if student.tokenizer.chat_template else " "
     begin, end = (len(lead) + place for place in value_span(problem.plain_solution, problem.value))
@@ -99,5 +155,4 @@ def _sequence(student: LoadedModel, problem: Problem) -> tuple[list[int], list[i
     tokens = [place for place, (first, last) in enumerate(encoded["offset_mapping"]) if first < end and last > begin]
     if not tokens:
         raise KdprobeError(f"The gold value of problem {problem.id!r} has no tokens of its own.")
-    read = encoded["input_ids"][: tokens[-1] + 1]
-    return [*prompt, *read], [len(prompt) + place for place in tokens]
+    return _Sequence([*prompt, *encoded["input_ids"]], len(prompt), [len(prompt) + place for place in tokens])

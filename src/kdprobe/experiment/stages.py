@@ -22,7 +22,7 @@ from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
-FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 2, "analyse": 1}
+FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 3, "analyse": 1}
 SELECTION = "selection.json"
 ADAPTER = "adapter"
 TRAINING = "training.json"
@@ -150,17 +150,25 @@ class Maker:
             import pandas as pd
 
             from kdprobe.evaluation.harness import evaluate
-            from kdprobe.evaluation.likelihood import log_p_gold_value
+            from kdprobe.evaluation.likelihood import gold_log_probabilities
 
             student = self._student(arm, inputs).load(dtype=self.experiment.student.dtype)
             records = evaluate(student, self.drawn.test, protocol, label=f"lm-eval: {arm}")
-            endpoint = log_p_gold_value(
+            gold = gold_log_probabilities(
                 student,
                 self.drawn.test,
                 batch_size=config.batch_size,
                 label=f"log p(gold value): {arm}",
             )
-            rows = [{**record, "log_p_gold_value": value} for record, value in zip(records, endpoint, strict=True)]
+            rows = [
+                {
+                    **record,
+                    "log_p_gold_value": read.value,
+                    "log_p_gold_solution": read.solution,
+                    "gold_tokens": read.tokens,
+                }
+                for record, read in zip(records, gold, strict=True)
+            ]
             pd.DataFrame(rows).to_parquet(folder / RECORDS)
 
         return Stage("evaluate", arm, settings, (distill,) if distill else (), work)

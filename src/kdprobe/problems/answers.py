@@ -7,24 +7,43 @@ Every pattern is linear in the length of the text: bounded repeats, no nested qu
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
-# A sign, a currency mark, digits with thousands separators, decimals, a denominator. Bounded, so that a megabyte of
-# digits costs linear time; no answer to a word problem has 40 digits.
+# A sign, a currency mark, digits with thousands separators, decimals; then a denominator, or the fraction of a mixed
+# number. Bounded, so that a megabyte of digits costs linear time; a run of more than 40 digits is nobody's answer.
 _NUMBER = re.compile(
-    r"(?P<sign>[-\u2212\u2013]\s?)?[$€£]?\s?(?P<sign2>-)?"
-    r"(?P<number>\d{1,40}(?:,\d{3}){0,12}(?:\.\d{1,40})?|\.\d{1,40})"
-    r"(?:\s?/\s?(?P<denominator>\d{1,40})(?![\d.]))?"
+    r"""
+    (?P<sign>[-\u2212\u2013]\s?)? (?:\\?[$€£])? \s? (?P<sign2>[-\u2212\u2013])?
+    (?:
+        (?P<number>
+            (?<!\d)\d{1,40}+(?!\d)
+            (?:(?:,(?:\\!)?|\{,\}|\\,|[\u00a0\u2009\u202f])\d{3}(?!\d)){0,12}
+            (?:\.\d{1,40})?
+          | (?<!\d)\.\d{1,40}
+        )
+        (?:
+            \s?/\s?(?P<denominator>\d{1,40})(?!\d|\.\d)
+          | \s(?P<above>\d{1,6})/(?P<below>\d{1,6})(?!\d|\.\d|/)
+          | \s?(?P<vulgar>[\u00bc-\u00be\u2150-\u215e])
+        )?
+      | (?P<alone>[\u00bc-\u00be\u2150-\u215e])
+    )
+    """,
+    re.VERBOSE,
 )
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{(\d{1,40})\}\s?\{(\d{1,40})\}")
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?(-?\d{1,40})\s?\}\s?\{\s?(\d{1,40})\s?\}")
 _MARKS = (
     ("boxed", re.compile(r"\\boxed\s?\{")),
     ("hashes", re.compile(r"####")),
     ("answer-is", re.compile(r"answer\s{0,3}(?:is|:|=)", re.IGNORECASE)),
 )
 _WINDOW = 200
+_LARGEST_VULGAR = 10
+"""No character of its own has a larger denominator."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +86,9 @@ def extract(text: str) -> Extraction:
 
 
 def gold_value(value: str) -> Fraction | None:
-    """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` where it is no number."""
-    match = _NUMBER.search(_without_latex_fractions(value))
-    return _value(match) if match else None
+    """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` where it is not one number."""
+    found = list(islice(_NUMBER.finditer(_without_latex_fractions(value)), 2))
+    return _value(found[0]) if len(found) == 1 else None
 
 
 def matches(extraction: Extraction, value: str) -> bool:
@@ -79,7 +98,8 @@ def matches(extraction: Extraction, value: str) -> bool:
 
 
 def _read(number: re.Match[str], rule: str) -> Extraction:
-    return Extraction(_value(number), rule, number.span(), number[0])
+    start = number.end() - len(number[0].lstrip())
+    return Extraction(_value(number), rule, (start, number.end()), number[0].lstrip())
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -89,25 +109,31 @@ def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
-    number = Fraction(match["number"].replace(",", ""))
-    if match["denominator"]:
-        denominator = Fraction(match["denominator"])
-        if denominator == 0:
-            return None
-        number /= denominator
+    number = Fraction(re.sub(r"[^\d.]", "", match["number"])) if match["number"] else Fraction(0)
+    if character := match["vulgar"] or match["alone"]:
+        number += Fraction(unicodedata.numeric(character)).limit_denominator(_LARGEST_VULGAR)
+    try:
+        if match["denominator"]:
+            number /= Fraction(match["denominator"])
+        if match["below"]:
+            number += Fraction(int(match["above"]), int(match["below"]))
+    except ZeroDivisionError:
+        return None
     return -number if _is_negative(match) else number
 
 
 def _is_negative(match: re.Match[str]) -> bool:
-    if match["sign2"]:
-        return True
-    if not match["sign"]:
+    group = "sign2" if match["sign2"] else "sign"
+    if not match[group]:
         return False
-    # "20 - 5" and "20-5" subtract: a minus with an operand on its left is no sign.
-    before = match.string[: match.start()].rstrip(" ")[-1:]
-    return not (before.isalnum() or before in {")", "%"})
+    before = match.string[: match.start(group)]
+    if before.endswith((" ", "$")) and not match[group].endswith(" "):
+        return True
+    # "20 - 5" and "20-5" subtract, "Tom - 5" has a dash: with an operand or a word on its left a minus is no sign.
+    operand = before.rstrip(" ")[-1:]
+    return not (operand.isalnum() or operand in {")", "%"}) or before.endswith(" is ")
 
 
 def _without_latex_fractions(text: str) -> str:
-    r"""Text of the same length with `\frac{3}{4}` as `3/4` and spaces, so that places stay what they are."""
-    return _LATEX_FRACTION.sub(lambda found: f"{found[1]}/{found[2]}".ljust(len(found[0])), text)
+    r"""Text of the same length with `\frac{3}{4}` as ` 3/4` and spaces, so that places stay what they are."""
+    return _LATEX_FRACTION.sub(lambda found: f" {found[1]}/{found[2]}".ljust(len(found[0])), text)

@@ -1,0 +1,107 @@
+"""How well a student calculates, whatever it makes of the problems: the share of right steps, over many answers.
+
+An endpoint for students whose accuracies are at the floor. It speaks of those answers that calculate at all, so how
+many do not is always told with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.evaluation.statistics import LEVEL, Interval
+from kdprobe.problems.arithmetic import Arithmetic
+
+_RESAMPLES = 10_000
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The arithmetic of one student's answers.
+
+    Attributes:
+        answers: How many there are.
+        silent: How many of them state no step.
+        steps: Different steps of all answers together.
+        right: How many of them are right.
+        share: Right steps of all steps; not a number where there are none.
+        interval: Of the share, by bootstrap over problems: the steps of one answer are not independent.
+    """
+
+    answers: int
+    silent: int
+    steps: int
+    right: int
+    share: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class ValidityDifference:
+    """Two students on the same problems: share of a minus share of b, in points of 1, by paired bootstrap."""
+
+    difference: float
+    interval: Interval
+
+
+def validity(answers: Sequence[Arithmetic]) -> Validity:
+    """Sums up the answers of one student.
+
+    Args:
+        answers: One per problem, those without steps included.
+    """
+    counts = _counts(answers)
+    steps, right = (int(column.sum()) for column in counts.T)
+    return Validity(
+        answers=len(answers),
+        silent=sum(not answer.steps for answer in answers),
+        steps=steps,
+        right=right,
+        share=right / steps if steps else float("nan"),
+        interval=_interval(_resampled_shares(counts)),
+    )
+
+
+def validity_difference(a: Sequence[Arithmetic], b: Sequence[Arithmetic]) -> ValidityDifference:
+    """Compares two students on the same problems, in the same order."""
+    if len(a) != len(b):
+        raise ValueError("the students answered different numbers of problems")
+    left, right = _counts(a), _counts(b)
+    # The same seed draws the same problems for both.
+    resampled = _resampled_shares(left) - _resampled_shares(right)
+    return ValidityDifference(_share(left.sum(axis=0)) - _share(right.sum(axis=0)), _interval(resampled))
+
+
+def _counts(answers: Sequence[Arithmetic]) -> NDArray[np.float64]:
+    """Steps and right steps, `[answers, 2]`."""
+    return np.array([(answer.steps, answer.right) for answer in answers], dtype=float).reshape(-1, 2)
+
+
+def _share(totals: NDArray[np.float64]) -> float:
+    return float(totals[1] / totals[0]) if totals[0] else float("nan")
+
+
+def _resampled_shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of right steps in resamples of problems, `[resamples]`."""
+    random = np.random.default_rng(0)
+    n = len(counts)
+    drawn = (random.integers(0, n, size=(_CHUNK, n)) for _ in range(_RESAMPLES // _CHUNK)) if n else ()
+    totals = [counts[places].sum(axis=1) for places in drawn]
+    if not totals:
+        return np.array([float("nan")])
+    steps, right = np.concatenate(totals).T
+    shares: NDArray[np.float64] = np.divide(right, steps, out=np.full_like(right, np.nan), where=steps > 0)
+    return shares
+
+
+def _interval(resampled: NDArray[np.float64]) -> Interval:
+    """Percentiles; resamples without any step have no share and are left out."""
+    known = resampled[~np.isnan(resampled)]
+    if not len(known):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))

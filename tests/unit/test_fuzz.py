@@ -1,0 +1,93 @@
+"""A hundred thousand texts through every reader of answers; benchmarks/extractors.py times the very same ones."""
+
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdprobe.host.registry import Host
+from kdprobe.problems import answers, expressions
+from kdprobe.problems.arithmetic import arithmetic, arithmetic_steps
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "hostile_texts.py"
+spec = importlib.util.spec_from_file_location("hostile_texts", FILE)
+hostile_texts = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hostile_texts)
+DATA = os.environ.get("KDPROBE_TEST_DATA")
+
+
+HOST = Host()
+EXTRACTORS = [HOST.make("extractors", name) for name in HOST.names("extractors")]
+
+
+def read(text):
+    for extractor in EXTRACTORS:
+        extraction = extractor.extract(text)
+        assert isinstance(extractor.is_right(extraction, "18"), bool)
+        if extraction.where is not None:
+            start, stop = extraction.where
+            assert 0 <= start < stop <= len(text)
+    for step in arithmetic_steps(text):
+        start, stop = step.where
+        assert 0 <= start < stop <= len(text)
+
+
+def test_nothing_raises_on_a_hundred_thousand_texts():
+    source = hostile_texts.real_answers(Path(DATA)) if DATA else hostile_texts.ANSWERS
+    count = 0
+    for text in hostile_texts.texts(100_000, source):
+        try:
+            read(text)
+        except Exception as error:
+            error.add_note(f"The text: {text[:2000]!r}")
+            raise
+        count += 1
+    assert count == 100_000 + len(hostile_texts.PIECES)
+
+
+@given(st.text() | st.lists(st.sampled_from(hostile_texts.WORDS)).map("".join))
+@settings(max_examples=3000, deadline=None)
+def test_nothing_raises_on_what_hypothesis_finds(text):
+    read(text)
+    arithmetic(text, cut_off=True)
+
+
+def patterns(module):
+    return {name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)}
+
+
+@pytest.mark.parametrize("module", [answers, expressions])
+def test_every_pattern_matches_a_bounded_stretch(module):
+    """So that each place of a text costs at most so much, and a text twice as long at most twice."""
+    found = patterns(module) | dict(getattr(module, "_MARKS", ()))
+    assert found
+    for name, pattern in found.items():
+        _, longest = re._parser.parse(pattern.pattern, pattern.flags).getwidth()
+        assert longest < 1000, name
+
+
+def calls(text):
+    """Python functions called while reading the arithmetic of a text."""
+    count = 0
+
+    def note(_frame, event, _argument):
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        arithmetic_steps(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("piece", hostile_texts.PIECES)
+def test_arithmetic_does_work_in_proportion_to_the_text(piece):
+    short, long = (calls(piece * (size // len(piece))) for size in (2_000, 8_000))
+    assert long < 4.4 * short + 100
