@@ -159,7 +159,7 @@ def test_students_of_different_problems_are_a_finding():
     from kdprobe.experiment.results import ArmResults
 
     def arm(name, kept):
-        return ArmResults(name, name, "logits", 0, None, kept, None, [], None)
+        return ArmResults(name, name, "logits", 0, None, kept, None, [], {}, None)
 
     (finding,) = _unmatched([arm("none", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)])
     assert finding.code == "unmatched-filter"
