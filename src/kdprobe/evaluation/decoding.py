@@ -1,0 +1,132 @@
+"""Decoding in which a row leaves the batch once it has ended.
+
+`generate` keeps finished rows in the batch until its last row ends, and every step pays for all of them. Here a step
+pays for the rows that still write. It plugs into `generate` as `custom_generate`, so the library prepares prompts,
+processors, stopping criteria and cache; only the loop is ours. It follows `GenerationMixin._sample` of transformers
+5.23, and writes the same tokens up to rounding: sums over a smaller batch may differ in their last bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, StoppingCriteria
+
+_PER_ROW = ("attention_mask", "position_ids", "token_type_ids")
+"""What the library keeps for each row besides the cache."""
+
+
+class ShrinkingBatch:
+    """Decodes a batch greedily or by sampling; give it to `generate` as `custom_generate`.
+
+    Processors and stopping criteria see the whole batch, for some keep something per row; the model does not.
+
+    Attributes:
+        lengths: After a batch: how many tokens each row wrote, its end included.
+
+    Args:
+        on_step: Called after each step with the number of tokens that it wrote.
+    """
+
+    def __init__(self, on_step: Callable[[int], None] = lambda _: None) -> None:
+        self.lengths: list[int] = []
+        self._on_step = on_step
+
+    def __call__(  # noqa: PLR0917 - the library calls it
+        self,
+        model: Any,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        **model_kwargs: Any,
+    ) -> Tensor:
+        """Decodes.
+
+        Args:
+            model: A decoder-only model.
+            input_ids: Prompts `[batch, prompt]`, padded on the left.
+            logits_processor: The library's, prepared from the generation configuration.
+            stopping_criteria: The library's, prepared from the generation configuration.
+            generation_config: With `do_sample` and the padding token.
+            model_kwargs: Mask, positions and cache, as the library prepared them.
+
+        Returns:
+            Token ids `[batch, prompt + longest response]`; what follows the end of a row is padding.
+        """
+        # Also given where there is nothing to synchronise.
+        model_kwargs.pop("synced_gpus", None)
+        pad = int(generation_config._pad_token_tensor)  # noqa: SLF001 - the only place where it is kept resolved
+        rows, width = input_ids.shape
+        alive = torch.arange(rows, device=input_ids.device)
+        self.lengths = [0] * rows
+        inputs = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **model_kwargs)
+        while True:
+            outputs = model(**inputs, return_dict=True)
+            model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)  # noqa: SLF001
+            scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
+            del outputs
+            if logits_processor:
+                whole = scores.new_zeros(rows, scores.shape[1]).index_copy_(0, alive, scores)
+                scores = logits_processor(input_ids, whole)[alive]
+            if generation_config.do_sample:
+                chosen = torch.multinomial(scores.softmax(-1), num_samples=1)[:, 0]
+            else:
+                chosen = scores.argmax(-1)
+            written = input_ids.new_full((rows,), pad).index_copy_(0, alive, chosen)
+            input_ids = torch.cat([input_ids, written[:, None]], dim=-1)
+            self._on_step(len(alive))
+            ended = stopping_criteria(input_ids, None)[alive]
+            if ended.any():
+                for row in alive[ended].tolist():
+                    self.lengths[row] = input_ids.shape[1] - width
+                stay = (~ended).nonzero()[:, 0]
+                if not len(stay):
+                    return input_ids
+                alive = alive[stay]
+                _keep(model_kwargs, stay)
+            inputs = model.prepare_inputs_for_generation(input_ids[alive], next_sequence_length=1, **model_kwargs)
+
+
+class StopTexts(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
+    """Ends a row whose response holds one of some texts; lm-eval's own only says when all rows have ended.
+
+    Args:
+        tokenizer: Of the model.
+        texts: What ends a response.
+        prompt: How many columns the prompts take.
+    """
+
+    def __init__(self, tokenizer: Any, texts: Sequence[str], prompt: int) -> None:
+        self._tokenizer, self._texts, self._prompt = tokenizer, list(texts), prompt
+        # A response may spell a text in other tokens than the tokenizer would, hence some more.
+        self._tokens = max(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts) + 2
+
+    def __call__(self, input_ids: Tensor, _scores: Any, **_known: Any) -> Tensor:
+        """Whether each row has ended, `[batch]`."""
+        tails = input_ids[:, max(self._prompt, input_ids.shape[1] - self._tokens) :]
+        read = self._tokenizer.batch_decode(tails)
+        ended = [any(text in tail for text in self._texts) for tail in read]
+        return torch.tensor(ended, device=input_ids.device)
+
+
+def can_shrink(model: Any) -> bool:
+    """Whether rows can leave the cache that the model decodes with, one token of each row after another."""
+    settings = model.generation_config
+    if model.config.is_encoder_decoder or settings.cache_implementation is not None or (settings.num_beams or 1) > 1:
+        return False
+    layers = DynamicCache(config=model.config).layers
+    return all(hasattr(layer, "batch_select_indices") for layer in layers)
+
+
+def _keep(model_kwargs: dict[str, Any], places: Tensor) -> None:
+    """Leaves only some rows in everything that the next step reads."""
+    for name in _PER_ROW:
+        if model_kwargs.get(name) is not None:
+            # Three-dimensional positions have their rows in the second place.
+            axis = model_kwargs[name].dim() - 2
+            model_kwargs[name] = model_kwargs[name].index_select(axis, places)
+    model_kwargs["past_key_values"].batch_select_indices(places)
