@@ -59,16 +59,24 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self.work = 0
+        self.remark = ""
+        self._skipped = 0
         # Taken now: libraries that are silenced while the work runs must not silence this.
         self._stream = sys.stderr
         self._started = time.monotonic()
         self._shown = self._started
 
-    def advance(self, steps: int = 1, work: int = 0) -> None:
-        """Counts finished units, and work done (tokens, say) for the rate."""
+    def advance(self, steps: int = 1, work: int = 0, remark: str | None = None) -> None:
+        """Counts finished units, and work done (tokens, say) for the rate; a remark stays until the next one."""
         self.done += steps
         self.work += work
+        self.remark = self.remark if remark is None else remark
         self.show()
+
+    def skip(self, steps: int) -> None:
+        """Counts units that were finished before: they say nothing about the time that is left."""
+        self._skipped += steps
+        self.advance(steps)
 
     def show(self) -> None:
         """Prints a plain line, at most one every ten seconds."""
@@ -83,8 +91,11 @@ class Progress:
         parts = [f"{self.done}/{self.total}" if self.total else f"{self.done}"]
         if self.unit and self.work:
             parts.append(f"{self.work / elapsed:,.0f} {self.unit}/s")
-        if self.total and 0 < self.done < self.total:
-            parts.append(f"{_clock(elapsed / self.done * (self.total - self.done))} left")
+        if self.remark:
+            parts.append(self.remark)
+        made = self.done - self._skipped
+        if self.total and made and self.done < self.total:
+            parts.append(f"{_clock(elapsed / made * (self.total - self.done))} left")
         return ", ".join(parts)
 
 

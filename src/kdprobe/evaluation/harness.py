@@ -1,7 +1,7 @@
-"""Scoring a student with lm-eval on exactly the experiment's problems.
+"""Scoring a model with lm-eval on exactly the problems that are given.
 
-lm-eval's own Hugging Face model runs; this one only watches: which token ids each prompt became, and which responses
-were cut off. The prompts must be, token by token, the ones that students are trained on.
+lm-eval's own models run; ours only watch: what each prompt became, which responses were cut off, and what was answered
+already. For students the prompts must be, token by token, the ones that they are trained on.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from lm_eval import evaluator, simple_evaluate
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from torch import Tensor
 
-from kdprobe.console import Progress, progress
+from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.protocol import COMPLETION_TASK, TASK, Protocol, task_folder
+from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
+from kdprobe.evaluation.watched import WatchedModel, Watching, prompt_digest
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel, quiet
 from kdprobe.problems.answers import extract
@@ -32,96 +32,84 @@ from kdprobe.strategies.prompt_pair import bare
 
 
 def evaluate(
-    student: LoadedModel, problems: Sequence[Problem], protocol: Protocol, *, label: str
+    student: LoadedModel,
+    problems: Sequence[Problem],
+    protocol: Protocol,
+    *,
+    label: str,
+    ledger: Ledger | None = None,
+    shots: Sequence[Problem] = (),
 ) -> list[dict[str, Any]]:
-    """Runs lm-eval on the problems.
+    """Has a model here answer the problems.
 
     Args:
-        student: The merged student.
+        student: The model, merged with its adapter if it has one.
         problems: What it is asked.
         protocol: How.
-        label: How progress calls this student.
+        label: How progress calls it.
+        ledger: Where answers are kept as they come; those that are there are not asked for again.
+        shots: The problems that a few-shot task takes its examples from.
 
     Returns:
         One record per problem, in order: id, group, gold, response, value, rule, correct, cut_off, tokens, prompt_hash.
 
     Raises:
-        KdprobeError: lm-eval's prompt is not the conversation that students are trained on.
+        KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
     """
     chat = bool(student.tokenizer.chat_template)
-    task = TASK if chat else COMPLETION_TASK
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        progress(label, len(problems), unit="tok") as bar,
-        _hushed(),
-    ):
-        _write(problems, Path(folder))
-        model = _WatchedModel(student, protocol.batch_size, bar)
+    task = task_of(protocol, chat=chat)
+    ledger = Ledger(None) if ledger is None else ledger
+    with hushed():
+        model = WatchedModel(student, protocol)
+    try:
+        records = examine(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
+    except torch.OutOfMemoryError as error:
+        raise KdprobeError(
+            f"{protocol.batch_size} answers at once do not fit into the memory of {student.device}.",
+            "Lower the batch size; what was finished is kept.",
+        ) from error
+    if task == BARE[chat]:
+        for problem, record in zip(problems, records, strict=True):
+            _refuse_other_prompt(student, problem, ledger[record["prompt_hash"]])
+    return records
+
+
+def examine(
+    model: Watching,
+    problems: Sequence[Problem],
+    protocol: Protocol,
+    *,
+    task: str,
+    label: str,
+    ledger: Ledger,
+    shots: Sequence[Problem] = (),
+) -> list[dict[str, Any]]:
+    """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`."""
+    with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, hushed():
+        _write(problems, Path(folder) / "test.jsonl")
+        _write(shots or problems, Path(folder) / "train.jsonl")
+        model.watch(ledger, bar)
         results = simple_evaluate(
             model=model,
             tasks=[task],
             task_manager=TaskManager(
                 include_path=str(task_folder()), include_defaults=False, metadata={"folder": folder}
             ),
-            apply_chat_template=chat,
+            apply_chat_template=not task.endswith("completion"),
+            fewshot_as_multiturn=not task.endswith("completion"),
             gen_kwargs=protocol.generation_arguments(),
             torch_random_seed=protocol.seed,
             bootstrap_iters=0,
             log_samples=True,
         )
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
-    return [_record(problem, sample, model, student) for problem, sample in zip(problems, samples, strict=True)]
+    return [
+        _record(problem, sample, ledger[sample["prompt_hash"]])
+        for problem, sample in zip(problems, samples, strict=True)
+    ]
 
 
-class _WatchedModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
-    """lm-eval's Hugging Face model, which also remembers what went in and whether it ended by itself."""
-
-    def __init__(self, student: LoadedModel, batch_size: int, bar: Progress) -> None:
-        # A chat template writes its own beginning-of-sequence token.
-        own_bos = False if student.tokenizer.chat_template else None
-        super().__init__(
-            pretrained=student.model,
-            tokenizer=student.tokenizer,
-            batch_size=batch_size,
-            add_bos_token=own_bos,
-        )
-        self._student, self._bar = student, bar
-        self.responses: dict[tuple[int, ...], tuple[int, bool]] = {}
-
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
-        """As lm-eval's, with our progress in place of its bar."""
-        responses: list[str] = super().generate_until(requests, disable_tqdm=True)
-        return responses
-
-    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **known: Any) -> Tensor:
-        sequences: Tensor = super()._model_generate(context, max_length, stop, **known)
-        width, budget = context.shape[1], max_length - context.shape[1]
-        total = 0
-        for row, mask in zip(sequences, known["attention_mask"], strict=True):
-            prompt = tuple(row[:width][mask.bool()].tolist())
-            tokens, finished = self._length(row[width:].tolist(), budget, stop)
-            self.responses[prompt] = (tokens, finished)
-            total += tokens
-        self._bar.advance(len(sequences), work=total)
-        return sequences
-
-    def _length(self, written: list[int], budget: int, stop: list[str]) -> tuple[int, bool]:
-        """Tokens written, end of turn included, and whether the response ended by itself."""
-        for place, id_ in enumerate(written):
-            if id_ in self._student.eos_ids:
-                return place + 1, True
-        text = self.tokenizer.decode(written)
-        return len(written), len(written) < budget or any(mark in text for mark in stop)
-
-
-def _record(problem: Problem, sample: dict[str, Any], model: _WatchedModel, student: LoadedModel) -> dict[str, Any]:
-    trained_on = tuple(prompt_ids(student.tokenizer, bare(problem)))
-    if trained_on not in model.responses:
-        raise KdprobeError(
-            f"lm-eval's prompt for problem {problem.id!r} is not the conversation that students are trained on.",
-            "A score would measure the change of prompt; this is a fault of the task or of the chat template.",
-        )
-    tokens, finished = model.responses[trained_on]
+def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     response = sample["resps"][0][0]
     extraction = extract(response)
     return {
@@ -132,21 +120,28 @@ def _record(problem: Problem, sample: dict[str, Any], model: _WatchedModel, stud
         "value": None if extraction.value is None else str(extraction.value),
         "rule": extraction.rule,
         "correct": bool(sample["exact_match"]),
-        "cut_off": not finished,
-        "tokens": tokens,
+        "cut_off": None if entry["finished"] is None else not entry["finished"],
+        "tokens": entry["tokens"],
         "prompt_hash": sample["prompt_hash"],
     }
 
 
-def _write(problems: Sequence[Problem], folder: Path) -> None:
-    """The problems as the task reads them. Its train part is for few-shot examples, of which there are none here."""
+def _refuse_other_prompt(student: LoadedModel, problem: Problem, entry: dict[str, Any]) -> None:
+    if entry["prompt"] != prompt_digest(prompt_ids(student.tokenizer, bare(problem))):
+        raise KdprobeError(
+            f"lm-eval's prompt for problem {problem.id!r} is not the conversation that students are trained on.",
+            "A score would measure the change of prompt; this is a fault of the task or of the chat template.",
+        )
+
+
+def _write(problems: Sequence[Problem], file: Path) -> None:
+    """Problems as the task reads them."""
     rows = [json.dumps({"question": p.question, "answer": p.solution}, ensure_ascii=False) for p in problems]
-    for part in ("train", "test"):
-        (folder / f"{part}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """lm-eval says much on the log that is meant for its own command line."""
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval")]
     levels = [logger.level for logger in loggers]

@@ -8,8 +8,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from kdprobe.errors import UsageError
+
 TASK = "gsm8k_kdprobe"
-COMPLETION_TASK = "gsm8k_kdprobe_completion"
+COMPLETION = "_completion"
+"""How the names of tasks for models without a chat template end."""
+BARE = {True: TASK, False: f"{TASK}{COMPLETION}"}
+"""The bare question, for models with a chat template and without: the form that students are trained on."""
+FORMS = ("", "_fewshot", "_cot")
+TASKS = tuple(f"{TASK}{form}{ending}" for ending in ("", COMPLETION) for form in FORMS)
 
 
 def task_folder() -> Path:
@@ -38,6 +45,7 @@ class Protocol:
         seed: Of the sampling.
         batch_size: Problems decoded at once.
         dtype: Data type of the student's weights.
+        task: The task's name; `None` is the bare question, with a chat template where the model has one.
     """
 
     max_new_tokens: int
@@ -46,6 +54,7 @@ class Protocol:
     seed: int = 0
     batch_size: int = 32
     dtype: str = "auto"
+    task: str | None = None
 
     def generation_arguments(self) -> dict[str, Any]:
         """The arguments that lm-eval takes over the task's own."""
@@ -55,3 +64,23 @@ class Protocol:
     def as_row(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return asdict(self)
+
+
+def task_of(protocol: Protocol, *, chat: bool) -> str:
+    """The task's name.
+
+    Args:
+        protocol: How models are examined.
+        chat: Whether this one has a chat template.
+
+    Raises:
+        UsageError: The task needs a chat template, and there is none.
+    """
+    if protocol.task is None:
+        return BARE[chat]
+    if not chat and not protocol.task.endswith(COMPLETION):
+        raise UsageError(
+            f"The task {protocol.task} needs a chat template, and the model has none.",
+            f"Use {protocol.task}{COMPLETION}.",
+        )
+    return protocol.task

@@ -66,7 +66,7 @@ def in_parts(
                 _write(part, vocabulary, file)
                 bar.advance(len(asked), work=sum(len(response.token_ids) for response in part.responses))
             else:
-                bar.advance(len(asked))
+                bar.skip(len(asked))
             made.responses += part.responses
             made.seconds += part.seconds
     return made

@@ -1,0 +1,48 @@
+"""What was finished so far, on disk, so that a killed evaluation goes on and repeats nothing.
+
+A file of JSON lines. A line holds what was finished at once, a batch say, and is on the disk before the next one
+begins: either all of a batch is there or nothing of it, and what is left falls into the very batches that it would have
+been in without the interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Ledger:
+    """Entries by name; those of an earlier call are read from the file.
+
+    Args:
+        file: Where they are kept; `None` keeps them in memory only.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._entries: dict[str, Any] = {}
+        if file is not None and file.is_file():
+            whole, _, torn = file.read_bytes().rpartition(b"\n")
+            for line in whole.splitlines():
+                self._entries |= json.loads(line)
+            if torn:
+                # The beginning of a line that a kill cut short.
+                os.truncate(file, file.stat().st_size - len(torn))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> Any:
+        return self._entries[name]
+
+    def add(self, entries: Mapping[str, Any]) -> None:
+        """Keeps entries that were finished together; when this returns they are on the disk."""
+        self._entries |= entries
+        if self._file is not None:
+            with self._file.open("ab") as stream:
+                stream.write(json.dumps(entries, ensure_ascii=True).encode() + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
