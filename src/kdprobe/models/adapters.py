@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,12 +55,52 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     Raises:
         UsageError: The adapter does not fit the base.
     """
+    with quiet():
+        model = _wrapped(base, adapter).merge_and_unload()
+    return replace(base, model=model.eval())
+
+
+@contextmanager
+def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
+    """The base with an adapter's update in its weights while the block runs; after it the base is what it was, bit by bit.
+
+    Subtracting the update again would leave its rounding behind, so the weights that it changes are kept aside.
+
+    Raises:
+        UsageError: The adapter does not fit the base.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    with quiet():
+        wrapped = _wrapped(base, adapter)
+        modules = dict(wrapped.base_model.model.named_modules())
+        # What was trained whole, beside the low-rank updates; peft leaves it in place when it goes.
+        whole = {
+            name: module.original_module
+            for name, module in modules.items()
+            if isinstance(module, AuxiliaryTrainingWrapper)
+        }
+        layers = [module.get_base_layer() for module in modules.values() if isinstance(module, BaseTunerLayer)]
+        before = [(weight, weight.detach().clone()) for layer in layers for weight in layer.parameters()]
+        wrapped.merge_adapter()
+    try:
+        yield replace(base, model=wrapped.base_model.model.eval())
+    finally:
+        for weight, kept in before:
+            weight.data = kept
+        with quiet():
+            wrapped.unload()
+        for name, module in whole.items():
+            base.model.set_submodule(name, module)
+
+
+def _wrapped(base: LoadedModel, adapter: AdapterRecord | Path) -> Any:
     from peft import PeftModel
 
     folder = adapter if isinstance(adapter, Path) else adapter.path
     try:
-        with quiet():
-            model = PeftModel.from_pretrained(base.model, folder).merge_and_unload()
+        return PeftModel.from_pretrained(base.model, folder)
     except (RuntimeError, ValueError) as error:
         settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         trained_on = settings.get("base_model_name_or_path")
@@ -66,4 +108,3 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
             f"The adapter {folder} does not fit the model {base.record.name!r}.",
             f"It was trained on {trained_on!r}.",
         ) from error
-    return replace(base, model=model.eval())
