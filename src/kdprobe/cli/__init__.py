@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "Show which stages of an experiment are there and which would be made.",
     "init": "Write a commented config to start from.",
     "tune": "Search the distiller's options on validation problems; the result is a config.",
+    "eval": "Examine any model, with adapters or behind an API.",
     "score": "Score answers that are there already, from files.",
     "compare": "Compare files of answers, problem by problem.",
     "runs": "List finished runs.",
@@ -31,6 +32,7 @@ Examples:
   kdprobe init > mine.toml         a config to start from
   kdprobe plan mine.toml           what would be done
   kdprobe run mine.toml            do it; run again to resume
+  kdprobe eval MODEL               examine any model
   kdprobe score answers.csv        score answers that are there already
   kdprobe plugins                  what is installed
 """
@@ -76,7 +78,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted; the finished stages are kept, the same command goes on from there.")
+        _say("Interrupted; what was finished is kept, the same command goes on from there.")
         return _INTERRUPTED
     except KdprobeError as error:
         if "--debug" in arguments:

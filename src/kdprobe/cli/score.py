@@ -41,19 +41,15 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     from kdprobe.cli.show import print_json, show_scores
     from kdprobe.evaluation.outputs import Columns, read_outputs
-    from kdprobe.evaluation.scoring import judge, score
+    from kdprobe.evaluation.scoring import scores
     from kdprobe.host.registry import Host
 
     host = Host()
     names = host.names("extractors") if name == "all" else [name]
     extractors = {known: host.make("extractors", known) for known in names}
     columns = Columns(response_column, gold_column, id_column)
-    scores = [
-        score(outputs, known, judge(outputs, extractor))
-        for outputs in (read_outputs(file, columns) for file in files)
-        for known, extractor in extractors.items()
-    ]
+    found = [one for file in files for one in scores(read_outputs(file, columns), extractors)]
     if as_json:
-        print_json([asdict(one) for one in scores])
+        print_json([asdict(one) for one in found])
     else:
-        show_scores(scores)
+        show_scores(found)

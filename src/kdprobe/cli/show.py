@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,12 +182,21 @@ def _flat_trial(trial: Trial) -> dict[str, Any]:
 _BEST = 10
 
 
-def show_scores(scores: Sequence[Score]) -> None:
-    """Scores of files, one row per file and extractor."""
-    table = _table("Scores", "file", "extractor", "correct", "accuracy", "95 % CI", "no answer", "empty", "cut off")
+def show_scores(scores: Sequence[Score], names: Mapping[str, str] | None = None) -> None:
+    """Scores of files, one row per file and extractor, then what does not depend on the extractor.
+
+    Args:
+        scores: All scores.
+        names: What the answers of a file are called; by default the file's name.
+    """
+
+    def name(score: Score) -> str:
+        return names[score.file] if names else Path(score.file).name
+
+    table = _table("Scores", "answers", "extractor", "correct", "accuracy", "95 % CI", "no answer", "empty", "cut off")
     for score in scores:
         table.add_row(
-            plain(Path(score.file).name),
+            plain(name(score)),
             plain(score.extractor),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}",
@@ -197,6 +206,27 @@ def show_scores(scores: Sequence[Score]) -> None:
             "unknown" if score.cut_off is None else f"{score.cut_off:.1%}",
         )
     out().print(table)
+    out().print(_beside({name(score): score for score in scores}))
+
+
+def _beside(scores: Mapping[str, Score]) -> Table:
+    """What tells models apart whose accuracies are at the floor."""
+    scored = any(score.log_p_interval for score in scores.values())
+    table = _table(
+        "Beside the accuracy: steps of arithmetic", "answers", "steps", "right", "95 % CI", "no step",
+        *(["log p(gold)", "95 % CI"] if scored else []),
+    )  # fmt: skip
+    for name, score in scores.items():
+        steps, log_p = score.arithmetic, score.log_p_interval
+        table.add_row(
+            plain(name),
+            str(steps.steps),
+            f"{steps.share:.1%}" if steps.steps else "",
+            _points(steps.interval) if steps.steps else "",
+            f"{steps.silent / steps.answers:.1%}",
+            *([f"{score.log_p_gold_value:.2f}", f"{log_p.low:.2f} to {log_p.high:.2f}"] if log_p else []),
+        )
+    return table
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
@@ -229,7 +259,13 @@ def _comparison_tables(comparison: Comparison) -> list[Table]:
         if pair.family not in tables:
             tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
         tables[pair.family].add_row(*_pair_row(pair))
-    return [_accuracies(comparison.arms), *tables.values(), *_strategy_tables(comparison.strategies)]
+    return [
+        _accuracies(comparison.arms),
+        _beside({score.name: score for score in comparison.arms}),
+        *tables.values(),
+        _apart(comparison.pairs),
+        *_strategy_tables(comparison.strategies),
+    ]
 
 
 def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
@@ -296,6 +332,26 @@ def _pair_row(pair: Pair) -> list[str | Text]:
         p_text(test.p),
         p_text(pair.p_holm),
     ]
+
+
+def _apart(pairs: Sequence[Pair]) -> Table:
+    """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
+    scored = any(pair.log_p_interval for pair in pairs)
+    table = _table(
+        "Beside the accuracy: right steps, in points", "a - b", "points", "95 % CI",
+        *(["log p(gold)", "95 % CI"] if scored else []),
+    )  # fmt: skip
+    rows = {(pair.a, pair.b): pair for pair in pairs}
+    for (a, b), pair in rows.items():
+        steps, log_p = pair.arithmetic, pair.log_p_interval
+        known = steps.difference == steps.difference
+        table.add_row(
+            plain(f"{a} - {b}"),
+            f"{steps.difference * 100:+.1f}" if known else "",
+            f"{steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}" if known else "",
+            *([f"{pair.log_p_difference:+.2f}", f"{log_p.low:+.2f} to {log_p.high:+.2f}"] if log_p else []),
+        )
+    return table
 
 
 def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:

@@ -22,10 +22,12 @@ from kdprobe.evaluation.findings import (
     share_findings,
 )
 from kdprobe.evaluation.power import detectable_difference
-from kdprobe.evaluation.scoring import Judged, Score, figures, judge
+from kdprobe.evaluation.scoring import Judged, Score, calculated, figures, judge
 from kdprobe.evaluation.statistics import SIGNIFICANT, Interval, PairedTest, holm, mean_interval, paired_test
 from kdprobe.evaluation.strategies import StrategyPair, strategy_pairs
+from kdprobe.evaluation.validity import Validity, ValidityDifference, validity, validity_difference
 from kdprobe.evaluation.verdict import verdict
+from kdprobe.problems.arithmetic import Arithmetic
 from kdprobe.problems.extractors import Extractor
 
 
@@ -54,6 +56,7 @@ class Pair:
         clustered: Of the one against the other over groups of problems, or `None` where there are none.
         log_p_difference: Mean of log p(gold value) of a minus that of b, in nats, or `None` where it is not known.
         log_p_interval: Of that mean, or `None`.
+        arithmetic: Of the right steps of the one against those of the other.
     """
 
     family: str
@@ -65,6 +68,7 @@ class Pair:
     clustered: ClusterTest | None
     log_p_difference: float | None
     log_p_interval: Interval | None
+    arithmetic: ValidityDifference
 
     @property
     def significant(self) -> bool:
@@ -110,7 +114,8 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     judged = {name: {arm.name: judge(arm.outputs, extractor) for arm in arms} for name, extractor in extractors.items()}
     right = {name: _right(arms, answers) for name, answers in judged.items()}
     tests = {name: _tests(planned, solved) for name, solved in right.items()}
-    scores = [_score(arm, chosen, judged[chosen][arm.name]) for arm in arms]
+    steps = {arm.name: calculated(arm.outputs) for arm in arms}
+    scores = [_score(arm, chosen, judged[chosen][arm.name], validity(steps[arm.name])) for arm in arms]
     outputs = {arm.name: arm.outputs for arm in arms}
     findings = [
         *problem_findings(outputs, shared),
@@ -118,13 +123,13 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]
-    pairs = _pairs(planned, right[chosen], tests[chosen])
+    pairs = _pairs(planned, right[chosen], tests[chosen], steps)
     strategies = strategy_pairs(arms, right[chosen])
     return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings)
 
 
-def _score(arm: Arm, extractor: str, judged: Sequence[Judged]) -> ArmScore:
-    known = figures(arm.outputs, extractor, judged)
+def _score(arm: Arm, extractor: str, judged: Sequence[Judged], steps: Validity) -> ArmScore:
+    known = figures(arm.outputs, extractor, judged, steps)
     return ArmScore(name=arm.name, strategy=arm.strategy, distiller=arm.distiller, seed=arm.seed, **known)
 
 
@@ -149,7 +154,12 @@ def _aligned(a: Arm, b: Arm, right: Solved) -> tuple[list[bool], list[bool]]:
     return [right[a.name][key] for key in keys], [right[b.name][key] for key in keys]
 
 
-def _pairs(planned: Families, right: Solved, tests: Mapping[tuple[str, str], PairedTest]) -> list[Pair]:
+def _pairs(
+    planned: Families,
+    right: Solved,
+    tests: Mapping[tuple[str, str], PairedTest],
+    steps: Mapping[str, Sequence[Arithmetic]],
+) -> list[Pair]:
     pairs = []
     for family, members in planned.items():
         found = [tests[a.name, b.name] for a, b in members]
@@ -167,6 +177,7 @@ def _pairs(planned: Families, right: Solved, tests: Mapping[tuple[str, str], Pai
                     clustered=_clustered(a, b, right),
                     log_p_difference=None if apart is None else float(apart.mean()),
                     log_p_interval=None if apart is None else mean_interval(apart),
+                    arithmetic=_arithmetic_apart(a, b, steps),
                 )
             )
     return pairs
@@ -184,3 +195,10 @@ def _log_p_apart(a: Arm, b: Arm) -> NDArray[np.float64] | None:
     theirs = dict(zip(b.outputs.keys, b.outputs.log_p_gold_value, strict=True))
     own = zip(a.outputs.keys, a.outputs.log_p_gold_value, strict=True)
     return np.asarray([value - theirs[key] for key, value in own if key in theirs])
+
+
+def _arithmetic_apart(a: Arm, b: Arm, steps: Mapping[str, Sequence[Arithmetic]]) -> ValidityDifference:
+    """Difference of the shares of right steps, over the problems that both have."""
+    own, theirs = (dict(zip(arm.outputs.keys, steps[arm.name], strict=True)) for arm in (a, b))
+    shared = [key for key in own if key in theirs]
+    return validity_difference([own[key] for key in shared], [theirs[key] for key in shared])

@@ -35,7 +35,7 @@ class ShrinkingBatch:
         self.lengths: list[int] = []
         self._on_step = on_step
 
-    def __call__(  # noqa: PLR0917 - the library calls it
+    def __call__(
         self,
         model: Any,
         input_ids: Tensor,

@@ -19,11 +19,11 @@ import torch
 from lm_eval import evaluator, simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from kdprobe.console import progress
+from kdprobe.console import note, progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
-from kdprobe.evaluation.watched import WatchedModel, Watching, prompt_digest
+from kdprobe.evaluation.watched import PLAN, WatchedModel, Watching, prompt_digest
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel, quiet
 from kdprobe.problems.answers import extract
@@ -65,7 +65,7 @@ def evaluate(
         records = examine(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
     except torch.OutOfMemoryError as error:
         raise KdprobeError(
-            f"{protocol.batch_size} answers at once do not fit into the memory of {student.device}.",
+            f"{ledger[PLAN]['size']} answers at once do not fit into the memory of {student.device}.",
             "Lower the batch size; what was finished is kept.",
         ) from error
     if task == BARE[chat]:
@@ -85,6 +85,8 @@ def examine(
     shots: Sequence[Problem] = (),
 ) -> list[dict[str, Any]]:
     """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`."""
+    if there := len(ledger) - (PLAN in ledger):
+        note(f"{label}: {there} of {len(problems)} answers are there already; going on after them.")
     with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, hushed():
         _write(problems, Path(folder) / "test.jsonl")
         _write(shots or problems, Path(folder) / "train.jsonl")

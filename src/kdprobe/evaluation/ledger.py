@@ -32,6 +32,9 @@ class Ledger:
                 # The beginning of a line that a kill cut short.
                 os.truncate(file, file.stat().st_size - len(torn))
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from kdprobe.console import progress
 from kdprobe.distill.head import CHUNK_BYTES, without_head
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.ledger import Ledger
 from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel
@@ -58,7 +59,12 @@ class _Sequence:
 
 
 def gold_log_probabilities(
-    student: LoadedModel, problems: Sequence[Problem], *, batch_size: int, label: str
+    student: LoadedModel,
+    problems: Sequence[Problem],
+    *,
+    batch_size: int,
+    label: str,
+    ledger: Ledger | None = None,
 ) -> list[GoldLogP]:
     """Reads the gold solutions once, after their bare questions.
 
@@ -70,13 +76,14 @@ def gold_log_probabilities(
         problems: In the order of the result.
         batch_size: Sequences at once.
         label: How progress calls this student.
+        ledger: Where each batch is kept as it comes; those that are there are not read again.
 
     Returns:
         One for each problem.
     """
+    ledger = Ledger(None) if ledger is None else ledger
     sequences = [_sequence(student, problem) for problem in problems]
     order = sorted(range(len(problems)), key=lambda place: -len(sequences[place].ids))
-    results: dict[int, GoldLogP] = {}
     with (
         progress(label, len(problems), unit="tok") as bar,
         torch.inference_mode(),
@@ -85,21 +92,26 @@ def gold_log_probabilities(
         step = batch_size if matrix is not None else 1
         for start in range(0, len(order), step):
             batch = order[start : start + step]
+            if problems[batch[0]].id in ledger:
+                bar.skip(len(batch))
+                continue
             read = [sequences[place] for place in batch]
             ids, mask = right_padded([one.ids for one in read], student.tokenizer.pad_token_id, student.device)
             # Row t - 1 predicts token t; rows before the shortest question's end predict nothing that is wanted.
             first = min(one.begin for one in read) - 1
             keep = torch.arange(first, ids.shape[1] - 1, device=student.device)
             rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
+            results: dict[str, GoldLogP] = {}
             for row, place in enumerate(batch):
                 one = sequences[place]
                 targets = ids[row, one.begin : len(one.ids)]
                 mine = rows[row, one.begin - 1 - first : len(one.ids) - 1 - first]
                 log_p = _log_probabilities(mine, targets, matrix, len(student.tokenizer))
                 value = sum(float(log_p[token - one.begin]) for token in one.value)
-                results[place] = GoldLogP(value, float(log_p.double().sum()), len(log_p))
+                results[problems[place].id] = GoldLogP(value, float(log_p.double().sum()), len(log_p))
+            ledger.add({id_: asdict(result) for id_, result in results.items()})
             bar.advance(len(batch), work=int(mask.sum()))
-    return [results[place] for place in range(len(problems))]
+    return [GoldLogP(**ledger[problem.id]) for problem in problems]
 
 
 def _log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int) -> Tensor:

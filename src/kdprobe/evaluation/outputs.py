@@ -22,8 +22,10 @@ GOLD = ("gold", "target", "ground_truth", "answer", "reference", "label", "expec
 ID = ("id", "problem_id", "question_id", "doc_id")
 QUESTION = ("question", "problem", "prompt", "input")
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
+CONDITIONS = "conditions"
 _PROMPT, _DECODING = "lm-eval's prompt", "lm-eval's decoding"
 """Columns for what lm-eval's samples hold apart."""
+GOLD_SOLUTION = ("log_p_gold_solution", "gold_tokens")
 TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 
 
@@ -50,6 +52,7 @@ class Outputs:
         cut_off: Whether an answer reached the token budget, or `None` where that is not known.
         tokens: Tokens of each answer, or `None`.
         log_p_gold_value: log p(gold value) of each problem, in nats, or `None`.
+        log_p_gold_solution: Log-probability of a token of each gold solution on average, in nats, or `None`.
         conditions: What decided the answers besides the model, as far as it is known: `budget`, `prompt`, `decoding`,
             `task` and `versions`, each aspect to value.
     """
@@ -63,6 +66,7 @@ class Outputs:
     cut_off: list[bool] | None = None
     tokens: list[int] | None = None
     log_p_gold_value: list[float] | None = None
+    log_p_gold_solution: list[float] | None = None
     conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -90,8 +94,8 @@ def read_outputs(file: Path, columns: Columns) -> Outputs:
             f"{file}, row {values.index('') + 1}: there is no gold value in the column {gold!r}.",
             "Name the right one with --gold-column.",
         )
-    cut_off, tokens = _known(table, CUT_OFF), _known(table, TOKENS)
-    log_p = _known(table, ("log_p_gold_value",))
+    cut_off, tokens = _known(table, CUT_OFF), _numbers(table, *TOKENS)
+    log_p, solution, size = (_numbers(table, name) for name in ("log_p_gold_value", *GOLD_SOLUTION))
     return Outputs(
         file=str(file),
         responses=[_text(value) for value in table[response]],
@@ -100,10 +104,18 @@ def read_outputs(file: Path, columns: Columns) -> Outputs:
         questions=_known(table, QUESTION),
         groups=_known(table, ("group",)),
         cut_off=[value.strip().lower() in {"true", "1", "1.0"} for value in cut_off] if cut_off else None,
-        tokens=[round(float(value)) for value in tokens] if tokens and all(tokens) else None,
-        log_p_gold_value=[float(value) for value in log_p] if log_p and all(log_p) else None,
+        tokens=[round(value) for value in tokens] if tokens else None,
+        log_p_gold_value=log_p,
+        log_p_gold_solution=per_token(solution, size),
         conditions=_conditions(table),
     )
+
+
+def per_token(solutions: Sequence[float] | None, tokens: Sequence[float] | None) -> list[float] | None:
+    """Log-probabilities of whole solutions as what a token of them has on average."""
+    if solutions is None or tokens is None:
+        return None
+    return [log_p / size for log_p, size in zip(solutions, tokens, strict=True)]
 
 
 def gold_text(gold: str) -> str:
@@ -149,7 +161,11 @@ def _sample(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(table: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """How lm-eval asked, as far as its samples say and all rows agree."""
+    """How answers were asked for, as far as the file says and all rows agree."""
+    if CONDITIONS in table:
+        first = table[CONDITIONS][0]
+        agreed = isinstance(first, dict) and all(row == first for row in table[CONDITIONS])
+        return {kind: _aspects(aspects) for kind, aspects in first.items() if aspects} if agreed else {}
     if _PROMPT not in table:
         return {}
     forms = {
@@ -165,6 +181,10 @@ def _conditions(table: pd.DataFrame) -> dict[str, dict[str, str]]:
             conditions["budget"] = {"tokens": budget}
         conditions["decoding"] = decoding
     return conditions
+
+
+def _aspects(aspects: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in aspects.items() if value is not None}
 
 
 def _column(table: pd.DataFrame, file: Path, what: str, told: str | None, usual: Sequence[str]) -> str:
@@ -194,6 +214,12 @@ def _known(table: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
     name = _first(table, names)
     cells = [_text(value) for value in table[name]] if name else []
     return cells if any(cells) else None
+
+
+def _numbers(table: pd.DataFrame, *names: str) -> list[float] | None:
+    """A column's cells as numbers, or `None` where one is missing."""
+    cells = _known(table, names)
+    return [float(value) for value in cells] if cells and all(cells) else None
 
 
 def _text(value: Any) -> str:

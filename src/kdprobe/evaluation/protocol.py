@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kdprobe.errors import UsageError
+from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
 COMPLETION = "_completion"
@@ -43,7 +44,7 @@ class Protocol:
         temperature: Of the sampling; 0 decodes greedily.
         top_p: Nucleus of the sampling.
         seed: Of the sampling.
-        batch_size: Problems decoded at once.
+        batch_size: Problems decoded at once; `auto` is as many as memory and throughput suggest.
         dtype: Data type of the student's weights.
         task: The task's name; `None` is the bare question, with a chat template where the model has one.
     """
@@ -52,8 +53,8 @@ class Protocol:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    batch_size: int = 32
-    dtype: str = "auto"
+    batch_size: int | Literal["auto"] = 32
+    dtype: Dtype = "auto"
     task: str | None = None
 
     def generation_arguments(self) -> dict[str, Any]:

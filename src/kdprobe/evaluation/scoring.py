@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from kdprobe.evaluation.outputs import Outputs
 from kdprobe.evaluation.statistics import Interval, accuracy_interval, mean_interval
+from kdprobe.evaluation.validity import Validity, validity
+from kdprobe.problems.arithmetic import Arithmetic, arithmetic
 from kdprobe.problems.extractors import Extractor
 
 
@@ -31,6 +33,9 @@ class Score:
         mean_tokens: Tokens of an answer, or `None`.
         log_p_gold_value: Mean over the problems, in nats, or `None`.
         log_p_interval: Of that mean, 95 %, or `None`.
+        log_p_gold_solution: Mean over the problems of the log-probability of a token of the gold solution, in nats, or
+            `None`. A measure of style: it ranks nothing, least of all students that were trained on gold solutions.
+        arithmetic: The steps that the answers calculate.
         rules: How often each rule of the extractor fired.
     """
 
@@ -46,6 +51,8 @@ class Score:
     mean_tokens: float | None
     log_p_gold_value: float | None
     log_p_interval: Interval | None
+    log_p_gold_solution: float | None
+    arithmetic: Validity
     rules: dict[str, int]
 
 
@@ -74,15 +81,23 @@ def judge(outputs: Outputs, extractor: Extractor) -> list[Judged]:
     return judged
 
 
-def score(outputs: Outputs, name: str, judged: Sequence[Judged]) -> Score:
-    """Sums up what `judge` found under the extractor of this name."""
-    return Score(**figures(outputs, name, judged))
+def calculated(outputs: Outputs) -> list[Arithmetic]:
+    """What every answer calculates, in order."""
+    cut = outputs.cut_off or [False] * len(outputs.responses)
+    return [arithmetic(text, cut_off=ended) for text, ended in zip(outputs.responses, cut, strict=True)]
 
 
-def figures(outputs: Outputs, name: str, judged: Sequence[Judged]) -> dict[str, Any]:
-    """The fields of a `Score`."""
+def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
+    """A score under each of these extractors, by name."""
+    steps = validity(calculated(outputs))
+    return [Score(**figures(outputs, name, judge(outputs, one), steps)) for name, one in extractors.items()]
+
+
+def figures(outputs: Outputs, name: str, judged: Sequence[Judged], steps: Validity) -> dict[str, Any]:
+    """The fields of a `Score`, from what `judge` found under the extractor of this name."""
     n, correct = len(judged), sum(answer.right for answer in judged)
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
+    style = outputs.log_p_gold_solution
     return {
         "file": outputs.file,
         "extractor": name,
@@ -96,5 +111,7 @@ def figures(outputs: Outputs, name: str, judged: Sequence[Judged]) -> dict[str, 
         "mean_tokens": None if outputs.tokens is None else sum(outputs.tokens) / n,
         "log_p_gold_value": None if log_p is None else float(log_p.mean()),
         "log_p_interval": None if log_p is None else mean_interval(log_p),
+        "log_p_gold_solution": None if style is None else sum(style) / n,
+        "arithmetic": steps,
         "rules": dict(Counter(answer.rule for answer in judged).most_common()),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from kdprobe.evaluation.statistics import LEVEL, Interval
 from kdprobe.problems.arithmetic import Arithmetic
 
-_RESAMPLES = 10_000
+_RESAMPLES = 5_000
 _CHUNK = 500
 
 
@@ -62,7 +63,7 @@ def validity(answers: Sequence[Arithmetic]) -> Validity:
         steps=steps,
         right=right,
         share=right / steps if steps else float("nan"),
-        interval=_interval(_resampled_shares(counts)),
+        interval=_interval(_shares(_resampled(counts))),
     )
 
 
@@ -71,9 +72,9 @@ def validity_difference(a: Sequence[Arithmetic], b: Sequence[Arithmetic]) -> Val
     if len(a) != len(b):
         raise ValueError("the students answered different numbers of problems")
     left, right = _counts(a), _counts(b)
-    # The same seed draws the same problems for both.
-    resampled = _resampled_shares(left) - _resampled_shares(right)
-    return ValidityDifference(_share(left.sum(axis=0)) - _share(right.sum(axis=0)), _interval(resampled))
+    difference = _shares(left.sum(axis=0)) - _shares(right.sum(axis=0))
+    # The same problems are drawn for both.
+    return ValidityDifference(float(difference), _interval(_shares(_resampled(left)) - _shares(_resampled(right))))
 
 
 def _counts(answers: Sequence[Arithmetic]) -> NDArray[np.float64]:
@@ -81,21 +82,27 @@ def _counts(answers: Sequence[Arithmetic]) -> NDArray[np.float64]:
     return np.array([(answer.steps, answer.right) for answer in answers], dtype=float).reshape(-1, 2)
 
 
-def _share(totals: NDArray[np.float64]) -> float:
-    return float(totals[1] / totals[0]) if totals[0] else float("nan")
-
-
-def _resampled_shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of right steps in resamples of problems, `[resamples]`."""
-    random = np.random.default_rng(0)
-    n = len(counts)
-    drawn = (random.integers(0, n, size=(_CHUNK, n)) for _ in range(_RESAMPLES // _CHUNK)) if n else ()
-    totals = [counts[places].sum(axis=1) for places in drawn]
-    if not totals:
-        return np.array([float("nan")])
-    steps, right = np.concatenate(totals).T
+def _shares(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Right steps of all, `[...]`, from totals `[..., 2]`; not a number where there are no steps."""
+    steps, right = totals[..., 0], totals[..., 1]
     shares: NDArray[np.float64] = np.divide(right, steps, out=np.full_like(right, np.nan), where=steps > 0)
     return shares
+
+
+def _resampled(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Totals in resamples of problems, `[resamples, 2]`."""
+    drawn = _drawn(len(counts))
+    return np.concatenate([drawn[start : start + _CHUNK] @ counts for start in range(0, _RESAMPLES, _CHUNK)])
+
+
+@lru_cache(maxsize=1)
+def _drawn(n: int) -> NDArray[np.uint8]:
+    """How often each of n problems is drawn, `[resamples, n]`: the same for all students, and drawn once for them."""
+    random = np.random.default_rng(0)
+    rows = np.arange(_CHUNK)[:, None] * n
+    chunks = (random.integers(0, max(n, 1), size=(_CHUNK, n)) + rows for _ in range(_RESAMPLES // _CHUNK))
+    times = [np.bincount(chunk.ravel(), minlength=_CHUNK * n).reshape(_CHUNK, n).astype(np.uint8) for chunk in chunks]
+    return np.concatenate(times)
 
 
 def _interval(resampled: NDArray[np.float64]) -> Interval:

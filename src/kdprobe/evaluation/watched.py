@@ -1,13 +1,14 @@
 """lm-eval's models, watched: answers are kept as they come, and what was answered before is not asked again.
 
-lm-eval has a response cache of its own, which gives one model another's answers, for its key leaves the model out. It is
-never used here. But every one of lm-eval's models tells the cache of each answer that it has, and there we listen.
+lm-eval has a response cache of its own, which gives one model another's answers, for its key leaves the model out. It
+is never used here. But every one of lm-eval's models tells the cache of each answer that it has, and there we listen.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,11 +18,15 @@ from torch import Tensor
 
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.decoding import ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.models.load import LoadedModel
 from kdprobe.problems.extractors import Robust
+
+PLAN = "batch plan"
+"""The ledger's entry of how many problems are decoded at once."""
 
 
 class Watching:
@@ -89,17 +94,29 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
         super().__init__(
             pretrained=student.model,
             tokenizer=student.tokenizer,
-            batch_size=protocol.batch_size,
             add_bos_token=own_bos,
         )
         if protocol.max_new_tokens >= self.max_length:
             raise KdprobeError(
-                f"{protocol.max_new_tokens} new tokens do not fit: {student.record.name!r} reads {self.max_length} in all.",
+                f"{protocol.max_new_tokens} new tokens do not fit: {student.record.name!r} reads {self.max_length}.",
                 "Lower the token budget (max_new_tokens).",
             )
-        self._student, self._seed = student, protocol.seed
+        self._student, self._protocol = student, protocol
         self._decoded: deque[dict[str, Any]] = deque()
         self._batch: dict[str, dict[str, Any]] = {}
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:
+        """As above, in batches of the size that was planned when the evaluation began."""
+        if PLAN not in self.ledger:
+            self.ledger.add({PLAN: self._plan([request.args[0] for request in requests])})
+        self.batch_size_per_gpu = self.ledger[PLAN]["size"]
+        return super().generate_until(requests, disable_tqdm)
+
+    def _plan(self, prompts: list[str]) -> dict[str, int]:
+        if self._protocol.batch_size != "auto":
+            return {"size": self._protocol.batch_size}
+        ids = [self.tok_encode(prompt) for prompt in prompts]
+        return asdict(plan_batches(self._student, ids, self._protocol.max_new_tokens))
 
     def add_partial(self, _method: str, request: Any, response: str) -> None:
         """Takes the answers of a batch, in the order of its rows; they are kept together once all are there."""
@@ -111,7 +128,7 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **known: Any) -> Tensor:
         if known.get("do_sample"):
             # A seed for each batch, so that its answers do not depend on what was decoded before it.
-            torch.manual_seed(_seed(self._seed, context))
+            torch.manual_seed(_seed(self._protocol.seed, context))
         width = context.shape[1]
         lengths: list[int] | None = None
         if can_shrink(self.model):

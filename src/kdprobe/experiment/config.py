@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
@@ -112,7 +112,9 @@ class EvaluationConfig(_Section):
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = 0
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        default=32, description="Problems decoded at once; auto: by the memory that is free."
+    )
 
 
 class AnalysisConfig(_Plugged):

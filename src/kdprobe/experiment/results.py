@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.arms import Arm
 from kdprobe.evaluation.comparison import Comparison, compare
-from kdprobe.evaluation.outputs import Outputs
+from kdprobe.evaluation.outputs import GOLD_SOLUTION, Outputs, per_token
 from kdprobe.experiment import stages
 from kdprobe.experiment.audit import audit, scope
+from kdprobe.experiment.evaluating import RECORDS, conditions
 from kdprobe.experiment.run import RECORD
 from kdprobe.experiment.store import MANIFEST, Store, read_json
 from kdprobe.problems.extractors import Extractor
@@ -157,20 +158,9 @@ def _outputs(source: str, arm: ArmResults, questions: Mapping[str, str]) -> Outp
         cut_off=known("cut_off"),
         tokens=known("tokens"),
         log_p_gold_value=known("log_p_gold_value"),
+        log_p_gold_solution=per_token(*(known(name) for name in GOLD_SOLUTION)),
         conditions=arm.conditions,
     )
-
-
-def _conditions(evaluate: Path) -> dict[str, dict[str, str]]:
-    """How an arm was examined, from what its evaluation is keyed by."""
-    settings = read_json(evaluate / MANIFEST)["settings"]
-    protocol = settings["protocol"]
-    return {
-        "budget": {"tokens": str(protocol["max_new_tokens"])},
-        "decoding": {name: str(protocol[name]) for name in ("temperature", "top_p", "dtype")},
-        "task": {"digest": settings["task"]},
-        "versions": {"kdprobe": settings["environment"]["kdprobe"], **settings["environment"]["libraries"]},
-    }
 
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
@@ -188,8 +178,8 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         fidelity=read_json(transfer / "fidelity.json") if transfer else None,
         kept=_kept(transfer, folder("select")),
         training=read_json(distill / stages.TRAINING) if distill else None,
-        records=pq.read_table(evaluate / stages.RECORDS).to_pylist(),
-        conditions=_conditions(evaluate),
+        records=pq.read_table(evaluate / RECORDS).to_pylist(),
+        conditions=conditions(read_json(evaluate / MANIFEST)["settings"]),
         adapter=distill / stages.ADAPTER if distill else None,
     )
 

@@ -6,12 +6,15 @@ A stage's `FORMAT` goes up when the code that makes it changes what it makes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kdprobe.evaluation.protocol import Protocol
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.environment import environment
+from kdprobe.experiment.evaluating import Records, answers_of, evaluate_stage
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.store import Stage, digest, read_json, write_json
 from kdprobe.host.registry import Host
@@ -22,11 +25,10 @@ from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
-FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 4, "analyse": 1}
+FORMAT = {"transfer": 2, "select": 1, "distill": 3, "analyse": 1}
 SELECTION = "selection.json"
 ADAPTER = "adapter"
 TRAINING = "training.json"
-RECORDS = "records.parquet"
 FIGURES = "figures.json"
 FINDINGS = "findings.json"
 
@@ -133,45 +135,22 @@ class Maker:
 
     def evaluate(self, arm: str, distill: Stage | None) -> Stage:
         """lm-eval examines a student."""
-        from kdprobe.evaluation.protocol import Protocol, task_digest
-
         config = self.experiment.evaluation
-        protocol = Protocol(**config.model_dump(), dtype=self.experiment.student.dtype)
-        settings = {
-            "format": FORMAT["evaluate"],
-            "student": self.student.as_provenance(),
-            "problems": self._problems(self.drawn.test),
-            "protocol": protocol.as_row(),
-            "task": task_digest(),
-            "environment": environment("torch", "transformers", "peft", "lm-eval"),
-        }
+        dtype = self.experiment.student.dtype
+        protocol = Protocol(**config.model_dump(), dtype=dtype)
 
-        def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
-            import pandas as pd
+        def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
+            student = nullcontext(self._student(arm, inputs).load(dtype=dtype))
+            return answers_of(student, self.drawn.test, protocol, scratch, label=label)
 
-            from kdprobe.evaluation.harness import evaluate
-            from kdprobe.evaluation.likelihood import gold_log_probabilities
-
-            student = self._student(arm, inputs).load(dtype=self.experiment.student.dtype)
-            records = evaluate(student, self.drawn.test, protocol, label=f"lm-eval: {arm}")
-            gold = gold_log_probabilities(
-                student,
-                self.drawn.test,
-                batch_size=config.batch_size,
-                label=f"log p(gold value): {arm}",
-            )
-            rows = [
-                {
-                    **record,
-                    "log_p_gold_value": read.value,
-                    "log_p_gold_solution": read.solution,
-                    "gold_tokens": read.tokens,
-                }
-                for record, read in zip(records, gold, strict=True)
-            ]
-            pd.DataFrame(rows).to_parquet(folder / RECORDS)
-
-        return Stage("evaluate", arm, settings, (distill,) if distill else (), work)
+        return evaluate_stage(
+            arm,
+            self.drawn.test,
+            protocol,
+            identity={"student": self.student.as_provenance()},
+            answer=answer,
+            inputs=(distill,) if distill else (),
+        )
 
     def analyse(self, name: str, options: dict[str, Any], arms: list[tuple[str, Stage | None]]) -> Stage:
         """An analysis looks at all students."""

@@ -62,7 +62,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
 
 @contextmanager
 def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
-    """The base with an adapter's update in its weights while the block runs; after it the base is what it was, bit by bit.
+    """The base with an adapter's update in its weights while the block runs; then the base is what it was, bit by bit.
 
     Subtracting the update again would leave its rounding behind, so the weights that it changes are kept aside.
 

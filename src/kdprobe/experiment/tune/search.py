@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from kdprobe.console import note
 from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment
+from kdprobe.experiment.evaluating import RECORDS
 from kdprobe.experiment.plan import make_plan, selections_of, texts_first, transfers_of
 from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.store import Stage, Store, digest, read_json
@@ -179,7 +180,7 @@ def _examined(tuning: Tuning, store: Store, number: int | None, proposed: dict[s
     except (ArithmeticError, RuntimeError) as error:
         # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
         return replace(trial, failure=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
-    return trial.with_records(pq.read_table(store.folder(evaluated) / stages.RECORDS).to_pylist())
+    return trial.with_records(pq.read_table(store.folder(evaluated) / RECORDS).to_pylist())
 
 
 def _planned(tuning: Tuning, number: int | None, proposed: dict[str, Any], failure: str | None) -> Trial:

@@ -1,0 +1,163 @@
+"""`kdprobe eval`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from kdprobe.cli import json_option, store_option
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdprobe.experiment.store import Stage
+    from kdprobe.host.registry import Host
+
+HUGGING_FACE = "hf"
+
+_OTHER = re.compile(r"[^\w.-]+")
+"""What a name has that a file's should not."""
+
+EPILOG = """\b
+Examples:
+  kdprobe eval smollm2-135m-instruct --limit 64             the first 64 problems of GSM8K's test part
+  kdprobe eval BASE --adapter a --adapter b --with-base     three students, one base in memory
+  kdprobe eval model.gguf --source mine.jsonl --out answers
+  kdprobe eval MODEL --task gsm8k_kdprobe_cot               after eight solved examples
+  kdprobe eval NAME --model-type local-chat-completions --model-args base_url=URL,num_concurrent=8
+  kdprobe eval MODEL --model-type vllm --batch-size 256
+  kdprobe compare answers/*.jsonl                           what was written with --out
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model")
+@click.option("--revision", help="Of a model on the Hub: a commit, tag or branch.")
+@click.option("--adapter", "adapters", multiple=True, metavar="PATH", help="A LoRA adapter on MODEL; may come again.")
+@click.option("--with-base", is_flag=True, help="With adapters: examine MODEL without one, too.")
+@click.option(
+    "--source", default="gsm8k", show_default=True, metavar="NAME|FILE", help="A problem source or a JSONL file."
+)
+@click.option("--source-options", default="", metavar="TOML", help="Of the source: 'templates = [6, 10], seed = 1'.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many problems.")
+@click.option("--task", help="A form of the task; by default the bare question.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Token budget.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
+@click.option("--batch-size", help="Problems at once; by default as many as memory and throughput suggest.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
+)
+@click.option(
+    "--model-type", default=HUGGING_FACE, show_default=True, help="Any of lm-eval's: vllm, openai-chat-completions…"
+)
+@click.option("--model-args", default="", metavar="K=V,…", help="lm-eval's arguments for such a model.")
+@click.option("--extractor", default="robust", show_default=True, help="An extractor's name, or `all`.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the records here: a folder, or one model's FILE.jsonl."
+)
+@store_option
+@json_option
+def command(  # noqa: PLR0917 - click passes them by name
+    model: str,
+    adapters: tuple[str, ...],
+    extractor: str,
+    out: Path | None,
+    store_folder: str,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Examine any model: from the Hub, a folder, a GGUF file, with LoRA adapters, or behind an API.
+
+    Problems are GSM8K's test part (from the Hub, or the folder that KDPROBE_GSM8K names) unless --source says
+    otherwise. Every answer is on the disk before the next ones are asked for: after an interruption the same command
+    goes on and repeats none. Models that run here also read the gold solutions, for log p(gold value).
+    """
+    from dataclasses import asdict
+
+    from kdprobe.cli.show import print_json, show_scores
+    from kdprobe.console import note
+    from kdprobe.evaluation.outputs import Columns, read_outputs
+    from kdprobe.evaluation.scoring import scores
+    from kdprobe.experiment.evaluating import RECORDS, write_records
+    from kdprobe.experiment.run import reproducible
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    extractors = host.all("extractors") if extractor == "all" else {extractor: host.make("extractors", extractor)}
+    stages = _stages(model, adapters, host, given)
+    copies = _copies(out, list(stages))
+    store = Store(Path(store_folder))
+    store.prepare()
+    files = {}
+    with reproducible():
+        for name, stage in stages.items():
+            if not store.make(stage):
+                note(f"{name}: all answers are there already.")
+            files[name] = store.folder(stage) / RECORDS
+            if copies:
+                files[name] = write_records(files[name], copies[name])
+    found = [one for file in files.values() for one in scores(read_outputs(file, Columns()), extractors)]
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        show_scores(found, {str(file): name for name, file in files.items()})
+        for name, file in files.items():
+            note(f"Records of {name}: {file}")
+
+
+def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, Any]) -> dict[str, Stage]:
+    """Name to stage of all models that are examined."""
+    from kdprobe.evaluation.protocol import TASKS, Protocol
+    from kdprobe.experiment.examinations import adapter_names, local_stages, make_exam, other_stage
+    from kdprobe.models.adapters import resolve_adapter
+    from kdprobe.models.reference import resolve
+
+    if given["task"] not in (None, *TASKS):
+        raise UsageError(f"There is no task {given['task']!r}.", f"There are {', '.join(TASKS)}.")
+    here = given["model_type"] == HUGGING_FACE
+    if here and given["model_args"]:
+        raise UsageError("--model-args is for lm-eval's other model types.", "Name one with --model-type.")
+    if not here and (adapters or given["with_base"] or given["revision"]):
+        raise UsageError("--adapter, --with-base and --revision are for models that run here.", "Use --model-args.")
+    size = given["batch_size"]
+    protocol = Protocol(
+        **{name: given[name] for name in ("max_new_tokens", "temperature", "top_p", "seed", "dtype", "task")},
+        batch_size=_batch_size(size) if here else 1,
+    )
+    if not here:
+        exam = make_exam(host, given["source"], given["source_options"], given["limit"], protocol)
+        stage = other_stage(model, given["model_type"], given["model_args"], size, exam)
+        return {stage.name: stage}
+    base = resolve(model, given["revision"])
+    named = dict(zip(adapter_names(adapters), map(resolve_adapter, adapters), strict=True))
+    exam = make_exam(host, given["source"], given["source_options"], given["limit"], protocol)
+    return local_stages(base, named, exam, with_base=given["with_base"])
+
+
+def _batch_size(text: str | None) -> int | Literal["auto"]:
+    if text in (None, "auto"):
+        return "auto"
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"The batch size {text!r} is neither auto nor a whole number above 0.", "Mend --batch-size.")
+    return int(text)
+
+
+def _copies(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
+    """Where the records of each model are copied to; nothing where they stay in the store only."""
+    if out is None:
+        return {}
+    if out.suffix == ".jsonl":
+        if len(names) > 1:
+            raise UsageError(f"{out} cannot hold the records of {len(names)} models.", "Give a folder to --out.")
+        return {names[0]: out}
+    return {name: out / f"{_OTHER.sub('-', name).strip('-.')}.jsonl" for name in names}
