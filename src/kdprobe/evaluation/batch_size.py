@@ -21,6 +21,8 @@ from kdprobe.models.load import LoadedModel
 
 _LARGEST = {"cpu": 64, "cuda": 256}
 """Beyond this a batch gains little (benchmarks/evaluation.py), and more is lost when the evaluation is killed."""
+_FEWEST, _SMALLEST = 3, 16
+"""There are so many batches where they have so many rows: a kill costs the batch that it falls into."""
 _SHARE = 0.7
 """Of the free memory that may be planned: allocators leave gaps, and other programs want some."""
 _LOGITS = 4
@@ -63,7 +65,7 @@ def plan_batches(student: LoadedModel, prompts: Sequence[Sequence[int]], new_tok
         )
     largest = min(fits, _LARGEST["cuda" if student.device.type == "cuda" else "cpu"])
     # Batches of one size: a last one of a few rows takes nearly as long as a full one.
-    batches = math.ceil(len(prompts) / largest)
+    batches = max(math.ceil(len(prompts) / largest), min(_FEWEST, len(prompts) // _SMALLEST))
     return BatchPlan(math.ceil(len(prompts) / batches), needed, free)
 
 

@@ -1,0 +1,378 @@
+"""`kdprobe eval`: models and adapters outside experiments."""
+
+import gc
+import json
+import os
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def adapters(distil):
+    return [distil("logits", epochs=3).adapter, distil("fine-tune", epochs=3).adapter]
+
+
+@pytest.fixture
+def evaluate(tmp_path, problem_files, tiny_model, run_cli):
+    """Runs `kdprobe eval` on the tiny model; returns scores."""
+
+    def run(*arguments, model=tiny_model, source=problem_files[1]):
+        told = ["eval", model, "--source", source, "--max-new-tokens", 12, "--store", tmp_path / "store", "--json"]
+        return json.loads(run_cli(*told, *arguments))
+
+    return run
+
+
+def records(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def without(rows, *names):
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]
+
+
+def test_records_are_those_of_an_experiments_evaluation(evaluate, tmp_path, torch, tiny_record, problem_rows):
+    """Against the shared code below the command, and each answer against `generate` alone on it."""
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load
+    from kdprobe.strategies.prompt_pair import bare
+
+    (score,) = evaluate("--batch-size", 4, "--out", tmp_path / "out.jsonl")
+    rows = records(tmp_path / "out.jsonl")
+    assert (score["n"], score["file"]) == (6, str(tmp_path / "out.jsonl"))
+    assert [row["id"] for row in rows] == [f"test-{n}" for n in range(1, 7)]
+    assert [row["question"] for row in rows] == [row["question"] for row in problem_rows(50, 6)]
+    loaded = load(tiny_record)
+    from kdprobe.problems.problem import Problem
+
+    for row, problem in zip(rows, problem_rows(50, 6), strict=True):
+        ids = prompt_ids(loaded.tokenizer, bare(Problem.from_gsm8k("x", problem)))
+        alone = loaded.model.generate(
+            input_ids=torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=sorted(loaded.eos_ids),
+            pad_token_id=loaded.tokenizer.pad_token_id,
+        )[0, len(ids) :]
+        ended = int(alone[-1]) in loaded.eos_ids
+        assert row["response"] == loaded.tokenizer.decode(alone, skip_special_tokens=True)
+        assert (row["tokens"], row["cut_off"]) == (len(alone), not ended)
+    assert score["log_p_gold_value"] == pytest.approx(sum(row["log_p_gold_value"] for row in rows) / 6)
+    per_token = [row["log_p_gold_solution"] / row["gold_tokens"] for row in rows]
+    assert score["log_p_gold_solution"] == pytest.approx(sum(per_token) / 6)
+
+
+def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path, tiny_model, monkeypatch, capfd):
+    from kdprobe.models import load
+    from kdprobe.models.adapters import merge
+
+    loads = []
+    monkeypatch.setattr(
+        load, "load", lambda record, _real=load.load, **known: loads.append(record) or _real(record, **known)
+    )
+    given = [word for adapter in adapters for word in ("--adapter", adapter)]
+    scores = evaluate(*given, "--with-base", "--out", tmp_path / "out", "--dtype", "float32")
+    assert len(loads) == 1
+    assert len(scores) == 3
+    files = {file.stem: file for file in (tmp_path / "out").glob("*.jsonl")}
+    assert "tiny" in files
+    assert len(files) == 3
+    monkeypatch.undo()
+    alone = {}
+    for adapter in adapters:
+        merged = merge(load.load(load_record(tiny_model)), adapter)
+        merged.model.save_pretrained(tmp_path / f"merged-{adapter.parent.name}")
+        merged.tokenizer.save_pretrained(tmp_path / f"merged-{adapter.parent.name}")
+        evaluate("--out", tmp_path / "alone.jsonl", model=tmp_path / f"merged-{adapter.parent.name}")
+        alone[f"{adapter.parent.name}-adapter"] = records(tmp_path / "alone.jsonl")
+    for name, rows in alone.items():
+        together = records(files[name])
+        assert without(together, "log_p_gold_value", "log_p_gold_solution") == without(
+            rows, "log_p_gold_value", "log_p_gold_solution"
+        )
+        for one, other in zip(together, rows, strict=True):
+            assert one["log_p_gold_value"] == pytest.approx(other["log_p_gold_value"], abs=1e-4)
+    assert records(files["tiny"]) != records(files[next(iter(alone))])
+    # Whichever comes first: nothing of another adapter is left behind.
+    last = [adapters[1]]
+    evaluate(
+        "--adapter", last[0], "--out", tmp_path / "last.jsonl", "--store", tmp_path / "other", "--dtype", "float32"
+    )
+    assert records(tmp_path / "last.jsonl") == records(files[f"{adapters[1].parent.name}-adapter"])
+
+
+def load_record(folder):
+    from kdprobe.models.reference import resolve
+
+    return resolve(str(folder))
+
+
+class Killed(BaseException):
+    """As a kill would, it passes everything that catches errors."""
+
+
+@pytest.mark.parametrize("sampling", [(), ("--temperature", 0.8, "--top-p", 0.9)])
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_evaluation_goes_on_and_gives_the_same_records(
+    after, sampling, evaluate, tmp_path, monkeypatch, capsys
+):
+    from kdprobe.evaluation.ledger import Ledger
+    from kdprobe.evaluation.watched import WatchedModel
+
+    arguments = ("--batch-size", 2, *sampling)
+    decoded = []
+    real = WatchedModel._model_generate
+
+    def generate(self, context, max_length, stop, **known):
+        if len(decoded) == after:
+            raise Killed
+        decoded.append(len(context))
+        return real(self, context, max_length, stop, **known)
+
+    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    with pytest.raises(Killed):
+        evaluate(*arguments)
+    monkeypatch.undo()
+    (kept,) = (tmp_path / "store" / "making").glob("*.scratch/answers.jsonl")
+    assert len(Ledger(kept)) == 1 + 2 * after
+    again = []
+
+    def count(self, context, max_length, stop, **known):
+        again.append(len(context))
+        return real(self, context, max_length, stop, **known)
+
+    monkeypatch.setattr(WatchedModel, "_model_generate", count)
+    evaluate(*arguments, "--out", tmp_path / "resumed.jsonl")
+    assert again == [2] * (3 - after)
+    assert f"{2 * after} of 6 answers are there already" in capsys.readouterr().err
+    evaluate(*arguments, "--out", tmp_path / "whole.jsonl", "--store", tmp_path / "other")
+    assert records(tmp_path / "resumed.jsonl") == records(tmp_path / "whole.jsonl")
+    # A third time nothing is asked.
+    again.clear()
+    evaluate(*arguments)
+    assert again == []
+    assert "all answers are there already" in capsys.readouterr().err
+
+
+def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path, monkeypatch):
+    from kdprobe.evaluation import likelihood
+    from kdprobe.evaluation.watched import WatchedModel
+
+    real, padded = likelihood.right_padded, []
+
+    def pad(*arguments):
+        if len(padded) == 1:
+            raise Killed
+        padded.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(likelihood, "right_padded", pad)
+    with pytest.raises(Killed):
+        evaluate("--batch-size", 2)
+    monkeypatch.undo()
+    read = []
+    monkeypatch.setattr(likelihood, "right_padded", lambda *some: read.append(len(some[0])) or real(*some))
+    monkeypatch.setattr(WatchedModel, "_model_generate", lambda *_, **__: pytest.fail("an answer was asked for again"))
+    evaluate("--batch-size", 2, "--out", tmp_path / "resumed.jsonl")
+    assert read == [2, 2]
+    monkeypatch.undo()
+    evaluate("--batch-size", 2, "--out", tmp_path / "whole.jsonl", "--store", tmp_path / "other")
+    assert records(tmp_path / "resumed.jsonl") == records(tmp_path / "whole.jsonl")
+
+
+def test_whatever_decides_the_answers_is_in_the_key(evaluate, adapters, tmp_path, tiny_model):
+    ways = [
+        (),
+        ("--limit", 5),
+        ("--max-new-tokens", 11),
+        ("--temperature", 0.5),
+        ("--batch-size", 3),
+        ("--dtype", "bfloat16"),
+    ]
+    ways += [("--adapter", adapters[0]), ("--adapter", adapters[1]), ("--task", "gsm8k_kdprobe_cot"), ("--seed", 1)]
+    for count, way in enumerate(ways, start=1):
+        evaluate(*way)
+        assert len(list((tmp_path / "store" / "stages" / "evaluate").iterdir())) == count, way
+    evaluate("--task", "gsm8k_kdprobe")
+    assert len(list((tmp_path / "store" / "stages" / "evaluate").iterdir())) == len(ways)
+
+
+def test_the_batch_plan_is_recorded_and_used_again(evaluate, tmp_path, monkeypatch):
+    from kdprobe.evaluation import watched
+
+    planned = []
+    real = watched.plan_batches
+    monkeypatch.setattr(watched, "plan_batches", lambda *some: planned.append(real(*some)) or planned[-1])
+    monkeypatch.setattr(watched.WatchedModel, "_model_generate", lambda *_, **__: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        evaluate()
+    assert [plan.size for plan in planned] == [6]
+    monkeypatch.undo()
+    monkeypatch.setattr(watched, "plan_batches", lambda *_: pytest.fail("planned again"))
+    assert evaluate()[0]["n"] == 6
+
+
+def test_what_was_written_is_compared_and_says_how_it_was_asked_for(evaluate, tmp_path, run_cli):
+    evaluate("--out", tmp_path / "a.jsonl")
+    evaluate("--out", tmp_path / "b.jsonl", "--max-new-tokens", 9, "--dtype", "bfloat16")
+    evaluate("--out", tmp_path / "c.jsonl", "--task", "gsm8k_kdprobe_cot", "--temperature", 0.5)
+
+    def found(*names):
+        data = json.loads(run_cli("compare", *(tmp_path / f"{name}.jsonl" for name in names), "--json"))
+        assert [arm["n"] for arm in data["arms"]] == [6, 6]
+        return {finding["code"]: finding["evidence"] for finding in data["findings"]}
+
+    assert "a at 12, b at 9" in found("a", "b")["unequal-budget"]
+    assert "dtype: float32 (a), bfloat16 (b)" in found("a", "b")["unequal-decoding"]
+    assert "name: gsm8k_kdprobe (a), gsm8k_kdprobe_cot (c)" in found("a", "c")["unequal-task"]
+    assert "temperature: 0.0 (a), 0.5 (c)" in found("a", "c")["unequal-decoding"]
+    same = found("a", "a2") if evaluate("--out", tmp_path / "a2.jsonl") else {}
+    assert not {code for code in same if code.startswith("unequal")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "gsm8k"], "There is no task 'gsm8k'"),
+        (["--task", "gsm8k_kdprobe_fewshot"], "no solved ones to show"),
+        (["--source", "gsm-symbolic"], "may have no end"),
+        (["--source", "gsm-symbolic", "--limit", "3", "--source-options", "templates = ["], "is not TOML"),
+        (["--source", "gsm-symbolic", "--limit", "3", "--source-options", "templates = [777]"], "no template 777"),
+        (["--adapter", "/nowhere"], "has no adapter_config.json"),
+        (["--batch-size", "0"], "neither auto nor a whole number"),
+        (["--model-args", "a=b"], "other model types"),
+        (["--model-type", "dummy", "--with-base"], "are for models that run here"),
+    ],
+)
+def test_wrong_use_is_told(arguments, words, tiny_model, problem_files, tmp_path, capsys):
+    from kdprobe.cli import _run
+
+    told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path), *arguments]
+    assert _run(told) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_budget_that_the_model_cannot_hold_is_told(tiny_model, problem_files, tmp_path, capsys):
+    from kdprobe.cli import _run
+
+    told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path)]
+    assert _run([*told, "--max-new-tokens", "2048"]) == 1
+    assert "2048 new tokens do not fit" in capsys.readouterr().err
+
+
+def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, problem_files, tmp_path, monkeypatch):
+    from kdprobe.evaluation.watched import WatchedModel
+
+    prompts = []
+    real = WatchedModel._model_generate
+
+    def generate(self, context, *rest, **known):
+        prompts.extend(self.tokenizer.batch_decode(context))
+        return real(self, context, *rest, **known)
+
+    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    options = f'transfer = "{problem_files[0]}", test = "{problem_files[1]}"'
+    evaluate("--task", "gsm8k_kdprobe_fewshot", "--source-options", options, source="jsonl")
+    assert len(prompts) == 6
+    assert all(prompt.count("<|im_start|>user") == 6 for prompt in prompts)
+    train = [json.loads(line)["question"] for line in problem_files[0].read_text().splitlines()]
+    assert all(sum(question in prompt for question in train) >= 5 for prompt in prompts)
+
+
+@contextmanager
+def serving(answer):
+    """A server that speaks as chat models do; yields its address and what it was asked."""
+    asked, lock = [], threading.Lock()
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                asked.append(body["messages"][-1]["content"])
+                content = answer(asked)
+            self.send_response(500 if content is KeyError else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            reply = {"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]}
+            self.wfile.write(json.dumps(reply if content is not KeyError else {}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/chat/completions", asked
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_a_model_behind_an_api_is_asked_each_question_once_also_after_a_failure(concurrent, evaluate, tmp_path, capsys):
+    pytest.importorskip("tenacity", reason="lm-eval's API models need lm-eval[api]")
+    from kdprobe.cli import _run
+
+    broken = threading.Event()
+    broken.set()
+    with serving(lambda asked: KeyError if broken.is_set() and len(asked) > 3 else "#### 55") as (url, asked):
+        way = ["--model-type", "local-chat-completions"]
+        way += ["--model-args", f"base_url={url},num_concurrent={concurrent},max_retries=1"]
+        source = str(tmp_path / "six.jsonl")
+        (tmp_path / "six.jsonl").write_text("".join(json.dumps(row) + "\n" for row in six()))
+        told = ["eval", "any", "--source", source, "--store", str(tmp_path / "store"), *way]
+        assert _run(told) == 1
+        assert "'local-chat-completions' failed" in capsys.readouterr().err
+        (kept,) = (tmp_path / "store" / "making").glob("*.scratch/answers.jsonl")
+        there = len(kept.read_text().splitlines())
+        # Of several questions at once some answers may be on their way when another fails.
+        assert there == 3 if concurrent == 1 else 0 < there <= 3
+        answered = set(asked[:3])
+        broken.clear()
+        asked.clear()
+        assert _run([*told, "--out", str(tmp_path / "out.jsonl")]) == 0
+        assert f"{there} of 6 answers are there already" in capsys.readouterr().err
+        assert len(asked) == len(set(asked)) == 6 - there
+        assert answered | set(asked) == {row["question"] for row in six()}
+    # What lm-eval's tasks that failed leave behind goes here, not in the midst of whatever comes next.
+    gc.collect()
+    rows = records(tmp_path / "out.jsonl")
+    assert [row["response"] for row in rows] == ["#### 55"] * 6
+    assert {row["cut_off"] for row in rows} == {None}
+    assert rows[0]["conditions"]["budget"] == {"tokens": "512"}
+
+
+def six():
+    return [{"question": f"What is {n} + 1?", "answer": f"{n} + 1 = {n + 1}\n#### {n + 1}"} for n in range(50, 56)]
+
+
+def test_a_model_type_that_does_not_exist_is_told(tiny_model, problem_files, tmp_path, capsys):
+    from kdprobe.cli import _run
+
+    told = ["eval", "any", "--source", str(problem_files[1]), "--store", str(tmp_path), "--model-type", "no-such"]
+    assert _run(told) == 1
+    assert "lm-eval's model type 'no-such' failed" in capsys.readouterr().err
+
+
+def test_progress_tells_accuracy_speed_and_what_was_skipped(capsys):
+    from kdprobe.console import Progress
+
+    bar = Progress("asking", 10, "tok")
+    bar.skip(4)
+    assert "left" not in bar.state()
+    bar.advance(2, work=50, remark="50.0% right")
+    words = bar.state()
+    assert words.startswith("6/10, ")
+    assert "tok/s, 50.0% right, 0:00 left" in words
+
+
+def test_records_in_the_store_are_read_as_they_are(evaluate, tmp_path):
+    (score,) = evaluate()
+    table = pd.read_parquet(score["file"])
+    assert len(table) == 6
+    assert table.conditions[0]["budget"] == {"tokens": "12"}
+    assert os.path.basename(score["file"]) == "records.parquet"
