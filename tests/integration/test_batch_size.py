@@ -50,20 +50,11 @@ def load_half():
     return LoadedModel(LlamaForCausalLM(config).bfloat16().eval(), None, None, "bfloat16")
 
 
-@pytest.mark.parametrize(
-    ("rows_that_fit", "problems", "size"),
-    [
-        (1000, 1319, 63),
-        (1000, 64, 22),
-        (1000, 192, 64),
-        (1000, 193, 49),
-        (1000, 32, 16),
-        (1000, 3, 3),
-        (10, 25, 9),
-        (1.2, 25, 1),
-        (48, 1319, 48),
-    ],
-)
+FITTING = [(1000, 1319, 63), (1000, 193, 49), (1000, 192, 64), (1000, 64, 22), (1000, 32, 16), (1000, 3, 3)]
+SCARCE = [(48, 1319, 48), (10, 25, 9), (1.2, 25, 1)]
+
+
+@pytest.mark.parametrize(("rows_that_fit", "problems", "size"), [*FITTING, *SCARCE])
 def test_the_size_is_what_fits_up_to_the_cap_in_equal_batches(rows_that_fit, problems, size, tiny, monkeypatch):
     from kdprobe.evaluation import batch_size
 

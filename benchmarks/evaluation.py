@@ -1,0 +1,134 @@
+"""`kdprobe eval`'s batches, whose size is chosen and whose rows leave as they end, against lm-eval's static ones.
+
+    KDPROBE_GSM8K=FOLDER python benchmarks/evaluation.py [--problems 192] [--sizes 1 8 16 32 48 64] [--json FILE]
+    python benchmarks/evaluation.py --problems 16 --max-new-tokens 32 --sizes 1 8    # quick
+
+All ways answer the same problems with the same model, each in a process of its own.
+
+    static N      lm-eval's Hugging Face model with a batch of N, as `lm_eval run --batch_size N` has it
+    N, shrinking  a batch of N whose rows leave as they end
+    automatic     what `kdprobe eval` does: the size by the memory that is free, rows leave as they end
+
+A token counts when it is part of an answer: what rows of lm-eval write after their end is work for nothing. Seconds are
+those of answering; the model is loaded by then. Memory is the peak of the process, the model included (Linux); on a GPU
+also that of the device. Exits with 1 where the automatic way is below 0.95 of the best static batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+AUTOMATIC, SHRINKING, STATIC = "automatic", "shrinking", "static"
+LEAST = 0.95
+"""Of the throughput of the best static batch."""
+
+
+def main() -> None:
+    """Prints the table, writes it as JSON where asked, and says whether the automatic way is fast enough."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--source", default="gsm8k", help="a problem source or a JSONL file")
+    parser.add_argument("--source-options", default="")
+    parser.add_argument("--problems", type=int, default=192)
+    parser.add_argument("--max-new-tokens", type=int, default=256)
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 16, 32, 48, 64], help="of static batches")
+    parser.add_argument("--shrinking", type=int, nargs="*", default=[], help="sizes of batches that shrink")
+    parser.add_argument("--repeats", type=int, default=1, help="the ways take turns; figures are medians")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.way:
+        print(json.dumps(measured(given.way, given)))
+        return
+    ways = [*(f"{STATIC} {n}" for n in given.sizes), *(f"{SHRINKING} {n}" for n in given.shrinking), AUTOMATIC]
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for _ in range(given.repeats):
+        for way in ways:
+            runs[way].append(child(way))
+    table = [{"way": way, **median(taken)} for way, taken in runs.items()]
+    best = max(row["tokens_per_second"] for row in table if str(row["way"]).startswith(STATIC))
+    print(f"{'way':<16}{'batch':>6}{'s':>9}{'tokens':>8}{'tok/s':>8}{'of best static':>16}{'MiB':>8}{'GPU MiB':>9}")
+    for row in table:
+        row["ratio"] = row["tokens_per_second"] / best
+        print(
+            f"{row['way']:<16}{row['size']:>6.0f}{row['seconds']:>9.1f}{row['tokens']:>8.0f}"
+            f"{row['tokens_per_second']:>8.1f}{row['ratio']:>16.2f}{row['mebibytes']:>8.0f}{row['gpu_mebibytes']:>9.0f}"
+        )
+    if given.json:
+        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+        asked = {name: value for name, value in vars(given).items() if name not in {"json", "way"}}
+        given.json.write_text(json.dumps({**asked, "table": table, "machine": machine}, indent=2) + "\n")
+    if table[-1]["ratio"] < LEAST:
+        sys.exit(f"The automatic way has less than {LEAST} of the throughput of the best static batch.")
+
+
+def child(way: str) -> dict[str, float]:
+    """One way in a process of its own."""
+    print(f"{way} …", file=sys.stderr)
+    command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    result: dict[str, float] = json.loads(told.splitlines()[-1])
+    return result
+
+
+def median(runs: list[dict[str, float]]) -> dict[str, Any]:
+    """The median of each figure."""
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
+    """Answers the problems in one way."""
+    import torch
+
+    from kdprobe.evaluation import watched
+    from kdprobe.evaluation.harness import evaluate
+    from kdprobe.evaluation.ledger import Ledger
+    from kdprobe.evaluation.protocol import Protocol
+    from kdprobe.experiment.examinations import make_exam
+    from kdprobe.host.registry import Host
+    from kdprobe.models.load import load
+    from kdprobe.models.reference import resolve
+
+    kind, _, number = way.partition(" ")
+    if kind == STATIC:
+        watched.can_shrink = lambda _: False
+    size = int(number) if number else "auto"
+    protocol = Protocol(max_new_tokens=given.max_new_tokens, dtype=given.dtype, batch_size=size)
+    exam = make_exam(Host(), given.source, given.source_options, given.problems, protocol)
+    student = load(resolve(given.model), dtype=given.dtype)
+    ledger = Ledger(None)
+    started = time.perf_counter()
+    records = evaluate(student, exam.problems, protocol, label=way, ledger=ledger)
+    seconds = time.perf_counter() - started
+    tokens = sum(record["tokens"] for record in records)
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0
+    return {
+        "size": ledger[watched.PLAN]["size"],
+        "seconds": seconds,
+        "tokens": tokens,
+        "tokens_per_second": tokens / seconds,
+        "right": sum(record["correct"] for record in records),
+        "cut_off": sum(record["cut_off"] for record in records),
+        "mebibytes": peak(),
+        "gpu_mebibytes": gpu,
+    }
+
+
+def peak() -> float:
+    """Most memory that this process ever held, in MiB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()
