@@ -42,6 +42,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.cli.show import print_json, show_scores
     from kdprobe.evaluation.outputs import Columns, read_outputs
     from kdprobe.evaluation.scoring import scores
+    from kdprobe.experiment.contestants import short_names
     from kdprobe.host.registry import Host
 
     host = Host()
@@ -52,4 +53,4 @@ def command(  # noqa: PLR0917 - click passes them by name
     if as_json:
         print_json([asdict(one) for one in found])
     else:
-        show_scores(found)
+        show_scores(found, {str(file): name for file, name in short_names(files).items()})

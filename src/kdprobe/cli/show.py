@@ -182,31 +182,30 @@ def _flat_trial(trial: Trial) -> dict[str, Any]:
 _BEST = 10
 
 
-def show_scores(scores: Sequence[Score], names: Mapping[str, str] | None = None) -> None:
+def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
     """Scores of files, one row per file and extractor, then what does not depend on the extractor.
 
     Args:
         scores: All scores.
-        names: What the answers of a file are called; by default the file's name.
+        names: What the answers of a file are called.
     """
-
-    def name(score: Score) -> str:
-        return names[score.file] if names else Path(score.file).name
-
-    table = _table("Scores", "answers", "extractor", "correct", "accuracy", "95 % CI", "no answer", "empty", "cut off")
+    empty = any(score.empty for score in scores)
+    table = _table(
+        "Scores", "answers", "extractor", "correct", "accuracy, 95 % CI", "no answer", *(["empty"] if empty else []),
+        "cut off",
+    )  # fmt: skip
     for score in scores:
         table.add_row(
-            plain(name(score)),
+            plain(names[score.file]),
             plain(score.extractor),
             f"{score.correct}/{score.n}",
-            f"{score.accuracy:.1%}",
-            _points(score.interval),
+            f"{score.accuracy:.1%}, {_points(score.interval)}",
             f"{score.no_answer:.1%}",
-            f"{score.empty:.1%}",
+            *([f"{score.empty:.1%}"] if empty else []),
             "unknown" if score.cut_off is None else f"{score.cut_off:.1%}",
         )
     out().print(table)
-    out().print(_beside({name(score): score for score in scores}))
+    out().print(_beside({names[score.file]: score for score in scores}))
 
 
 def _beside(scores: Mapping[str, Score]) -> Table:
@@ -344,11 +343,10 @@ def _apart(pairs: Sequence[Pair]) -> Table:
     rows = {(pair.a, pair.b): pair for pair in pairs}
     for (a, b), pair in rows.items():
         steps, log_p = pair.arithmetic, pair.log_p_interval
-        known = steps.difference == steps.difference
         table.add_row(
             plain(f"{a} - {b}"),
-            f"{steps.difference * 100:+.1f}" if known else "",
-            f"{steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}" if known else "",
+            f"{steps.difference * 100:+.1f}" if steps.known else "",
+            f"{steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}" if steps.known else "",
             *([f"{pair.log_p_difference:+.2f}", f"{log_p.low:+.2f} to {log_p.high:+.2f}"] if log_p else []),
         )
     return table

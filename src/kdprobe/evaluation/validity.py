@@ -6,6 +6,7 @@ many do not is always told with it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,6 +48,11 @@ class ValidityDifference:
 
     difference: float
     interval: Interval
+
+    @property
+    def known(self) -> bool:
+        """Whether both state any step."""
+        return not math.isnan(self.difference)
 
 
 def validity(answers: Sequence[Arithmetic]) -> Validity:

@@ -35,7 +35,7 @@ def compare_named(
         KdprobeError: As `compare` and `read_outputs` raise.
     """
     files = [Path(name) for name in names if Path(name).is_file()]
-    stems = _stems(files)
+    stems = short_names(files)
     runs = {name: _run(store, name) for name in names if Path(name) not in stems}
     if len(names) == 1 and runs and not (named_arm := runs[names[0]][1]):
         return comparison_of(runs[names[0]][0], extractors, chosen)
@@ -81,7 +81,7 @@ def _run(store: Store, name: str) -> tuple[Results, str | None]:
     return results, arm
 
 
-def _stems(files: Sequence[Path]) -> dict[Path, str]:
+def short_names(files: Sequence[Path]) -> dict[Path, str]:
     """File names without their endings, or whole paths where those are not unique."""
     stems = {file: file.name.partition(".")[0] for file in files}
     return stems if len(set(stems.values())) == len(files) else {file: str(file) for file in files}
