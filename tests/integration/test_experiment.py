@@ -217,5 +217,8 @@ def test_runs_and_their_arms_are_compared_from_the_command_line(finished, run_cl
         assert mixed["pairs"][0][key] == two["pairs"][0][key]
     assert _run(["compare", f"{plan.run}/nobody", second, "--store", str(store.root)]) == 2
     assert "has no arm 'nobody'" in capsys.readouterr().err
-    assert _run(["compare", plan.run, "--strict", "--store", str(store.root)]) == 1
-    assert "single-seed" in capsys.readouterr().err
+    for command in ("compare", "report"):
+        assert _run([command, plan.run, "--strict", "--store", str(store.root)]) == 1
+        told = capsys.readouterr()
+        assert "single-seed" in told.out
+        assert "They fail because of --strict" in told.err

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kdprobe import __version__
 from kdprobe.errors import KdprobeError
+
+if TYPE_CHECKING:
+    from kdprobe.evaluation.findings import Finding
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
@@ -119,3 +123,19 @@ def store_option(function: Any) -> Any:
         envvar="KDPROBE_STORE",
         help="The folder of stages and runs.",
     )(function)
+
+
+def strict_option(function: Any) -> Any:
+    """`--strict`, as every command that audits has it."""
+    return click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")(function)
+
+
+def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:
+    """What `--strict` does, once everything is told.
+
+    Raises:
+        KdprobeError: There are findings, and they are to fail the command.
+    """
+    if strict and findings:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
+        raise KdprobeError(f"There are findings: {codes}.", "They fail because of --strict.")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
-from kdprobe.errors import KdprobeError
+from kdprobe.cli import fail_where_found, json_option, store_option, strict_option
 
 EPILOG = """\b
 Examples:
@@ -32,7 +31,7 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A table of published figures to check: arm, and of accuracy, correct and n what it has.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")
+@strict_option
 @store_option
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
@@ -70,6 +69,4 @@ def command(  # noqa: PLR0917 - click passes them by name
         print_json(comparison_data(comparison))
     else:
         show_comparison(comparison)
-    if strict and comparison.findings:
-        codes = ", ".join(dict.fromkeys(finding.code for finding in comparison.findings))
-        raise KdprobeError(f"There are findings: {codes}.", "They fail because of --strict.")
+    fail_where_found(comparison.findings, strict=strict)

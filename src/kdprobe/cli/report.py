@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import fail_where_found, json_option, store_option, strict_option
 from kdprobe.errors import UsageError
 
 
 @click.command()
 @click.argument("run", required=False)
+@strict_option
 @store_option
 @json_option
-def command(run: str | None, store_folder: str, as_json: bool) -> None:
+def command(run: str | None, strict: bool, store_folder: str, as_json: bool) -> None:
     """Write a run's page again and show its tables.
 
     RUN may be the beginning of a name. Without RUN: the newest one.
@@ -40,3 +41,4 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
     else:
         show_results(results, compared)
         note(f"Report: {page}")
+    fail_where_found(compared.findings, strict=strict)

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import fail_where_found, json_option, store_option, strict_option
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--full", is_flag=True, help="All four of the paper's strategies.")
+@strict_option
 @store_option
 @json_option
-def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:
+def command(config: Path | None, full: bool, strict: bool, store_folder: str, as_json: bool) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
 
     Finished stages are kept in the store and never made twice; after an interruption, or a change of the config, run
@@ -47,3 +48,4 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     else:
         show_results(results, compared)
         note(f"Report: {page}")
+    fail_where_found(compared.findings, strict=strict)

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""
-    (?P<mark><<[^<>\n]{0,200}>>)
+    (?P<space>[^\S\n]{1,40})
+  | (?P<mark><<[^<>\n]{0,200}>>)
   | (?P<fraction>\\[dt]?frac\s?\{\d{1,20}\}\s?\{\d{1,20}\}|\d{1,6}[ ]\d{1,3}/\d{1,3}(?![\d./]))
   | (?P<number>
       (?:\d{1,3}(?:(?:,\d{3}){1,6}|(?:[ ]\d{3}){1,6})(?!\d)|\d{1,20}+(?!\d))(?:\.\d{1,20}+(?!\d))?
@@ -36,7 +37,6 @@ _TOKEN = re.compile(
   | (?P<money>\\?[$€£])
   | (?P<word>[^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
   | (?P<line>\n)
-  | (?P<space>[^\S\n]{1,40})
   | (?P<other>\d{1,400}|.)
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -96,13 +96,17 @@ class Expression:
 def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, less what plays no part in a calculation: spaces, currency, the units of numbers."""
     tokens = [
-        Token(match.lastgroup or "other", match[0], match.start(), match.end())
+        Token(match.lastgroup or "other", match[0], *match.span())
         for match in _TOKEN.finditer(text)
         if match.lastgroup not in {"space", "money"}
     ]
     for place, token in enumerate(tokens):
         # In "3 times * 5" it is a unit.
-        if token.text.lower() == "times" and _kind(tokens, place + 1) not in {*_NUMBERS, "open"}:
+        if (
+            token.kind == "times"
+            and token.text.lower() == "times"
+            and _kind(tokens, place + 1) not in {*_NUMBERS, "open"}
+        ):
             tokens[place] = token._replace(kind="word")
     kept: list[Token] = []
     place = 0
