@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
@@ -112,9 +112,17 @@ class EvaluationConfig(_Section):
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = 0
-    batch_size: PositiveInt | Literal["auto"] = Field(
+    batch_size: int | Literal["auto"] = Field(
         default=32, description="Problems decoded at once; auto: by the memory that is free."
     )
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not whole and value != "auto":
+            raise ValueError('write a whole number above 0, or "auto"')
+        return value
 
 
 class AnalysisConfig(_Plugged):

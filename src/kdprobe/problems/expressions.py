@@ -102,11 +102,8 @@ def tokens_of(text: str) -> list[Token]:
     ]
     for place, token in enumerate(tokens):
         # In "3 times * 5" it is a unit.
-        if (
-            token.kind == "times"
-            and token.text.lower() == "times"
-            and _kind(tokens, place + 1) not in {*_NUMBERS, "open"}
-        ):
+        spelt = token.kind == "times" and token.text.lower() == "times"
+        if spelt and _kind(tokens, place + 1) not in {*_NUMBERS, "open"}:
             tokens[place] = token._replace(kind="word")
     kept: list[Token] = []
     place = 0
