@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
-from kdprobe.probing.options import DivergenceOptions, HeadsOptions
+from kdprobe.probing.options import (
+    AssociationOptions,
+    AttentionOptions,
+    ConfidenceOptions,
+    DivergenceOptions,
+    HeadsOptions,
+)
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
@@ -16,19 +22,15 @@ _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """`heads` and `divergence`."""
-    yield AnalysisSpec(
-        name="heads",
-        summary="All head metrics with intervals, and which heads moved",
-        build=_analysis("heads"),
-        options=HeadsOptions,
-    )
-    yield AnalysisSpec(
-        name="divergence",
-        summary="How far students' attention diverges, head by head",
-        build=_analysis("divergence"),
-        options=DivergenceOptions,
-    )
+    """`heads`, `divergence`, `attention`, `association` and `confidence`."""
+    for name, summary, options in (
+        ("heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
+        ("divergence", "How far students' attention diverges, head by head", DivergenceOptions),
+        ("attention", "What chosen heads look at, token by token", AttentionOptions),
+        ("association", "Does what a head does go with correctness? Needs scores", AssociationOptions),
+        ("confidence", "Is a student surer of its right answers? Needs scores", ConfidenceOptions),
+    ):
+        yield AnalysisSpec(name=name, summary=summary, build=_analysis(name), options=options)
 
 
 @hookimpl
@@ -36,18 +38,16 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """The published four, the same without the influence of length, and where heads look."""
     for name, unit, summary in (
         ("entropy", "nats", "Attention entropy"),
-        ("self_attention", "", "Self-attention focus: mean of the diagonal"),
-        ("sparsity", "", "Share of cells above 0.1"),
-        ("similarity", "", "Cosine with the layer below"),
+        ("self_attention", "", "Self-attention focus"),
+        ("sparsity", "", "Sparsity: cells above 0.1"),
+        ("similarity", "", "Similarity to the layer below"),
     ):
-        yield HeadMetricSpec(
-            name=name, summary=f"{summary}, as published", unit=unit, build=_function("published", name)
-        )
+        yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
     for name, unit, summary in (
-        ("entropy", "", "Entropy over that of uniform attention"),
-        ("self_attention", "", "Diagonal beyond uniform attention"),
-        ("sparsity", "keys", "Keys above 0.1 of a query"),
-        ("similarity", "", "Cosine with the layer below, row by row"),
+        ("entropy", "", "Attention entropy over that of uniform attention"),
+        ("self_attention", "", "Self-attention focus beyond uniform attention"),
+        ("sparsity", "keys", "Keys above 0.1, per query"),
+        ("similarity", "", "Similarity to the layer below, row by row"),
     ):
         yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=_function("normalised", name))
     yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))
