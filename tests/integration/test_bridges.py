@@ -98,6 +98,8 @@ def test_an_adapter_of_another_model_is_told(other_families, tiny_record, make_a
     from kdprobe.errors import UsageError
     from kdprobe.students.bridges import Bridges
 
-    stranger = Student("stranger", tiny_record, make_adapter(other_families["gpt2"], 4, ["c_attn"], fan_in_fan_out=True))
+    stranger = Student(
+        "stranger", tiny_record, make_adapter(other_families["gpt2"], 4, ["c_attn"], fan_in_fan_out=True)
+    )
     with pytest.raises(UsageError, match="does not fit the model"):
         Bridges([stranger], [sequences[0].ids]).boot("stranger")

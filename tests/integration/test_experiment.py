@@ -121,14 +121,25 @@ def test_gold_value_endpoint_is_that_of_a_plain_forward_pass(finished, torch, ti
 
 
 def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
-    table = pd.read_parquet(finished[2].analyses[0].tables["heads"])
-    assert len(table) == 4 * 4 * 2 * 4
-    assert set(table.problems) == {2}
-    missing = table[table["mean"].isna()]
-    assert set(missing.metric) == {"similarity"}
+    (heads,) = finished[2].analyses
+    table = pd.read_parquet(heads.tables["heads"])
+    metrics = table.metric.nunique()
+    assert metrics >= 14
+    assert len(table) == 4 * metrics * 2 * 4
+    assert set(table.problem) == {"pooled"}
+    assert set(pd.read_parquet(heads.tables["heads_by_problem"]).problem) == {"test-1", "test-2"}
+    missing = table[table.value.isna()]
+    assert set(missing.metric) == {"similarity", "similarity_normalised"}
     assert set(missing.layer) == {0}
-    means = table[table.metric == "entropy"].pivot(index=["layer", "head"], columns="student", values="mean")
+    means = table[table.metric == "entropy"].pivot(index=["layer", "head"], columns="student", values="value")
     assert (np.abs(means["teacher"] - means["untrained"]) > 0).any()
+
+
+def test_findings_say_which_heads_moved_or_that_none_did(finished):
+    (heads,) = finished[2].analyses
+    said = [sentence for sentence in heads.findings if " against untrained: " in sentence]
+    assert [sentence.split(" against ")[0] for sentence in said] == ["fine-tuned", "none", "teacher"]
+    assert all("heads moved" in sentence or "no head moved" in sentence for sentence in said)
 
 
 def test_run_record_holds_what_decides_the_run(finished):

@@ -38,7 +38,7 @@ def test_jensen_shannon_of_opposites_is_log_two_and_of_twins_nothing():
 
 
 def test_variance_over_students_is_numpys(random):
-    # Far from the first student by much and by little: sums of squares of the patterns themselves would lose the latter.
+    # One is near the first student: sums of squares of the patterns themselves would lose the difference.
     base = patterns(random)
     students = [base, base + np.float32(1e-4) * base**2, patterns(random)]
     files = [PatternFile(f"s{number}", Path("x"), pattern) for number, pattern in enumerate(students)]
