@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -140,6 +141,28 @@ def test_findings_say_which_heads_moved_or_that_none_did(finished):
     said = [sentence for sentence in heads.findings if " against untrained: " in sentence]
     assert [sentence.split(" against ")[0] for sentence in said] == ["fine-tuned", "none", "teacher"]
     assert all("heads moved" in sentence or "no head moved" in sentence for sentence in said)
+
+
+def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished, tiny_model, tiny_config, tmp_path):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.run import run
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    shutil.copytree(finished[1].root, tmp_path, dirs_exist_ok=True)
+    host, store = Host(), Store(tmp_path)
+    extra = 'analyses = ["divergence", "attention", "association", "confidence"]'
+    plan = make_plan(load_experiment(tiny_config(tiny_model, extra=extra), host), host)
+    evaluations = {arm.evaluate.key for arm in plan.arms}
+    reads = {name: evaluations <= {needed.key for needed in stage.inputs} for name, stage in plan.analyses.items()}
+    assert reads == {"divergence": False, "attention": False, "association": True, "confidence": True}
+    assert [stage.kind for stage in plan.stages if not store.has(stage)] == ["analyse"] * 4
+    analyses = {analysis.name: analysis for analysis in load_results(store, run(plan, store)).analyses}
+    answers = pd.read_parquet(analyses["confidence"].tables["answers"])
+    assert list(answers.student.unique()) == [arm.name for arm in plan.arms]
+    assert all(analysis.findings and analysis.figures for analysis in analyses.values())
 
 
 def test_run_record_holds_what_decides_the_run(finished):
