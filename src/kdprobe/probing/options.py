@@ -50,7 +50,7 @@ class AttentionOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     heads: list[tuple[int, int]] = Field(
-        default_factory=list,
+        default=[],
         description="Layer and head of each; by default the three in which students vary most on this problem.",
     )
     problem: int = Field(default=0, ge=0, description="Which of the problems, from 0.")
