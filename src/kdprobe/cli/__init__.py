@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Examine any model, with adapters or behind an API.",
     "score": "Score answers that are there already, from files.",
     "compare": "Compare files of answers, problem by problem.",
+    "probe": "Look inside students: what attention heads do, and which moved.",
     "runs": "List finished runs.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",
@@ -38,6 +39,7 @@ Examples:
   kdprobe run mine.toml            do it; run again to resume
   kdprobe eval MODEL               examine any model
   kdprobe score answers.csv        score answers that are there already
+  kdprobe probe MODEL              look at its attention heads
   kdprobe plugins                  what is installed
 """
 

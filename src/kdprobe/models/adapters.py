@@ -55,9 +55,9 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     Raises:
         UsageError: The adapter does not fit the base.
     """
+    attached = attach(base, adapter if isinstance(adapter, Path) else adapter.path)
     with quiet():
-        model = _wrapped(base, adapter).merge_and_unload()
-    return replace(base, model=model.eval())
+        return replace(attached, model=attached.model.merge_and_unload().eval())
 
 
 @contextmanager
@@ -72,17 +72,15 @@ def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
+    wrapped = attach(base, adapter.path).model
+    modules = dict(wrapped.base_model.model.named_modules())
+    # What was trained whole, beside the low-rank updates; peft leaves it in place when it goes.
+    whole = {
+        name: module.original_module for name, module in modules.items() if isinstance(module, AuxiliaryTrainingWrapper)
+    }
+    layers = [module.get_base_layer() for module in modules.values() if isinstance(module, BaseTunerLayer)]
+    before = [(weight, weight.detach().clone()) for layer in layers for weight in layer.parameters()]
     with quiet():
-        wrapped = _wrapped(base, adapter)
-        modules = dict(wrapped.base_model.model.named_modules())
-        # What was trained whole, beside the low-rank updates; peft leaves it in place when it goes.
-        whole = {
-            name: module.original_module
-            for name, module in modules.items()
-            if isinstance(module, AuxiliaryTrainingWrapper)
-        }
-        layers = [module.get_base_layer() for module in modules.values() if isinstance(module, BaseTunerLayer)]
-        before = [(weight, weight.detach().clone()) for layer in layers for weight in layer.parameters()]
         wrapped.merge_adapter()
     try:
         yield replace(base, model=wrapped.base_model.model.eval())
@@ -95,12 +93,25 @@ def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
             base.model.set_submodule(name, module)
 
 
-def _wrapped(base: LoadedModel, adapter: AdapterRecord | Path) -> Any:
+def attach(base: LoadedModel, folder: Path, name: str = "default") -> LoadedModel:
+    """The base with one more adapter beside its weights, which are shared.
+
+    Args:
+        base: A model, or one that has adapters attached already.
+        folder: The adapter.
+        name: What peft shall call it; without dots.
+
+    Raises:
+        UsageError: The adapter does not fit the base.
+    """
     from peft import PeftModel
 
-    folder = adapter if isinstance(adapter, Path) else adapter.path
     try:
-        return PeftModel.from_pretrained(base.model, folder)
+        with quiet():
+            if isinstance(base.model, PeftModel):
+                base.model.load_adapter(folder, adapter_name=name)
+                return base
+            return replace(base, model=PeftModel.from_pretrained(base.model, folder, adapter_name=name).eval())
     except (RuntimeError, ValueError) as error:
         settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         trained_on = settings.get("base_model_name_or_path")
