@@ -133,6 +133,8 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     monkeypatch.undo()
     (kept,) = (tmp_path / "store" / "making").glob("*.scratch/answers.jsonl")
     assert len(Ledger(kept)) == 1 + 2 * after
+    # A batch is there as a whole or not at all: a line each, after the plan's.
+    assert [len(json.loads(line)) for line in kept.read_text().splitlines()] == [1, *[2] * after]
     again = []
 
     def count(self, context, max_length, stop, **known):
@@ -269,6 +271,18 @@ def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, pro
     assert all(prompt.count("<|im_start|>user") == 6 for prompt in prompts)
     train = [json.loads(line)["question"] for line in problem_files[0].read_text().splitlines()]
     assert all(sum(question in prompt for question in train) >= 5 for prompt in prompts)
+
+
+def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_files, tmp_path, monkeypatch, capsys):
+    from kdprobe.cli import _run
+    from kdprobe.evaluation import harness
+
+    # Students are trained with a system message, say, and the task has none.
+    trained = [{"role": "system", "content": "Be brief."}]
+    monkeypatch.setattr(harness, "bare", lambda problem: [*trained, {"role": "user", "content": problem.question}])
+    told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path)]
+    assert _run([*told, "--max-new-tokens", "4"]) == 1
+    assert "is not the conversation that students are trained on" in capsys.readouterr().err
 
 
 @contextmanager

@@ -110,6 +110,25 @@ def test_a_result_that_hangs_on_the_extractor_is_a_finding(file, run_cli):
     assert "the order turns round, -50.0 and +50.0 points (robust against flexible)" in found["extractor-disagreement"]
 
 
+def test_steps_of_arithmetic_are_paired_whatever_the_order_of_rows(file, run_cli):
+    a = answers([True] * 30).assign(response=["2 + 3 = 5, 5 + 2 = 7"] * 20 + ["2 + 2 = 5"] * 10)
+    b = answers([True] * 30).assign(response=["2 + 3 = 5, 5 + 2 = 8"] * 20 + ["2 + 2 = 5"] * 10)
+    shuffled = b.sample(frac=1, random_state=1)
+    straight, mixed = (
+        compared(run_cli, file("a", a), file("b", other))["pairs"][0]["arithmetic"] for other in (b, shuffled)
+    )
+    assert straight == mixed
+    assert straight["difference"] == pytest.approx(40 / 50 - 20 / 50)
+    # Paired by problem: wherever a problem is drawn, both have its steps.
+    resampled = np.random.default_rng(0).binomial(30, 20 / 30, 100_000)
+    steps = resampled * 2 + 30 - resampled
+    low, high = np.quantile(resampled / steps, [0.025, 0.975])
+    assert straight["interval"]["low"] == pytest.approx(low, abs=0.02)
+    assert straight["interval"]["high"] == pytest.approx(high, abs=0.02)
+    arm = compared(run_cli, file("a", a), file("b", b))["arms"][0]["arithmetic"]
+    assert (arm["answers"], arm["steps"], arm["right"], arm["silent"]) == (30, 50, 40, 0)
+
+
 def test_strict_fails_after_telling_all(file, capsys):
     from kdprobe.cli import _run
 

@@ -195,3 +195,13 @@ def test_a_space_that_the_distiller_does_not_take_is_told(host, distiller):
 def test_mistakes_in_the_distillers_options_do_not_hide_those_of_the_space(host):
     told = mistakes(host, distill={"options": {"epochs": 0}}, tune={"space": {"alpha": [0.0, 2.0]}})
     assert [sentence.split(":")[0] for sentence in told] == ["distill.options.epochs", "tune.space.alpha"]
+
+
+@pytest.mark.parametrize("size", [0, -1, "x", True, 1.5])
+def test_a_batch_size_that_is_neither_a_number_nor_auto_is_one_mistake(size):
+    from kdprobe.experiment.config import EvaluationConfig
+
+    with pytest.raises(ValueError, match="a whole number above 0") as told:
+        EvaluationConfig(batch_size=size)
+    assert len(told.value.errors()) == 1
+    assert EvaluationConfig(batch_size="auto").batch_size == "auto"

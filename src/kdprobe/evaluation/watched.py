@@ -56,7 +56,7 @@ class Watching:
                     self.keep({name: _entry(response)})
         return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
 
-    def add_partial(self, _method: str, request: Any, response: str) -> None:
+    def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """What lm-eval's models call with each answer: the request is prompt and arguments."""
         self.keep({hash_string(request[0]): _entry(response)})
 
@@ -76,8 +76,8 @@ class Watching:
             self.bar.remark = f"{self._right / self._read:.1%} right"
 
 
-def _entry(response: str) -> dict[str, Any]:
-    return {"response": response, "tokens": None, "finished": None, "prompt": None}
+def _entry(response: str | None) -> dict[str, Any]:
+    return {"response": response or "", "tokens": None, "finished": None, "prompt": None}
 
 
 class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
@@ -118,7 +118,7 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
         ids = [self.tok_encode(prompt) for prompt in prompts]
         return asdict(plan_batches(self._student, ids, self._protocol.max_new_tokens))
 
-    def add_partial(self, _method: str, request: Any, response: str) -> None:
+    def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Takes the answers of a batch, in the order of its rows; they are kept together once all are there."""
         self._batch[hash_string(request[0])] = _entry(response) | self._decoded.popleft()
         if not self._decoded:

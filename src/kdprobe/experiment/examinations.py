@@ -20,7 +20,7 @@ from kdprobe.experiment.evaluating import Records, answers_of, evaluate_stage
 from kdprobe.experiment.store import Stage, digest
 from kdprobe.host.registry import Host
 from kdprobe.models.adapters import AdapterRecord
-from kdprobe.models.reference import ModelRecord
+from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import draw, refuse_twins
 from kdprobe.problems.problem import Problem
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
 _FINITE = {"gsm8k", "jsonl"}
-_SHOTS = 7_473
-"""Of so many transfer problems a few-shot task takes its examples: GSM8K's train part, as lm-eval's own task does."""
+_MOST_SHOTS, _SOME_SHOTS = 7_473, 64
+"""From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
+task does; of a source without an end from some."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def make_exam(host: Host, source: str, options: str, limit: int | None, protocol
         raise UsageError(
             f"The options of the source {source!r} have mistakes: {wrong}.", "See --source-options."
         ) from error
-    shots = tuple(islice(made("transfer"), _SHOTS)) if shown else ()
+    pool = islice(made("transfer"), _MOST_SHOTS if source in _FINITE else _SOME_SHOTS)
+    shots = tuple(pool) if shown else ()
     return Exam(_first(made, limit), shots, protocol)
 
 
@@ -149,12 +151,11 @@ def other_stage(model: str, model_type: str, arguments: str, batch_size: str | N
     """
     from lm_eval.utils import simple_parse_args_string
 
-    from kdprobe.models.reference import resolve
-
     parsed = simple_parse_args_string(arguments)
     given = parsed if {"pretrained", "model"} & parsed.keys() else {"pretrained": model, **parsed}
     chat = "chat" in model_type or not model_type.endswith("completions")
     protocol = replace(exam.protocol, task=task_of(exam.protocol, chat=True) if chat else _completion(exam.protocol))
+    there = Path(model).is_dir()
     package = model_type.partition("-")[0]
 
     def answer(_made: list[Path], scratch: Path, label: str) -> Records:
@@ -183,7 +184,7 @@ def other_stage(model: str, model_type: str, arguments: str, batch_size: str | N
 
     identity = {
         "model": model,
-        "digest": resolve(model).digest if Path(model).is_dir() else None,
+        "digest": digest_files([file for file in Path(model).iterdir() if file.is_file()]) if there else None,
         "model_type": model_type,
         "model_args": parsed,
         "batch_size": batch_size,
