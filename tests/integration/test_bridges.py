@@ -28,7 +28,7 @@ def pattern_of(bridged, ids):
     from kdprobe.probing.stream import read
 
     layers = []
-    read(bridged, [ids], lambda _row, _layer, pattern: layers.append(pattern[0].numpy().copy()))
+    read(bridged, [ids], lambda _row, _layer, pattern: layers.append(pattern.numpy().copy()))
     return np.stack(layers)
 
 
