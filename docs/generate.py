@@ -9,7 +9,8 @@ from typing import Any
 from click.testing import CliRunner
 
 from kdprobe.cli import COMMANDS, app
-from kdprobe.host.discovery import builtin_candidates, discover
+from kdprobe.host.candidates import builtin_candidates
+from kdprobe.host.discovery import discover
 from kdprobe.host.specs import Spec
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -5,7 +5,8 @@ import pytest
 
 from kdprobe import Problem, PromptPair, StrategySpec, hookimpl
 from kdprobe.errors import UsageError
-from kdprobe.host.discovery import Candidate, builtin_candidates, discover
+from kdprobe.host.candidates import Candidate, builtin_candidates
+from kdprobe.host.discovery import discover
 from kdprobe.host.registry import Host
 
 PROBLEM = Problem("p", "How many {apples}?", "2\n#### 2", "2")

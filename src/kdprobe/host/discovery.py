@@ -17,27 +17,10 @@ from typing import Any, Literal
 import pluggy
 
 from kdprobe.host import hookspecs
+from kdprobe.host.candidates import Candidate, builtin_candidates, installed_candidates
 from kdprobe.host.specs import Spec
 
-BUILTIN_PLUGINS = (
-    "kdprobe.problems.plugin",
-    "kdprobe.strategies.plugin",
-    "kdprobe.teachers.plugin",
-    "kdprobe.distill.plugin",
-    "kdprobe.probing.plugin",
-)
-
 Status = Literal["ok", "broken", "shadowed"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A plugin before it is loaded: where it comes from and how to load it."""
-
-    name: str
-    version: str
-    source: str
-    load: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -97,22 +80,6 @@ def discover(candidates: Iterable[Candidate] | None = None) -> list[Provider]:
     return providers
 
 
-def builtin_candidates() -> Iterator[Candidate]:
-    """The built-in plugins: modules of kdprobe that register through the hooks like any other."""
-    own = _own_version()
-    for module in BUILTIN_PLUGINS:
-        name = f"builtin:{module.split('.')[1]}"
-        yield Candidate(name, own, "builtin", lambda module=module: importlib.import_module(module))  # type: ignore[misc]
-
-
-def installed_candidates() -> Iterator[Candidate]:
-    """Entry points in the group `kdprobe` of installed distributions, sorted by name, then distribution."""
-    points = [(point, point.dist) for point in entry_points(group=hookspecs.GROUP)]
-    for point, dist in sorted(points, key=lambda pair: (pair[0].name, pair[1].name if pair[1] else "")):
-        source = dist.name if dist else point.value
-        yield Candidate(point.name, dist.version if dist else "unknown", source, point.load)
-
-
 def _load(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
     """Loads, registers and asks one candidate; whatever it raises becomes its reason."""
     described = (candidate.name, candidate.version, candidate.source)
@@ -151,13 +118,6 @@ def _specs(manager: pluggy.PluginManager, plugin: object, name: str) -> Iterator
                     got = type(spec).__name__
                     raise TypeError(f"{caller.name} must yield {expected.__name__} records, not {got}.")
                 yield spec
-
-
-def _own_version() -> str:
-    try:
-        return version("kdprobe")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 def _source_hash(plugin: object) -> str:
