@@ -36,7 +36,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     store = Store(Path(store_folder))
     store.prepare()
     set_threads(experiment.threads)
-    name = run(make_plan(experiment, host), store)
+    name = run(make_plan(experiment, host), store, host.tell)
     if not is_main():
         return
     results = load_results(store, name)

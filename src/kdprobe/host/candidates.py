@@ -67,6 +67,7 @@ def folder_candidates(folder: Path) -> Iterator[Candidate]:
         raise UsageError(
             f"The plugin folder {folder} is not there.", "Check `plugins` in the config, or --plugins-dir."
         )
+    folder = folder.resolve()
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
         place = file.parent if file.name == "__init__.py" else file
         if not place.name.startswith(("_", ".")):

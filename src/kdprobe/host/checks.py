@@ -64,8 +64,8 @@ def _check_api(needed: object, own_version: str) -> None:
         raise PluginError(f"Its kdprobe_api must be a whole number, as in kdprobe_api = {HOOK_API}, not {needed!r}.")
     if needed > HOOK_API:
         raise IncompatibleError(
-            f"It needs hook API {needed}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an older "
-            "version of the plugin."
+            f"It needs hook API {needed}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
+            "older version of the plugin."
         )
 
 

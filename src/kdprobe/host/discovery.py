@@ -69,18 +69,19 @@ class Provider:
 
 
 def discover(
-    candidates: Iterable[Candidate] | None = None, choice: Choice = Choice(), beside: Sequence[Provider] = ()
+    candidates: Iterable[Candidate] | None = None, choice: Choice | None = None, beside: Sequence[Provider] = ()
 ) -> list[Provider]:
     """Loads every candidate behind a guard.
 
     Args:
         candidates: What to load; by default all that the choice knows.
-        choice: Which ones are wanted.
+        choice: Which ones are wanted; by default all.
         beside: Plugins that are there already, whose names are taken.
 
     Returns:
         One provider per candidate, in order, those that cannot be used included.
     """
+    choice = choice or Choice()
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
     taken = {provider.name: provider.source for provider in beside if provider.status == "ok"}

@@ -25,7 +25,7 @@ GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
 
 HOOK_API = 1
-"""Goes up when a hook or a record changes in a way that plugins notice; a plugin that needs it says `kdprobe_api = 1`."""
+"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 1`."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)

@@ -52,19 +52,26 @@ class Host:
         self.choice.enforce(self.providers)
 
     def load_folder(self, folder: Path) -> None:
-        """Loads the plugins of a folder too.
+        """Loads the plugins of a folder too, unless they are there already.
 
         Raises:
             UsageError: The folder is not there.
             KdprobeError: As for the host itself.
         """
-        more = discover(folder_candidates(folder), self.choice, beside=self.providers)
+        there = {provider.source for provider in self.providers}
+        new = [candidate for candidate in folder_candidates(folder) if candidate.source not in there]
+        more = discover(new, self.choice, beside=self.providers)
         self.choice.enforce(more)
         self.providers = [*self.providers, *more]
 
     def names(self, kind: str) -> list[str]:
         """Names provided for a kind, in order of discovery."""
         return list(dict.fromkeys(entry.spec.name for entry in self._entries(kind)))
+
+    def unique_names(self, kind: str) -> list[str]:
+        """Those of them that one plugin provides, and no other."""
+        every = [entry.spec.name for entry in self._entries(kind)]
+        return [name for name in every if every.count(name) == 1]
 
     def get(self, kind: str, name: str) -> Entry:
         """The spec of that kind and name.
