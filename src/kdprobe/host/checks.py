@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdprobe.host import hookspecs
-from kdprobe.host.guard import IncompatibleError, PluginError
+from kdprobe.host.guard import IncompatibleError, PluginError, said
 from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER
 from kdprobe.host.specs import Spec
 
@@ -110,6 +110,5 @@ def _check_options(options: Any, who: str) -> None:
     try:
         options.model_json_schema()
     except Exception as error:
-        raise PluginError(
-            f"{who}: its options {options.__name__} are not valid: {type(error).__name__}: {error}"
-        ) from error
+        what = f"{type(error).__name__}: {said(error)}"
+        raise PluginError(f"{who}: its options {options.__name__} are not valid: {what}.") from error

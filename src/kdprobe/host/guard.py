@@ -56,16 +56,16 @@ def blame(error: BaseException, source: str) -> tuple[Fault, str]:
         case PluginError():
             return "broken", str(error)
         case ImportError() if missing == "kdprobe":
-            return "incompatible", f"It needs another kdprobe: {_said(error)}. Upgrade kdprobe, or change {source}."
+            return "incompatible", f"It needs another kdprobe: {said(error)}. Upgrade kdprobe, or change {source}."
         case ModuleNotFoundError() if missing:
             return "broken", f"It needs the module {missing!r}, which is not installed; install what {source} requires."
         case SystemExit():
-            return "broken", f"It ends the program when it is loaded: SystemExit: {_said(error)}."
+            return "broken", f"It ends the program when it is loaded: SystemExit: {said(error)}."
         case _:
-            return "broken", f"{type(error).__name__}: {_said(error)}"
+            return "broken", f"{type(error).__name__}: {said(error)}"
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """The first line of an error's message, whatever its class does to it."""
     try:
         lines = str(error).strip().splitlines()

@@ -175,19 +175,23 @@ class Host:
         return [Entry(spec, provider) for provider in self.providers for spec in provider.specs if spec.kind == kind]
 
     def _hint(self, kind: str, name: str) -> str:
+        package = package_of(kind, name)
+        unused = [provider for provider in self.providers if provider.status != "ok"]
+        for provider in unused:
+            if provider.source in {package, f"kdprobe-{name}"} or provider.name == name:
+                return f"It should come from {provider.source}, which is {provider.status}: {provider.reason}"
+        if package is not None:
+            return f"Install the package that provides it, or a newer one: pip install --upgrade {package}"
         names = self.names(kind)
         near = difflib.get_close_matches(name, names, n=1)
-        package = package_of(kind, name)
-        culprit = next((provider for provider in self.providers if provider.source == package), None)
-        if culprit is not None and culprit.status != "ok":
-            return f"{package} provides it, and is {culprit.status}: {culprit.reason}"
-        if package is not None:
-            what = "Upgrade" if culprit else "Install"
-            return f"{what} the package that provides it: pip install {'--upgrade ' if culprit else ''}{package}"
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names) or 'none'}."
-        unused = [provider for provider in self.providers if provider.status != "ok"]
         if unused:
-            hint += " Not loaded: " + "; ".join(f"{p.name} ({p.reason.rstrip('.')})" for p in unused) + "."
+            reasons = len(unused) <= _MOST_REASONS
+            listed = "; ".join(f"{p.name} ({p.reason.rstrip('.')})" if reasons else p.name for p in unused)
+            hint += f" Not loaded: {listed}. `kdprobe plugins` says why."
         elif not near:
-            hint += f" A plugin may provide it: look for a package named kdprobe-{name}, or kdprobe and {name!r}."
+            hint += f" If a plugin provides it, install that; it may be called kdprobe-{name}."
         return hint
+
+
+_MOST_REASONS = 3
