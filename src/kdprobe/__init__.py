@@ -15,6 +15,7 @@ from kdprobe.host.specs import (
     StrategySpec,
     TeacherSpec,
 )
+from kdprobe.host.stage import FinishedStage
 from kdprobe.problems.answers import Extraction
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
@@ -29,6 +30,7 @@ __all__ = [
     "DistillerSpec",
     "Extraction",
     "ExtractorSpec",
+    "FinishedStage",
     "KdprobeError",
     "Problem",
     "ProblemSourceSpec",
