@@ -60,11 +60,15 @@ def raises(error):
 # Guarding
 
 
+def interrupted():
+    raise KeyboardInterrupt
+
+
 def test_an_interrupt_stays_an_interrupt():
     with pytest.raises(KeyboardInterrupt):
         discover([Candidate("mine", "1", "x", raises(KeyboardInterrupt()))])
     with pytest.raises(KeyboardInterrupt):
-        discover([plugin(kdprobe_strategies=lambda: raises(KeyboardInterrupt())())])
+        discover([plugin(kdprobe_strategies=interrupted)])
 
 
 def test_a_broken_plugin_keeps_its_name_from_nobody():
@@ -336,7 +340,7 @@ def test_an_observer_that_fails_is_a_note_and_the_next_one_is_told(error, capfd)
 
 def test_an_interrupt_while_observing_stays_one():
     with pytest.raises(KeyboardInterrupt):
-        host(plugin(kdprobe_stage_finished=lambda stage: raises(KeyboardInterrupt())())).tell(stage())
+        host(plugin(kdprobe_stage_finished=lambda stage: interrupted())).tell(stage())
 
 
 def test_an_observer_takes_the_stage_by_its_name():

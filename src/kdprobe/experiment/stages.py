@@ -60,6 +60,8 @@ class Maker:
             "format": FORMAT["transfer"],
             **self._teacher_identity(teacher, conversations),
             "strategy": self._strategy(arm),
+            # Their gold values judge the answers, though the teacher never sees them.
+            "problems": self._problems(self.drawn.transfer),
             "sampling": asdict(sampling),
             "samples": config.samples,
             "texts": self._texts(),
