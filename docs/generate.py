@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from click.testing import CliRunner
+from hook_pages import hook_pages
 
 from kdprobe.cli import COMMANDS, app
 from kdprobe.host.candidates import builtin_candidates
@@ -19,12 +20,14 @@ REFERENCE = Path(__file__).parent / "reference"
 def main() -> None:
     """Writes or checks the pages."""
     pages = {REFERENCE / "cli.md": cli(), REFERENCE / "plugins.md": plugins()}
+    pages |= {REFERENCE / "hooks" / name: text for name, text in hook_pages().items()}
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         for file in stale:
             print(f"{file.name} is not what the code says; run: make docs")
         sys.exit(1 if stale else 0)
     for file in stale:
+        file.parent.mkdir(exist_ok=True)
         file.write_text(pages[file], encoding="utf-8")
         print(f"Wrote {file.name}")
 
@@ -32,8 +35,8 @@ def main() -> None:
 def cli() -> str:
     """Every command's help."""
     parts = ["# Command line\n", "Generated from the code by `make docs`.\n"]
-    for name in ["", *COMMANDS]:
-        words = [name, "--help"] if name else ["--help"]
+    for name in ["", *COMMANDS, "plugins new"]:
+        words = [*name.split(), "--help"]
         shown = CliRunner().invoke(app, words, prog_name="kdprobe", terminal_width=100).output
         parts.append(f"## kdprobe {name}".rstrip() + f"\n\n```text\n{shown.rstrip()}\n```\n")
     return "\n".join(parts)

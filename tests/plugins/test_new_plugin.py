@@ -10,7 +10,8 @@ import pytest
 from wheels import install
 
 from kdprobe.cli import _run
-from kdprobe.cli.new_plugin import KINDS
+from kdprobe.cli.new_plugin import command
+from kdprobe.scaffold import KINDS
 
 OFFERS = {
     "strategy": "strategies",
@@ -39,7 +40,9 @@ def environment(packages, tmp_path_factory):
 
 
 def test_there_is_a_template_for_every_kind():
-    assert set(KINDS) == OFFERS.keys()
+    (kind,) = [option for option in command.params if option.name == "kind"]
+    assert list(kind.type.choices) == list(KINDS)
+    assert KINDS.keys() == OFFERS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)

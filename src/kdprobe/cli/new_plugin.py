@@ -12,12 +12,12 @@ Examples:
   kdprobe plugins new svamp --kind problem-source --folder mine
   cd kdprobe-step-back && pip install -e . && pytest && kdprobe plugins step-back
 """
-KINDS = ("strategy", "teacher", "distiller", "analysis", "problem-source", "extractor")
+_KINDS = ("strategy", "teacher", "distiller", "analysis", "problem-source", "extractor")
 
 
 @click.command(epilog=EPILOG)
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What it is to provide.")
+@click.option("--kind", type=click.Choice(_KINDS), required=True, help="What it is to provide.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where to; by default kdprobe-NAME.")
 def command(name: str, kind: str, folder: Path | None) -> None:
     """Write a complete plugin package to start from: code, test, pyproject.toml, README.

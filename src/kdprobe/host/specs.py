@@ -53,7 +53,7 @@ class TeacherSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillerSpec(Spec):
-    """A distiller; `build` returns a `kdprobe.distill.Distiller`.
+    """A distiller; `build` returns a `kdprobe.distill.distiller.Distiller`.
 
     Attributes:
         caution: What everybody must know who sees its students; every output of a run names it. Empty for most.

@@ -7,8 +7,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from kdprobe.errors import UsageError
+from kdprobe.host.hookspecs import HOOKS
 from kdprobe.host.registry import SINGULAR, Host
 
+KINDS = {
+    "strategy": "kdprobe_strategies",
+    "teacher": "kdprobe_teachers",
+    "distiller": "kdprobe_distillers",
+    "analysis": "kdprobe_analyses",
+    "problem-source": "kdprobe_problem_sources",
+    "extractor": "kdprobe_extractors",
+}
+"""What there is a template for, and the hook that offers it."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -32,7 +42,7 @@ def write_package(name: str, kind: str, folder: Path | None, host: Host) -> Path
         raise UsageError(
             f"{name!r} cannot be the name of a plugin.", "Use small letters, digits and single dashes: step-back."
         )
-    plural = next(plural for plural, singular in SINGULAR.items() if singular == kind.replace("-", " "))
+    plural = HOOKS[KINDS[kind]].kind
     if name in host.names(plural):
         source = host.get(plural, name).provider.source
         raise UsageError(f"There is a {SINGULAR[plural]} {name!r} already, from {source}.", "Choose another name.")
