@@ -26,7 +26,7 @@ def _index() -> str:
         "# Hooks\n",
         "Generated from the code by `make docs`.\n",
         f"A plugin is a module with functions marked `@hookimpl`, under the entry-point group `{hookspecs.GROUP}`.\n",
-        f"The hook API is number {hookspecs.HOOK_API}; a plugin that needs it has `kdprobe_api = {hookspecs.HOOK_API}`.\n",
+        f"The hook API is number {hookspecs.HOOK_API}; a plugin may say that it needs it, by `kdprobe_api`.\n",
         "| hook | record | what it is for |",
         "| --- | --- | --- |",
     ]
