@@ -7,6 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 from hook_pages import hook_pages
+from kit_page import kit_page
 
 from kdprobe.cli import COMMANDS, app
 from kdprobe.host.candidates import builtin_candidates
@@ -19,7 +20,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def main() -> None:
     """Writes or checks the pages."""
-    pages = {REFERENCE / "cli.md": cli(), REFERENCE / "plugins.md": plugins()}
+    pages = {REFERENCE / "cli.md": cli(), REFERENCE / "plugins.md": plugins(), REFERENCE / "test-kit.md": kit_page()}
     pages |= {REFERENCE / "hooks" / name: text for name, text in hook_pages().items()}
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
