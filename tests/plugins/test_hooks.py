@@ -1,14 +1,20 @@
 """Every hook has a page whose example runs, a test, and a real plugin in `plugins/` that uses it."""
 
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from kdprobe.host.candidates import Candidate
 from kdprobe.host.checks import check_plugin
+from kdprobe.host.discovery import discover
 from kdprobe.host.hookspecs import HOOKS, OBSERVER
+from kdprobe.host.known import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 NAMES = (*HOOKS, OBSERVER)
@@ -47,6 +53,20 @@ def test_the_page_has_the_exact_signature_and_its_example_is_a_plugin(name, caps
 def test_there_is_a_test_of_it(name):
     here = Path(__file__)
     assert any(name in file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py") if file != here)
+
+
+@pytest.mark.parametrize(
+    "package", sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml")), ids=str
+)
+def test_what_a_package_provides_is_known_to_configs_that_lack_it(package, monkeypatch):
+    project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    monkeypatch.syspath_prepend(package / "src" if (package / "src").is_dir() else package)
+    offered = {}
+    for name, module in project["entry-points"]["kdprobe"].items():
+        (found,) = discover([Candidate(name, "1", project["name"], partial(importlib.import_module, module))])
+        assert found.status == "ok", found.reason
+        offered |= {kind: tuple(names) for kind, names in found.provides.items()}
+    assert PACKAGES.get(project["name"], {}) == offered
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -158,6 +158,34 @@ def test_a_strategy_that_is_built_otherwise_each_time_is_not_deterministic():
         check_strategy(host_with(module), "it")
 
 
+SET_ORDER = """
+from kdprobe import PromptPair, StrategySpec, hookimpl
+from kdprobe.strategies import bare
+
+HINTS = {"Think.", "Draw.", "Count.", "Read it twice.", "Take your time."}
+
+def render(problem):
+    print("aside")
+    return PromptPair([{"role": "user", "content": f"{' '.join(HINTS)} {problem.question}"}], bare(problem))
+
+@hookimpl
+def kdprobe_strategies():
+    yield StrategySpec(name="it", summary="It", build=lambda options: render)
+"""
+
+
+@pytest.mark.parametrize("order", ["HINTS", "sorted(HINTS)"])
+def test_a_strategy_that_goes_through_a_set_differs_from_process_to_process(order, tmp_path, monkeypatch):
+    module = "goes_through_a_set" if order == "HINTS" else "sorts_its_set"
+    (tmp_path / f"{module}.py").write_text(SET_ORDER.replace("join(HINTS)", f"join({order})"))
+    monkeypatch.syspath_prepend(tmp_path)
+    if order == "HINTS":
+        with pytest.raises(ContractError, match="renders problem 'p0' differently in another process"):
+            check_strategy(host_with(module), "it")
+    else:
+        check_strategy(host_with(module), "it")
+
+
 def test_a_strategy_may_show_the_gold_answer_if_it_says_so():
     check_strategy(host_of(StrategySpec, lambda p: PromptPair(primed(p), with_gold(p)), student_sees_gold=True), "it")
 
@@ -214,6 +242,26 @@ def rows(**changes):
 def test_teachers(spoil, sentence, tiny_teacher, torch):
     with pytest.raises(ContractError, match=sentence):
         check_teacher(host_of(TeacherSpec, Spoilt(tiny_teacher(), spoil)), "it", {})
+
+
+class Rereads(Spoilt):
+    """Scores given tokens as the tiny teacher does, but for what is added."""
+
+    def __init__(self, teacher, add=0.0, skip=0):
+        super().__init__(teacher, list)
+        self.record, self.add, self.skip = teacher.record, add, skip
+
+    def score(self, passages, sampling):
+        for id_, rows in self.teacher.score(passages[self.skip :], sampling):
+            yield id_, replace(rows, token_logprobs=rows.token_logprobs + self.add)
+
+
+def test_a_teacher_that_scores_its_own_answer_otherwise(tiny_teacher, torch):
+    check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher())), "it", {})
+    with pytest.raises(ContractError, match=r"scores its own answer to 'p0' otherwise .* by 0.300 nats"):
+        check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher(), add=0.3)), "it", {})
+    with pytest.raises(ContractError, match=r"scores .'p1', 'p2'., and was asked for .'p0', 'p1', 'p2'."):
+        check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher(), skip=1)), "it", {})
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
         pair = render(problem)
     except KdprobeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise KdprobeError(
             f"{who} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
             "This is a fault of the plugin; --debug shows where.",

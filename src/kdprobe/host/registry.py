@@ -140,7 +140,7 @@ class Host:
                 return entry.spec.build(options)
         except KdprobeError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise KdprobeError(
                 f"The {SINGULAR[kind]} {name!r} cannot be built: {type(error).__name__}: {error}.",
                 f"It comes from {entry.provider.source}; --debug shows where it fails.",

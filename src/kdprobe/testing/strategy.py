@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from kdprobe.host.registry import Host
@@ -12,6 +13,7 @@ from kdprobe.host.specs import StrategySpec
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import Message, PromptPair, Strategy
 from kdprobe.testing.contract import ContractError, require
+from kdprobe.testing.elsewhere import rendered_elsewhere
 from kdprobe.testing.problems import some_problems, telling_problems
 
 ROLES = ("system", "user", "assistant")
@@ -47,6 +49,7 @@ def check_strategy(
             message["content"] = ""
     again = {problem.id: _pair(render, problem, name) for problem in reversed(asked)}
     anew = host.make("strategies", name, options)
+    elsewhere = rendered_elsewhere(host.get("strategies", name).provider.plugin, name, options, asked)
     for problem in asked:
         pair = kept[problem.id]
         require(
@@ -57,6 +60,11 @@ def check_strategy(
         require(
             _pair(anew, problem, name) == pair,
             f"The strategy {name!r} is not deterministic: built anew, it renders problem {problem.id!r} differently.",
+        )
+        require(
+            elsewhere is None or elsewhere[problem.id] == asdict(pair),
+            f"The strategy {name!r} renders problem {problem.id!r} differently in another process: does it go "
+            "through a set, or hash a text?",
         )
         _check_teacher_side(pair, problem, name)
         if not (isinstance(spec, StrategySpec) and spec.student_sees_gold):

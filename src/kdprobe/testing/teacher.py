@@ -11,7 +11,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.host.registry import Host
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
-from kdprobe.teachers.teacher import Request, Response, Sampling, SparseRows, checked
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, checked
 from kdprobe.testing.contract import ContractError, require
 from kdprobe.testing.problems import some_problems
 
@@ -57,6 +57,8 @@ def check_teacher(
         raise ContractError(f"The teacher {name!r}: {error.message}") from error
     for answer in answers.values():
         _check_answer(answer, sampling, name, tolerance)
+    if isinstance(teacher, ScoringTeacher) and hasattr(teacher, "record"):
+        _check_scoring(teacher, requests, answers, sampling, name)
     return [answers[problem.id] for problem in asked]
 
 
@@ -140,3 +142,33 @@ def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], who: str, tolera
         np.allclose(own, written, atol=tolerance),
         f"{who}: rows.token_logprobs differ from what rows.logprobs says of the same tokens.",
     )
+
+
+def _check_scoring(
+    teacher: Any, requests: list[Request], answers: dict[str, Response], sampling: Sampling, name: str
+) -> None:
+    """A teacher that reads its own answer again must find it as probable as when it wrote it."""
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(teacher.record)
+    wrote = {request.id: answers[request.id] for request in requests if answers[request.id].rows is not None}
+    passages = [
+        Passage(request.id, prompt_ids(tokenizer, request.messages), wrote[request.id].token_ids.tolist())
+        for request in requests
+        if request.id in wrote
+    ]
+    scored = dict(teacher.score(passages, sampling))
+    require(scored.keys() == wrote.keys(), f"{name!r} scores {sorted(scored)}, and was asked for {sorted(wrote)}.")
+    for id_, answer in wrote.items():
+        if answer.rows is None:
+            continue
+        apart = np.abs(np.asarray(scored[id_].token_logprobs) - np.asarray(answer.rows.token_logprobs))
+        require(
+            apart.shape == answer.token_ids.shape and apart.max() <= _REREAD,
+            f"{name!r} scores its own answer to {id_!r} otherwise than when it wrote it, by {apart.max():.3f} nats.",
+        )
+
+
+_REREAD = 0.05
+"""Nats; batches of other shapes round otherwise, in half precision by some hundredths."""
