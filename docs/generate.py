@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from click.testing import CliRunner
+from hook_pages import hook_pages
+from kit_page import kit_page
 
 from kdprobe.cli import COMMANDS, app
-from kdprobe.host.discovery import builtin_candidates, discover
+from kdprobe.host.candidates import builtin_candidates
+from kdprobe.host.discovery import discover
+from kdprobe.host.options import options_of
 from kdprobe.host.specs import Spec
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -17,13 +20,15 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def main() -> None:
     """Writes or checks the pages."""
-    pages = {REFERENCE / "cli.md": cli(), REFERENCE / "plugins.md": plugins()}
+    pages = {REFERENCE / "cli.md": cli(), REFERENCE / "plugins.md": plugins(), REFERENCE / "test-kit.md": kit_page()}
+    pages |= {REFERENCE / "hooks" / name: text for name, text in hook_pages().items()}
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         for file in stale:
             print(f"{file.name} is not what the code says; run: make docs")
         sys.exit(1 if stale else 0)
     for file in stale:
+        file.parent.mkdir(exist_ok=True)
         file.write_text(pages[file], encoding="utf-8")
         print(f"Wrote {file.name}")
 
@@ -31,8 +36,8 @@ def main() -> None:
 def cli() -> str:
     """Every command's help."""
     parts = ["# Command line\n", "Generated from the code by `make docs`.\n"]
-    for name in ["", *COMMANDS]:
-        words = [name, "--help"] if name else ["--help"]
+    for name in ["", *COMMANDS, "plugins new"]:
+        words = [*name.split(), "--help"]
         shown = CliRunner().invoke(app, words, prog_name="kdprobe", terminal_width=100).output
         parts.append(f"## kdprobe {name}".rstrip() + f"\n\n```text\n{shown.rstrip()}\n```\n")
     return "\n".join(parts)
@@ -50,31 +55,14 @@ def plugins() -> str:
 
 def options(spec: Spec) -> str:
     """A table of a spec's options, nested models flattened."""
-    if spec.options is None:
+    rows = options_of(spec.options)
+    if not rows:
         return "No options.\n"
-    rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
-    schema = spec.options.model_json_schema()
-    for name, field in schema["properties"].items():
-        if "$ref" in field:
-            nested = schema["$defs"][field["$ref"].rsplit("/", 1)[1]]["properties"]
-            rows += [_row(f"{name}.{inner}", value) for inner, value in nested.items()]
-        else:
-            rows.append(_row(name, field))
-    return "\n".join(rows) + "\n"
-
-
-def _row(name: str, field: dict[str, Any]) -> str:
-    kinds = [_kind(part) for part in field.get("anyOf", [field])]
-    default = f"`{field['default']}`" if "default" in field else "required"
-    return f"| `{name}` | {' or '.join(kinds)} | {default} | {field.get('description', '')} |"
-
-
-def _kind(field: dict[str, Any]) -> str:
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
-    if "const" in field:
-        return f"`{field['const']}`"
-    return str(field.get("format") or field.get("type"))
+    lines = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        default = "required" if row.required else f"`{row.default}`"
+        lines.append(f"| `{row.name}` | {row.type} | {default} | {row.description} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

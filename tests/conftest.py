@@ -13,27 +13,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import pytest
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+from kdprobe.testing import problem_rows as rows
 
-
-def rows(first, count):
-    """Problems in GSM8K's fields; the numbers differ with `first`, so that no question occurs twice."""
-    made = []
-    for place in range(first, first + count):
-        apples, more = 3 + place, 2 + place % 5
-        text = f"{apples} + {more} = <<{apples}+{more}={apples + more}>>{apples + more} apples."
-        tail = " Count them all, one by one." * (place % 3)
-        made.append(
-            {
-                "question": f"Tom has {apples} apples and buys {more}. How many apples has he?{tail}",
-                # Lengths differ widely: a mean of means over micro-batches must not pass for a mean over tokens.
-                "answer": f"{'He counts what he has. ' * (place % 3) * 2}Tom has {text}\n#### {apples + more}",
-            }
-        )
-    return made
+# The kit that plugins are tested with: a tiny model, problems, their conversations.
+pytest_plugins = ["kdprobe.testing"]
 
 
 def write_jsonl(file, data):
@@ -69,67 +52,9 @@ def torch():
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory, torch):
-    """Folder of a random Llama (2 layers, 4 heads, 2 key-value heads) with a chat tokenizer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    base = Tokenizer(models.BPE())
-    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    base.decoder = decoders.ByteLevel()
-    corpus = [text for row in rows(0, 30) for text in row.values()] + ["user assistant system step clear words"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    base.train_from_iterator(corpus, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="<|im_end|>", pad_token="<pad>")
-    tokenizer.chat_template = CHAT_TEMPLATE
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        # Large weights, so that heads differ from uniform attention and tokens from a uniform guess.
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_record(tiny_model):
-    from kdprobe.models.reference import resolve
-
-    return resolve(str(tiny_model))
-
-
-@pytest.fixture(scope="session")
-def problems():
-    from kdprobe.problems.problem import Problem
-
-    return [Problem.from_gsm8k(f"p{number}", row) for number, row in enumerate(rows(0, 6))]
-
-
-@pytest.fixture(scope="session")
-def conversations(problems):
-    from kdprobe.host.registry import Host
-
-    host = Host()
-    render = host.build("strategies", "teacher", None)
-    return {problem.id: render(problem) for problem in problems}
+def tiny_model(torch, tiny_model):
+    """The kit's, on one thread."""
+    return tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -206,26 +131,18 @@ def setting(tiny_record):
 
 
 @pytest.fixture(scope="session")
-def ask_tiny(tiny_model):
-    """The tiny model as a teacher."""
-    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
-
-    return lambda batch_size=4: TransformersTeacher(TransformersOptions(model=str(tiny_model), batch_size=batch_size))
-
-
-@pytest.fixture(scope="session")
-def capture_set(ask_tiny, setting, problems, conversations):
+def capture_set(tiny_teacher, setting, problems, conversations):
     """Asks the tiny model; returns the transfer set."""
     from kdprobe.transfer.capture import capture
 
     def ask(batch_size=4, samples=1, **known):
-        return capture(ask_tiny(batch_size), problems, conversations, setting(**known), samples)
+        return capture(tiny_teacher(batch_size), problems, conversations, setting(**known), samples)
 
     return ask
 
 
 @pytest.fixture(scope="session")
-def score_set(ask_tiny, setting, conversations, tiny_record):
+def score_set(tiny_teacher, setting, conversations, tiny_record):
     """Has the tiny model read texts; returns the transfer set."""
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load_tokenizer
@@ -234,7 +151,7 @@ def score_set(ask_tiny, setting, conversations, tiny_record):
     tokenizer = load_tokenizer(tiny_record)
     prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
 
-    return lambda texts, **known: score(ask_tiny(), texts, prompts, setting(**known))
+    return lambda texts, **known: score(tiny_teacher(), texts, prompts, setting(**known))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from kdprobe.host.specs import (
     StrategySpec,
     TeacherSpec,
 )
+from kdprobe.host.stage import FinishedStage
 from kdprobe.problems.answers import Extraction
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
@@ -30,6 +31,7 @@ __all__ = [
     "DistillerSpec",
     "Extraction",
     "ExtractorSpec",
+    "FinishedStage",
     "HeadMetricSpec",
     "KdprobeError",
     "Problem",

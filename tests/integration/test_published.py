@@ -27,13 +27,13 @@ def primed(many):
 
 
 @pytest.fixture(scope="module")
-def lessons(torch, many, primed, tiny_record, ask_tiny):
+def lessons(torch, many, primed, tiny_record, tiny_teacher):
     """The recipe's examples, with the tokenizer."""
     from kdprobe.distill.published import PromptRows, misaligned
     from kdprobe.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(tiny_record)
-    prompt_rows = PromptRows(ask_tiny(), len(tokenizer), tokenizer.pad_token_id, TEMPERATURE)
+    prompt_rows = PromptRows(tiny_teacher(), len(tokenizer), tokenizer.pad_token_id, TEMPERATURE)
     return misaligned(many, primed, tokenizer, prompt_rows), tokenizer
 
 
@@ -95,7 +95,7 @@ def test_teachers_rows_are_those_over_another_problems_primed_prompt(lessons, pr
 
 
 def test_loss_is_the_published_one_over_the_misaligned_rows(
-    lessons, many, primed, dense, tiny_record, ask_tiny, tmp_path
+    lessons, many, primed, dense, tiny_record, tiny_teacher, tmp_path
 ):
     from kdprobe.distill.distiller import TrainContext
     from kdprobe.experiment.audit import _misaligned
@@ -118,7 +118,7 @@ def test_loss_is_the_published_one_over_the_misaligned_rows(
         problems=many,
         conversations=primed,
         transfer=None,
-        teacher=ask_tiny(),
+        teacher=tiny_teacher(),
         seed=0,
         folder=tmp_path / "adapter",
     )

@@ -259,3 +259,23 @@ def test_what_is_not_known_of_an_arm_stays_unknown():
     score, (pair,) = compared.arms[1], compared.pairs
     assert score.cut_off is score.mean_tokens is score.log_p_gold_value is score.log_p_interval is None
     assert pair.log_p_difference is pair.log_p_interval is None
+
+
+class Failing(Robust):
+    def extract(self, text):
+        raise RuntimeError("catastrophe")
+
+
+def test_a_plugins_extractor_that_fails_costs_its_own_figures_only(capsys):
+    robust, failing = Robust(), Failing()
+    compared = comparison.compare(arms(), {"robust": robust, "theirs": failing})
+    assert compared.arms == compare(arms()).arms
+    assert (
+        "Left out: The extractor 'theirs' fails at reading an answer: RuntimeError: catastrophe."
+        in capsys.readouterr().err
+    )
+
+
+def test_an_extractor_that_fails_cannot_decide():
+    with pytest.raises(KdprobeError, match=r"'theirs' fails at reading an answer.*choose another extractor"):
+        comparison.compare(arms(), {"robust": Robust(), "theirs": Failing()}, "theirs")

@@ -81,7 +81,8 @@ def test_a_distiller_without_such_options_cannot_be_tuned():
 
     from pydantic import BaseModel
 
-    from kdprobe.host.discovery import builtin_candidates, discover
+    from kdprobe.host.candidates import builtin_candidates
+    from kdprobe.host.discovery import discover
     from kdprobe.host.specs import DistillerSpec
 
     class Options(BaseModel):

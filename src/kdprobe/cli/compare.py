@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import fail_where_found, json_option, store_option, strict_option
+from kdprobe.cli import fail_where_found, json_option, open_host, plugin_options, store_option, strict_option
 
 EPILOG = """\b
 Examples:
@@ -33,6 +33,7 @@ Examples:
 )
 @strict_option
 @store_option
+@plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     names: tuple[str, ...],
@@ -57,9 +58,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.evaluation.outputs import Columns
     from kdprobe.experiment.contestants import compare_named
     from kdprobe.experiment.store import Store
-    from kdprobe.host.registry import Host
 
-    host = Host()
+    host = open_host()
     host.get("extractors", chosen)
     columns = Columns(response_column, gold_column, id_column)
     claims = read_claims(table) if table else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import json_option, open_host, plugin_options, store_option
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ Examples:
     "--out", type=click.Path(path_type=Path), help="Write the records here: a folder, or one model's FILE.jsonl."
 )
 @store_option
+@plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     model: str,
@@ -90,9 +91,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.experiment.evaluating import RECORDS, write_records
     from kdprobe.experiment.run import reproducible
     from kdprobe.experiment.store import Store
-    from kdprobe.host.registry import Host
 
-    host = Host()
+    host = open_host()
     extractors = host.all("extractors") if extractor == "all" else {extractor: host.make("extractors", extractor)}
     stages = _stages(model, adapters, host, given)
     copies = _copies(out, list(stages))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdprobe.cli import json_option
+from kdprobe.cli import json_option, open_host, plugin_options
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ Examples:
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page into a folder.")
 @click.option("--figures", is_flag=True, help="With --out: every figure as PNG and SVG, too.")
+@plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     model: str | None,
@@ -63,7 +64,6 @@ def command(  # noqa: PLR0917 - click passes them by name
     """
     from kdprobe.cli.show import print_json, show_analyses
     from kdprobe.console import note
-    from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
     from kdprobe.probing.head_metric import head_metrics_of
 
@@ -73,7 +73,7 @@ def command(  # noqa: PLR0917 - click passes them by name
         raise UsageError("--adapter and --against go with MODEL, not with --patterns.")
     if figures and out is None:
         raise UsageError("--figures needs --out.", "It says where the images go.")
-    host = Host()
+    host = open_host()
     names = list(dict.fromkeys(analyses or ("heads",)))
     options = _options(settings)
     built = {name: _build(host, name, options.pop(name, {})) for name in names}

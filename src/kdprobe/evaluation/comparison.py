@@ -21,8 +21,9 @@ from kdprobe.evaluation.findings import (
     problem_findings,
     share_findings,
 )
+from kdprobe.evaluation.judging import judge_arms
 from kdprobe.evaluation.power import detectable_difference
-from kdprobe.evaluation.scoring import Judged, Score, calculated, figures, judge
+from kdprobe.evaluation.scoring import Judged, Score, calculated, figures
 from kdprobe.evaluation.statistics import SIGNIFICANT, Interval, PairedTest, holm, mean_interval, paired_test
 from kdprobe.evaluation.strategies import StrategyPair, strategy_pairs
 from kdprobe.evaluation.validity import Validity, ValidityDifference, validity, validity_difference
@@ -111,7 +112,7 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
         refuse_doubles(arm)
     shared = {(a.name, b.name): shared_keys(a, b) for a, b in combinations(arms, 2)}
     planned = families(arms)
-    judged = {name: {arm.name: judge(arm.outputs, extractor) for arm in arms} for name, extractor in extractors.items()}
+    judged = judge_arms(arms, extractors, chosen)
     right = {name: _right(arms, answers) for name, answers in judged.items()}
     tests = {name: _tests(planned, solved) for name, solved in right.items()}
     steps = {arm.name: calculated(arm.outputs) for arm in arms}

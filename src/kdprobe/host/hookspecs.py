@@ -1,6 +1,7 @@
 """The hooks a plugin may implement. Each is called once, when the host collects what plugins provide.
 
-A hook returns an iterable of specs; a generator is fine. Any plugin may implement any of them, in any number.
+A hook returns an iterable of specs; a generator is fine. Any plugin may implement any of them, in any number. The one
+exception is an observer, `kdprobe_stage_finished`: it is called after every stage of a run, and returns nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from kdprobe.host.specs import (
     StrategySpec,
     TeacherSpec,
 )
+from kdprobe.host.stage import FinishedStage
 
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
+
+HOOK_API = 1
+"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 1`."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -31,29 +36,97 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 def kdprobe_strategies() -> Iterable[StrategySpec]:
     """Prompt strategies: how a problem is put to the teacher, and how to the student.
 
+    Called once, when a command needs plugins. `build` returns `(Problem) -> PromptPair`, which is called for every
+    problem on every plan, so it must be pure and deterministic. Leave the student's side the bare question: a finding
+    says where students learn from another prompt than they are tested on. One that shows it the gold answer sets
+    `student_sees_gold`.
+
     Example:
+        >>> from kdprobe.strategies import PromptPair, bare
+        >>> def build(options):
+        ...     def render(problem):
+        ...         primed = [{"role": "user", "content": f"Draw a picture first. {problem.question}"}]
+        ...         return PromptPair(teacher=primed, student=bare(problem))
+        ...     return render
         >>> @hookimpl
         ... def kdprobe_strategies():
-        ...     yield StrategySpec(name="step-back", summary="Principle first", build=build)
+        ...     yield StrategySpec(name="picture", summary="A picture first", build=build)
+        >>> [spec.name for spec in kdprobe_strategies()]
+        ['picture']
     """
     raise NotImplementedError
 
 
 @hookspec
 def kdprobe_teachers() -> Iterable[TeacherSpec]:
-    """Teachers: models that answer, with their log-probabilities where they have them."""
+    """Teachers: models that answer, with their log-probabilities where they have them.
+
+    Called once, when a command needs plugins. `build` returns a `kdprobe.teachers.Teacher` and must not load weights:
+    a plan asks for its `provenance`, which is part of the key of every stage that it has a part in. `respond` answers
+    every request exactly once, in any order. One that can also `score` given token ids is a `ScoringTeacher`.
+
+    Example:
+        >>> class Silent:
+        ...     provenance = {"teacher": "silent"}
+        ...     part_size = 16
+        ...     def respond(self, requests, sampling):
+        ...         from kdprobe.teachers import Response
+        ...         return (Response(request.id, "", [], finished=True) for request in requests)
+        >>> @hookimpl
+        ... def kdprobe_teachers():
+        ...     yield TeacherSpec(name="silent", summary="Says nothing", build=lambda options: Silent())
+        >>> [spec.name for spec in kdprobe_teachers()]
+        ['silent']
+    """
     raise NotImplementedError
 
 
 @hookspec
 def kdprobe_distillers() -> Iterable[DistillerSpec]:
-    """Distillers: what turns a transfer set into a LoRA adapter for the student."""
+    """Distillers: what turns a transfer set into a LoRA adapter for the student.
+
+    Called once, when a command needs plugins. `build` returns a `kdprobe.distill.distiller.Distiller`. It says what
+    it `needs`: the teacher's `responses`, the `gold` solutions, the `teacher` itself; what is not named is not made
+    and not given. `train` writes the adapter into the context's folder and returns what the training was like.
+
+    Example:
+        >>> class Copy:
+        ...     needs = frozenset({"gold"})
+        ...     def temperatures(self):
+        ...         return ()
+        ...     def train(self, context):
+        ...         raise NotImplementedError("train on context.problems, write to context.folder, return Trained(...)")
+        >>> @hookimpl
+        ... def kdprobe_distillers():
+        ...     yield DistillerSpec(name="copy", summary="Copies gold solutions", build=lambda options: Copy())
+        >>> [spec.name for spec in kdprobe_distillers()]
+        ['copy']
+    """
     raise NotImplementedError
 
 
 @hookspec
 def kdprobe_analyses() -> Iterable[AnalysisSpec]:
-    """Analyses of students: tidy tables, figures, findings in sentences."""
+    """Analyses of students: tidy tables, figures, findings in sentences.
+
+    Called once, when a command needs plugins. `build` returns a `kdprobe.probing.Analysis`: what it `needs`, and
+    `run(context)`, which returns tables of one observation a row, figures for the report, and sentences that these
+    support.
+
+    Example:
+        >>> class Names:
+        ...     needs = frozenset({"students"})
+        ...     def run(self, context):
+        ...         import pandas as pd
+        ...         from kdprobe.probing import AnalysisResult
+        ...         table = pd.DataFrame({"student": [student.name for student in context.students]})
+        ...         return AnalysisResult(tables={"names": table}, findings=[f"There are {len(table)} students."])
+        >>> @hookimpl
+        ... def kdprobe_analyses():
+        ...     yield AnalysisSpec(name="names", summary="Who is there", build=lambda options: Names())
+        >>> [spec.name for spec in kdprobe_analyses()]
+        ['names']
+    """
     raise NotImplementedError
 
 
@@ -73,15 +146,80 @@ def kdprobe_head_metrics() -> Iterable[HeadMetricSpec]:
 
 @hookspec
 def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
-    """Problem sources: where problems come from, by split."""
+    r"""Problem sources: where problems come from, by split.
+
+    Called once, when a command needs plugins. `build` returns `(split) -> iterable of Problem`; as many are taken as
+    the config asks for, so it may be endless. Asked again it gives the same problems in the same order. Ids are
+    unique within a split, and no question is in two of them.
+
+    Example:
+        >>> from kdprobe.problems import Problem
+        >>> def build(options):
+        ...     def problems(split):
+        ...         first = {"transfer": 1, "test": 1001}[split]
+        ...         for n in range(first, first + 1000):
+        ...             row = {"question": f"What is {n} + {n}?", "answer": f"It is {2 * n}.\n#### {2 * n}"}
+        ...             yield Problem.from_gsm8k(f"{split}-{n}", row)
+        ...     return problems
+        >>> @hookimpl
+        ... def kdprobe_problem_sources():
+        ...     yield ProblemSourceSpec(name="doubles", summary="Numbers doubled", build=build)
+        >>> next(build(None)("test")).question
+        'What is 1001 + 1001?'
+    """
     raise NotImplementedError
 
 
 @hookspec
 def kdprobe_extractors() -> Iterable[ExtractorSpec]:
-    """Extractors: how the final value is read out of an answer, and compared with the gold value."""
+    """Extractors: how the final value is read out of an answer, and compared with the gold value.
+
+    Called once, when a command needs plugins. `build` returns a `kdprobe.problems.extractors.Extractor`. Its
+    `extract` never raises, whatever the text, and takes time linear in its length; `is_right` compares in its own
+    way.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> from kdprobe.problems import Extraction, matches
+        >>> class LastWord:
+        ...     def extract(self, text):
+        ...         word = text[-40:].split()[-1:]
+        ...         number = word and word[0].isascii() and word[0].isdigit()
+        ...         return Extraction(Fraction(word[0]), "last-word") if number else Extraction(None, "none")
+        ...     def is_right(self, extraction, gold):
+        ...         return matches(extraction, gold)
+        >>> @hookimpl
+        ... def kdprobe_extractors():
+        ...     yield ExtractorSpec(name="last-word", summary="The last word", build=lambda options: LastWord())
+        >>> LastWord().is_right(LastWord().extract("It is 7"), "7")
+        True
+    """
     raise NotImplementedError
 
+
+@hookspec
+def kdprobe_stage_finished(stage: FinishedStage) -> None:
+    """Observes a run: called after each of its stages, made or already there, in the process that leads it.
+
+    For trackers. It returns nothing and changes nothing. What an observer raises is a note on stderr; it never fails a
+    run. It is called by `kdprobe run` alone, not by `kdprobe tune`.
+
+    Example:
+        >>> @hookimpl
+        ... def kdprobe_stage_finished(stage):
+        ...     print(stage.kind, stage.name, dict(stage.figures))
+        >>> kdprobe_stage_finished(
+        ...     FinishedStage(
+        ...         run="mine-12ab", kind="evaluate", name="none", key="k", folder=None, seconds=1.0, made=True,
+        ...         figures={"accuracy": 0.5},
+        ...     )
+        ... )
+        evaluate none {'accuracy': 0.5}
+    """
+    raise NotImplementedError
+
+
+OBSERVER = "kdprobe_stage_finished"
 
 HOOKS: dict[str, type[Spec]] = {
     "kdprobe_strategies": StrategySpec,

@@ -32,9 +32,16 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class StrategySpec(Spec):
-    """A prompt strategy; `build` returns `(Problem) -> PromptPair`, pure and deterministic."""
+    """A prompt strategy; `build` returns `(Problem) -> PromptPair`, pure and deterministic.
+
+    Attributes:
+        student_sees_gold: Whether the student's side holds the gold answer. Students are tested without it, so every
+            output of a run says so.
+    """
 
     kind: ClassVar[str] = "strategies"
+
+    student_sees_gold: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,7 @@ class TeacherSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillerSpec(Spec):
-    """A distiller; `build` returns a `kdprobe.distill.Distiller`.
+    """A distiller; `build` returns a `kdprobe.distill.distiller.Distiller`.
 
     Attributes:
         caution: What everybody must know who sees its students; every output of a run names it. Empty for most.

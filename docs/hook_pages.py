@@ -1,0 +1,104 @@
+"""The reference page of every hook: when it is called, its exact signature, its record, a runnable example."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import re
+from dataclasses import fields
+from importlib.resources import files
+
+from kdprobe.host import hookspecs
+from kdprobe.host.specs import Spec
+from kdprobe.host.stage import FinishedStage
+from kdprobe.scaffold import KINDS
+
+NAMES = (*hookspecs.HOOKS, hookspecs.OBSERVER)
+
+
+def hook_pages() -> dict[str, str]:
+    """File name to text, of all pages about hooks."""
+    return {"README.md": _index(), **{f"{name}.md": _page(name) for name in NAMES}}
+
+
+def _index() -> str:
+    parts = [
+        "# Hooks\n",
+        "Generated from the code by `make docs`.\n",
+        f"A plugin is a module with functions marked `@hookimpl`, under the entry-point group `{hookspecs.GROUP}`.\n",
+        f"The hook API is number {hookspecs.HOOK_API}; a plugin may say that it needs it, by `kdprobe_api`.\n",
+        "| hook | record | what it is for |",
+        "| --- | --- | --- |",
+    ]
+    for name in NAMES:
+        record = _record(name).__name__
+        parts.append(f"| [`{name}`]({name}.md) | `{record}` | {_documented(name)[0].partition(': ')[2]} |")
+    return "\n".join(parts) + "\n"
+
+
+def _page(name: str) -> str:
+    summary, body, example = _documented(name)
+    record = _record(name)
+    signature = f"def {name}{inspect.signature(getattr(hookspecs, name), eval_str=False)}"
+    parts = [
+        f"# {name}\n",
+        "Generated from the code by `make docs`.\n",
+        f"{summary}\n",
+        f"```python\n{signature.replace(chr(39), '')}: ...\n```\n",
+        f"{body}\n",
+        f"## {record.__name__}\n",
+        f"{_fields(record)}\n",
+        "## Example\n",
+        f"```python\n{example}\n```\n",
+    ]
+    for kind, hook in KINDS.items():
+        if hook == name:
+            source = files("kdprobe.scaffold").joinpath("templates", f"{kind}.py.template").read_text(encoding="utf-8")
+            parts += [
+                "## A whole module\n",
+                f"What `kdprobe plugins new example --kind {kind}` writes, with a test that it passes.\n",
+                f"```python\n{source.replace('@name@', 'example').rstrip()}\n```\n",
+            ]
+    return "\n".join(parts)
+
+
+def _record(name: str) -> type:
+    return hookspecs.HOOKS.get(name, FinishedStage)
+
+
+def _documented(name: str) -> tuple[str, str, str]:
+    """Summary, body and example of a hook's docstring, the example as plain code with what it shows as comments."""
+    text, _, example = inspect.cleandoc(getattr(hookspecs, name).__doc__).partition("\n\nExample:\n")
+    summary, _, body = text.partition("\n\n")
+    code = [f"from kdprobe import {_record(name).__name__}, hookimpl\n"]
+    for part in doctest.DocTestParser().get_examples(example):
+        block = part.source.startswith(("def ", "class ", "@"))
+        code.append(f"\n{part.source}\n" if block else part.source.rstrip())
+        code += [f"# {line}" for line in part.want.splitlines()]
+    return summary, body, re.sub(r"\n{4,}", "\n\n\n", "\n".join(code))
+
+
+def _fields(record: type) -> str:
+    """A table of a record's fields, with what its docstrings say of them."""
+    said = {key: text for one in reversed(record.__mro__) for key, text in _attributes(one).items()}
+    rows = ["| field | type | meaning |", "| --- | --- | --- |"]
+    for field in fields(record):
+        kind = str(field.type).replace("|", "\\|")
+        rows.append(f"| `{field.name}` | `{kind}` | {said[field.name]} |")
+    if not issubclass(record, Spec):
+        return "\n".join(rows)
+    return f"{inspect.cleandoc(record.__doc__ or '').splitlines()[0]}\n\n" + "\n".join(rows)
+
+
+def _attributes(record: type) -> dict[str, str]:
+    """Field to meaning, from the section `Attributes:` of a docstring."""
+    _, _, section = inspect.cleandoc(record.__doc__ or "").partition("Attributes:\n")
+    said: dict[str, str] = {}
+    for line in section.splitlines():
+        if line.startswith("     "):
+            last = list(said)[-1]
+            said[last] = f"{said[last]} {line.strip()}"
+        elif line.strip():
+            key, _, meaning = line.strip().partition(": ")
+            said[key] = meaning
+    return said

@@ -1,0 +1,47 @@
+"""A test kit for plugins: `pytest_plugins = ["kdprobe.testing"]` in a test module or a conftest.py.
+
+A host with only the plugin under test, a tiny random model, problems, and a check for each kind of plugin that raises
+`ContractError` with a sentence. torch is imported only when a fixture needs it. (PYTEST_DONT_REWRITE: nothing here
+asserts, and a test module that imports from here must not be warned.)
+"""
+
+from kdprobe.testing.analysis import check_analysis
+from kdprobe.testing.contract import ContractError
+from kdprobe.testing.distiller import check_distiller
+from kdprobe.testing.extractor import check_extractor
+from kdprobe.testing.fixtures import (
+    analysis_context,
+    conversations,
+    problems,
+    tiny_model,
+    tiny_record,
+    tiny_teacher,
+    tiny_transfer_set,
+    train_context,
+)
+from kdprobe.testing.hosts import host_with
+from kdprobe.testing.problem_source import check_problem_source
+from kdprobe.testing.problems import problem_rows, some_problems
+from kdprobe.testing.strategy import check_strategy
+from kdprobe.testing.teacher import check_teacher
+
+__all__ = [
+    "ContractError",
+    "analysis_context",
+    "check_analysis",
+    "check_distiller",
+    "check_extractor",
+    "check_problem_source",
+    "check_strategy",
+    "check_teacher",
+    "conversations",
+    "host_with",
+    "problem_rows",
+    "problems",
+    "some_problems",
+    "tiny_model",
+    "tiny_record",
+    "tiny_teacher",
+    "tiny_transfer_set",
+    "train_context",
+]

@@ -1,0 +1,91 @@
+"""The contract of an analysis: tidy tables, figures that are data, findings in sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, get_args
+
+from kdprobe.host.registry import Host
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.testing.contract import ContractError, require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_analysis(
+    host: Host, name: str, options: dict[str, Any] | None, analysis_context: AnalysisContext
+) -> AnalysisResult:
+    """Runs an analysis on two students of the tiny model.
+
+    Args:
+        host: Who provides it.
+        name: The analysis.
+        options: As a config gives them.
+        analysis_context: The kit's fixture of that name.
+
+    Returns:
+        What it returned, for the plugin's own tests.
+
+    Raises:
+        ContractError: It asks for what there is not, or a table is not tidy, a figure not JSON, a finding no sentence.
+    """
+    analysis = host.make("analyses", name, options)
+    unknown = set(analysis.needs) - set(get_args(Need))
+    require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
+    result: AnalysisResult = analysis.run(analysis_context)
+    require(
+        isinstance(result, AnalysisResult),
+        f"run() of {name!r} must return AnalysisResult, not {type(result).__name__}.",
+    )
+    require(result.tables, f"{name!r} returns no table; what a figure shows must be there as numbers.")
+    students = {student.name for student in analysis_context.students}
+    for title, table in result.tables.items():
+        _check_table(title, table, students, name)
+    for figure in result.figures:
+        _check_figure(figure, name)
+    for finding in result.findings:
+        require(
+            isinstance(finding, str) and finding.strip().endswith((".", "!", "?")),
+            f"{name!r}: a finding is a sentence, and this is not one: {finding!r}.",
+        )
+    return result
+
+
+def _check_table(title: str, table: pd.DataFrame, students: set[str], name: str) -> None:
+    import pandas as pd
+
+    who = f"The table {title!r} of {name!r}"
+    require(re.fullmatch(r"[a-z][a-z0-9_]*", str(title)), f"{who} becomes a file: call it in a-z, 0-9 and _.")
+    require(isinstance(table, pd.DataFrame), f"{who} must be a pandas DataFrame, not {type(table).__name__}.")
+    require(len(table), f"{who} has no rows.")
+    columns = list(table.columns)
+    require(
+        all(isinstance(column, str) for column in columns) and len(set(columns)) == len(columns),
+        f"{who} must have distinct names of columns, all of them text.",
+    )
+    require(
+        isinstance(table.index, pd.RangeIndex), f"{who} keeps something in its index, which no file has: reset_index()."
+    )
+    spread = sorted(students & set(columns))
+    require(not spread, f"{who} has a column for each student ({', '.join(spread)}): make it one column, `student`.")
+    nested = [column for column in columns if table[column].map(lambda cell: isinstance(cell, list | dict)).any()]
+    require(not nested, f"{who} has lists or dicts in {nested}: one observation a row, one value a cell.")
+    keys = table[[column for column in columns if not pd.api.types.is_float_dtype(table[column])]]
+    require(
+        not keys.shape[1] or not keys.duplicated().any(),
+        f"{who} has rows that nothing but a measurement tells apart: say in columns what each row is about.",
+    )
+
+
+def _check_figure(figure: Figure, name: str) -> None:
+    require(isinstance(figure, Figure), f"{name!r}: a figure must be a kdprobe.probing.Figure.")
+    require(
+        figure.title and figure.caption, f"{name!r}: a figure needs a title and a caption that says how to read it."
+    )
+    try:
+        json.dumps(figure.plotly)
+    except TypeError as error:
+        raise ContractError(f"{name!r}: the figure {figure.title!r} must be ready for JSON: {error}.") from error
+    require("data" in figure.plotly, f"{name!r}: the figure {figure.title!r} is no plotly figure; it has no `data`.")

@@ -1,0 +1,17 @@
+"""What every check of the kit raises: one sentence that tells the plugin's author what is wrong."""
+
+from __future__ import annotations
+
+
+class ContractError(AssertionError):
+    """A plugin does not keep a contract; the message says which, and what it did instead."""
+
+
+def require(kept: object, sentence: str) -> None:
+    """Raises the sentence unless the contract is kept.
+
+    Raises:
+        ContractError: It is not.
+    """
+    if not kept:
+        raise ContractError(sentence)

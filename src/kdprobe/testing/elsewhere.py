@@ -1,0 +1,67 @@
+"""A strategy in a process of its own, where texts hash to other numbers: sets come in another order there."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from kdprobe.problems.problem import Problem
+from kdprobe.testing.contract import require
+
+_CODE = """
+import json, sys
+from dataclasses import asdict
+from kdprobe import Problem
+from kdprobe.testing import host_with
+asked = json.load(sys.stdin)
+render = host_with(asked["module"]).make("strategies", asked["name"], asked["options"])
+print(json.dumps({row["id"]: asdict(render(Problem(**row))) for row in asked["problems"]}))
+"""
+
+
+def rendered_elsewhere(
+    plugin: object, name: str, options: dict[str, Any] | None, problems: Sequence[Problem]
+) -> dict[str, Any] | None:
+    """Renders problems in another process.
+
+    Args:
+        plugin: The plugin that provides the strategy.
+        name: The strategy.
+        options: As a config gives them.
+        problems: What is rendered.
+
+    Returns:
+        Problem id to the pair as plain data; `None` where the plugin is no module that another process can import.
+    """
+    if not inspect.ismodule(plugin) or not _importable(plugin.__name__):
+        return None
+    asked = {
+        "module": plugin.__name__,
+        "name": name,
+        "options": options,
+        "problems": [problem.as_row() for problem in problems],
+    }
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    told = subprocess.run(
+        [sys.executable, "-c", _CODE],
+        input=json.dumps(asked),
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    require(told.returncode == 0, f"The strategy {name!r} fails in another process:\n{told.stderr}")
+    # The last line: what the strategy prints comes before it.
+    rendered: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    return rendered
+
+
+def _importable(module: str) -> bool:
+    """Whether a process that did not import a module yet would find it."""
+    top = module.partition(".")[0]
+    return any(finder.find_spec(top, None) for finder in sys.meta_path)

@@ -1,0 +1,137 @@
+"""The kit's fixtures: a tiny model, problems, and what distillers and analyses are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdprobe.testing.problems import some_problems
+
+if TYPE_CHECKING:
+    from kdprobe.distill.distiller import TrainContext
+    from kdprobe.models.reference import ModelRecord
+    from kdprobe.probing.analysis import AnalysisContext
+    from kdprobe.problems.problem import Problem
+    from kdprobe.strategies.prompt_pair import PromptPair
+    from kdprobe.teachers.teacher import Teacher
+    from kdprobe.transfer.transfer_set import TransferSet
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model with a chat tokenizer."""
+    from kdprobe.testing.tiny_model import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_record(tiny_model: Path) -> ModelRecord:
+    """The tiny model as a student's base."""
+    from kdprobe.models.reference import resolve
+
+    return resolve(str(tiny_model))
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tiny_model: Path) -> Callable[..., Teacher]:
+    """The tiny model as a teacher: `tiny_teacher(batch_size=4)`."""
+    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
+
+    def make(batch_size: int = 4) -> Teacher:
+        return TransformersTeacher(TransformersOptions(model=str(tiny_model), batch_size=batch_size))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def problems() -> list[Problem]:
+    """Six problems."""
+    return some_problems()
+
+
+@pytest.fixture(scope="session")
+def conversations(problems: list[Problem]) -> dict[str, PromptPair]:
+    """Problem id to the two conversations that the built-in strategy `teacher` makes of it."""
+    from kdprobe.host.candidates import builtin_candidates
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
+
+    render = Host(discover(builtin_candidates())).make("strategies", "teacher")
+    return {problem.id: render(problem) for problem in problems}
+
+
+@pytest.fixture(scope="session")
+def tiny_transfer_set(
+    tiny_teacher: Callable[..., Teacher],
+    tiny_record: ModelRecord,
+    problems: list[Problem],
+    conversations: dict[str, PromptPair],
+) -> Callable[..., TransferSet]:
+    """What the tiny teacher answers: `tiny_transfer_set(temperatures=(1.0, 2.0))`."""
+    from kdprobe.models.conversation import template_digest, tokenizer_digest
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.teachers.teacher import Sampling
+    from kdprobe.transfer.capture import Setting, capture
+
+    tokenizer = load_tokenizer(tiny_record)
+    manifest = {
+        "strategy": "teacher",
+        "tokenizer": tokenizer_digest(tokenizer),
+        "vocabulary": len(tokenizer),
+        "chat_template": template_digest(tokenizer),
+    }
+
+    def ask(temperatures: Iterable[float] = ()) -> TransferSet:
+        kept = tuple(sorted({1.0, *temperatures}))
+        sampling = Sampling(max_new_tokens=8, top_logprobs=16, temperatures=kept)
+        return capture(tiny_teacher(), problems, conversations, Setting(sampling, manifest))
+
+    return ask
+
+
+@pytest.fixture
+def train_context(  # noqa: PLR0917 - pytest passes them by name
+    tmp_path: Path,
+    tiny_record: ModelRecord,
+    tiny_teacher: Callable[..., Teacher],
+    tiny_transfer_set: Callable[..., TransferSet],
+    problems: list[Problem],
+    conversations: dict[str, PromptPair],
+) -> Callable[..., TrainContext]:
+    """What a distiller is given: `train_context(needs, temperatures, seed=0)`; nothing that it does not need."""
+    from kdprobe.distill.distiller import TrainContext
+
+    def make(needs: Iterable[str] = (), temperatures: Iterable[float] = (), seed: int = 0) -> TrainContext:
+        return TrainContext(
+            student=tiny_record,
+            dtype="float32",
+            problems=problems,
+            conversations=conversations,
+            transfer=tiny_transfer_set(temperatures) if "responses" in needs else None,
+            teacher=tiny_teacher() if "teacher" in needs else None,
+            seed=seed,
+            folder=tmp_path / f"adapter-{seed}",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def analysis_context(
+    tiny_model: Path,
+    tiny_record: ModelRecord,
+    problems: list[Problem],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AnalysisContext:
+    """What an analysis is given: the untrained tiny model, and a student with a random adapter."""
+    from kdprobe.probing.analysis import AnalysisContext
+    from kdprobe.students.student import Student
+    from kdprobe.testing.tiny_model import write_random_adapter
+
+    adapter = write_random_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "random")
+    students = [Student("untrained", tiny_record), Student("tuned", tiny_record, adapter)]
+    return AnalysisContext(students, problems[:3], batch_size=2)

@@ -1,0 +1,84 @@
+"""The contract of a problem source: unique ids, gold values that can be read, the same problems every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, get_args
+
+from kdprobe.host.registry import Host
+from kdprobe.problems.answers import gold_value
+from kdprobe.problems.draw import Source, normalised
+from kdprobe.problems.problem import Problem, Split
+from kdprobe.testing.contract import require
+
+
+def check_problem_source(
+    host: Host,
+    name: str,
+    options: dict[str, Any] | None = None,
+    *,
+    count: int = 50,
+    splits: Sequence[Split] = ("transfer", "test"),
+) -> None:
+    """Draws the first problems of each split, twice.
+
+    Args:
+        host: Who provides it.
+        name: The problem source.
+        options: As a config gives them.
+        count: How many problems of each split; a source may have fewer, but not none.
+        splits: Which splits it has.
+
+    Raises:
+        ContractError: Ids or questions occur twice, a gold value is no number, a question is in two splits, or the
+            source gives other problems when it is asked again.
+    """
+    source = host.make("problem-sources", name, options)
+    unknown = set(splits) - set(get_args(Split))
+    require(not unknown, f"There is no split {sorted(unknown)}; there are {', '.join(get_args(Split))}.")
+    asked: dict[str, str] = {}
+    for split in splits:
+        problems = _taken(source, split, count, name)
+        require(problems, f"The problem source {name!r} has no {split} problems.")
+        require(
+            _taken(source, split, count, name) == problems,
+            f"The problem source {name!r} gives other {split} problems when it is asked again; no plan would match.",
+        )
+        _check_ids(problems, split, name)
+        for problem in problems:
+            _check_value(problem, name)
+            where = asked.setdefault(normalised(problem.question), f"{split} problem {problem.id!r}")
+            require(
+                where == f"{split} problem {problem.id!r}",
+                f"The problem source {name!r} asks the question of {split} problem {problem.id!r} as {where} too.",
+            )
+
+
+def _taken(source: Source, split: Split, count: int, name: str) -> list[Problem]:
+    problems = list(islice(source(split), count))
+    for problem in problems:
+        require(
+            isinstance(problem, Problem),
+            f"The problem source {name!r} must yield Problem records, and yielded {type(problem).__name__}.",
+        )
+        require(problem.question.strip(), f"The problem source {name!r}: problem {problem.id!r} has no question.")
+    return problems
+
+
+def _check_ids(problems: list[Problem], split: Split, name: str) -> None:
+    ids = [problem.id for problem in problems]
+    twice = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+    require(not twice, f"The problem source {name!r} uses the id {twice[:1]} more than once in {split}.")
+
+
+def _check_value(problem: Problem, name: str) -> None:
+    require(
+        gold_value(problem.value) is not None,
+        f"The problem source {name!r}: the gold value {problem.value!r} of problem {problem.id!r} is no number.",
+    )
+    require(
+        problem.value in problem.solution,
+        f"The problem source {name!r}: the solution of problem {problem.id!r} does not hold its gold value "
+        f"{problem.value!r}; its last line is `#### value`.",
+    )

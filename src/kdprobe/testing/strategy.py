@@ -1,0 +1,126 @@
+"""The contract of a strategy: pure, deterministic, and the student's side free of the gold answer."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from kdprobe.host.registry import Host
+from kdprobe.host.specs import StrategySpec
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import Message, PromptPair, Strategy
+from kdprobe.testing.contract import ContractError, require
+from kdprobe.testing.elsewhere import rendered_elsewhere
+from kdprobe.testing.problems import some_problems, telling_problems
+
+ROLES = ("system", "user", "assistant")
+
+
+def check_strategy(
+    host: Host, name: str, options: dict[str, Any] | None = None, problems: Iterable[Problem] | None = None
+) -> None:
+    """Renders problems, again, in another order and by a strategy built anew.
+
+    Args:
+        host: Who provides it.
+        name: The strategy.
+        options: As a config gives them.
+        problems: What is rendered; by default the kit's own.
+
+    Raises:
+        ContractError: It is impure, not deterministic, returns something else than two conversations, leaves out the
+            question, or shows the student the gold answer without saying so.
+    """
+    spec = host.get("strategies", name).spec
+    render = host.make("strategies", name, options)
+    asked = [*some_problems(), *telling_problems()] if problems is None else list(problems)
+    chance = random.getstate()
+    first = {problem.id: _pair(render, problem, name) for problem in asked}
+    require(
+        random.getstate() == chance,
+        f"The strategy {name!r} draws from the global random generator: seed a `random.Random` by the problem's id.",
+    )
+    kept = copy.deepcopy(first)
+    for pair in first.values():
+        for message in (*pair.teacher, *pair.student):
+            message["content"] = ""
+    again = {problem.id: _pair(render, problem, name) for problem in reversed(asked)}
+    anew = host.make("strategies", name, options)
+    elsewhere = rendered_elsewhere(host.get("strategies", name).provider.plugin, name, options, asked)
+    for problem in asked:
+        pair = kept[problem.id]
+        require(
+            again[problem.id] == pair,
+            f"The strategy {name!r} is not pure: problem {problem.id!r} reads differently when it is rendered again, "
+            "in another order and after the first messages were written over.",
+        )
+        require(
+            _pair(anew, problem, name) == pair,
+            f"The strategy {name!r} is not deterministic: built anew, it renders problem {problem.id!r} differently.",
+        )
+        require(
+            elsewhere is None or elsewhere[problem.id] == asdict(pair),
+            f"The strategy {name!r} renders problem {problem.id!r} differently in another process: does it go "
+            "through a set, or hash a text?",
+        )
+        _check_teacher_side(pair, problem, name)
+        if not (isinstance(spec, StrategySpec) and spec.student_sees_gold):
+            _check_student_side(pair, problem, name)
+
+
+def _pair(render: Strategy, problem: Problem, name: str) -> PromptPair:
+    try:
+        pair = render(problem)
+    except Exception as error:
+        raise ContractError(
+            f"The strategy {name!r} raises {type(error).__name__} on problem {problem.id!r}: {error}"
+        ) from error
+    require(
+        isinstance(pair, PromptPair),
+        f"The strategy {name!r} must return a PromptPair, and returned {type(pair).__name__}.",
+    )
+    for side, messages in (("teacher", pair.teacher), ("student", pair.student)):
+        require(
+            isinstance(messages, list) and messages and all(map(_is_message, messages)),
+            f"The {side}'s side of {name!r} must be messages {{'role': {' | '.join(ROLES)}, 'content': text}}.",
+        )
+        require(
+            messages[-1]["role"] == "user",
+            f"The {side}'s side of {name!r} must end with a user's message, which is what gets answered.",
+        )
+    return pair
+
+
+def _is_message(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and message.keys() == {"role", "content"}
+        and message["role"] in ROLES
+        and isinstance(message["content"], str)
+        and bool(message["content"].strip())
+    )
+
+
+def _check_teacher_side(pair: PromptPair, problem: Problem, name: str) -> None:
+    require(
+        problem.question in _text(pair.teacher),
+        f"The teacher's side of {name!r} does not hold the question of problem {problem.id!r}.",
+    )
+
+
+def _check_student_side(pair: PromptPair, problem: Problem, name: str) -> None:
+    shown = _text(pair.student).replace(problem.question, "").replace(",", "")
+    gold = problem.value.replace(",", "")
+    telling = len(gold) > 4  # noqa: PLR2004 - a short number may be there by chance
+    require(
+        not (telling and gold in shown) and problem.plain_solution not in _text(pair.student),
+        f"The student's side of {name!r} holds the gold answer of problem {problem.id!r}. Students are tested without "
+        "it: leave it out, or say so with StrategySpec(student_sees_gold=True).",
+    )
+
+
+def _text(messages: list[Message]) -> str:
+    return "\n".join(message["content"] for message in messages)

@@ -1,0 +1,174 @@
+"""The contract of a teacher: every request answered once, log-probabilities normalised and on their own tokens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from kdprobe.errors import KdprobeError
+from kdprobe.host.registry import Host
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import bare
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, checked
+from kdprobe.testing.contract import ContractError, require
+from kdprobe.testing.problems import some_problems
+
+TOLERANCE = 1e-3
+"""Nats; a teacher that serves rounded log-probabilities needs a wider one."""
+
+
+def check_teacher(
+    host: Host,
+    name: str,
+    options: dict[str, Any],
+    *,
+    problems: list[Problem] | None = None,
+    sampling: Sampling | None = None,
+    tolerance: float = TOLERANCE,
+) -> list[Response]:
+    """Asks a teacher for greedy answers to bare questions, and looks at what comes back.
+
+    Args:
+        host: Who provides it.
+        name: The teacher.
+        options: As a config gives them.
+        problems: What it is asked; by default a few of the kit's own.
+        sampling: How it is asked; greedily, or the alignment cannot be seen from outside.
+        tolerance: How far probabilities may be from a sum of 1, in nats.
+
+    Returns:
+        Its answers, in the order of the problems, for the plugin's own tests.
+
+    Raises:
+        ContractError: A request is unanswered or answered twice, the provenance is no JSON, or the log-probabilities
+            are not normalised, not sorted, or belong to other tokens.
+    """
+    teacher = host.make("teachers", name, options)
+    _check_books(teacher, name)
+    sampling = sampling or Sampling(max_new_tokens=8, top_logprobs=8, temperatures=(1.0, 2.0))
+    require(sampling.temperature == 0, "check_teacher asks greedily: pass a sampling with temperature 0.")
+    asked = some_problems(3) if problems is None else problems
+    requests = [Request(problem.id, bare(problem)) for problem in asked]
+    try:
+        answers = {answer.id: answer for answer in checked(requests, teacher.respond(requests, sampling))}
+    except KdprobeError as error:
+        raise ContractError(f"The teacher {name!r}: {error.message}") from error
+    for answer in answers.values():
+        _check_answer(answer, sampling, name, tolerance)
+    if isinstance(teacher, ScoringTeacher) and hasattr(teacher, "record"):
+        _check_scoring(teacher, requests, answers, sampling, name)
+    return [answers[problem.id] for problem in asked]
+
+
+def _check_books(teacher: Any, name: str) -> None:
+    try:
+        json.dumps(teacher.provenance, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"The provenance of {name!r} must be ready for JSON: {error}.") from error
+    require(teacher.provenance, f"The provenance of {name!r} is empty; say what decides its answers.")
+    require(
+        isinstance(teacher.part_size, int) and teacher.part_size >= 1,
+        f"The part_size of {name!r} must be a whole number above 0, and is {teacher.part_size!r}.",
+    )
+
+
+def _check_answer(answer: Response, sampling: Sampling, name: str, tolerance: float) -> None:
+    who = f"The answer of {name!r} to {answer.id!r}"
+    require(isinstance(answer.text, str), f"{who} has no text.")
+    if answer.rows is None:
+        return
+    ids = np.asarray(answer.token_ids)
+    require(ids.ndim == 1 and len(ids) > 0, f"{who} must have token ids [tokens], and has shape {ids.shape}.")
+    require(
+        len(ids) <= sampling.max_new_tokens,
+        f"{who} has {len(ids)} tokens, more than the budget of {sampling.max_new_tokens}.",
+    )
+    _check_shapes(answer.rows, len(ids), sampling, who)
+    _check_normalised(answer.rows, who, tolerance)
+    _check_aligned(answer.rows, ids, who, tolerance)
+
+
+def _check_shapes(rows: SparseRows, tokens: int, sampling: Sampling, who: str) -> None:
+    k = np.shape(rows.ids)[-1]
+    fields: list[tuple[str, Any, tuple[int, ...]]] = [
+        ("ids", rows.ids, (tokens, k)),
+        ("logprobs", rows.logprobs, (tokens, k)),
+        ("token_logprobs", rows.token_logprobs, (tokens,)),
+        *((f"tail_logmass[{t}]", rows.tail_logmass.get(t), (tokens,)) for t in sampling.temperatures),
+    ]
+    for field, value, shape in fields:
+        require(value is not None, f"{who} lacks {field}.")
+        require(
+            np.shape(value) == shape,
+            f"{who} has {tokens} tokens; rows.{field} must be {list(shape)}, and is {list(np.shape(value))}.",
+        )
+        require(not np.isnan(value).any(), f"{who} has NaN in rows.{field}.")
+    require(k <= sampling.top_logprobs, f"{who} has {k} log-probabilities a token, {sampling.top_logprobs} were asked.")
+    require(all(len(set(row)) == k for row in np.asarray(rows.ids).tolist()), f"{who} names a token twice in one row.")
+
+
+def _check_normalised(rows: SparseRows, who: str, tolerance: float) -> None:
+    logprobs = np.asarray(rows.logprobs, dtype=np.float64)
+    require((logprobs <= tolerance).all(), f"{who} has log-probabilities above 0: they must be natural logarithms.")
+    require(
+        (np.diff(logprobs, axis=-1) <= tolerance).all(),
+        f"{who}: rows.logprobs must fall, the most probable token first.",
+    )
+    mass = np.exp(logprobs).sum(axis=-1) + np.exp(np.asarray(rows.tail_logmass[1.0], dtype=np.float64))
+    worst = float(np.abs(np.log(mass)).max())
+    require(
+        worst <= tolerance,
+        f"{who} is not normalised: the top k and the tail sum to {float(mass[np.abs(np.log(mass)).argmax()]):.4f}, "
+        "not to 1.",
+    )
+
+
+def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], who: str, tolerance: float) -> None:
+    """Under greedy decoding the token that was written is the most probable one of its own row, and of no other."""
+    listed = np.asarray(rows.ids) == ids[:, None]
+    written = np.asarray(rows.token_logprobs, dtype=np.float64)
+    # Ties may be broken either way; a token that is nearly the best is as good as the best.
+    best = np.asarray(rows.logprobs, dtype=np.float64)[:, 0]
+    strays = [place for place in range(len(ids)) if not listed[place].any() or written[place] < best[place] - tolerance]
+    require(
+        not strays,
+        f"{who}: rows do not belong to their tokens. It decodes greedily, and token {strays[:1]} of {len(ids)} is not "
+        "the most probable one of its row; look for a shift by one.",
+    )
+    own = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
+    require(
+        np.allclose(own, written, atol=tolerance),
+        f"{who}: rows.token_logprobs differ from what rows.logprobs says of the same tokens.",
+    )
+
+
+def _check_scoring(
+    teacher: Any, requests: list[Request], answers: dict[str, Response], sampling: Sampling, name: str
+) -> None:
+    """A teacher that reads its own answer again must find it as probable as when it wrote it."""
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(teacher.record)
+    wrote = {request.id: answers[request.id] for request in requests if answers[request.id].rows is not None}
+    passages = [
+        Passage(request.id, prompt_ids(tokenizer, request.messages), wrote[request.id].token_ids.tolist())
+        for request in requests
+        if request.id in wrote
+    ]
+    scored = dict(teacher.score(passages, sampling))
+    require(scored.keys() == wrote.keys(), f"{name!r} scores {sorted(scored)}, and was asked for {sorted(wrote)}.")
+    for id_, answer in wrote.items():
+        if answer.rows is None:
+            continue
+        apart = np.abs(np.asarray(scored[id_].token_logprobs) - np.asarray(answer.rows.token_logprobs))
+        require(
+            apart.shape == answer.token_ids.shape and apart.max() <= _REREAD,
+            f"{name!r} scores its own answer to {id_!r} otherwise than when it wrote it, by {apart.max():.3f} nats.",
+        )
+
+
+_REREAD = 0.05
+"""Nats; batches of other shapes round otherwise, in half precision by some hundredths."""
