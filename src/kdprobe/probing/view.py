@@ -67,10 +67,10 @@ class PatternView:
             queries: Which rows count, `[batch, query]`; by default the valid ones. Others may hold anything.
 
         Returns:
-            `[batch, head]`; NaN where no row counts.
+            `[batch, head]`, float64, so that long sequences lose nothing; NaN where no row counts.
         """
         counted = self.valid_queries if queries is None else queries & self.valid_queries
-        kept = torch.where(counted[:, None], rows, 0).sum(dim=-1)
+        kept = torch.where(counted[:, None], rows, 0).sum(dim=-1, dtype=torch.float64)
         return kept / counted.sum(dim=-1, keepdim=True)
 
     @cached_property
@@ -83,8 +83,8 @@ class PatternView:
         """Reduces keys away, a few matrices at a time: what lies between stays in the processor's cache.
 
         Args:
-            reduce: From matrices `[some, query, key]`, of each of the patterns, and memory of that shape to write on, to
-                `[some, query]`.
+            reduce: From matrices `[some, query, key]`, one of each pattern, and memory of that shape to write on;
+                returns `[some, query]`.
             patterns: Of this view's shape.
 
         Returns:
