@@ -1,5 +1,6 @@
 """What every start of the command line must not import; how long it takes, `benchmarks/startup.py` measures."""
 
+import os
 import subprocess
 import sys
 
@@ -20,3 +21,12 @@ main({arguments!r})
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.endswith("HEAVY []\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_break_no_plugin(closed):
+    command = f"exec {sys.executable} -m kdprobe plugins --no-plugins --json {closed}"
+    told = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, "KDPROBE_STRICT_PLUGINS": "1"}, capture_output=True, check=False
+    )
+    assert told.returncode == 0

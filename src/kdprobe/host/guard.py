@@ -22,16 +22,10 @@ class IncompatibleError(PluginError):
 @contextlib.contextmanager
 def results_kept_clean() -> Iterator[None]:
     """Sends to stderr what is written to stdout while the block runs, by Python, by C code or by child processes."""
-    streams = {sys.stdout, sys.__stdout__} - {None}
-    for stream in streams:
+    for stream in {sys.stdout, sys.__stdout__} - {None}:
         stream.flush()  # type: ignore[union-attr]
+    kept = _stdout_to_stderr()
     try:
-        kept = os.dup(1)
-    except OSError:  # there is no stdout at all
-        kept = None
-    try:
-        if kept is not None:
-            os.dup2(2, 1)
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
@@ -40,6 +34,20 @@ def results_kept_clean() -> Iterator[None]:
         if kept is not None:
             os.dup2(kept, 1)
             os.close(kept)
+
+
+def _stdout_to_stderr() -> int | None:
+    """Points file descriptor 1 to where 2 points; returns a copy of it, or `None` where one of them is closed."""
+    try:
+        kept = os.dup(1)
+    except OSError:
+        return None
+    try:
+        os.dup2(2, 1)
+    except OSError:
+        os.close(kept)
+        return None
+    return kept
 
 
 def blame(error: BaseException, source: str) -> tuple[Fault, str]:
