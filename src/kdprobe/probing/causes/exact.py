@@ -1,0 +1,104 @@
+"""The exact effect of replacing a head's output, without computing what lies before it again.
+
+Everything below a head, and its layer's attention, is the same with and without it. So a pass for a head of layer L
+
+- skips the layers below L: L reads the residual stream that it read in the undisturbed pass;
+- skips the attention of L: it writes what it wrote, less what the head added, plus what takes its place;
+- and goes on from there, several heads of the layer at once, with logits at the answer's rows only.
+
+The model's own forward pass runs, so masks, positions, norms and layer types are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.console import Progress
+from kdprobe.probing.causes.reading import TARGETS, CleanRun, Reader, clean_run
+from kdprobe.probing.causes.replacement import Donor, written
+from kdprobe.probing.sequences import ProblemSequence
+
+Head = tuple[int, int]
+"""Layer and head, from 0."""
+
+
+@torch.no_grad()
+def exact_effects(
+    reading: Reader,
+    sequences: Sequence[ProblemSequence],
+    donor: Donor,
+    heads: Sequence[Head],
+    *,
+    batch_size: int,
+    bar: Progress,
+) -> Tensor:
+    """Replaces heads one at a time.
+
+    Args:
+        reading: The student.
+        sequences: What it reads.
+        donor: What takes the place of a head's output, on every position.
+        heads: Which, in any order.
+        batch_size: Heads at once.
+        bar: Advanced by one per sequence.
+
+    Returns:
+        Log-probability with the replacement minus without, `[sequence, head, target]`, float64, in nats; heads as given.
+    """
+    by_layer: dict[int, list[int]] = {}
+    for place, (layer, _) in enumerate(heads):
+        by_layer.setdefault(layer, []).append(place)
+    effects = torch.zeros(len(sequences), len(heads), len(TARGETS), dtype=torch.float64)
+    for number, sequence in enumerate(sequences):
+        run = clean_run(reading, sequence)
+        for layer, all_places in by_layer.items():
+            for start in range(0, len(all_places), batch_size):
+                places = all_places[start : start + batch_size]
+                chosen = [heads[place][1] for place in places]
+                own = written(run.z[layer][:, chosen], reading.output_matrices[layer, chosen])
+                instead = donor.writes(number, layer, chosen) - own
+                with restarted(reading, run, layer, run.attended[layer] + instead):
+                    log_p = reading.score(sequence, copies=len(chosen))
+                effects[number, places] = (log_p - run.log_p).cpu()
+        bar.advance(1)
+    return effects
+
+
+@contextmanager
+def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> Iterator[None]:
+    """While the block runs, the model starts in the middle of a layer.
+
+    Args:
+        reading: The student.
+        run: Its undisturbed pass over the same sequence.
+        layer: Where to start.
+        attended: What that layer's attention writes, `[copies, position, d_model]`.
+    """
+    parts = reading.anatomy
+    before = run.inputs[layer].expand(len(attended), -1, -1)
+    with ExitStack() as stack:
+        for below in parts.layers[:layer]:
+            stack.enter_context(_answers(below, before, run))
+        stack.enter_context(_answers(parts.attentions[layer], attended, run))
+        yield
+
+
+@contextmanager
+def _answers(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]:
+    """While the block runs, a module gives this output without computing anything."""
+    output = (tensor, None) if module in run.bundled else tensor
+
+    def forward(*_: Any, **__: Any) -> Any:
+        return output
+
+    usual = module.forward
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        module.forward = usual  # type: ignore[method-assign]
