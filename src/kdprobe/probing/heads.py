@@ -9,36 +9,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdprobe.console import progress
-from kdprobe.models.conversation import prompt_ids, response_ids
-from kdprobe.models.load import load_tokenizer
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import change_map, layer_curves
-from kdprobe.probing.metrics import HEAD_METRICS
 from kdprobe.probing.stream import head_metrics
-from kdprobe.students.bridge import boot
-
-_CHECKED = 2
 
 
 class HeadsAnalysis:
     """Per-head entropy, self-attention focus, sparsity and similarity, over question and gold solution."""
 
-    needs: frozenset[Need] = frozenset({"students", "problems"})
+    needs: frozenset[Need] = frozenset({"patterns"})
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Measures every student on the same tokens: the bare question, then the gold solution."""
-        tokenizer = load_tokenizer(context.students[0].base)
-        sequences = [
-            [
-                *prompt_ids(tokenizer, [{"role": "user", "content": problem.question}]),
-                *response_ids(tokenizer, problem.plain_solution),
-            ]
-            for problem in context.problems
-        ]
+        sequences = context.sequences
         measured: dict[str, dict[str, NDArray[np.float64]]] = {}
         checks = []
         for student in context.students:
-            bridged = boot(student, sequences[:_CHECKED])
+            bridged = context.bridges.boot(student.name)
             checks.append(
                 {
                     "student": student.name,
@@ -48,7 +35,7 @@ class HeadsAnalysis:
             )
             with progress(f"Heads of {student.name}", len(sequences), unit="tok") as bar:
                 measured[student.name] = head_metrics(
-                    bridged, sequences, HEAD_METRICS, batch_size=context.batch_size, bar=bar
+                    bridged, sequences, context.head_metrics, batch_size=context.batch_size, bar=bar
                 )
         return AnalysisResult(
             tables={"heads": _tidy(measured), "self_check": pd.DataFrame(checks)},
