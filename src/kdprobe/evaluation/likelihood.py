@@ -102,14 +102,14 @@ def gold_log_probabilities(
                 one = sequences[place]
                 targets = ids[row, one.begin : len(one.ids)]
                 mine = rows[row, one.begin - 1 - first : len(one.ids) - 1 - first]
-                log_p = _log_probabilities(mine, targets, matrix, len(student.tokenizer))
+                log_p = log_probabilities(mine, targets, matrix, len(student.tokenizer))
                 value = sum(float(log_p[token - one.begin]) for token in one.value)
                 results[place] = GoldLogP(value, float(log_p.double().sum()), len(log_p))
             bar.advance(len(batch), work=int(mask.sum()))
     return [results[place] for place in range(len(problems))]
 
 
-def _log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int) -> Tensor:
+def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int) -> Tensor:
     """Log-probability of each target, `[rows]`, in float32.
 
     Args:
