@@ -1,9 +1,8 @@
-"""The attention weights of a peft model by layer and head, and what its adapter changes in them, in float64."""
+"""A model's attention weights by layer and head, and what training changed in them, in float64."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,11 @@ from torch import Tensor
 
 from kdprobe.distill.adapter import MAGNITUDE
 from kdprobe.errors import KdprobeError
+from kdprobe.probing.anatomy import anatomy
 from kdprobe.probing.circuits import Change
 
-_PROJECTION = re.compile(r"\.(\d+)\.(?:self_attn|attn|attention)\.(q|k|v|o|out)_proj$")
+Update = tuple[Tensor, Tensor] | Tensor | None
+"""What is added to a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the whole of it, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,82 +24,100 @@ class HeadWeights:
     """One of a layer's four attention weights, by heads.
 
     Attributes:
-        weight: Of the base, `[head, head_dim, d_model]`; of the output projection the transpose, so that all four
-            have one shape. Queries and outputs have as many heads as the layer, keys and values may have fewer.
-        change: What the adapter adds, or `None` where it leaves the weight alone.
+        weight: Before training, `[head, head_dim, d_model]`; of the output projection the transpose, so that all four
+            have one shape. Keys and values are repeated for the query heads that share them.
+        change: What training added, or `None` where it left the weight alone.
     """
 
     weight: Tensor
     change: Change | None
 
-    def of_heads(self, heads: Tensor) -> HeadWeights:
-        """The weights that these heads use, in this order."""
-        return HeadWeights(self.weight[heads], self.change and self.change.of_heads(heads))
 
-
-def attention_weights(model: Any, adapter: str) -> Iterator[tuple[int, dict[str, HeadWeights]]]:
-    """Goes through the layers.
+def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]]:
+    """A base's weights and what one of its adapters adds, layer by layer, as the adapter's own factors.
 
     Args:
-        model: A peft model; its base weights are read, whatever adapter is active.
-        adapter: Which of its adapters.
+        model: A peft model; which of its adapters is active does not matter.
+        adapter: The adapter's name.
 
     Yields:
-        A layer's number, and its weights `q`, `k`, `v` and `o`, those of keys and values repeated for the query heads
-        that share them.
+        `q`, `k`, `v` and `o` of each layer.
 
     Raises:
-        KdprobeError: The architecture has no such weights under the names that are known here.
+        KdprobeError: The architecture does not keep its attention weights in four projections.
     """
-    layers: dict[int, dict[str, Any]] = {}
-    for name, module in model.named_modules():
-        if found := _PROJECTION.search(name):
-            layers.setdefault(int(found[1]), {})[found[2][0]] = module
-    if not layers or any(len(projections) < 4 for projections in layers.values()):  # noqa: PLR2004
-        raise KdprobeError(
-            "The geometry of heads needs attention layers with q_proj, k_proj, v_proj and o_proj.",
-            "This architecture keeps its attention weights in another form; leave the analysis out.",
-        )
+    return _layers(model, lambda name, module: _adapter_update(module, adapter))
+
+
+def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
+    """The same for two whole models: one that was trained without an adapter, and what it was before."""
+    trained = dict(after.named_modules())
+    return _layers(before, lambda name, module: _weight(trained[name]) - _weight(module))
+
+
+def _layers(model: Any, update: Callable[[str, Any], Update]) -> Iterator[dict[str, HeadWeights]]:
+    parts = anatomy(model)
+    names = {module: name for name, module in model.named_modules()}
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    shared = torch.arange(heads, device=model.device) // (heads // key_heads)
-    for layer, projections in sorted(layers.items()):
-        weights = {
-            name: _by_heads(module, adapter, heads if name in {"q", "o"} else key_heads, transposed=name == "o")
-            for name, module in projections.items()
-        }
-        yield layer, {name: part.of_heads(shared) if name in {"k", "v"} else part for name, part in weights.items()}
+    key_heads = getattr(config, "num_key_value_heads", None) or parts.heads
+    sharing = torch.arange(parts.heads, device=model.device) // (parts.heads // key_heads)
+    for attention, output in zip(parts.attentions, parts.outputs, strict=True):
+        modules = {name: getattr(attention, f"{name}_proj", None) for name in ("q", "k", "v")} | {"o": output}
+        if None in modules.values():
+            raise KdprobeError(
+                "The geometry of heads needs attention layers with q_proj, k_proj, v_proj and an output projection.",
+                f"This architecture ({config.model_type}) keeps its weights in another form; leave the analysis out.",
+            )
+        weights = {}
+        for name, module in modules.items():
+            heads, used = (key_heads, sharing) if name in {"k", "v"} else (parts.heads, slice(None))
+            weights[name] = _by_heads(_weight(module), update(names[module], module), heads, name == "o", used)
+        yield weights
 
 
-def _by_heads(module: Any, adapter: str, heads: int, *, transposed: bool) -> HeadWeights:
+def _by_heads(weight: Tensor, update: Update, heads: int, transposed: bool, used: Tensor | slice) -> HeadWeights:
+    """Cuts a weight and its update into heads, and takes those that the query heads use."""
+
     def split(matrix: Tensor) -> Tensor:
-        return matrix.unflatten(0, (heads, -1))
+        return matrix.unflatten(0, (heads, -1))[used]
 
-    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-    weight = dequantize_module_weight(base).detach().double()
-    rows = split(weight.T if transposed else weight)
+    if transposed:
+        weight = weight.T
+        update = (update[1].T, update[0].T) if isinstance(update, tuple) else update if update is None else update.T
+    if update is None:
+        return HeadWeights(split(weight), None)
+    if isinstance(update, tuple):
+        return HeadWeights(split(weight), Change(split(update[0]), update[1][None]))
+    # Not of low rank: each head's own rows, times one.
+    rows = split(update)
+    identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    return HeadWeights(split(weight), Change(identity.expand(len(rows), -1, -1), rows))
+
+
+def _adapter_update(module: Any, adapter: str) -> Update:
+    """What an adapter adds to a projection: scaled B and A, with DoRA the whole change."""
     if adapter not in getattr(module, "lora_A", {}):
-        return HeadWeights(rows, None)
-    a, b = module.lora_A[adapter].weight.detach().double(), module.lora_B[adapter].weight.detach().double()
+        return None
+    a, b = (part[adapter].weight.detach().double() for part in (module.lora_A, module.lora_B))
     b = module.scaling[adapter] * b
     magnitudes = getattr(module, MAGNITUDE, {})
-    if adapter in magnitudes:
-        dense = split(_dora_change(weight, b @ a, magnitudes[adapter].weight.detach().double(), transposed=transposed))
-        # Not of low rank: taken as it is, times one.
-        identity = torch.eye(dense.shape[1], dtype=dense.dtype, device=dense.device)
-        return HeadWeights(rows, Change(identity.expand(heads, -1, -1), dense))
-    return HeadWeights(rows, Change(split(a.T), b.T[None]) if transposed else Change(split(b), a[None]))
+    if adapter not in magnitudes:
+        return b, a
+    return _dora_change(_weight(module), b @ a, magnitudes[adapter].weight.detach().double())
 
 
-def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor, *, transposed: bool) -> Tensor:
+def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> Tensor:
     """m (W + BA) / ||W + BA|| - W, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5)."""
-    turned = weight + update
-    length = torch.linalg.vector_norm(turned, dim=1)
-    # Magnitudes are kept in float32: where nothing turned, one that differs from the length by their rounding alone is
+    stretch = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
+    # Magnitudes are kept in float32. Where nothing turned, one that differs from the length by their rounding alone is
     # the length itself, and the row is as it was.
     rounding = 4 * torch.finfo(torch.float32).eps
-    same = (update == 0).all(dim=1) & ((magnitude / length - 1).abs() <= rounding)
-    stretch = torch.where(same, 0.0, magnitude / length - 1)[:, None]
-    change = stretch * weight + (1 + stretch) * update
-    return change.T if transposed else change
+    stretch[(update == 0).all(dim=1) & (stretch.abs() <= rounding)] = 0
+    return stretch[:, None] * weight + (1 + stretch[:, None]) * update
+
+
+def _weight(module: Any) -> Tensor:
+    """A projection's own weight without any adapter, `[out, in]`, float64."""
+    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+    weight: Tensor = dequantize_module_weight(base).detach().double()
+    return weight
