@@ -22,7 +22,7 @@ from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
-FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 3, "analyse": 2}
+FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 4, "analyse": 2}
 SELECTION = "selection.json"
 ADAPTER = "adapter"
 TRAINING = "training.json"
