@@ -11,9 +11,10 @@ where KDPROBE_GSM8K names its folder, else of procedural problems, which are sho
     bridge       the same in TransformerLens: `run_with_hooks` on `hook_z`, with `logits_to_keep`
 
 `--stride 5` takes all heads of every fifth layer, placed so that their mean depth is that of all layers; `--stride 1`
-takes all heads. The ways alternate layer by layer within one process. The undisturbed passes of `restarted` count in
-full, so a subset makes it look slower than it is. All must give the same effects. Memory is the peak of a process of
-its own above what it held before (Linux). The floor is the ratio of multiplications, attention's own included.
+takes all heads. The slow ways alternate layer by layer; `restarted` goes through all layers before and after them, and
+its two times are averaged. Its undisturbed passes count in full, so a subset makes it look slower than it is. All must
+give the same effects. Memory is the peak of a process of its own above what it held before (Linux). The floor is the
+ratio of multiplications, attention's own included.
 """
 
 from __future__ import annotations
@@ -111,36 +112,33 @@ class Setting:
         return (depth * layer + logits) / ((depth - 1) / 2 * layer + self.tokens * mlp + logits)
 
 
-def effects(way: str, setting: Setting, layer: int, ready: Any) -> Any:
-    """Log-probability without each head of a layer, minus with all, `[sequence, head]`."""
-    import torch
-
+def restarted(setting: Setting, donor: Any) -> Any:
+    """Log-probability without each head minus with all, `[sequence, head]`."""
     from kdprobe.console import progress
     from kdprobe.probing.causes.exact import exact_effects
     from kdprobe.probing.causes.reading import reader
 
-    heads = [(layer, head) for head in range(setting.heads)]
-    with torch.no_grad():
-        if way == "restarted":
-            with reader(setting.student) as reading, progress(way) as bar:
-                donor = ready
-                found = exact_effects(reading, setting.sequences, donor, heads, batch_size=setting.heads, bar=bar)
-            return found[:, :, 0]
-        if way == "bridge":
-            return torch.stack([in_bridge(setting, ready, layer, head) for head in range(setting.heads)], dim=1)
-        groups = [[one] for one in setting.sequences] if way == "forward" else [setting.sequences]
-        columns = []
-        for head in range(setting.heads):
-            projection = setting.student.model.model.layers[layer].self_attn.o_proj
-            width = projection.in_features // setting.heads
-            hook = projection.register_forward_pre_hook(
-                lambda _module, given, head=head, width=width: (without(given[0], head, width),)
-            )
-            try:
-                columns.append(torch.cat([log_p(setting, setting.student.model, group) for group in groups]))
-            finally:
-                hook.remove()
-        return torch.stack(columns, dim=1)
+    heads = [(layer, head) for layer in setting.layers for head in range(setting.heads)]
+    with reader(setting.student) as reading, progress("restarted") as bar:
+        found = exact_effects(reading, setting.sequences, donor, heads, batch_size=setting.heads, bar=bar)
+    return found[:, :, 0]
+
+
+def forward_each(way: str, setting: Setting, layer: int, bridged: Any) -> Any:
+    """Log-probability without each head of a layer, `[sequence, head]`, from a forward pass each."""
+    import torch
+
+    if way == "bridge":
+        return torch.stack([in_bridge(setting, bridged, layer, head) for head in range(setting.heads)], dim=1)
+    groups = [[one] for one in setting.sequences] if way == "forward" else [setting.sequences]
+    projection = setting.student.model.model.layers[layer].self_attn.o_proj
+    width = projection.in_features // setting.heads
+    columns = []
+    for head in range(setting.heads):
+        hook = projection.register_forward_pre_hook(lambda _module, given, head=head: (without(given[0], head, width),))
+        columns.append(torch.cat([log_p(setting, setting.student.model, group) for group in groups]))
+        hook.remove()
+    return torch.stack(columns, dim=1)
 
 
 def without(z: Any, head: int, width: int) -> Any:
@@ -170,7 +168,8 @@ def solution(one: Any, logits: Any, first: int) -> Any:
 
     targets = torch.tensor(one.ids[one.begin : -1])
     kept = logits[one.begin - 1 - first :][: len(targets)]
-    return kept.float().log_softmax(-1).gather(1, targets[:, None]).double().sum()
+    chosen = kept.gather(1, targets[:, None])[:, 0]
+    return (chosen.double() - kept.float().logsumexp(dim=-1).double()).sum()
 
 
 def in_bridge(setting: Setting, bridged: Any, layer: int, head: int) -> Any:
@@ -194,48 +193,48 @@ def in_bridge(setting: Setting, bridged: Any, layer: int, head: int) -> Any:
 
 def prepared(way: str, setting: Setting) -> Any:
     """What a way needs before its time counts: a donor of zeros, or the student inside TransformerLens."""
-    import torch
-
     from kdprobe.console import progress
     from kdprobe.probing.causes.reading import head_outputs, reader
     from kdprobe.probing.causes.replacement import ablated
     from kdprobe.students.bridge import boot
     from kdprobe.students.student import Student
 
-    if way == "restarted":
-        with reader(setting.student) as reading, progress(way) as bar:
-            donor = ablated(head_outputs(reading, setting.sequences, bar=bar), "zero")
-        return donor
     if way == "bridge":
         return boot(Student("base", setting.record), [one.ids for one in setting.sequences[:2]])
-    del torch
-    return None
+    # Every other way reads the sequences once: weights that lie on disk until they are touched are no memory of its own.
+    with reader(setting.student) as reading, progress(way) as bar:
+        return ablated(head_outputs(reading, setting.sequences, bar=bar), "zero")
 
 
 def times(setting: Setting) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of every way over all layers, and its largest difference from the effects of `forward`."""
+    """Seconds of every way, and its largest difference from the effects of `forward`."""
     import torch
 
     ready = {way: prepared(way, setting) for way in WAYS}
     seconds = dict.fromkeys(WAYS, 0.0)
-    worst = dict.fromkeys(WAYS, 0.0)
+    found: dict[str, Any] = {way: [] for way in WAYS}
+
+    def timed(way: str, work: Any) -> Any:
+        started = time.perf_counter()
+        result = work()
+        seconds[way] += time.perf_counter() - started
+        return result
+
     with torch.no_grad():
-        bases = {
-            "forward": torch.stack([log_p(setting, setting.student.model, [one])[0] for one in setting.sequences]),
+        clean = {
+            "forward": torch.cat([log_p(setting, setting.student.model, [one]) for one in setting.sequences]),
             "batched": log_p(setting, setting.student.model, setting.sequences),
         }
-    bases["bridge"] = bases["forward"]
-    for layer in setting.layers:
-        found = {}
-        for way in WAYS if layer % 2 else reversed(WAYS):
-            started = time.perf_counter()
-            found[way] = effects(way, setting, layer, ready[way])
-            seconds[way] += time.perf_counter() - started
-            if way in bases:
-                found[way] = found[way] - bases[way][:, None]
-        for way in WAYS:
-            worst[way] = max(worst[way], float((found[way] - found["forward"]).abs().max()))
-    return seconds, worst
+        clean["bridge"] = clean["forward"]
+        timed("restarted", lambda: restarted(setting, ready["restarted"]))
+        for place, layer in enumerate(setting.layers):
+            for way in WAYS[1:] if place % 2 else WAYS[:0:-1]:
+                log_ps = timed(way, lambda way=way, layer=layer: forward_each(way, setting, layer, ready[way]))
+                found[way].append(log_ps - clean[way][:, None])
+        effects = {way: torch.cat(columns, dim=1) for way, columns in found.items() if columns}
+        effects["restarted"] = timed("restarted", lambda: restarted(setting, ready["restarted"]))
+    seconds["restarted"] /= 2
+    return seconds, {way: float((effects[way] - effects["forward"]).abs().max()) for way in WAYS}
 
 
 def child(way: str, given: argparse.Namespace) -> float:
@@ -253,7 +252,11 @@ def peak(way: str, given: argparse.Namespace) -> float:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = high_water()
-    effects(way, setting, setting.layers[0], ready)
+    if way == "restarted":
+        setting.layers = setting.layers[:1]
+        restarted(setting, ready)
+    else:
+        forward_each(way, setting, setting.layers[0], ready)
     return (high_water() - before) / 2**20
 
 
