@@ -207,6 +207,7 @@ class Maker:
 
             from kdprobe.probing.analysis import AnalysisContext, run_analysis
             from kdprobe.probing.head_metric import head_metrics_of
+            from kdprobe.probing.tables import write_tables
 
             adapters = dict(zip(trained, inputs, strict=False))
             scores = dict(zip(scored, inputs[len(trained) :], strict=True))
@@ -222,9 +223,7 @@ class Maker:
                 head_metrics=head_metrics_of(self.host),
             )
             result = run_analysis(name, self.host.build("analyses", name, validated), context)
-            for table, frame in result.tables.items():
-                frame.to_parquet(folder / f"{table}.parquet")
-                frame.to_csv(folder / f"{table}.csv", index=False)
+            write_tables(result.tables, folder)
             write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
             write_json(folder / FINDINGS, list(result.findings))
 

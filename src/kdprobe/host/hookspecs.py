@@ -66,7 +66,7 @@ def kdprobe_head_metrics() -> Iterable[HeadMetricSpec]:
         ...     return view.mean_over_queries(view.pattern[..., 0])
         >>> @hookimpl
         ... def kdprobe_head_metrics():
-        ...     yield HeadMetricSpec(name="first-token", summary="On the first token", build=lambda options: first_token)
+        ...     yield HeadMetricSpec(name="first-token", summary="Sink", build=lambda options: first_token)
     """
     raise NotImplementedError
 

@@ -8,36 +8,32 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
-from kdprobe.probing.analysis import Analysis
+from kdprobe.probing.options import DivergenceOptions, HeadsOptions
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 
 
-def _heads(options: None) -> Analysis:
-    from kdprobe.probing.heads import build
-
-    return build(options)
-
-
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """`heads`."""
+    """`heads` and `divergence`."""
     yield AnalysisSpec(
-        name="heads", summary="Entropy, self-attention, sparsity, similarity of every head", build=_heads
+        name="heads",
+        summary="All head metrics with intervals, and which heads moved",
+        build=_analysis("heads"),
+        options=HeadsOptions,
+    )
+    yield AnalysisSpec(
+        name="divergence",
+        summary="How far students' attention diverges, head by head",
+        build=_analysis("divergence"),
+        options=DivergenceOptions,
     )
 
 
 @hookimpl
 def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """The published four, the same without the influence of length, and where heads look."""
-
-    def function(module: str, name: str) -> Callable[[Any], Any]:
-        return lambda _options: getattr(import_module(f"kdprobe.probing.metrics.{module}"), name)
-
-    def selection(name: str) -> Callable[[Any], Any]:
-        return lambda _options: import_module("kdprobe.probing.metrics.attended").attended(name)
-
     for name, unit, summary in (
         ("entropy", "nats", "Attention entropy"),
         ("self_attention", "", "Self-attention focus: mean of the diagonal"),
@@ -45,7 +41,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         ("similarity", "", "Cosine with the layer below"),
     ):
         yield HeadMetricSpec(
-            name=name, summary=f"{summary}, as published", unit=unit, build=function("published", name)
+            name=name, summary=f"{summary}, as published", unit=unit, build=_function("published", name)
         )
     for name, unit, summary in (
         ("entropy", "", "Entropy over that of uniform attention"),
@@ -53,29 +49,41 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         ("sparsity", "keys", "Keys above 0.1 of a query"),
         ("similarity", "", "Cosine with the layer below, row by row"),
     ):
-        yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=function("normalised", name))
-    yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=selection("sink"))
+        yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=_function("normalised", name))
+    yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))
     yield HeadMetricSpec(
-        name="previous_token", summary="Attention on the token before", build=selection("previous_token")
+        name="previous_token", summary="Attention on the token before", build=_selection("previous_token")
     )
     yield HeadMetricSpec(
-        name="mean_distance", summary="How far back attention reaches", unit="tokens", build=selection("mean_distance")
+        name="mean_distance", summary="How far back attention reaches", unit="tokens", build=_selection("mean_distance")
     )
     yield HeadMetricSpec(
         name="duplicate_token",
         summary="Attention on earlier occurrences of the same token",
-        build=selection("duplicate_token"),
+        build=_selection("duplicate_token"),
         needs=_TOKENS,
     )
     yield HeadMetricSpec(
         name="induction",
         summary="Attention on what followed earlier occurrences",
-        build=selection("induction"),
+        build=_selection("induction"),
         needs=_TOKENS,
     )
     yield HeadMetricSpec(
         name="answer_to_numbers",
         summary="Attention from the answer on the question's numbers",
-        build=selection("answer_to_numbers"),
+        build=_selection("answer_to_numbers"),
         needs=_SPANS,
     )
+
+
+def _analysis(module: str) -> Callable[[Any], Any]:
+    return lambda options: import_module(f"kdprobe.probing.{module}").build(options)
+
+
+def _function(module: str, name: str) -> Callable[[Any], Any]:
+    return lambda _options: getattr(import_module(f"kdprobe.probing.metrics.{module}"), name)
+
+
+def _selection(name: str) -> Callable[[Any], Any]:
+    return lambda _options: import_module("kdprobe.probing.metrics.attended").attended(name)

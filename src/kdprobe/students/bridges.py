@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,6 +75,14 @@ class Bridges:
                     self._merged.add(name)
         return self._booted[name]
 
+    @property
+    def errors(self) -> dict[str, dict[str, float]]:
+        """Student to the largest differences in its self-check, of those that were booted."""
+        return {
+            name: {"logit_error": booted.logit_error, "pattern_error": booted.pattern_error}
+            for name, booted in self._booted.items()
+        }
+
     def _base(self, student: Student) -> _Base:
         digest = student.base.digest
         if digest not in self._bases:
@@ -108,5 +117,5 @@ def _switch(model: Any, student: Student) -> None:
 
 
 def _adapter_name(student: Student) -> str:
-    # peft makes module names of them, which hold no dots.
-    return student.name.replace(".", "_")
+    # peft makes module names of them, in which not every name of a student can stand.
+    return f"student_{hashlib.sha256(student.name.encode()).hexdigest()[:16]}"

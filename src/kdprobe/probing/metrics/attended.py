@@ -77,7 +77,8 @@ def attended(name: str) -> Callable[[PatternView], Tensor]:
     def metric(view: PatternView) -> Tensor:
         names, weights, counts = view.once("selections", lambda: _selections(view))
         products = view.keep("attended", lambda: view.pattern.flatten(2) @ weights)
-        return products[..., names.index(name)] / counts[:, None, names.index(name)]
+        mean: Tensor = products[..., names.index(name)] / counts[:, None, names.index(name)]
+        return mean
 
     return metric
 
