@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py [--problems 8] [--stride 5] [--threads N] [--json FILE]
 
-Every head of SmolLM2-135M-Instruct is set to zero, in float32, and the log-probability of gold solutions is read: of GSM8K
-where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
+Every head of SmolLM2-135M-Instruct is set to zero, in float32, and the log-probability of gold solutions is read: of
+GSM8K where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
     restarted    `kdprobe.probing.causes.exact`: starts behind the head's attention, the heads of a layer at once
     forward      a forward pass per head and problem, z set to zero in a hook, logits at the answer's rows only
@@ -142,7 +142,7 @@ def forward_each(way: str, setting: Setting, layer: int, bridged: Any) -> Any:
 
 
 def without(z: Any, head: int, width: int) -> Any:
-    """z with a head's columns at zero."""
+    """What goes into the output projection, with a head's columns at zero."""
     z = z.clone()
     z[..., head * width : (head + 1) * width] = 0
     return z
@@ -176,7 +176,7 @@ def in_bridge(setting: Setting, bridged: Any, layer: int, head: int) -> Any:
     """The same in TransformerLens, a problem at a time."""
     import torch
 
-    def zero(z: Any, hook: Any) -> Any:
+    def zero(z: Any, hook: Any) -> Any:  # noqa: ARG001 - called by name
         z[:, :, head] = 0
         return z
 
@@ -201,7 +201,7 @@ def prepared(way: str, setting: Setting) -> Any:
 
     if way == "bridge":
         return boot(Student("base", setting.record), [one.ids for one in setting.sequences[:2]])
-    # Every other way reads the sequences once: weights that lie on disk until they are touched are no memory of its own.
+    # The other ways read the sequences once: weights that lie on disk until they are touched are not their memory.
     with reader(setting.student) as reading, progress(way) as bar:
         return ablated(head_outputs(reading, setting.sequences, bar=bar), "zero")
 
@@ -245,6 +245,8 @@ def child(way: str, given: argparse.Namespace) -> float:
 
 def peak(way: str, given: argparse.Namespace) -> float:
     """Peak of this process above what it held before, over the heads of one layer, in MiB."""
+    import torch
+
     setting = Setting(given)
     ready = prepared(way, setting)
     # Loading leaves freed memory behind that would be used again unseen.
@@ -252,11 +254,12 @@ def peak(way: str, given: argparse.Namespace) -> float:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = high_water()
-    if way == "restarted":
-        setting.layers = setting.layers[:1]
-        restarted(setting, ready)
-    else:
-        forward_each(way, setting, setting.layers[0], ready)
+    with torch.no_grad():
+        if way == "restarted":
+            setting.layers = setting.layers[:1]
+            restarted(setting, ready)
+        else:
+            forward_each(way, setting, setting.layers[0], ready)
     return (high_water() - before) / 2**20
 
 

@@ -123,8 +123,8 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
     for start in range(0, len(targets), chunk):
         some = rows[start : start + chunk]
         logits = (some[:, :vocabulary] if matrix is None else some @ matrix.T).float()
-        # log_softmax adds up V terms one after the other in float32, off by 5e-6 nats for 49,152 and always to one side;
-        # logsumexp adds them up pairwise.
+        # log_softmax adds up V terms one after the other in float32, off by 5e-6 nats for 49,152 and always to one
+        # side; logsumexp adds them up pairwise.
         chosen = logits.gather(1, targets[start : start + chunk, None])[:, 0]
         found.append(chosen.double() - logits.logsumexp(dim=-1).double())
     return torch.cat(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kdprobe.errors import KdprobeError
@@ -34,16 +33,12 @@ class Anatomy:
         """Layers."""
         return len(self.layers)
 
-    @torch.no_grad()
     def output_matrix(self, layer: int) -> Tensor:
-        """W_O of every head of a layer, `[head, head_dim, d_model]`, whatever kind of module holds it."""
+        """W_O of every head of a layer, `[head, head_dim, d_model]`, a view of the weight without its gradient."""
         module: Any = self.outputs[layer]
-        weight = next(module.parameters())
-        # The projection of z is affine, so its matrix is what it makes of the unit vectors, less its bias.
-        width = getattr(module, "in_features", None) or weight.shape[0]
-        units = torch.eye(width, dtype=weight.dtype, device=weight.device)
-        matrix: Tensor = module(units) - module(torch.zeros_like(units[:1]))
-        return matrix.unflatten(0, (self.heads, -1))
+        # A linear layer keeps `[out, in]`; GPT-2's projections keep `[in, out]`.
+        weight: Tensor = module.weight.T if isinstance(module, nn.Linear) else module.weight
+        return weight.detach().view(self.heads, -1, weight.shape[1])
 
 
 def anatomy(model: Any) -> Anatomy:
@@ -63,6 +58,11 @@ def anatomy(model: Any) -> Anatomy:
         f"The attention heads of this architecture ({config.model_type}) are not where they are looked for.",
         "Every layer needs an attention module with an output projection; leave the analysis out.",
     )
+
+
+def _inputs_first(module: nn.Module) -> bool:
+    """Whether a projection's weight is `[in, out]`, as GPT-2's are, and not a linear layer's `[out, in]`."""
+    return not isinstance(module, nn.Linear)
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

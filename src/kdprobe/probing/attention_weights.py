@@ -46,7 +46,7 @@ def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]
     Raises:
         KdprobeError: The architecture does not keep its attention weights in four projections.
     """
-    return _layers(model, lambda name, module: _adapter_update(module, adapter))
+    return _layers(model, lambda _name, module: _adapter_update(module, adapter))
 
 
 def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
@@ -79,7 +79,7 @@ def _by_heads(weight: Tensor, update: Update, heads: int, transposed: bool, used
     """Cuts a weight and its update into heads, and takes those that the query heads use."""
 
     def split(matrix: Tensor) -> Tensor:
-        return matrix.unflatten(0, (heads, -1))[used]
+        return matrix.reshape(heads, -1, matrix.shape[1])[used]
 
     if transposed:
         weight = weight.T
@@ -107,8 +107,8 @@ def _adapter_update(module: Any, adapter: str) -> Update:
 
 
 def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> Tensor:
-    """m (W + BA) / ||W + BA|| - W, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5)."""
-    stretch = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
+    """The change to m (W + BA) / ||W + BA||, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5)."""
+    stretch: Tensor = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
     # Magnitudes are kept in float32. Where nothing turned, one that differs from the length by their rounding alone is
     # the length itself, and the row is as it was.
     rounding = 4 * torch.finfo(torch.float32).eps

@@ -1,7 +1,7 @@
 """The analysis `geometry`: how far training moved the QK and OV circuit of every head, from the weights alone.
 
-What is measured is the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases and
-norms: rotary embeddings turn queries and keys between the two factors, differently for every distance.
+What is measured is the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases
+and norms: rotary embeddings turn queries and keys between the two factors, differently for every distance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kdprobe.models.load import load
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention_weights import HeadWeights, adapter_weights, full_weights
 from kdprobe.probing.circuits import change_norm, product_norm
-from kdprobe.probing.head_figures import head_map
+from kdprobe.probing.figures import head_map
 from kdprobe.students.student import Student
 
 CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
@@ -35,7 +35,9 @@ class GeometryAnalysis:
         changes = circuit_changes(context.students)
         return AnalysisResult(
             tables={"geometry": changes},
-            figures=[figure for name, rows in changes.groupby("student", sort=False) for figure in _maps(name, rows)],
+            figures=[
+                figure for name, rows in changes.groupby("student", sort=False) for figure in _maps(str(name), rows)
+            ],
             findings=_findings(changes),
         )
 
@@ -79,14 +81,10 @@ def _trained_weights(student: Student, first: Student) -> Iterator[dict[str, Hea
 
 
 def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
-    for circuit, some in rows.groupby("circuit", sort=False):
+    for circuit, name in _NAMES.items():
+        some = rows[rows["circuit"] == circuit]
         values = some.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
-        yield head_map(
-            f"Change of the {_NAMES[circuit]} circuit by head: {student}",
-            "Norm of the change over the norm before training, from the weights alone.",
-            values,
-            unit="of the base",
-        )
+        yield head_map(f"Relative change of the {name} circuit, by head: {student}", values, "of the base")
 
 
 def _findings(changes: pd.DataFrame) -> list[str]:
@@ -98,10 +96,11 @@ def _findings(changes: pd.DataFrame) -> list[str]:
             sentences.append(f"{student}: no head's circuits changed.")
             continue
         parts = []
-        for circuit, some in rows.groupby("circuit", sort=False):
-            top = some.loc[some["relative"].idxmax()]
+        for circuit, name in _NAMES.items():
+            some = rows[rows["circuit"] == circuit].reset_index()
+            top = some.iloc[some["relative"].argmax()]
             parts.append(
-                f"{_NAMES[circuit]} by {some['relative'].median():.1%} in the median head and most, by "
+                f"{name} by {some['relative'].median():.1%} in the median head and most, by "
                 f"{top['relative']:.1%}, in layer {top['layer']}, head {top['head']}"
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.")

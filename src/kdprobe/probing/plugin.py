@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
+from kdprobe.probing.causes.options import AblationOptions, PatchingOptions
 from kdprobe.probing.options import DivergenceOptions, HeadsOptions
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
@@ -16,7 +17,7 @@ _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """`heads` and `divergence`."""
+    """What heads do, which of them moved, and what they cause."""
     yield AnalysisSpec(
         name="heads",
         summary="All head metrics with intervals, and which heads moved",
@@ -28,6 +29,23 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         summary="How far students' attention diverges, head by head",
         build=_analysis("divergence"),
         options=DivergenceOptions,
+    )
+    yield AnalysisSpec(
+        name="geometry",
+        summary="How far training moved every head's QK and OV circuit, from the weights alone",
+        build=_analysis("geometry"),
+    )
+    yield AnalysisSpec(
+        name="ablation",
+        summary="Which heads a student leans on, next to how far they changed",
+        build=_analysis("causes.ablation"),
+        options=AblationOptions,
+    )
+    yield AnalysisSpec(
+        name="patching",
+        summary="Which heads carry what training gained",
+        build=_analysis("causes.patching"),
+        options=PatchingOptions,
     )
 
 

@@ -48,7 +48,8 @@ def exact_effects(
         bar: Advanced by one per sequence.
 
     Returns:
-        Log-probability with the replacement minus without, `[sequence, head, target]`, float64, in nats; heads as given.
+        Log-probability with the replacement minus without, `[sequence, head, target]`, float64, in nats; heads in
+        the order given.
     """
     by_layer: dict[int, list[int]] = {}
     for place, (layer, _) in enumerate(heads):
@@ -97,8 +98,8 @@ def _answers(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]
         return output
 
     usual = module.forward
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     try:
         yield
     finally:
-        module.forward = usual  # type: ignore[method-assign]
+        module.forward = usual

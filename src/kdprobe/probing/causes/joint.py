@@ -49,7 +49,7 @@ def joint_effects(
     for number, sequence in enumerate(sequences):
         clean = reading.score(sequence)
         found = []
-        for some in chosen.split(batch_size):
+        for some in torch.split(chosen, batch_size):
             with _replaced(reading, donor, number, some.to(clean.device)):
                 found.append(reading.score(sequence, copies=len(some)) - clean)
         effects.append(torch.cat(found).cpu())
@@ -72,14 +72,13 @@ def _replaced(reading: Reader, donor: Donor, number: int, chosen: Tensor) -> Ite
         mask = chosen[:, layer, None, :, None]
         z = positional[0].unflatten(-1, (chosen.shape[-1], -1))
         own, theirs = reading.output_matrices[layer].flatten(0, 1), donor.matrices[layer].flatten(0, 1)
-        return output + (donor.z[number][layer] * mask).flatten(2) @ theirs - (z * mask).flatten(2) @ own
+        replaced: Tensor = output + (donor.z[number][layer] * mask).flatten(2) @ theirs - (z * mask).flatten(2) @ own
+        return replaced
 
     with ExitStack() as stack:
         for layer, projection in enumerate(reading.anatomy.outputs):
             if chosen[:, layer].any():
-                hook = projection.register_forward_hook(
-                    lambda *given, layer=layer: replace(layer, *given)  # type: ignore[misc]
-                )
+                hook = projection.register_forward_hook(lambda *given, layer=layer: replace(layer, *given))
                 stack.callback(hook.remove)
         yield
 

@@ -54,7 +54,7 @@ class Reader:
         read = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False).logits
         targets = ids[0, sequence.begin :].repeat(copies)
         log_p = log_probabilities(read.flatten(0, 1), targets, self.matrix, len(self.student.tokenizer))
-        log_p = log_p.unflatten(0, (copies, -1))
+        log_p = log_p.view(copies, -1)
         value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
         return torch.stack([log_p.sum(dim=1), log_p[:, value].sum(dim=1)], dim=1)
 

@@ -35,7 +35,7 @@ class Donor:
 
 
 def written(z: Tensor, matrices: Tensor) -> Tensor:
-    """z times W_O, head by head.
+    """What z and W_O make together, head by head.
 
     Args:
         z: `[position, head, head_dim]`.
@@ -48,7 +48,7 @@ def written(z: Tensor, matrices: Tensor) -> Tensor:
 
 
 def ablated(own: HeadOutputs, kind: Ablation) -> Donor:
-    """Zero, or every head's mean over all positions of all sequences (Wang et al., 2022, arXiv 2211.00593, sec. 2.1)."""
+    """Zero, or every head's mean over all positions of all sequences (Wang et al., 2022, arXiv 2211.00593)."""
     total = torch.stack([z.sum(dim=1) for z in own.z]).sum(dim=0)
     mean = total / sum(z.shape[1] for z in own.z)
     constant = (mean if kind == "mean" else torch.zeros_like(mean))[:, None]

@@ -5,7 +5,8 @@ al., 2023, arXiv 2310.10348): with g the gradient of the log-probability by what
 
     effect of head h  ~  sum over positions of  g . (what takes its place - what it writes)
 
-It ranks heads for exact runs. It misses saturation: the largest effects come out too small, and some with the wrong sign.
+It ranks heads for exact runs. It misses saturation: the largest effects come out too small, some with the wrong
+sign.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _gradients_from_the_first_layer(reading: Reader) -> Iterator[None]:
 
 
 def _slope_times_output(slope: Tensor, z: Tensor, matrices: Tensor) -> Tensor:
-    """g . (z W_O) per head, `[head]`, as z . (g W_O^T), which is `d_model / head_dim` times smaller.
+    """The product g . (z W_O) per head, `[head]`, as z . (g W_O^T): a head at a time, d_model wide only once.
 
     Args:
         slope: `[position, d_model]`.

@@ -7,75 +7,107 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kdprobe.console import progress
+from kdprobe.errors import KdprobeError
+from kdprobe.models.load import LoadedModel
+from kdprobe.probing.analysis import AnalysisContext
 from kdprobe.probing.causes.exact import Head, exact_effects
 from kdprobe.probing.causes.joint import joint_effects, random_sets
-from kdprobe.probing.causes.options import AblationOptions, PatchingOptions
+from kdprobe.probing.causes.options import CauseOptions
 from kdprobe.probing.causes.reading import Reader
 from kdprobe.probing.causes.replacement import Donor
-from kdprobe.probing.causes.screen import screened_effects
+from kdprobe.probing.comparison import ranked
 from kdprobe.probing.sequences import ProblemSequence
+from kdprobe.students.student import Student
 
 Array = NDArray[np.float64]
+Sign = Literal[-1, 1]
+"""Which effects are large: those that lower a log-probability, or those that raise it."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What replacing heads of one student by one donor's does; effects on log-probabilities, in nats.
+    """What replacing heads of one student does to log-probabilities, in nats.
 
     Attributes:
-        screened: First order, `[problem, layer, head, target]`.
+        screened: To first order, `[problem, layer, head, target]`.
         heads: Which heads were replaced for real, those that the screen put first in front.
         exact: Their effects, `[problem, head, target]`.
-        top: Their effect together, `[problem, target]`.
+        top: The first of them, which were also replaced together.
+        together: Their effect, `[problem, target]`.
         random: Effects of random sets of as many heads, `[problem, set, target]`.
+        every: Effect of all heads of the student together, `[problem, target]`.
     """
 
     screened: Array
     heads: list[Head]
     exact: Array
-    top: Array
+    top: list[Head]
+    together: Array
     random: Array
+    every: Array
 
 
 def sweep(
     reading: Reader,
-    sequences: Sequence[ProblemSequence],
     donor: Donor,
-    options: AblationOptions | PatchingOptions,
+    screened: Array,
+    options: CauseOptions,
+    context: AnalysisContext,
     *,
-    sign: Literal[-1, 1],
-    batch_size: int,
-    seed: int,
+    sign: Sign,
     label: str,
 ) -> Sweep:
-    """Runs all of it on one student.
+    """Goes from the screen of all heads to exact runs.
 
     Args:
         reading: The student.
-        sequences: What it reads.
         donor: What takes the place of a head's output.
+        screened: `[problem, layer, head, target]`, from `screened_effects`.
         options: How many heads for real, and what to compare them with.
-        sign: Which heads come first: those that lower the log-probability most, or those that raise it.
-        batch_size: Heads or sets at once.
-        seed: Of the random sets.
+        context: What is read, and how much at once.
+        sign: Which heads come first.
         label: How progress calls it.
     """
-    with progress(f"{label}, all heads by gradient", len(sequences)) as bar:
-        screened = screened_effects(reading, sequences, [donor], bar=bar)[0].numpy()
-    layers, per_layer = screened.shape[1:3]
-    order = np.argsort(-sign * screened[..., 0].mean(axis=0).ravel(), kind="stable")
-    count = order.size if options.exact == "all" else min(options.exact, order.size)
-    heads = [divmod(int(place), per_layer) for place in order[:count]]
-    with progress(f"{label}, {count} heads exactly", len(sequences)) as bar:
-        exact = exact_effects(reading, sequences, donor, heads, batch_size=batch_size, bar=bar).numpy()
-    # All heads together are no choice that random ones could be compared with.
-    together = heads[: AblationOptions.model_fields["exact"].default] if options.exact == "all" else heads
-    drawn = random_sets(
-        together, (layers, per_layer), options.random_sets, same_layers=options.same_layers, seed=seed
-    )
-    with progress(f"{label}, heads together and random sets", len(sequences)) as bar:
-        joint = joint_effects(reading, sequences, donor, [together, *drawn], batch_size=batch_size, bar=bar).numpy()
-    return Sweep(screened, heads, exact, joint[:, 0], joint[:, 1:])
+    sequences = chosen_sequences(context, options)
+    shape = screened.shape[1:3]
+    order = ranked(sign * screened[..., 0].mean(axis=0))
+    heads = order if options.exact == "all" else order[: options.exact]
+    top = heads[: options.together]
+    drawn = random_sets(top, shape, options.random_sets, same_layers=options.same_layers, seed=context.seed)
+    with progress(f"{label}, {len(heads)} heads one by one", len(sequences)) as bar:
+        exact = exact_effects(reading, sequences, donor, heads, batch_size=context.batch_size, bar=bar)
+    with progress(f"{label}, sets of {len(top)} heads", len(sequences)) as bar:
+        sets = [top, order, *drawn]
+        joint = joint_effects(reading, sequences, donor, sets, batch_size=context.batch_size, bar=bar).numpy()
+    return Sweep(screened, heads, exact.numpy(), top, joint[:, 0], joint[:, 2:], joint[:, 1])
+
+
+def chosen_sequences(context: AnalysisContext, options: CauseOptions) -> list[ProblemSequence]:
+    """What is read: the first of the context's sequences."""
+    return context.sequences[: options.problems]
+
+
+def chosen_students(students: Sequence[Student], names: Sequence[str]) -> list[Student]:
+    """The students that an option names, all where it names none.
+
+    Raises:
+        KdprobeError: There is no such student.
+    """
+    known = [student.name for student in students]
+    if unknown := [name for name in names if name not in known]:
+        raise KdprobeError(f"There is no student {unknown[0]!r} to look at.", f"There are {', '.join(known)}.")
+    return [student for student in students if not names or student.name in names]
+
+
+def load_in_full(student: Student) -> LoadedModel:
+    """A merged student in float32, in which effects are told apart from rounding."""
+    loaded = student.load(dtype="float32")
+    if loaded.model.dtype != torch.float32:
+        raise KdprobeError(
+            f"The student {student.name!r} is quantised.", "Effects of single heads need weights in float32."
+        )
+    return loaded
