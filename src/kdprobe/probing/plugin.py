@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
-from kdprobe.probing.causes.options import AblationOptions, PatchingOptions
+from kdprobe.probing.causes.options import AblationOptions, AttributionOptions, PatchingOptions
 from kdprobe.probing.options import DivergenceOptions, HeadsOptions
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
@@ -46,6 +46,12 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         summary="Which heads carry what training gained",
         build=_analysis("causes.patching"),
         options=PatchingOptions,
+    )
+    yield AnalysisSpec(
+        name="attribution",
+        summary="What every head writes directly into the logits of the gold tokens",
+        build=_analysis("causes.attribution"),
+        options=AttributionOptions,
     )
 
 

@@ -116,7 +116,7 @@ def _findings(
 
 
 def _summary(swept: Mapping[str, Sweep], controls: Mapping[str, Control]) -> dict[str, Any]:
-    return {
+    students = {
         name: {
             "heads": [
                 {"layer": layer, "head": head, "effect": float(effect)}
@@ -128,3 +128,4 @@ def _summary(swept: Mapping[str, Sweep], controls: Mapping[str, Control]) -> dic
         }
         for name, one in swept.items()
     }
+    return {"students": students}

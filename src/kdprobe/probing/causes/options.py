@@ -9,13 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 Into = Literal["first", "student"]
 
 
-class CauseOptions(BaseModel):
-    """What all of them take."""
+class AttributionOptions(BaseModel):
+    """What heads write into the logits of the gold tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     problems: int = Field(default=8, ge=1, description="The first so many of the problems that are looked at.")
     students: list[str] = Field(default=[], description="Which students; unless told, all.")
+
+
+class CauseOptions(AttributionOptions):
+    """What interventions take besides."""
+
     exact: int | Literal["all"] = Field(
         default=8, description="So many heads that the gradient puts first are replaced for real, or `all`."
     )

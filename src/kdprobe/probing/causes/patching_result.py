@@ -84,7 +84,7 @@ def patching_result(
             *(gain.sentence(name, first) for name, gain in gains.items()),
             *(f"{_sentence(one, context.seed)} {controls[one.name].sentence()}" for one in found),
         ],
-        summary={one.name: _summary(one) for one in found},
+        summary={"pairs": [_summary(one) for one in found]},
     )
 
 
@@ -136,9 +136,11 @@ def _sentence(one: Patched, seed: int) -> str:
 def _summary(one: Patched) -> dict[str, Any]:
     shares = one.gain.share(one.towards_gain(one.swept.exact)).value[:, 0]
     return {
+        "source": one.source,
+        "receiver": one.receiver,
         "gain": float(one.gain.means.value[0]),
         "heads": [
-            {"layer": layer, "head": head, "effect": float(effect), "share": float(share)}
+            {"layer": layer, "head": head, "effect": float(effect), "share": float(share) if np.isfinite(share) else None}
             for (layer, head), effect, share in zip(
                 one.swept.heads, one.swept.exact[..., 0].mean(axis=0), shares, strict=True
             )
