@@ -99,15 +99,33 @@ def test_geometry_names_the_planted_head_alone(look, untrained, planted):
     assert set(moved["circuit"]) == {"qk", "ov"}
 
 
-def test_ablation_ranks_a_planted_head_first_in_its_layer(look, untrained, planted):
-    result = look("ablation", [untrained, planted], exact="all", replacement="zero", random_sets=5)
-    table = result.tables["ablation"]
-    assert pooled(table[table["student"] == "planted"]).loc[1].abs().idxmax() == PLANTED[1]
+def test_ablation_ranks_the_one_head_that_writes_first(torch, look, tiny_record, tmp_path):
+    from kdprobe.models.load import load
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    loaded = load(tiny_record, dtype="float32")
+    with torch.no_grad():
+        for place, layer in enumerate(loaded.model.model.layers):
+            for head in range(4):
+                if (place, head) != PLANTED:
+                    layer.self_attn.o_proj.weight[:, 8 * head : 8 * head + 8] *= 1e-3
+    loaded.model.save_pretrained(tmp_path / "model")
+    loaded.tokenizer.save_pretrained(tmp_path / "model")
+    table = look("ablation", [Student("alone", resolve(str(tmp_path / "model")))], exact="all").tables["ablation"]
+    for method in ("gradient", "exact"):
+        assert pooled(table, method).abs().idxmax() == PLANTED
+
+
+def test_evidence_names_the_planted_head(look, untrained, planted):
+    result = look("ablation", [untrained, planted], exact="all", random_sets=0)
     evidence = result.tables["head_evidence"].set_index(["layer", "head"])
     assert set(evidence["student"]) == {"planted"}
     for change in ("qk", "ov", "pattern"):
         assert evidence[change].idxmax() == PLANTED
-    np.testing.assert_allclose(evidence["ablation_exact"], pooled(table[table["student"] == "planted"]).sort_index())
+    table = result.tables["ablation"]
+    exact = pooled(table[table["student"] == "planted"]).sort_index()
+    np.testing.assert_allclose(evidence["ablation_exact"], exact)
 
 
 def test_two_equal_students_have_no_gain_to_share(look, untrained, tiny_student):

@@ -153,6 +153,62 @@ def run_outputs(reading, sequences):
     return run(head_outputs, reading, sequences)
 
 
+def architectures():
+    import transformers
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    shared = {"num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+    return {
+        "gpt2": transformers.GPT2Config(n_layer=3, n_head=4, n_embd=32, vocab_size=400),
+        "gpt-neox": transformers.GPTNeoXConfig(**sizes, vocab_size=400),
+        "gemma2": transformers.Gemma2Config(**sizes, **shared, vocab_size=400, sliding_window=16),
+        "qwen3": transformers.Qwen3Config(**sizes, **shared, vocab_size=400),
+    }
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neox", "gemma2", "qwen3"])
+def test_restarting_is_exact_in_other_architectures(name, torch, tiny_record, base, sequences):
+    """Conv1D projections and biases, parallel residuals, soft caps and sliding windows, norms on queries and keys."""
+    from dataclasses import replace
+
+    from transformers import AutoModelForCausalLM
+
+    from kdprobe.probing.causes.exact import exact_effects
+    from kdprobe.probing.causes.joint import joint_effects
+    from kdprobe.probing.causes.reading import reader
+    from kdprobe.probing.causes.replacement import ablated
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(architectures()[name])
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    other = replace(base, model=model.eval())
+    donor = ablated(outputs_of(other, sequences), "mean")
+    heads = [(layer, head) for layer in range(3) for head in range(4)]
+    with reader(other) as reading:
+        alone = run(exact_effects, reading, sequences, donor, heads, batch_size=4)
+        together = run(joint_effects, reading, sequences, donor, [[head] for head in heads], batch_size=4)
+    np.testing.assert_allclose(alone, together, atol=1e-4)
+    assert alone.abs().max() > 1e-2
+
+
+def test_heads_that_do_not_add_up_are_refused(torch, base, sequences):
+    from kdprobe.errors import KdprobeError
+    from kdprobe.probing.causes.exact import exact_effects
+    from kdprobe.probing.causes.reading import reader
+    from kdprobe.probing.causes.replacement import ablated
+
+    class Gated(torch.nn.Linear):
+        def forward(self, z):
+            return super().forward(z).tanh()
+
+    projection = base.model.model.layers[1].self_attn.o_proj
+    projection.__class__ = Gated
+    donor = ablated(outputs_of(base, sequences), "zero")
+    with reader(base) as reading, pytest.raises(KdprobeError, match="do not add up"):
+        run(exact_effects, reading, sequences, donor, HEADS, batch_size=8)
+
+
 def test_random_sets_have_as_many_heads():
     from kdprobe.probing.causes.joint import random_sets
 

@@ -19,9 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.console import Progress
+from kdprobe.errors import KdprobeError
 from kdprobe.probing.causes.reading import TARGETS, CleanRun, Reader, clean_run
 from kdprobe.probing.causes.replacement import Donor, written
 from kdprobe.probing.sequences import ProblemSequence
+
+TOLERANCE = 1e-2
+"""Largest change of a log-probability by starting in the middle, in nats; rounding in float32 makes about 1e-4."""
 
 Head = tuple[int, int]
 """Layer and head, from 0."""
@@ -50,6 +54,9 @@ def exact_effects(
     Returns:
         Log-probability with the replacement minus without, `[sequence, head, target]`, float64, in nats; heads in
         the order given.
+
+    Raises:
+        KdprobeError: The student does not work the way that restarting takes for granted.
     """
     by_layer: dict[int, list[int]] = {}
     for place, (layer, _) in enumerate(heads):
@@ -57,6 +64,8 @@ def exact_effects(
     effects = torch.zeros(len(sequences), len(heads), len(TARGETS), dtype=torch.float64)
     for number, sequence in enumerate(sequences):
         run = clean_run(reading, sequence)
+        if number == 0:
+            _refuse_untrue(reading, sequence, run)
         for layer, all_places in by_layer.items():
             for start in range(0, len(all_places), batch_size):
                 places = all_places[start : start + batch_size]
@@ -87,6 +96,20 @@ def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> I
             stack.enter_context(_answers(below, before, run))
         stack.enter_context(_answers(parts.attentions[layer], attended, run))
         yield
+
+
+def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) -> None:
+    """Starts in the middle with what all heads of a layer wrote, put together again: nothing may change."""
+    layer = len(reading.anatomy) // 2
+    attended = written(run.z[layer], reading.output_matrices[layer]).sum(dim=0, keepdim=True)
+    bias = getattr(reading.anatomy.outputs[layer], "bias", None)
+    with restarted(reading, run, layer, attended if bias is None else attended + bias):
+        error = float((reading.score(sequence)[0] - run.log_p).abs().max())
+    if not error <= TOLERANCE:
+        raise KdprobeError(
+            f"The heads of this architecture do not add up to what its attention writes (log p is off by {error:.2g}).",
+            "Effects of single heads would not be true; leave the analysis out.",
+        )
 
 
 @contextmanager

@@ -140,7 +140,12 @@ def _summary(one: Patched) -> dict[str, Any]:
         "receiver": one.receiver,
         "gain": float(one.gain.means.value[0]),
         "heads": [
-            {"layer": layer, "head": head, "effect": float(effect), "share": float(share) if np.isfinite(share) else None}
+            {
+                "layer": layer,
+                "head": head,
+                "effect": float(effect),
+                "share": float(share) if np.isfinite(share) else None,
+            }
             for (layer, head), effect, share in zip(
                 one.swept.heads, one.swept.exact[..., 0].mean(axis=0), shares, strict=True
             )
