@@ -142,7 +142,11 @@ def test_tables_are_tidy(look, untrained, tiny_student):
     table = result.tables["ablation"]
     keys = ["student", "layer", "head", "metric", "problem", "method"]
     assert not table.duplicated(keys).any()
-    assert len(table) == 2 * 2 * 5 * (8 + 3)
+    rows = table.groupby(["student", "method"]).size()
+    assert rows.loc[:, "gradient"].tolist() == [8 * 2 * 5] * 2
+    # Of the trained one, heads that moved are run, too.
+    assert rows["untrained", "exact"] == 3 * 2 * 5
+    assert rows["trained", "exact"] in {heads * 2 * 5 for heads in (3, 4, 5)}
     exact = table[(table["method"] == "exact") & (table["problem"] != "pooled")]
     means = exact.groupby(["student", "layer", "head", "metric"])["value"].mean()
     told = table[(table["method"] == "exact") & (table["problem"] == "pooled")]
@@ -151,11 +155,10 @@ def test_tables_are_tidy(look, untrained, tiny_student):
     assert (told["low"] <= told["value"]).all()
     assert (told["value"] <= told["high"]).all()
     sets = result.tables["ablation_sets"]
-    assert sets.groupby("student")["set"].value_counts().to_dict() == {
-        (name, kind): count
-        for name in ("untrained", "trained")
-        for kind, count in {"random": 8, "top": 2, "every": 2}.items()
-    }
+    counts = sets.groupby("student")["set"].value_counts()
+    assert counts["untrained"].to_dict() == {"random": 8, "top": 2, "every": 2}
+    assert counts["trained"].to_dict() == {"random": 8, "top": 2, "every": 2, "moved": 2}
+    assert set(sets.loc[sets["set"] != "every", "heads"]) == {2}
     assert set(result.tables["association"]["change"]) == {"qk", "ov", "pattern"}
 
 
@@ -182,7 +185,7 @@ def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tin
         z = {}
         hooks = [
             layer.self_attn.o_proj.register_forward_pre_hook(
-                lambda _m, given, place=place: z.update({place: given[0][0]})
+                lambda _m, given, place=place, z=z: z.update({place: given[0][0]})
             )
             for place, layer in enumerate(model.model.layers)
         ]

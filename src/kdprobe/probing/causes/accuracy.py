@@ -39,9 +39,9 @@ def accuracy_without_heads(
             continue
         one = swept[student.name]
         shape = one.screened.shape[1:3]
-        drawn = random_sets(one.top, shape, 1, same_layers=options.same_layers, seed=context.seed)[0]
+        drawn = random_sets(one.sets["top"], shape, 1, same_layers=options.same_layers, seed=context.seed)[0]
         whole: list[bool] = []
-        for kind, heads in (("none", []), ("top", one.top), ("random", drawn)):
+        for kind, heads in (("none", []), ("top", one.sets["top"]), ("random", drawn)):
             loaded = without_heads(load_in_full(student), heads)
             records = evaluate(loaded, context.problems, protocol, label=f"lm-eval: {student.name} without {kind}")
             correct = [record["correct"] for record in records]

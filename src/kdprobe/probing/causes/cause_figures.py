@@ -12,7 +12,7 @@ from kdprobe.probing.causes.control import Control
 
 
 def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
-    """Effects of random sets as points, those of the top heads as diamonds, a row per student."""
+    """Effects of random sets as points, those of the chosen heads as diamonds, a row per student."""
     figure = go.Figure()
     names = list(controls)
     random = [(value, name) for name, one in controls.items() for value in one.random.tolist()]
@@ -24,17 +24,17 @@ def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
         name="random sets",
     )
     figure.add_scatter(
-        x=[one.top for one in controls.values()],
+        x=[one.effect for one in controls.values()],
         y=list(range(len(names))),
         mode="markers",
         marker={"size": 12, "symbol": "diamond"},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [one.high - one.top for one in controls.values()],
-            "arrayminus": [one.top - one.low for one in controls.values()],
+            "array": [one.high - one.effect for one in controls.values()],
+            "arrayminus": [one.effect - one.low for one in controls.values()],
         },
-        name="top heads",
+        name="chosen heads",
     )
     figure.update_layout(
         xaxis_title="change of log p(gold solution), nats",

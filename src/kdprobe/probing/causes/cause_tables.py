@@ -55,12 +55,13 @@ def _long(heads: Sequence[Head], values: Array, sequences: Sequence[ProblemSeque
 
 
 def set_table(student: str, swept: Sweep, seed: int) -> pd.DataFrame:
-    """Effects of sets of heads over all problems; `set` is `top`, `every` or `random`, `number` counts random ones."""
+    """Effects of sets of heads over all problems; `number` counts the random ones."""
     rows = []
-    random = [("random", number + 1, swept.random[:, number]) for number in range(swept.random.shape[1])]
-    for kind, number, values in [("top", 0, swept.together), ("every", 0, swept.every), *random]:
+    named = [(kind, 0, len(heads), swept.together[kind]) for kind, heads in swept.sets.items()]
+    size = len(swept.sets["top"])
+    random = [("random", number + 1, size, swept.random[:, number]) for number in range(swept.random.shape[1])]
+    for kind, number, size, values in [*named, *random]:
         means = means_over_problems(values, seed)
-        size = swept.screened[0, ..., 0].size if kind == "every" else len(swept.top)
         for target, name in enumerate(TARGETS):
             interval = (means.value[target], means.low[target], means.high[target])
             rows.append((student, kind, number, size, f"log_p_gold_{name}", POOLED, *interval))

@@ -1,4 +1,4 @@
-"""The top heads together against random sets of as many heads."""
+"""Some heads together against random sets of as many heads."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Control:
 
     Attributes:
         heads: How many heads are in a set.
-        top: Effect of the top heads together.
+        effect: Of these heads together.
         low: Where its 95 % interval over problems begins; NaN for one problem.
         high: Where it ends.
         random: Effects of the random sets, `[set]`.
-        p: Share of sets, the top one counted in, whose effect reaches that of the top heads. The top heads were
-            chosen on the same problems, so it says how rare such a set is, not what other problems would show.
+        p: Share of sets, this one counted in, whose effect reaches that of these heads. Heads that were chosen on the
+            same problems are rare by choice: it does not say what other problems would show.
     """
 
     heads: int
-    top: float
+    effect: float
     low: float
     high: float
     random: Array
@@ -40,8 +40,8 @@ class Control:
 
     def sentence(self) -> str:
         """What the random sets say of the top heads."""
-        interval = f", {self.low:+.2f} to {self.high:+.2f}" if np.isfinite(self.low) else ""
-        effect = f"The first {self.heads} together: {self.top:+.2f} nats{interval}"
+        interval = f" ({self.low:+.2f} to {self.high:+.2f})" if np.isfinite(self.low) else ""
+        effect = f"together {self.effect:+.2f} nats{interval}"
         if not len(self.random):
             return f"{effect}."
         reached = round(self.p * (len(self.random) + 1)) - 1
@@ -50,14 +50,14 @@ class Control:
             f"{self.random.min():+.2f} to {self.random.max():+.2f}"
         )
         verdict = "none does as much" if reached == 0 else f"{reached} of them do as much"
-        standing = "" if self.stands_out else ", so these heads do not stand out"
-        return f"{effect}; {drawn}; {verdict}{standing} (p = {p_text(self.p)}; chosen on the same problems)."
+        standing = "" if self.stands_out or reached == 0 else ", so these heads do not stand out"
+        return f"{effect}; {drawn}; {verdict}{standing} (p = {p_text(self.p)})."
 
 
-def control(swept: Sweep, sign: Sign, seed: int) -> Control:
-    """Compares; `sign` says in which direction an effect is large."""
-    means = means_over_problems(swept.together[:, 0], seed)
+def control(swept: Sweep, kind: str, sign: Sign, seed: int) -> Control:
+    """Compares one of a sweep's sets with the random ones; `sign` says in which direction an effect is large."""
+    means = means_over_problems(swept.together[kind][:, 0], seed)
     random = swept.random[..., 0].mean(axis=0)
-    top = float(means.value)
-    p = (1 + int((sign * random >= sign * top).sum())) / (1 + len(random))
-    return Control(len(swept.top), top, float(means.low), float(means.high), random, p)
+    effect = float(means.value)
+    p = (1 + int((sign * random >= sign * effect).sum())) / (1 + len(random))
+    return Control(len(swept.sets[kind]), effect, float(means.low), float(means.high), random, p)

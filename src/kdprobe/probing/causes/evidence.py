@@ -15,8 +15,8 @@ from scipy.stats import norm, spearmanr
 
 from kdprobe.console import progress
 from kdprobe.evaluation.statistics import LEVEL, Interval
-from kdprobe.probing.analysis import AnalysisContext, Figure
-from kdprobe.probing.causes.sweep import Sweep
+from kdprobe.probing.analysis import Figure
+from kdprobe.probing.causes.sweep import Array, Sweep
 from kdprobe.probing.figures import change_against_effect
 from kdprobe.probing.geometry import CIRCUITS, circuit_changes
 from kdprobe.probing.sequences import ProblemSequence
@@ -48,34 +48,43 @@ class Evidence:
 
 
 def head_evidence(
-    context: AnalysisContext,
-    students: Sequence[Student],
-    swept: Mapping[str, Sweep],
-    sequences: Sequence[ProblemSequence],
+    first: Student, students: Sequence[Student], patterns: Mapping[str, Array], swept: Mapping[str, Sweep]
 ) -> Evidence:
     """Puts changes next to effects, for the students that are not the first.
 
     Args:
-        context: Its first student is whom the others are compared with.
+        first: Whom the others are compared with.
         students: Those that were ablated.
+        patterns: Trained student to `pattern_changes`.
         swept: Student to what ablation did.
-        sequences: What they read.
     """
-    first = context.students[0]
-    trained = [student for student in students if student.name != first.name]
+    trained = [student for student in students if student.name in patterns]
     table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
     if trained:
-        patterns = _pattern_changes(first, trained, sequences, context.batch_size)
         circuits = circuit_changes([first, *trained])
-        table = pd.concat(
-            [_rows(student.name, circuits, patterns[student.name], swept[student.name]) for student in trained],
-            ignore_index=True,
-        )
+        rows = [_rows(one.name, circuits, patterns[one.name], swept[one.name]) for one in trained]
+        table = pd.concat(rows, ignore_index=True)
     association = _association(table)
     return Evidence(table, association, _figures(table), _findings(association))
 
 
-def spearman(one: np.ndarray, other: np.ndarray) -> tuple[float, Interval]:
+def pattern_changes(
+    first: Student, students: Sequence[Student], sequences: Sequence[ProblemSequence], batch_size: int
+) -> dict[str, Array]:
+    """Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
+
+    The first student itself is left out.
+    """
+    trained = [student for student in students if student.name != first.name]
+    if not trained:
+        return {}
+    bridges = Bridges([first, *trained], [sequence.ids for sequence in sequences[:2]])
+    with progress("Attention side by side", len(sequences), unit="tok") as bar:
+        found = students_side_by_side(bridges, sequences, batch_size=batch_size, bar=bar)
+    return {student.name: found.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
+
+
+def spearman(one: Array, other: Array) -> tuple[float, Interval]:
     """Spearman's rank correlation with its 95 % interval (Bonett and Wright, 2000), heads taken as independent."""
     correlation = float(spearmanr(one, other).statistic)
     if abs(correlation) >= 1:
@@ -85,18 +94,7 @@ def spearman(one: np.ndarray, other: np.ndarray) -> tuple[float, Interval]:
     return correlation, Interval(float(low), float(high))
 
 
-def _pattern_changes(
-    first: Student, trained: Sequence[Student], sequences: Sequence[ProblemSequence], batch_size: int
-) -> dict[str, np.ndarray]:
-    """Student to the divergence of its attention from the first student's, `[layer, head]`, in nats."""
-    students = [first, *trained]
-    bridges = Bridges(students, [sequence.ids for sequence in sequences[:2]])
-    with progress("Attention side by side", len(sequences), unit="tok") as bar:
-        found = students_side_by_side(bridges, sequences, batch_size=batch_size, bar=bar)
-    return {student.name: found.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
-
-
-def _rows(student: str, circuits: pd.DataFrame, pattern: np.ndarray, swept: Sweep) -> pd.DataFrame:
+def _rows(student: str, circuits: pd.DataFrame, pattern: Array, swept: Sweep) -> pd.DataFrame:
     layer, head = np.indices(pattern.shape)
     exact = np.full(pattern.shape, np.nan)
     for place, effect in zip(swept.heads, swept.exact[..., 0].mean(axis=0), strict=True):
@@ -134,8 +132,8 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
             change_against_effect(
                 change,
                 effect,
-                change_title=f"change of attention, nats: {student}",
-                effect_title="effect of ablation, to first order, nats",
+                change_title=f"change of attention of {student} (nats)",
+                effect_title="Effect of ablating a head (nats, to first order)",
             )
         )
     return figures

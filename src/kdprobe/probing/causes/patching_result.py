@@ -63,7 +63,7 @@ def patching_result(
 ) -> AnalysisResult:
     """Everything that the analysis returns."""
     problems = [sequence.id for sequence in sequences]
-    controls = {one.name: control(one.swept, one.sign, context.seed) for one in found}
+    controls = {one.name: control(one.swept, "top", one.sign, context.seed) for one in found}
     return AnalysisResult(
         tables={
             "patching": _joined([_with_shares(one, sequences, context.seed) for one in found]),
@@ -82,7 +82,10 @@ def patching_result(
         ],
         findings=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
-            *(f"{_sentence(one, context.seed)} {controls[one.name].sentence()}" for one in found),
+            *(
+                f"{_sentence(one, context.seed)} The first {controls[one.name].heads}: {controls[one.name].sentence()}"
+                for one in found
+            ),
         ],
         summary={"pairs": [_summary(one) for one in found]},
     )
@@ -124,8 +127,8 @@ def _sentence(one: Patched, seed: int) -> str:
         for place in carrying
         for layer, head in [one.swept.heads[place]]
     )
-    every = float(one.swept.every[:, 0].mean())
-    all_shares = one.gain.share(one.towards_gain(one.swept.every)).value[0]
+    every = float(one.swept.together["every"][:, 0].mean())
+    all_shares = one.gain.share(one.towards_gain(one.swept.together["every"])).value[0]
     whole = f"all heads together {every:+.2f} nats" + (
         f", {all_shares:.0%} of the gain" if np.isfinite(all_shares) else ""
     )

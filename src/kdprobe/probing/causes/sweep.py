@@ -36,19 +36,18 @@ class Sweep:
         screened: To first order, `[problem, layer, head, target]`.
         heads: Which heads were replaced for real, those that the screen put first in front.
         exact: Their effects, `[problem, head, target]`.
-        top: The first of them, which were also replaced together.
-        together: Their effect, `[problem, target]`.
-        random: Effects of random sets of as many heads, `[problem, set, target]`.
-        every: Effect of all heads of the student together, `[problem, target]`.
+        sets: Heads that were also replaced together: `top`, the first by the screen; `every`, all of the student; and
+            where it is known `moved`, those whose attention changed most.
+        together: Name of a set to its effect, `[problem, target]`.
+        random: Effects of random sets of as many heads as the top ones, `[problem, set, target]`.
     """
 
     screened: Array
     heads: list[Head]
     exact: Array
-    top: list[Head]
-    together: Array
+    sets: dict[str, list[Head]]
+    together: dict[str, Array]
     random: Array
-    every: Array
 
 
 def sweep(
@@ -60,6 +59,7 @@ def sweep(
     *,
     sign: Sign,
     label: str,
+    moved: Sequence[Head] = (),
 ) -> Sweep:
     """Goes from the screen of all heads to exact runs.
 
@@ -71,19 +71,26 @@ def sweep(
         context: What is read, and how much at once.
         sign: Which heads come first.
         label: How progress calls it.
+        moved: Heads by how much their attention changed, where that is known; as many as the top ones are replaced for
+            real and together, too.
     """
     sequences = chosen_sequences(context, options)
     shape = screened.shape[1:3]
     order = ranked(sign * screened[..., 0].mean(axis=0))
     heads = order if options.exact == "all" else order[: options.exact]
     top = heads[: options.together]
+    sets = {"top": top, "every": order}
+    if moved:
+        sets["moved"] = list(moved[: len(top)])
+        heads = list(dict.fromkeys([*heads, *sets["moved"]]))
     drawn = random_sets(top, shape, options.random_sets, same_layers=options.same_layers, seed=context.seed)
     with progress(f"{label}, {len(heads)} heads one by one", len(sequences)) as bar:
         exact = exact_effects(reading, sequences, donor, heads, batch_size=context.batch_size, bar=bar)
     with progress(f"{label}, sets of {len(top)} heads", len(sequences)) as bar:
-        sets = [top, order, *drawn]
-        joint = joint_effects(reading, sequences, donor, sets, batch_size=context.batch_size, bar=bar).numpy()
-    return Sweep(screened, heads, exact.numpy(), top, joint[:, 0], joint[:, 2:], joint[:, 1])
+        every = [*sets.values(), *drawn]
+        joint = joint_effects(reading, sequences, donor, every, batch_size=context.batch_size, bar=bar).numpy()
+    together = {name: joint[:, place] for place, name in enumerate(sets)}
+    return Sweep(screened, heads, exact.numpy(), sets, together, joint[:, len(sets) :])
 
 
 def chosen_sequences(context: AnalysisContext, options: CauseOptions) -> list[ProblemSequence]:
