@@ -59,7 +59,7 @@ class Gain:
         with np.errstate(divide="ignore", invalid="ignore"):
             value = effects.mean(axis=0) / gain.mean(axis=0)
             drawn = np.tensordot(counts, effects, axes=1) / np.tensordot(counts, gain, axes=1)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+            low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         return Means(*(np.where(self.known, one, np.nan) for one in (value, low, high)))
 
     def sentence(self, trained: str, first: str) -> str:
