@@ -92,6 +92,22 @@ def test_a_planted_head_below_others_carries_the_whole_gain(look, untrained, pla
     assert exact.loc[1].abs().min() > 1e-3
 
 
+@pytest.mark.parametrize("into", ["first", "student"])
+def test_the_screen_sends_the_planted_head_first_to_the_exact_runs(into, look, untrained, planted):
+    result = look("patching", [untrained, planted], count=2, exact=2, together=1, into=[into], random_sets=3)
+    (pair,) = result.summary["pairs"]
+    assert (pair["heads"][0]["layer"], pair["heads"][0]["head"]) == PLANTED
+    # What brings the gain into the one student takes all of it from the other.
+    assert pair["heads"][0]["share"] == pytest.approx(1, abs=1e-3)
+    assert "100% of the gain" in result.findings[1]
+
+
+def test_heads_whose_loss_costs_most_are_run_exactly(look, untrained):
+    table = look("ablation", [untrained], exact=3, random_sets=0).tables["ablation"]
+    screened = pooled(table, "gradient").sort_values()
+    assert set(pooled(table).index) == set(screened.index[:3])
+
+
 def test_geometry_names_the_planted_head_alone(look, untrained, planted):
     table = look("geometry", [untrained, planted]).tables["geometry"]
     moved = table[table["change"] > 0]

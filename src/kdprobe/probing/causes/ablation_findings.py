@@ -22,8 +22,8 @@ def ablation_findings(swept: Mapping[str, Sweep], controls: Controls, options: A
     problems = len(next(iter(swept.values())).exact)
     replaced = "its mean output over the problems" if options.replacement == "mean" else "nothing"
     how = (
-        f"A head is replaced by {replaced}; its effect is the change of log p(gold solution), over {problems} problems. All "
-        "heads are screened by gradient, the first ones run exactly. Which are first was seen on the same problems."
+        f"A head is replaced by {replaced}; its effect is the change of log p(gold solution) over {problems} "
+        "problems. All are screened by gradient, the first run exactly. Which come first was seen on the same problems."
     )
     sentences = [how]
     for name, one in swept.items():
