@@ -7,6 +7,7 @@ where KDPROBE_GSM8K names its folder, else of procedural problems, which are sho
 
     forward        the eager forward pass of the same batches, logits at the last position only: the floor
     streamed       `kdprobe.probing.stream.head_metrics`: patterns are reduced in hooks, none outlives the next layer
+    all metrics    the same with every metric that is built in
     vectorised     `run_with_cache` of all patterns, logits at the last position, then the same formulas, batched
     per matrix     `run_with_cache` of all patterns, then numpy and scipy for one matrix after the other, as published
 
@@ -30,7 +31,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-WAYS = ("forward", "streamed", "vectorised", "per matrix")
+WAYS = ("forward", "streamed", "all metrics", "vectorised", "per matrix")
+PUBLISHED = ("entropy", "self_attention", "sparsity", "similarity")
 MODEL = "smollm2-135m-instruct"
 TEMPLATES = [6, 10, 16, 18, 43, 48, 58, 69]
 TOLERANCE = 1e-4
@@ -68,51 +70,54 @@ def main() -> None:
         given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def prepare(count: int) -> tuple[Any, list[list[int]]]:
+def prepare(count: int) -> tuple[Any, list[Any]]:
     """The student inside TransformerLens, and token ids of questions with their gold solutions."""
     from kdprobe.host.registry import Host
-    from kdprobe.models.conversation import prompt_ids, response_ids
     from kdprobe.models.load import load_tokenizer
     from kdprobe.models.reference import resolve
+    from kdprobe.probing.sequences import problem_sequences
     from kdprobe.problems.draw import draw
     from kdprobe.problems.sources.gsm8k import FOLDER_VARIABLE
-    from kdprobe.strategies.prompt_pair import bare
     from kdprobe.students.bridge import boot
     from kdprobe.students.student import Student
 
     record = resolve(MODEL)
-    tokenizer = load_tokenizer(record)
     source = ("gsm8k", {}) if os.environ.get(FOLDER_VARIABLE) else ("gsm-symbolic", {"templates": TEMPLATES})
     drawn = draw(Host().make("problem-sources", *source), transfer=1, test=count)
-    sequences = [
-        [*prompt_ids(tokenizer, bare(problem)), *response_ids(tokenizer, problem.plain_solution)]
-        for problem in drawn.test
-    ]
-    return boot(Student("base", record), sequences[:2]), sequences
+    sequences = problem_sequences(load_tokenizer(record), drawn.test)
+    return boot(Student("base", record), [sequence.ids for sequence in sequences[:2]]), sequences
 
 
-def batches(sequences: list[list[int]], size: int, student: Any) -> Any:
+def metrics_of(way: str) -> dict[str, Any]:
+    """The published four, or all that are built in."""
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.head_metric import head_metrics_of
+
+    metrics = head_metrics_of(Host())
+    return metrics if way == "all metrics" else {name: metrics[name] for name in PUBLISHED}
+
+
+def batches(sequences: list[Any], size: int, student: Any) -> Any:
     """Places, ids and mask of batches of like length, as `head_metrics` makes them."""
     from kdprobe.models.batching import right_padded
+    from kdprobe.probing.stream import batches as batches_of
 
-    order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
-    for start in range(0, len(order), size):
-        places = order[start : start + size]
-        ids, mask = right_padded([sequences[place] for place in places], student.tokenizer.pad_token_id, "cpu")
+    for places in batches_of([len(sequence.ids) for sequence in sequences], size):
+        read = [sequences[place].ids for place in places]
+        ids, mask = right_padded(read, student.tokenizer.pad_token_id, "cpu")
         yield places, ids, mask
 
 
-def run(way: str, student: Any, sequences: list[list[int]], size: int) -> dict[str, Any]:
+def run(way: str, student: Any, sequences: list[Any], size: int) -> dict[str, Any]:
     """Metric to values `[problem, layer, head]`; empty for the bare forward pass."""
     import torch
 
     from kdprobe.console import progress
-    from kdprobe.probing.metrics import HEAD_METRICS
     from kdprobe.probing.stream import head_metrics
 
-    if way == "streamed":
-        with progress("streamed", len(sequences)) as bar:
-            return head_metrics(student, sequences, HEAD_METRICS, batch_size=size, bar=bar)
+    if way in {"streamed", "all metrics"}:
+        with progress(way, len(sequences)) as bar:
+            return head_metrics(student, sequences, metrics_of(way), batch_size=size, bar=bar)
     values: dict[str, Any] = {}
     with torch.inference_mode():
         for places, ids, mask in batches(sequences, size, student):
@@ -131,17 +136,28 @@ def run(way: str, student: Any, sequences: list[list[int]], size: int) -> dict[s
 
 
 def vectorised(cache: Any, places: list[int], mask: Any, values: dict[str, Any], shape: tuple[int, ...]) -> None:
-    """The formulas of kdprobe on patterns that are all there."""
+    """The same formulas on patterns that are all there, as torch's users write them, a batch at once."""
     import numpy as np
+    import torch
 
-    from kdprobe.probing.metrics import HEAD_METRICS, PatternView
     from kdprobe.students.bridge import pattern_hook
 
+    valid = mask[:, None, :, None]
+    lengths = mask.sum(dim=1, keepdim=True)
+    below = None
     for layer in range(shape[1]):
-        below = cache[pattern_hook(layer - 1)] if layer else None
-        view = PatternView(cache[pattern_hook(layer)], below, mask.bool(), layer)
-        for name, metric in HEAD_METRICS.items():
-            values.setdefault(name, np.full(shape, np.nan))[places, layer] = metric(view).double().numpy()
+        pattern = cache[pattern_hook(layer)] * valid
+        measured = {
+            "entropy": -torch.special.xlogy(pattern, pattern).sum(dim=(-2, -1)) / lengths,
+            "self_attention": pattern.diagonal(dim1=-2, dim2=-1).sum(dim=-1) / lengths,
+            "sparsity": (pattern > 0.1).sum(dim=(-2, -1)) / lengths**2,
+            "similarity": torch.full(pattern.shape[:2], torch.nan)
+            if below is None
+            else torch.cosine_similarity(pattern.flatten(2), below.flatten(2), dim=-1),
+        }
+        for name, value in measured.items():
+            values.setdefault(name, np.full(shape, np.nan))[places, layer] = value.double().numpy()
+        below = pattern
 
 
 def per_matrix(cache: Any, places: list[int], mask: Any, values: dict[str, Any], shape: tuple[int, ...]) -> None:
@@ -183,7 +199,7 @@ def times(given: argparse.Namespace) -> dict[str, float]:
             values = run(way, student, sequences, given.batch)
             taken[way].append(time.perf_counter() - started)
             for name, measured in values.items():
-                if not np.allclose(measured, expected[name], atol=TOLERANCE, equal_nan=True):
+                if name in expected and not np.allclose(measured, expected[name], atol=TOLERANCE, equal_nan=True):
                     raise SystemExit(f"{way} gives another {name} than streaming.")
     return {way: statistics.median(values) for way, values in taken.items()}
 

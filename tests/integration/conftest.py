@@ -66,6 +66,50 @@ def mean_loss(torch, tiny_record, problems, conversations):
 
 
 @pytest.fixture(scope="session")
+def make_adapter(torch, tmp_path_factory):
+    """Saves a LoRA adapter of random weights, strong enough to change what heads do; returns its folder."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    def make(model, seed, targets=("q_proj", "k_proj", "v_proj", "o_proj"), **config):
+        torch.manual_seed(seed)
+        base = AutoModelForCausalLM.from_pretrained(model)
+        wrapped = get_peft_model(base, LoraConfig(r=2, target_modules=list(targets), **config))
+        for name, weight in wrapped.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+        folder = tmp_path_factory.mktemp("adapter") / f"adapter-{seed}"
+        wrapped.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def other_families(torch, tiny_model, tmp_path_factory):
+    """Folders of random models of other architectures, with the tiny model's tokenizer."""
+    from transformers import AutoTokenizer, GPT2Config, GPTNeoXConfig, Qwen2Config
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    shape = {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}
+    wide = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    configs = {
+        "gpt2": GPT2Config(**shape, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=None),
+        "qwen2": Qwen2Config(**shape, **wide, num_key_value_heads=2, bos_token_id=None),
+        "neox": GPTNeoXConfig(**shape, **wide, bos_token_id=None),
+    }
+    folders = {}
+    for name, config in configs.items():
+        from transformers import AutoModelForCausalLM
+
+        torch.manual_seed(1)
+        folders[name] = tmp_path_factory.mktemp("families") / name
+        AutoModelForCausalLM.from_config(config).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders
+
+
+@pytest.fixture(scope="session")
 def tiny_student(torch, tiny_record, tmp_path_factory):
     """Makes a student of the tiny model with a random adapter."""
     from peft import LoraConfig, get_peft_model

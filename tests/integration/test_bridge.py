@@ -1,17 +1,21 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from kdprobe.probing.metrics import HEAD_METRICS
+from kdprobe.host.registry import Host
+from kdprobe.probing.head_metric import head_metrics_of
+from kdprobe.probing.sequences import problem_sequences
+
+METRICS = head_metrics_of(Host())
+PUBLISHED = ("entropy", "self_attention", "sparsity", "similarity")
 
 
 @pytest.fixture(scope="module")
 def sequences(tiny_record, problems):
-    from kdprobe.models.conversation import prompt_ids, response_ids
     from kdprobe.models.load import load_tokenizer
-    from kdprobe.strategies.prompt_pair import bare
 
-    tokenizer = load_tokenizer(tiny_record)
-    return [[*prompt_ids(tokenizer, bare(p)), *response_ids(tokenizer, p.plain_solution)] for p in problems]
+    return problem_sequences(load_tokenizer(tiny_record), problems)
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +23,19 @@ def bridged(torch, tiny_record, sequences):
     from kdprobe.students.bridge import boot
     from kdprobe.students.student import Student
 
-    return boot(Student("untrained", tiny_record), sequences[:3])
+    return boot(Student("untrained", tiny_record), [sequence.ids for sequence in sequences[:3]])
 
 
-def measure(bridged, sequences, batch_size):
+def measure(bridged, sequences, batch_size, padding="right"):
     from kdprobe.console import progress
     from kdprobe.probing.stream import head_metrics
 
     with progress("heads", len(sequences)) as bar:
-        return head_metrics(bridged, sequences, HEAD_METRICS, batch_size=batch_size, bar=bar)
+        return head_metrics(bridged, sequences, METRICS, batch_size=batch_size, bar=bar, padding=padding)
 
 
 def by_hand(here, below):
-    """The four metrics of one head's matrix, in float64."""
+    """The published metrics of one head's matrix, in float64."""
     rows = [-sum(w * np.log(w) for w in row if w > 0) for row in here]
     cosine = np.nan
     if below is not None:
@@ -50,10 +54,10 @@ def references(torch, tiny_record, sequences):
     from kdprobe.models.load import load
 
     model = load(tiny_record, attention="eager").model
-    values = {name: np.full((len(sequences), 2, 4), np.nan) for name in HEAD_METRICS}
-    for place, ids in enumerate(sequences):
+    values = {name: np.full((len(sequences), 2, 4), np.nan) for name in PUBLISHED}
+    for place, sequence in enumerate(sequences):
         with torch.inference_mode():
-            layers = model(torch.tensor([ids]), output_attentions=True).attentions
+            layers = model(torch.tensor([sequence.ids]), output_attentions=True).attentions
         patterns = [layer[0].double().numpy() for layer in layers]
         for layer in range(2):
             for head in range(4):
@@ -64,12 +68,12 @@ def references(torch, tiny_record, sequences):
 
 
 def test_self_check_passes_on_a_padded_batch(bridged, sequences):
-    assert len({len(sequence) for sequence in sequences[:3]}) > 1
+    assert len({len(sequence.ids) for sequence in sequences[:3]}) > 1
     assert 0 <= bridged.logit_error < 1e-4
     assert 0 <= bridged.pattern_error < 1e-4
 
 
-@pytest.mark.parametrize("name", HEAD_METRICS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_streamed_metrics_are_those_of_hugging_face(name, bridged, sequences, references):
     streamed = measure(bridged, sequences, batch_size=4)[name]
     np.testing.assert_allclose(streamed, references[name], atol=1e-5)
@@ -77,10 +81,55 @@ def test_streamed_metrics_are_those_of_hugging_face(name, bridged, sequences, re
     assert references[name][:, 1].std(axis=1).max() > 1e-4
 
 
-def test_batch_size_changes_nothing(bridged, sequences):
-    single, together = measure(bridged, sequences, 1), measure(bridged, sequences, len(sequences))
-    for name in HEAD_METRICS:
-        np.testing.assert_allclose(together[name], single[name], atol=1e-5, err_msg=name)
+def agree(found, expected):
+    """Within 1e-5; a cell within 1e-5 of the threshold may fall on either side of it."""
+    for name in METRICS:
+        if name.startswith("sparsity"):
+            assert (np.abs(found[name] - expected[name]) > 1e-5).mean() < 0.05
+        else:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
+
+
+@given(
+    lengths=st.lists(st.integers(5, 200), min_size=2, max_size=6),
+    batch_size=st.integers(1, 6),
+    padding=st.sampled_from(["left", "right"]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_padding_batch_size_and_order_change_no_metric(lengths, batch_size, padding, seed, bridged):
+    from kdprobe.probing.sequences import ProblemSequence
+
+    random = np.random.default_rng(seed)
+    made = []
+    for number, length in enumerate(lengths):
+        ids = tuple(int(id_) for id_ in random.integers(3, 300, length))
+        answer = tuple(range(length // 2, length))
+        made.append(ProblemSequence(f"p{number}", ids, length // 2, (0, 1), (1, 2), answer, (length - 1,)))
+    alone = measure(bridged, made, 1)
+    order = random.permutation(len(made))
+    shuffled = measure(bridged, [made[place] for place in order], batch_size, padding)
+    agree(shuffled, {name: values[order] for name, values in alone.items()})
+
+
+def test_where_the_question_its_numbers_and_the_value_are(sequences, problems, tiny_record):
+    from kdprobe.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(tiny_record)
+    for sequence, problem in zip(sequences, problems, strict=True):
+
+        def text(places, sequence=sequence):
+            return tokenizer.decode([sequence.ids[place] for place in places])
+
+        apples, more = 3 + int(problem.id[1:]), 2 + int(problem.id[1:]) % 5
+        assert text(sequence.question) == problem.question
+        assert [int(text([place])) for place in sequence.numbers] or len(sequence.numbers) >= 2
+        assert text(sequence.numbers).replace(" ", "") == f"{apples}{more}"
+        assert text(sequence.answer) == f"{problem.plain_solution}{tokenizer.eos_token}"
+        assert text(sequence.value).strip() == problem.value
+        # The value where the reasoning works it out, not after the mark.
+        assert "####" not in text(range(sequence.value[0]))[-6:]
+        assert sequence.answer[0] == sequence.begin
 
 
 def test_self_check_refuses_a_disagreement(torch, tiny_record, sequences, monkeypatch):
@@ -90,4 +139,4 @@ def test_self_check_refuses_a_disagreement(torch, tiny_record, sequences, monkey
 
     monkeypatch.setattr(bridge, "TOLERANCE", -1.0)
     with pytest.raises(KdprobeError, match="TransformerLens and Hugging Face disagree on 'untrained'"):
-        bridge.boot(Student("untrained", tiny_record), sequences[:2])
+        bridge.boot(Student("untrained", tiny_record), [sequence.ids for sequence in sequences[:2]])

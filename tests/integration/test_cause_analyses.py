@@ -175,7 +175,7 @@ def test_tables_are_tidy(look, untrained, tiny_student):
     assert counts["untrained"].to_dict() == {"random": 8, "top": 2, "every": 2}
     assert counts["trained"].to_dict() == {"random": 8, "top": 2, "every": 2, "moved": 2}
     assert set(sets.loc[sets["set"] != "every", "heads"]) == {2}
-    assert set(result.tables["association"]["change"]) == {"qk", "ov", "pattern"}
+    assert set(result.tables["head_correlations"]["change"]) == {"qk", "ov", "pattern"}
 
 
 def test_an_unknown_student_is_refused(look, untrained):

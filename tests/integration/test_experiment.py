@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -121,14 +122,47 @@ def test_gold_value_endpoint_is_that_of_a_plain_forward_pass(finished, torch, ti
 
 
 def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
-    table = pd.read_parquet(finished[2].analyses[0].tables["heads"])
-    assert len(table) == 4 * 4 * 2 * 4
-    assert set(table.problems) == {2}
-    missing = table[table["mean"].isna()]
-    assert set(missing.metric) == {"similarity"}
+    (heads,) = finished[2].analyses
+    table = pd.read_parquet(heads.tables["heads"])
+    metrics = table.metric.nunique()
+    assert metrics >= 14
+    assert len(table) == 4 * metrics * 2 * 4
+    assert set(table.problem) == {"pooled"}
+    assert set(pd.read_parquet(heads.tables["heads_by_problem"]).problem) == {"test-1", "test-2"}
+    missing = table[table.value.isna()]
+    assert set(missing.metric) == {"similarity", "similarity_normalised"}
     assert set(missing.layer) == {0}
-    means = table[table.metric == "entropy"].pivot(index=["layer", "head"], columns="student", values="mean")
+    means = table[table.metric == "entropy"].pivot(index=["layer", "head"], columns="student", values="value")
     assert (np.abs(means["teacher"] - means["untrained"]) > 0).any()
+
+
+def test_findings_say_which_heads_moved_or_that_none_did(finished):
+    (heads,) = finished[2].analyses
+    said = [sentence for sentence in heads.findings if " against untrained: " in sentence]
+    assert [sentence.split(" against ")[0] for sentence in said] == ["fine-tuned", "none", "teacher"]
+    assert all("heads moved" in sentence or "no head moved" in sentence for sentence in said)
+
+
+def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished, tiny_model, tiny_config, tmp_path):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.run import run
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    shutil.copytree(finished[1].root, tmp_path, dirs_exist_ok=True)
+    host, store = Host(), Store(tmp_path)
+    extra = 'analyses = ["divergence", "attention", "association", "confidence"]'
+    plan = make_plan(load_experiment(tiny_config(tiny_model, extra=extra), host), host)
+    evaluations = {arm.evaluate.key for arm in plan.arms}
+    reads = {name: evaluations <= {needed.key for needed in stage.inputs} for name, stage in plan.analyses.items()}
+    assert reads == {"divergence": False, "attention": False, "association": True, "confidence": True}
+    assert [stage.kind for stage in plan.stages if not store.has(stage)] == ["analyse"] * 4
+    analyses = {analysis.name: analysis for analysis in load_results(store, run(plan, store)).analyses}
+    answers = pd.read_parquet(analyses["confidence"].tables["answers"])
+    assert list(answers.student.unique()) == [arm.name for arm in plan.arms]
+    assert all(analysis.findings and analysis.figures for analysis in analyses.values())
 
 
 def test_run_record_holds_what_decides_the_run(finished):

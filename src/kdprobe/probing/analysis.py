@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
@@ -51,11 +51,23 @@ class AnalysisContext:
 
     @cached_property
     def sequences(self) -> list[ProblemSequence]:
-        """What every student reads of each problem, in order, by the first student's tokenizer."""
+        """What every student reads of each problem, in order.
+
+        Raises:
+            UsageError: Their tokenizers differ.
+        """
+        from kdprobe.models.conversation import tokenizer_digest
         from kdprobe.models.load import load_tokenizer
         from kdprobe.probing.sequences import problem_sequences
 
-        return problem_sequences(load_tokenizer(self.students[0].base), self.problems)
+        bases = {student.base.digest: student for student in self.students}
+        first, *others = ((student.name, load_tokenizer(student.base)) for student in bases.values())
+        for name, tokenizer in others:
+            if tokenizer_digest(tokenizer) != tokenizer_digest(first[1]):
+                raise UsageError(
+                    f"{name!r} reads other tokens than {first[0]!r}.", "Students are compared on identical tokens."
+                )
+        return problem_sequences(first[1], self.problems)
 
     @cached_property
     def bridges(self) -> Bridges:

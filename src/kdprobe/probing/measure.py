@@ -20,9 +20,15 @@ Measured = dict[str, dict[str, NDArray[np.float64]]]
 """Student or file to metric to values `[problem, layer, head]`."""
 
 
-def measure(context: AnalysisContext) -> Measured:
-    """Measures all pattern files and all students of a context, in this order."""
-    measured = {file.name: measure_file(file, context.head_metrics) for file in context.patterns}
+def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None = None) -> Measured:
+    """Measures all pattern files and all students of a context, in this order.
+
+    Args:
+        context: Files, or students and problems.
+        metrics: By default all that the context has.
+    """
+    metrics = context.head_metrics if metrics is None else metrics
+    measured = {file.name: measure_file(file, metrics) for file in context.patterns}
     if context.students and context.problems:
         from kdprobe.probing.stream import head_metrics
 
@@ -30,7 +36,7 @@ def measure(context: AnalysisContext) -> Measured:
             bridged = context.bridges.boot(student.name)
             with progress(f"Heads of {student.name}", len(context.sequences), unit="tok") as bar:
                 measured[student.name] = head_metrics(
-                    bridged, context.sequences, context.head_metrics, batch_size=context.batch_size, bar=bar
+                    bridged, context.sequences, metrics, batch_size=context.batch_size, bar=bar
                 )
     return measured
 

@@ -36,7 +36,9 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = "it holds pickled objects" if "pickle" in str(error) else "its content is damaged or of another kind"
+        reason = (
+            "it holds pickled objects" if "Object arrays" in str(error) else "its content is damaged or of another kind"
+        )
         raise UsageError(f"The patterns {file} cannot be read: {reason}.", "Save plain arrays of floats.") from error
     raise UsageError(
         f"{file.name} is none of the kinds of files that patterns are read from.",

@@ -9,7 +9,13 @@ from typing import Any, Literal
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
 from kdprobe.probing.causes.options import AblationOptions, AttributionOptions, PatchingOptions
-from kdprobe.probing.options import DivergenceOptions, HeadsOptions
+from kdprobe.probing.options import (
+    AssociationOptions,
+    AttentionOptions,
+    ConfidenceOptions,
+    DivergenceOptions,
+    HeadsOptions,
+)
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
@@ -17,42 +23,20 @@ _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """What heads do, which of them moved, and what they cause."""
-    yield AnalysisSpec(
-        name="heads",
-        summary="All head metrics with intervals, and which heads moved",
-        build=_analysis("heads"),
-        options=HeadsOptions,
-    )
-    yield AnalysisSpec(
-        name="divergence",
-        summary="How far students' attention diverges, head by head",
-        build=_analysis("divergence"),
-        options=DivergenceOptions,
-    )
-    yield AnalysisSpec(
-        name="geometry",
-        summary="How far training moved every head's QK and OV circuit, from the weights alone",
-        build=_analysis("geometry"),
-    )
-    yield AnalysisSpec(
-        name="ablation",
-        summary="Which heads a student leans on, next to how far they changed",
-        build=_analysis("causes.ablation"),
-        options=AblationOptions,
-    )
-    yield AnalysisSpec(
-        name="patching",
-        summary="Which heads carry what training gained",
-        build=_analysis("causes.patching"),
-        options=PatchingOptions,
-    )
-    yield AnalysisSpec(
-        name="attribution",
-        summary="What every head writes directly into the logits of the gold tokens",
-        build=_analysis("causes.attribution"),
-        options=AttributionOptions,
-    )
+    """What heads do, which of them moved, how far, and what they cause."""
+    for module, summary, options in (
+        ("heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
+        ("divergence", "How far students' attention diverges, head by head", DivergenceOptions),
+        ("attention", "What chosen heads look at, token by token", AttentionOptions),
+        ("association", "Does what a head does go with correctness? Needs scores", AssociationOptions),
+        ("confidence", "Is a student surer of its right answers? Needs scores", ConfidenceOptions),
+        ("geometry", "How far training moved every head's QK and OV circuit, from the weights alone", None),
+        ("causes.ablation", "Which heads a student leans on, next to how far they changed", AblationOptions),
+        ("causes.patching", "Which heads carry what training gained", PatchingOptions),
+        ("causes.attribution", "What every head writes into the logits of the gold tokens itself", AttributionOptions),
+    ):
+        name = module.rpartition(".")[2]
+        yield AnalysisSpec(name=name, summary=summary, build=_analysis(module), options=options)
 
 
 @hookimpl
@@ -60,18 +44,16 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """The published four, the same without the influence of length, and where heads look."""
     for name, unit, summary in (
         ("entropy", "nats", "Attention entropy"),
-        ("self_attention", "", "Self-attention focus: mean of the diagonal"),
-        ("sparsity", "", "Share of cells above 0.1"),
-        ("similarity", "", "Cosine with the layer below"),
+        ("self_attention", "", "Self-attention focus"),
+        ("sparsity", "", "Sparsity: cells above 0.1"),
+        ("similarity", "", "Similarity to the layer below"),
     ):
-        yield HeadMetricSpec(
-            name=name, summary=f"{summary}, as published", unit=unit, build=_function("published", name)
-        )
+        yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
     for name, unit, summary in (
-        ("entropy", "", "Entropy over that of uniform attention"),
-        ("self_attention", "", "Diagonal beyond uniform attention"),
-        ("sparsity", "keys", "Keys above 0.1 of a query"),
-        ("similarity", "", "Cosine with the layer below, row by row"),
+        ("entropy", "", "Attention entropy over that of uniform attention"),
+        ("self_attention", "", "Self-attention focus beyond uniform attention"),
+        ("sparsity", "keys", "Keys above 0.1, per query"),
+        ("similarity", "", "Similarity to the layer below, row by row"),
     ):
         yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=_function("normalised", name))
     yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))

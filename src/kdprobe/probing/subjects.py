@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.errors import UsageError
 from kdprobe.models.adapters import SHIPPED_PREFIX, resolve_adapter
 from kdprobe.models.reference import resolve
-from kdprobe.problems.draw import check_distinct
+from kdprobe.problems.draw import refuse_twins
 from kdprobe.problems.problem import Problem
 from kdprobe.problems.sources import jsonl
 from kdprobe.students.student import Student
@@ -66,7 +66,7 @@ def problems_of(host: Host, named: str, count: int, options: Mapping[str, Any]) 
     else:
         source = host.make("problem-sources", named, dict(options))("test")
     problems = list(islice(source, count))
-    check_distinct(problems, "test")
+    refuse_twins(problems, "test")
     return problems
 
 

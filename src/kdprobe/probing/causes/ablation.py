@@ -57,7 +57,7 @@ class AblationAnalysis:
             "ablation": _joined([effect_table(name, one, sequences, context.seed) for name, one in swept.items()]),
             "ablation_sets": _joined([set_table(name, one, context.seed) for name, one in swept.items()]),
             "head_evidence": evidence.table,
-            "association": evidence.association,
+            "head_correlations": evidence.correlations,
         }
         findings = [*ablation_findings(swept, controls, self.options, context.seed), *evidence.findings]
         if self.options.accuracy:

@@ -36,13 +36,13 @@ class Evidence:
         table: One row per student, layer and head: `qk` and `ov`, relative changes of the circuits; `pattern`,
             Jensen-Shannon divergence of the attention from the first student's, in nats; `ablation_gradient` and
             `ablation_exact`, effects on log p(gold solution), in nats, the latter where it was run.
-        association: One row per student and change: Spearman's correlation with the size of the effect.
+        correlations: One row per student and change: Spearman's correlation with the size of the effect.
         figures: Change of attention against effect.
         findings: The correlations in words.
     """
 
     table: pd.DataFrame
-    association: pd.DataFrame
+    correlations: pd.DataFrame
     figures: list[Figure]
     findings: list[str]
 
@@ -64,8 +64,8 @@ def head_evidence(
         circuits = circuit_changes([first, *trained])
         rows = [_rows(one.name, circuits, patterns[one.name], swept[one.name]) for one in trained]
         table = pd.concat(rows, ignore_index=True)
-    association = _association(table)
-    return Evidence(table, association, _figures(table), _findings(association))
+    correlations = _correlations(table)
+    return Evidence(table, correlations, _figures(table), _findings(correlations))
 
 
 def pattern_changes(
@@ -110,7 +110,7 @@ def _rows(student: str, circuits: pd.DataFrame, pattern: Array, swept: Sweep) ->
     return rows
 
 
-def _association(table: pd.DataFrame) -> pd.DataFrame:
+def _correlations(table: pd.DataFrame) -> pd.DataFrame:
     """Changes against the size of the effect to first order, which every head has."""
     found = []
     for student, rows in table.groupby("student", sort=False):
@@ -139,9 +139,9 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
     return figures
 
 
-def _findings(association: pd.DataFrame) -> list[str]:
+def _findings(correlations: pd.DataFrame) -> list[str]:
     sentences = []
-    for student, rows in association.groupby("student", sort=False):
+    for student, rows in correlations.groupby("student", sort=False):
         parts = [
             f"{CHANGES[str(row.change)]} {row.spearman:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
             for row in rows.itertuples()

@@ -1,0 +1,105 @@
+"""Many students inside TransformerLens on one loaded base."""
+
+import numpy as np
+import pytest
+
+from kdprobe.models.reference import resolve
+from kdprobe.probing.sequences import problem_sequences
+from kdprobe.students.student import Student
+
+
+@pytest.fixture(scope="module")
+def sequences(tiny_record, problems):
+    from kdprobe.models.load import load_tokenizer
+
+    return problem_sequences(load_tokenizer(tiny_record), problems)
+
+
+@pytest.fixture(scope="module")
+def students(tiny_model, tiny_record, make_adapter):
+    return [
+        Student("untrained", tiny_record),
+        Student("first", tiny_record, make_adapter(tiny_model, 1)),
+        Student("sec.ond@1", tiny_record, make_adapter(tiny_model, 2, use_dora=True)),
+    ]
+
+
+def pattern_of(bridged, ids):
+    from kdprobe.probing.stream import read
+
+    layers = []
+    read(bridged, [ids], lambda _row, _layer, pattern: layers.append(pattern[0].numpy().copy()))
+    return np.stack(layers)
+
+
+def merged_pattern(torch, student, ids):
+    """Of Hugging Face alone, with the adapter merged."""
+    model = student.load(dtype="float32", attention="eager").model
+    with torch.inference_mode():
+        attentions = model(torch.tensor([ids]), output_attentions=True).attentions
+    return np.stack([layer[0].numpy() for layer in attentions])
+
+
+def test_adapters_are_switched_on_one_base_and_agree_with_merged(torch, students, sequences, monkeypatch):
+    from kdprobe.students import bridges
+
+    loaded = []
+    monkeypatch.setattr(bridges, "load", lambda *a, load=bridges.load, **k: loaded.append(1) or load(*a, **k))
+    pool = bridges.Bridges(students, [sequence.ids for sequence in sequences[:2]])
+    expected = {student.name: merged_pattern(torch, student, sequences[0].ids) for student in students}
+    assert np.abs(expected["first"] - expected["untrained"]).max() > 0.05
+    for name in ("untrained", "first", "sec.ond@1", "untrained", "sec.ond@1", "first"):
+        np.testing.assert_allclose(pattern_of(pool.boot(name), sequences[0].ids), expected[name], atol=1e-5)
+    assert loaded == [1]
+    assert set(pool.errors) == {student.name for student in students}
+    assert max(error for check in pool.errors.values() for error in check.values()) < 1e-4
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "neox"])
+def test_other_architectures_agree_with_hugging_face(torch, family, other_families, sequences):
+    from kdprobe.students.bridges import Bridges
+
+    student = Student(family, resolve(str(other_families[family])))
+    bridged = Bridges([student], [sequence.ids for sequence in sequences[:2]]).boot(family)
+    found = pattern_of(bridged, sequences[1].ids)
+    np.testing.assert_allclose(found, merged_pattern(torch, student, sequences[1].ids), atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "targets"), [("gpt2", ["c_attn"]), ("qwen2", ["q_proj", "k_proj"])])
+def test_an_adapter_that_cannot_lie_beside_the_weights_is_merged(
+    torch, family, targets, other_families, sequences, make_adapter
+):
+    from kdprobe.students.bridges import Bridges
+
+    folder = other_families[family]
+    record = resolve(str(folder))
+    extra = {"fan_in_fan_out": True} if family == "gpt2" else {}
+    students = [Student("base", record), Student("trained", record, make_adapter(folder, 3, targets, **extra))]
+    pool = Bridges(students, [sequence.ids for sequence in sequences[:2]])
+    for name in ("trained", "base", "trained"):
+        student = pool.students[name]
+        found = pattern_of(pool.boot(name), sequences[1].ids)
+        np.testing.assert_allclose(found, merged_pattern(torch, student, sequences[1].ids), atol=1e-5)
+
+
+def test_a_student_that_disagrees_is_refused(students, sequences, monkeypatch):
+    from kdprobe.errors import KdprobeError
+    from kdprobe.students import bridge
+    from kdprobe.students.bridges import Bridges
+
+    monkeypatch.setattr(bridge, "TOLERANCE", -1.0)
+    pool = Bridges(students[:2], [sequence.ids for sequence in sequences[:2]])
+    for name in ("untrained", "first"):
+        with pytest.raises(KdprobeError, match=f"TransformerLens and Hugging Face disagree on '{name}'"):
+            pool.boot(name)
+
+
+def test_an_adapter_of_another_model_is_told(other_families, tiny_record, make_adapter, sequences):
+    from kdprobe.errors import UsageError
+    from kdprobe.students.bridges import Bridges
+
+    stranger = Student(
+        "stranger", tiny_record, make_adapter(other_families["gpt2"], 4, ["c_attn"], fan_in_fan_out=True)
+    )
+    with pytest.raises(UsageError, match="does not fit the model"):
+        Bridges([stranger], [sequences[0].ids]).boot("stranger")

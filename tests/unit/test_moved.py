@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from kdprobe.probing.arms import Threshold, arms, seed_differences, threshold
+from kdprobe.probing.comparison import compare, effects, moved, moved_sentence, same_shape
+
+PROBLEMS, LAYERS, HEADS = 12, 2, 3
+
+
+def measured(**shifts):
+    """Students on the same problems; each is the base, a little noise, and a shift of single heads."""
+    random = np.random.default_rng(0)
+    base = random.normal(1, 0.3, (PROBLEMS, LAYERS, HEADS))
+    students = {"base": {"entropy": base}}
+    for name, shift in shifts.items():
+        values = base + random.normal(0, 0.001, base.shape)
+        for head, by in shift.items():
+            values[:, *head] += by
+        students[name] = {"entropy": values}
+    return students
+
+
+def compared(students):
+    return compare(students, ["entropy"], permutations=10_000, seed=0)
+
+
+def test_seeds_of_an_arm_belong_together():
+    assert arms(["none@0", "untrained", "none@1", "a@b", "x@2"]) == {
+        "none": ["none@0", "none@1"],
+        "untrained": ["untrained"],
+        "a@b": ["a@b"],
+        "x": ["x@2"],
+    }
+
+
+def test_heads_move_by_effect_and_never_by_p_alone():
+    # Head (0, 1) changes by next to nothing, but in every problem: significant, and not moved.
+    (comparison,) = compared(measured(student={(1, 2): -0.4, (0, 1): 0.004, (0, 0): 0.2}))
+    assert comparison.p[0, 1] < 0.01
+    assert moved(comparison, Threshold(0.05, stated=True)) == [(1, 2), (0, 0)]
+
+
+def test_a_large_effect_in_one_problem_alone_is_not_enough():
+    students = measured(student={})
+    students["student"]["entropy"][0, 1, 1] += 30
+    (comparison,) = compared(students)
+    assert comparison.effect.value[1, 1] > 2
+    assert moved(comparison, Threshold(0.05, stated=True)) == []
+
+
+def test_what_another_seed_changes_is_the_bar():
+    students = measured(**{"arm@0": {(0, 0): 0.5, (1, 1): 0.3}, "arm@1": {(0, 0): 0.5, (1, 1): 0.1}})
+    bar = threshold(seed_differences(effects(students, "entropy"), arms(["arm@0", "arm@1"])), 0.05)
+    assert bar.value == pytest.approx(0.2, abs=0.01)
+    assert not bar.stated
+    (comparison,) = compared(students)
+    assert comparison.arm == "arm"
+    assert comparison.effect.value[1, 1] == pytest.approx(0.2, abs=0.002)
+    assert moved(comparison, bar)[0] == (0, 0)
+    assert "the most that another seed changed in any head" in moved_sentence(comparison, bar, "nats")
+
+
+def test_the_stated_effect_is_the_bar_where_seeds_change_less():
+    assert threshold([], 0.05) == Threshold(0.05, stated=True)
+    assert threshold([np.full((2, 2), -0.01)], 0.05) == Threshold(0.05, stated=True)
+
+
+def test_a_sentence_says_that_none_moved_and_what_moved_most():
+    bar = Threshold(0.05, stated=True)
+    (comparison,) = compared(measured(student={(1, 0): 0.01}))
+    sentence = moved_sentence(comparison, bar, "nats")
+    assert "student against base: no head moved" in sentence
+    assert "The largest change is that of layer 1, head 0 (+0.010 nats" in sentence
+    (comparison,) = compared(measured(student={(1, 0): -0.3}))
+    assert "1 of 6 heads moved: layer 1, head 0 (-0.300 nats" in moved_sentence(comparison, bar, "nats")
+
+
+def test_identical_students_have_not_moved_whatever_the_bar():
+    (comparison,) = compared({"base": measured()["base"], "twin": measured()["base"]})
+    assert moved(comparison, Threshold(0.0, stated=True)) == []
+
+
+def test_one_prompt_has_effects_and_no_test():
+    students = {name: {"entropy": values["entropy"][:1]} for name, values in measured(student={(0, 2): 1.0}).items()}
+    (comparison,) = compared(students)
+    assert np.isnan(comparison.p).all()
+    assert moved(comparison, Threshold(0.5, stated=True)) == [(0, 2)]
+    assert "one prompt, so no test" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+
+
+def test_heads_without_a_value_are_left_out_of_the_test():
+    students = measured(student={(1, 2): -0.4})
+    for values in students.values():
+        values["entropy"][:, 0] = np.nan
+    (comparison,) = compared(students)
+    assert np.isnan(comparison.p[0]).all()
+    assert comparison.p[1, 2] < 0.01
+    assert moved(comparison, Threshold(0.05, stated=True)) == [(1, 2)]
+
+
+def test_students_of_another_shape_are_named():
+    students = measured(student={})
+    students["wide"] = {"entropy": np.zeros((PROBLEMS, LAYERS, HEADS + 1))}
+    alike, unlike = same_shape(students)
+    assert list(alike) == ["base", "student"]
+    assert unlike == ["wide"]

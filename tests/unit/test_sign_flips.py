@@ -1,0 +1,56 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import permutation_test, ttest_1samp
+
+from kdprobe.probing.sign_flips import max_t
+
+HEADS = (2, 5)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def test_all_signs_give_what_enumeration_gives(random):
+    differences = random.normal(0.3, 1, (7, *HEADS))
+    flat = differences.reshape(7, -1)
+    seen = np.abs(ttest_1samp(flat, 0).statistic)
+    largest = [
+        np.abs(ttest_1samp(flat * np.array(signs)[:, None], 0).statistic).max() for signs in product([1, -1], repeat=7)
+    ]
+    expected = [(np.array(largest) >= t - 1e-9).mean() for t in seen]
+    np.testing.assert_allclose(max_t(differences).ravel(), expected)
+
+
+def test_one_head_agrees_with_scipys_permutation_test(random):
+    differences = random.normal(0.4, 1, (9, 1))
+    theirs = permutation_test((differences[:, 0],), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert max_t(differences)[0] == pytest.approx(theirs.pvalue)
+
+
+def test_random_signs_come_near_to_all_signs(random):
+    differences = random.normal(0.3, 1, (11, *HEADS))
+    exact, drawn = max_t(differences, permutations=2**11), max_t(differences, permutations=2_000)
+    assert not np.array_equal(exact, drawn)
+    np.testing.assert_allclose(drawn, exact, atol=0.05)
+
+
+def test_heads_that_do_not_differ_have_p_of_one_and_constant_ones_the_smallest(random):
+    differences = random.normal(0, 1, (8, 3))
+    differences[:, 0], differences[:, 1] = 0, 0.1
+    p = max_t(differences)
+    assert p[0] == 1
+    assert p[1] == 2 / 2**8
+
+
+def test_without_a_difference_the_family_wise_error_holds(random):
+    # Heads that hang together, as heads do, and heavy tails; an array as two equal students would leave it.
+    problems, heads, repetitions, wrong = 12, 40, 2_000, 0
+    for _ in range(repetitions):
+        common = random.normal(size=(problems, 1))
+        differences = (0.5 * common + random.standard_t(4, (problems, heads))) * random.uniform(0.1, 3, heads)
+        wrong += max_t(differences, permutations=400, seed=int(random.integers(2**31))).min() <= 0.05
+    assert 0.02 < wrong / repetitions <= 0.06
