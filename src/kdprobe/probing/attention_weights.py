@@ -50,9 +50,22 @@ def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]
 
 
 def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
-    """The same for two whole models: one that was trained without an adapter, and what it was before."""
+    """The same for two whole models: one that was trained without an adapter, and what it was before.
+
+    Raises:
+        KdprobeError: Their weights have different shapes.
+    """
     trained = dict(after.named_modules())
-    return _layers(before, lambda name, module: _weight(trained[name]) - _weight(module))
+
+    def update(name: str, module: Any) -> Tensor:
+        if name not in trained or _weight(trained[name]).shape != _weight(module).shape:
+            raise KdprobeError(
+                "The geometry of heads compares a model with what it was before training; these two differ in shape.",
+                "Give the base that the student was trained from.",
+            )
+        return _weight(trained[name]) - _weight(module)
+
+    return _layers(before, update)
 
 
 def _layers(model: Any, update: Callable[[str, Any], Update]) -> Iterator[dict[str, HeadWeights]]:

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.stats import norm, spearmanr
 
 from kdprobe.console import progress
+from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.statistics import LEVEL, Interval
 from kdprobe.probing.analysis import Figure
 from kdprobe.probing.causes.sweep import Array, Sweep
@@ -74,11 +75,20 @@ def pattern_changes(
     """Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
 
     The first student itself is left out.
+
+    Raises:
+        KdprobeError: A student has other layers and heads than the first.
     """
     trained = [student for student in students if student.name != first.name]
     if not trained:
         return {}
     bridges = Bridges([first, *trained], [sequence.ids for sequence in sequences[:2]])
+    configs = [bridges.boot(student.name).bridge.cfg for student in [first, *trained]]
+    if len({(config.n_layers, config.n_heads) for config in configs}) > 1:
+        raise KdprobeError(
+            f"The students have other layers and heads than {first.name!r}, whom they are compared with.",
+            "Look at one of them at a time.",
+        )
     with progress("Attention side by side", len(sequences), unit="tok") as bar:
         found = students_side_by_side(bridges, sequences, batch_size=batch_size, bar=bar)
     return {student.name: found.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}

@@ -67,19 +67,26 @@ def _replaced(reading: Reader, donor: Donor, number: int, chosen: Tensor) -> Ite
         number: Which sequence is read.
         chosen: `[copy, layer, head]`.
     """
+    theirs = donor.z[number]
 
-    def replace(layer: int, _module: Any, positional: Any, output: Tensor) -> Tensor:
-        mask = chosen[:, layer, None, :, None]
-        z = positional[0].unflatten(-1, (chosen.shape[-1], -1))
-        own, theirs = reading.output_matrices[layer].flatten(0, 1), donor.matrices[layer].flatten(0, 1)
-        replaced: Tensor = output + (donor.z[number][layer] * mask).flatten(2) @ theirs - (z * mask).flatten(2) @ own
+    def enter(layer: int, positional: Any) -> tuple[Tensor]:
+        z = positional[0].unflatten(-1, (*chosen.shape[-1:], -1))
+        return (torch.where(chosen[:, layer, None, :, None], theirs[layer], z).flatten(2),)
+
+    def leave(layer: int, output: Tensor) -> Tensor:
+        # The projection was the student's own; the donor's may be another.
+        other = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
+        replaced: Tensor = output + (theirs[layer] * chosen[:, layer, None, :, None]).flatten(2) @ other
         return replaced
 
     with ExitStack() as stack:
         for layer, projection in enumerate(reading.anatomy.outputs):
             if chosen[:, layer].any():
-                hook = projection.register_forward_hook(lambda *given, layer=layer: replace(layer, *given))
-                stack.callback(hook.remove)
+                for hook in (
+                    projection.register_forward_pre_hook(lambda _, given, layer=layer: enter(layer, given)),
+                    projection.register_forward_hook(lambda _, _given, output, layer=layer: leave(layer, output)),
+                ):
+                    stack.callback(hook.remove)
         yield
 
 

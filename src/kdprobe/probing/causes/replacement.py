@@ -29,10 +29,6 @@ class Donor:
     z: list[Tensor]
     matrices: Tensor
 
-    def writes(self, sequence: int, layer: int, heads: list[int]) -> Tensor:
-        """What heads of a layer add to the residual stream of a sequence, `[head, position, d_model]`."""
-        return written(self.z[sequence][layer][:, heads], self.matrices[layer, heads])
-
 
 def written(z: Tensor, matrices: Tensor) -> Tensor:
     """What z and W_O make together, head by head.
