@@ -107,3 +107,25 @@ def other_families(torch, tiny_model, tmp_path_factory):
         AutoModelForCausalLM.from_config(config).save_pretrained(folders[name])
         tokenizer.save_pretrained(folders[name])
     return folders
+
+
+@pytest.fixture(scope="session")
+def tiny_student(torch, tiny_record, tmp_path_factory):
+    """Makes a student of the tiny model with a random adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    from kdprobe.models.load import load
+    from kdprobe.students.student import Student
+
+    def make(modules, *, name="trained", size=0.2, seed=0, **options):
+        folder = tmp_path_factory.mktemp("adapter")
+        torch.manual_seed(seed)
+        config = LoraConfig(**{"r": 2, "lora_alpha": 4, "task_type": "CAUSAL_LM", **options}, target_modules=modules)
+        model = get_peft_model(load(tiny_record, dtype="float32").model, config)
+        for parameter, weight in model.named_parameters():
+            if "lora_B" in parameter:
+                torch.nn.init.normal_(weight, std=size) if size else torch.nn.init.zeros_(weight)
+        model.save_pretrained(folder)
+        return Student(name, tiny_record, folder)
+
+    return make

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
+from kdprobe.probing.causes.options import AblationOptions, AttributionOptions, PatchingOptions
 from kdprobe.probing.options import (
     AssociationOptions,
     AttentionOptions,
@@ -22,15 +23,20 @@ _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """`heads`, `divergence`, `attention`, `association` and `confidence`."""
-    for name, summary, options in (
+    """What heads do, which of them moved, how far, and what they cause."""
+    for module, summary, options in (
         ("heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
         ("divergence", "How far students' attention diverges, head by head", DivergenceOptions),
         ("attention", "What chosen heads look at, token by token", AttentionOptions),
         ("association", "Does what a head does go with correctness? Needs scores", AssociationOptions),
         ("confidence", "Is a student surer of its right answers? Needs scores", ConfidenceOptions),
+        ("geometry", "How far training moved every head's QK and OV circuit, from the weights alone", None),
+        ("causes.ablation", "Which heads a student leans on, next to how far they changed", AblationOptions),
+        ("causes.patching", "Which heads carry what training gained", PatchingOptions),
+        ("causes.attribution", "What every head writes into the logits of the gold tokens itself", AttributionOptions),
     ):
-        yield AnalysisSpec(name=name, summary=summary, build=_analysis(name), options=options)
+        name = module.rpartition(".")[2]
+        yield AnalysisSpec(name=name, summary=summary, build=_analysis(module), options=options)
 
 
 @hookimpl

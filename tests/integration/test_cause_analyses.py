@@ -1,0 +1,266 @@
+"""The analyses of causes on the tiny model: planted heads, shares of a gain, controls, tables."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kdprobe.errors import KdprobeError
+
+PLANTED = (1, 2)
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+@pytest.fixture(scope="module")
+def untrained(tiny_record):
+    from kdprobe.students.student import Student
+
+    return Student("untrained", tiny_record)
+
+
+@pytest.fixture(scope="module")
+def plant(torch, tiny_record, tmp_path_factory):
+    """Makes a model whose one head looks elsewhere and writes something else than the tiny model's."""
+    from kdprobe.models.load import load
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    def make(layer, head):
+        loaded = load(tiny_record, dtype="float32")
+        attention, own = loaded.model.model.layers[layer].self_attn, slice(8 * head, 8 * head + 8)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            attention.q_proj.weight[own].normal_(std=0.5)
+            attention.o_proj.weight[:, own].normal_(std=3.0)
+        folder = tmp_path_factory.mktemp("planted") / "model"
+        loaded.model.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+        return Student("planted", resolve(str(folder)))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def planted(plant):
+    return plant(*PLANTED)
+
+
+@pytest.fixture(scope="module")
+def look(problems):
+    """Runs an analysis on students as the command line and experiments do."""
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.analysis import AnalysisContext, run_analysis
+    from kdprobe.probing.head_metric import head_metrics_of
+
+    def run(name, students, /, count=4, **options):
+        host = Host()
+        context = AnalysisContext(
+            students=students, problems=problems[:count], batch_size=3, head_metrics=head_metrics_of(host)
+        )
+        result = run_analysis(name, host.make("analyses", name, options), context)
+        # As the report and --json take it.
+        json.dumps([[figure.plotly for figure in result.figures], dict(result.summary), list(result.findings)])
+        return result
+
+    return run
+
+
+def pooled(table, method="exact", metric="log_p_gold_solution"):
+    rows = table[(table["problem"] == "pooled") & (table["method"] == method) & (table["metric"] == metric)]
+    return rows.set_index(["layer", "head"])["value"]
+
+
+@pytest.mark.parametrize("method", ["gradient", "exact"])
+@pytest.mark.parametrize("into", ["first", "student"])
+def test_patching_ranks_a_planted_head_first(method, into, look, untrained, planted):
+    result = look("patching", [untrained, planted], exact="all", into=[into], random_sets=0)
+    effects = pooled(result.tables["patching"], method)
+    assert effects.abs().idxmax() == PLANTED
+    # What lies below the planted head, or beside it, is the same in both students.
+    assert effects.drop(PLANTED).abs().max() < 1e-4
+
+
+def test_a_planted_head_below_others_carries_the_whole_gain(look, untrained, plant):
+    result = look("patching", [untrained, plant(0, 2)], exact="all", into=["first"], random_sets=0)
+    sets = result.tables["patching_sets"].set_index(["set", "metric"])["value"]
+    gain = result.tables["gain"].query("problem == 'pooled'").set_index("metric")["value"]
+    assert sets["every", "log_p_gold_solution"] == pytest.approx(gain["log_p_gold_solution"], abs=1e-3)
+    # Heads above it differ only by what they read.
+    exact = pooled(result.tables["patching"])
+    assert exact[0, 2] == pytest.approx(gain["log_p_gold_solution"], abs=1e-3)
+    assert exact.drop((0, 2)).loc[0].abs().max() < 1e-4
+    assert exact.loc[1].abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("into", ["first", "student"])
+def test_the_screen_sends_the_planted_head_first_to_the_exact_runs(into, look, untrained, planted):
+    result = look("patching", [untrained, planted], count=2, exact=2, together=1, into=[into], random_sets=3)
+    (pair,) = result.summary["pairs"]
+    assert (pair["heads"][0]["layer"], pair["heads"][0]["head"]) == PLANTED
+    # What brings the gain into the one student takes all of it from the other.
+    assert pair["heads"][0]["share"] == pytest.approx(1, abs=1e-3)
+    assert "100% of the gain" in result.findings[1]
+
+
+def test_heads_whose_loss_costs_most_are_run_exactly(look, untrained):
+    table = look("ablation", [untrained], exact=3, random_sets=0).tables["ablation"]
+    screened = pooled(table, "gradient").sort_values()
+    assert set(pooled(table).index) == set(screened.index[:3])
+
+
+def test_geometry_names_the_planted_head_alone(look, untrained, planted):
+    table = look("geometry", [untrained, planted]).tables["geometry"]
+    moved = table[table["change"] > 0]
+    assert set(zip(moved["layer"], moved["head"], strict=True)) == {PLANTED}
+    assert set(moved["circuit"]) == {"qk", "ov"}
+
+
+def test_ablation_ranks_the_one_head_that_writes_first(torch, look, tiny_record, tmp_path):
+    from kdprobe.models.load import load
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    loaded = load(tiny_record, dtype="float32")
+    with torch.no_grad():
+        for place, layer in enumerate(loaded.model.model.layers):
+            for head in range(4):
+                if (place, head) != PLANTED:
+                    layer.self_attn.o_proj.weight[:, 8 * head : 8 * head + 8] *= 1e-3
+    loaded.model.save_pretrained(tmp_path / "model")
+    loaded.tokenizer.save_pretrained(tmp_path / "model")
+    table = look("ablation", [Student("alone", resolve(str(tmp_path / "model")))], exact="all").tables["ablation"]
+    for method in ("gradient", "exact"):
+        assert pooled(table, method).abs().idxmax() == PLANTED
+
+
+def test_evidence_names_the_planted_head(look, untrained, planted):
+    result = look("ablation", [untrained, planted], exact="all", random_sets=0)
+    evidence = result.tables["head_evidence"].set_index(["layer", "head"])
+    assert set(evidence["student"]) == {"planted"}
+    for change in ("qk", "ov", "pattern"):
+        assert evidence[change].idxmax() == PLANTED
+    table = result.tables["ablation"]
+    exact = pooled(table[table["student"] == "planted"]).sort_index()
+    np.testing.assert_allclose(evidence["ablation_exact"], exact)
+
+
+def test_two_equal_students_have_no_gain_to_share(look, untrained, tiny_student):
+    result = look("patching", [untrained, tiny_student(ALL, size=0)], exact=2, random_sets=3)
+    assert result.tables["gain"]["value"].abs().max() < 1e-4
+    assert result.tables["patching"]["share"].isna().all()
+    assert "no shares" in result.findings[0]
+    assert pooled(result.tables["patching"]).abs().max() < 1e-4
+
+
+def test_tables_are_tidy(look, untrained, tiny_student):
+    students = [untrained, tiny_student(ALL)]
+    result = look("ablation", students, exact=3, together=2, random_sets=4, same_layers=True)
+    table = result.tables["ablation"]
+    keys = ["student", "layer", "head", "metric", "problem", "method"]
+    assert not table.duplicated(keys).any()
+    rows = table.groupby(["student", "method"]).size()
+    assert rows.loc[:, "gradient"].tolist() == [8 * 2 * 5] * 2
+    # Of the trained one, heads that moved are run, too.
+    assert rows["untrained", "exact"] == 3 * 2 * 5
+    assert rows["trained", "exact"] in {heads * 2 * 5 for heads in (3, 4, 5)}
+    exact = table[(table["method"] == "exact") & (table["problem"] != "pooled")]
+    means = exact.groupby(["student", "layer", "head", "metric"])["value"].mean()
+    told = table[(table["method"] == "exact") & (table["problem"] == "pooled")]
+    told = told.set_index(["student", "layer", "head", "metric"])
+    np.testing.assert_allclose(told["value"], means.reindex(told.index))
+    assert (told["low"] <= told["value"]).all()
+    assert (told["value"] <= told["high"]).all()
+    sets = result.tables["ablation_sets"]
+    counts = sets.groupby("student")["set"].value_counts()
+    assert counts["untrained"].to_dict() == {"random": 8, "top": 2, "every": 2}
+    assert counts["trained"].to_dict() == {"random": 8, "top": 2, "every": 2, "moved": 2}
+    assert set(sets.loc[sets["set"] != "every", "heads"]) == {2}
+    assert set(result.tables["head_correlations"]["change"]) == {"qk", "ov", "pattern"}
+
+
+def test_an_unknown_student_is_refused(look, untrained):
+    with pytest.raises(KdprobeError, match="no student 'primed'"):
+        look("ablation", [untrained], students=["primed"])
+
+
+def test_patching_takes_two_students(look, untrained):
+    with pytest.raises(KdprobeError, match="two students"):
+        look("patching", [untrained])
+
+
+def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):
+    """From Hugging Face's own modules: normed by the last stream's root mean square, through the output matrix."""
+    from kdprobe.models.load import load
+    from kdprobe.probing.sequences import problem_sequences
+
+    table = look("attribution", [untrained], problems=2).tables["attribution"]
+    model = load(tiny_record, dtype="float32").model.double()
+    tokenizer = load(tiny_record).tokenizer
+    for one in problem_sequences(tokenizer, problems[:2]):
+        ids = torch.tensor([one.ids[:-1]])
+        z = {}
+        hooks = [
+            layer.self_attn.o_proj.register_forward_pre_hook(
+                lambda _m, given, place=place, z=z: z.update({place: given[0][0]})
+            )
+            for place, layer in enumerate(model.model.layers)
+        ]
+        last = []
+        hooks.append(model.model.norm.register_forward_pre_hook(lambda _m, given, last=last: last.append(given[0][0])))
+        with torch.no_grad():
+            model(input_ids=ids)
+        for hook in hooks:
+            hook.remove()
+        rows = slice(one.begin - 1, -1)
+        scale = (last[0][rows].square().mean(-1, keepdim=True) + model.config.rms_norm_eps).sqrt()
+        matrix = model.lm_head.weight - model.lm_head.weight.mean(dim=0)
+        direction = matrix[ids[0, one.begin :]] * model.model.norm.weight / scale
+        for layer in range(2):
+            weight = model.model.layers[layer].self_attn.o_proj.weight
+            for head in range(4):
+                own = slice(8 * head, 8 * head + 8)
+                expected = ((z[layer][rows, own] @ weight[:, own].T) * direction).sum(-1).mean().item()
+                row = table.query(
+                    f"layer == {layer} and head == {head} and problem == '{one.id}' and metric == 'logit_gold_solution'"
+                )
+                assert row["value"].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_student_without_heads_is_one_with_their_outputs_at_zero(torch, tiny_record, problems):
+    from kdprobe.console import progress
+    from kdprobe.models.load import load
+    from kdprobe.probing.causes.accuracy import without_heads
+    from kdprobe.probing.causes.joint import joint_effects
+    from kdprobe.probing.causes.reading import head_outputs, reader
+    from kdprobe.probing.causes.replacement import ablated
+    from kdprobe.probing.sequences import problem_sequences
+
+    loaded = load(tiny_record, dtype="float32")
+    sequences, heads = problem_sequences(loaded.tokenizer, problems[:2]), [(0, 1), (1, 3)]
+    with progress("test") as bar:
+        with reader(loaded) as reading:
+            own = head_outputs(reading, sequences, bar=bar)
+            effect = joint_effects(reading, sequences, ablated(own, "zero"), [heads], batch_size=1, bar=bar)[:, 0]
+        with reader(without_heads(loaded, heads)) as reading:
+            without = head_outputs(reading, sequences, bar=bar)
+    np.testing.assert_allclose(without.log_p - own.log_p, effect, atol=1e-4)
+    assert effect.abs().max() > 0.1
+
+
+def test_accuracy_without_heads(look, untrained):
+    result = look("ablation", [untrained], count=2, exact=2, random_sets=1, accuracy=True, max_new_tokens=4)
+    table = result.tables["accuracy"].set_index("set")
+    assert table["n"].tolist() == [2, 2, 2]
+    assert table["heads"].to_dict() == {"none": 0, "top": 2, "random": 2}
+    assert any("problems whole" in sentence for sentence in result.findings)
+
+
+def test_from_the_command_line(run_cli, tiny_model, tiny_student, problem_files):
+    printed = run_cli(
+        *("probe", tiny_model, "--adapter", f"trained={tiny_student(ALL).adapter}", "--problems", problem_files[1]),
+        *("--count", 2, "--analysis", "geometry", "--analysis", "ablation", "--analysis", "patching", "--json"),
+        *("--option", "ablation.random_sets=2", "--option", "patching.exact=1"),
+    )
+    analyses = json.loads(printed)["analyses"]
+    assert len(analyses["ablation"]["students"]["trained"]["heads"]) == 8
+    assert [len(pair["heads"]) for pair in analyses["patching"]["pairs"]] == [1, 1]

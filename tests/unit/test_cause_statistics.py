@@ -1,0 +1,87 @@
+"""Shares of a gain, random controls and rank correlations, on numbers that can be worked out by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, spearmanr
+
+from kdprobe.probing.causes.control import control
+from kdprobe.probing.causes.evidence import spearman
+from kdprobe.probing.causes.gain import Gain
+from kdprobe.probing.causes.sweep import Sweep
+
+
+def both(values):
+    """The same for both targets, on a last axis."""
+    return np.stack([values, values], axis=-1)
+
+
+def test_a_share_is_the_mean_effect_over_the_mean_gain():
+    gains = np.array([1.0, 3.0, 2.0, 2.0])
+    gain = Gain(both(gains), np.zeros((4, 2)), seed=0)
+    effects = np.stack([gains / 4, np.array([0.0, 0.0, 0.0, 8.0])], axis=1)
+    share = gain.share(both(effects))
+    np.testing.assert_allclose(share.value, both(np.array([0.25, 1.0])))
+    # The first is a quarter of every problem's gain, whichever problems are drawn.
+    np.testing.assert_allclose([share.low[0], share.high[0]], 0.25)
+
+    def ratio(effect, total, axis):
+        return effect.mean(axis=axis) / total.mean(axis=axis)
+
+    reference = bootstrap(
+        (effects[:, 1], gains),
+        ratio,
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    assert share.low[1, 0] == pytest.approx(reference.low, abs=0.1)
+    assert share.high[1, 0] == pytest.approx(reference.high, abs=0.2)
+
+
+@pytest.mark.parametrize("gains", [[1.0, -1.0, 0.5, -0.4], [0.0, 0.0, 0.0, 0.0], [2.0]])
+def test_a_gain_that_may_be_zero_has_no_shares(gains):
+    gain = Gain(both(np.array(gains)), np.zeros((len(gains), 2)), seed=0)
+    assert np.isnan(gain.share(both(np.ones((len(gains), 3)))).value).all()
+    assert "no shares" in gain.sentence("none", "untrained")
+
+
+def test_a_loss_counts_as_gain_downwards():
+    gain = Gain(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])), seed=0)
+    assert gain.sign == -1
+    np.testing.assert_allclose(gain.share(both(np.array([[-1.0], [-1.0], [-1.0]]))).value, 1 / 3)
+    assert "no shares" not in gain.sentence("none", "untrained")
+
+
+def swept(together, random):
+    """A sweep of which only the sets matter; the effects are the same on two problems."""
+    nothing = np.zeros((2, 1, 4, 2))
+    twice = np.broadcast_to(both(np.array(random)), (2, len(random), 2))
+    top = {"top": [(0, 0), (0, 1)]}
+    return Sweep(nothing, [], np.zeros((2, 0, 2)), top, {"top": np.full((2, 2), together)}, twice)
+
+
+@pytest.mark.parametrize(("together", "sign", "p"), [(-5, -1, 1 / 5), (-2, -1, 3 / 5), (-5, 1, 1), (1, 1, 2 / 5)])
+def test_p_counts_sets_that_do_as_much(together, sign, p):
+    found = control(swept(float(together), [-3.0, -2.0, 0.0, 1.0]), "top", sign, seed=0)
+    assert found.p == pytest.approx(p)
+    assert found.effect == together
+    assert found.heads == 2
+
+
+def test_without_random_sets_nothing_is_claimed():
+    found = control(swept(-5.0, []), "top", -1, seed=0)
+    assert found.p == 1
+    assert "random" not in found.sentence()
+
+
+def test_spearman_with_the_interval_of_bonett_and_wright():
+    random = np.random.default_rng(0)
+    one = random.normal(size=60)
+    other = one + random.normal(size=60)
+    correlation, interval = spearman(one, other)
+    assert correlation == pytest.approx(spearmanr(one, other).statistic)
+    half = 1.959964 * np.sqrt((1 + correlation**2 / 2) / 57)
+    assert np.arctanh(interval.high) - np.arctanh(correlation) == pytest.approx(half, rel=1e-5)
+    assert np.arctanh(correlation) - np.arctanh(interval.low) == pytest.approx(half, rel=1e-5)
+    assert spearman(one, one)[1].low == pytest.approx(1)
