@@ -9,6 +9,7 @@ from typing import Any, Literal
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
 from kdprobe.probing.analysis import Analysis
+from kdprobe.probing.options import ShapleyOptions
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
@@ -20,11 +21,23 @@ def _heads(options: None) -> Analysis:
     return build(options)
 
 
+def _shapley(options: ShapleyOptions) -> Analysis:
+    from kdprobe.probing.shapley import build
+
+    return build(options)
+
+
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """`heads`."""
+    """`heads` and `shapley`."""
     yield AnalysisSpec(
         name="heads", summary="Entropy, self-attention, sparsity, similarity of every head", build=_heads
+    )
+    yield AnalysisSpec(
+        name="shapley",
+        summary="Which words of the question carry the gold solution, by Shapley values",
+        build=_shapley,
+        options=ShapleyOptions,
     )
 
 
