@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+
 from kdprobe.probing.sequences import problem_sequences
 
 pytest.importorskip("captum", reason="the extra `shapley` is not installed")
@@ -39,6 +40,7 @@ def exact(game, players):
 
 def test_samples_are_unbiased_and_share_out_everything():
     import torch
+
     from kdprobe.probing.shapley import shapley_samples
 
     def game(present):
@@ -101,6 +103,7 @@ def added(context, student, problem, target):
 
 def test_a_word_is_shown_as_it_is_written():
     import pandas as pd
+
     from kdprobe.probing.word_figures import word_figures
 
     row = {"student": "a", "problem": "p", "place": 0, "word": "<b>3\u202e", "value": 1.0, "standard_error": 0.1}

@@ -1,9 +1,9 @@
 """The analysis `shapley`: which words of the question carry the log-probability of the gold answer.
 
-The players of the game are the question's words, the value of a set of them is the log-probability of the gold solution
-(or of the gold value's tokens) when the other words are hidden: nobody may attend to them, and all positions stay. Shapley
-values (Shapley, 1953) share out what the whole question adds to none of it; they are estimated over random orders of the
-words (Castro et al., 2009, doi 10.1016/j.cor.2008.04.004) by captum.
+The players of the game are the question's words. The value of a set of them is the log-probability of the gold solution
+(or of the gold value's tokens) when the other words are hidden: nobody may attend to them, and all positions stay.
+Shapley values (Shapley, 1953) share out what the whole question adds to none of it. They are estimated over random
+orders of the words (Castro et al., 2009, doi 10.1016/j.cor.2008.04.004) by captum.
 """
 
 from __future__ import annotations
@@ -161,6 +161,6 @@ def _findings(table: pd.DataFrame, target: str) -> Iterator[str]:
         carried = mine.loc[numbers, "value"].abs().sum() / mine["value"].abs().sum()
         over = f", on average over {len(totals)} problems" if len(totals) > 1 else ""
         yield (
-            f"{student}: the question's words add {totals.mean():+.2f} nats to log p(gold {target}){over}; numbers, {numbers.mean():.0%} of the words, carry {carried:.0%} of what words do "
-            "in either direction."
+            f"{student}: the question's words add {totals.mean():+.2f} nats to log p(gold {target}){over}; numbers, "
+            f"{numbers.mean():.0%} of the words, carry {carried:.0%} of what words do in either direction."
         )
