@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
-from kdprobe.probing.causes.options import AblationOptions, AttributionOptions, PatchingOptions
+from kdprobe.probing.causes.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
 from kdprobe.probing.options import (
     AssociationOptions,
     AttentionOptions,
@@ -34,6 +34,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         ("causes.ablation", "Which heads a student leans on, next to how far they changed", AblationOptions),
         ("causes.patching", "Which heads carry what training gained", PatchingOptions),
         ("causes.attribution", "What every head writes into the logits of the gold tokens itself", AttributionOptions),
+        ("causes.shapley", "Which words of the question carry the gold solution; needs captum", ShapleyOptions),
     ):
         name = module.rpartition(".")[2]
         yield AnalysisSpec(name=name, summary=summary, build=_analysis(module), options=options)

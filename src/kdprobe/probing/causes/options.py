@@ -51,3 +51,17 @@ class PatchingOptions(CauseOptions):
         min_length=1,
         description="Whose outputs are replaced: the first student's by the trained one's, or the other way round.",
     )
+
+
+class ShapleyOptions(AttributionOptions):
+    """Which words of the question carry what."""
+
+    problems: int = Field(
+        default=4, ge=1, description="The first so many of the problems: every word costs a pass per order."
+    )
+    orders: int = Field(
+        default=8, ge=2, description="Random orders of the words; the standard error falls with their root."
+    )
+    target: Literal["solution", "value"] = Field(
+        default="solution", description="What words carry: the log-probability of which gold tokens."
+    )

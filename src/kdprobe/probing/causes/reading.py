@@ -37,12 +37,13 @@ class Reader:
     matrix: Tensor | None
     output_matrices: Tensor
 
-    def score(self, sequence: ProblemSequence, copies: int = 1) -> Tensor:
-        """Reads a sequence; hooks may make the copies differ.
+    def score(self, sequence: ProblemSequence, copies: int = 1, mask: Tensor | None = None) -> Tensor:
+        """Reads a sequence; hooks, or what they may attend to, make the copies differ.
 
         Args:
             sequence: Question and gold solution.
             copies: How often, at once. Heads are batched, not problems, so that nothing is padded.
+            mask: 0 at tokens that are hidden, `[copies, position]`; by default all are seen. Positions stay.
 
         Returns:
             Log-probability of the targets, `[copies, target]`, float64, in nats.
@@ -50,8 +51,13 @@ class Reader:
         # Without the end of turn, as the log-probability of a gold solution is defined everywhere in kdprobe.
         ids = torch.tensor([sequence.ids[:-1]], device=self.student.device)
         rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
+        hidden = {}
+        if mask is not None:
+            # Said outright: some models count positions over what the mask leaves.
+            places = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
+            hidden = {"attention_mask": mask.to(ids.device), "position_ids": places}
         model: Any = self.student.model
-        read = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False).logits
+        read = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **hidden).logits
         targets = ids[0, sequence.begin :].repeat(copies)
         log_p = log_probabilities(read.flatten(0, 1), targets, self.matrix, len(self.student.tokenizer))
         log_p = log_p.view(copies, -1)

@@ -1,0 +1,38 @@
+"""Figures of what words carry: one bar a word, one colour a student."""
+
+from __future__ import annotations
+
+import html
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdprobe.console import visible
+from kdprobe.probing.analysis import Figure
+
+
+def word_figures(table: pd.DataFrame) -> list[Figure]:
+    """One figure per problem.
+
+    Args:
+        table: Rows of `student`, `problem`, `place`, `word`, `value` and `standard_error`.
+    """
+    return [_bars(str(problem), rows) for problem, rows in table.groupby("problem", sort=False)]
+
+
+def _bars(problem: str, table: pd.DataFrame) -> Figure:
+    figure = go.Figure()
+    for student, rows in table.groupby("student", sort=False):
+        figure.add_bar(
+            x=rows["place"].tolist(),
+            y=rows["value"].tolist(),
+            error_y={"type": "data", "array": (1.96 * rows["standard_error"]).tolist(), "thickness": 1},
+            name=str(student),
+        )
+    first = table[table["student"] == table["student"].iloc[0]]
+    # plotly reads a subset of HTML in its labels, and a question is anybody's text.
+    labels = [html.escape(visible(word)) for word in first["word"]]
+    figure.update_xaxes(tickmode="array", tickvals=first["place"].tolist(), ticktext=labels, tickangle=-60)
+    figure.update_layout(barmode="group", yaxis_title="nats", xaxis_title="")
+    caption = "Shapley value of every word of the question, with its 95 % interval over random orders of the words."
+    return Figure(f"What the words of problem {problem} carry", caption, figure.to_plotly_json())
