@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--source", default="gsm8k", help="a problem source or a JSONL file")
-    parser.add_argument("--source-options", default="")
+    parser.add_argument("--option", action="append", default=[], help="of the source: NAME.KEY=VALUE")
     parser.add_argument("--problems", type=int, default=192)
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
@@ -90,6 +90,7 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
     """Answers the problems in one way."""
     import torch
 
+    from kdprobe.cli.named import open_problems, read_settings
     from kdprobe.evaluation import watched
     from kdprobe.evaluation.harness import evaluate
     from kdprobe.evaluation.ledger import Ledger
@@ -104,7 +105,8 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
         watched.can_shrink = lambda _: False
     size = int(number) if number else "auto"
     protocol = Protocol(max_new_tokens=given.max_new_tokens, dtype=given.dtype, batch_size=size)
-    exam = make_exam(Host(), given.source, given.source_options, given.problems, protocol)
+    source = open_problems(Host(), given.source, read_settings(tuple(given.option)))
+    exam = make_exam(source, given.source, given.problems, protocol)
     student = load(resolve(given.model), dtype=given.dtype)
     ledger = Ledger(None)
     started = time.perf_counter()

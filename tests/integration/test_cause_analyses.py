@@ -258,7 +258,7 @@ def test_accuracy_without_heads(look, untrained):
 def test_from_the_command_line(run_cli, tiny_model, tiny_student, problem_files):
     printed = run_cli(
         *("probe", tiny_model, "--adapter", f"trained={tiny_student(ALL).adapter}", "--problems", problem_files[1]),
-        *("--count", 2, "--analysis", "geometry", "--analysis", "ablation", "--analysis", "patching", "--json"),
+        *("--limit", 2, "--analysis", "geometry", "--analysis", "ablation", "--analysis", "patching", "--json"),
         *("--option", "ablation.random_sets=2", "--option", "patching.exact=1"),
     )
     analyses = json.loads(printed)["analyses"]

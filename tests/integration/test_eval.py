@@ -20,7 +20,7 @@ def evaluate(tmp_path, problem_files, tiny_model, run_cli):
     """Runs `kdprobe eval` on the tiny model; returns scores."""
 
     def run(*arguments, model=tiny_model, source=problem_files[1]):
-        told = ["eval", model, "--source", source, "--max-new-tokens", 12, "--store", tmp_path / "store", "--json"]
+        told = ["eval", model, "--problems", source, "--max-new-tokens", 12, "--store", tmp_path / "store", "--json"]
         return json.loads(run_cli(*told, *arguments))
 
     return run
@@ -229,9 +229,11 @@ def test_what_was_written_is_compared_and_says_how_it_was_asked_for(evaluate, tm
     [
         (["--task", "gsm8k"], "There is no task 'gsm8k'"),
         (["--task", "gsm8k_kdprobe_fewshot"], "no solved ones to show"),
-        (["--source", "gsm-symbolic"], "may have no end"),
-        (["--source", "gsm-symbolic", "--limit", "3", "--source-options", "templates = ["], "is not TOML"),
-        (["--source", "gsm-symbolic", "--limit", "3", "--source-options", "templates = [777]"], "no template 777"),
+        (["--problems", "gsm-symbolic", "--option", "gsm-symbolic.templates=[6]"], "may have no end"),
+        (["--problems", "gsm-symbolic", "--limit", "3", "--option", "templates"], "is not an option"),
+        (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm8k.folder=x"], "is not asked for"),
+        (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm-symbolic.templates=["], "templates"),
+        (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm-symbolic.templates=[777]"], "no template 777"),
         (["--adapter", "/nowhere"], "has no adapter_config.json"),
         (["--batch-size", "0"], "neither auto nor a whole number"),
         (["--model-args", "a=b"], "other model types"),
@@ -241,7 +243,7 @@ def test_what_was_written_is_compared_and_says_how_it_was_asked_for(evaluate, tm
 def test_wrong_use_is_told(arguments, words, tiny_model, problem_files, tmp_path, capsys):
     from kdprobe.cli import _run
 
-    told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path), *arguments]
+    told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path), *arguments]
     assert _run(told) == 2
     assert words in capsys.readouterr().err
 
@@ -249,7 +251,7 @@ def test_wrong_use_is_told(arguments, words, tiny_model, problem_files, tmp_path
 def test_a_budget_that_the_model_cannot_hold_is_told(tiny_model, problem_files, tmp_path, capsys):
     from kdprobe.cli import _run
 
-    told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path)]
+    told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--max-new-tokens", "2048"]) == 1
     assert "2048 new tokens do not fit" in capsys.readouterr().err
 
@@ -265,8 +267,8 @@ def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, pro
         return real(self, context, *rest, **known)
 
     monkeypatch.setattr(WatchedModel, "_model_generate", generate)
-    options = f'transfer = "{problem_files[0]}", test = "{problem_files[1]}"'
-    evaluate("--task", "gsm8k_kdprobe_fewshot", "--source-options", options, source="jsonl")
+    files = ("--option", f"jsonl.transfer={problem_files[0]}", "--option", f"jsonl.test={problem_files[1]}")
+    evaluate("--task", "gsm8k_kdprobe_fewshot", *files, source="jsonl")
     assert len(prompts) == 6
     assert all(prompt.count("<|im_start|>user") == 6 for prompt in prompts)
     train = [json.loads(line)["question"] for line in problem_files[0].read_text().splitlines()]
@@ -280,7 +282,7 @@ def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_fil
     # Students are trained with a system message, say, and the task has none.
     trained = [{"role": "system", "content": "Be brief."}]
     monkeypatch.setattr(harness, "bare", lambda problem: [*trained, {"role": "user", "content": problem.question}])
-    told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path)]
+    told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--max-new-tokens", "4"]) == 1
     assert "is not the conversation that students are trained on" in capsys.readouterr().err
 
@@ -325,7 +327,7 @@ def test_a_model_behind_an_api_is_asked_each_question_once_also_after_a_failure(
         way += ["--model-args", f"base_url={url},num_concurrent={concurrent},max_retries=1"]
         source = str(tmp_path / "six.jsonl")
         (tmp_path / "six.jsonl").write_text("".join(json.dumps(row) + "\n" for row in six()))
-        told = ["eval", "any", "--source", source, "--store", str(tmp_path / "store"), *way]
+        told = ["eval", "any", "--problems", source, "--store", str(tmp_path / "store"), *way]
         assert _run(told) == 1
         assert "'local-chat-completions' failed" in capsys.readouterr().err
         (kept,) = (tmp_path / "store" / "making").glob("*.scratch/answers.jsonl")
@@ -354,7 +356,7 @@ def six():
 def test_a_model_type_that_does_not_exist_is_told(tiny_model, problem_files, tmp_path, capsys):
     from kdprobe.cli import _run
 
-    told = ["eval", "any", "--source", str(problem_files[1]), "--store", str(tmp_path), "--model-type", "no-such"]
+    told = ["eval", "any", "--problems", str(problem_files[1]), "--store", str(tmp_path), "--model-type", "no-such"]
     assert _run(told) == 1
     assert "lm-eval's model type 'no-such' failed" in capsys.readouterr().err
 

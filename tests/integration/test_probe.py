@@ -97,7 +97,7 @@ def test_seeds_of_an_arm_set_the_bar(run_cli, tiny_model, make_adapter, problem_
 def test_tables_are_tidy_and_the_page_stands_alone(run_cli, tiny_model, planted, problem_file, tmp_path):
     out = tmp_path / "out"
     printed = run_cli(
-        *("probe", planted, "--against", tiny_model, "--problems", problem_file, "--count", 3, "--out", out),
+        *("probe", planted, "--against", tiny_model, "--problems", problem_file, "--limit", 3, "--out", out),
         *("--analysis", "heads", "--analysis", "attention", "--figures"),
     )
     assert "Inside the students (heads)" in printed
@@ -141,7 +141,8 @@ def test_names_of_students_are_text_on_the_page(run_cli, tiny_model, planted, pr
 
 def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
     from kdprobe import HeadMetricSpec, hookimpl
-    from kdprobe.host.discovery import Candidate, builtin_candidates, discover
+    from kdprobe.host.candidates import Candidate, builtin_candidates
+    from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext
     from kdprobe.probing.head_metric import head_metrics_of

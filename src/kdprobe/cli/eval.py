@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from kdprobe.cli import json_option, open_host, plugin_options, store_option
+from kdprobe.cli.named import (
+    adapters_option,
+    open_problems,
+    problems_option,
+    read_settings,
+    refuse_strays,
+    settings_option,
+)
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ EPILOG = """\b
 Examples:
   kdprobe eval smollm2-135m-instruct --limit 64             the first 64 problems of GSM8K's test part
   kdprobe eval BASE --adapter a --adapter b --with-base     three students, one base in memory
-  kdprobe eval model.gguf --source mine.jsonl --out answers
+  kdprobe eval model.gguf --problems mine.jsonl --out answers
   kdprobe eval MODEL --task gsm8k_kdprobe_cot               after eight solved examples
   kdprobe eval NAME --model-type local-chat-completions --model-args base_url=URL,num_concurrent=8
   kdprobe eval MODEL --model-type vllm --batch-size 256
@@ -36,12 +44,10 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("model")
 @click.option("--revision", help="Of a model on the Hub: a commit, tag or branch.")
-@click.option("--adapter", "adapters", multiple=True, metavar="PATH", help="A LoRA adapter on MODEL; may come again.")
+@adapters_option
 @click.option("--with-base", is_flag=True, help="With adapters: examine MODEL without one, too.")
-@click.option(
-    "--source", default="gsm8k", show_default=True, metavar="NAME|FILE", help="A problem source or a JSONL file."
-)
-@click.option("--source-options", default="", metavar="TOML", help="Of the source: 'templates = [6, 10], seed = 1'.")
+@problems_option
+@settings_option("the problem source")
 @click.option("--limit", type=click.IntRange(min=1), help="The first so many problems.")
 @click.option("--task", help="A form of the task; by default the bare question.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Token budget.")
@@ -78,7 +84,7 @@ def command(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Examine any model: from the Hub, a folder, a GGUF file, with LoRA adapters, or behind an API.
 
-    Problems are GSM8K's test part (from the Hub, or the folder that KDPROBE_GSM8K names) unless --source says
+    Problems are GSM8K's test part (from the Hub, or the folder that KDPROBE_GSM8K names) unless --problems says
     otherwise. Every answer is on the disk before the next ones are asked for: after an interruption the same command
     goes on and repeats none. Models that run here also read the gold solutions, for log p(gold value).
     """
@@ -118,8 +124,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, Any]) -> dict[str, Stage]:
     """Name to stage of all models that are examined."""
     from kdprobe.evaluation.protocol import TASKS, Protocol
-    from kdprobe.experiment.examinations import adapter_names, local_stages, make_exam, other_stage
-    from kdprobe.models.adapters import resolve_adapter
+    from kdprobe.experiment.examinations import local_stages, make_exam, other_stage
+    from kdprobe.models.adapters import named_adapters
     from kdprobe.models.reference import resolve
 
     if given["task"] not in (None, *TASKS):
@@ -134,14 +140,15 @@ def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, 
         **{name: given[name] for name in ("max_new_tokens", "temperature", "top_p", "seed", "dtype", "task")},
         batch_size=_batch_size(size) if here else 1,
     )
+    problems = given["problems"]
+    settings = read_settings(given["settings"])
+    refuse_strays(settings, {problems})
+    exam = make_exam(open_problems(host, problems, settings), problems, given["limit"], protocol)
     if not here:
-        exam = make_exam(host, given["source"], given["source_options"], given["limit"], protocol)
         stage = other_stage(model, given["model_type"], given["model_args"], size, exam)
         return {stage.name: stage}
     base = resolve(model, given["revision"])
-    named = dict(zip(adapter_names(adapters), map(resolve_adapter, adapters), strict=True))
-    exam = make_exam(host, given["source"], given["source_options"], given["limit"], protocol)
-    return local_stages(base, named, exam, with_base=given["with_base"])
+    return local_stages(base, named_adapters(adapters), exam, with_base=given["with_base"])
 
 
 def _batch_size(text: str | None) -> int | Literal["auto"]:

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.cli import json_option, open_host, plugin_options
+from kdprobe.cli.named import (
+    adapters_option,
+    make,
+    open_problems,
+    problems_option,
+    read_settings,
+    refuse_strays,
+    settings_option,
+)
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 
 EPILOG = """\b
@@ -26,18 +34,14 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("model", required=False)
-@click.option(
-    "--adapter", "adapters", multiple=True, metavar="[NAME=]PATH", help="A LoRA adapter of MODEL; repeatable."
-)
+@adapters_option
 @click.option("--against", metavar="NAME|MODEL", help="Compare with this adapter or model instead of MODEL.")
-@click.option("--problems", default="gsm8k", show_default=True, help="A file of JSON lines, or a problem source.")
-@click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="Problems at most.")
+@problems_option
+@click.option("--limit", type=click.IntRange(1), default=16, show_default=True, help="The first so many problems.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Sequences at once.")
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option("--analysis", "analyses", multiple=True, help="An analysis; repeatable.  [default: heads]")
-@click.option(
-    "--option", "settings", multiple=True, metavar="NAME.KEY=VALUE", help="An option of an analysis or problem source."
-)
+@settings_option("an analysis or the problem source")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page into a folder.")
 @click.option("--figures", is_flag=True, help="With --out: every figure as PNG and SVG, too.")
 @plugin_options
@@ -47,7 +51,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     adapters: tuple[str, ...],
     against: str | None,
     problems: str,
-    count: int,
+    limit: int,
     batch_size: int,
     patterns: tuple[str, ...],
     analyses: tuple[str, ...],
@@ -75,23 +79,19 @@ def command(  # noqa: PLR0917 - click passes them by name
         raise UsageError("--figures needs --out.", "It says where the images go.")
     host = open_host()
     names = list(dict.fromkeys(analyses or ("heads",)))
-    options = _options(settings)
-    built = {name: _build(host, name, options.pop(name, {})) for name in names}
-    source_options = options.pop(problems, {})
-    if options:
-        raise UsageError(
-            f"--option names {next(iter(options))!r}, which is not asked for.", "Name an --analysis first."
-        )
+    options = read_settings(settings)
+    refuse_strays(options, {*names} if model is None else {*names, problems})
+    built = {name: make(host, "analyses", name, options) for name in names}
     if model is None:
         from kdprobe.probing.patterns import read_patterns
 
         context = AnalysisContext(patterns=read_patterns(patterns), head_metrics=head_metrics_of(host))
     else:
-        from kdprobe.probing.subjects import problems_of, students_of
+        from kdprobe.probing.subjects import first_problems, students_of
 
         context = AnalysisContext(
             students=students_of(model, adapters, against),
-            problems=problems_of(host, problems, count, source_options),
+            problems=first_problems(open_problems(host, problems, options), limit),
             batch_size=batch_size,
             head_metrics=head_metrics_of(host),
         )
@@ -103,35 +103,6 @@ def command(  # noqa: PLR0917 - click passes them by name
         show_analyses({name: result.findings for name, result in results.items()})
         if page:
             note(f"Tables and page: {page}")
-
-
-def _options(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Name to key to value; values are TOML, or text where they are not."""
-    import tomllib
-
-    options: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        place, given, text = setting.partition("=")
-        name, dot, key = place.partition(".")
-        if not (given and dot and key):
-            raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        options.setdefault(name, {})[key] = value
-    return options
-
-
-def _build(host: Host, name: str, options: dict[str, Any]) -> Any:
-    from pydantic import ValidationError
-
-    from kdprobe.experiment.mistakes import sentences
-
-    try:
-        return host.make("analyses", name, options)
-    except ValidationError as error:
-        raise UsageError(f"Options of {name}: {'; '.join(sentences(error, None))}.") from error
 
 
 def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResult], *, images: bool) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -11,17 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import COMPLETION, Protocol, task_of
 from kdprobe.experiment.evaluating import Records, answers_of, evaluate_stage
 from kdprobe.experiment.store import Stage, digest
-from kdprobe.host.registry import Host
 from kdprobe.models.adapters import AdapterRecord
-from kdprobe.models.reference import ModelRecord, digest_files
-from kdprobe.problems.draw import draw, refuse_twins
+from kdprobe.models.reference import ModelRecord, digest_files, short_name
+from kdprobe.problems.draw import Source, draw, refuse_twins
 from kdprobe.problems.problem import Problem
 
 if TYPE_CHECKING:
@@ -48,44 +44,28 @@ class Exam:
     protocol: Protocol
 
 
-def make_exam(host: Host, source: str, options: str, limit: int | None, protocol: Protocol) -> Exam:
+def make_exam(source: Source, name: str, limit: int | None, protocol: Protocol) -> Exam:
     """Takes problems from a source.
 
     Args:
-        host: The plugins.
-        source: A problem source's name, or a JSONL file.
-        options: Of the source, as in TOML: `templates = [6, 10], seed = 1`.
+        source: The problems.
+        name: What the source is called: a plugin's name for it, or a file.
         limit: The first so many test problems; `None` takes all.
         protocol: How models are asked.
 
     Raises:
-        UsageError: There is no such source, its options have mistakes, or it needs a limit.
+        UsageError: The source needs a limit, or has no solved problems where the task shows some.
         KdprobeError: The source has fewer problems, or one of them twice.
     """
+    finite = name in _FINITE or name.endswith(".jsonl")
+    if limit is None and not finite:
+        raise UsageError(f"The problem source {name!r} may have no end.", "Say how many problems with --limit.")
     shown = "_fewshot" in (protocol.task or "")
-    if source.endswith(".jsonl"):
-        from kdprobe.problems.sources.jsonl import read
-
-        if shown:
-            raise UsageError("A file of problems has no solved ones to show.", "Use --source jsonl with two files.")
-        return Exam(_first(lambda _: read(Path(source)), limit), (), protocol)
-    if limit is None and source not in _FINITE:
-        raise UsageError(f"The problem source {source!r} may have no end.", "Say how many problems with --limit.")
-    try:
-        made = host.make("problem-sources", source, tomllib.loads(f"options = {{{options}}}")["options"])
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--source-options is not TOML: {error}.", "Write: templates = [6, 10], seed = 1") from error
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UsageError(
-            f"The options of the source {source!r} have mistakes: {wrong}.", "See --source-options."
-        ) from error
-    pool = islice(made("transfer"), _MOST_SHOTS if source in _FINITE else _SOME_SHOTS)
-    shots = tuple(pool) if shown else ()
-    return Exam(_first(made, limit), shots, protocol)
+    shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _SOME_SHOTS)) if shown else ()
+    return Exam(_first(source, limit), shots, protocol)
 
 
-def _first(source: Any, limit: int | None) -> tuple[Problem, ...]:
+def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
     if limit is not None:
         return draw(source, transfer=0, test=limit).test
     problems = tuple(source("test"))
@@ -133,7 +113,7 @@ def local_stages(
         which = {"adapter": adapter.digest} if adapter else {}
         return evaluate_stage(name, exam.problems, protocol, identity=identity | which, answer=answer)
 
-    students: dict[str, AdapterRecord | None] = {_short(base.name): None} if with_base or not adapters else {}
+    students: dict[str, AdapterRecord | None] = {short_name(base.name): None} if with_base or not adapters else {}
     return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
 
 
@@ -191,31 +171,11 @@ def other_stage(model: str, model_type: str, arguments: str, batch_size: str | N
         "shots": digest([problem.as_row() for problem in exam.shots]),
     }
     libraries = ("lm-eval", *({package} & {"vllm", "sglang"}))
-    return evaluate_stage(_short(model), exam.problems, protocol, identity=identity, answer=answer, libraries=libraries)
+    return evaluate_stage(
+        short_name(model), exam.problems, protocol, identity=identity, answer=answer, libraries=libraries
+    )
 
 
 def _completion(protocol: Protocol) -> str:
     task = task_of(protocol, chat=False)
     return task if task.endswith(COMPLETION) else f"{task}{COMPLETION}"
-
-
-def adapter_names(paths: Sequence[str]) -> list[str]:
-    """What adapters are called: by the last parts of their paths, as many as tell them apart.
-
-    Raises:
-        UsageError: One is given twice.
-    """
-    parts = [Path(path).expanduser().absolute().parts for path in paths]
-    if len(set(parts)) < len(parts):
-        raise UsageError("An adapter is given twice.", "Give each once.")
-    for count in range(1, max(map(len, parts), default=0) + 1):
-        names = ["/".join(some[-count:]) for some in parts]
-        if len(set(names)) == len(names):
-            return names
-    return []
-
-
-def _short(model: str) -> str:
-    """A folder's or file's name; other names as they are."""
-    path = Path(model).expanduser()
-    return path.resolve().name if path.exists() else model

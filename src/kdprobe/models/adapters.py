@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +47,37 @@ def resolve_adapter(name: str) -> AdapterRecord:
             "An adapter is a folder that peft's save_pretrained wrote, in safetensors.",
         )
     return AdapterRecord(name, folder, digest_files([folder / _CONFIG, folder / _WEIGHTS]))
+
+
+def named_adapters(given: Sequence[str]) -> dict[str, AdapterRecord]:
+    """Finds adapters that a command names.
+
+    Args:
+        given: Each `NAME=PATH` or `PATH`. One without a name is called by the last parts of its path, as many as tell
+            such adapters apart.
+
+    Raises:
+        UsageError: One is not there, or two have one name.
+    """
+    pairs = [_name_and_place(text) for text in given]
+    short = iter(_last_parts([place for name, place in pairs if name is None]))
+    names = [next(short) if name is None else name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"Two adapters are called {twice[0]!r}.", "Give them names: --adapter NAME=PATH.")
+    return {name: resolve_adapter(place) for name, (_, place) in zip(names, pairs, strict=True)}
+
+
+def _name_and_place(text: str) -> tuple[str | None, str]:
+    name, given, place = text.partition("=")
+    return (name, place) if given and not Path(text).exists() else (None, text)
+
+
+def _last_parts(places: Sequence[str]) -> list[str]:
+    parts = [Path(place.removeprefix(SHIPPED_PREFIX)).expanduser().absolute().parts for place in places]
+    longest = max(map(len, parts), default=0)
+    shortened = (["/".join(some[-count:]) for some in parts] for count in range(1, longest + 1))
+    # Where nothing tells two apart, they are one folder.
+    return next((names for names in shortened if len(set(names)) == len(names)), [some[-1] for some in parts])
 
 
 def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:

@@ -140,3 +140,9 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
 def _quantisation(config: Path) -> str | None:
     settings = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
     return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None
+
+
+def short_name(model: str) -> str:
+    """A folder's or file's own name; other names as they are."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.exists() else model

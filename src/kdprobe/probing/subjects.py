@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from kdprobe.errors import UsageError
-from kdprobe.models.adapters import SHIPPED_PREFIX, resolve_adapter
-from kdprobe.models.reference import resolve
-from kdprobe.problems.draw import refuse_twins
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.adapters import named_adapters
+from kdprobe.models.reference import resolve, short_name
+from kdprobe.problems.draw import Source, refuse_twins
 from kdprobe.problems.problem import Problem
-from kdprobe.problems.sources import jsonl
 from kdprobe.students.student import Student
-
-if TYPE_CHECKING:
-    from kdprobe.host.registry import Host
 
 
 def students_of(model: str, adapters: Sequence[str], against: str | None) -> list[Student]:
@@ -31,50 +25,27 @@ def students_of(model: str, adapters: Sequence[str], against: str | None) -> lis
         UsageError: Something is not there, or two have one name.
     """
     base = resolve(model)
-    students = [Student(_model_name(model), base)]
-    for text in adapters:
-        name, given, path = text.partition("=")
-        place = path if given and not Path(text).exists() else text
-        record = resolve_adapter(place)
-        students.append(Student(name if place == path else _adapter_name(text), base, record.path))
+    students = [Student(short_name(model), base)]
+    students += [Student(name, base, record.path) for name, record in named_adapters(adapters).items()]
     names = [student.name for student in students]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"Two students are called {twice[0]!r}.", "Give them names: --adapter NAME=PATH.")
+    if names[0] in names[1:]:
+        raise UsageError(f"An adapter is called {names[0]!r}, as the model is.", "Give it a name: --adapter NAME=PATH.")
     if against in names:
         return sorted(students, key=lambda student: student.name != against)
     if against is None:
         return students
-    name = _model_name(against)
+    name = short_name(against)
     return [Student(name if name not in names else against, resolve(against)), *students]
 
 
-def problems_of(host: Host, named: str, count: int, options: Mapping[str, Any]) -> list[Problem]:
-    """The first test problems of a source, or of a file of JSON lines.
-
-    Args:
-        host: Who provides sources.
-        named: A problem source, or a file.
-        count: How many at most.
-        options: The source's.
+def first_problems(source: Source, limit: int) -> list[Problem]:
+    """The first test problems of a source, as many as there are.
 
     Raises:
         KdprobeError: There are none, or two ask the same.
     """
-    source: Iterable[Problem]
-    if Path(named).suffix == ".jsonl" or Path(named).is_file():
-        source = jsonl.read(Path(named))
-    else:
-        source = host.make("problem-sources", named, dict(options))("test")
-    problems = list(islice(source, count))
+    problems = list(islice(source("test"), limit))
+    if not problems:
+        raise KdprobeError("The problem source has no test problems.", "Name another with --problems.")
     refuse_twins(problems, "test")
     return problems
-
-
-def _model_name(model: str) -> str:
-    return Path(model).expanduser().resolve().name if Path(model).is_dir() else Path(model).name
-
-
-def _adapter_name(text: str) -> str:
-    if text.startswith(SHIPPED_PREFIX):
-        return text.removeprefix(SHIPPED_PREFIX)
-    return Path(text).expanduser().resolve().name
