@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -309,6 +310,29 @@ def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_fil
     told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--max-new-tokens", "4"]) == 1
     assert "is not the conversation that students are trained on" in capsys.readouterr().err
+
+
+def test_a_model_without_a_chat_template_is_asked_as_text(evaluate, tiny_model, tmp_path, monkeypatch, capsys):
+    from kdprobe.cli import _run
+    from kdprobe.evaluation.watched import WatchedModel
+
+    plain = shutil.copytree(tiny_model, tmp_path / "plain")
+    (plain / "chat_template.jinja").unlink()
+    prompts = []
+    real = WatchedModel._model_generate
+
+    def generate(self, context, max_length, stop, **known):
+        prompts.extend(self.tokenizer.batch_decode(context, skip_special_tokens=True))
+        assert "\nQuestion:" in stop
+        return real(self, context, max_length, stop, **known)
+
+    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    evaluate("--out", tmp_path / "out.jsonl", model=plain)
+    assert all(prompt.startswith("Question: Tom has") and prompt.endswith("\nAnswer:") for prompt in prompts)
+    assert records(tmp_path / "out.jsonl")[0]["conditions"]["task"]["name"] == "gsm8k_kdprobe_completion"
+    told = ["eval", str(plain), "--limit", "1", "--source", "gsm-symbolic", "--source-options", "templates = [6]"]
+    assert _run([*told, "--task", "gsm8k_kdprobe", "--store", str(tmp_path)]) == 2
+    assert "needs a chat template" in capsys.readouterr().err
 
 
 @contextmanager
