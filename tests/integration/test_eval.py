@@ -273,10 +273,12 @@ def test_wrong_use_is_told(arguments, words, tiny_model, problem_files, tmp_path
     assert words in capsys.readouterr().err
 
 
-def test_a_budget_that_the_model_cannot_hold_is_told(tiny_model, problem_files, tmp_path, capsys):
+def test_what_cannot_be_had_is_told(tiny_model, problem_files, tmp_path, capsys):
     from kdprobe.cli import _run
 
     told = ["eval", str(tiny_model), "--source", str(problem_files[1]), "--store", str(tmp_path)]
+    assert _run([*told, "--limit", "7"]) == 1
+    assert "The source has 6 problems, 7 are asked for. Lower --limit." in capsys.readouterr().err
     assert _run([*told, "--max-new-tokens", "2048"]) == 1
     assert "2048 new tokens do not fit" in capsys.readouterr().err
 

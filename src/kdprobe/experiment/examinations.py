@@ -21,7 +21,7 @@ from kdprobe.experiment.store import Stage, digest
 from kdprobe.host.registry import Host
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.reference import ModelRecord, digest_files
-from kdprobe.problems.draw import draw, refuse_twins
+from kdprobe.problems.draw import Source, refuse_twins
 from kdprobe.problems.problem import Problem
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def make_exam(host: Host, source: str, options: str, limit: int | None, protocol
     return Exam(_first(made, limit), shots, protocol)
 
 
-def _first(source: Any, limit: int | None) -> tuple[Problem, ...]:
-    if limit is not None:
-        return draw(source, transfer=0, test=limit).test
-    problems = tuple(source("test"))
+def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
+    problems = tuple(islice(source("test"), limit))
+    if limit is not None and len(problems) < limit:
+        raise KdprobeError(f"The source has {len(problems)} problems, {limit} are asked for.", "Lower --limit.")
     refuse_twins(problems, "test")
     return problems
 
@@ -133,7 +133,8 @@ def local_stages(
         which = {"adapter": adapter.digest} if adapter else {}
         return evaluate_stage(name, exam.problems, protocol, identity=identity | which, answer=answer)
 
-    students: dict[str, AdapterRecord | None] = {_short(base.name): None} if with_base or not adapters else {}
+    own = base.name if _short(base.name) in adapters else _short(base.name)
+    students: dict[str, AdapterRecord | None] = {own: None} if with_base or not adapters else {}
     return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
 
 
