@@ -134,3 +134,41 @@ def test_what_cannot_shrink_is_known(tiny):
             assert not can_shrink(tiny.model)
     finally:
         tiny.model.generation_config = kept
+
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99}
+FAMILIES = {
+    "Qwen3": SHAPE | {"num_key_value_heads": 2, "head_dim": 8},
+    "Mistral": SHAPE | {"num_key_value_heads": 2, "sliding_window": 8},
+    "Gemma2": SHAPE | {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8},
+    "GPTNeoX": SHAPE,
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 99, "bos_token_id": 1, "eos_token_id": 1},
+    "Mixtral": SHAPE | {"num_key_value_heads": 2, "num_local_experts": 4},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_write_what_generate_writes(family, torch):
+    """Sliding windows, learned positions, experts; left-padded, some rows ending early."""
+    import transformers
+
+    from kdprobe.evaluation.batch_size import row_bytes
+    from kdprobe.evaluation.decoding import ShrinkingBatch, can_shrink
+    from kdprobe.models.load import LoadedModel
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**FAMILIES[family], pad_token_id=0, initializer_range=0.5)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    assert can_shrink(model)
+    ids = torch.randint(1, 99, (5, 12))
+    mask = torch.ones_like(ids)
+    for row, padded in enumerate((0, 3, 7, 1, 0)):
+        ids[row, :padded], mask[row, :padded] = 0, 0
+    settings = {"attention_mask": mask, "max_new_tokens": 20, "do_sample": False, "pad_token_id": 0}
+    free = model.generate(ids, eos_token_id=[], **settings)[:, 12:]
+    ends = {"eos_token_id": [int(free[0, 3]), int(free[2, 9])]}
+    batch = ShrinkingBatch()
+    ours = model.generate(ids, custom_generate=batch, **ends, **settings)
+    assert torch.equal(ours, model.generate(ids, **ends, **settings))
+    assert min(batch.lengths) < max(batch.lengths)
+    assert row_bytes(LoadedModel(model, None, None, "float32"), [1] * 12, 20) > 32 * 2 * 32

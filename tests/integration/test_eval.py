@@ -2,9 +2,14 @@
 
 import gc
 import json
+import shutil
+import subprocess
+import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -154,6 +159,28 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     assert "all answers are there already" in capsys.readouterr().err
 
 
+def test_a_process_that_is_killed_outright_loses_the_batch_that_it_was_in(tiny_model, problem_files, tmp_path):
+    def command(store):
+        told = ["eval", tiny_model, "--problems", problem_files[1], "--max-new-tokens", 300, "--batch-size", 1]
+        told += ["--store", store, "--out", store.with_suffix(".jsonl")]
+        return [sys.executable, "-m", "kdprobe", *map(str, told)]
+
+    killed = subprocess.Popen(command(tmp_path / "killed"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    kept: list[Path] = []
+    while not kept or kept[0].read_bytes().count(b"\n") < 3:
+        assert killed.poll() is None, killed.stderr.read()
+        kept = list((tmp_path / "killed" / "making").glob("*.scratch/answers.jsonl"))
+        time.sleep(0.005)
+    killed.kill()
+    killed.communicate()
+    there = kept[0].read_bytes().count(b"\n") - 1
+    assert there < 6
+    told = subprocess.run(command(tmp_path / "killed"), capture_output=True, text=True, check=True).stderr
+    assert f"{there} of 6 answers are there already" in told
+    subprocess.run(command(tmp_path / "whole"), capture_output=True, check=True)
+    assert records(tmp_path / "killed.jsonl") == records(tmp_path / "whole.jsonl")
+
+
 def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path, monkeypatch):
     from kdprobe.evaluation import likelihood
     from kdprobe.evaluation.watched import WatchedModel
@@ -248,10 +275,12 @@ def test_wrong_use_is_told(arguments, words, tiny_model, problem_files, tmp_path
     assert words in capsys.readouterr().err
 
 
-def test_a_budget_that_the_model_cannot_hold_is_told(tiny_model, problem_files, tmp_path, capsys):
+def test_what_cannot_be_had_is_told(tiny_model, problem_files, tmp_path, capsys):
     from kdprobe.cli import _run
 
     told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
+    assert _run([*told, "--limit", "7"]) == 1
+    assert "The source has 6 problems, 7 are asked for. Lower --limit." in capsys.readouterr().err
     assert _run([*told, "--max-new-tokens", "2048"]) == 1
     assert "2048 new tokens do not fit" in capsys.readouterr().err
 
@@ -285,6 +314,29 @@ def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_fil
     told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--max-new-tokens", "4"]) == 1
     assert "is not the conversation that students are trained on" in capsys.readouterr().err
+
+
+def test_a_model_without_a_chat_template_is_asked_as_text(evaluate, tiny_model, tmp_path, monkeypatch, capsys):
+    from kdprobe.cli import _run
+    from kdprobe.evaluation.watched import WatchedModel
+
+    plain = shutil.copytree(tiny_model, tmp_path / "plain")
+    (plain / "chat_template.jinja").unlink()
+    prompts = []
+    real = WatchedModel._model_generate
+
+    def generate(self, context, max_length, stop, **known):
+        prompts.extend(self.tokenizer.batch_decode(context, skip_special_tokens=True))
+        assert "\nQuestion:" in stop
+        return real(self, context, max_length, stop, **known)
+
+    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    evaluate("--out", tmp_path / "out.jsonl", model=plain)
+    assert all(prompt.startswith("Question: Tom has") and prompt.endswith("\nAnswer:") for prompt in prompts)
+    assert records(tmp_path / "out.jsonl")[0]["conditions"]["task"]["name"] == "gsm8k_kdprobe_completion"
+    told = ["eval", str(plain), "--limit", "1", "--problems", "gsm-symbolic", "--option", "gsm-symbolic.templates=[6]"]
+    assert _run([*told, "--task", "gsm8k_kdprobe", "--store", str(tmp_path)]) == 2
+    assert "needs a chat template" in capsys.readouterr().err
 
 
 @contextmanager

@@ -192,18 +192,17 @@ def _beside(scores: Mapping[str, Score]) -> Table:
     """What tells models apart whose accuracies are at the floor."""
     scored = any(score.log_p_interval for score in scores.values())
     table = _table(
-        "Beside the accuracy: steps of arithmetic", "answers", "steps", "right", "95 % CI", "no step",
-        *(["log p(gold)", "95 % CI"] if scored else []),
+        "Beside the accuracy: steps of arithmetic", "answers", "steps", "right, 95 % CI", "no step",
+        *(["log p(gold), 95 % CI"] if scored else []),
     )  # fmt: skip
     for name, score in scores.items():
         steps, log_p = score.arithmetic, score.log_p_interval
         table.add_row(
             plain(name),
             str(steps.steps),
-            f"{steps.share:.1%}" if steps.steps else "",
-            _points(steps.interval) if steps.steps else "",
+            f"{steps.share:.1%}, {_points(steps.interval)}" if steps.steps else "none",
             f"{steps.silent / steps.answers:.1%}",
-            *([f"{score.log_p_gold_value:.2f}", f"{log_p.low:.2f} to {log_p.high:.2f}"] if log_p else []),
+            *([f"{score.log_p_gold_value:.2f}, {log_p.low:.2f} to {log_p.high:.2f}"] if log_p else []),
         )
     return table
 
@@ -317,17 +316,17 @@ def _apart(pairs: Sequence[Pair]) -> Table:
     """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = _table(
-        "Beside the accuracy: right steps, in points", "a - b", "points", "95 % CI",
-        *(["log p(gold)", "95 % CI"] if scored else []),
+        "Beside the accuracy: right steps, in points", "a - b", "points, 95 % CI",
+        *(["log p(gold), 95 % CI"] if scored else []),
     )  # fmt: skip
     rows = {(pair.a, pair.b): pair for pair in pairs}
     for (a, b), pair in rows.items():
         steps, log_p = pair.arithmetic, pair.log_p_interval
+        points = f"{steps.difference * 100:+.1f}, {steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}"
         table.add_row(
             plain(f"{a} - {b}"),
-            f"{steps.difference * 100:+.1f}" if steps.known else "",
-            f"{steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}" if steps.known else "",
-            *([f"{pair.log_p_difference:+.2f}", f"{log_p.low:+.2f} to {log_p.high:+.2f}"] if log_p else []),
+            points if steps.known else "unknown",
+            *([f"{pair.log_p_difference:+.2f}, {log_p.low:+.2f} to {log_p.high:+.2f}"] if log_p else []),
         )
     return table
 

@@ -73,11 +73,14 @@ def row_bytes(student: LoadedModel, prompt: Sequence[int], new_tokens: int) -> i
     """Bytes that decoding takes per row, for the longest prompt and an answer that uses its whole budget."""
     ids = torch.tensor([list(prompt)], device=student.device)
     with torch.inference_mode():
-        cache = student.model(input_ids=ids, use_cache=True, **_last_row(student.model)).past_key_values
+        outputs = student.model(input_ids=ids, use_cache=True, **_last_row(student.model))
     width, size = len(prompt), torch.finfo(student.model.dtype).bits // 8
-    cached = sum(tensor.nbytes for tensor in _tensors(cache)) / width * (width + new_tokens)
     settings = student.model.config.get_text_config()
     hidden = settings.hidden_size
+    cache = _tensors(outputs.get("past_key_values"))
+    # Where nothing can be counted, as if every layer kept keys and values of its whole width.
+    a_token = sum(part.nbytes for part in cache) / width if cache else 2 * settings.num_hidden_layers * hidden * size
+    cached = a_token * (width + new_tokens)
     inner = getattr(settings, "intermediate_size", None) or 4 * hidden
     # Of the pass over the prompt one layer lives at a time: its states, what they are projected to, and the mask.
     passed = width * (6 * hidden + 3 * inner) * size + 4 * width**2
@@ -109,5 +112,6 @@ def _last_row(model: Any) -> dict[str, int]:
 
 
 def _tensors(cache: Any) -> list[Tensor]:
-    """The tensors that a cache consists of."""
-    return [value for layer in cache.layers for value in vars(layer).values() if isinstance(value, Tensor)]
+    """The tensors that a cache consists of; none where it is of an unknown kind."""
+    layers = getattr(cache, "layers", [])
+    return [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]

@@ -17,7 +17,7 @@ from kdprobe.experiment.evaluating import Records, answers_of, evaluate_stage
 from kdprobe.experiment.store import Stage, digest
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.reference import ModelRecord, digest_files, short_name
-from kdprobe.problems.draw import Source, draw, refuse_twins
+from kdprobe.problems.draw import Source, refuse_twins
 from kdprobe.problems.problem import Problem
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def make_exam(source: Source, name: str, limit: int | None, protocol: Protocol) 
 
 
 def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
-    if limit is not None:
-        return draw(source, transfer=0, test=limit).test
-    problems = tuple(source("test"))
+    problems = tuple(islice(source("test"), limit))
+    if limit is not None and len(problems) < limit:
+        raise KdprobeError(f"The source has {len(problems)} problems, {limit} are asked for.", "Lower --limit.")
     refuse_twins(problems, "test")
     return problems
 
@@ -113,7 +113,8 @@ def local_stages(
         which = {"adapter": adapter.digest} if adapter else {}
         return evaluate_stage(name, exam.problems, protocol, identity=identity | which, answer=answer)
 
-    students: dict[str, AdapterRecord | None] = {short_name(base.name): None} if with_base or not adapters else {}
+    own = base.name if short_name(base.name) in adapters else short_name(base.name)
+    students: dict[str, AdapterRecord | None] = {own: None} if with_base or not adapters else {}
     return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
 
 
