@@ -144,7 +144,8 @@ def kdprobe(site):
         path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(
             [sys.executable, "-m", "kdprobe", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": path, **variables},
+            # Buffered, as it is wherever stdout is no terminal: what stays in the buffer must not come out later.
+            env={**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": path, **variables},
             capture_output=True,
             text=True,
             check=False,

@@ -72,8 +72,10 @@ def test_an_interrupt_stays_an_interrupt():
 
 
 def test_a_broken_plugin_keeps_its_name_from_nobody():
-    broken, fine = discover([Candidate("mine", "1", "a", raises(ValueError())), offers(source="b")])
-    assert (broken.status, fine.status) == ("broken", "ok")
+    at_import = Candidate("mine", "1", "a", raises(ValueError()))
+    in_the_hook = plugin(source="b", kdprobe_strategies=lambda: [None])
+    first, second, fine = discover([at_import, in_the_hook, offers(source="c")])
+    assert (first.status, second.status, fine.status) == ("broken", "broken", "ok")
 
 
 def test_one_module_under_two_names_counts_once():

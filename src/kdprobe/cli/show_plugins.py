@@ -42,13 +42,14 @@ def show_plugins(providers: Sequence[Provider], conflicts: Mapping[str, Sequence
     """All plugins, those that cannot be used with their reason, then what two provide."""
     table = new_table("Plugins", "name", "version", "source", "status", "provides")
     for provider in providers:
-        provides = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in provider.provides.items())
+        offers = [f"{kind}: {', '.join(names)}" for kind, names in provider.provides.items()]
+        provides = "; ".join([*offers, *(["observes runs"] if provider.observers else [])])
         table.add_row(
             plain(provider.name),
             plain(provider.version),
             plain(provider.source),
             provider.status,
-            plain(provider.reason or provides or "observes runs"),
+            plain(provider.reason or provides),
         )
     out().print(table)
     sentence_list("Conflicts", [f"{name}: {sentence}" for name, found in conflicts.items() for sentence in found])
