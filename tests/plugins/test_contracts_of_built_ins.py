@@ -11,6 +11,7 @@ from kdprobe.testing import (
     check_analysis,
     check_distiller,
     check_extractor,
+    check_head_metric,
     check_problem_source,
     check_strategy,
     check_teacher,
@@ -49,6 +50,11 @@ def test_teachers(name, tiny_model):
 @pytest.mark.parametrize("name", HOST.names("distillers"))
 def test_distillers(name, train_context, torch):
     check_distiller(HOST, name, TRAINING, train_context)
+
+
+@pytest.mark.parametrize("name", HOST.names("head-metrics"))
+def test_head_metrics(name, torch):
+    check_head_metric(HOST, name)
 
 
 @pytest.mark.parametrize("name", HOST.names("analyses"))

@@ -17,6 +17,7 @@ from kdprobe import (
     DistillerSpec,
     Extraction,
     ExtractorSpec,
+    HeadMetricSpec,
     Problem,
     ProblemSourceSpec,
     PromptPair,
@@ -32,6 +33,7 @@ from kdprobe.testing import (
     check_analysis,
     check_distiller,
     check_extractor,
+    check_head_metric,
     check_problem_source,
     check_strategy,
     check_teacher,
@@ -44,6 +46,7 @@ HOOKS = {
     TeacherSpec: "kdprobe_teachers",
     DistillerSpec: "kdprobe_distillers",
     AnalysisSpec: "kdprobe_analyses",
+    HeadMetricSpec: "kdprobe_head_metrics",
     ProblemSourceSpec: "kdprobe_problem_sources",
     ExtractorSpec: "kdprobe_extractors",
 }
@@ -404,7 +407,7 @@ def test_analyses(result, sentence, analysis_context):
 
 
 def test_what_an_analysis_needs(analysis_context):
-    with pytest.raises(ContractError, match=r"needs .'oracle'.; there are students"):
+    with pytest.raises(ContractError, match=r"needs .'oracle'.; there are patterns, students"):
         check_analysis(host_of(AnalysisSpec, Analysis(table(a=["b"]), ["oracle"])), "it", None, analysis_context)
 
 
@@ -413,12 +416,36 @@ def test_an_analysis_of_single_precision_is_measured_too(analysis_context):
     assert check_analysis(host_of(AnalysisSpec, Analysis(single)), "it", None, analysis_context) is single
 
 
-def made(number, split, value="4", question=None, id_=None, solution=None):
-    text = solution or f"2 + 2 = {value}\n#### {value}"
-    return Problem(id_ or f"{split}-{number}", question or f"What is {split} {number}?", text, value)
+def writes_over(view):
+    view.pattern.mul_(0.5)
+    return view.pattern.sum((-1, -2))
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        (lambda view: view.pattern.mean((-1, -2)), "depends on padding on the left"),
+        (lambda view: view.pattern[..., -1, :].amax(-1), "depends on padding on the right"),
+        (lambda view: view.pattern.mean(-1), r"must return \[batch, head\], here \[1, 3\]"),
+        (lambda view: 0.5, "must return"),
+        (lambda view: view.mean_over_queries(view.pattern.log().sum(-1)), "gives no number where every query counts"),
+        (writes_over, "writes over the pattern"),
+        (lambda view: view.tokens.float(), "raises AttributeError on a view that has what it needs"),
+        (lambda view: view.pattern[..., 0, 0] + next(ORDER), "differently the second time"),
+    ],
+    ids=["mean", "last", "rows", "number", "infinite", "writes", "undeclared", "changing"],
+)
+def test_head_metrics(metric, sentence, torch):
+    with pytest.raises(ContractError, match=sentence):
+        check_head_metric(host_of(HeadMetricSpec, metric), "it")
 
 
 ORDER = count()
+
+
+def made(number, split, value="4", question=None, id_=None, solution=None):
+    text = solution or f"2 + 2 = {value}\n#### {value}"
+    return Problem(id_ or f"{split}-{number}", question or f"What is {split} {number}?", text, value)
 
 
 @pytest.mark.parametrize(

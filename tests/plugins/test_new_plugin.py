@@ -18,6 +18,7 @@ OFFERS = {
     "teacher": "teachers",
     "distiller": "distillers",
     "analysis": "analyses",
+    "head-metric": "head-metrics",
     "problem-source": "problem-sources",
     "extractor": "extractors",
 }
@@ -73,7 +74,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
         assert (row["source"], row["version"]) == (f"kdprobe-my-{kind}", "0.1.0")
         options = row["offers"][0]["options"]
         assert all(option["description"] for option in options)
-        assert bool(options) == (kind != "extractor")
+        assert bool(options) == (kind not in {"extractor", "head-metric"})
     assert rows["my-teacher"]["offers"][0]["options"][0] == {
         "name": "model",
         "type": "string",
@@ -94,7 +95,7 @@ def test_they_pass_their_own_tests_unchanged(packages, environment):
         check=False,
     )
     assert told.returncode == 0, told.stdout
-    assert "10 passed" in told.stdout
+    assert "12 passed" in told.stdout
 
 
 @pytest.mark.parametrize(

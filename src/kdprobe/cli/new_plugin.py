@@ -12,7 +12,7 @@ Examples:
   kdprobe plugins new svamp --kind problem-source --folder mine
   cd kdprobe-step-back && pip install -e . && pytest && kdprobe plugins step-back
 """
-_KINDS = ("strategy", "teacher", "distiller", "analysis", "problem-source", "extractor")
+_KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "problem-source", "extractor")
 
 
 @click.command(epilog=EPILOG)

@@ -123,7 +123,8 @@ def _findings(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _reliability_table(bins: Mapping[str, list[Bin]]) -> pd.DataFrame:
-    return pd.DataFrame([{"student": name, **asdict(one)} for name, rows in bins.items() for one in rows])
+    numbered = ((name, place, one) for name, rows in bins.items() for place, one in enumerate(rows, start=1))
+    return pd.DataFrame([{"student": name, "bin": place, **asdict(one)} for name, place, one in numbered])
 
 
 def _box(answers: pd.DataFrame, measure: str) -> Figure:

@@ -15,6 +15,7 @@ KINDS = {
     "teacher": "kdprobe_teachers",
     "distiller": "kdprobe_distillers",
     "analysis": "kdprobe_analyses",
+    "head-metric": "kdprobe_head_metrics",
     "problem-source": "kdprobe_problem_sources",
     "extractor": "kdprobe_extractors",
 }
@@ -74,6 +75,7 @@ _USE = {
     "teacher": '[teacher]\nname = "NAME"\noptions = { model = "smollm2-135m-instruct" }',
     "distiller": '[distill]\nname = "NAME"',
     "analysis": '[probe]\nanalyses = ["heads", "NAME"]',
+    "head-metric": '[probe]\nanalyses = ["heads"]  # measures every head metric that is installed',
     "problem-source": '[problems]\nsource = "NAME"\ntransfer = 100\ntest = 100',
     "extractor": "# kdprobe score answers.csv --extractor NAME",
 }

@@ -19,6 +19,7 @@ from kdprobe.testing.fixtures import (
     tiny_transfer_set,
     train_context,
 )
+from kdprobe.testing.head_metric import check_head_metric
 from kdprobe.testing.hosts import host_with
 from kdprobe.testing.problem_source import check_problem_source
 from kdprobe.testing.problems import problem_rows, some_problems
@@ -31,6 +32,7 @@ __all__ = [
     "check_analysis",
     "check_distiller",
     "check_extractor",
+    "check_head_metric",
     "check_problem_source",
     "check_strategy",
     "check_teacher",

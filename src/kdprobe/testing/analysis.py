@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from kdprobe.host.registry import Host
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.head_metric import head_metrics_of
 from kdprobe.testing.contract import ContractError, require
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ def check_analysis(
     analysis = host.make("analyses", name, options)
     unknown = set(analysis.needs) - set(get_args(Need))
     require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
-    result: AnalysisResult = analysis.run(analysis_context)
+    # The plugin's own head metrics beside the built-in ones.
+    metrics = {**analysis_context.head_metrics, **head_metrics_of(host)}
+    result: AnalysisResult = analysis.run(replace(analysis_context, head_metrics=metrics))
     require(
         isinstance(result, AnalysisResult),
         f"run() of {name!r} must return AnalysisResult, not {type(result).__name__}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -127,11 +127,39 @@ def analysis_context(
     problems: list[Problem],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AnalysisContext:
-    """What an analysis is given: the untrained tiny model, and a student with a random adapter."""
+    """What an analysis is given: the untrained tiny model, and one with a random adapter; problems, scores, metrics."""
+    from kdprobe.host.candidates import builtin_candidates
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext
+    from kdprobe.probing.head_metric import head_metrics_of
     from kdprobe.students.student import Student
     from kdprobe.testing.tiny_model import write_random_adapter
 
     adapter = write_random_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "random")
     students = [Student("untrained", tiny_record), Student("tuned", tiny_record, adapter)]
-    return AnalysisContext(students, problems[:3], batch_size=2)
+    built_ins = Host(discover(builtin_candidates()))
+    return AnalysisContext(
+        students,
+        problems,
+        batch_size=2,
+        records={student.name: _records(problems, place) for place, student in enumerate(students)},
+        head_metrics=head_metrics_of(built_ins),
+    )
+
+
+def _records(problems: list[Problem], wrong: int) -> list[dict[str, Any]]:
+    """Answers as an evaluation leaves them, every second one right."""
+    return [
+        {
+            "id": problem.id,
+            "group": problem.group,
+            "gold": problem.value,
+            "response": problem.plain_solution if place % 2 == wrong else "I do not know.\n#### 0",
+            "correct": place % 2 == wrong,
+            "cut_off": False,
+            "tokens": 8 + place,
+            "log_p_gold_value": -1.0 - place,
+        }
+        for place, problem in enumerate(problems)
+    ]
