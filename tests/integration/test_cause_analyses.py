@@ -188,6 +188,22 @@ def test_patching_takes_two_students(look, untrained):
         look("patching", [untrained])
 
 
+def test_students_of_another_shape_are_refused(torch, look, untrained, tiny_record, tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    config = AutoConfig.from_pretrained(tiny_record.path, num_hidden_layers=3, hidden_size=48, head_dim=8)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    load_tokenizer(tiny_record).save_pretrained(tmp_path / "model")
+    other = Student("other", resolve(str(tmp_path / "model")))
+    for name, said in (("patching", "different layers"), ("ablation", "other layers"), ("geometry", "differ in shape")):
+        with pytest.raises(KdprobeError, match=said):
+            look(name, [untrained, other], count=2)
+
+
 def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):
     """From Hugging Face's own modules: normed by the last stream's root mean square, through the output matrix."""
     from kdprobe.models.load import load
