@@ -240,3 +240,50 @@ def score_set(ask_tiny, setting, conversations, tiny_record):
 @pytest.fixture(scope="session")
 def transfer_set(capture_set):
     return capture_set()
+
+
+@pytest.fixture(scope="session")
+def check_padding(torch):
+    """Measures random tokens one by one, and shuffled, in batches, padded: no metric may differ by more than 1e-5."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from kdprobe.console import progress
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.sequences import ProblemSequence
+    from kdprobe.probing.stream import head_metrics
+
+    def near_the_threshold(view):
+        """Cells of a query within 1e-5 of the threshold of sparsity, which may fall on either side of it."""
+        return view.mean_over_queries(((view.pattern - 0.1).abs() < 1e-5).sum(dim=-1))
+
+    metrics = head_metrics_of(Host())
+    near = replace(metrics["entropy"], name="near", measure=near_the_threshold)
+
+    def measure(bridged, sequences, batch_size, padding):
+        with progress("heads", len(sequences)) as bar:
+            known = {**metrics, "near": near}
+            return head_metrics(bridged, sequences, known, batch_size=batch_size, bar=bar, padding=padding)
+
+    def check(bridged, lengths, batch_size, padding, seed):
+        random = np.random.default_rng(seed)
+        sequences = []
+        for number, length in enumerate(lengths):
+            ids = tuple(int(id_) for id_ in random.integers(3, 300, length))
+            answer = tuple(range(length // 2, length))
+            sequences.append(ProblemSequence(f"p{number}", ids, length // 2, (0, 1), (1, 2), answer, (length - 1,)))
+        alone = measure(bridged, sequences, 1, "right")
+        order = random.permutation(len(sequences))
+        found = measure(bridged, [sequences[place] for place in order], batch_size, padding)
+        for name in metrics:
+            expected = alone[name][order]
+            allowed = np.full_like(expected, 1e-5)
+            if name.startswith("sparsity"):
+                counted = 1 if name.endswith("normalised") else np.array(lengths)[order][:, None, None]
+                allowed += alone["near"][order] / counted * (1 + 1e-6)
+            np.testing.assert_array_equal(np.isnan(found[name]), np.isnan(expected), err_msg=name)
+            assert (np.nan_to_num(np.abs(found[name] - expected)) <= allowed).all(), name
+
+    return check

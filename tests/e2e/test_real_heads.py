@@ -1,11 +1,9 @@
-"""Circuits of the real small model: from the shipped adapter's factors, against dense matrices in float64."""
+"""The heads of the real small model: padding, and an adapter beside the weights against one merged into them."""
 
 import importlib.util
-import json
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 pytestmark = [
     pytest.mark.e2e,
@@ -13,33 +11,41 @@ pytestmark = [
 ]
 
 
-def test_geometry_of_all_270_heads_is_the_dense_one(torch):
+@pytest.fixture(scope="module")
+def students():
     from kdprobe.models.adapters import resolve_adapter
-    from kdprobe.models.load import load
-    from kdprobe.models.reference import resolve
-    from kdprobe.probing.geometry import circuit_changes
+    from kdprobe.models.reference import SMOLLM2, resolve
     from kdprobe.students.student import Student
 
-    adapter = resolve_adapter("kdprobe:embedded-teacher").path
-    record = resolve("smollm2-135m-instruct")
-    table = circuit_changes([Student("teacher", record, adapter)]).set_index(["layer", "head", "circuit"])["relative"]
-    factors = load_file(adapter / "adapter_model.safetensors")
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    attentions = [layer.self_attn for layer in load(record, dtype="float32").model.model.layers]
-    assert len(table) == 2 * 270
-    for layer, attention in enumerate(attentions):
-        old, change = {}, {}
-        for name in "qkvo":
-            key = f"base_model.model.model.layers.{layer}.self_attn.{name}_proj"
-            a, b = (factors[f"{key}.lora_{part}.weight"].double().numpy() for part in "AB")
-            old[name] = getattr(attention, f"{name}_proj").weight.detach().double().numpy()
-            change[name] = config["lora_alpha"] / config["r"] * b @ a
-        for head in range(9):
-            own, shared = slice(64 * head, 64 * head + 64), slice(64 * (head // 3), 64 * (head // 3) + 64)
-            for circuit, left, d_left, right, d_right in (
-                ("qk", old["q"][own].T, change["q"][own].T, old["k"][shared], change["k"][shared]),
-                ("ov", old["o"][:, own], change["o"][:, own], old["v"][shared], change["v"][shared]),
-            ):
-                moved = d_left @ right + left @ d_right + d_left @ d_right
-                expected = np.linalg.norm(moved) / np.linalg.norm(left @ right)
-                assert table[layer, head, circuit] == pytest.approx(expected, rel=1e-6)
+    base = resolve(SMOLLM2)
+    return [Student("base", base), Student("teacher", base, resolve_adapter("kdprobe:embedded-teacher").path)]
+
+
+@pytest.fixture(scope="module")
+def pool(torch, students):
+    from kdprobe.students.bridges import Bridges
+
+    return Bridges(students, [range(100, 130), range(200, 212)])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "batch_size", "padding"),
+    [((5, 200, 63), 3, "left"), ((5, 200, 63), 2, "right"), ((120, 7, 31, 150), 4, "left")],
+)
+def test_padding_batch_size_and_order_change_no_metric(pool, check_padding, lengths, batch_size, padding):
+    check_padding(pool.boot("base"), lengths, batch_size, padding, seed=len(lengths))
+
+
+def test_a_switched_adapter_is_the_merged_student(torch, pool, students):
+    from kdprobe.probing.stream import read
+    from kdprobe.students.bridge import boot
+
+    ids = [range(300, 360)]
+    found = []
+    for bridged in (pool.boot("base"), pool.boot("teacher"), boot(students[1], ids)):
+        layers = []
+        read(bridged, ids, lambda _row, _layer, pattern, layers=layers: layers.append(pattern.numpy().copy()))
+        found.append(np.stack(layers))
+    base, switched, merged = found
+    assert np.abs(switched - base).max() > 0.05
+    np.testing.assert_allclose(switched, merged, atol=2e-5)

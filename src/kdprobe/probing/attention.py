@@ -66,7 +66,7 @@ def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], d
         layers: list[Patterns] = []
 
         def keep(_row: int, _layer: int, pattern: Tensor, *, layers: list[Patterns] = layers) -> None:
-            layers.append(pattern[0].cpu().numpy().copy())
+            layers.append(pattern.cpu().numpy().copy())
 
         read(bridged, [ids], keep)
         patterns[student.name] = np.stack(layers)

@@ -61,7 +61,10 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         name="previous_token", summary="Attention on the token before", build=_selection("previous_token")
     )
     yield HeadMetricSpec(
-        name="mean_distance", summary="How far back attention reaches", unit="tokens", build=_selection("mean_distance")
+        name="mean_distance",
+        summary="How far back attention reaches",
+        unit="tokens",
+        build=_function("attended", "mean_distance"),
     )
     yield HeadMetricSpec(
         name="duplicate_token",

@@ -5,7 +5,7 @@ The patterns of one batch are kept until its last student was read; memory does 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdprobe.console import Progress
 from kdprobe.probing.arms import arms
-from kdprobe.probing.stream import Visit, batches, read
+from kdprobe.probing.stream import batches, read
 
 if TYPE_CHECKING:
     from kdprobe.probing.patterns import PatternFile
@@ -77,22 +77,22 @@ class _Batch:
         self.moments: dict[tuple[int, int], _Moments] = {}
         self._anchor: dict[tuple[int, int], Tensor] = {}
 
-    def visitor(self, name: str, members: Sequence[str]) -> Visit:
+    def visitor(self, name: str, members: Sequence[str]) -> Callable[[int, int, Tensor], None]:
         """Looks at one student; `members` are the seeds of its arm, which are read one after the other."""
         pairs = _pairs(name, self._first, members)
         anchors = len(members) > 1 and name == members[0]
 
         def visit(row: int, layer: int, pattern: Tensor) -> None:
-            here, key = pattern[0], (row, layer)
+            key = (row, layer)
             if name == self._first:
-                self.moments[key] = _Moments(here.clone())
+                self.moments[key] = _Moments(pattern.clone())
             else:
-                self.moments[key].add(here)
+                self.moments[key].add(pattern)
             for pair in pairs:
                 other = self.moments[key].first if pair[1] == self._first else self._anchor[key]
-                self._found[pair][self._places[row], layer] = jensen_shannon(here, other).double().cpu().numpy()
+                self._found[pair][self._places[row], layer] = jensen_shannon(pattern, other).double().cpu().numpy()
             if anchors:
-                self._anchor[key] = here.clone()
+                self._anchor[key] = pattern.clone()
 
         return visit
 

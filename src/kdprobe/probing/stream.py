@@ -18,8 +18,9 @@ from kdprobe.probing.sequences import ProblemSequence
 from kdprobe.probing.view import PatternView
 from kdprobe.students.bridge import BridgedStudent, pattern_hook
 
-Visit = Callable[[int, int, Tensor], None]
-"""Is given the row of a batch, the layer, and its pattern `[1, head, query, key]` without padding."""
+Padding = Literal["left", "right"]
+Visit = Callable[[int, Tensor], None]
+"""Is given the layer and its pattern of the whole batch, `[batch, head, query, key]`."""
 
 
 def head_metrics(
@@ -29,7 +30,7 @@ def head_metrics(
     *,
     batch_size: int,
     bar: Progress,
-    padding: Literal["left", "right"] = "right",
+    padding: Padding = "right",
 ) -> dict[str, NDArray[np.float64]]:
     """Measures every head on every sequence.
 
@@ -48,17 +49,17 @@ def head_metrics(
     values = {name: np.full((len(sequences), config.n_layers, config.n_heads), np.nan) for name in metrics}
     for places in batches([len(sequence.ids) for sequence in sequences], batch_size):
         batch = [sequences[place] for place in places]
-        views = [_Views(sequence, config.device) for sequence in batch]
+        measured: dict[str, list[Tensor]] = {name: [] for name in metrics}
+        views = _Views(batch, padding, config.device)
 
-        def reduce(row: int, layer: int, pattern: Tensor, *, views: list[_Views] = views) -> None:
-            view = views[row].layer(layer, pattern)
+        def reduce(layer: int, pattern: Tensor, *, views: _Views = views, measured: Any = measured) -> None:
+            view = views.layer(layer, pattern)
             for name, metric in metrics.items():
-                views[row].measured.setdefault(name, []).append(metric.measure(view)[0])
+                measured[name].append(metric.measure(view))
 
-        read(student, [sequence.ids for sequence in batch], reduce, padding=padding)
-        for place, view in zip(places, views, strict=True):
-            for name, layers in view.measured.items():
-                values[name][place] = torch.stack(layers).double().cpu().numpy()
+        forward(student, [sequence.ids for sequence in batch], reduce, padding=padding)
+        for name, layers in measured.items():
+            values[name][places] = torch.stack(layers, dim=1).double().cpu().numpy()
         bar.advance(len(places), work=sum(len(sequence.ids) for sequence in batch))
     return values
 
@@ -70,30 +71,26 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def read(
-    student: BridgedStudent,
-    ids: Sequence[Sequence[int]],
-    visit: Visit,
-    *,
-    padding: Literal["left", "right"] = "right",
-) -> None:
-    """One forward pass over one batch, every pattern shown once.
+def forward(student: BridgedStudent, ids: Sequence[Sequence[int]], visit: Visit, *, padding: Padding = "right") -> None:
+    """One forward pass over one batch, up to the last layer's pattern, every layer's shown once.
 
     Args:
         student: Inside TransformerLens.
         ids: Token ids of every row.
-        visit: Called for each layer in turn, and in it for each row. What it is shown is the model's own memory.
+        visit: Called for each layer in turn. What it is shown is the model's own memory.
         padding: On which side.
     """
+    from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
     config = student.bridge.cfg
     pad = left_padded if padding == "left" else right_padded
     padded, mask = pad(ids, student.tokenizer.pad_token_id, config.device)
-    width = padded.shape[1]
 
     def show(pattern: Tensor, hook: Any) -> None:
-        for row, sequence in enumerate(ids):
-            real = slice(width - len(sequence), None) if padding == "left" else slice(len(sequence))
-            visit(row, hook.layer(), pattern[row : row + 1, :, real, real])
+        visit(hook.layer(), pattern)
+        if hook.layer() == config.n_layers - 1:
+            # As TransformerLens stops itself: what follows the last pattern is not looked at.
+            raise StopAtLayerException(pattern)
 
     with torch.inference_mode():
         student.bridge.run_with_hooks(
@@ -101,35 +98,57 @@ def read(
             attention_mask=mask,
             fwd_hooks=[(pattern_hook(layer), show) for layer in range(config.n_layers)],
             return_type=None,
-            logits_to_keep=1,
+            use_cache=False,
         )
+
+
+def read(student: BridgedStudent, ids: Sequence[Sequence[int]], visit: Callable[[int, int, Tensor], None]) -> None:
+    """The same, one sequence after the other in every layer, without padding.
+
+    Args:
+        student: Inside TransformerLens.
+        ids: Token ids of every row.
+        visit: Is given the row, the layer, and the pattern `[head, query, key]`.
+    """
+
+    def show(layer: int, pattern: Tensor) -> None:
+        for row, sequence in enumerate(ids):
+            visit(row, layer, pattern[row, :, : len(sequence), : len(sequence)])
+
+    forward(student, ids, show)
 
 
 class _Views:
-    """The views of one sequence, layer after layer."""
+    """The views of one batch, layer after layer."""
 
-    def __init__(self, sequence: ProblemSequence, device: Any) -> None:
-        length = len(sequence.ids)
-        valid = torch.ones(1, length, dtype=torch.bool, device=device)
+    def __init__(self, batch: Sequence[ProblemSequence], padding: Padding, device: Any) -> None:
+        lengths = [len(sequence.ids) for sequence in batch]
+        starts = [max(lengths) - length if padding == "left" else 0 for length in lengths]
+
+        def mask(places: Sequence[Sequence[int]]) -> Tensor:
+            marked = torch.zeros(len(batch), max(lengths), dtype=torch.bool)
+            for row, (start, some) in enumerate(zip(starts, places, strict=True)):
+                marked[row, [start + place for place in some]] = True
+            return marked.to(device)
+
+        valid = mask([range(length) for length in lengths])
+        tokens = torch.zeros_like(valid, dtype=torch.long)
+        tokens[valid] = torch.tensor([id_ for sequence in batch for id_ in sequence.ids], device=device)
         self._make = partial(
             PatternView,
-            tokens=torch.tensor([sequence.ids], device=device),
+            tokens=tokens,
             valid_queries=valid,
             valid_keys=valid,
-            spans={name: _mask(getattr(sequence, name), valid) for name in ("question", "numbers", "answer")},
+            spans={
+                name: mask([getattr(sequence, name) for sequence in batch])
+                for name in ("question", "numbers", "answer")
+            },
             shared={},
         )
         self._below: Tensor | None = None
-        self.measured: dict[str, list[Tensor]] = {}
 
     def layer(self, layer: int, pattern: Tensor) -> PatternView:
         """The next layer's view; it keeps the layer below's pattern alive, and only that."""
         view: PatternView = self._make(pattern=pattern, below=self._below, layer=layer)
         self._below = pattern
         return view
-
-
-def _mask(places: Sequence[int], like: Tensor) -> Tensor:
-    mask = torch.zeros_like(like)
-    mask[0, list(places)] = True
-    return mask

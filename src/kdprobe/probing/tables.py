@@ -90,7 +90,8 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Each table as `NAME.parquet` and `NAME.csv`."""
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")
-        table.to_csv(folder / f"{name}.csv", index=False)
+        # Metrics are float32: more digits say nothing.
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.7g")
 
 
 def top(values: NDArray[np.float64], places: Sequence[tuple[int, int]], name: str) -> list[dict[str, Any]]:

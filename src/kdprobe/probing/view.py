@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_CELLS = 2**17
+"""Of patterns at once, half a MiB of float32."""
+
 
 @dataclass(frozen=True)
 class PatternView:
     """A layer's attention patterns over one batch.
 
-    The streamer shows one sequence at a time, its padding cut off. Metrics must not rely on that: a row of
-    `valid_queries` may have holes on either side, and what the pattern holds there means nothing.
+    Sequences of a batch differ in length, so there is padding on one side. What the pattern holds in rows of padded
+    queries means nothing.
 
     Attributes:
         pattern: Post-softmax attention, `[batch, head, query, key]`, float32; zero on padded keys and later tokens.
@@ -64,10 +67,10 @@ class PatternView:
             queries: Which rows count, `[batch, query]`; by default the valid ones. Others may hold anything.
 
         Returns:
-            `[batch, head]`; NaN where no row counts.
+            `[batch, head]`, float64, so that long sequences lose nothing; NaN where no row counts.
         """
         counted = self.valid_queries if queries is None else queries & self.valid_queries
-        kept = torch.where(counted[:, None], rows, 0).sum(dim=-1)
+        kept = torch.where(counted[:, None], rows, 0).sum(dim=-1, dtype=torch.float64)
         return kept / counted.sum(dim=-1, keepdim=True)
 
     @cached_property
@@ -76,37 +79,50 @@ class PatternView:
         counted: Tensor = self.once("visible", lambda: self.valid_keys.cumsum(dim=-1).clamp_min(1))
         return counted
 
-    @property
-    def scratch(self) -> Tensor:
-        """Memory of the pattern's shape for a step between; the next user writes over it."""
-        buffer: Tensor = self.once("scratch", lambda: torch.empty(self.pattern.shape, device=self.pattern.device))
-        return buffer
+    def over_keys(self, reduce: Callable[..., Tensor], *patterns: Tensor) -> Tensor:
+        """Reduces keys away, a few matrices at a time: what lies between stays in the processor's cache.
+
+        Args:
+            reduce: From matrices `[some, query, key]`, one of each pattern, and memory of that shape to write on;
+                returns `[some, query]`.
+            patterns: Of this view's shape.
+
+        Returns:
+            `[batch, head, query]`.
+        """
+        batch, heads, queries, keys = self.pattern.shape
+        # On a GPU many small steps would cost more than they spare.
+        step = max(1, _CELLS // (queries * keys)) if self.pattern.device.type == "cpu" else batch * heads
+        memory = self.once("memory", lambda: self.pattern.new_empty(min(step, batch * heads), queries, keys))
+        flat = [pattern.flatten(0, 1) for pattern in patterns]
+        rows = self.pattern.new_empty(batch * heads, queries)
+        for start in range(0, batch * heads, step):
+            some = [pattern[start : start + step] for pattern in flat]
+            rows[start : start + step] = reduce(*some, memory[: len(some[0])])
+        return rows.view(batch, heads, queries)
 
     @cached_property
     def row_entropy(self) -> Tensor:
         """Entropy of every query row in nats, `[batch, head, query]`."""
-        # Weights below 1e-30 add nothing; clamped, they keep the logarithm on its fast path. In place of xlogy, which
-        # takes four times as long.
-        logarithms = torch.clamp_min(self.pattern, 1e-30, out=self.scratch).log_()
-        return -logarithms.mul_(self.pattern).sum(dim=-1)
+        return self.over_keys(_entropy, self.pattern)
 
     @cached_property
     def row_squares(self) -> Tensor:
         """Sum of squares of every query row, `[batch, head, query]`."""
-        squares: Tensor = self.once(f"squares {self.layer}", lambda: self._products(self._undivided, self._undivided))
+        squares: Tensor = self.once(f"squares {self.layer}", lambda: _squares(self._undivided))
         return squares
 
     @cached_property
     def below_squares(self) -> Tensor:
         """The same of the layer below; it has one."""
         below = self._beneath
-        squares: Tensor = self.once(f"squares {self.layer - 1}", lambda: self._products(below, below))
+        squares: Tensor = self.once(f"squares {self.layer - 1}", lambda: _squares(below))
         return squares
 
     @cached_property
     def row_products(self) -> Tensor:
         """Products of every query row with the layer below's, summed over keys, `[batch, head, query]`."""
-        return self._products(self._undivided, self._beneath)
+        return self.over_keys(_products, self._undivided, self._beneath)
 
     @property
     def _undivided(self) -> Tensor:
@@ -118,5 +134,18 @@ class PatternView:
             raise ValueError("layer 0 has no layer below")
         return self.below
 
-    def _products(self, one: Tensor, other: Tensor) -> Tensor:
-        return torch.mul(one, other, out=self.scratch).sum(dim=-1)
+
+def _entropy(pattern: Tensor, memory: Tensor) -> Tensor:
+    # Weights below 1e-30 add nothing; clamped, they keep the logarithm on its fast path. In place of xlogy, which takes
+    # four times as long.
+    torch.clamp_min(pattern, 1e-30, out=memory)
+    return -memory.log_().mul_(pattern).sum(dim=-1)
+
+
+def _products(one: Tensor, other: Tensor, memory: Tensor) -> Tensor:
+    return torch.mul(one, other, out=memory).sum(dim=-1)
+
+
+def _squares(pattern: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(pattern, dim=-1)
+    return norms.square_()

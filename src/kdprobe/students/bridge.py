@@ -5,7 +5,7 @@ Booting rewires the model's attention modules, so the Hugging Face side of the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,17 +27,25 @@ class BridgedStudent:
 
     Attributes:
         name: The student's.
-        bridge: A `TransformerBridge` over the model, float32, eager attention.
         tokenizer: The student's tokenizer.
         logit_error: Largest difference of logits from Hugging Face's in the self-check.
         pattern_error: Largest difference of attention patterns.
+        take: What `bridge` calls.
     """
 
     name: str
-    bridge: Any
     tokenizer: Any
     logit_error: float
     pattern_error: float
+    take: Callable[[], Any]
+
+    @property
+    def bridge(self) -> Any:
+        """A `TransformerBridge` over the model, float32, eager attention.
+
+        Students of one base share it: it is this student's until another's is taken.
+        """
+        return self.take()
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ def boot(student: Student, check: Sequence[Sequence[int]]) -> BridgedStudent:
     loaded = student.load(dtype="float32", attention="eager")
     reference = hugging_face(loaded, check)
     bridge = bridge_over(loaded)
-    return checked(student.name, bridge, loaded.tokenizer, reference)
+    return checked(student.name, lambda: bridge, loaded.tokenizer, reference)
 
 
 def hugging_face(loaded: LoadedModel, check: Sequence[Sequence[int]]) -> Reference:
@@ -95,8 +103,9 @@ def bridge_over(loaded: LoadedModel) -> Any:
         )
 
 
-def checked(name: str, bridge: Any, tokenizer: Any, reference: Reference) -> BridgedStudent:
+def checked(name: str, take: Callable[[], Any], tokenizer: Any, reference: Reference) -> BridgedStudent:
     """A bridged student, if it says what Hugging Face said; errors as `boot`."""
+    bridge = take()
     patterns: dict[int, Tensor] = {}
     real = reference.mask.bool()
 
@@ -118,7 +127,7 @@ def checked(name: str, bridge: Any, tokenizer: Any, reference: Reference) -> Bri
             f"patterns by {pattern_error:.2g} (at most {TOLERANCE:g} is allowed).",
             "Nothing is reported about its heads; TransformerLens may not support this architecture exactly.",
         )
-    return BridgedStudent(name, bridge, tokenizer, logit_error, pattern_error)
+    return BridgedStudent(name, tokenizer, logit_error, pattern_error, take)
 
 
 def pattern_hook(layer: int) -> str:

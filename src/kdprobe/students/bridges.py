@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
@@ -26,16 +27,25 @@ class _Base:
         bridge: Over the base's own modules.
         tokenizer: The base's.
         references: Student to what Hugging Face says of it.
+        current: Whose weights these are now.
     """
 
     model: Any
     bridge: Any
     tokenizer: Any
     references: dict[str, Reference]
+    current: str = ""
+
+    def take(self, student: Student) -> Any:
+        """The bridge, its weights those of one student."""
+        if self.current != student.name:
+            _switch(self.model, student)
+            self.current = student.name
+        return self.bridge
 
 
 class Bridges:
-    """Boots students one after the other, or in turns.
+    """Boots students, each once; they may be used in any order and in turns.
 
     The first student of a base loads that base with the adapters of all its students. Where TransformerLens takes an
     architecture's weights apart, so that an adapter beside them has no effect, the self-check sees it, and that student
@@ -51,28 +61,23 @@ class Bridges:
         self._check = [list(sequence[:_CHECKED_TOKENS]) for sequence in check]
         self._bases: dict[str, _Base] = {}
         self._booted: dict[str, BridgedStudent] = {}
-        self._merged: set[str] = set()
 
     def boot(self, name: str) -> BridgedStudent:
         """A student inside TransformerLens, checked against Hugging Face.
 
-        It is this student until the next call; then its bridge may be another's.
-
         Raises:
             KdprobeError: The self-check failed, or an adapter does not fit its base.
         """
-        student = self.students[name]
-        if name not in self._merged:
+        if name not in self._booted:
+            student = self.students[name]
             base = self._base(student)
-            _switch(base.model, student)
-            if name not in self._booted:
-                try:
-                    self._booted[name] = checked(name, base.bridge, base.tokenizer, base.references[name])
-                except KdprobeError:
-                    if student.adapter is None:
-                        raise
-                    self._booted[name] = boot(student, self._check)
-                    self._merged.add(name)
+            try:
+                take = partial(base.take, student)
+                self._booted[name] = checked(name, take, base.tokenizer, base.references[name])
+            except KdprobeError:
+                if student.adapter is None:
+                    raise
+                self._booted[name] = boot(student, self._check)
         return self._booted[name]
 
     @property

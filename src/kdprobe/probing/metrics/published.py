@@ -37,4 +37,8 @@ def similarity(view: PatternView) -> Tensor:
 
 def keys_above(view: PatternView) -> Tensor:
     """How many keys of each query row are above the threshold, `[batch, head, query]`."""
-    return view.keep("keys above", lambda: torch.gt(view.pattern, SPARSITY_THRESHOLD, out=view.scratch).sum(dim=-1))
+    return view.keep("keys above", lambda: view.over_keys(_above, view.pattern))
+
+
+def _above(pattern: Tensor, memory: Tensor) -> Tensor:
+    return torch.gt(pattern, SPARSITY_THRESHOLD, out=memory).sum(dim=-1)
