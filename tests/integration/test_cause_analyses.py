@@ -109,7 +109,10 @@ def test_heads_whose_loss_costs_most_are_run_exactly(look, untrained):
 
 
 def test_geometry_names_the_planted_head_alone(look, untrained, planted):
-    table = look("geometry", [untrained, planted]).tables["geometry"]
+    result = look("geometry", [untrained, planted])
+    for top in result.summary["students"]["planted"].values():
+        assert (top[0]["layer"], top[0]["head"]) == PLANTED
+    table = result.tables["geometry"]
     moved = table[table["change"] > 0]
     assert set(zip(moved["layer"], moved["head"], strict=True)) == {PLANTED}
     assert set(moved["circuit"]) == {"qk", "ov"}

@@ -32,10 +32,11 @@ from kdprobe.probing.comparison import ranked
 from kdprobe.probing.figures import change_maps
 from kdprobe.probing.resampling import Means, means_over_problems
 from kdprobe.probing.sequences import ProblemSequence
-from kdprobe.probing.tables import POOLED, means
+from kdprobe.probing.tables import POOLED, means, top
 from kdprobe.students.bridge import boot
 
 _NAMED = 3
+_TOP = 10
 TOLERANCE = 1e-2
 """Largest difference allowed between a gold token's logit and the sum of what was written into it."""
 
@@ -64,6 +65,11 @@ class AttributionAnalysis:
             tables={"attribution": pd.concat(tables, ignore_index=True)},
             figures=change_maps(pooled, "Direct attribution of the gold tokens' logits to heads: {arm}", "logit"),
             findings=_findings(found, context.seed),
+            summary={
+                "students": {
+                    name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
+                }
+            },
         )
 
 

@@ -137,6 +137,8 @@ def _sentence(one: Patched, seed: int) -> str:
 
 
 def _summary(one: Patched) -> dict[str, Any]:
+    """The gain, and the heads that were run exactly, those that carry most first."""
+    effects = one.swept.exact[..., 0].mean(axis=0)
     shares = one.gain.share(one.towards_gain(one.swept.exact)).value[:, 0]
     return {
         "source": one.source,
@@ -144,13 +146,11 @@ def _summary(one: Patched) -> dict[str, Any]:
         "gain": float(one.gain.means.value[0]),
         "heads": [
             {
-                "layer": layer,
-                "head": head,
-                "effect": float(effect),
-                "share": float(share) if np.isfinite(share) else None,
+                "layer": one.swept.heads[place][0],
+                "head": one.swept.heads[place][1],
+                "effect": float(effects[place]),
+                "share": float(shares[place]) if np.isfinite(shares[place]) else None,
             }
-            for (layer, head), effect, share in zip(
-                one.swept.heads, one.swept.exact[..., 0].mean(axis=0), shares, strict=True
-            )
+            for place in np.argsort(-one.sign * effects, kind="stable")
         ],
     }
