@@ -245,6 +245,25 @@ def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tin
                 assert row["value"].item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "neox"])
+def test_attribution_and_ablation_hold_in_other_architectures(family, look, other_families):
+    """Both compare what heads wrote with what the model made of it, and would refuse."""
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    student = Student(family, resolve(str(other_families[family])))
+    assert look("attribution", [student], count=2).tables["attribution"]["value"].abs().max() > 1e-3
+    assert pooled(look("ablation", [student], count=2, exact=2, random_sets=0).tables["ablation"]).abs().max() > 1e-3
+
+
+def test_attribution_refuses_parts_that_do_not_add_up(look, untrained, monkeypatch):
+    from kdprobe.probing.causes import attribution
+
+    monkeypatch.setattr(attribution, "TOLERANCE", -1.0)
+    with pytest.raises(KdprobeError, match="does not add up to the logits"):
+        look("attribution", [untrained], count=2)
+
+
 def test_a_student_without_heads_is_one_with_their_outputs_at_zero(torch, tiny_record, problems):
     from kdprobe.console import progress
     from kdprobe.models.load import load
