@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kdprobe.probing.arms import Threshold, arms, seed_differences, threshold
-from kdprobe.probing.comparison import compare, effects, moved, moved_sentence, same_shape
+from kdprobe.probing.comparison import compare, effects, moved, moved_sentence
 
 PROBLEMS, LAYERS, HEADS = 12, 2, 3
 
@@ -98,9 +98,8 @@ def test_heads_without_a_value_are_left_out_of_the_test():
     assert moved(comparison, Threshold(0.05, stated=True)) == [(1, 2)]
 
 
-def test_students_of_another_shape_are_named():
-    students = measured(student={})
-    students["wide"] = {"entropy": np.zeros((PROBLEMS, LAYERS, HEADS + 1))}
-    alike, unlike = same_shape(students)
-    assert list(alike) == ["base", "student"]
-    assert unlike == ["wide"]
+def test_too_few_problems_for_any_p_are_told():
+    students = {name: {"entropy": values["entropy"][:4]} for name, values in measured(student={(0, 2): 1.0}).items()}
+    (comparison,) = compared(students)
+    assert moved(comparison, Threshold(0.5, stated=True)) == []
+    assert "with 4 problems no p can be" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdprobe.errors import UsageError
+from kdprobe.cli import app
+from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.probing.patterns import read_patterns
 
 DATA = os.environ.get("KDPROBE_TEST_DATA")
@@ -109,6 +110,19 @@ def test_files_that_cannot_be_read_are_told(tmp_path, pattern):
     np.save(tmp_path / "a.npy", pattern)
     with pytest.raises(UsageError, match="Two files of patterns are called 'a'"):
         read_patterns([str(tmp_path / "a.npy"), str(tmp_path / "a.npy")])
+
+
+def test_files_of_other_shapes_are_not_compared(tmp_path, pattern, run_cli):
+    np.save(tmp_path / "a{x}.npy", pattern)
+    np.save(tmp_path / "b.npy", pattern[::-1])
+    shorter = pattern[:, :, 1:, 1:] + 1e-3
+    np.save(tmp_path / "c.npy", shorter / shorter.sum(-1, keepdims=True))
+    arguments = [word for name in ("a{x}", "b", "c") for word in ("--patterns", tmp_path / f"{name}.npy")]
+    found = json.loads(run_cli("probe", *arguments, "--json"))["analyses"]["heads"]
+    assert set(found["moved"]) == {"b"}
+    assert found["findings"][-1] == "c is not compared: it has other layers, heads or tokens."
+    with pytest.raises(KdprobeError, match="patterns have different shapes"):
+        app.main(args=["probe", *map(str, arguments), "--analysis", "divergence"], standalone_mode=False)
 
 
 @pytest.mark.skipif(not DATA, reason="KDPROBE_TEST_DATA does not name the folder of test data")

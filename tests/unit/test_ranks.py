@@ -1,6 +1,8 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, norm
 
 from kdprobe.probing.ranks import length_strata, van_elteren
 
@@ -18,6 +20,23 @@ def test_one_stratum_is_mann_whitney(random):
         theirs = mannwhitneyu(values[correct, head], values[~correct, head], method="asymptotic", use_continuity=False)
         assert found.p[head] == pytest.approx(theirs.pvalue)
         assert found.superiority[head] == pytest.approx(theirs.statistic / found.pairs)
+
+
+def test_unequal_strata_have_the_spread_of_all_their_permutations(random):
+    # Statistic and spread anew: scipy's U of each stratum over N + 1, under every choice of who is right in it.
+    sizes, rights = (4, 6), (2, 3)
+    values = [random.integers(0, 4, size).astype(float) for size in sizes]
+
+    def statistic(stratum, right):
+        wrong = [place for place in range(sizes[stratum]) if place not in right]
+        return mannwhitneyu(values[stratum][list(right)], values[stratum][wrong]).statistic / (sizes[stratum] + 1)
+
+    every = [[statistic(s, right) for right in combinations(range(sizes[s]), rights[s])] for s in (0, 1)]
+    seen = statistic(0, (0, 1)) + statistic(1, (0, 1, 2))
+    z = (seen - sum(map(np.mean, every))) / np.sqrt(sum(map(np.var, every)))
+    correct = np.array([True, True, False, False, True, True, True, False, False, False])
+    found = van_elteren(np.concatenate(values)[:, None], correct, np.repeat([0, 1], sizes))
+    assert found.p[0] == pytest.approx(2 * norm.sf(abs(z)))
 
 
 def test_what_goes_with_length_alone_is_no_association(random):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,10 +94,7 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         interval = f", {low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
         return f"layer {head[0]}, head {head[1]} ({value[head]:+.3f}{shown}{interval})"
 
-    tested = (
-        f"; p at most {SIGNIFICANT:g} over problems only" if comparison.problems > 1 else "; one prompt, so no test"
-    )
-    means = f"moved means {comparison.metric} changed by {threshold.sentence(unit)}{tested}"
+    means = f"moved means {comparison.metric} changed by {threshold.sentence(unit)}; {_tested(comparison.problems)}"
     who = f"{comparison.arm} against {comparison.against}"
     if not found:
         largest = ranked(np.abs(value))[0]
@@ -108,12 +105,13 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
     return f"{who}: {lead}{most}{heads}. Here {means}. Differences seen, not causes shown."
 
 
-def same_shape(measured: Mapping[str, Mapping[str, Array]]) -> tuple[Measured, list[str]]:
-    """Those that have as many problems, layers and heads as the first, and the names of those that have not."""
-    shapes = {name: next(iter(values.values())).shape for name, values in measured.items()}
-    first = next(iter(shapes.values()))
-    alike = {name: dict(values) for name, values in measured.items() if shapes[name] == first}
-    return alike, [name for name in measured if name not in alike]
+def _tested(problems: int) -> str:
+    if problems == 1:
+        return "one prompt, so no test"
+    # All differences of one sign, or all of the other.
+    if 2 / 2**problems > SIGNIFICANT:
+        return f"with {problems} problems no p can be as small as {SIGNIFICANT:g}, so none can"
+    return f"p at most {SIGNIFICANT:g} over problems only"
 
 
 def _p(differences: Array, permutations: int, seed: int) -> Array:

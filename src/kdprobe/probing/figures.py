@@ -68,16 +68,20 @@ def head_map(title: str, values: Array, unit: str) -> Figure:
     return _map(title, values, "Viridis", unit)
 
 
-def change_maps(changes: Mapping[str, Array], title: str, unit: str) -> list[Figure]:
+def change_maps(changes: Mapping[str, Array], metric: str, against: str, unit: str) -> list[Figure]:
     """Per arm the change of every head, all on one colour scale, or the eye would compare unlike shades.
 
     Args:
         changes: Arm to `[layer, head]`.
-        title: Holds `{arm}`.
+        metric: What changed.
+        against: Whom the arms are compared with.
         unit: Of the changes.
     """
     limit = max((float(np.nanmax(np.abs(change))) for change in changes.values()), default=1.0)
-    return [_map(title.format(arm=arm), change, "RdBu", unit, limit) for arm, change in changes.items()]
+    return [
+        _map(f"Change of {metric} by head: {arm} against {against}", change, "RdBu", unit, limit)
+        for arm, change in changes.items()
+    ]
 
 
 def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:

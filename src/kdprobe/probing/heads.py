@@ -10,7 +10,7 @@ from kdprobe.errors import UsageError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
 from kdprobe.probing.arms import Threshold, arms, seed_differences, threshold
-from kdprobe.probing.comparison import Comparison, compare, effects, moved, moved_sentence, same_shape
+from kdprobe.probing.comparison import Comparison, compare, effects, moved, moved_sentence
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
 from kdprobe.probing.head_metric import HeadMetric
 from kdprobe.probing.measure import Measured, measure, per_layer
@@ -30,7 +30,7 @@ class HeadsAnalysis:
         """Measures everything there is, and compares what read the same tokens."""
         decides = _deciding(self.options.metric, context)
         measured = measure(context)
-        alike, unlike = same_shape(measured)
+        alike = _comparable(context, measured)
         comparisons = (
             compare(alike, list(next(iter(alike.values()))), permutations=self.options.permutations, seed=context.seed)
             if len(alike) > 1
@@ -56,7 +56,11 @@ class HeadsAnalysis:
                 *_check_sentence(context),
                 _means_sentence(measured, decides, context.seed),
                 *(moved_sentence(comparison, bar, decides.unit) for comparison in deciding),
-                *(f"{name} is not compared: it has other layers, heads or tokens." for name in unlike),
+                *(
+                    f"{name} is not compared: it has other layers, heads or tokens."
+                    for name in measured
+                    if name not in alike
+                ),
             ],
             summary={
                 "per_layer": {name: per_layer(values) for name, values in measured.items()},
@@ -81,6 +85,15 @@ def _deciding(name: str, context: AnalysisContext) -> HeadMetric:
     return context.head_metrics[name]
 
 
+def _comparable(context: AnalysisContext, measured: Measured) -> Measured:
+    """Those that read what the first read, and have its layers and heads."""
+    shapes = {file.name: file.pattern.shape for file in context.patterns} or {
+        name: next(iter(values.values())).shape for name, values in measured.items()
+    }
+    first = next(iter(shapes.values()))
+    return {name: values for name, values in measured.items() if shapes[name] == first}
+
+
 def _difference_table(
     comparisons: list[Comparison], deciding: list[Comparison], bar: Threshold
 ) -> dict[str, pd.DataFrame]:
@@ -97,7 +110,8 @@ def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) ->
         head_map(f"{metric.summary} of every head: {first}", values, metric.unit),
         *change_maps(
             {comparison.arm: comparison.effect.value for comparison in deciding},
-            f"Change of {metric.name} by head: {{arm}} against {first}",
+            metric.name,
+            first,
             metric.unit,
         ),
     ]

@@ -56,7 +56,7 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
             for start in range(0, flat.shape[1], _COLUMNS):
                 columns = slice(start, start + _COLUMNS)
                 drawn = counts @ filled[:, columns] / (counts @ known[:, columns])
-                # A draw without a single known problem has no mean; sorting puts it last.
+                # A draw without a single known problem has no mean, and is no draw.
                 low[columns], high[columns] = np.nanquantile(
                     np.where(np.isfinite(value[columns]), drawn, 0.0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0
                 )

@@ -17,8 +17,8 @@ Array = NDArray[np.floating[Any]]
 
 _CHUNK = 500
 """Permutations at once, so that memory does not grow with their number."""
-_ROUNDING = 1e-12
-"""Spread, as a share of the mean square, below which differences are all the same."""
+_ROUNDING = 1e-9
+"""Of a ratio between 0 and 1."""
 
 
 def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> Array:
@@ -35,26 +35,20 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
         p of each head, of the shape of one problem; 1 for heads that do not differ at all.
     """
     flat = differences.reshape(len(differences), -1)
-    squares = (flat**2).mean(axis=0)
-    seen = _t(flat.mean(axis=0), squares, len(flat))
+    # The mean over the root mean square, which signs do not change, orders heads and draws as |t| does: with n problems
+    # and this ratio r, t squared is (n - 1) r^2 / (1 - r^2). It needs no spread, which may be zero.
+    size = np.sqrt((flat**2).mean(axis=0))
+    scaled = flat / np.where(size > 0, size, 1.0) / len(flat)
+    seen = np.abs(scaled.sum(axis=0))
     beaten = np.zeros(flat.shape[1])
     total = 0
     for signs in _signs(len(flat), permutations, np.random.default_rng(seed)):
-        largest = _t(signs @ flat / len(flat), squares, len(flat)).max(axis=1)
-        # Ties are met exactly by the pattern seen, but for rounding.
-        beaten += (largest[:, None] >= seen * (1 - 1e-9)).sum(axis=0)
+        largest = np.abs(signs @ scaled).max(axis=1)
+        # The pattern seen is among them, and meets itself but for rounding.
+        beaten += (largest[:, None] >= seen - _ROUNDING).sum(axis=0)
         total += len(signs)
-    p: Array = np.where(seen > 0, beaten / total, 1.0)
+    p: Array = np.where(size > 0, beaten / total, 1.0)
     return p.reshape(differences.shape[1:])
-
-
-def _t(means: Array, squares: Array, problems: int) -> Array:
-    """|t| of each mean; squares, the mean square, do not change with signs. 0 where all differences are 0."""
-    spread = squares - means**2
-    same = spread <= _ROUNDING * squares
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(means) * np.sqrt((problems - 1) / np.where(same, 0.0, spread))
-    return np.where(squares == 0, 0.0, t)
 
 
 def _signs(problems: int, permutations: int, random: np.random.Generator) -> Iterator[Array]:
