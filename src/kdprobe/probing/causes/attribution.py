@@ -29,7 +29,7 @@ from kdprobe.probing.causes.options import AttributionOptions
 from kdprobe.probing.causes.reading import TARGETS
 from kdprobe.probing.causes.sweep import Array, chosen_students
 from kdprobe.probing.comparison import ranked
-from kdprobe.probing.figures import change_maps
+from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.resampling import Means, means_over_problems
 from kdprobe.probing.sequences import ProblemSequence
 from kdprobe.probing.tables import POOLED, means, top
@@ -63,7 +63,13 @@ class AttributionAnalysis:
         pooled = {name: values[..., 0].mean(axis=0) for name, values in found.items()}
         return AnalysisResult(
             tables={"attribution": pd.concat(tables, ignore_index=True)},
-            figures=change_maps(pooled, "Direct attribution of the gold tokens' logits to heads: {arm}", "logit"),
+            figures=signed_maps(
+                {
+                    f"Direct attribution of the gold tokens' logits to heads: {name}": one
+                    for name, one in pooled.items()
+                },
+                "logit",
+            ),
             findings=_findings(found, context.seed),
             summary={
                 "students": {

@@ -16,7 +16,7 @@ from kdprobe.probing.causes.control import control
 from kdprobe.probing.causes.gain import Gain, gain_table
 from kdprobe.probing.causes.reading import TARGETS
 from kdprobe.probing.causes.sweep import Array, Sign, Sweep
-from kdprobe.probing.figures import change_maps
+from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.resampling import means_over_problems
 from kdprobe.probing.sequences import ProblemSequence
 from kdprobe.probing.tables import POOLED
@@ -73,9 +73,11 @@ def patching_result(
             "gain": _joined([gain_table(name, first, gain, problems) for name, gain in gains.items()]),
         },
         figures=[
-            *change_maps(
-                {one.name: one.swept.screened[..., 0].mean(axis=0) for one in found},
-                "Patching each head, to first order: {arm}",
+            *signed_maps(
+                {
+                    f"Patching each head, to first order: {one.name}": one.swept.screened[..., 0].mean(axis=0)
+                    for one in found
+                },
                 "nats",
             ),
             control_figure("Patching the top heads together, and random sets of as many", controls),
