@@ -1,6 +1,6 @@
 """Exact ablation of heads with everything before the head kept, against a forward pass per head.
 
-    python benchmarks/ablation.py [--problems 8] [--stride 5] [--threads N] [--json FILE]
+    python benchmarks/ablation.py [--problems 8] [--stride 5] [--skip batched bridge] [--threads N] [--json FILE]
 
 Every head of SmolLM2-135M-Instruct is set to zero, in float32, and the log-probability of gold solutions is read: of
 GSM8K where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=8)
     parser.add_argument("--stride", type=int, default=5)
+    parser.add_argument("--skip", nargs="*", choices=WAYS[2:], default=[])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
@@ -54,12 +55,13 @@ def main() -> None:
         print(peak(given.memory_of, given))
         return
     setting = Setting(given)
-    seconds, worst = times(setting)
-    memory = {way: child(way, given) for way in WAYS}
+    ways = [way for way in WAYS if way not in given.skip]
+    seconds, worst = times(setting, ways)
+    memory = {way: child(way, given) for way in ways}
     print(f"{len(setting.sequences)} problems, {setting.tokens} tokens, {setting.answers} of them answer")
     print(f"{len(setting.layers) * setting.heads} heads of {len(setting.layers)} layers")
     print(f"{'way':<11}{'s':>9}{'ratio':>7}{'MiB':>7}{'largest difference':>20}")
-    for way in WAYS:
+    for way in ways:
         ratio = seconds[way] / seconds["restarted"]
         print(f"{way:<11}{seconds[way]:>9.2f}{ratio:>7.2f}{memory[way]:>7.0f}{worst[way]:>20.1e}")
     print(f"floor by multiplications: {setting.floor():.2f}")
@@ -206,13 +208,13 @@ def prepared(way: str, setting: Setting) -> Any:
         return ablated(head_outputs(reading, setting.sequences, bar=bar), "zero")
 
 
-def times(setting: Setting) -> tuple[dict[str, float], dict[str, float]]:
+def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of every way, and its largest difference from the effects of `forward`."""
     import torch
 
-    ready = {way: prepared(way, setting) for way in WAYS}
-    seconds = dict.fromkeys(WAYS, 0.0)
-    found: dict[str, Any] = {way: [] for way in WAYS}
+    ready = {way: prepared(way, setting) for way in ways}
+    seconds = dict.fromkeys(ways, 0.0)
+    found: dict[str, Any] = {way: [] for way in ways}
 
     def timed(way: str, work: Any) -> Any:
         started = time.perf_counter()
@@ -228,13 +230,13 @@ def times(setting: Setting) -> tuple[dict[str, float], dict[str, float]]:
         clean["bridge"] = clean["forward"]
         timed("restarted", lambda: restarted(setting, ready["restarted"]))
         for place, layer in enumerate(setting.layers):
-            for way in WAYS[1:] if place % 2 else WAYS[:0:-1]:
+            for way in ways[1:] if place % 2 else ways[:0:-1]:
                 log_ps = timed(way, lambda way=way, layer=layer: forward_each(way, setting, layer, ready[way]))
                 found[way].append(log_ps - clean[way][:, None])
         effects = {way: torch.cat(columns, dim=1) for way, columns in found.items() if columns}
         effects["restarted"] = timed("restarted", lambda: restarted(setting, ready["restarted"]))
     seconds["restarted"] /= 2
-    return seconds, {way: float((effects[way] - effects["forward"]).abs().max()) for way in WAYS}
+    return seconds, {way: float((effects[way] - effects["forward"]).abs().max()) for way in ways}
 
 
 def child(way: str, given: argparse.Namespace) -> float:

@@ -109,7 +109,10 @@ def test_heads_whose_loss_costs_most_are_run_exactly(look, untrained):
 
 
 def test_geometry_names_the_planted_head_alone(look, untrained, planted):
-    table = look("geometry", [untrained, planted]).tables["geometry"]
+    result = look("geometry", [untrained, planted])
+    for top in result.summary["students"]["planted"].values():
+        assert (top[0]["layer"], top[0]["head"]) == PLANTED
+    table = result.tables["geometry"]
     moved = table[table["change"] > 0]
     assert set(zip(moved["layer"], moved["head"], strict=True)) == {PLANTED}
     assert set(moved["circuit"]) == {"qk", "ov"}
@@ -188,6 +191,22 @@ def test_patching_takes_two_students(look, untrained):
         look("patching", [untrained])
 
 
+def test_students_of_another_shape_are_refused(torch, look, untrained, tiny_record, tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    config = AutoConfig.from_pretrained(tiny_record.path, num_hidden_layers=3, hidden_size=48, head_dim=8)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    load_tokenizer(tiny_record).save_pretrained(tmp_path / "model")
+    other = Student("other", resolve(str(tmp_path / "model")))
+    for name, said in (("patching", "different layers"), ("ablation", "other layers"), ("geometry", "differ in shape")):
+        with pytest.raises(KdprobeError, match=said):
+            look(name, [untrained, other], count=2)
+
+
 def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):
     """From Hugging Face's own modules: normed by the last stream's root mean square, through the output matrix."""
     from kdprobe.models.load import load
@@ -224,6 +243,25 @@ def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tin
                     f"layer == {layer} and head == {head} and problem == '{one.id}' and metric == 'logit_gold_solution'"
                 )
                 assert row["value"].item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "neox"])
+def test_attribution_and_ablation_hold_in_other_architectures(family, look, other_families):
+    """Both compare what heads wrote with what the model made of it, and would refuse."""
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    student = Student(family, resolve(str(other_families[family])))
+    assert look("attribution", [student], count=2).tables["attribution"]["value"].abs().max() > 1e-3
+    assert pooled(look("ablation", [student], count=2, exact=2, random_sets=0).tables["ablation"]).abs().max() > 1e-3
+
+
+def test_attribution_refuses_parts_that_do_not_add_up(look, untrained, monkeypatch):
+    from kdprobe.probing.causes import attribution
+
+    monkeypatch.setattr(attribution, "TOLERANCE", -1.0)
+    with pytest.raises(KdprobeError, match="does not add up to the logits"):
+        look("attribution", [untrained], count=2)
 
 
 def test_a_student_without_heads_is_one_with_their_outputs_at_zero(torch, tiny_record, problems):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, spearmanr
 
+from kdprobe.errors import KdprobeError
 from kdprobe.probing.causes.control import control
 from kdprobe.probing.causes.evidence import spearman
 from kdprobe.probing.causes.gain import Gain
-from kdprobe.probing.causes.sweep import Sweep
+from kdprobe.probing.causes.sweep import Sweep, chosen_students
+from kdprobe.students.student import Student
 
 
 def both(values):
@@ -73,6 +75,15 @@ def test_without_random_sets_nothing_is_claimed():
     found = control(swept(-5.0, []), "top", -1, seed=0)
     assert found.p == 1
     assert "random" not in found.sentence()
+
+
+def test_students_are_chosen_by_name_or_arm():
+    students = [Student(name, None) for name in ("untrained", "none@0", "none@1", "primed@0")]
+    assert chosen_students(students, []) == students
+    assert chosen_students(students, ["none"]) == students[1:3]
+    assert chosen_students(students, ["none@1", "untrained"]) == [students[0], students[2]]
+    with pytest.raises(KdprobeError, match="no student 'primed@1'"):
+        chosen_students(students, ["primed@1"])
 
 
 def test_spearman_with_the_interval_of_bonett_and_wright():

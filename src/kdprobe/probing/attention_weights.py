@@ -55,17 +55,14 @@ def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
     Raises:
         KdprobeError: Their weights have different shapes.
     """
+    shapes = [{name: weight.shape for name, weight in model.named_parameters()} for model in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise KdprobeError(
+            "The geometry of heads compares a model with what it was before training; these two differ in shape.",
+            "Give the base that the student was trained from.",
+        )
     trained = dict(after.named_modules())
-
-    def update(name: str, module: Any) -> Tensor:
-        if name not in trained or _weight(trained[name]).shape != _weight(module).shape:
-            raise KdprobeError(
-                "The geometry of heads compares a model with what it was before training; these two differ in shape.",
-                "Give the base that the student was trained from.",
-            )
-        return _weight(trained[name]) - _weight(module)
-
-    return _layers(before, update)
+    return _layers(before, lambda name, module: _weight(trained[name]) - _weight(module))
 
 
 def _layers(model: Any, update: Callable[[str, Any], Update]) -> Iterator[dict[str, HeadWeights]]:

@@ -69,7 +69,7 @@ def head_map(title: str, values: Array, unit: str) -> Figure:
 
 
 def change_maps(changes: Mapping[str, Array], metric: str, against: str, unit: str) -> list[Figure]:
-    """Per arm the change of every head, all on one colour scale, or the eye would compare unlike shades.
+    """Per arm the change of every head.
 
     Args:
         changes: Arm to `[layer, head]`.
@@ -77,11 +77,19 @@ def change_maps(changes: Mapping[str, Array], metric: str, against: str, unit: s
         against: Whom the arms are compared with.
         unit: Of the changes.
     """
-    limit = max((float(np.nanmax(np.abs(change))) for change in changes.values()), default=1.0)
-    return [
-        _map(f"Change of {metric} by head: {arm} against {against}", change, "RdBu", unit, limit)
-        for arm, change in changes.items()
-    ]
+    titled = {f"Change of {metric} by head: {arm} against {against}": change for arm, change in changes.items()}
+    return signed_maps(titled, unit)
+
+
+def signed_maps(values: Mapping[str, Array], unit: str) -> list[Figure]:
+    """One cell a head around zero, all maps on one colour scale, or the eye would compare unlike shades.
+
+    Args:
+        values: Title to `[layer, head]`.
+        unit: Of the values.
+    """
+    limit = max((float(np.nanmax(np.abs(value))) for value in values.values()), default=1.0)
+    return [_map(title, value, "RdBu", unit, limit) for title, value in values.items()]
 
 
 def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:

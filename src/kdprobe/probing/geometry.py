@@ -6,12 +6,11 @@ and norms: rotary embeddings turn queries and keys between the two factors, diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from kdprobe.models.adapters import attach
 from kdprobe.models.load import load
@@ -23,6 +22,7 @@ from kdprobe.students.student import Student
 
 CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
 _NAMES = {"qk": "QK", "ov": "OV"}
+_TOP = 10
 
 
 class GeometryAnalysis:
@@ -39,6 +39,7 @@ class GeometryAnalysis:
                 figure for name, rows in changes.groupby("student", sort=False) for figure in _maps(str(name), rows)
             ],
             findings=_findings(changes),
+            summary=_summary(changes),
         )
 
 
@@ -69,7 +70,6 @@ def circuit_changes(students: Sequence[Student]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["student", "layer", "head", "circuit", "base", "change", "relative"])
 
 
-@torch.no_grad()
 def _trained_weights(student: Student, first: Student) -> Iterator[dict[str, HeadWeights]]:
     if student.adapter is not None:
         base = load(student.base, dtype="float32")
@@ -105,3 +105,13 @@ def _findings(changes: pd.DataFrame) -> list[str]:
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.")
     return sentences
+
+
+def _summary(changes: pd.DataFrame) -> Mapping[str, Any]:
+    """Student to circuit to the heads that moved most."""
+    students: dict[str, dict[str, Any]] = {}
+    for (student, circuit), rows in changes.groupby(["student", "circuit"], sort=False):
+        leading = rows.sort_values("relative", ascending=False, kind="stable").head(_TOP)
+        heads = leading[["layer", "head", "relative"]].to_dict("records")
+        students.setdefault(str(student), {})[str(circuit)] = heads
+    return {"students": students}

@@ -27,7 +27,7 @@ from kdprobe.probing.causes.sweep import (
     sweep,
 )
 from kdprobe.probing.comparison import ranked
-from kdprobe.probing.figures import change_maps
+from kdprobe.probing.figures import signed_maps
 from kdprobe.students.student import Student
 
 _WORSE: Sign = -1
@@ -63,9 +63,12 @@ class AblationAnalysis:
         if self.options.accuracy:
             tables["accuracy"] = accuracy_without_heads(context, self.options, swept)
             findings += accuracy_sentences(tables["accuracy"])
-        screened = {name: one.screened[..., 0].mean(axis=0) for name, one in swept.items()}
+        screened = {
+            f"Ablating each head, to first order: log p(gold solution) of {name}": one.screened[..., 0].mean(axis=0)
+            for name, one in swept.items()
+        }
         figures = [
-            *change_maps(screened, "Ablating each head, to first order: log p(gold solution) of {arm}", "nats"),
+            *signed_maps(screened, "nats"),
             control_figure(
                 "Ablating heads together, and random sets of as many",
                 {f"{name}, {kind}": one for name, kinds in controls.items() for kind, one in kinds.items()},

@@ -38,13 +38,13 @@ def ablation_findings(swept: Mapping[str, Sweep], controls: Controls, options: A
 
 
 def ablation_summary(swept: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:
-    """Per student the exact effects, and each set with its random control."""
+    """Per student the exact effects, the costliest head first, and each set with its random control."""
     return {
         "students": {
             name: {
                 "heads": [
                     {"layer": layer, "head": head, "effect": float(effect)}
-                    for (layer, head), effect in zip(one.heads, one.exact[..., 0].mean(axis=0), strict=True)
+                    for effect, (layer, head) in sorted(zip(one.exact[..., 0].mean(axis=0), one.heads, strict=True))
                 ],
                 "random": one.random[..., 0].mean(axis=0).tolist(),
                 **{kind: {"effect": found.effect, "p": found.p} for kind, found in controls[name].items()},

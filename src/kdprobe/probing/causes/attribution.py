@@ -29,13 +29,14 @@ from kdprobe.probing.causes.options import AttributionOptions
 from kdprobe.probing.causes.reading import TARGETS
 from kdprobe.probing.causes.sweep import Array, chosen_students
 from kdprobe.probing.comparison import ranked
-from kdprobe.probing.figures import change_maps
+from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.resampling import Means, means_over_problems
 from kdprobe.probing.sequences import ProblemSequence
-from kdprobe.probing.tables import POOLED, means
+from kdprobe.probing.tables import POOLED, means, top
 from kdprobe.students.bridge import boot
 
 _NAMED = 3
+_TOP = 10
 TOLERANCE = 1e-2
 """Largest difference allowed between a gold token's logit and the sum of what was written into it."""
 
@@ -62,8 +63,19 @@ class AttributionAnalysis:
         pooled = {name: values[..., 0].mean(axis=0) for name, values in found.items()}
         return AnalysisResult(
             tables={"attribution": pd.concat(tables, ignore_index=True)},
-            figures=change_maps(pooled, "Direct attribution of the gold tokens' logits to heads: {arm}", "logit"),
+            figures=signed_maps(
+                {
+                    f"Direct attribution of the gold tokens' logits to heads: {name}": one
+                    for name, one in pooled.items()
+                },
+                "logit",
+            ),
             findings=_findings(found, context.seed),
+            summary={
+                "students": {
+                    name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
+                }
+            },
         )
 
 

@@ -15,7 +15,7 @@ class AttributionOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     problems: int = Field(default=8, ge=1, description="The first so many of the problems that are looked at.")
-    students: list[str] = Field(default=[], description="Which students; unless told, all.")
+    students: list[str] = Field(default=[], description="Which students or arms; unless told, all.")
 
 
 class CauseOptions(AttributionOptions):

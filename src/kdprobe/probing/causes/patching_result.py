@@ -16,7 +16,7 @@ from kdprobe.probing.causes.control import control
 from kdprobe.probing.causes.gain import Gain, gain_table
 from kdprobe.probing.causes.reading import TARGETS
 from kdprobe.probing.causes.sweep import Array, Sign, Sweep
-from kdprobe.probing.figures import change_maps
+from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.resampling import means_over_problems
 from kdprobe.probing.sequences import ProblemSequence
 from kdprobe.probing.tables import POOLED
@@ -73,9 +73,11 @@ def patching_result(
             "gain": _joined([gain_table(name, first, gain, problems) for name, gain in gains.items()]),
         },
         figures=[
-            *change_maps(
-                {one.name: one.swept.screened[..., 0].mean(axis=0) for one in found},
-                "Patching each head, to first order: {arm}",
+            *signed_maps(
+                {
+                    f"Patching each head, to first order: {one.name}": one.swept.screened[..., 0].mean(axis=0)
+                    for one in found
+                },
                 "nats",
             ),
             control_figure("Patching the top heads together, and random sets of as many", controls),
@@ -137,6 +139,8 @@ def _sentence(one: Patched, seed: int) -> str:
 
 
 def _summary(one: Patched) -> dict[str, Any]:
+    """The gain, and the heads that were run exactly, those that carry most first."""
+    effects = one.swept.exact[..., 0].mean(axis=0)
     shares = one.gain.share(one.towards_gain(one.swept.exact)).value[:, 0]
     return {
         "source": one.source,
@@ -144,13 +148,11 @@ def _summary(one: Patched) -> dict[str, Any]:
         "gain": float(one.gain.means.value[0]),
         "heads": [
             {
-                "layer": layer,
-                "head": head,
-                "effect": float(effect),
-                "share": float(share) if np.isfinite(share) else None,
+                "layer": one.swept.heads[place][0],
+                "head": one.swept.heads[place][1],
+                "effect": float(effects[place]),
+                "share": float(shares[place]) if np.isfinite(shares[place]) else None,
             }
-            for (layer, head), effect, share in zip(
-                one.swept.heads, one.swept.exact[..., 0].mean(axis=0), shares, strict=True
-            )
+            for place in np.argsort(-one.sign * effects, kind="stable")
         ],
     }
