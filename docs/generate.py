@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from click.testing import CliRunner
 
 from kdprobe.cli import COMMANDS, app
 from kdprobe.host.candidates import builtin_candidates
 from kdprobe.host.discovery import discover
+from kdprobe.host.options import options_of
 from kdprobe.host.specs import Spec
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -51,31 +51,14 @@ def plugins() -> str:
 
 def options(spec: Spec) -> str:
     """A table of a spec's options, nested models flattened."""
-    if spec.options is None:
+    rows = options_of(spec.options)
+    if not rows:
         return "No options.\n"
-    rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
-    schema = spec.options.model_json_schema()
-    for name, field in schema["properties"].items():
-        if "$ref" in field:
-            nested = schema["$defs"][field["$ref"].rsplit("/", 1)[1]]["properties"]
-            rows += [_row(f"{name}.{inner}", value) for inner, value in nested.items()]
-        else:
-            rows.append(_row(name, field))
-    return "\n".join(rows) + "\n"
-
-
-def _row(name: str, field: dict[str, Any]) -> str:
-    kinds = [_kind(part) for part in field.get("anyOf", [field])]
-    default = f"`{field['default']}`" if "default" in field else "required"
-    return f"| `{name}` | {' or '.join(kinds)} | {default} | {field.get('description', '')} |"
-
-
-def _kind(field: dict[str, Any]) -> str:
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
-    if "const" in field:
-        return f"`{field['const']}`"
-    return str(field.get("format") or field.get("type"))
+    lines = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        default = "required" if row.required else f"`{row.default}`"
+        lines.append(f"| `{row.name}` | {row.type} | {default} | {row.description} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kdprobe import __version__
 from kdprobe.errors import KdprobeError
+
+if TYPE_CHECKING:
+    from kdprobe.host.choice import Choice
+    from kdprobe.host.registry import Host
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
@@ -104,6 +109,46 @@ def _say(text: str) -> None:
 def json_option(function: Any) -> Any:
     """`--json`, as every command has it."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def plugin_options(function: Any) -> Any:
+    """`--plugins-dir` and `--no-plugins`, as every command that needs plugins has them; `open_host` reads them."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta[f"kdprobe.{param.name}"] = value
+
+    folder = click.option(
+        "--plugins-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="KDPROBE_PLUGINS_DIR",
+        expose_value=False,
+        callback=keep,
+        help="Load the plugins in this folder too.",
+    )
+    none = click.option(
+        "--no-plugins",
+        is_flag=True,
+        envvar="KDPROBE_NO_PLUGINS",
+        expose_value=False,
+        callback=keep,
+        help="Load kdprobe's own plugins only.",
+    )
+    return folder(none(function))
+
+
+def plugin_choice() -> Choice:
+    """Which plugins the command line and the environment want."""
+    from kdprobe.host.choice import Choice
+
+    meta = click.get_current_context().meta
+    return Choice.of_environment(none=meta["kdprobe.no_plugins"], folder=meta["kdprobe.plugins_dir"])
+
+
+def open_host() -> Host:
+    """The plugins of this process, for a command that has `plugin_options`."""
+    from kdprobe.host.registry import Host
+
+    return Host(choice=plugin_choice())
 
 
 def store_option(function: Any) -> Any:

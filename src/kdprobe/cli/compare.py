@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import json_option, open_host, plugin_options, store_option
 from kdprobe.errors import KdprobeError
 
 EPILOG = """\b
@@ -34,6 +34,7 @@ Examples:
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")
 @store_option
+@plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     names: tuple[str, ...],
@@ -58,9 +59,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.evaluation.outputs import Columns
     from kdprobe.experiment.contestants import compare_named
     from kdprobe.experiment.store import Store
-    from kdprobe.host.registry import Host
 
-    host = Host()
+    host = open_host()
     host.get("extractors", chosen)
     columns = Columns(response_column, gold_column, id_column)
     claims = read_claims(table) if table else []

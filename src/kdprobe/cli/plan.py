@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import json_option, open_host, plugin_options, store_option
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--full", is_flag=True, help="All four of the paper's strategies.")
 @store_option
+@plugin_options
 @json_option
 def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:
     """Show which stages of an experiment are there and which would be made. Nothing is computed."""
@@ -23,9 +24,8 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import set_threads
     from kdprobe.experiment.store import Store
-    from kdprobe.host.registry import Host
 
-    host = Host()
+    host = open_host()
     experiment = load_experiment(config, host, full=full)
     set_threads(experiment.threads)
     plan = make_plan(experiment, host)

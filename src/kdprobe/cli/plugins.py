@@ -1,43 +1,63 @@
-"""`kdprobe plugins`."""
+"""`kdprobe plugins`, and `kdprobe plugins new`."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from kdprobe.cli import json_option
+from kdprobe.cli import json_option, plugin_choice, plugin_options
+from kdprobe.cli.new_plugin import command as new
 from kdprobe.errors import UsageError
 
+EPILOG = """\b
+Examples:
+  kdprobe plugins                                   all of them
+  kdprobe plugins builtin:distill                   one, with the options of what it provides
+  kdprobe plugins broken-one                        why it is not loaded, with the traceback
+  kdprobe plugins new step-back --kind strategy     write a package to start from (see its --help)
+  KDPROBE_BLOCK=broken-one kdprobe plugins          without one
+  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins          exit with 1 where one cannot be used, for CI
+"""
 
-@click.command()
+
+class _Plugins(click.Command):
+    """Takes a plugin's name, or the word `new` and its arguments."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == ["new"]:
+            return new.make_context(f"{info_name} new", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=_Plugins, epilog=EPILOG)
 @click.argument("name", required=False)
+@plugin_options
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why one is not loaded.
 
-    With NAME: only that plugin, with the traceback of a broken one.
+    With NAME: only that plugin, with its options, or the traceback of a broken one.
     """
-    from kdprobe.cli.show import print_json, show_plugin, show_plugins
+    from kdprobe.cli.show import print_json
+    from kdprobe.cli.show_plugins import plugin_data, show_plugin, show_plugins
+    from kdprobe.host.choice import Choice
     from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
 
-    providers = discover()
-    if name is not None:
-        providers = [provider for provider in providers if provider.name == name]
-        if not providers:
-            raise UsageError(f"There is no plugin named {name!r}.", "`kdprobe plugins` lists them.")
+    choice = plugin_choice()
+    # Strictness comes last: a list that is refused shows nobody what to mend.
+    host = Host(discover(choice=choice), Choice())
+    shown = [provider for provider in host.providers if name in {None, provider.name}]
+    if not shown:
+        raise UsageError(f"There is no plugin named {name!r}.", "`kdprobe plugins` lists them.")
     if as_json:
-        rows = [
-            {
-                "name": provider.name,
-                "version": provider.version,
-                "source": provider.source,
-                "status": provider.status,
-                "reason": provider.reason,
-                "provides": provider.provides,
-            }
-            for provider in providers
-        ]
-        print_json(rows)
+        print_json([plugin_data(provider, host.conflicts(provider)) for provider in shown])
     elif name is not None:
-        show_plugin(providers[0])
+        for provider in shown:
+            show_plugin(provider, host.conflicts(provider))
     else:
-        show_plugins(providers)
+        show_plugins(shown, {provider.name: host.conflicts(provider) for provider in shown})
+    choice.enforce(host.providers)

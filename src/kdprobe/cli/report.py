@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import json_option, open_host, plugin_options, store_option
 from kdprobe.errors import UsageError
 
 
 @click.command()
 @click.argument("run", required=False)
 @store_option
+@plugin_options
 @json_option
 def command(run: str | None, store_folder: str, as_json: bool) -> None:
     """Write a run's page again and show its tables.
@@ -23,7 +24,6 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
     from kdprobe.console import note
     from kdprobe.experiment.results import comparison_of, load_results
     from kdprobe.experiment.store import Store
-    from kdprobe.host.registry import Host
     from kdprobe.report.page import write_page
 
     store = Store(Path(store_folder))
@@ -33,7 +33,7 @@ def command(run: str | None, store_folder: str, as_json: bool) -> None:
             raise UsageError(f"There is no finished run in {store.root}.", "`kdprobe run` makes one.")
         run = runs[0]
     results = load_results(store, run)
-    compared = comparison_of(results, Host().all("extractors"))
+    compared = comparison_of(results, open_host().all("extractors"))
     page = write_page(results, compared)
     if as_json:
         print_json(summary(results, compared, page))

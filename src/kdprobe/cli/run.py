@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import json_option, open_host, plugin_options, store_option
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--full", is_flag=True, help="All four of the paper's strategies.")
 @store_option
+@plugin_options
 @json_option
 def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
@@ -27,16 +28,15 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     from kdprobe.experiment.results import comparison_of, load_results
     from kdprobe.experiment.run import run, set_threads
     from kdprobe.experiment.store import Store
-    from kdprobe.host.registry import Host
     from kdprobe.models.processes import is_main
     from kdprobe.report.page import write_page
 
-    host = Host()
+    host = open_host()
     experiment = load_experiment(config, host, full=full)
     store = Store(Path(store_folder))
     store.prepare()
     set_threads(experiment.threads)
-    name = run(make_plan(experiment, host), store)
+    name = run(make_plan(experiment, host), store, host.tell)
     if not is_main():
         return
     results = load_results(store, name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option
+from kdprobe.cli import json_option, open_host, plugin_options
 
 EPILOG = """\b
 Examples:
@@ -23,6 +23,7 @@ Examples:
 @click.option("--response-column", help="What the model wrote.")
 @click.option("--gold-column", help="The gold answer: a value, or a solution that ends in #### value or A: value.")
 @click.option("--id-column", help="What identifies a problem.")
+@plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     files: tuple[Path, ...],
@@ -42,9 +43,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.cli.show import print_json, show_scores
     from kdprobe.evaluation.outputs import Columns, read_outputs
     from kdprobe.evaluation.scoring import judge, score
-    from kdprobe.host.registry import Host
 
-    host = Host()
+    host = open_host()
     names = host.names("extractors") if name == "all" else [name]
     extractors = {known: host.make("extractors", known) for known in names}
     columns = Columns(response_column, gold_column, id_column)

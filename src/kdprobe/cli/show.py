@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kdprobe.cli.tables import new_table as _table
+from kdprobe.cli.tables import sentence_list as _list
 from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from kdprobe.evaluation.strategies import StrategyPair
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.tune.trials import Trial, Tuned
-    from kdprobe.host.discovery import Provider
 
 
 def print_json(data: Any) -> None:
@@ -88,32 +89,6 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             cautioned.setdefault(caution, []).append(row["run"])
     for caution, runs in cautioned.items():
         _list(f"Of {', '.join(runs)}", [caution])
-
-
-def show_plugins(providers: Sequence[Provider]) -> None:
-    """All plugins, broken ones with their reason."""
-    table = _table("Plugins", "name", "version", "source", "status", "provides")
-    for provider in providers:
-        provides = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in provider.provides.items())
-        table.add_row(
-            plain(provider.name),
-            plain(provider.version),
-            plain(provider.source),
-            provider.status,
-            plain(provides or provider.reason),
-        )
-    out().print(table)
-
-
-def show_plugin(provider: Provider) -> None:
-    """One plugin: its offers with their summaries, or why it is not loaded."""
-    out().print(plain(f"{provider.name} {provider.version} from {provider.source}: {provider.status}"))
-    for spec in provider.specs:
-        out().print(plain(f"  {spec.kind}  {spec.name}: {spec.summary}"))
-    if provider.reason:
-        out().print(plain(provider.reason))
-    if provider.trace:
-        out().print(plain(provider.trace))
 
 
 def tuning_summary(tuned: Tuned) -> dict[str, Any]:
@@ -342,27 +317,6 @@ def _below(counts: Sequence[int], border: float) -> float:
     from kdprobe.transfer.fidelity import TAIL_EDGES
 
     return sum(counts[: TAIL_EDGES.index(border)]) / sum(counts)
-
-
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        # Folded where it is too narrow: a name that is cut short names something else.
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _list(title: str, sentences: Sequence[str]) -> None:
-    if not sentences:
-        return
-    from rich.padding import Padding
-
-    console = out()
-    console.print(f"\n{title}", style="bold")
-    for sentence in sentences:
-        console.print(Padding(plain(sentence), (0, 0, 0, 2)))
 
 
 def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli import json_option, open_host, plugin_options, store_option
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ Examples:
 @click.option("--by", type=click.Choice(["log-p-gold-value", "accuracy"]), help="What decides, on validation problems.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write CONFIG with the best options here.")
 @store_option
+@plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     config: Path,
@@ -50,7 +51,6 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.experiment.store import Store
     from kdprobe.experiment.tune.search import prepare, tune
     from kdprobe.experiment.tune.tuned_config import tuned_config
-    from kdprobe.host.registry import Host
     from kdprobe.models import processes
 
     if processes.count() > 1:
@@ -58,7 +58,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     # Before hours of work, not after them.
     if out is not None and out.exists():
         raise UsageError(f"{out} exists already.", "Choose another name, or delete it first; the study is kept.")
-    host = Host()
+    host = open_host()
     experiment = _with(load_experiment(config, host), trials=trials, by=by)
     text = config.read_text(encoding="utf-8")
     set_threads(experiment.threads)

@@ -139,6 +139,7 @@ class Experiment(_Section):
     name: str = Field(pattern=_NAME)
     seeds: list[int] = Field(default=[0], min_length=1)
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; by default torch decides.")
+    plugins: str | None = Field(default=None, description="A folder of plugins, relative to the config.")
     problems: ProblemsConfig
     student: StudentConfig = StudentConfig()
     teacher: TeacherConfig
@@ -156,7 +157,7 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
     Args:
         path: The TOML file, or `None` for the embedded experiment.
-        host: To check names and options of plugins.
+        host: To check names and options of plugins; the config's own folder of plugins is loaded into it.
         full: Use all four of the paper's strategies instead of the config's.
 
     Raises:
@@ -176,6 +177,8 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     if full:
         data["strategies"] = ALL_STRATEGIES
         data["name"] = f"{data.get('name', 'experiment')}-full"
+    if isinstance(folder := data.get("plugins"), str):
+        host.load_folder(file.parent / folder)
     return check(data, host, str(file))
 
 
@@ -198,5 +201,8 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:
-    """The config as plain data, all defaults written out; without `tune`, which no run depends on."""
-    return experiment.model_dump(mode="json", exclude={"tune"})
+    """The config as plain data, all defaults written out; without what no run depends on.
+
+    That is `tune`, and the place of `plugins`: what was used of them is recorded by version and source.
+    """
+    return experiment.model_dump(mode="json", exclude={"tune", "plugins"})

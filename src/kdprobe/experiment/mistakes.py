@@ -37,7 +37,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
         except UsageError as error:
             mistakes.append(f"{name_place}: {error}")
         except ValidationError as error:
-            mistakes += [f"{options_place}.{line}" for line in sentences(error, None)]
+            mistakes += [f"{options_place}.{line}" for line in sentences(error, host.get(kind, name).spec.options)]
     return mistakes
 
 

@@ -5,6 +5,7 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdprobe.errors import KdprobeError
@@ -12,6 +13,7 @@ from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
 from kdprobe.experiment.store import Stage, digest
 from kdprobe.host.registry import Host
+from kdprobe.host.specs import StrategySpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
@@ -83,7 +85,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         for strategy in experiment.strategies:
             name = _with_seed(strategy.arm, seed, experiment)
             transfer, selected = transfers.get(strategy.arm), selections.get(strategy.arm)
-            distill = maker.distill(name, seed, transfer, selected, conversations[strategy.arm])
+            distill = maker.distill(name, strategy.arm, seed, transfer, selected, conversations[strategy.arm])
             evaluate = maker.evaluate(name, distill)
             arms.append(Arm(name, strategy.arm, experiment.distill.name, seed, transfer, selected, distill, evaluate))
     analyses = {
@@ -108,7 +110,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         analyses=analyses,
         stages=tuple(ordered),
         plugins=_plugins(experiment, host),
-        cautions=(caution,) if (caution := stages.caution_of(host, experiment.distill.name)) else (),
+        cautions=tuple(_cautions(experiment, host)),
     )
 
 
@@ -195,6 +197,18 @@ def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
     return pair
 
 
+def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
+    if caution := stages.caution_of(host, experiment.distill.name):
+        yield caution
+    for strategy in experiment.strategies:
+        spec = host.get("strategies", strategy.name).spec
+        if isinstance(spec, StrategySpec) and spec.student_sees_gold:
+            yield (
+                f"The strategy {strategy.arm!r} shows students the gold answer while they train, and the test does "
+                "not: what they learn may be to copy it."
+            )
+
+
 def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
     used = [
         ("problem-sources", experiment.problems.source),
@@ -202,5 +216,7 @@ def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
         ("distillers", experiment.distill.name),
         *(("strategies", strategy.name) for strategy in experiment.strategies),
         *(("analyses", analysis.name) for analysis in experiment.probe.analyses),
+        *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
+        *(("extractors", name) for name in host.unique_names("extractors")),
     ]
     return {f"{kind}/{name}": stages.plugin_identity(host, kind, name) for kind, name in used}

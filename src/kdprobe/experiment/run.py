@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from kdprobe.console import note
 from kdprobe.experiment.config import to_data
 from kdprobe.experiment.environment import LIBRARIES, environment
+from kdprobe.experiment.finished import finished_stage
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.store import Store, read_json, write_json
+from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
 from kdprobe.strategies.prompt_pair import bare
 
@@ -27,7 +29,7 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def run(plan: Plan, store: Store) -> str:
+def run(plan: Plan, store: Store, tell: Callable[[FinishedStage], None] | None = None) -> str:
     """Makes every missing stage and writes the run's record.
 
     Of several processes that were launched together, the main one does this; the others lend it a hand in training,
@@ -36,6 +38,7 @@ def run(plan: Plan, store: Store) -> str:
     Args:
         plan: What to do.
         store: Where it goes.
+        tell: Is told of every finished stage, in the main process.
 
     Returns:
         The run's name.
@@ -48,12 +51,12 @@ def run(plan: Plan, store: Store) -> str:
                 if stage.kind == "distill":
                     store.take_part(stage, launch)
         else:
-            _make(plan, store, launch)
+            _make(plan, store, launch, tell)
     processes.leave()
     return plan.run
 
 
-def _make(plan: Plan, store: Store, launch: str | None) -> None:
+def _make(plan: Plan, store: Store, launch: str | None, tell: Callable[[FinishedStage], None] | None) -> None:
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     total = len(plan.stages)
@@ -66,6 +69,8 @@ def _make(plan: Plan, store: Store, launch: str | None) -> None:
             note(f"{label} …")
         made = store.make(stage, launch)
         note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
+        if tell:
+            tell(finished_stage(plan.run, stage, store, made=made))
     write_json(folder / RECORD, _record(plan, store))
 
 

@@ -59,6 +59,7 @@ class Maker:
         settings = {
             "format": FORMAT["transfer"],
             **self._teacher_identity(teacher, conversations),
+            "strategy": self._strategy(arm),
             "sampling": asdict(sampling),
             "samples": config.samples,
             "texts": self._texts(),
@@ -118,18 +119,25 @@ class Maker:
 
         return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work)
 
-    def distill(
-        self, arm: str, seed: int, taught: Stage | None, selected: Stage | None, conversations: Mapping[str, PromptPair]
+    def distill(  # noqa: PLR0917
+        self,
+        arm: str,
+        strategy: str,
+        seed: int,
+        taught: Stage | None,
+        selected: Stage | None,
+        conversations: Mapping[str, PromptPair],
     ) -> Stage:
         """A student learns, from what a teacher left behind where its distiller needs that."""
         config = self.experiment.distill
-        return self._train(arm, seed, config.name, config.options, taught, selected, conversations)
+        read = self._strategy(strategy)
+        return self._train(arm, seed, config.name, config.options, taught, selected, conversations, read)
 
     def fine_tune(self, arm: str, seed: int, selected: Stage | None) -> Stage:
         """The control learns from the gold solutions; under a matched selection, of the problems that are in it."""
         pairs = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in self.drawn.transfer}
         options = self.experiment.controls.fine_tune_options
-        return self._train(arm, seed, "fine-tune", options, None, selected, pairs)
+        return self._train(arm, seed, "fine-tune", options, None, selected, pairs, None)
 
     def evaluate(self, arm: str, distill: Stage | None) -> Stage:
         """lm-eval examines a student."""
@@ -215,6 +223,7 @@ class Maker:
         transfer: Stage | None,
         selected: Stage | None,
         conversations: Mapping[str, PromptPair],
+        strategy: dict[str, str] | None,
     ) -> Stage:
         validated = self.host.options("distillers", name, options)
         distiller = self.host.build("distillers", name, validated)
@@ -233,6 +242,7 @@ class Maker:
             # The batch size is per process.
             "processes": processes.count(),
             "problems": self._problems(self.drawn.transfer),
+            "strategy": strategy,
             "student_conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
             **(self._teacher_identity(teacher, conversations) if teacher else {}),
             "environment": environment("torch", "transformers", "peft"),
@@ -304,8 +314,14 @@ class Maker:
         temperatures = tuple(sorted({1.0, *distiller.temperatures(), *more}))
         return Sampling(**self.experiment.transfer.sampling, temperatures=temperatures)
 
-    def _problems(self, problems: tuple[Problem, ...]) -> str:
-        return digest([problem.as_row() for problem in problems])
+    def _problems(self, problems: tuple[Problem, ...]) -> dict[str, Any]:
+        source = plugin_identity(self.host, "problem-sources", self.experiment.problems.source)
+        return {"source": source, "digest": digest([problem.as_row() for problem in problems])}
+
+    def _strategy(self, arm: str) -> dict[str, str]:
+        """Which plugin rendered the conversations of an arm, as this run calls it."""
+        name = next(strategy.name for strategy in self.experiment.strategies if strategy.arm == arm)
+        return plugin_identity(self.host, "strategies", name)
 
     def _build(self, kind: str, name: str, options: dict[str, Any]) -> Any:
         return self.host.make(kind, name, options)

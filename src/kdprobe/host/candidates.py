@@ -12,9 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kdprobe.errors import UsageError
-
-GROUP = "kdprobe"
-"""The entry-point group, and pluggy's project name."""
+from kdprobe.host.hookspecs import GROUP
 
 BUILTIN = "builtin"
 BUILTIN_PLUGINS = (
@@ -45,7 +43,7 @@ class Candidate:
 
 def builtin_candidates() -> Iterator[Candidate]:
     """The built-in plugins: modules of kdprobe that register through the hooks like any other."""
-    own = _own_version()
+    own = own_version()
     for module in BUILTIN_PLUGINS:
         name = f"{BUILTIN}:{module.split('.')[1]}"
         yield Candidate(name, own, BUILTIN, lambda module=module: importlib.import_module(module))  # type: ignore[misc]
@@ -69,6 +67,7 @@ def folder_candidates(folder: Path) -> Iterator[Candidate]:
         raise UsageError(
             f"The plugin folder {folder} is not there.", "Check `plugins` in the config, or --plugins-dir."
         )
+    folder = folder.resolve()
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
         place = file.parent if file.name == "__init__.py" else file
         if not place.name.startswith(("_", ".")):
@@ -95,7 +94,8 @@ def _import_file(file: Path) -> ModuleType:
     return module
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """The version of kdprobe itself."""
     try:
         return version("kdprobe")
     except PackageNotFoundError:

@@ -1,6 +1,7 @@
 """The hooks a plugin may implement. Each is called once, when the host collects what plugins provide.
 
-A hook returns an iterable of specs; a generator is fine. Any plugin may implement any of them, in any number.
+A hook returns an iterable of specs; a generator is fine. Any plugin may implement any of them, in any number. The one
+exception is an observer, `kdprobe_stage_finished`: it is called after every stage of a run, and returns nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from kdprobe.host.specs import (
     StrategySpec,
     TeacherSpec,
 )
+from kdprobe.host.stage import FinishedStage
 
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
+
+HOOK_API = 1
+"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 1`."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -67,6 +72,17 @@ def kdprobe_extractors() -> Iterable[ExtractorSpec]:
     """Extractors: how the final value is read out of an answer, and compared with the gold value."""
     raise NotImplementedError
 
+
+@hookspec
+def kdprobe_stage_finished(stage: FinishedStage) -> None:
+    """Observes a run: called after each of its stages, made or already there, in the process that leads it.
+
+    What an observer raises is a note on stderr; it never fails a run, nor changes one.
+    """
+    raise NotImplementedError
+
+
+OBSERVER = "kdprobe_stage_finished"
 
 HOOKS: dict[str, type[Spec]] = {
     "kdprobe_strategies": StrategySpec,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from kdprobe.console import note
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.host.candidates import folder_candidates
+from kdprobe.host.choice import Choice
 from kdprobe.host.discovery import Provider, discover
+from kdprobe.host.guard import results_kept_clean
+from kdprobe.host.known import package_of
 from kdprobe.host.specs import KINDS, Spec
+from kdprobe.host.stage import FinishedStage
 
 SINGULAR = {
     "strategies": "strategy",
@@ -34,22 +40,38 @@ class Host:
 
     Args:
         providers: What discovery found; by default it discovers now.
+        choice: Which plugins are wanted; by default what the environment says.
+
+    Raises:
+        KdprobeError: Plugins that cannot be used are to be errors, and there are some.
     """
 
-    def __init__(self, providers: list[Provider] | None = None) -> None:
-        self.providers = discover() if providers is None else providers
+    def __init__(self, providers: list[Provider] | None = None, choice: Choice | None = None) -> None:
+        self.choice = choice or Choice.of_environment()
+        self.providers = discover(choice=self.choice) if providers is None else providers
+        self.choice.enforce(self.providers)
 
-    @cached_property
-    def _entries(self) -> dict[tuple[str, str], list[Entry]]:
-        entries: dict[tuple[str, str], list[Entry]] = {}
-        for provider in self.providers:
-            for spec in provider.specs:
-                entries.setdefault((spec.kind, spec.name), []).append(Entry(spec, provider))
-        return entries
+    def load_folder(self, folder: Path) -> None:
+        """Loads the plugins of a folder too, unless they are there already.
+
+        Raises:
+            UsageError: The folder is not there.
+            KdprobeError: As for the host itself.
+        """
+        there = {provider.source for provider in self.providers}
+        new = [candidate for candidate in folder_candidates(folder) if candidate.source not in there]
+        more = discover(new, self.choice, beside=self.providers)
+        self.choice.enforce(more)
+        self.providers = [*self.providers, *more]
 
     def names(self, kind: str) -> list[str]:
         """Names provided for a kind, in order of discovery."""
-        return [name for entry_kind, name in self._entries if entry_kind == kind]
+        return list(dict.fromkeys(entry.spec.name for entry in self._entries(kind)))
+
+    def unique_names(self, kind: str) -> list[str]:
+        """Those of them that one plugin provides, and no other."""
+        every = [entry.spec.name for entry in self._entries(kind)]
+        return [name for name in every if every.count(name) == 1]
 
     def get(self, kind: str, name: str) -> Entry:
         """The spec of that kind and name.
@@ -59,47 +81,117 @@ class Host:
         """
         if kind not in {known.kind for known in KINDS}:
             raise KdprobeError(f"{kind!r} is not a kind of plugin.")
-        entries = self._entries.get((kind, name), [])
+        entries = [entry for entry in self._entries(kind) if entry.spec.name == name]
         if len(entries) == 1:
             return entries[0]
         if entries:
-            both = " and ".join(sorted(entry.provider.source for entry in entries))
-            raise UsageError(f"The {SINGULAR[kind]} {name!r} is provided by both {both}.", "Uninstall one of them.")
+            first, *others = (entry.provider for entry in entries)
+            both = " and ".join(sorted(provider.source for provider in (first, *others)))
+            block = f"KDPROBE_BLOCK={others[0].name}"
+            raise UsageError(
+                f"The {SINGULAR[kind]} {name!r} is provided by both {both}.", f"Uninstall one of them, or set {block}."
+            )
         raise UsageError(f"There is no {SINGULAR[kind]} named {name!r}.", self._hint(kind, name))
 
+    def conflicts(self, provider: Provider) -> list[str]:
+        """What a plugin provides that another one provides too, a sentence each."""
+        return [
+            f"The {SINGULAR[kind]} {name!r} is provided by {entry.provider.source} too."
+            for kind, names in provider.provides.items()
+            for name in names
+            for entry in self._entries(kind)
+            if entry.spec.name == name and entry.provider is not provider
+        ]
+
     def options(self, kind: str, name: str, raw: dict[str, Any]) -> Any:
-        """Validates raw options against the spec's model.
+        """Validates raw options against the spec's model; unknown ones are mistakes unless the model allows them.
 
         Raises:
-            UsageError: As `get`, or options for a spec that takes none.
+            UsageError: As `get`, or options for a spec that takes none, or its model fails at checking.
             pydantic.ValidationError: The options have mistakes.
         """
-        spec = self.get(kind, name).spec
-        if spec.options is not None:
-            return spec.options.model_validate(raw)
-        if raw:
-            raise UsageError(f"The {SINGULAR[kind]} {name!r} takes no options.", f"Remove {', '.join(raw)}.")
-        return None
+        entry = self.get(kind, name)
+        model = entry.spec.options
+        if model is None:
+            if raw:
+                raise UsageError(f"The {SINGULAR[kind]} {name!r} takes no options.", f"Remove {', '.join(raw)}.")
+            return None
+        from pydantic import ValidationError
+
+        try:
+            return model.model_validate(raw, extra=None if "extra" in model.model_config else "forbid")
+        except ValidationError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"The {SINGULAR[kind]} {name!r} fails at checking its options: {type(error).__name__}: {error}.",
+                f"This is a fault of {entry.provider.source}.",
+            ) from error
 
     def build(self, kind: str, name: str, options: Any) -> Any:
-        """Builds the thing itself from validated options."""
-        return self.get(kind, name).spec.build(options)
+        """Builds the thing itself from validated options.
+
+        Raises:
+            KdprobeError: As `get`, or the plugin fails at building it.
+        """
+        entry = self.get(kind, name)
+        try:
+            with results_kept_clean():
+                return entry.spec.build(options)
+        except KdprobeError:
+            raise
+        except Exception as error:
+            raise KdprobeError(
+                f"The {SINGULAR[kind]} {name!r} cannot be built: {type(error).__name__}: {error}.",
+                f"It comes from {entry.provider.source}; --debug shows where it fails.",
+            ) from error
 
     def make(self, kind: str, name: str, raw: dict[str, Any] | None = None) -> Any:
-        """Builds the thing itself from raw options, which are validated first; errors as `options`."""
+        """Builds the thing itself from raw options, which are validated first; errors as `options` and `build`."""
         return self.build(kind, name, self.options(kind, name, raw or {}))
 
     def all(self, kind: str) -> dict[str, Any]:
-        """Everything of a kind that takes no options, built, by name."""
-        return {name: self.make(kind, name) for name in self.names(kind)}
+        """Everything of a kind that can be built without options, by name; a note on what cannot."""
+        built = {}
+        for name in self.names(kind):
+            try:
+                built[name] = self.make(kind, name)
+            except (KdprobeError, ValueError) as error:
+                note(f"Left out: {error}")
+        return built
+
+    def tell(self, stage: FinishedStage) -> None:
+        """Tells every observer of a finished stage; one that fails is a note, never a failed run."""
+        for provider in self.providers:
+            for observer in provider.observers:
+                try:
+                    with results_kept_clean():
+                        observer(stage)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - hours of work must not end with a tracker
+                    what = f"{type(error).__name__}: {error}"
+                    note(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {what}")
+
+    def _entries(self, kind: str) -> list[Entry]:
+        return [Entry(spec, provider) for provider in self.providers for spec in provider.specs if spec.kind == kind]
 
     def _hint(self, kind: str, name: str) -> str:
+        package = package_of(kind, name)
+        unused = [provider for provider in self.providers if provider.status != "ok"]
+        for provider in unused:
+            if provider.source in {package, f"kdprobe-{name}"} or provider.name == name:
+                return f"It should come from {provider.source}, which is {provider.status}: {provider.reason}"
+        if package is not None:
+            return f"Install the package that provides it, or a newer one: pip install --upgrade {package}"
         names = self.names(kind)
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
-        broken = [provider for provider in self.providers if provider.status != "ok"]
-        if broken:
-            hint += " Not loaded: " + "; ".join(f"{p.name} ({p.reason})" for p in broken) + "."
-        else:
-            hint += " If a plugin provides it, install that plugin; `kdprobe plugins` lists what is there."
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names) or 'none'}."
+        if unused:
+            reasons = len(unused) <= _MOST_REASONS
+            listed = "; ".join(f"{p.name} ({p.reason.rstrip('.')})" if reasons else p.name for p in unused)
+            hint += f" Not loaded: {listed}. `kdprobe plugins` says why."
+        elif not near:
+            hint += f" If a plugin provides it, install that; it may be called kdprobe-{name}."
         return hint
+
+
+_MOST_REASONS = 3

@@ -34,7 +34,7 @@ def check_analysis(
     analysis = host.make("analyses", name, options)
     unknown = set(analysis.needs) - set(get_args(Need))
     require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
-    result = analysis.run(analysis_context)
+    result: AnalysisResult = analysis.run(analysis_context)
     require(
         isinstance(result, AnalysisResult),
         f"run() of {name!r} must return AnalysisResult, not {type(result).__name__}.",
@@ -72,7 +72,7 @@ def _check_table(title: str, table: pd.DataFrame, students: set[str], name: str)
     require(not spread, f"{who} has a column for each student ({', '.join(spread)}): make it one column, `student`.")
     nested = [column for column in columns if table[column].map(lambda cell: isinstance(cell, list | dict)).any()]
     require(not nested, f"{who} has lists or dicts in {nested}: one observation a row, one value a cell.")
-    keys = table.select_dtypes(exclude="floating")
+    keys = table[[column for column in columns if not pd.api.types.is_float_dtype(table[column])]]
     require(
         not keys.shape[1] or not keys.duplicated().any(),
         f"{who} has rows that nothing but a measurement tells apart: say in columns what each row is about.",

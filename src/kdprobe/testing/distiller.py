@@ -43,7 +43,7 @@ def check_distiller(
         f"temperatures() of {name!r} must be a tuple of numbers above 0, and is {temperatures!r}.",
     )
     context = train_context(distiller.needs, temperatures)
-    trained = distiller.train(context)
+    trained: Trained = distiller.train(context)
     require(isinstance(trained, Trained), f"train() of {name!r} must return Trained, not {type(trained).__name__}.")
     _check_books(trained, name)
     _check_adapter(trained.adapter, context, name)
@@ -53,7 +53,7 @@ def check_distiller(
 def _check_books(trained: Trained, name: str) -> None:
     require(
         math.isfinite(trained.adapter_norm) and trained.adapter_norm > 0,
-        f"{name!r} reports an adapter_norm of {trained.adapter_norm}; training has to move the weights, and to say how far.",
+        f"{name!r} reports an adapter_norm of {trained.adapter_norm}; training must move the weights, and say how far.",
     )
     require(trained.history, f"{name!r} leaves no history: one row per optimiser step, `loss` among its numbers.")
     wrong = [row for row in trained.history if not math.isfinite(row.get("loss", math.nan))]

@@ -94,7 +94,7 @@ def tiny_transfer_set(
 
 
 @pytest.fixture
-def train_context(
+def train_context(  # noqa: PLR0917 - pytest passes them by name
     tmp_path: Path,
     tiny_record: ModelRecord,
     tiny_teacher: Callable[..., Teacher],

@@ -43,7 +43,7 @@ def check_problem_source(
         require(problems, f"The problem source {name!r} has no {split} problems.")
         require(
             _taken(source, split, count, name) == problems,
-            f"The problem source {name!r} gives other {split} problems when it is asked again; plans would never match.",
+            f"The problem source {name!r} gives other {split} problems when it is asked again; no plan would match.",
         )
         _check_ids(problems, split, name)
         for problem in problems:

@@ -23,7 +23,7 @@ def problem_rows(first: int, count: int) -> list[dict[str, str]]:
 
 
 def some_problems(count: int = 6, first: int = 0) -> list[Problem]:
-    """The same as problems, `p0`, `p1`, …"""
+    """The same as problems, with the ids `p0`, `p1` and so on."""
     return [Problem.from_gsm8k(f"p{number}", row) for number, row in enumerate(problem_rows(first, count))]
 
 

@@ -39,7 +39,7 @@ def check_strategy(
     first = {problem.id: _pair(render, problem, name) for problem in asked}
     require(
         random.getstate() == chance,
-        f"The strategy {name!r} draws from the global random generator: use a `random.Random` seeded by the problem's id.",
+        f"The strategy {name!r} draws from the global random generator: seed a `random.Random` by the problem's id.",
     )
     kept = copy.deepcopy(first)
     for pair in first.values():
@@ -51,8 +51,8 @@ def check_strategy(
         pair = kept[problem.id]
         require(
             again[problem.id] == pair,
-            f"The strategy {name!r} is not pure: problem {problem.id!r} reads differently when it is rendered again, in "
-            "another order and after the first messages were written over.",
+            f"The strategy {name!r} is not pure: problem {problem.id!r} reads differently when it is rendered again, "
+            "in another order and after the first messages were written over.",
         )
         require(
             _pair(anew, problem, name) == pair,
@@ -77,7 +77,7 @@ def _pair(render: Strategy, problem: Problem, name: str) -> PromptPair:
     for side, messages in (("teacher", pair.teacher), ("student", pair.student)):
         require(
             isinstance(messages, list) and messages and all(map(_is_message, messages)),
-            f"The {side}'s side of {name!r} must be a list of messages {{'role': {' | '.join(ROLES)}, 'content': text}}.",
+            f"The {side}'s side of {name!r} must be messages {{'role': {' | '.join(ROLES)}, 'content': text}}.",
         )
         require(
             messages[-1]["role"] == "user",
@@ -109,8 +109,8 @@ def _check_student_side(pair: PromptPair, problem: Problem, name: str) -> None:
     telling = len(gold) > 4  # noqa: PLR2004 - a short number may be there by chance
     require(
         not (telling and gold in shown) and problem.plain_solution not in _text(pair.student),
-        f"The student's side of {name!r} holds the gold answer of problem {problem.id!r}. Students are tested without it: "
-        "leave it out, or say so with StrategySpec(student_sees_gold=True).",
+        f"The student's side of {name!r} holds the gold answer of problem {problem.id!r}. Students are tested without "
+        "it: leave it out, or say so with StrategySpec(student_sees_gold=True).",
     )
 
 

@@ -1,4 +1,4 @@
-"""The contract of a teacher: every request answered once, log-probabilities normalised and aligned with their tokens."""
+"""The contract of a teacher: every request answered once, log-probabilities normalised and on their own tokens."""
 
 from __future__ import annotations
 
@@ -90,12 +90,13 @@ def _check_answer(answer: Response, sampling: Sampling, name: str, tolerance: fl
 
 def _check_shapes(rows: SparseRows, tokens: int, sampling: Sampling, who: str) -> None:
     k = np.shape(rows.ids)[-1]
-    for field, value, shape in (
+    fields: list[tuple[str, Any, tuple[int, ...]]] = [
         ("ids", rows.ids, (tokens, k)),
         ("logprobs", rows.logprobs, (tokens, k)),
         ("token_logprobs", rows.token_logprobs, (tokens,)),
         *((f"tail_logmass[{t}]", rows.tail_logmass.get(t), (tokens,)) for t in sampling.temperatures),
-    ):
+    ]
+    for field, value, shape in fields:
         require(value is not None, f"{who} lacks {field}.")
         require(
             np.shape(value) == shape,
@@ -131,8 +132,8 @@ def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], who: str, tolera
     strays = [place for place in range(len(ids)) if not listed[place].any() or written[place] < best[place] - tolerance]
     require(
         not strays,
-        f"{who}: rows do not belong to their tokens. It decodes greedily, and token {strays[:1]} of {len(ids)} is not the "
-        "most probable one of its row; look for a shift by one.",
+        f"{who}: rows do not belong to their tokens. It decodes greedily, and token {strays[:1]} of {len(ids)} is not "
+        "the most probable one of its row; look for a shift by one.",
     )
     own = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
     require(

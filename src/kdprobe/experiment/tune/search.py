@@ -62,7 +62,7 @@ class Tuning:
         distill = self.experiment.distill.model_copy(update={"options": options})
         experiment = self.experiment.model_copy(update={"distill": distill})
         maker = stages.Maker(experiment, self.host, self.student, self.drawn)
-        distilled = maker.distill(name, experiment.seeds[0], *self.taught, self.conversations)
+        distilled = maker.distill(name, self.strategy, experiment.seeds[0], *self.taught, self.conversations)
         return distilled, maker.evaluate(name, distilled)
 
 
@@ -90,7 +90,7 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     selections = selections_of(experiment, maker, transfers)
     taught = transfers.get(strategy), selections.get(strategy)
     conversations = plan.conversations[strategy]
-    distilled = maker.distill(CURRENT, experiment.seeds[0], *taught, conversations)
+    distilled = maker.distill(CURRENT, strategy, experiment.seeds[0], *taught, conversations)
     # The key of the current options' examination speaks of problems, models, options, protocol and libraries.
     identity = digest(
         {

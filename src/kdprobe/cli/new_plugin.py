@@ -1,0 +1,34 @@
+"""`kdprobe plugins new`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Examples:
+  kdprobe plugins new step-back --kind strategy     into the new folder kdprobe-step-back
+  kdprobe plugins new svamp --kind problem-source --folder mine
+  cd kdprobe-step-back && pip install -e . && pytest && kdprobe plugins step-back
+"""
+KINDS = ("strategy", "teacher", "distiller", "analysis", "problem-source", "extractor")
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What it is to provide.")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where to; by default kdprobe-NAME.")
+def command(name: str, kind: str, folder: Path | None) -> None:
+    """Write a complete plugin package to start from: code, test, pyproject.toml, README.
+
+    NAME is how configs will call it, in small letters, digits and dashes. The package is named kdprobe-NAME, and its
+    test passes as it is. A folder that holds something is left alone.
+    """
+    from kdprobe.host.choice import Choice
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
+    from kdprobe.scaffold import write_package
+
+    package = write_package(name, kind, folder, Host(discover(), Choice()))
+    click.echo(f"Wrote {package}. Next: cd {package} && pip install -e . && pytest", err=True)

@@ -1,0 +1,34 @@
+"""What every table and list in the terminal looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kdprobe.console import out, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def new_table(title: str, *columns: str) -> Table:
+    """An empty table."""
+    from rich.table import Table
+
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        # Folded where it is too narrow: a name that is cut short names something else.
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def sentence_list(title: str, sentences: Sequence[str]) -> None:
+    """Prints sentences under a title; nothing where there are none."""
+    if not sentences:
+        return
+    from rich.padding import Padding
+
+    console = out()
+    console.print(f"\n{title}", style="bold")
+    for sentence in sentences:
+        console.print(Padding(plain(sentence), (0, 0, 0, 2)))

@@ -1,0 +1,58 @@
+"""What observers are told of a finished stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from kdprobe.experiment import stages
+from kdprobe.experiment.store import MANIFEST, Stage, Store, read_json
+from kdprobe.host.stage import FinishedStage
+
+
+def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> FinishedStage:
+    """Reads a finished stage back.
+
+    Args:
+        run: The run's name.
+        stage: One that is in the store.
+        store: Where it is.
+        made: Whether the run made it.
+    """
+    folder = store.folder(stage)
+    return FinishedStage(
+        run=run,
+        kind=stage.kind,
+        name=stage.name,
+        key=stage.key,
+        folder=folder,
+        seconds=read_json(folder / MANIFEST)["seconds"],
+        made=made,
+        figures=_figures(stage.kind, folder),
+    )
+
+
+def _figures(kind: str, folder: Path) -> dict[str, float]:
+    match kind:
+        case "transfer":
+            return _numbers(read_json(folder / "fidelity.json"))
+        case "distill":
+            training = read_json(folder / stages.TRAINING)
+            last = training["history"][-1] if training["history"] else {}
+            return _numbers(last) | _numbers(training)
+        case "evaluate":
+            records = pq.read_table(folder / stages.RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
+            return {"problems": float(len(records)), **_means(records.to_pylist())}
+        case _:
+            return {}
+
+
+def _means(records: list[dict[str, Any]]) -> dict[str, float]:
+    names = {"correct": "accuracy", "cut_off": "cut_off", "log_p_gold_value": "log_p_gold_value"}
+    return {told: sum(float(record[name]) for record in records) / len(records) for name, told in names.items()}
+
+
+def _numbers(data: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in data.items() if isinstance(value, int | float)}

@@ -1,0 +1,114 @@
+"""What a plugin must look like before it is asked anything; every fault is a sentence for its author."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kdprobe.host import hookspecs
+from kdprobe.host.guard import IncompatibleError, PluginError, said
+from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER
+from kdprobe.host.specs import Spec
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_KNOWN = (*HOOKS, OBSERVER)
+
+
+def check_plugin(plugin: object, own_version: str) -> None:
+    """Looks at a plugin's hooks without calling any.
+
+    Raises:
+        IncompatibleError: It needs a hook API that this kdprobe does not have.
+        PluginError: It is a class, or has no hook, an unknown one, or one that cannot be called as hooks are.
+    """
+    if inspect.isclass(plugin):
+        raise PluginError(
+            f"Its entry point names the class {plugin.__name__}; it must name a module, or an instance of the class."
+        )
+    _check_api(getattr(plugin, "kdprobe_api", HOOK_API), own_version)
+    hooks = dict(_marked(plugin))
+    for name, function in hooks.items():
+        _check_hook(name, function)
+    for name in _KNOWN:
+        if name not in hooks and inspect.isroutine(getattr(plugin, name, None)):
+            raise PluginError(f"{name} is not marked as a hook: write @hookimpl above it.")
+    if not hooks:
+        raise PluginError(f"It has no hook of kdprobe; there are {', '.join(_KNOWN)}.")
+
+
+def check_spec(spec: object, hook: str) -> Spec:
+    """A record that a hook returned, if it is one that the host can use.
+
+    Raises:
+        PluginError: It is another record, or one of its fields is not what it must be.
+    """
+    expected = HOOKS[hook]
+    if not isinstance(spec, expected):
+        raise PluginError(f"{hook} must yield {expected.__name__} records, not {type(spec).__name__}.")
+    who = f"The {expected.__name__} {spec.name!r}"
+    if not isinstance(spec.name, str) or not NAME.fullmatch(spec.name):
+        raise PluginError(f"{who} needs a name of letters, digits, dots, dashes and underscores.")
+    if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
+        raise PluginError(f"{who} needs a summary of one line.")
+    if not callable(spec.build):
+        raise PluginError(f"{who}: build must be a function that takes the options, not {type(spec.build).__name__}.")
+    _check_options(spec.options, who)
+    return spec
+
+
+def _check_api(needed: object, own_version: str) -> None:
+    if not isinstance(needed, int) or isinstance(needed, bool) or needed < 1:
+        raise PluginError(f"Its kdprobe_api must be a whole number, as in kdprobe_api = {HOOK_API}, not {needed!r}.")
+    if needed > HOOK_API:
+        raise IncompatibleError(
+            f"It needs hook API {needed}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
+            "older version of the plugin."
+        )
+
+
+def _marked(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Hook name to function, of everything that carries @hookimpl."""
+    for attribute in dir(plugin):
+        function = getattr(plugin, attribute, None)
+        options = getattr(function, f"{GROUP}_impl", None) if inspect.isroutine(function) else None
+        if isinstance(options, dict) and callable(function):
+            name = options.get("specname") or attribute
+            if options.get("wrapper") or options.get("hookwrapper"):
+                raise PluginError(
+                    f"{name} wraps other plugins' hooks, which kdprobe does not offer: use plain @hookimpl."
+                )
+            yield name, function
+
+
+def _check_hook(name: str, function: Callable[..., Any]) -> None:
+    if name not in _KNOWN:
+        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}."
+        raise PluginError(f"{name} is not a hook of kdprobe; {hint}")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise PluginError(f"{name} is async; a hook must be a plain function.")
+    expected = list(inspect.signature(getattr(hookspecs, name)).parameters)
+    given = inspect.signature(function).parameters.values()
+    needed = [parameter.name for parameter in given if parameter.default is parameter.empty]
+    if needed != expected:
+        raise PluginError(
+            f"{name}({', '.join(needed)}) has the wrong signature: it must be {name}({', '.join(expected)})."
+        )
+
+
+def _check_options(options: Any, who: str) -> None:
+    if options is None:
+        return
+    from pydantic import BaseModel
+
+    if not (inspect.isclass(options) and issubclass(options, BaseModel)):
+        what = f"the class {options.__name__}" if inspect.isclass(options) else f"an object of {type(options).__name__}"
+        raise PluginError(f"{who}: options must be a pydantic model, and is {what}.")
+    try:
+        options.model_json_schema()
+    except Exception as error:
+        what = f"{type(error).__name__}: {said(error)}"
+        raise PluginError(f"{who}: its options {options.__name__} are not valid: {what}.") from error

@@ -1,0 +1,70 @@
+"""Which plugins are wanted besides kdprobe's own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from kdprobe.errors import KdprobeError
+from kdprobe.host.candidates import BUILTIN, Candidate, builtin_candidates, folder_candidates, installed_candidates
+
+if TYPE_CHECKING:
+    from kdprobe.host.discovery import Provider
+
+BLOCK = "KDPROBE_BLOCK"
+STRICT = "KDPROBE_STRICT_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line and the environment say about plugins.
+
+    Attributes:
+        none: Leave out all but kdprobe's own (`--no-plugins`).
+        folder: A folder of plugins besides the installed ones (`--plugins-dir`), or `None`.
+        blocked: Names of plugins, or of the distributions that they come from, that are left out (`KDPROBE_BLOCK`).
+        strict: Whether a plugin that cannot be used is an error (`KDPROBE_STRICT_PLUGINS`).
+    """
+
+    none: bool = False
+    folder: Path | None = None
+    blocked: frozenset[str] = frozenset()
+    strict: bool = False
+
+    @classmethod
+    def of_environment(cls, *, none: bool = False, folder: Path | None = None) -> Self:
+        """What the command line says, with the rest from the environment."""
+        blocked = frozenset(re.split(r"[,\s]+", os.environ.get(BLOCK, ""))) - {""}
+        return cls(none, folder, blocked, os.environ.get(STRICT, "") not in {"", "0"})
+
+    def candidates(self) -> list[Candidate]:
+        """All there is: built-ins, installed plugins, those of the folder.
+
+        Raises:
+            UsageError: The folder is not there.
+        """
+        local = folder_candidates(self.folder) if self.folder else ()
+        return [*builtin_candidates(), *installed_candidates(), *local]
+
+    def against(self, candidate: Candidate) -> str:
+        """Why a candidate is not even loaded; empty where nothing speaks against it."""
+        if self.none and candidate.source != BUILTIN:
+            return "It is left out by --no-plugins."
+        if self.blocked & {candidate.name, candidate.source}:
+            return f"It is left out by {BLOCK}."
+        return ""
+
+    def enforce(self, providers: Sequence[Provider]) -> None:
+        """Refuses plugins that cannot be used, where that is wanted.
+
+        Raises:
+            KdprobeError: There are some.
+        """
+        unusable = [provider for provider in providers if provider.status not in {"ok", "blocked"}]
+        if self.strict and unusable:
+            listed = "; ".join(f"{provider.name} is {provider.status}: {provider.reason}" for provider in unusable)
+            raise KdprobeError(f"{STRICT} is set, and not every plugin can be used. {listed}")

@@ -1,0 +1,74 @@
+"""What a plugin must not do to the host: print into results, end the program, or fail without a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Literal
+
+Fault = Literal["broken", "incompatible"]
+
+
+class PluginError(Exception):
+    """A plugin does not fit the host; the message is a sentence for its author."""
+
+
+class IncompatibleError(PluginError):
+    """A plugin is written for another kdprobe."""
+
+
+@contextlib.contextmanager
+def results_kept_clean() -> Iterator[None]:
+    """Sends to stderr what is written to stdout while the block runs, by Python, by C code or by child processes."""
+    streams = {sys.stdout, sys.__stdout__} - {None}
+    for stream in streams:
+        stream.flush()  # type: ignore[union-attr]
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no stdout at all
+        kept = None
+    try:
+        if kept is not None:
+            os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def blame(error: BaseException, source: str) -> tuple[Fault, str]:
+    """What kind of fault an error of a plugin is, and the sentence for it.
+
+    Args:
+        error: What loading the plugin raised.
+        source: The distribution or file that the plugin comes from.
+    """
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    match error:
+        case IncompatibleError():
+            return "incompatible", str(error)
+        case PluginError():
+            return "broken", str(error)
+        case ImportError() if missing == "kdprobe":
+            return "incompatible", f"It needs another kdprobe: {said(error)}. Upgrade kdprobe, or change {source}."
+        case ModuleNotFoundError() if missing:
+            return "broken", f"It needs the module {missing!r}, which is not installed; install what {source} requires."
+        case SystemExit():
+            return "broken", f"It ends the program when it is loaded: SystemExit: {said(error)}."
+        case _:
+            return "broken", f"{type(error).__name__}: {said(error)}"
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error's message, whatever its class does to it."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - an error of a plugin may fail at saying itself
+        lines = []
+    return lines[0].rstrip(".") if lines else "no message"

@@ -1,0 +1,13 @@
+"""Which package provides what, so that a config that needs a missing plugin can say what to install."""
+
+from __future__ import annotations
+
+PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
+    "kdprobe-step-back": {"strategies": ("step-back",)},
+}
+"""Package to kind to names, of the packages in `plugins/`."""
+
+
+def package_of(kind: str, name: str) -> str | None:
+    """The package that provides something, if it is one that kdprobe knows of."""
+    return next((package for package, offers in PACKAGES.items() if name in offers.get(kind, ())), None)

@@ -1,0 +1,76 @@
+"""`kdprobe plugins new`: a complete plugin package to start from, written from templates."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from kdprobe.errors import UsageError
+from kdprobe.host.registry import SINGULAR, Host
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def write_package(name: str, kind: str, folder: Path | None, host: Host) -> Path:
+    """Writes a package that provides one thing.
+
+    Args:
+        name: How configs will call it; `kdprobe-` before it is left out.
+        kind: What it is, as the command line has it (`problem-source`).
+        folder: Where it goes; by default a new folder `kdprobe-NAME`.
+        host: Who provides what already.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The name cannot be used or is taken, or the folder holds something.
+    """
+    name = name.removeprefix("kdprobe-")
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a plugin.", "Use small letters, digits and single dashes: step-back."
+        )
+    plural = next(plural for plural, singular in SINGULAR.items() if singular == kind.replace("-", " "))
+    if name in host.names(plural):
+        source = host.get(plural, name).provider.source
+        raise UsageError(f"There is a {SINGULAR[plural]} {name!r} already, from {source}.", "Choose another name.")
+    folder = folder or Path(f"kdprobe-{name}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} holds something already.", "Choose another with --folder, or empty it.")
+    module = f"kdprobe_{name.replace('-', '_')}"
+    values = {
+        "name": name,
+        "package": f"kdprobe-{name}",
+        "module": module,
+        "kind": SINGULAR[plural],
+        "use": _USE[kind].replace("NAME", name),
+    }
+    for file, template in {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        f"{module}.py": f"{kind}.py",
+        f"tests/test_{module}.py": f"test_{kind}.py",
+    }.items():
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_fill(template, values), encoding="utf-8")
+    return folder
+
+
+_USE = {
+    "strategy": 'strategies = ["none", "NAME"]',
+    "teacher": '[teacher]\nname = "NAME"\noptions = { model = "smollm2-135m-instruct" }',
+    "distiller": '[distill]\nname = "NAME"',
+    "analysis": '[probe]\nanalyses = ["heads", "NAME"]',
+    "problem-source": '[problems]\nsource = "NAME"\ntransfer = 100\ntest = 100',
+    "extractor": "# kdprobe score answers.csv --extractor NAME",
+}
+"""What a config says to use it."""
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """A template with every `@key@` replaced; braces stay what they are in Python and TOML."""
+    text = files("kdprobe.scaffold").joinpath("templates", f"{template}.template").read_text(encoding="utf-8")
+    return re.sub(r"@([a-z]+)@", lambda key: values[key[1]], text)
