@@ -24,6 +24,7 @@ COMMANDS = {
     "tune": "Search the distiller's options on validation problems; the result is a config.",
     "score": "Score answers that are there already, from files.",
     "compare": "Compare files of answers, problem by problem.",
+    "probe": "Look inside students: what attention heads do, and which moved.",
     "runs": "List finished runs.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",
@@ -37,6 +38,7 @@ Examples:
   kdprobe plan mine.toml           what would be done
   kdprobe run mine.toml            do it; run again to resume
   kdprobe score answers.csv        score answers that are there already
+  kdprobe probe MODEL              look at its attention heads
   kdprobe plugins                  what is installed
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +54,16 @@ def show_results(results: Results, comparison: Comparison) -> None:
         console.print(table)
     for table in _comparison_tables(comparison):
         console.print(table)
-    for analysis in results.analyses:
-        _list(f"Inside the students ({analysis.name})", analysis.findings)
+    show_analyses({analysis.name: analysis.findings for analysis in results.analyses})
     _findings(comparison)
     taught = any(arm.strategy for arm in comparison.arms)
     _list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
+
+
+def show_analyses(findings: Mapping[str, Sequence[str]]) -> None:
+    """What each analysis found."""
+    for name, sentences in findings.items():
+        _list(f"Inside the students ({name})", sentences)
 
 
 def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int, cautions: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,8 +50,14 @@ class GoldLogP:
 
 
 @dataclass(frozen=True)
-class _Sequence:
-    """Question and gold solution as token ids, where the solution begins, and the places of the value's tokens."""
+class GoldSequence:
+    """A bare question and its gold solution as token ids, calculator marks and end of turn left out.
+
+    Attributes:
+        ids: The prompt, then the solution.
+        begin: Where the solution begins.
+        value: Places of the gold value's tokens, where the reasoning works it out.
+    """
 
     ids: list[int]
     begin: int
@@ -74,7 +81,7 @@ def gold_log_probabilities(
     Returns:
         One for each problem.
     """
-    sequences = [_sequence(student, problem) for problem in problems]
+    sequences = [gold_sequence(student.tokenizer, problem) for problem in problems]
     order = sorted(range(len(problems)), key=lambda place: -len(sequences[place].ids))
     results: dict[int, GoldLogP] = {}
     with (
@@ -147,12 +154,17 @@ def value_span(solution: str, value: str) -> tuple[int, int]:
     return start, start + len(value)
 
 
-def _sequence(student: LoadedModel, problem: Problem) -> _Sequence:
-    prompt = prompt_ids(student.tokenizer, bare(problem))
-    lead = "" if student.tokenizer.chat_template else " "
+def gold_sequence(tokenizer: Any, problem: Problem) -> GoldSequence:
+    """What a student reads of a problem when its gold solution is put into its mouth.
+
+    Raises:
+        KdprobeError: No token belongs to the gold value.
+    """
+    prompt = prompt_ids(tokenizer, bare(problem))
+    lead = "" if tokenizer.chat_template else " "
     begin, end = (len(lead) + place for place in value_span(problem.plain_solution, problem.value))
-    encoded = student.tokenizer(lead + problem.plain_solution, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = tokenizer(lead + problem.plain_solution, add_special_tokens=False, return_offsets_mapping=True)
     tokens = [place for place, (first, last) in enumerate(encoded["offset_mapping"]) if first < end and last > begin]
     if not tokens:
         raise KdprobeError(f"The gold value of problem {problem.id!r} has no tokens of its own.")
-    return _Sequence([*prompt, *encoded["input_ids"]], len(prompt), [len(prompt) + place for place in tokens])
+    return GoldSequence([*prompt, *encoded["input_ids"]], len(prompt), [len(prompt) + place for place in tokens])

@@ -89,7 +89,9 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
             evaluate = maker.evaluate(name, distill)
             arms.append(Arm(name, strategy.arm, experiment.distill.name, seed, transfer, selected, distill, evaluate))
     analyses = {
-        analysis.name: maker.analyse(analysis.name, analysis.options, [(arm.name, arm.distill) for arm in arms])
+        analysis.name: maker.analyse(
+            analysis.name, analysis.options, [(arm.name, arm.distill, arm.evaluate) for arm in arms]
+        )
         for analysis in experiment.probe.analyses
     }
     ordered = [

@@ -5,7 +5,7 @@ A stage's `FORMAT` goes up when the code that makes it changes what it makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
-FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 3, "analyse": 1}
+FORMAT = {"transfer": 2, "select": 1, "distill": 3, "evaluate": 3, "analyse": 2}
 SELECTION = "selection.json"
 ADAPTER = "adapter"
 TRAINING = "training.json"
@@ -181,38 +181,61 @@ class Maker:
 
         return Stage("evaluate", arm, settings, (distill,) if distill else (), work)
 
-    def analyse(self, name: str, options: dict[str, Any], arms: list[tuple[str, Stage | None]]) -> Stage:
-        """An analysis looks at all students."""
+    def analyse(self, name: str, options: dict[str, Any], arms: Sequence[tuple[str, Stage | None, Stage]]) -> Stage:
+        """An analysis looks at all students.
+
+        Args:
+            name: The analysis.
+            options: Its options.
+            arms: Name, training (the untouched student has none) and evaluation of every arm.
+        """
         config = self.experiment.probe
         validated = self.host.options("analyses", name, options)
+        needs = self.host.build("analyses", name, validated).needs
         problems = self.drawn.test[: config.problems]
         settings = {
             "format": FORMAT["analyse"],
             "analysis": name,
             "plugin": plugin_identity(self.host, "analyses", name),
             "options": validated.model_dump(mode="json") if validated else {},
+            "head_metrics": {
+                metric: plugin_identity(self.host, "head-metrics", metric) for metric in self.host.names("head-metrics")
+            },
             "student": self.student.as_provenance(),
-            "arms": [arm for arm, _ in arms],
+            "arms": [arm for arm, _, _ in arms],
             "problems": self._problems(problems),
             "batch_size": config.batch_size,
             "environment": environment("torch", "transformers", "peft", "transformer-lens"),
         }
-        trained = [(arm, stage) for arm, stage in arms if stage is not None]
+        trained = {arm: stage for arm, stage, _ in arms if stage is not None}
+        scored = {arm: stage for arm, _, stage in arms} if "scores" in needs else {}
 
         def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
-            from kdprobe.probing.analysis import AnalysisContext
+            import pyarrow.parquet as pq
 
-            adapters = {arm: [path] for (arm, _), path in zip(trained, inputs, strict=True)}
-            students = [self._student(arm, adapters.get(arm, [])) for arm, _ in arms]
-            analysis = self._build("analyses", name, options)
-            result = analysis.run(AnalysisContext(students, problems, config.batch_size))
-            for table, frame in result.tables.items():
-                frame.to_parquet(folder / f"{table}.parquet")
-                frame.to_csv(folder / f"{table}.csv", index=False)
+            from kdprobe.probing.analysis import AnalysisContext, run_analysis
+            from kdprobe.probing.head_metric import head_metrics_of
+            from kdprobe.probing.tables import write_tables
+
+            adapters = dict(zip(trained, inputs, strict=False))
+            scores = dict(zip(scored, inputs[len(trained) :], strict=True))
+            asked = {problem.id for problem in problems}
+            context = AnalysisContext(
+                students=[self._student(arm, [adapters[arm]] if arm in adapters else []) for arm, _, _ in arms],
+                problems=problems,
+                batch_size=config.batch_size,
+                records={
+                    arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in asked]
+                    for arm, path in scores.items()
+                },
+                head_metrics=head_metrics_of(self.host),
+            )
+            result = run_analysis(name, self.host.build("analyses", name, validated), context)
+            write_tables(result.tables, folder)
             write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
             write_json(folder / FINDINGS, list(result.findings))
 
-        return Stage("analyse", name, settings, tuple(stage for _, stage in trained), work)
+        return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work)
 
     def _train(  # noqa: PLR0917
         self,

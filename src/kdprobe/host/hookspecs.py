@@ -14,6 +14,7 @@ from kdprobe.host.specs import (
     AnalysisSpec,
     DistillerSpec,
     ExtractorSpec,
+    HeadMetricSpec,
     ProblemSourceSpec,
     Spec,
     StrategySpec,
@@ -62,6 +63,20 @@ def kdprobe_analyses() -> Iterable[AnalysisSpec]:
 
 
 @hookspec
+def kdprobe_head_metrics() -> Iterable[HeadMetricSpec]:
+    """Head metrics: from a layer's attention patterns to one number per sequence and head.
+
+    Example:
+        >>> def first_token(view):
+        ...     return view.mean_over_queries(view.pattern[..., 0])
+        >>> @hookimpl
+        ... def kdprobe_head_metrics():
+        ...     yield HeadMetricSpec(name="first-token", summary="Sink", build=lambda options: first_token)
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
     """Problem sources: where problems come from, by split."""
     raise NotImplementedError
@@ -89,6 +104,7 @@ HOOKS: dict[str, type[Spec]] = {
     "kdprobe_teachers": TeacherSpec,
     "kdprobe_distillers": DistillerSpec,
     "kdprobe_analyses": AnalysisSpec,
+    "kdprobe_head_metrics": HeadMetricSpec,
     "kdprobe_problem_sources": ProblemSourceSpec,
     "kdprobe_extractors": ExtractorSpec,
 }

@@ -22,6 +22,7 @@ SINGULAR = {
     "teachers": "teacher",
     "distillers": "distiller",
     "analyses": "analysis",
+    "head-metrics": "head metric",
     "problem-sources": "problem source",
     "extractors": "extractor",
 }

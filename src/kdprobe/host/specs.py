@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -72,6 +72,22 @@ class AnalysisSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadMetricSpec(Spec):
+    """A head metric; `build` returns `(kdprobe.probing.PatternView) -> [batch, head]`.
+
+    Attributes:
+        unit: Of its values, for axes and tables, such as `nats`; empty for a share.
+        needs: What it reads besides the patterns: `tokens`, `spans`. Patterns from files have neither, so metrics that
+            need them are left out there.
+    """
+
+    kind: ClassVar[str] = "head-metrics"
+
+    unit: str = ""
+    needs: frozenset[Literal["tokens", "spans"]] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProblemSourceSpec(Spec):
     """A problem source; `build` returns `(split) -> iterable of Problem`."""
 
@@ -90,6 +106,7 @@ KINDS: tuple[type[Spec], ...] = (
     TeacherSpec,
     DistillerSpec,
     AnalysisSpec,
+    HeadMetricSpec,
     ProblemSourceSpec,
     ExtractorSpec,
 )

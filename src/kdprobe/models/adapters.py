@@ -53,12 +53,31 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     Raises:
         UsageError: The adapter does not fit the base.
     """
+    folder = adapter if isinstance(adapter, Path) else adapter.path
+    attached = attach(base, folder)
+    with quiet():
+        return replace(attached, model=attached.model.merge_and_unload().eval())
+
+
+def attach(base: LoadedModel, folder: Path, name: str = "default") -> LoadedModel:
+    """The base with one more adapter beside its weights, which are shared.
+
+    Args:
+        base: A model, or one that has adapters attached already.
+        folder: The adapter.
+        name: What peft shall call it; without dots.
+
+    Raises:
+        UsageError: The adapter does not fit the base.
+    """
     from peft import PeftModel
 
-    folder = adapter if isinstance(adapter, Path) else adapter.path
     try:
         with quiet():
-            model = PeftModel.from_pretrained(base.model, folder).merge_and_unload()
+            if isinstance(base.model, PeftModel):
+                base.model.load_adapter(folder, adapter_name=name)
+                return base
+            return replace(base, model=PeftModel.from_pretrained(base.model, folder, adapter_name=name).eval())
     except (RuntimeError, ValueError) as error:
         settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         trained_on = settings.get("base_model_name_or_path")
@@ -66,4 +85,3 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
             f"The adapter {folder} does not fit the model {base.record.name!r}.",
             f"It was trained on {trained_on!r}.",
         ) from error
-    return replace(base, model=model.eval())

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Need = Literal["students", "problems"]
+    from kdprobe.probing.head_metric import HeadMetric
+    from kdprobe.probing.patterns import PatternFile
+    from kdprobe.probing.sequences import ProblemSequence
+    from kdprobe.students.bridges import Bridges
+
+Need = Literal["patterns", "students", "problems", "scores"]
+
+_CHECKED = 2
+"""Sequences of the self-check: two, so that one of them is padded."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +30,50 @@ class AnalysisContext:
     """What an analysis may look at.
 
     Attributes:
-        students: The students, the untrained one first where there is one.
+        students: The students; the first is the one that others are compared with. Names of the form ARM@SEED are
+            replicates of one arm.
         problems: On which they are looked at: the first of the test problems.
         batch_size: Sequences at once.
+        seed: Of whatever is drawn at random.
+        patterns: Attention patterns from files, with no student behind them.
+        records: Student to its records of the evaluation, as `records.parquet` has them; for analyses that need
+            scores.
+        head_metrics: All that plugins provide, by name.
     """
 
-    students: Sequence[Student]
-    problems: Sequence[Problem]
-    batch_size: int
+    students: Sequence[Student] = ()
+    problems: Sequence[Problem] = ()
+    batch_size: int = 8
+    seed: int = 0
+    patterns: Sequence[PatternFile] = ()
+    records: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    head_metrics: Mapping[str, HeadMetric] = field(default_factory=dict)
+
+    @cached_property
+    def sequences(self) -> list[ProblemSequence]:
+        """What every student reads of each problem, in order, by the first student's tokenizer."""
+        from kdprobe.models.load import load_tokenizer
+        from kdprobe.probing.sequences import problem_sequences
+
+        return problem_sequences(load_tokenizer(self.students[0].base), self.problems)
+
+    @cached_property
+    def bridges(self) -> Bridges:
+        """The students inside TransformerLens: `bridges.boot(name)`; adapters share one loaded base."""
+        from kdprobe.students.bridges import Bridges
+
+        return Bridges(self.students, [sequence.ids for sequence in self.sequences[:_CHECKED]])
+
+    @property
+    def has(self) -> frozenset[Need]:
+        """What there is; patterns come from files, or from students that read problems."""
+        there: dict[Need, bool] = {
+            "patterns": bool(self.patterns or (self.students and self.problems)),
+            "students": bool(self.students),
+            "problems": bool(self.problems),
+            "scores": bool(self.records),
+        }
+        return frozenset(need for need, present in there.items() if present)
 
 
 @dataclass(frozen=True)
@@ -53,22 +99,40 @@ class AnalysisResult:
         tables: Name to a tidy table: one observation a row.
         figures: In the report's order.
         findings: Sentences that the figures support.
+        summary: The few figures that `--json` shows, ready for JSON.
     """
 
     tables: Mapping[str, pd.DataFrame]
     figures: Sequence[Figure] = field(default_factory=tuple)
     findings: Sequence[str] = field(default_factory=tuple)
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Analysis(Protocol):
-    """Looks at students.
+    """Looks at patterns or students.
 
     Attributes:
-        needs: What it looks at.
+        needs: What it looks at. `patterns` alone is content with pattern files and with students alike; whoever asks
+            for `students` needs the models themselves.
     """
 
     needs: frozenset[Need]
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Runs over all students of the context."""
+        """Runs over all there is in the context."""
         ...
+
+
+def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> AnalysisResult:
+    """Runs an analysis on a context that has what it needs.
+
+    Raises:
+        KdprobeError: The context lacks something.
+    """
+    if missing := sorted(analysis.needs - context.has):
+        there = " and ".join(sorted(context.has)) or "nothing"
+        raise KdprobeError(
+            f"The analysis {name!r} needs {' and '.join(missing)}, and there is {there} to look at.",
+            "Scores come from an experiment's evaluation; students from a model, patterns from files or students.",
+        )
+    return analysis.run(context)

@@ -1,61 +1,115 @@
-"""Figures of head metrics: layer curves, and layer x head maps of what changed."""
+"""Figures of heads: layer curves with bands, and layer x head maps."""
 
 from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.colors import qualitative
 
 from kdprobe.probing.analysis import Figure
+from kdprobe.probing.head_metric import HeadMetric
+from kdprobe.probing.measure import Measured
+from kdprobe.probing.resampling import means_over_problems
 
-Measured = dict[str, dict[str, NDArray[np.float64]]]
-"""Student to metric to `[problem, layer, head]`."""
+Array = NDArray[np.float64]
 
-TITLES = {
-    "entropy": ("Attention entropy", "nats"),
-    "self_attention": ("Self-attention focus", "mean of the diagonal"),
-    "sparsity": ("Sparsity", "share of cells above 0.1"),
-    "similarity": ("Similarity to the layer below", "cosine"),
-}
+_COLOURS: Sequence[str] = qualitative.D3
 
 
-def layer_curves(measured: Measured) -> list[Figure]:
-    """Per metric, its mean over heads and problems by layer, one curve a student."""
-    figures = []
-    for metric, (title, unit) in TITLES.items():
-        figure = go.Figure()
-        for student, metrics in measured.items():
-            # Layer 0 has no layer below it, so its similarity is absent rather than averaged.
-            curve = metrics[metric].mean(axis=(0, 2))
-            layers = np.flatnonzero(~np.isnan(curve))
-            figure.add_scatter(x=layers.tolist(), y=curve[layers].tolist(), mode="lines+markers", name=student)
-        figure.update_layout(xaxis_title="layer", yaxis_title=unit)
-        caption = "Mean over heads and problems; every student reads the same tokens."
-        figures.append(Figure(f"{title} by layer", caption, figure.to_plotly_json()))
-    return figures
+def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: int) -> list[Figure]:
+    """Per metric its mean over heads and problems by layer, one curve a student, with 95 % bands over problems."""
+    measuring = {name for values in measured.values() for name in values}
+    return [
+        _curves({student: values[name] for student, values in measured.items() if name in values}, metric, seed)
+        for name, metric in metrics.items()
+        if name in measuring
+    ]
 
 
-def change_map(measured: Measured) -> list[Figure]:
-    """Per student after the first, each head's change of entropy against the first student."""
-    base, *others = measured
-    figures = [_map(f"Entropy of every head: {base}", measured[base]["entropy"].mean(axis=0), "Viridis", "nats")]
-    before = measured[base]["entropy"].mean(axis=0)
-    changes = {name: measured[name]["entropy"].mean(axis=0) - before for name in others}
-    # One colour scale for all students, or the eye would compare shades that mean different things.
-    limit = max((float(np.abs(change).max()) for change in changes.values()), default=1.0)
-    for name, change in changes.items():
-        title = f"Change of entropy by head: {name} against {base}"
-        figures.append(_map(title, change, "RdBu", "nats", limit))
-    return figures
+def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figure:
+    figure = go.Figure()
+    for place, (student, value) in enumerate(values.items()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        curve = means_over_problems(value.mean(axis=2), seed)
+        # A metric that looks at the layer below says nothing of layer 0.
+        layers = np.flatnonzero(np.isfinite(curve.value))
+        name = html.escape(student)
+        if np.isfinite(curve.low[layers]).any():
+            figure.add_scatter(
+                x=[*layers.tolist(), *layers[::-1].tolist()],
+                y=[*curve.high[layers].tolist(), *curve.low[layers][::-1].tolist()],
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.2,
+                line={"width": 0},
+                hoverinfo="skip",
+                legendgroup=name,
+                showlegend=False,
+            )
+        figure.add_scatter(
+            x=layers.tolist(),
+            y=curve.value[layers].tolist(),
+            mode="lines+markers",
+            line={"color": colour},
+            legendgroup=name,
+            name=student,
+        )
+    figure.update_layout(xaxis_title="layer", yaxis_title=html.escape(metric.unit or "share"))
+    caption = "Mean over heads; the band is the 95 % interval over problems."
+    return Figure(f"{metric.summary}, by layer", caption, figure.to_plotly_json())
 
 
-def _map(title: str, values: NDArray[np.float64], colours: str, unit: str, limit: float | None = None) -> Figure:
+def head_map(title: str, values: Array, unit: str) -> Figure:
+    """One cell a head."""
+    return _map(title, values, "Viridis", unit)
+
+
+def change_maps(changes: Mapping[str, Array], title: str, unit: str) -> list[Figure]:
+    """Per arm the change of every head, all on one colour scale, or the eye would compare unlike shades.
+
+    Args:
+        changes: Arm to `[layer, head]`.
+        title: Holds `{arm}`.
+        unit: Of the changes.
+    """
+    limit = max((float(np.nanmax(np.abs(change))) for change in changes.values()), default=1.0)
+    return [_map(title.format(arm=arm), change, "RdBu", unit, limit) for arm, change in changes.items()]
+
+
+def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:
+    """A point a head: how much it changed, against what it does.
+
+    Args:
+        change: `[layer, head]`.
+        effect: The same, such as what ablating the head costs.
+        change_title: What the change is, with its unit.
+        effect_title: What the effect is, with its unit.
+    """
+    layer, head = np.indices(change.shape)
+    points = go.Scatter(
+        x=change.ravel().tolist(),
+        y=effect.ravel().tolist(),
+        mode="markers",
+        marker={"color": layer.ravel().tolist(), "colorscale": "Viridis", "colorbar": {"title": "layer"}},
+        customdata=np.stack([layer.ravel(), head.ravel()], axis=1).tolist(),
+        hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.4f}, %{y:.4f}<extra></extra>",
+    )
+    figure = go.Figure(points)
+    figure.update_layout(xaxis_title=html.escape(change_title), yaxis_title=html.escape(effect_title))
+    return Figure(f"{effect_title} against {change_title}", "A point is a head.", figure.to_plotly_json())
+
+
+def _map(title: str, values: Array, colours: str, unit: str, limit: float | None = None) -> Figure:
     bounds = {} if limit is None else {"zmin": -limit, "zmax": limit}
     heat = go.Heatmap(
         z=values.T.tolist(),
         colorscale=colours,
-        colorbar={"title": unit},
-        hovertemplate="layer %{x}, head %{y}: %{z:.4f}<extra></extra>",
+        colorbar={"title": html.escape(unit)},
+        hovertemplate="layer %{x}, head %{y}: %{z:.4g}<extra></extra>",
         **bounds,
     )
     figure = go.Figure(heat)

@@ -1,111 +1,132 @@
-"""The analysis `heads`: what every head of every student does on the same tokens, and what training changed."""
+"""The analysis `heads`: what every head of every student does on the same tokens, and which heads moved."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from kdprobe.console import progress
-from kdprobe.models.conversation import prompt_ids, response_ids
-from kdprobe.models.load import load_tokenizer
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
-from kdprobe.probing.figures import change_map, layer_curves
-from kdprobe.probing.metrics import HEAD_METRICS
-from kdprobe.probing.stream import head_metrics
-from kdprobe.students.bridge import boot
-
-_CHECKED = 2
+from kdprobe.errors import UsageError
+from kdprobe.probing import tables
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.arms import Threshold, arms, seed_differences, threshold
+from kdprobe.probing.comparison import Comparison, compare, effects, moved, moved_sentence, same_shape
+from kdprobe.probing.figures import change_maps, head_map, layer_curves
+from kdprobe.probing.head_metric import HeadMetric
+from kdprobe.probing.measure import Measured, measure, per_layer
+from kdprobe.probing.options import HeadsOptions
+from kdprobe.probing.resampling import known_mean, means_over_problems
 
 
 class HeadsAnalysis:
-    """Per-head entropy, self-attention focus, sparsity and similarity, over question and gold solution."""
+    """All head metrics with intervals over problems, and the paired differences from the first student."""
 
-    needs: frozenset[Need] = frozenset({"students", "problems"})
+    needs: frozenset[Need] = frozenset({"patterns"})
+
+    def __init__(self, options: HeadsOptions) -> None:
+        self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Measures every student on the same tokens: the bare question, then the gold solution."""
-        tokenizer = load_tokenizer(context.students[0].base)
-        sequences = [
-            [
-                *prompt_ids(tokenizer, [{"role": "user", "content": problem.question}]),
-                *response_ids(tokenizer, problem.plain_solution),
-            ]
-            for problem in context.problems
-        ]
-        measured: dict[str, dict[str, NDArray[np.float64]]] = {}
-        checks = []
-        for student in context.students:
-            bridged = boot(student, sequences[:_CHECKED])
-            checks.append(
-                {
-                    "student": student.name,
-                    "logit_error": bridged.logit_error,
-                    "pattern_error": bridged.pattern_error,
-                }
-            )
-            with progress(f"Heads of {student.name}", len(sequences), unit="tok") as bar:
-                measured[student.name] = head_metrics(
-                    bridged, sequences, HEAD_METRICS, batch_size=context.batch_size, bar=bar
-                )
+        """Measures everything there is, and compares what read the same tokens."""
+        decides = _deciding(self.options.metric, context)
+        measured = measure(context)
+        alike, unlike = same_shape(measured)
+        comparisons = (
+            compare(alike, list(next(iter(alike.values()))), permutations=self.options.permutations, seed=context.seed)
+            if len(alike) > 1
+            else []
+        )
+        bar = threshold(
+            seed_differences(effects(alike, decides.name), arms(list(alike)[1:])), self.options.smallest_effect
+        )
+        deciding = [comparison for comparison in comparisons if comparison.metric == decides.name]
+        problems = ["prompt"] if context.patterns else [sequence.id for sequence in context.sequences]
         return AnalysisResult(
-            tables={"heads": _tidy(measured), "self_check": pd.DataFrame(checks)},
-            figures=[*layer_curves(measured), *change_map(measured)],
-            findings=_findings(measured, len(sequences), checks),
+            tables={
+                "heads": tables.pooled(measured, context.seed),
+                "heads_by_problem": tables.by_problem(measured, problems),
+                **_difference_table(comparisons, deciding, bar),
+                **_check_table(context),
+            },
+            figures=[
+                *layer_curves(measured, context.head_metrics, context.seed),
+                *_maps(measured, deciding, decides),
+            ],
+            findings=[
+                *_check_sentence(context),
+                _means_sentence(measured, decides, context.seed),
+                *(moved_sentence(comparison, bar, decides.unit) for comparison in deciding),
+                *(f"{name} is not compared: it has other layers, heads or tokens." for name in unlike),
+            ],
+            summary={
+                "per_layer": {name: per_layer(values) for name, values in measured.items()},
+                "threshold": {"metric": decides.name, "value": bar.value, "stated": bar.stated},
+                "moved": {
+                    comparison.arm: tables.top(comparison.effect.value, moved(comparison, bar), "change")
+                    for comparison in deciding
+                },
+            },
         )
 
 
-def build(_options: None) -> HeadsAnalysis:
-    """The analysis takes no options."""
-    return HeadsAnalysis()
+def build(options: HeadsOptions) -> HeadsAnalysis:
+    """The analysis."""
+    return HeadsAnalysis(options)
 
 
-def _tidy(measured: dict[str, dict[str, NDArray[np.float64]]]) -> pd.DataFrame:
-    """One row per student, metric, layer and head: mean and standard error over problems."""
-    frames = []
-    for student, metrics in measured.items():
-        for metric, values in metrics.items():
-            problems, layers, heads = values.shape
-            layer, head = np.meshgrid(np.arange(layers), np.arange(heads), indexing="ij")
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "student": student,
-                        "metric": metric,
-                        "layer": layer.ravel(),
-                        "head": head.ravel(),
-                        "mean": values.mean(axis=0).ravel(),
-                        "standard_error": (values.std(axis=0, ddof=1) / np.sqrt(problems)).ravel()
-                        if problems > 1
-                        else np.nan,
-                        "problems": problems,
-                    }
-                )
-            )
-    return pd.concat(frames, ignore_index=True)
+def _deciding(name: str, context: AnalysisContext) -> HeadMetric:
+    known = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
+    if name not in known:
+        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"There are: {', '.join(known)}.")
+    return context.head_metrics[name]
 
 
-def _findings(
-    measured: dict[str, dict[str, NDArray[np.float64]]], problems: int, checks: list[dict[str, Any]]
-) -> list[str]:
-    worst = max(max(check["logit_error"], check["pattern_error"]) for check in checks)
-    sentences = [
-        f"TransformerLens agrees with Hugging Face on every student (largest difference {worst:.1g}).",
+def _difference_table(
+    comparisons: list[Comparison], deciding: list[Comparison], bar: Threshold
+) -> dict[str, pd.DataFrame]:
+    if not comparisons:
+        return {}
+    heads_moved = {f"{comparison.arm} {comparison.metric}": moved(comparison, bar) for comparison in deciding}
+    return {"differences": tables.differences(comparisons, heads_moved)}
+
+
+def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) -> list[Figure]:
+    first = next(iter(measured))
+    values = means_over_problems(measured[first][metric.name]).value
+    return [
+        head_map(f"{metric.summary} of every head: {first}", values, metric.unit),
+        *change_maps(
+            {comparison.arm: comparison.effect.value for comparison in deciding},
+            f"Change of {metric.name} by head: {{arm}} against {first}",
+            metric.unit,
+        ),
     ]
-    names = list(measured)
-    entropies = {name: measured[name]["entropy"].mean(axis=(1, 2)) for name in names}
-    listed = ", ".join(f"{name} {entropies[name].mean():.4f}" for name in names)
-    sentences.append(f"Mean attention entropy in nats, over {problems} problems and all heads: {listed}.")
-    base = names[0]
-    for name in names[1:]:
-        moved = measured[name]["entropy"].mean(axis=0) - measured[base]["entropy"].mean(axis=0)
-        layer, head = np.unravel_index(np.abs(moved).argmax(), moved.shape)
-        sentences.append(
-            f"{name}: no head's entropy differs from {base}'s."
-            if not moved.any()
-            else f"{name}: the head whose entropy differs most from {base}'s is layer {layer}, head {head} "
-            f"({moved[layer, head]:+.3f} nats). A difference seen, not a cause shown."
-        )
-    return sentences
+
+
+def _check_table(context: AnalysisContext) -> dict[str, pd.DataFrame]:
+    checks = _checks(context)
+    rows = [{"student": name, **errors} for name, errors in checks.items()]
+    return {"self_check": pd.DataFrame(rows)} if rows else {}
+
+
+def _check_sentence(context: AnalysisContext) -> list[str]:
+    errors = [error for check in _checks(context).values() for error in check.values()]
+    if not errors:
+        return []
+    return [f"TransformerLens agrees with Hugging Face on every student (largest difference {max(errors):.1g})."]
+
+
+def _checks(context: AnalysisContext) -> Mapping[str, Mapping[str, float]]:
+    return context.bridges.errors if context.students else {}
+
+
+def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:
+    said = []
+    for name, values in measured.items():
+        mean = means_over_problems(known_mean(values[metric.name], (1, 2)), seed)
+        interval = f" ({mean.low:.4f} to {mean.high:.4f})" if mean.low == mean.low else ""
+        said.append(f"{name} {mean.value:.4f}{interval}")
+    problems = len(next(iter(measured.values()))[metric.name])
+    over = f"{problems} problems" if problems > 1 else "one prompt"
+    unit = f" in {metric.unit}" if metric.unit else ""
+    return f"{metric.summary}{unit}, mean over all heads and {over}: {', '.join(said)}."

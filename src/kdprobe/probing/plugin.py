@@ -1,23 +1,89 @@
-"""Registers the built-in analyses; TransformerLens is imported only when one is built."""
+"""Registers the built-in analyses and head metrics; torch and TransformerLens are imported only when one is built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
-from kdprobe.host.specs import AnalysisSpec
-from kdprobe.probing.analysis import Analysis
+from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
+from kdprobe.probing.options import (
+    AssociationOptions,
+    AttentionOptions,
+    ConfidenceOptions,
+    DivergenceOptions,
+    HeadsOptions,
+)
 
-
-def _heads(options: None) -> Analysis:
-    from kdprobe.probing.heads import build
-
-    return build(options)
+_TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
+_SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """`heads`."""
-    yield AnalysisSpec(
-        name="heads", summary="Entropy, self-attention, sparsity, similarity of every head", build=_heads
+    """`heads`, `divergence`, `attention`, `association` and `confidence`."""
+    for name, summary, options in (
+        ("heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
+        ("divergence", "How far students' attention diverges, head by head", DivergenceOptions),
+        ("attention", "What chosen heads look at, token by token", AttentionOptions),
+        ("association", "Does what a head does go with correctness? Needs scores", AssociationOptions),
+        ("confidence", "Is a student surer of its right answers? Needs scores", ConfidenceOptions),
+    ):
+        yield AnalysisSpec(name=name, summary=summary, build=_analysis(name), options=options)
+
+
+@hookimpl
+def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
+    """The published four, the same without the influence of length, and where heads look."""
+    for name, unit, summary in (
+        ("entropy", "nats", "Attention entropy"),
+        ("self_attention", "", "Self-attention focus"),
+        ("sparsity", "", "Sparsity: cells above 0.1"),
+        ("similarity", "", "Similarity to the layer below"),
+    ):
+        yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
+    for name, unit, summary in (
+        ("entropy", "", "Attention entropy over that of uniform attention"),
+        ("self_attention", "", "Self-attention focus beyond uniform attention"),
+        ("sparsity", "keys", "Keys above 0.1, per query"),
+        ("similarity", "", "Similarity to the layer below, row by row"),
+    ):
+        yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=_function("normalised", name))
+    yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))
+    yield HeadMetricSpec(
+        name="previous_token", summary="Attention on the token before", build=_selection("previous_token")
     )
+    yield HeadMetricSpec(
+        name="mean_distance", summary="How far back attention reaches", unit="tokens", build=_selection("mean_distance")
+    )
+    yield HeadMetricSpec(
+        name="duplicate_token",
+        summary="Attention on earlier occurrences of the same token",
+        build=_selection("duplicate_token"),
+        needs=_TOKENS,
+    )
+    yield HeadMetricSpec(
+        name="induction",
+        summary="Attention on what followed earlier occurrences",
+        build=_selection("induction"),
+        needs=_TOKENS,
+    )
+    yield HeadMetricSpec(
+        name="answer_to_numbers",
+        summary="Attention from the answer on the question's numbers",
+        build=_selection("answer_to_numbers"),
+        needs=_SPANS,
+    )
+
+
+def _analysis(module: str) -> Callable[[Any], Any]:
+    return lambda options: import_module(f"kdprobe.probing.{module}").build(options)
+
+
+def _function(module: str, name: str) -> Callable[[Any], Any]:
+    return lambda _options: getattr(import_module(f"kdprobe.probing.metrics.{module}"), name)
+
+
+def _selection(name: str) -> Callable[[Any], Any]:
+    return lambda _options: import_module("kdprobe.probing.metrics.attended").attended(name)

@@ -64,7 +64,7 @@ def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, .
         raise KdprobeError(
             "The problem source gave other problems when it was asked again.", "This is a fault of its plugin."
         )
-    _check_distinct(problems, "transfer")
+    refuse_twins(problems, "transfer")
     validation = problems[begun:]
     if twins := _shared(validation, drawn.test):
         raise KdprobeError(
@@ -86,7 +86,7 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
             f"The problem source has {len(problems)} {split} problems, {count} are asked for.",
             f"Lower problems.{split} in the config.",
         )
-    _check_distinct(problems, split)
+    refuse_twins(problems, split)
     return problems
 
 
@@ -99,7 +99,12 @@ def _shared(some: Iterable[Problem], others: Iterable[Problem]) -> tuple[Problem
     return None
 
 
-def _check_distinct(problems: Iterable[Problem], split: Split) -> None:
+def refuse_twins(problems: Iterable[Problem], split: Split) -> None:
+    """Refuses problems that ask one question twice.
+
+    Raises:
+        KdprobeError: There are such, or one id is there twice.
+    """
     ids: set[str] = set()
     questions: dict[str, str] = {}
     for problem in problems:

@@ -1,0 +1,1 @@
+"""The built-in head metrics; formulas are in docs/explanation/heads.md."""

@@ -1,0 +1,126 @@
+"""Arrays of attention patterns in files, put together: all layers in one, one array a layer, or one a head."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.errors import UsageError
+
+PREFERRED = ("attention", "attentions", "pattern", "patterns")
+"""Keys that are taken where a file holds several arrays."""
+HINT = "Patterns are post-softmax attention of one prompt: [layer, head, query, key]."
+_ALL, _LAYER, _HEAD = 4, 3, 2
+"""Axes of all patterns together, of one layer's and of one head's."""
+_NUMBER = re.compile(r"\d+")
+
+
+def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
+    """Everything in a file or folder, by key or by path without suffix."""
+    if not file.exists():
+        raise UsageError(f"There is no file or folder {file}.", "Check the path.")
+    try:
+        if file.is_dir():
+            return {str(one.relative_to(file).with_suffix("")): _load_npy(one) for one in sorted(file.rglob("*.npy"))}
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        if file.suffix == ".npy":
+            return {file.stem: _load_npy(file)}
+        if file.suffix == ".safetensors":
+            return _load_safetensors(file)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = "it holds pickled objects" if "pickle" in str(error) else "its content is damaged or of another kind"
+        raise UsageError(f"The patterns {file} cannot be read: {reason}.", "Save plain arrays of floats.") from error
+    raise UsageError(
+        f"{file.name} is none of the kinds of files that patterns are read from.",
+        "These are .npz, .safetensors, .npy and folders of .npy; pickles are never read.",
+    )
+
+
+def _load_npy(file: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(file, allow_pickle=False)
+    return array
+
+
+def _load_safetensors(file: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        # By way of torch: numpy has no bfloat16.
+        return {
+            key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+            for key, tensor in load_file(file).items()
+        }
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def assembled(arrays: Mapping[str, NDArray[Any]], file: Path) -> NDArray[np.float32]:
+    """All layers in one array: they may be together, or one a layer, or one a head."""
+    squares = {key: _without_batch(array) for key, array in arrays.items() if _square(array)}
+    if sum(array.ndim == _ALL and array.shape[0] == 1 for array in squares.values()) > 1:
+        # One array a layer, each with its batch axis.
+        squares = {key: array[0] if array.ndim == _ALL else array for key, array in squares.items()}
+    whole = [key for key, array in squares.items() if array.ndim == _ALL]
+    chosen = [key for key in PREFERRED if key in whole] or whole
+    if len(chosen) == 1 or (chosen and chosen[0] in PREFERRED):
+        pattern = squares[chosen[0]]
+    elif chosen:
+        raise UsageError(f"{file} holds several arrays of patterns: {', '.join(sorted(chosen))}.", "Keep one of them.")
+    else:
+        layers = {key: array for key, array in squares.items() if array.ndim == _LAYER}
+        heads = {key: array for key, array in squares.items() if array.ndim == _HEAD}
+        if not layers and not heads:
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in list(arrays.items())[:4]) or "nothing"
+            raise UsageError(f"{file} holds no attention patterns (there is {shapes}).", HINT)
+        pattern = _stacked(layers, ["layer"], file) if layers else _stacked(heads, ["layer", "head"], file)
+    if pattern.dtype.kind != "f":
+        raise UsageError(
+            f"The patterns in {file} are of the data type {pattern.dtype}.", "Save them as float16, float32 or float64."
+        )
+    return pattern.astype(np.float32)
+
+
+def _square(array: NDArray[Any]) -> bool:
+    return array.ndim >= _HEAD and array.shape[-1] == array.shape[-2] and array.shape[-1] > 0
+
+
+def _without_batch(array: NDArray[Any]) -> NDArray[Any]:
+    """Without the batch axis of size one that models put before or after the layers."""
+    return array.squeeze(axis=array.shape[:2].index(1)) if array.ndim == _ALL + 1 and 1 in array.shape[:2] else array
+
+
+def _stacked(arrays: Mapping[str, NDArray[Any]], axes: list[str], file: Path) -> NDArray[Any]:
+    """Arrays stacked by the numbers in their names: the layer, or the layer and the head."""
+    if len({array.shape for array in arrays.values()}) > 1:
+        raise UsageError(f"The arrays in {file} have different shapes.", HINT)
+    if len(arrays) == 1:
+        (only,) = arrays.values()
+        return only[(None,) * len(axes)]
+    numbers = {key: tuple(int(found) for found in _NUMBER.findall(key)) for key in arrays}
+    columns = list(zip(*numbers.values(), strict=False))
+    places = [place for place, column in enumerate(columns) if len(set(column)) > 1]
+    if len({len(found) for found in numbers.values()}) > 1 or len(places) > len(axes):
+        raise UsageError(
+            f"The names in {file} do not say which {' and '.join(axes)} an array is of.",
+            "Number them, as in layer_0.npy or layer_0/head_3.npy.",
+        )
+    varying = [columns[place] for place in places]
+    starts, ends = [min(column) for column in varying], [max(column) for column in varying]
+    sizes = [end - start + 1 for start, end in zip(starts, ends, strict=True)]
+    if int(np.prod(sizes)) != len(arrays):
+        raise UsageError(f"The arrays in {file} are numbered with gaps, or twice.", "All must be there.")
+    by_number = sorted(arrays, key=lambda key: [numbers[key][place] for place in places])
+    stacked = np.stack([arrays[key] for key in by_number])
+    first = stacked.shape[1:]
+    # One varying number for arrays of one head each: a single layer.
+    lead = sizes if len(sizes) == len(axes) else [1, *sizes]
+    return stacked.reshape(*lead, *first)

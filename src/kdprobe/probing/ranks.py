@@ -1,0 +1,66 @@
+"""Association of head metrics with correctness, within strata: van Elteren's test for many heads at once.
+
+Van Elteren, P. H. (1960), On the combination of independent two-sample tests of Wilcoxon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Association:
+    """Of each head.
+
+    Attributes:
+        superiority: Probability that a right answer's value is above a wrong one's of its stratum, ties half.
+        p: Two-sided, by the normal approximation with ties corrected; 1 where nothing can be compared.
+        pairs: Pairs of a right and a wrong answer within strata.
+    """
+
+    superiority: Array
+    p: Array
+    pairs: int
+
+
+def van_elteren(values: Array, correct: NDArray[np.bool_], strata: NDArray[np.int64]) -> Association:
+    """Compares right with wrong answers within each stratum.
+
+    Args:
+        values: `[problem, head]`, finite.
+        correct: Whether each problem was solved, `[problem]`.
+        strata: Which stratum each is in, `[problem]`.
+    """
+    heads = values.shape[1]
+    statistic, variance, wins, pairs = np.zeros(heads), np.zeros(heads), np.zeros(heads), 0
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        right = correct[inside]
+        m, n = int(right.sum()), int((~right).sum())
+        if not m or not n:
+            continue
+        ranks = rankdata(values[inside], axis=0)
+        rank_sum = ranks[right].sum(axis=0)
+        # Weights 1 / (N + 1) favour no stratum for its size (van Elteren).
+        weight, middle = 1 / (m + n + 1), (m + n + 1) / 2
+        statistic += weight * (rank_sum - m * middle)
+        variance += weight**2 * m * n / ((m + n) * (m + n - 1)) * ((ranks - middle) ** 2).sum(axis=0)
+        wins += rank_sum - m * (m + 1) / 2
+        pairs += m * n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.where(variance > 0, statistic / np.sqrt(variance), 0.0)
+        superiority = wins / pairs if pairs else np.full(heads, np.nan)
+    return Association(superiority, 2 * norm.sf(np.abs(z)), pairs)
+
+
+def length_strata(lengths: Array, count: int) -> NDArray[np.int64]:
+    """Strata of about equal size, by falling out of quantiles of length; equal lengths are never parted."""
+    borders = np.quantile(lengths, np.linspace(0, 1, count + 1)[1:-1])
+    strata: NDArray[np.int64] = np.searchsorted(borders, lengths, side="left").astype(np.int64)
+    return strata

@@ -1,0 +1,122 @@
+"""What a head metric looks at: a layer's attention patterns over one batch, and what the batch reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PatternView:
+    """A layer's attention patterns over one batch.
+
+    The streamer shows one sequence at a time, its padding cut off. Metrics must not rely on that: a row of
+    `valid_queries` may have holes on either side, and what the pattern holds there means nothing.
+
+    Attributes:
+        pattern: Post-softmax attention, `[batch, head, query, key]`, float32; zero on padded keys and later tokens.
+        below: The same of the layer below, or `None` in the first layer.
+        tokens: Token ids, `[batch, position]`, or `None` for patterns from files.
+        valid_queries: Which queries are real tokens, `[batch, query]`, boolean.
+        valid_keys: Which keys are, `[batch, key]`, boolean.
+        spans: `question`, `numbers` (of the question) and `answer`, each `[batch, position]`, boolean; empty for
+            patterns from files.
+        layer: Which layer, from 0.
+        dumped: The pattern before its rows were divided by their sums, where they were; `below` never is. The
+            published similarity is that of patterns as they were dumped.
+        shared: Kept from the first layer of a batch to the last, for `once`.
+        kept: What several metrics of this layer use, for `keep`.
+    """
+
+    pattern: Tensor
+    below: Tensor | None
+    tokens: Tensor | None
+    valid_queries: Tensor
+    valid_keys: Tensor
+    spans: Mapping[str, Tensor]
+    layer: int
+    dumped: Tensor | None = None
+    shared: dict[str, Any] = field(default_factory=dict, repr=False)
+    kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once a batch: for what hangs on the tokens and not on the layer."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
+
+    def keep(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, made once for all metrics of this layer."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        return self.kept[name]
+
+    def mean_over_queries(self, rows: Tensor, queries: Tensor | None = None) -> Tensor:
+        """The mean of one number per query row.
+
+        Args:
+            rows: `[batch, head, query]`.
+            queries: Which rows count, `[batch, query]`; by default the valid ones. Others may hold anything.
+
+        Returns:
+            `[batch, head]`; NaN where no row counts.
+        """
+        counted = self.valid_queries if queries is None else queries & self.valid_queries
+        kept = torch.where(counted[:, None], rows, 0).sum(dim=-1)
+        return kept / counted.sum(dim=-1, keepdim=True)
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """How many keys each query can see, itself included, `[batch, query]`; at least 1."""
+        counted: Tensor = self.once("visible", lambda: self.valid_keys.cumsum(dim=-1).clamp_min(1))
+        return counted
+
+    @property
+    def scratch(self) -> Tensor:
+        """Memory of the pattern's shape for a step between; the next user writes over it."""
+        buffer: Tensor = self.once("scratch", lambda: torch.empty(self.pattern.shape, device=self.pattern.device))
+        return buffer
+
+    @cached_property
+    def row_entropy(self) -> Tensor:
+        """Entropy of every query row in nats, `[batch, head, query]`."""
+        # Weights below 1e-30 add nothing; clamped, they keep the logarithm on its fast path. In place of xlogy, which
+        # takes four times as long.
+        logarithms = torch.clamp_min(self.pattern, 1e-30, out=self.scratch).log_()
+        return -logarithms.mul_(self.pattern).sum(dim=-1)
+
+    @cached_property
+    def row_squares(self) -> Tensor:
+        """Sum of squares of every query row, `[batch, head, query]`."""
+        squares: Tensor = self.once(f"squares {self.layer}", lambda: self._products(self._undivided, self._undivided))
+        return squares
+
+    @cached_property
+    def below_squares(self) -> Tensor:
+        """The same of the layer below; it has one."""
+        below = self._beneath
+        squares: Tensor = self.once(f"squares {self.layer - 1}", lambda: self._products(below, below))
+        return squares
+
+    @cached_property
+    def row_products(self) -> Tensor:
+        """Products of every query row with the layer below's, summed over keys, `[batch, head, query]`."""
+        return self._products(self._undivided, self._beneath)
+
+    @property
+    def _undivided(self) -> Tensor:
+        return self.pattern if self.dumped is None else self.dumped
+
+    @property
+    def _beneath(self) -> Tensor:
+        if self.below is None:
+            raise ValueError("layer 0 has no layer below")
+        return self.below
+
+    def _products(self, one: Tensor, other: Tensor) -> Tensor:
+        return torch.mul(one, other, out=self.scratch).sum(dim=-1)

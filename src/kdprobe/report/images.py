@@ -1,0 +1,137 @@
+"""Figures as PNG and SVG, drawn by matplotlib: plotly's own images take a browser."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdprobe.console import visible
+from kdprobe.errors import UsageError
+from kdprobe.models.load import importable
+from kdprobe.probing.analysis import Figure
+
+KINDS = ("png", "svg")
+_COLOURS = {"RdBu": "RdBu", "Viridis": "viridis", "Blues": "Blues"}
+
+
+def write_images(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Draws every figure; where a page has a menu, its first entry.
+
+    Args:
+        figures: Lines, points, maps and boxes.
+        folder: Where to; files are called after the figures' titles.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    if not importable("matplotlib"):
+        raise UsageError("Images need matplotlib.", "Install it with: pip install 'kdprobe[images]'")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    files = []
+    # Figures of their own, not pyplot's: nothing is left behind, no window system is asked. Names are no formulas.
+    with mpl.rc_context({"text.parse_math": False, "svg.hashsalt": "kdprobe"}):
+        for number, figure in enumerate(figures, start=1):
+            canvas = Canvas(figsize=(7, 4.5), layout="constrained")
+            _draw(canvas, figure)
+            stem = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:80]}"
+            for kind in KINDS:
+                file = folder / f"{stem}.{kind}"
+                canvas.savefig(file, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+                files.append(file)
+    return files
+
+
+def _draw(canvas: Any, figure: Figure) -> None:
+    axes = canvas.add_subplot()
+    axes.set_title(visible(figure.title), fontsize=10)
+    layout = figure.plotly.get("layout", {})
+    shown = [trace for trace in figure.plotly["data"] if trace.get("visible", True)]
+    for trace in shown:
+        if trace["type"] == "scatter":
+            _draw_scatter(canvas, axes, trace)
+        elif trace["type"] == "heatmap":
+            _draw_heatmap(canvas, axes, trace)
+    if boxes := [trace for trace in shown if trace["type"] == "box"]:
+        _draw_boxes(axes, boxes)
+    axes.set_xlabel(_text(layout.get("xaxis", {}).get("title")))
+    axes.set_ylabel(_text(layout.get("yaxis", {}).get("title")))
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(fontsize=8)
+
+
+def _draw_scatter(canvas: Any, axes: Any, trace: dict[str, Any]) -> None:
+    colour = trace.get("line", {}).get("color")
+    if trace.get("fill") == "toself":
+        axes.fill(trace["x"], trace["y"], color=colour, alpha=trace["opacity"], linewidth=0)
+        return
+    mode, marker = trace.get("mode", "lines"), trace.get("marker", {})
+    if mode == "markers":
+        points = axes.scatter(trace["x"], trace["y"], c=marker.get("color"), cmap="viridis", s=14)
+        if "colorbar" in marker:
+            canvas.colorbar(points, ax=axes, label=_text(marker["colorbar"].get("title")))
+        return
+    axes.plot(
+        trace["x"],
+        trace["y"],
+        color=colour,
+        linestyle=":" if trace.get("line", {}).get("dash") else "-",
+        marker="." if "markers" in mode else None,
+        label=_text(trace.get("name")),
+    )
+
+
+def _draw_heatmap(canvas: Any, axes: Any, trace: dict[str, Any]) -> None:
+    import numpy as np
+
+    values = np.array(trace["z"], dtype=float)
+    name = trace["colorscale"]
+    image = axes.imshow(
+        values,
+        aspect="auto",
+        origin="upper" if "x" in trace else "lower",
+        cmap=_COLOURS.get(name, "viridis") if isinstance(name, str) else _colour_map(name),
+        vmin=trace.get("zmin"),
+        vmax=trace.get("zmax"),
+        interpolation="nearest",
+    )
+    canvas.colorbar(image, ax=axes, label=_text(trace.get("colorbar", {}).get("title")))
+
+
+def _colour_map(scale: Sequence[Sequence[Any]]) -> Any:
+    """Plotly's colour scale as matplotlib's; plotly writes out the scales that are named."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    def colour(text: str) -> Any:
+        if text.startswith("rgb"):
+            return tuple(int(part) / 255 for part in re.findall(r"\d+", text)[:3])
+        return text
+
+    return LinearSegmentedColormap.from_list("scale", [(place, colour(text)) for place, text in scale])
+
+
+def _draw_boxes(axes: Any, traces: Sequence[dict[str, Any]]) -> None:
+    """Boxes of every trace side by side for each category."""
+    categories = list(dict.fromkeys(name for trace in traces for name in trace["x"]))
+    width = 0.8 / len(traces)
+    for place, trace in enumerate(traces):
+        values = [[y for x, y in zip(trace["x"], trace["y"], strict=True) if x == category] for category in categories]
+        positions = [number + (place - (len(traces) - 1) / 2) * width for number in range(len(categories))]
+        drawn = axes.boxplot(values, positions=positions, widths=width * 0.8, patch_artist=True)
+        for box in drawn["boxes"]:
+            box.set_facecolor(f"C{place}")
+        drawn["boxes"][0].set_label(_text(trace.get("name")))
+    axes.set_xticks(range(len(categories)), [_text(category) for category in categories])
+
+
+def _text(title: Any) -> str:
+    """A title as plotly keeps it, as plain text."""
+    text = title.get("text", "") if isinstance(title, dict) else title or ""
+    return visible(html.unescape(str(text)))

@@ -1,0 +1,46 @@
+"""The page of `kdprobe probe`: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from kdprobe.probing.analysis import AnalysisResult
+from kdprobe.report.templates import plotlyjs, safe_names, script_json, template
+
+PAGE = "probe.html"
+
+
+def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: Mapping[str, AnalysisResult]) -> Path:
+    """Writes the findings and figures of all analyses.
+
+    Args:
+        folder: Where to.
+        names: The students or files.
+        subject: What was looked at, a sentence.
+        results: Analysis to what it found.
+
+    Returns:
+        The file.
+    """
+    figures: list[dict[str, Any]] = []
+    analyses = []
+    for name, result in results.items():
+        first = len(figures)
+        figures += [safe_names(figure.plotly) for figure in result.figures]
+        shown = [(figure, first + place) for place, figure in enumerate(result.figures)]
+        analyses.append((SimpleNamespace(name=name, findings=result.findings), shown))
+    page = folder / PAGE
+    page.write_text(
+        template("probe.html.jinja").render(
+            names=names,
+            subject=subject,
+            analyses=analyses,
+            figures=lambda: script_json(figures),
+            plotlyjs=plotlyjs(),
+        ),
+        encoding="utf-8",
+    )
+    return page
