@@ -4,7 +4,7 @@ from __future__ import annotations
 
 PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "kdprobe-circuits": {
-        "analyses": ("ov-copying", "successor-heads", "rollout"),
+        "analyses": ("ov-copying", "successor-heads"),
         "head-metrics": ("rollout_to_numbers",),
     },
     "kdprobe-openai": {"teachers": ("openai",)},
