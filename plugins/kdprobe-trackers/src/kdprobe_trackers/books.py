@@ -55,7 +55,8 @@ def write(stage: FinishedStage) -> None:
 
 def _experiment(client: MlflowClient, name: str) -> str:
     known = client.get_experiment_by_name(name)
-    return known.experiment_id if known else client.create_experiment(name)
+    made: str = known.experiment_id if known else client.create_experiment(name)
+    return made
 
 
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Run:
