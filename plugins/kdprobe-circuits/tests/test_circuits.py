@@ -8,7 +8,9 @@ import torch
 from pydantic import ValidationError
 
 from kdprobe import KdprobeError
+from kdprobe.models.reference import resolve
 from kdprobe.probing import PatternView
+from kdprobe.students import Student
 from kdprobe.testing import check_analysis, host_with
 from kdprobe_circuits.copying import copying_score
 from kdprobe_circuits.rollout import rollout_to_numbers
@@ -23,11 +25,34 @@ def host():
 
 
 @pytest.fixture(scope="module")
-def parts(analysis_context):
+def context(tiny_model, analysis_context, tmp_path_factory):
+    """The kit's context around a model whose norms scale, and which has a layer more: the order of layers shows."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    # Not above: the module has the name of the kit's fixture.
+    from kdprobe.testing.tiny_model import write_random_adapter
+
+    folder = tmp_path_factory.mktemp("model") / "scaled"
+    config = LlamaConfig.from_pretrained(tiny_model, num_hidden_layers=3, tie_word_embeddings=False)
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.uniform_(0.5, 2)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    adapter = write_random_adapter(folder, tmp_path_factory.mktemp("adapter") / "random")
+    students = [Student("untrained", resolve(str(folder))), Student("tuned", resolve(str(folder)), adapter)]
+    return replace(analysis_context, students=students)
+
+
+@pytest.fixture(scope="module")
+def parts(context):
     """A student's weights by name, from Hugging Face, float64: value and output per layer and query head."""
 
     def read(place):
-        model = analysis_context.students[place].load(dtype="float32").model
+        model = context.students[place].load(dtype="float32").model
         heads, width = model.config.num_attention_heads, model.config.hidden_size
         size = width // heads
         layers = []
@@ -58,8 +83,8 @@ def table(result, name, student, column):
 
 
 @torch.inference_mode()
-def test_copying_scores_are_those_of_the_whole_circuit(host, analysis_context, parts):
-    result = check_analysis(host, "ov-copying", None, analysis_context)
+def test_copying_scores_are_those_of_the_whole_circuit(host, context, parts):
+    result = check_analysis(host, "ov-copying", None, context)
     for place, name in enumerate(["untrained", "tuned"]):
         _, layers, embedding, unembedding = parts(place)
         expected = []
@@ -69,7 +94,7 @@ def test_copying_scores_are_those_of_the_whole_circuit(host, analysis_context, p
         # The other eigenvalues are zero, and come out as roundings of it.
         np.testing.assert_allclose(table(result, "ov_copying", name, "copying_score"), expected, atol=1e-3)
     assert len(result.figures) == 2
-    assert result.findings[0].startswith("Heads that copy (score above 0.5), of 8: untrained ")
+    assert result.findings[0].startswith("Heads that copy (score above 0.5), of 12: untrained ")
 
 
 def test_a_head_that_writes_what_it_reads_copies_and_its_negative_does_the_opposite():
@@ -81,19 +106,19 @@ def test_a_head_that_writes_what_it_reads_copies_and_its_negative_does_the_oppos
     np.testing.assert_allclose(scores, [1, -1, 0], atol=1e-12)
 
 
-def test_students_without_a_change_have_none(host, analysis_context):
-    base = analysis_context.students[0]
-    same = replace(analysis_context, students=[base, replace(base, name="twin")])
+def test_students_without_a_change_have_none(host, context):
+    base = context.students[0]
+    same = replace(context, students=[base, replace(base, name="twin")])
     findings = host.make("analyses", "ov-copying").run(same).findings
     assert "twin: no head's copying score differs from untrained's." in findings
 
 
 @torch.inference_mode()
-def test_successor_scores_are_those_of_hugging_face(host, analysis_context, parts):
-    result = check_analysis(host, "successor-heads", None, analysis_context)
+def test_successor_scores_are_those_of_hugging_face(host, context, parts):
+    result = check_analysis(host, "successor-heads", None, context)
     for place, name in enumerate(["untrained", "tuned"]):
         model, layers, embedding, unembedding = parts(place)
-        tokenizer = analysis_context.students[place].load(dtype="float32").tokenizer
+        tokenizer = context.students[place].load(dtype="float32").tokenizer
         numbers = number_tokens(tokenizer, 100)
         hidden = model(torch.tensor(numbers)[:, None], output_hidden_states=True).hidden_states
         expected = []
@@ -119,19 +144,19 @@ def test_a_tokenizer_without_numbers_is_told_in_a_sentence():
         number_tokens(lambda _text, **_known: {"input_ids": [1, 2]}, 100)
 
 
-def test_rollout_is_that_of_its_definition(host, analysis_context):
+def test_rollout_is_that_of_its_definition(host, context):
     """Position by position, from Hugging Face's patterns."""
     from kdprobe.console import progress
     from kdprobe.probing.head_metric import head_metrics_of
     from kdprobe.probing.stream import head_metrics
 
-    sequences = analysis_context.sequences
+    sequences = context.sequences
     assert all(sequence.numbers for sequence in sequences)
     with progress("test") as bar:
         measured = head_metrics(
-            analysis_context.bridges.boot("untrained"), sequences, head_metrics_of(host), batch_size=2, bar=bar
+            context.bridges.boot("untrained"), sequences, head_metrics_of(host), batch_size=2, bar=bar
         )["rollout_to_numbers"]
-    model = analysis_context.students[0].load(dtype="float32", attention="eager").model
+    model = context.students[0].load(dtype="float32", attention="eager").model
     for place, sequence in enumerate(sequences):
         with torch.inference_mode():
             patterns = model(torch.tensor([sequence.ids]), output_attentions=True).attentions

@@ -126,7 +126,9 @@ class Server:
     async def _wait_for_turn(self) -> None:
         """Waits until the rates allow one more request."""
         async with self._turn:
-            await anyio.sleep(max(0.0, self._next - anyio.current_time()))
+            # The server may ask for more patience while this request waits.
+            while (wait := self._next - anyio.current_time()) > 0:
+                await anyio.sleep(wait)
             if self.options.requests_per_minute:
                 self._next = anyio.current_time() + 60 / self.options.requests_per_minute
 

@@ -63,9 +63,8 @@ def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str])
     """The MLflow run of that name and these tags, made if it is not there."""
     told = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
     for run in client.search_runs([experiment], filter_string=told):
-        # A run of kdprobe has no parent, and its arms carry its tag too.
-        same_level = (MLFLOW_PARENT_RUN_ID in run.data.tags) == (MLFLOW_PARENT_RUN_ID in tags)
-        if run.info.run_name == name and same_level:
+        # Those below a run carry its tag too; its name, which ends in a digest, is its own.
+        if run.info.run_name == name:
             return run
     return client.create_run(experiment, run_name=name, tags=tags)
 
