@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from wheels import install
+
 PACKAGE = Path(__file__).parents[2] / "plugins" / "kdprobe-strategies"
 
 
 def test_an_installed_strategy_is_found_listed_and_usable(tmp_path):
-    site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", str(site), str(PACKAGE)], check=True)
-    env = {**os.environ, "PYTHONPATH": str(site)}
+    site = install(tmp_path / "site", PACKAGE)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
     listed = subprocess.run(
         [sys.executable, "-m", "kdprobe", "plugins", "--json"], env=env, capture_output=True, text=True, check=True
     )
