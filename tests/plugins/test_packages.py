@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from kdprobe.host.known import PACKAGES
-from kdprobe.testing import host_with
-
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(folder for folder in (ROOT / "plugins").iterdir() if (folder / "pyproject.toml").is_file())
 
@@ -56,16 +53,6 @@ def test_package(folder):
 )
 def test_a_real_server_is_at_hand_for_the_tests_of_kdprobe_openai():
     assert os.access(os.environ["KDPROBE_LLAMA_SERVER"], os.X_OK)
-
-
-@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
-def test_what_kdprobe_says_of_a_package_is_what_it_provides(folder, monkeypatch):
-    """A config that needs a missing package is told its name."""
-    (module,) = project(folder)["entry-points"]["kdprobe"].values()
-    monkeypatch.syspath_prepend(str(folder / "src"))
-    (provider,) = host_with(module).providers
-    provided = {kind: set(names) for kind, names in provider.provides.items()}
-    assert provided == {kind: set(names) for kind, names in PACKAGES.get(folder.name, {}).items()}
 
 
 def test_listing_packages_loads_no_torch():

@@ -85,8 +85,8 @@ def test_other_temperatures_are_refused_before_anything_is_asked(make, server):
 
 def test_every_request_has_a_seed_of_its_own_and_keeps_it(make, server):
     asked = Sampling(max_new_tokens=64, temperature=0.7, top_p=0.9, seed=5, top_logprobs=6)
-    list(make(extra={"top_k": 3}).respond(REQUESTS, asked))
-    list(make(concurrency=1).respond(REQUESTS, asked))
+    list(make(extra={"top_k": 3}, unscaled=True).respond(REQUESTS, asked))
+    list(make(concurrency=1, log_probabilities="never").respond(REQUESTS, asked))
     bodies = [body for _, _, body in server.asked]
     seeds = {body["messages"][0]["content"]: body["seed"] for body in bodies}
     assert len(set(seeds.values())) == len(REQUESTS)
@@ -95,6 +95,16 @@ def test_every_request_has_a_seed_of_its_own_and_keeps_it(make, server):
     assert bodies[0]["top_p"] == 0.9
     assert bodies[0]["top_k"] == 3
     assert "top_k" not in bodies[-1]
+
+
+@pytest.mark.parametrize(("temperature", "allowed"), [(0.0, True), (1.0, True), (0.7, False)])
+def test_log_probabilities_of_an_unknown_temperature_are_refused(make, server, temperature, allowed):
+    asked = Sampling(max_new_tokens=64, temperature=temperature, top_logprobs=6)
+    if not allowed:
+        with pytest.raises(KdprobeError, match="At a sampling temperature of 0.7 some servers give"):
+            make().respond(REQUESTS, asked)
+        assert not server.asked
+    assert len(list(make(unscaled=not allowed).respond(REQUESTS, asked))) == len(REQUESTS)
 
 
 def test_concurrency_is_a_bound(make, server):

@@ -40,6 +40,11 @@ class ServerOptions(BaseModel):
         description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: texts "
         "only where they cannot be used, and say why. From texts only the distiller `sequence` can learn.",
     )
+    unscaled: bool = Field(
+        default=False,
+        description="The server's log-probabilities are those at temperature 1 whatever it samples at. Servers differ, so "
+        "sampling at a temperature other than 0 and 1 needs this, or texts only.",
+    )
     concurrency: int = Field(default=8, ge=1, description="Requests at a time.")
     part_size: int = Field(default=32, ge=1, description="Answers after which a capture is saved.")
     requests_per_minute: float | None = Field(default=None, gt=0, description="No more than so many.")

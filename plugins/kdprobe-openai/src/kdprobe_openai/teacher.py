@@ -58,8 +58,9 @@ class ServerTeacher:
         """Answers every request, several at a time.
 
         Raises:
-            KdprobeError: A temperature other than 1 is planned, the server refuses or does not answer, or its
-                log-probabilities are required and cannot be used.
+            KdprobeError: A temperature other than 1 is planned, it cannot be known of which temperature the server's
+                log-probabilities are, the server refuses or does not answer, or its log-probabilities are required and
+                cannot be used.
         """
         if other := [temperature for temperature in sampling.temperatures if temperature != 1]:
             raise KdprobeError(
@@ -67,6 +68,12 @@ class ServerTeacher:
                 "log-probabilities at temperature 1, and the mass of all other tokens at another temperature "
                 "cannot be told from those.",
                 "Set distill.options.temperature = 1, or use the distiller 'sequence'.",
+            )
+        if not (self._texts_only or self.options.unscaled or sampling.temperature in {0, 1}):
+            raise KdprobeError(
+                f"At a sampling temperature of {sampling.temperature:g} some servers give log-probabilities of that "
+                "temperature, and others those of temperature 1.",
+                'Set teacher.options.unscaled = true if yours does the latter, or log_probabilities = "never".',
             )
         _ = self._tokens  # loaded by the call, so that the iterator can be timed
         return self._responses(requests, sampling)
