@@ -101,7 +101,7 @@ def test_every_request_has_a_seed_of_its_own_and_keeps_it(make, server):
 def test_log_probabilities_of_an_unknown_temperature_are_refused(make, server, temperature, allowed):
     asked = Sampling(max_new_tokens=64, temperature=temperature, top_logprobs=6)
     if not allowed:
-        with pytest.raises(KdprobeError, match="At a sampling temperature of 0.7 some servers give"):
+        with pytest.raises(KdprobeError, match=r"At a sampling temperature of 0\.7 some servers give"):
             make().respond(REQUESTS, asked)
         assert not server.asked
     assert len(list(make(unscaled=not allowed).respond(REQUESTS, asked))) == len(REQUESTS)

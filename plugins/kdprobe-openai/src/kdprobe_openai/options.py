@@ -42,8 +42,8 @@ class ServerOptions(BaseModel):
     )
     unscaled: bool = Field(
         default=False,
-        description="The server's log-probabilities are those at temperature 1 whatever it samples at. Servers differ, so "
-        "sampling at a temperature other than 0 and 1 needs this, or texts only.",
+        description="The server's log-probabilities are those at temperature 1 whatever it samples at. Servers differ, "
+        "so sampling at a temperature other than 0 and 1 needs this, or texts only.",
     )
     concurrency: int = Field(default=8, ge=1, description="Requests at a time.")
     part_size: int = Field(default=32, ge=1, description="Answers after which a capture is saved.")
