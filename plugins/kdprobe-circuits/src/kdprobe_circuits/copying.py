@@ -1,0 +1,104 @@
+"""The analysis `ov-copying`: does a head write what it reads?
+
+The copying score of Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021): the eigenvalues of the
+full OV circuit, from the token that is attended to, to the logits that it adds, summed and divided by the sum of
+their absolute values. 1: every direction adds to its own logit; -1: every direction takes from it. The norms' scales
+are folded in; what a norm divides by is positive, and left out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdprobe.console import progress
+from kdprobe.probing import AnalysisContext, AnalysisResult
+from kdprobe.probing.analysis import Need
+from kdprobe.probing.figures import change_maps, head_map
+from kdprobe_circuits.options import CopyingOptions
+from kdprobe_circuits.tables import by_head
+from kdprobe_circuits.weights import Circuits, circuits
+
+
+class CopyingAnalysis:
+    """The copying score of every head of every student."""
+
+    needs: frozenset[Need] = frozenset({"students", "problems"})
+
+    def __init__(self, options: CopyingOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Reads the weights; problems serve the self-check alone."""
+        with progress("Copying heads", len(context.students)) as bar:
+            scores = {}
+            for one in circuits(context):
+                scores[one.name] = copying_scores(one)
+                bar.advance()
+        first, *others = scores
+        changes = {name: scores[name] - scores[first] for name in others}
+        return AnalysisResult(
+            tables={
+                "ov_copying": pd.concat(
+                    [by_head(name, copying_score=value) for name, value in scores.items()]
+                ).reset_index(drop=True)
+            },
+            figures=[
+                head_map(f"OV copying score of every head: {first}", scores[first], "score"),
+                *change_maps(changes, f"Change of the OV copying score by head: {{arm}} against {first}", "score"),
+            ],
+            findings=[*self._counts(scores), *(_change(name, change, first) for name, change in changes.items())],
+            summary={
+                "copying_heads": {name: int((value > self.options.threshold).sum()) for name, value in scores.items()}
+            },
+        )
+
+    def _counts(self, scores: dict[str, NDArray[np.float64]]) -> list[str]:
+        counts = ", ".join(f"{name} {int((value > self.options.threshold).sum())}" for name, value in scores.items())
+        heads = next(iter(scores.values())).size
+        return [f"Heads that copy (score above {self.options.threshold:g}), of {heads}: {counts}."]
+
+
+def build(options: CopyingOptions) -> CopyingAnalysis:
+    """The analysis."""
+    return CopyingAnalysis(options)
+
+
+def copying_scores(student: Circuits) -> NDArray[np.float64]:
+    """Of every head, `[layer, head]`."""
+    between = student.unembedding @ student.embedding
+    return np.stack(
+        [copying_score(student.value(layer), student.output(layer), between).numpy() for layer in range(student.layers)]
+    )
+
+
+def copying_score(value: Tensor, output: Tensor, between: Tensor) -> Tensor:
+    """Sum of the eigenvalues over the sum of their absolute values.
+
+    The circuit E V O U is a matrix over the vocabulary. Its eigenvalues other than zero are those of O U E V, which is
+    as wide as a head.
+
+    Args:
+        value: V, `[head, width, d_head]`.
+        output: O, `[head, d_head, width]`.
+        between: U E, `[width, width]`.
+
+    Returns:
+        `[head]`, from -1 to 1.
+    """
+    eigenvalues = torch.linalg.eigvals(output @ between @ value)
+    score: Tensor = eigenvalues.real.sum(dim=-1) / eigenvalues.abs().sum(dim=-1)
+    return score
+
+
+def _change(name: str, change: NDArray[np.float64], first: str) -> str:
+    if not change.any():
+        return f"{name}: no head's copying score differs from {first}'s."
+    layer, head = np.unravel_index(np.abs(change).argmax(), change.shape)
+    return (
+        f"{name}: the head whose copying score differs most from {first}'s is layer {layer}, head {head} "
+        f"({change[layer, head]:+.3f}). A property of the weights: it has no interval, and shows no cause."
+    )

@@ -1,0 +1,144 @@
+"""The analysis `successor-heads`: does a head turn a number into the next one?
+
+After Gould et al., "Successor Heads: Recurring, Interpretable Attention Heads In The Wild" (2023), arXiv 2312.09230.
+A number's token is read alone; its state after the first layer goes through a head's value and output weights to the
+logits of all numbers. The successor score is the share of numbers whose next number gets the largest. Heads of the
+first layer read the embedding itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binom
+from torch import Tensor
+
+from kdprobe import KdprobeError
+from kdprobe.console import progress
+from kdprobe.probing import AnalysisContext, AnalysisResult
+from kdprobe.probing.analysis import Need
+from kdprobe.probing.figures import change_maps, head_map
+from kdprobe_circuits.options import SuccessorOptions
+from kdprobe_circuits.tables import by_head
+from kdprobe_circuits.weights import Circuits, circuits
+
+_FEWEST = 5
+_LEVEL = 0.05
+
+
+class SuccessorAnalysis:
+    """The successor score of every head of every student."""
+
+    needs: frozenset[Need] = frozenset({"students", "problems"})
+
+    def __init__(self, options: SuccessorOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Reads numbers and weights; problems serve the self-check alone.
+
+        Raises:
+            KdprobeError: The tokenizer has too few numbers that are one token.
+        """
+        with progress("Successor heads", len(context.students)) as bar:
+            scores = {}
+            for one in circuits(context):
+                numbers = number_tokens(one.tokenizer, self.options.largest)
+                scores[one.name] = successor_scores(one, numbers)
+                bar.advance()
+        first, *others = scores
+        changes = {name: scores[name] - scores[first] for name in others}
+        return AnalysisResult(
+            tables={
+                "successor_heads": pd.concat(
+                    [by_head(name, successor_score=value, numbers=len(numbers)) for name, value in scores.items()],
+                    ignore_index=True,
+                )
+            },
+            figures=[
+                head_map(f"Successor score of every head: {first}", scores[first], "share of numbers"),
+                *change_maps(changes, f"Change of the successor score by head: {{arm}} against {first}", "share"),
+            ],
+            findings=[_best(name, value, len(numbers)) for name, value in scores.items()],
+            summary={"best": {name: float(value.max()) for name, value in scores.items()}},
+        )
+
+
+def build(options: SuccessorOptions) -> SuccessorAnalysis:
+    """The analysis."""
+    return SuccessorAnalysis(options)
+
+
+def number_tokens(tokenizer: Any, largest: int) -> list[int]:
+    """The tokens of 0, 1, 2, … as long as each is a single one.
+
+    Raises:
+        KdprobeError: There are fewer than five.
+    """
+    found: list[int] = []
+    for number in range(largest + 1):
+        ids = tokenizer(str(number), add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            break
+        found += ids
+    if len(found) < _FEWEST:
+        raise KdprobeError(
+            f"The tokenizer has {len(found)} numbers that are one token each, and the analysis needs {_FEWEST}.",
+            "Leave 'successor-heads' out of probe.analyses for this model.",
+        )
+    return found
+
+
+def successor_scores(student: Circuits, numbers: list[int]) -> NDArray[np.float64]:
+    """Of every head, `[layer, head]`."""
+    embedded, after_first = _states(student.bridge, numbers)
+    unembedding = student.unembedding[:, numbers]
+    scores = []
+    for layer in range(student.layers):
+        states = embedded if layer == 0 else after_first
+        normed = states * torch.rsqrt(states.square().mean(dim=-1, keepdim=True) + float(student.bridge.cfg.eps))
+        values = normed @ student.value(layer) + student.value_bias(layer)[:, None]
+        scores.append(successor_score(values @ student.output(layer) @ unembedding).numpy())
+    return np.stack(scores)
+
+
+def successor_score(logits: Tensor) -> Tensor:
+    """The share of numbers, the last left out, whose next number has the largest logit.
+
+    Args:
+        logits: `[head, number, logit of number]`.
+
+    Returns:
+        `[head]`.
+    """
+    best = logits[:, :-1].argmax(dim=-1)
+    score: Tensor = (best == torch.arange(1, logits.shape[-1])).double().mean(dim=-1)
+    return score
+
+
+def _states(bridge: Any, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    """Of each number read alone: its embedding, and its state after the first layer, `[number, width]`."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(state: Tensor, hook: Any) -> None:  # noqa: ARG001
+        kept.setdefault("after", state[:, 0])
+
+    ids = torch.tensor(numbers, device=bridge.cfg.device)[:, None]
+    with torch.inference_mode():
+        bridge.run_with_hooks(ids, fwd_hooks=[("blocks.0.hook_resid_post", keep)], return_type=None)
+    return bridge.W_E.detach().double().cpu()[numbers], kept["after"].double().cpu()
+
+
+def _best(name: str, scores: NDArray[np.float64], numbers: int) -> str:
+    layer, head = np.unravel_index(scores.argmax(), scores.shape)
+    pairs = numbers - 1
+    # How many of the pairs the best of so many heads gets by guessing, at most once in twenty models.
+    by_chance = int(binom.isf(_LEVEL / scores.size, pairs, 1 / numbers))
+    return (
+        f"{name}: the best successor head is layer {layer}, head {head}, which gives {round(scores.max() * pairs)} of "
+        f"{pairs} numbers their next one; the best of {scores.size} heads that guess would give up to {by_chance}."
+    )

@@ -1,0 +1,105 @@
+"""The weights of a student's heads as TransformerLens gives them, norms folded in, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdprobe import KdprobeError
+from kdprobe.probing import AnalysisContext
+from kdprobe.students.bridge import boot
+
+_CHECKED = 2
+"""Sequences of the self-check: two, so that one of them is padded."""
+
+
+@dataclass(frozen=True)
+class Circuits:
+    """A student's weights.
+
+    Attributes:
+        name: The student's.
+        bridge: The student inside TransformerLens, its adapter merged, since accessors do not see one beside the base.
+        tokenizer: Its tokenizer.
+    """
+
+    name: str
+    bridge: Any
+    tokenizer: Any
+
+    @property
+    def layers(self) -> int:
+        """How many."""
+        return int(self.bridge.cfg.n_layers)
+
+    @property
+    def heads(self) -> int:
+        """Query heads of a layer."""
+        return int(self.bridge.cfg.n_heads)
+
+    @property
+    def embedding(self) -> Tensor:
+        """Of real tokens, `[V, width]`."""
+        return self._exact(self.bridge.W_E)[: len(self.tokenizer)]
+
+    @property
+    def unembedding(self) -> Tensor:
+        """Of real tokens, with the final norm's scale, `[width, V]`."""
+        return _scale(self.bridge.ln_final)[:, None] * self._exact(self.bridge.W_U)[:, : len(self.tokenizer)]
+
+    def value(self, layer: int) -> Tensor:
+        """What each query head reads of the normed stream, the norm's scale folded in, `[head, width, d_head]`.
+
+        Query heads that share a value head (grouped-query attention) share its weights.
+        """
+        shared = self._exact(self.bridge.W_V[layer])
+        own = shared.repeat_interleave(self.heads // len(shared), dim=0)
+        return _scale(self.bridge.blocks[layer].ln1)[:, None] * own
+
+    def value_bias(self, layer: int) -> Tensor:
+        """What is added to it, `[head, d_head]`; zero in models without."""
+        try:
+            shared = self._exact(self.bridge.b_V[layer])
+        except AttributeError:
+            return torch.zeros(self.heads, int(self.bridge.cfg.d_head), dtype=torch.float64)
+        return shared.reshape(-1, int(self.bridge.cfg.d_head)).repeat_interleave(
+            self.heads * int(self.bridge.cfg.d_head) // shared.numel(), dim=0
+        )
+
+    def output(self, layer: int) -> Tensor:
+        """What each head writes, `[head, d_head, width]`."""
+        return self._exact(self.bridge.W_O[layer])
+
+    @staticmethod
+    def _exact(weight: Tensor) -> Tensor:
+        return weight.detach().double().cpu()
+
+
+def circuits(context: AnalysisContext) -> Iterator[Circuits]:
+    """Every student in turn; one is in memory at a time.
+
+    Raises:
+        KdprobeError: A model norms by something else than RMSNorm, whose scale alone can be folded into weights.
+    """
+    check = [sequence.ids for sequence in context.sequences[:_CHECKED]]
+    for student in context.students:
+        booted = boot(student, check)
+        if booted.bridge.cfg.normalization_type != "RMS":
+            raise KdprobeError(
+                f"The student {student.name!r} uses {booted.bridge.cfg.normalization_type}, and these analyses need "
+                "RMSNorm.",
+                "They cover Llama, Qwen, Mistral, SmolLM and the like.",
+            )
+        yield Circuits(student.name, booted.bridge, booted.tokenizer)
+
+
+def _scale(norm: Any) -> Tensor:
+    """What RMSNorm multiplies by, `[width]`: its output for ones, since some models store the scale less one."""
+    weight = next(norm.parameters())
+    with torch.inference_mode():
+        scale: Tensor = norm(torch.ones(1, 1, weight.shape[-1], dtype=weight.dtype, device=weight.device))[0, 0]
+    return scale.double().cpu()

@@ -1,0 +1,76 @@
+"""Options of the teacher `openai`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+OWN_FIELDS = frozenset(
+    {"model", "messages", "temperature", "top_p", "seed", "n", "stream", "logprobs", "top_logprobs"}
+    | {"max_tokens", "max_completion_tokens"}
+)
+"""What a request says by itself; `extra` may not say it otherwise."""
+
+
+class ServerOptions(BaseModel):
+    """Which server answers, as which model, and how hard it is asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: str = Field(description="The server's address up to /v1, such as http://localhost:8000/v1.")
+    model: str = Field(description="The model, as the server calls it.")
+    tokenizer: str = Field(
+        description="A model with the student's tokenizer (alias, folder, GGUF file or Hub id): usually the student."
+    )
+    tokenizer_revision: str | None = Field(default=None, description="Its commit on the Hub.")
+    revision: str | None = Field(
+        default=None,
+        description="Your name for the state of the server's model. No server proves its weights: change this when "
+        "they change, and the teacher is asked again.",
+    )
+    key_variable: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="The environment variable that holds the key; never the key itself.",
+    )
+    log_probabilities: Literal["auto", "required", "never"] = Field(
+        default="auto",
+        description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: texts "
+        "only where they cannot be used, and say why. From texts only the distiller `sequence` can learn.",
+    )
+    unscaled: bool = Field(
+        default=False,
+        description="The server's log-probabilities are those at temperature 1 whatever it samples at. Servers differ, "
+        "so sampling at a temperature other than 0 and 1 needs this, or texts only.",
+    )
+    concurrency: int = Field(default=8, ge=1, description="Requests at a time.")
+    part_size: int = Field(default=32, ge=1, description="Answers after which a capture is saved.")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="No more than so many.")
+    attempts: int = Field(default=6, ge=1, description="How often a request is sent before the capture gives up.")
+    timeout: float = Field(default=300, gt=0, description="Seconds without a sign of the server.")
+    longest_wait: float = Field(
+        default=300, gt=0, description="Seconds that the server may ask to wait before the capture gives up."
+    )
+    budget_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="How the server calls the token budget."
+    )
+    extra: dict[str, Any] = Field(default_factory=dict, description="Further fields of every request.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must begin with http:// or https:// and a host")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must hold no user, key or query: it is written into files; keys go through key_variable")
+        return url.rstrip("/")
+
+    @field_validator("extra")
+    @classmethod
+    def _says_nothing_twice(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(OWN_FIELDS & extra.keys()):
+            raise ValueError(f"must not hold {', '.join(taken)}, which the experiment decides")
+        return extra

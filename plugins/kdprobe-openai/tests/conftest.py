@@ -1,0 +1,35 @@
+"""A server that answers as it is told, and options that name it."""
+
+import pytest
+from served import ServedModel, serving
+
+from kdprobe.testing import host_with
+
+pytest_plugins = ["kdprobe.testing"]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_record):
+    from kdprobe.models.load import load_tokenizer
+
+    return load_tokenizer(tiny_record)
+
+
+@pytest.fixture
+def server(tokenizer):
+    with serving(ServedModel(tokenizer)) as running:
+        yield running
+
+
+@pytest.fixture
+def options(server, tiny_model, monkeypatch):
+    """Options for the server; without waiting between attempts."""
+    monkeypatch.setattr("kdprobe_openai.server.FIRST_WAIT", 0.01)
+    return {"base_url": server.url, "model": "small", "tokenizer": str(tiny_model), "timeout": 2}
+
+
+@pytest.fixture
+def make(options):
+    """A teacher, with further options."""
+    host = host_with("kdprobe_openai")
+    return lambda **more: host.make("teachers", "openai", {**options, **more})

@@ -1,0 +1,121 @@
+"""A chat server in this process, whose model writes a fixed answer with log-probabilities; its faults, on demand."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+from kdprobe.teachers import Request, Sampling
+
+REQUESTS = [Request(f"p{number}", [{"role": "user", "content": f"Question {number}?"}]) for number in range(5)]
+SAMPLING = Sampling(max_new_tokens=64, top_logprobs=6)
+ANSWER = "Tom has 7 apples. He counts them: all, é 🍎."
+
+
+class ServedModel:
+    """Writes `ANSWER` and the end of turn; its distributions come from a seeded generator.
+
+    Attributes:
+        changes: Called on each answer before it is sent, one per request as long as there are any. A function changes
+            the JSON data; a number is a status; a tuple is a status and headers; `bytes` are sent as they are;
+            "cut" breaks the connection off in the middle, "slow" answers after the client's patience.
+        asked: What was asked, with its headers and when.
+    """
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        self.changes, self.always = [], None
+        self.asked, self.url, self.at_once, self.most_at_once = [], "", 0, 0
+        self.ids = [*tokenizer(ANSWER, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        logits = np.random.default_rng(0).normal(size=(len(self.ids), len(tokenizer))) * 2
+        # What is written is the most probable, as under greedy decoding.
+        logits[np.arange(len(self.ids)), self.ids] = logits.max(axis=-1) + 1
+        self.logprobs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+    def token(self, place, id_):
+        """An entry as llama.cpp serves it: with its id, special tokens without their text."""
+        special = id_ in self.tokenizer.all_special_ids
+        text = "" if special else self.tokenizer.decode([id_])
+        return {"id": int(id_), "token": text, "logprob": float(self.logprobs[place, id_]), "bytes": None}
+
+    def answer(self, body):
+        k = body.get("top_logprobs", 0)
+        ids = self.ids[: body["max_tokens"]]
+        content = [
+            {
+                **self.token(place, id_),
+                "top_logprobs": [self.token(place, top) for top in np.argsort(-self.logprobs[place])[:k]],
+            }
+            for place, id_ in enumerate(ids)
+        ]
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        choice = {
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop" if len(ids) == len(self.ids) else "length",
+            "logprobs": {"content": content} if body.get("logprobs") else None,
+        }
+        return {"choices": [choice], "usage": {"completion_tokens": len(ids)}}
+
+
+@contextmanager
+def serving(model):
+    """Runs the server while the block runs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            model.asked.append((time.monotonic(), dict(self.headers), body))
+            model.at_once += 1
+            model.most_at_once = max(model.most_at_once, model.at_once)
+            try:
+                self.respond(body, model.changes.pop(0) if model.changes else model.always)
+            finally:
+                model.at_once -= 1
+
+        def respond(self, body, change):
+            data = model.answer(body)
+            status, headers = 200, {}
+            if change == "slow":
+                time.sleep(3)
+            if isinstance(change, int):
+                status, data = change, {"error": {"message": f"fault {change} of {self.headers.get('authorization')}"}}
+            elif isinstance(change, tuple):
+                (status, headers), data = change, {"error": "wait"}
+            elif callable(change):
+                change(data)
+            sent = change if isinstance(change, bytes) else json.dumps(data).encode()
+            self.send_response(status)
+            for name, value in {**headers, "content-type": "application/json", "content-length": len(sent)}.items():
+                self.send_header(name, str(value))
+            self.end_headers()
+            if change == "cut":
+                self.wfile.write(sent[: len(sent) // 2])
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self.wfile.write(sent)
+
+        def log_message(self, *_):
+            pass
+
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_):
+            pass
+
+    with Quiet(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        model.url = f"http://127.0.0.1:{running.server_port}/v1"
+        try:
+            yield model
+        finally:
+            running.shutdown()
+            thread.join()

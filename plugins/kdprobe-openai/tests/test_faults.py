@@ -1,0 +1,199 @@
+"""The teacher on a server that misbehaves: what passes is tried again, what stays is told in a sentence."""
+
+import json
+import logging
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from served import REQUESTS, SAMPLING
+
+from kdprobe import KdprobeError
+
+
+def content(data):
+    return data["choices"][0]["logprobs"]["content"]
+
+
+def set_logprob(value):
+    def change(data):
+        content(data)[1]["top_logprobs"][0]["logprob"] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        429,
+        500,
+        503,
+        "cut",
+        b"<html>busy</html>",
+        b'{"choices": []}',
+        b"[]",
+        b'"hello"',
+        b"\xff\xfe",
+        lambda data: data["choices"][0]["message"].update(content=None),
+        lambda data: data["choices"][0].update(finish_reason="content_filter"),
+    ],
+    ids=str,
+)
+def test_what_passes_is_asked_again(make, server, fault):
+    server.changes = [fault, fault]
+    (answer,) = make().respond(REQUESTS[:1], SAMPLING)
+    assert answer.rows is not None
+    assert len(server.asked) == 3
+
+
+def test_a_slow_answer_is_asked_for_again(make, server):
+    server.changes = ["slow"]
+    (answer,) = make(timeout=0.5).respond(REQUESTS[:1], SAMPLING)
+    assert answer.rows is not None
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("fault", [429, 500, "cut", b"<html>busy</html>", b"{}"], ids=str)
+def test_what_stays_ends_the_capture_with_a_sentence(make, server, fault):
+    server.always = fault
+    with pytest.raises(KdprobeError, match="did not answer in 3 attempts; the last fault: ") as error:
+        list(make(attempts=3).respond(REQUESTS[:1], SAMPLING))
+    assert "What was answered so far is kept" in str(error.value)
+    assert len(server.asked) == 3
+
+
+def test_nobody_there(make):
+    with pytest.raises(KdprobeError, match="the last fault: ConnectError"):
+        list(make(base_url="http://127.0.0.1:9/v1", attempts=2).respond(REQUESTS[:1], SAMPLING))
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 307])
+def test_a_refusal_is_not_asked_again(make, server, status):
+    server.changes = [status]
+    with pytest.raises(KdprobeError, match=rf"refuses the request: status {status} \("):
+        list(make(concurrency=1).respond(REQUESTS, SAMPLING))
+    assert len(server.asked) == 1
+
+
+def test_retry_after_is_honoured_by_all_requests(make, server):
+    server.changes = [(429, {"retry-after": "0.6"})]
+    list(make(concurrency=1).respond(REQUESTS[:2], SAMPLING))
+    times = [when for when, _, _ in server.asked]
+    assert times[1] - times[0] >= 0.6
+
+
+def test_retry_after_may_be_a_date_and_has_a_limit(make, server):
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    server.changes = [(429, {"retry-after": later})]
+    with pytest.raises(KdprobeError, match=r"asks to wait 3[56]\d\d s, longer than longest_wait"):
+        list(make().respond(REQUESTS[:1], SAMPLING))
+    server.changes = [(503, {"retry-after": "when it suits"})]
+    assert len(list(make().respond(REQUESTS[:1], SAMPLING))) == 1
+
+
+UNUSABLE = {
+    "missing": (lambda data: data["choices"][0].update(logprobs=None), "the server sends none"),
+    "empty": (lambda data: content(data).clear(), "the server sends none"),
+    "no list": (lambda data: data["choices"][0].update(logprobs=[1]), "the server sends none"),
+    "too few tokens": (lambda data: content(data).pop(2), r"counts \d+ tokens and describes \d+"),
+    "too few tokens, uncounted": (
+        lambda data: (content(data).pop(2), data.pop("usage")),
+        "the tokens give .* and not the text",
+    ),
+    "no end of turn": (
+        lambda data: (content(data).pop(), data.pop("usage")),
+        "the server leaves out the end of turn",
+    ),
+    "too few alternatives": (
+        lambda data: content(data)[1]["top_logprobs"].pop(),
+        r"6 alternatives were asked for \(transfer.top_logprobs\) and 5 served",
+    ),
+    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "and 0 served"),
+    "an alternative twice": (
+        lambda data: content(data)[1]["top_logprobs"].__setitem__(1, content(data)[1]["top_logprobs"][0]),
+        "an alternative is served twice|sum to",
+    ),
+    "NaN": (set_logprob(float("nan")), "is no number"),
+    "text": (set_logprob("-0.5"), "is no number"),
+    "null": (set_logprob(None), "is no number"),
+    "too much": (set_logprob(0.9), r"the probabilities of a position sum to \d"),
+    "an entry that is none": (lambda data: content(data).__setitem__(0, 3), "an entry is no object"),
+    "a token without text": (lambda data: content(data)[0].update(token=None), "an entry has no token"),
+    "another id": (lambda data: content(data)[0].update(id=300), "is .* to the server and .* to the student"),
+    "an id beyond": (lambda data: content(data)[0].update(id=10**6), "is not exactly one of the student's"),
+    "another vocabulary": (
+        lambda data: content(data)[0].update(id=None, token="Tom has"),
+        "is not exactly one of the student's tokens",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_unusable_log_probabilities_leave_texts_or_are_refused(make, server, capsys, fault):
+    change, reason = UNUSABLE[fault]
+    server.always = change
+    with pytest.raises(KdprobeError, match=reason) as error:
+        list(make(log_probabilities="required").respond(REQUESTS[:1], SAMPLING))
+    assert 'distill.name = "sequence"' in error.value.hint
+    answers = list(make().respond(REQUESTS, SAMPLING))
+    assert [answer.id for answer in answers] == [request.id for request in REQUESTS]
+    assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
+    said = capsys.readouterr().err
+    assert said.count("Texts only: the distiller 'sequence' can learn from them, 'logits' cannot.") == 1
+
+
+def test_one_bad_answer_of_a_part_leaves_texts_for_all_of_it_and_all_that_follow(make, server):
+    server.changes = [None, UNUSABLE["NaN"][0]]
+    teacher = make(concurrency=1)
+    assert all(answer.rows is None for answer in teacher.respond(REQUESTS, SAMPLING))
+    assert all(answer.rows is None for answer in teacher.respond(REQUESTS[:1], SAMPLING))
+    assert "logprobs" not in server.asked[-1][2]
+
+
+def test_after_answers_with_log_probabilities_none_may_lack_them(make, server):
+    teacher = make()
+    assert next(teacher.respond(REQUESTS[:1], SAMPLING)).rows is not None
+    server.always = UNUSABLE["missing"][0]
+    with pytest.raises(KdprobeError, match="cannot be used, because the server sends none"):
+        list(teacher.respond(REQUESTS[1:2], SAMPLING))
+
+
+KEY = "sk-0f3a-very-secret"
+
+
+@pytest.mark.parametrize("fault", [None, 400, 401, 500, "cut", b"no JSON: " + KEY.encode()], ids=str)
+def test_the_key_is_sent_and_appears_nowhere(make, server, fault, monkeypatch, caplog, capsys):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MY_KEY", KEY)
+    server.always = fault
+    teacher = make(key_variable="MY_KEY", attempts=2)
+    seen = json.dumps(teacher.provenance)
+    try:
+        answers = list(teacher.respond(REQUESTS[:1], SAMPLING))
+        seen += repr(answers)
+    except KdprobeError as error:
+        assert fault is not None
+        seen += "".join(traceback.format_exception(error))
+    assert server.asked[0][1]["Authorization"] == f"Bearer {KEY}"
+    printed = capsys.readouterr()
+    # The address of the variable is nobody's business in a record either.
+    assert "MY_KEY" not in json.dumps(teacher.provenance)
+    for text in (seen, repr(vars(teacher)), caplog.text, printed.out, printed.err):
+        assert KEY not in text
+
+
+def test_a_key_that_is_not_set_is_told_before_anything_is_asked(make, server, monkeypatch):
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(KdprobeError, match="The environment variable MY_KEY"):
+        list(make(key_variable="MY_KEY").respond(REQUESTS[:1], SAMPLING))
+    assert not server.asked
+
+
+def test_a_failure_ends_what_is_still_running(make, server):
+    server.changes = [400, *["slow"] * 4]
+    started = time.monotonic()
+    with pytest.raises(KdprobeError, match="status 400"):
+        list(make(timeout=60).respond(REQUESTS, SAMPLING))
+    assert time.monotonic() - started < 2.5

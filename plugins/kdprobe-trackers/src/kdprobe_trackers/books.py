@@ -1,0 +1,94 @@
+"""How a kdprobe run is laid out in MLflow.
+
+A kdprobe run is an MLflow run, with the accuracy of every arm; below it, each arm is one of its own (training and
+evaluation), and so is every transfer set, selection and analysis. Telling it a stage again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterable
+
+from mlflow.entities import Metric, Run
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from kdprobe.host.stage import FinishedStage
+
+DATABASE = "sqlite:///mlflow.db"
+"""In the working folder, where `mlflow ui` looks."""
+RUN = "kdprobe.run"
+_OF_ARMS = {"distill", "evaluate"}
+_ACCURACY = "accuracy"
+_MOST_METRICS = 1_000
+"""In one call, by MLflow's own limit."""
+
+
+def write(stage: FinishedStage) -> None:
+    """Writes a stage's figures, and for a training its history, unless they are there."""
+    client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", DATABASE))
+    experiment = _experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", "kdprobe"))
+    run = _run(client, experiment, stage.run, {RUN: stage.run})
+    name = stage.name if stage.kind in _OF_ARMS else f"{stage.kind} {stage.name}"
+    below = _run(client, experiment, name, {RUN: stage.run, MLFLOW_PARENT_RUN_ID: run.info.run_id})
+    key = f"kdprobe.{stage.kind}"
+    if below.data.tags.get(key) == stage.key:
+        return
+    figures = {"seconds": stage.seconds, **stage.figures}
+    metrics = _metrics({f"{stage.kind}/{name}": value for name, value in figures.items()})
+    if stage.kind == "distill":
+        metrics += _history(stage)
+    for start in range(0, len(metrics), _MOST_METRICS):
+        client.log_batch(below.info.run_id, metrics=metrics[start : start + _MOST_METRICS])
+    if stage.kind == "evaluate" and _ACCURACY in stage.figures:
+        client.log_batch(run.info.run_id, metrics=_metrics({f"{_ACCURACY}/{stage.name}": stage.figures[_ACCURACY]}))
+    # Last, so that a stage that was told in part is told again.
+    client.set_tag(below.info.run_id, key, stage.key)
+    # Nobody says when a run has ended; a run that is over takes further figures all the same.
+    for told in (below, run):
+        client.set_terminated(told.info.run_id)
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    known = client.get_experiment_by_name(name)
+    made: str = known.experiment_id if known else client.create_experiment(name)
+    return made
+
+
+def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Run:
+    """The MLflow run of that name and these tags, made if it is not there."""
+    told = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    for run in client.search_runs([experiment], filter_string=told):
+        # Those below a run carry its tag too; its name, which ends in a digest, is its own.
+        if run.info.run_name == name:
+            return run
+    return client.create_run(experiment, run_name=name, tags=tags)
+
+
+def _history(stage: FinishedStage) -> list[Metric]:
+    """What a training notes of every optimiser step; distillers of other plugins may leave other columns, or none."""
+    rows = json.loads((stage.folder / "training.json").read_text(encoding="utf-8")).get("history", [])
+    return [
+        metric
+        for number, row in enumerate(rows, start=1)
+        for metric in _metrics(
+            {f"training/{name}": value for name, value in row.items() if name != "step"}, int(row.get("step", number))
+        )
+    ]
+
+
+def _metrics(values: dict[str, float], step: int = 0) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [
+        # MLflow allows few characters in a metric's name.
+        Metric(re.sub(r"[^\w./ -]", "_", name), float(value), now, step)
+        for name, value in _finite(values.items())
+    ]
+
+
+def _finite(items: Iterable[tuple[str, float | None]]) -> list[tuple[str, float]]:
+    return [(name, value) for name, value in items if value is not None and math.isfinite(value)]

@@ -1,0 +1,162 @@
+"""TRL's trainer under kdprobe's conversations, against references of our own in float64."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from kdprobe import KdprobeError
+from kdprobe.models.conversation import prompt_ids
+from kdprobe.models.load import load
+from kdprobe.strategies import PromptPair, bare
+from kdprobe.testing import check_distiller, host_with
+from kdprobe_trl.distiller import prompts_of
+from kdprobe_trl.primed import PrimedTeacher
+
+pytest_plugins = ["kdprobe.testing"]
+NAME = "trl-on-policy"
+OPTIONS = {"batch_size": 2, "learning_rate": 1e-2, "max_new_tokens": 6}
+
+
+@pytest.fixture(scope="module")
+def host():
+    return host_with("kdprobe_trl")
+
+
+@pytest.fixture
+def context(train_context):
+    return train_context({"teacher"})
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What TRL gave to the teacher: ids and masks, a pair per forward pass."""
+    from kdprobe_trl.primed import PrimedBackbone
+
+    calls, forward = [], PrimedBackbone.forward
+
+    def watched(self, input_ids, attention_mask, **known):
+        calls.append((input_ids.clone(), attention_mask.clone()))
+        return forward(self, input_ids, attention_mask, **known)
+
+    monkeypatch.setattr(PrimedBackbone, "forward", watched)
+    return calls
+
+
+def train(host, context, **options):
+    return host.make("distillers", NAME, {**OPTIONS, **options}).train(context)
+
+
+def test_contract(host, train_context):
+    trained = check_distiller(host, NAME, OPTIONS, train_context)
+    assert [row["step"] for row in trained.history] == [1, 2, 3]
+    assert trained.relative_change > 0
+
+
+def test_the_student_answers_the_bare_question_and_the_teacher_reads_the_primed_one(host, context, seen, tiny_record):
+    """The first step's loss is the reverse KL between the two, each after its own prompt."""
+    trained = train(host, context, max_steps=1)
+    ((ids, mask),) = seen
+    loaded = load(tiny_record)
+    asked = {tuple(prompt_ids(loaded.tokenizer, pair.student)): pair for pair in context.conversations.values()}
+    total, tokens, prompts = 0.0, 0, set()
+    for row, valid in zip(ids, mask.bool(), strict=True):
+        read = row[valid].tolist()
+        (student,) = [prompt for prompt in asked if tuple(read[: len(prompt)]) == prompt]
+        teacher = prompt_ids(loaded.tokenizer, asked[student].teacher)
+        assert list(student) != teacher
+        prompts.add(student)
+        answer = read[len(student) :]
+        q, p = (log_probabilities(loaded, list(prompt), answer) for prompt in (student, teacher))
+        total += float((q.exp() * (q - p)).sum())
+        tokens += len(answer)
+    assert len(prompts) == 2
+    assert tokens > 2
+    assert trained.history[0]["loss"] == pytest.approx(total / tokens, rel=1e-3)
+
+
+def log_probabilities(loaded, prompt, answer):
+    """Of all tokens at every position of an answer, `[tokens, V]`, float64."""
+    with torch.inference_mode():
+        logits = loaded.model(torch.tensor([[*prompt, *answer]])).logits[0]
+    return logits[len(prompt) - 1 : -1].double().log_softmax(dim=-1)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_an_unprimed_teacher_with_the_students_weights_has_nothing_to_teach(host, context, beta):
+    same = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in context.problems}
+    trained = train(host, replace(context, conversations=same), max_steps=1, beta=beta)
+    assert trained.history[0]["loss"] == pytest.approx(0, abs=1e-5)
+    primed = train(host, context, max_steps=1, beta=beta)
+    assert primed.history[0]["loss"] > 1e-3
+
+
+def test_states_are_those_of_the_primed_prompt_wherever_the_padding_is(context, tiny_record):
+    loaded = load(tiny_record)
+    prompts = prompts_of(context, loaded.tokenizer)
+    primed = PrimedTeacher(loaded.model, prompts, loaded.tokenizer.pad_token_id)
+    answers = [[7, 8, 9, 10], [11], [12, 13]]
+    rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=False)]
+    width = max(map(len, rows)) + 3
+    left = [0, width - len(rows[1]), 1]
+    ids = torch.full((3, width), loaded.tokenizer.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, (tokens, start) in enumerate(zip(rows, left, strict=True)):
+        ids[row, start : start + len(tokens)] = torch.tensor(tokens)
+        mask[row, start : start + len(tokens)] = 1
+    with torch.inference_mode():
+        states = primed.base_model(input_ids=ids, attention_mask=mask, logits_to_keep=3).last_hidden_state
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=False)):
+            own = prompts[prompt]
+            alone = loaded.model.base_model(torch.tensor([[*own, *answer]])).last_hidden_state[0, len(own) - 1 :]
+            first = left[row] + len(prompt) - 1
+            found = states[row, first : first + len(answer) + 1]
+            torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-4)
+            rest = states[row].clone()
+            rest[first : first + len(answer) + 1] = 0
+            assert not rest.any()
+
+
+def test_a_prompt_that_is_not_kdprobes_is_refused(context, tiny_record):
+    loaded = load(tiny_record)
+    primed = PrimedTeacher(loaded.model, prompts_of(context, loaded.tokenizer), loaded.tokenizer.pad_token_id)
+    with pytest.raises(KdprobeError, match="none of kdprobe's student conversations"):
+        primed.base_model(torch.tensor([[1, 2, 3]]), torch.ones(1, 3))
+
+
+def test_prompts_that_begin_others_are_refused(tiny_record):
+    loaded = load(tiny_record)
+    with pytest.raises(KdprobeError, match="is the beginning of another's"):
+        PrimedTeacher(loaded.model, {(1, 2): (5,), (9,): (5,), (1, 2, 3): (6,)}, 0)
+
+
+def test_one_student_prompt_for_two_teacher_prompts_is_refused(context, tiny_record):
+    first, second = context.problems[:2]
+    conversations = {
+        **context.conversations,
+        second.id: PromptPair(context.conversations[second.id].teacher, context.conversations[first.id].student),
+    }
+    with pytest.raises(KdprobeError, match=f"Problem {second.id!r} reads like another one to the student"):
+        prompts_of(replace(context, conversations=conversations), load(tiny_record).tokenizer)
+
+
+def test_a_teacher_without_weights_here_is_refused(host, context):
+    with pytest.raises(KdprobeError, match="needs the teacher's weights in this process"):
+        train(host, replace(context, teacher=object()))
+
+
+def test_the_same_seed_gives_the_same_student_and_another_seed_another(host, train_context):
+    norms = [train(host, train_context({"teacher"}, seed=seed), max_steps=2).adapter_norm for seed in (0, 0, 1)]
+    assert norms[0] == norms[1] != norms[2]
+
+
+def test_nothing_is_printed_to_stdout(host, context, capsys):
+    train(host, context, max_steps=1)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [{"beta": 2}, {"max_new_tokens": 0}, {"temperature": 0}, {"lmbda": 1}])
+def test_options_are_checked(host, wrong):
+    with pytest.raises(ValidationError):
+        host.options("distillers", NAME, wrong)

@@ -1,0 +1,88 @@
+"""The tests of the packages in plugins/, as far as their requirements are here; `.ci/plugins` runs all, installed."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(folder for folder in (ROOT / "plugins").iterdir() if (folder / "pyproject.toml").is_file())
+
+
+def project(folder):
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def missing(folder):
+    """Requirements that are not installed here; kdprobe itself is under test."""
+    absent = []
+    for line in project(folder)["dependencies"]:
+        name = Requirement(line).name
+        try:
+            if name != "kdprobe":
+                distribution(name)
+        except PackageNotFoundError:
+            absent.append(name)
+    return absent
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
+def test_package(folder):
+    if absent := missing(folder):
+        pytest.skip(f"needs {', '.join(absent)}; .ci/plugins installs that and runs these tests")
+    paths = [str(folder / "src"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    "KDPROBE_LLAMA_SERVER" not in os.environ,
+    reason="llama.cpp's server is compiled in CI: make llama-server, KDPROBE_LLAMA_SERVER=.venv-llama/bin/llama-server",
+)
+def test_a_real_server_is_at_hand_for_the_tests_of_kdprobe_openai():
+    assert os.access(os.environ["KDPROBE_LLAMA_SERVER"], os.X_OK)
+
+
+def test_listing_packages_loads_no_torch():
+    """Heavy imports belong inside `build`."""
+    modules = [next(iter(project(folder)["entry-points"]["kdprobe"].values())) for folder in PLUGINS]
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {modules}]; print('torch' in sys.modules)"
+    paths = os.pathsep.join([str(ROOT / "src"), *(str(folder / "src") for folder in PLUGINS)])
+    env = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
+def test_packages_use_public_names_only(folder):
+    import ast
+
+    for file in (folder / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "kdprobe":
+                names = [*node.module.split("."), *(alias.name for alias in node.names)]
+                assert not [name for name in names if name.startswith("_")], file
+            if isinstance(node, ast.Attribute):
+                own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+                private = node.attr.startswith("_") and not node.attr.startswith("__")
+                assert own or not private, (file, node.attr)
+
+
+def test_every_package_has_a_page_and_tests():
+    listed = (ROOT / "docs" / "reference" / "plugin-packages.md").read_text(encoding="utf-8")
+    for folder in PLUGINS:
+        assert (folder / "README.md").is_file()
+        assert list((folder / "tests").glob("test_*.py"))
+        assert f"../../plugins/{folder.name}/README.md" in listed
