@@ -212,7 +212,9 @@ def child(way: str, problems: int, given: argparse.Namespace, times: int = 1) ->
     """Peak memory of one way in a process of its own, in MiB."""
     asked = (f"--problems={problems}", f"--batch={given.batch}", f"--times={times}", "--memory-of", way)
     command = [sys.executable, __file__, *asked]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    # The C library gives memory back at once, or the peak would be what it holds in reserve, another in every run.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.split()[-1])
 
 
 def peak(way: str, given: argparse.Namespace) -> float:

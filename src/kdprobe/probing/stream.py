@@ -65,8 +65,8 @@ def head_metrics(
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Places in batches of like length, shortest first."""
-    order = sorted(range(len(lengths)), key=lambda place: lengths[place])
+    """Places in batches of like length, longest first: shorter ones then find room in memory that was used before."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
