@@ -48,7 +48,7 @@ class CopyingAnalysis:
             },
             figures=[
                 head_map(f"OV copying score of every head: {first}", scores[first], "score"),
-                *change_maps(changes, f"Change of the OV copying score by head: {{arm}} against {first}", "score"),
+                *change_maps(changes, "the OV copying score", first, "score"),
             ],
             findings=[*self._counts(scores), *(_change(name, change, first) for name, change in changes.items())],
             summary={
