@@ -61,7 +61,7 @@ class SuccessorAnalysis:
             },
             figures=[
                 head_map(f"Successor score of every head: {first}", scores[first], "share of numbers"),
-                *change_maps(changes, f"Change of the successor score by head: {{arm}} against {first}", "share"),
+                *change_maps(changes, "the successor score", first, "share"),
             ],
             findings=[_best(name, value, len(numbers)) for name, value in scores.items()],
             summary={"best": {name: float(value.max()) for name, value in scores.items()}},
