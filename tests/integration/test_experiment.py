@@ -256,3 +256,12 @@ def test_runs_and_their_arms_are_compared_from_the_command_line(finished, run_cl
         told = capsys.readouterr()
         assert "single-seed" in told.out
         assert "They fail because of --strict" in told.err
+
+
+def test_an_analysis_of_nobody_is_told_when_the_run_is_planned(tiny_config, tiny_model, tmp_path, capsys):
+    from kdprobe.cli import _run
+
+    looks = 'analyses = [{ name = "ablation", options = { students = ["none", "primed"] } }]'
+    config = tiny_config(tiny_model, extra=looks)
+    assert _run(["plan", str(config), "--store", str(tmp_path)]) == 2
+    assert "'ablation' is to look at 'primed', and there is no such student" in capsys.readouterr().err

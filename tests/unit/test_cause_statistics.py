@@ -79,11 +79,11 @@ def test_without_random_sets_nothing_is_claimed():
 
 def test_students_are_chosen_by_name_or_arm():
     students = [Student(name, None) for name in ("untrained", "none@0", "none@1", "primed@0")]
-    assert chosen_students(students, []) == students
-    assert chosen_students(students, ["none"]) == students[1:3]
-    assert chosen_students(students, ["none@1", "untrained"]) == [students[0], students[2]]
-    with pytest.raises(KdprobeError, match="no student 'primed@1'"):
-        chosen_students(students, ["primed@1"])
+    assert chosen_students(students, [], "ablation") == students
+    assert chosen_students(students, ["none"], "ablation") == students[1:3]
+    assert chosen_students(students, ["none@1", "untrained"], "ablation") == [students[0], students[2]]
+    with pytest.raises(KdprobeError, match="'ablation' is to look at 'primed@1', and there is no such student"):
+        chosen_students(students, ["primed@1"], "ablation")
 
 
 def test_spearman_with_the_interval_of_bonett_and_wright():

@@ -21,6 +21,7 @@ from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
 from kdprobe.models.reference import ModelRecord, digest_files
+from kdprobe.probing.arms import chosen
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
@@ -157,7 +158,7 @@ class Maker:
             arm,
             self.drawn.test,
             protocol,
-            identity={"student": self.student.as_provenance()},
+            identity={"student": self.student.as_provenance(), "source": self._source()},
             answer=answer,
             inputs=(distill,) if distill else (),
         )
@@ -173,6 +174,8 @@ class Maker:
         config = self.experiment.probe
         validated = self.host.options("analyses", name, options)
         needs = self.host.build("analyses", name, validated).needs
+        # Told here, and not after hours of training.
+        chosen([arm for arm, _, _ in arms], getattr(validated, "students", ()), name)
         problems = self.drawn.test[: config.problems]
         settings = {
             "format": FORMAT["analyse"],
@@ -319,8 +322,10 @@ class Maker:
         return Sampling(**self.experiment.transfer.sampling, temperatures=temperatures)
 
     def _problems(self, problems: tuple[Problem, ...]) -> dict[str, Any]:
-        source = plugin_identity(self.host, "problem-sources", self.experiment.problems.source)
-        return {"source": source, "digest": digest([problem.as_row() for problem in problems])}
+        return {"source": self._source(), "digest": digest([problem.as_row() for problem in problems])}
+
+    def _source(self) -> dict[str, str]:
+        return plugin_identity(self.host, "problem-sources", self.experiment.problems.source)
 
     def _strategy(self, arm: str) -> dict[str, str]:
         """Which plugin rendered the conversations of an arm, as this run calls it."""

@@ -66,7 +66,10 @@ class DistillerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisSpec(Spec):
-    """An analysis; `build` returns a `kdprobe.probing.Analysis`."""
+    """An analysis; `build` returns a `kdprobe.probing.Analysis`.
+
+    An option `students`, a list of names, is compared with a run's arms when the run is planned.
+    """
 
     kind: ClassVar[str] = "analyses"
 

@@ -9,6 +9,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from kdprobe.errors import UsageError
+
 Array = NDArray[np.float64]
 
 
@@ -37,6 +39,27 @@ def arms(students: Sequence[str]) -> dict[str, list[str]]:
         arm, _, seed = name.rpartition("@")
         grouped.setdefault(arm if arm and seed.isdecimal() else name, []).append(name)
     return grouped
+
+
+def chosen(students: Sequence[str], names: Sequence[str], analysis: str) -> list[str]:
+    """The students that an analysis is told to look at, by themselves or by their arm; all where it is told of none.
+
+    Args:
+        students: All there are.
+        names: Students or arms.
+        analysis: Who looks.
+
+    Raises:
+        UsageError: There is no such student.
+    """
+    members = {**arms(students), **{name: [name] for name in students}}
+    if unknown := [name for name in names if name not in members]:
+        raise UsageError(
+            f"The analysis {analysis!r} is to look at {unknown[0]!r}, and there is no such student.",
+            f"There are {', '.join(students)}.",
+        )
+    wanted = {member for name in names or students for member in members[name]}
+    return [name for name in students if name in wanted]
 
 
 def threshold(replicates: Sequence[Array], smallest: float) -> Threshold:

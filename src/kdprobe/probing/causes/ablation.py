@@ -44,7 +44,7 @@ class AblationAnalysis:
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Goes through the students; of trained ones, the heads that moved most are taken away for real, too."""
-        students = chosen_students(context.students, self.options.students)
+        students = chosen_students(context.students, self.options.students, "ablation")
         sequences = chosen_sequences(context, self.options)
         moved = pattern_changes(context.students[0], students, sequences, context.batch_size)
         swept = {one.name: self._sweep(one, moved.get(one.name), context) for one in students}

@@ -53,7 +53,7 @@ class AttributionAnalysis:
         """Goes through the students."""
         sequences = context.sequences[: self.options.problems]
         found: dict[str, Array] = {}
-        for student in chosen_students(context.students, self.options.students):
+        for student in chosen_students(context.students, self.options.students, "attribution"):
             # Compatibility mode rewrites weights: no bridge that others measure on.
             bridge = boot(student, [sequence.ids for sequence in sequences[:2]]).bridge
             bridge.enable_compatibility_mode(disable_warnings=True)

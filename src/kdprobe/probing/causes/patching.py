@@ -36,7 +36,11 @@ class PatchingAnalysis:
             KdprobeError: There is no other, or its heads are not those of the first.
         """
         first = context.students[0]
-        students = [one for one in chosen_students(context.students, self.options.students) if one.name != first.name]
+        students = [
+            one
+            for one in chosen_students(context.students, self.options.students, "patching")
+            if one.name != first.name
+        ]
         if not students:
             raise KdprobeError(
                 "Patching moves head outputs between two students, and there is one.", "Add an adapter, or `--against`."

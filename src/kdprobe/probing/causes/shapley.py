@@ -49,7 +49,7 @@ class ShapleyAnalysis:
         """Looks at the first of the context's problems."""
         sequences = context.sequences[: self.options.problems]
         rows: list[dict[str, Any]] = []
-        for student in chosen_students(context.students, self.options.students):
+        for student in chosen_students(context.students, self.options.students, "shapley"):
             loaded = student.load(dtype="float32")
             questions = [words(loaded.tokenizer, sequence) for sequence in sequences]
             # Every order begins with nobody there.

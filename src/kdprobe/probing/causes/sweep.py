@@ -14,7 +14,7 @@ from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext
-from kdprobe.probing.arms import arms
+from kdprobe.probing.arms import chosen
 from kdprobe.probing.causes.exact import Head, exact_effects
 from kdprobe.probing.causes.joint import joint_effects, random_sets
 from kdprobe.probing.causes.options import CauseOptions
@@ -99,18 +99,10 @@ def chosen_sequences(context: AnalysisContext, options: CauseOptions) -> list[Pr
     return context.sequences[: options.problems]
 
 
-def chosen_students(students: Sequence[Student], names: Sequence[str]) -> list[Student]:
-    """The students that an option names, by themselves or by their arm; all where it names none.
-
-    Raises:
-        KdprobeError: There is no such student.
-    """
-    known = [student.name for student in students]
-    members = {**arms(known), **{name: [name] for name in known}}
-    if unknown := [name for name in names if name not in members]:
-        raise KdprobeError(f"There is no student {unknown[0]!r} to look at.", f"There are {', '.join(known)}.")
-    chosen = {member for name in names or known for member in members[name]}
-    return [student for student in students if student.name in chosen]
+def chosen_students(students: Sequence[Student], names: Sequence[str], analysis: str) -> list[Student]:
+    """The students that an option names, as `kdprobe.probing.arms.chosen` has it; errors as there."""
+    wanted = chosen([student.name for student in students], names, analysis)
+    return [student for student in students if student.name in wanted]
 
 
 def load_in_full(student: Student) -> LoadedModel:
