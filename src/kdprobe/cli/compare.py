@@ -53,7 +53,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     what may spoil a comparison: unequal token budgets, prompts or versions, answers cut off or without a value,
     different problems, a result that hangs on the extractor, problems that were trained on.
     """
-    from kdprobe.cli.show import comparison_data, print_json, show_comparison
+    from kdprobe.cli.show_comparison import comparison_data, show_comparison
+    from kdprobe.cli.tables import print_json
     from kdprobe.evaluation.claims import claim_findings, read_claims
     from kdprobe.evaluation.outputs import Columns
     from kdprobe.experiment.contestants import compare_named

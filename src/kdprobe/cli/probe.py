@@ -66,7 +66,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
     .npy files, or from folders of .npy.
     """
-    from kdprobe.cli.show import print_json, show_analyses
+    from kdprobe.cli.show_run import show_analyses
+    from kdprobe.cli.tables import print_json
     from kdprobe.console import note
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
     from kdprobe.probing.head_metric import head_metrics_of

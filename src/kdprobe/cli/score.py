@@ -40,7 +40,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     """
     from dataclasses import asdict
 
-    from kdprobe.cli.show import print_json, show_scores
+    from kdprobe.cli.show_scores import show_scores
+    from kdprobe.cli.tables import print_json
     from kdprobe.evaluation.outputs import Columns, read_outputs
     from kdprobe.evaluation.scoring import scores
     from kdprobe.experiment.contestants import short_names
