@@ -17,7 +17,8 @@ from pathlib import Path
 
 from kdprobe.evaluation.arms import Arm
 from kdprobe.evaluation.claims import Claim, claim_findings
-from kdprobe.evaluation.comparison import Comparison, compare
+from kdprobe.evaluation.compared import Comparison
+from kdprobe.evaluation.comparison import compare
 from kdprobe.evaluation.findings import budget
 from kdprobe.evaluation.outputs import Columns, Outputs, read_outputs
 from kdprobe.evaluation.scoring import scores

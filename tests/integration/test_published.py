@@ -98,8 +98,8 @@ def test_loss_is_the_published_one_over_the_misaligned_rows(
     lessons, many, primed, dense, tiny_record, tiny_teacher, tmp_path
 ):
     from kdprobe.distill.distiller import TrainContext
+    from kdprobe.experiment.arm_results import ArmResults
     from kdprobe.experiment.audit import _misaligned
-    from kdprobe.experiment.results import ArmResults
     from kdprobe.host.registry import Host
 
     examples, tokenizer = lessons

@@ -155,8 +155,8 @@ def test_mistakes_of_the_policies_are_told(planned, line, words):
 
 
 def test_students_of_different_problems_are_a_finding():
+    from kdprobe.experiment.arm_results import ArmResults
     from kdprobe.experiment.audit import _unmatched
-    from kdprobe.experiment.results import ArmResults
 
     def arm(name, kept):
         return ArmResults(name, name, "logits", 0, None, kept, None, [], {}, None)

@@ -1,5 +1,5 @@
+from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
-from kdprobe.experiment.results import ArmResults
 from kdprobe.problems.problem import Problem
 
 

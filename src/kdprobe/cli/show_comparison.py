@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from kdprobe.evaluation.comparison import ArmScore, Comparison, Pair
+    from kdprobe.evaluation.compared import ArmScore, Comparison, Pair
     from kdprobe.evaluation.strategies import StrategyPair
 
 

@@ -12,7 +12,7 @@ from kdprobe.cli.tables import new_table, sentence_list
 from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
-    from kdprobe.evaluation.comparison import Comparison
+    from kdprobe.evaluation.compared import Comparison
     from kdprobe.experiment.results import Results
 
 

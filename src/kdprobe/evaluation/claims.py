@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.compared import ArmScore
 from kdprobe.evaluation.findings import Finding
-
-if TYPE_CHECKING:
-    from kdprobe.evaluation.comparison import ArmScore
 
 _COLUMNS = ("arm", "accuracy", "correct", "n")
 

@@ -6,7 +6,6 @@ Where strategies are known, the families are those that an experiment plans; whe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from kdprobe.evaluation.arms import Arm, Families, families, keyed_alike, refuse_doubles, shared_groups, shared_keys
 from kdprobe.evaluation.clusters import ClusterTest, clustered_test
+from kdprobe.evaluation.compared import ArmScore, Comparison, Pair
 from kdprobe.evaluation.findings import (
-    Finding,
     condition_findings,
     extractor_findings,
     problem_findings,
@@ -23,77 +22,13 @@ from kdprobe.evaluation.findings import (
 )
 from kdprobe.evaluation.judging import judge_arms
 from kdprobe.evaluation.power import detectable_difference
-from kdprobe.evaluation.scoring import Judged, Score, calculated, figures
-from kdprobe.evaluation.statistics import SIGNIFICANT, Interval, PairedTest, holm, mean_interval, paired_test
-from kdprobe.evaluation.strategies import StrategyPair, strategy_pairs
+from kdprobe.evaluation.scoring import Judged, calculated, figures
+from kdprobe.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mean_interval, paired_test
+from kdprobe.evaluation.strategies import strategy_pairs
 from kdprobe.evaluation.validity import Validity, ValidityDifference, validity, validity_difference
 from kdprobe.evaluation.verdict import verdict
 from kdprobe.problems.arithmetic import Arithmetic
 from kdprobe.problems.extractors import Extractor
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmScore(Score):
-    """An arm's figures."""
-
-    name: str
-    strategy: str | None
-    distiller: str | None
-    seed: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two arms on the problems they share.
-
-    Attributes:
-        family: The pairs that were planned together.
-        a: One arm.
-        b: The other.
-        test: Of the one against the other.
-        p_holm: Adjusted within the family.
-        detectable: The smallest true difference that this test would have found with 80 % power, at 5 % over the family
-            by Bonferroni, if as many problems were decided differently; `None` where none would have been.
-        clustered: Of the one against the other over groups of problems, or `None` where there are none.
-        log_p_difference: Mean of log p(gold value) of a minus that of b, in nats, or `None` where it is not known.
-        log_p_interval: Of that mean, or `None`.
-        arithmetic: Of the right steps of the one against those of the other.
-    """
-
-    family: str
-    a: str
-    b: str
-    test: PairedTest
-    p_holm: float
-    detectable: float | None
-    clustered: ClusterTest | None
-    log_p_difference: float | None
-    log_p_interval: Interval | None
-    arithmetic: ValidityDifference
-
-    @property
-    def significant(self) -> bool:
-        """Whether the two students differ at 5 % after Holm."""
-        return self.p_holm < SIGNIFICANT
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What can be said of some arms.
-
-    Attributes:
-        arms: Their figures.
-        pairs: Planned pairs of students, or all.
-        strategies: Planned pairs of strategies that were trained with enough seeds.
-        verdict: What may be said, in sentences.
-        findings: What may mislead.
-    """
-
-    arms: list[ArmScore]
-    pairs: list[Pair]
-    strategies: list[StrategyPair]
-    verdict: list[str]
-    findings: list[Finding] = field(default_factory=list)
 
 
 def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:

@@ -7,15 +7,12 @@ tests wrong far more often than their level says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kdprobe.evaluation.arms import AGAINST_UNTRAINED, ALL_PAIRS, PRIMED
+from kdprobe.evaluation.clusters import ClusterTest
+from kdprobe.evaluation.compared import ArmScore, Pair
 from kdprobe.evaluation.statistics import SIGNIFICANT
-
-if TYPE_CHECKING:
-    from kdprobe.evaluation.clusters import ClusterTest
-    from kdprobe.evaluation.comparison import ArmScore, Pair
-    from kdprobe.evaluation.strategies import StrategyPair
+from kdprobe.evaluation.strategies import StrategyPair
 
 
 def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdprobe.evaluation.findings import Finding
 from kdprobe.evaluation.seeds import FEWEST_SEEDS
+from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
-
-if TYPE_CHECKING:
-    from kdprobe.experiment.results import ArmResults
 
 _SHOWN = 3
 _MOVED = 1e-6

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.arms import Arm
-from kdprobe.evaluation.comparison import Comparison, compare
+from kdprobe.evaluation.compared import Comparison
+from kdprobe.evaluation.comparison import compare
 from kdprobe.evaluation.findings import Finding
 from kdprobe.evaluation.outputs import Columns, read_outputs
 from kdprobe.experiment.audit import audit

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from kdprobe.evaluation.comparison import Comparison
-from kdprobe.experiment.results import ArmResults
+from kdprobe.evaluation.compared import Comparison
+from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.transfer.fidelity import TAIL_EDGES
 
 
