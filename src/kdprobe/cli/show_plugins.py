@@ -11,7 +11,7 @@ from kdprobe.console import out, plain
 from kdprobe.host.options import options_of
 
 if TYPE_CHECKING:
-    from kdprobe.host.discovery import Provider
+    from kdprobe.host.provider import Provider
 
 
 def plugin_data(provider: Provider, conflicts: Sequence[str]) -> dict[str, Any]:

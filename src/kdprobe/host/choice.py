@@ -13,7 +13,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.host.candidates import BUILTIN, Candidate, builtin_candidates, folder_candidates, installed_candidates
 
 if TYPE_CHECKING:
-    from kdprobe.host.discovery import Provider
+    from kdprobe.host.provider import Provider
 
 BLOCK = "KDPROBE_BLOCK"
 STRICT = "KDPROBE_STRICT_PLUGINS"
