@@ -56,18 +56,20 @@ def main() -> None:
         return
     setting = Setting(given)
     ways = [way for way in WAYS if way not in given.skip]
-    seconds, worst = times(setting, ways)
+    seconds, apart = times(setting, ways)
     memory = {way: child(way, given) for way in ways}
     print(f"{len(setting.sequences)} problems, {setting.tokens} tokens, {setting.answers} of them answer")
     print(f"{len(setting.layers) * setting.heads} heads of {len(setting.layers)} layers")
-    print(f"{'way':<11}{'s':>9}{'ratio':>7}{'MiB':>7}{'largest difference':>20}")
+    print(f"{'way':<11}{'s':>9}{'ratio':>7}{'MiB':>7}{'largest difference: one problem':>33}{'mean':>9}")
     for way in ways:
         ratio = seconds[way] / seconds["restarted"]
-        print(f"{way:<11}{seconds[way]:>9.2f}{ratio:>7.2f}{memory[way]:>7.0f}{worst[way]:>20.1e}")
+        print(
+            f"{way:<11}{seconds[way]:>9.2f}{ratio:>7.2f}{memory[way]:>7.0f}{apart[way][0]:>33.1e}{apart[way][1]:>9.1e}"
+        )
     print(f"floor by multiplications: {setting.floor():.2f}")
     if given.json:
         machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-        result = {"asked": vars(given) | {"json": None}, "seconds": seconds, "mebibytes": memory, "worst": worst}
+        result = {"asked": vars(given) | {"json": None}, "seconds": seconds, "mebibytes": memory, "apart": apart}
         given.json.write_text(json.dumps(result | {"floor": setting.floor(), "machine": machine}, indent=2) + "\n")
 
 
@@ -208,8 +210,8 @@ def prepared(way: str, setting: Setting) -> Any:
         return ablated(head_outputs(reading, setting.sequences, bar=bar), "zero")
 
 
-def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of every way, and its largest difference from the effects of `forward`."""
+def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Seconds of every way, and its largest difference from the effects of `forward`, per problem and on average."""
     import torch
 
     ready = {way: prepared(way, setting) for way in ways}
@@ -236,7 +238,8 @@ def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str
         effects = {way: torch.cat(columns, dim=1) for way, columns in found.items() if columns}
         effects["restarted"] = timed("restarted", lambda: restarted(setting, ready["restarted"]))
     seconds["restarted"] /= 2
-    return seconds, {way: float((effects[way] - effects["forward"]).abs().max()) for way in ways}
+    apart = {way: effects[way] - effects["forward"] for way in ways}
+    return seconds, {way: (float(d.abs().max()), float(d.mean(dim=0).abs().max())) for way, d in apart.items()}
 
 
 def child(way: str, given: argparse.Namespace) -> float:
