@@ -17,7 +17,11 @@ from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""
-    (?P<space>[^\S\n]{1,40})
+  [^\S\n]{0,40}+
+  (?:
+    # Most of an answer is words; tried first, they are not tried against everything else.
+    (?P<plain>(?!(?:multiplied[ ]by|times|divided[ ]by|plus|minus|equals|is|percent)\b)
+      [^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
   | (?P<mark><<[^<>\n]{0,200}>>)
   | (?P<fraction>\\[dt]?frac\s?\{\d{1,20}\}\s?\{\d{1,20}\}|\d{1,6}[ ]\d{1,3}/\d{1,3}(?![\d./]))
   | (?P<number>
@@ -37,7 +41,8 @@ _TOKEN = re.compile(
   | (?P<money>\\?[$€£])
   | (?P<word>[^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
   | (?P<line>\n)
-  | (?P<other>\d{1,400}|.)
+  | (?P<other>\d{1,400}|\S)
+  )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -96,9 +101,9 @@ class Expression:
 def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, less what plays no part in a calculation: spaces, currency, the units of numbers."""
     tokens = [
-        Token(match.lastgroup or "other", match[0], *match.span())
+        Token("word" if kind == "plain" else kind, match[kind], *match.span(kind))
         for match in _TOKEN.finditer(text)
-        if match.lastgroup not in {"space", "money"}
+        if (kind := match.lastgroup or "") != "money"
     ]
     for place, token in enumerate(tokens):
         # In "3 times * 5" it is a unit.
