@@ -124,7 +124,8 @@ def _sentence(pair: Pair) -> str:
     sentence = (
         f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {_apart(test.difference)} "
         f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{test.only_a} problems solved only by it, {test.only_b} only by the other; p = {p_text(pair.p_holm)})."
+        f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by it, {test.only_b} only by the "
+        f"other; p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence
