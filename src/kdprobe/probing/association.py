@@ -18,6 +18,8 @@ from kdprobe.probing.ranks import Association, length_strata, van_elteren
 
 _NAMED = 3
 
+_CAPTION = "Probability that the metric is higher where the answer is right; 0.5 is no association."
+
 
 class AssociationAnalysis:
     """One metric of every head against correctness, within each student and within problems of like length."""
@@ -41,9 +43,8 @@ class AssociationAnalysis:
             correct = np.array([solved[problem.id] for problem in context.problems])
             found, q = _tested(values[metric], correct, strata)
             frames.append(_table(name, metric, found, q))
-            figures.append(
-                head_map(f"Association of {metric} with correctness: {name}", found.superiority, "probability")
-            )
+            title = f"Association of {metric} with correctness: {name}"
+            figures.append(head_map(title, found.superiority, "probability", _CAPTION))
             findings.append(_sentence(name, metric, found, q, correct))
         return AnalysisResult({"association": pd.concat(frames, ignore_index=True)}, figures, findings)
 

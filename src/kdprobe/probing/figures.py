@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 
 _COLOURS: Sequence[str] = qualitative.D3
 
+OVER_PROBLEMS = "Mean over problems, one cell a head."
+FROM_WEIGHTS = "From the weights alone, one cell a head."
+
 
 def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: int) -> list[Figure]:
     """Per metric its mean over heads and problems by layer, one curve a student, with 95 % bands over problems."""
@@ -63,12 +66,14 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
     return Figure(f"{metric.summary}, by layer", caption, figure.to_plotly_json())
 
 
-def head_map(title: str, values: Array, unit: str) -> Figure:
-    """One cell a head."""
-    return _map(title, values, "Viridis", unit)
+def head_map(title: str, values: Array, unit: str, caption: str = OVER_PROBLEMS) -> Figure:
+    """One cell a head, `[layer, head]`."""
+    return _map(title, values, "Viridis", unit, caption)
 
 
-def change_maps(changes: Mapping[str, Array], metric: str, against: str, unit: str) -> list[Figure]:
+def change_maps(
+    changes: Mapping[str, Array], metric: str, against: str, unit: str, caption: str = OVER_PROBLEMS
+) -> list[Figure]:
     """Per arm the change of every head.
 
     Args:
@@ -76,20 +81,22 @@ def change_maps(changes: Mapping[str, Array], metric: str, against: str, unit: s
         metric: What changed.
         against: Whom the arms are compared with.
         unit: Of the changes.
+        caption: How to read them.
     """
     titled = {f"Change of {metric} by head: {arm} against {against}": change for arm, change in changes.items()}
-    return signed_maps(titled, unit)
+    return signed_maps(titled, unit, caption)
 
 
-def signed_maps(values: Mapping[str, Array], unit: str) -> list[Figure]:
+def signed_maps(values: Mapping[str, Array], unit: str, caption: str = OVER_PROBLEMS) -> list[Figure]:
     """One cell a head around zero, all maps on one colour scale, or the eye would compare unlike shades.
 
     Args:
         values: Title to `[layer, head]`.
         unit: Of the values.
+        caption: How to read them.
     """
     limit = max((float(np.nanmax(np.abs(value))) for value in values.values()), default=1.0)
-    return [_map(title, value, "RdBu", unit, limit) for title, value in values.items()]
+    return [_map(title, value, "RdBu", unit, caption, limit) for title, value in values.items()]
 
 
 def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:
@@ -115,7 +122,9 @@ def change_against_effect(change: Array, effect: Array, *, change_title: str, ef
     return Figure(f"{effect_title} against {change_title}", "A point is a head.", figure.to_plotly_json())
 
 
-def _map(title: str, values: Array, colours: str, unit: str, limit: float | None = None) -> Figure:
+def _map(  # noqa: PLR0917
+    title: str, values: Array, colours: str, unit: str, caption: str, limit: float | None = None
+) -> Figure:
     bounds = {} if limit is None else {"zmin": -limit, "zmax": limit}
     heat = go.Heatmap(
         z=values.T.tolist(),
@@ -126,4 +135,4 @@ def _map(title: str, values: Array, colours: str, unit: str, limit: float | None
     )
     figure = go.Figure(heat)
     figure.update_layout(xaxis_title="layer", yaxis_title="head")
-    return Figure(title, "Mean over problems, one cell a head.", figure.to_plotly_json())
+    return Figure(title, caption, figure.to_plotly_json())

@@ -17,7 +17,7 @@ from kdprobe.models.load import load
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention_weights import HeadWeights, adapter_weights, full_weights
 from kdprobe.probing.circuits import change_norm, product_norm
-from kdprobe.probing.figures import head_map
+from kdprobe.probing.figures import FROM_WEIGHTS, head_map
 from kdprobe.students.student import Student
 
 CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
@@ -84,7 +84,8 @@ def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
     for circuit, name in _NAMES.items():
         some = rows[rows["circuit"] == circuit]
         values = some.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
-        yield head_map(f"Relative change of the {name} circuit, by head: {student}", values, "of the base")
+        title = f"Relative change of the {name} circuit, by head: {student}"
+        yield head_map(title, values, "of the base", FROM_WEIGHTS)
 
 
 def _findings(changes: pd.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from kdprobe.console import progress
 from kdprobe.probing import AnalysisContext, AnalysisResult
 from kdprobe.probing.analysis import Need
-from kdprobe.probing.figures import change_maps, head_map
+from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
 from kdprobe_circuits.options import CopyingOptions
 from kdprobe_circuits.tables import by_head
 from kdprobe_circuits.weights import Circuits, circuits
@@ -47,8 +47,8 @@ class CopyingAnalysis:
                 ).reset_index(drop=True)
             },
             figures=[
-                head_map(f"OV copying score of every head: {first}", scores[first], "score"),
-                *change_maps(changes, "the OV copying score", first, "score"),
+                head_map(f"OV copying score of every head: {first}", scores[first], "score", FROM_WEIGHTS),
+                *change_maps(changes, "the OV copying score", first, "score", FROM_WEIGHTS),
             ],
             findings=[*self._counts(scores), *(_change(name, change, first) for name, change in changes.items())],
             summary={

@@ -21,7 +21,7 @@ from kdprobe import KdprobeError
 from kdprobe.console import progress
 from kdprobe.probing import AnalysisContext, AnalysisResult
 from kdprobe.probing.analysis import Need
-from kdprobe.probing.figures import change_maps, head_map
+from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
 from kdprobe_circuits.options import SuccessorOptions
 from kdprobe_circuits.tables import by_head
 from kdprobe_circuits.weights import Circuits, circuits
@@ -60,8 +60,8 @@ class SuccessorAnalysis:
                 )
             },
             figures=[
-                head_map(f"Successor score of every head: {first}", scores[first], "share of numbers"),
-                *change_maps(changes, "the successor score", first, "share"),
+                head_map(f"Successor score of every head: {first}", scores[first], "share of numbers", FROM_WEIGHTS),
+                *change_maps(changes, "the successor score", first, "share", FROM_WEIGHTS),
             ],
             findings=[_best(name, value, len(numbers)) for name, value in scores.items()],
             summary={"best": {name: float(value.max()) for name, value in scores.items()}},
