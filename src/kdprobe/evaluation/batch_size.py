@@ -21,7 +21,7 @@ from kdprobe.models.load import LoadedModel
 
 _LARGEST = {"cpu": 64, "cuda": 256}
 """Beyond this a batch gains little (benchmarks/evaluation.py), and more is lost when the evaluation is killed."""
-_FEWEST, _SMALLEST = 3, 16
+_FEWEST, _SMALLEST = 2, 16
 """There are so many batches where they have so many rows: a kill costs the batch that it falls into."""
 _SHARE = 0.7
 """Of the free memory that may be planned: allocators leave gaps, and other programs want some."""
