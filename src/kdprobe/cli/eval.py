@@ -141,15 +141,17 @@ def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, 
         **{name: given[name] for name in ("max_new_tokens", "temperature", "top_p", "seed", "dtype", "task")},
         batch_size=_batch_size(size) if here else 1,
     )
+    # Models first: problems may have to be fetched.
+    base = resolve(model, given["revision"]) if here else None
+    named = named_adapters(adapters)
     problems = given["problems"]
     settings = read_settings(given["settings"])
     refuse_strays(settings, {problems})
     exam = make_exam(open_problems(host, problems, settings), problems, given["limit"], protocol)
-    if not here:
-        stage = other_stage(model, given["model_type"], given["model_args"], size, exam)
-        return {stage.name: stage}
-    base = resolve(model, given["revision"])
-    return local_stages(base, named_adapters(adapters), exam, with_base=given["with_base"])
+    if base is not None:
+        return local_stages(base, named, exam, with_base=given["with_base"])
+    stage = other_stage(model, given["model_type"], given["model_args"], size, exam)
+    return {stage.name: stage}
 
 
 def _batch_size(text: str | None) -> int | Literal["auto"]:
