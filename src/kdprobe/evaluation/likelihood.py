@@ -11,7 +11,7 @@ writes like the gold solutions, which training on them teaches first: never rank
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
@@ -130,16 +130,23 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
         matrix: The output matrix, `[V, d]`.
         vocabulary: How many real token ids there are.
     """
-    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
-    found = []
-    for start in range(0, len(targets), chunk):
-        some = rows[start : start + chunk]
-        logits = (some[:, :vocabulary] if matrix is None else some @ matrix.T).float()
+    found, start = [], 0
+    for logits in logits_in_chunks(rows, matrix, vocabulary):
+        some = targets[start : start + len(logits)]
         # log_softmax adds up V terms one after the other in float32, off by 5e-6 nats for 49,152 and always to one
         # side; logsumexp adds them up pairwise.
-        chosen = logits.gather(1, targets[start : start + chunk, None])[:, 0]
+        chosen = logits.gather(1, some[:, None])[:, 0]
         found.append(chosen.double() - logits.logsumexp(dim=-1).double())
+        start += len(logits)
     return torch.cat(found)
+
+
+def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> Iterator[Tensor]:
+    """Logits of some rows at a time, `[rows, V]`, float32; arguments as those of `log_probabilities`."""
+    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
+    for start in range(0, len(rows), chunk):
+        some = rows[start : start + chunk]
+        yield (some[:, :vocabulary] if matrix is None else some @ matrix.T).float()
 
 
 def value_span(solution: str, value: str) -> tuple[int, int]:

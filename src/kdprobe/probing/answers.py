@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from kdprobe.console import progress
-from kdprobe.distill.head import CHUNK_BYTES, without_head
+from kdprobe.distill.head import without_head
+from kdprobe.evaluation.likelihood import logits_in_chunks
 from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel
@@ -79,7 +80,7 @@ def sureness(
             for row, place in enumerate(batch):
                 begin = len(asked[place]) - 1 - first
                 mine = rows[row, begin : begin + len(written[place])]
-                results[place] = _mean(_logits(mine, matrix, len(student.tokenizer)), len(mine))
+                results[place] = _mean(logits_in_chunks(mine, matrix, len(student.tokenizer)), len(mine))
             bar.advance(len(batch), work=int(mask.sum()))
     return [results[place] for place in range(len(problems))]
 
@@ -87,14 +88,6 @@ def sureness(
 def _written(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
     ids: list[int] = tokenizer(record["response"], add_special_tokens=False)["input_ids"]
     return ids if record["cut_off"] else [*ids, tokenizer.eos_token_id]
-
-
-def _logits(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> Iterator[Tensor]:
-    """Logits of some rows at a time, `[rows, V]`, float32."""
-    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
-    for start in range(0, len(rows), chunk):
-        some = rows[start : start + chunk]
-        yield (some[:, :vocabulary] if matrix is None else some @ matrix.T).float()
 
 
 def _mean(chunks: Iterator[Tensor], tokens: int) -> Sureness:
