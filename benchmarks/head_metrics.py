@@ -5,8 +5,9 @@
 The four published metrics of every head of SmolLM2-135M-Instruct in float32, over questions and gold solutions of GSM8K
 where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
-    forward        the eager forward pass of the same batches, logits at the last position only: the floor
-    streamed       `kdprobe.probing.stream.head_metrics`: patterns are reduced in hooks, none outlives the next layer
+    forward        Hugging Face's eager forward pass of the same batches, logits at the last position only: the floor
+    streamed       `kdprobe.probing.stream.head_metrics`: patterns are reduced as they appear, none outlives the next
+                   layer, and what all sequences begin with is read once
     all metrics    the same with every metric that is built in
     vectorised     `run_with_cache` of all patterns, logits at the last position, then the same formulas, batched
     per matrix     `run_with_cache` of all patterns, then numpy and scipy for one matrix after the other, as published
@@ -126,7 +127,7 @@ def run(way: str, student: Any, sequences: list[Any], size: int) -> dict[str, An
     with torch.inference_mode():
         for places, ids, mask in batches(sequences, size, student):
             if way == "forward":
-                student.bridge(ids, attention_mask=mask, return_type=None, logits_to_keep=1)
+                student.take().model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
                 continue
             kept = {"logits_to_keep": 1} if way == "vectorised" else {}
             _, cache = student.bridge.run_with_cache(
@@ -144,7 +145,7 @@ def vectorised(cache: Any, places: list[int], mask: Any, values: dict[str, Any],
     import numpy as np
     import torch
 
-    from kdprobe.students.bridge import pattern_hook
+    from kdprobe.students.shown import pattern_hook
 
     valid = mask[:, None, :, None]
     lengths = mask.sum(dim=1, keepdim=True)
@@ -170,7 +171,7 @@ def per_matrix(cache: Any, places: list[int], mask: Any, values: dict[str, Any],
     from scipy.spatial.distance import cosine
     from scipy.stats import entropy
 
-    from kdprobe.students.bridge import pattern_hook
+    from kdprobe.students.shown import pattern_hook
 
     for row, place in enumerate(places):
         length = int(mask[row].sum())

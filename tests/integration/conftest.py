@@ -88,7 +88,7 @@ def make_adapter(torch, tmp_path_factory):
 @pytest.fixture(scope="session")
 def other_families(torch, tiny_model, tmp_path_factory):
     """Folders of random models of other architectures, with the tiny model's tokenizer."""
-    from transformers import AutoTokenizer, GPT2Config, GPTNeoXConfig, Qwen2Config
+    from transformers import AutoTokenizer, GPT2Config, GPTNeoConfig, GPTNeoXConfig, Qwen2Config
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     shape = {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}
@@ -97,6 +97,16 @@ def other_families(torch, tiny_model, tmp_path_factory):
         "gpt2": GPT2Config(**shape, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=None),
         "qwen2": Qwen2Config(**shape, **wide, num_key_value_heads=2, bos_token_id=None),
         "neox": GPTNeoXConfig(**shape, **wide, bos_token_id=None),
+        "neo": GPTNeoConfig(
+            **shape,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            max_position_embeddings=512,
+            attention_types=[[["global", "local"], 1]],
+            window_size=8,
+            bos_token_id=None,
+        ),
     }
     folders = {}
     for name, config in configs.items():

@@ -24,11 +24,11 @@ def students(tiny_model, tiny_record, make_adapter):
     ]
 
 
-def pattern_of(bridged, ids):
+def pattern_of(bridged, ids, prefix=None):
     from kdprobe.probing.stream import read
 
     layers = []
-    read(bridged, [ids], lambda _row, _layer, pattern: layers.append(pattern.numpy().copy()))
+    read(bridged, [ids], lambda _row, _layer, pattern: layers.append(pattern.numpy().copy()), prefix=prefix)
     return np.stack(layers)
 
 
@@ -56,14 +56,48 @@ def test_adapters_are_switched_on_one_base_and_agree_with_merged(torch, students
     assert max(error for check in pool.errors.values() for error in check.values()) < 1e-4
 
 
-@pytest.mark.parametrize("family", ["gpt2", "qwen2", "neox"])
-def test_other_architectures_agree_with_hugging_face(torch, family, other_families, sequences):
+@pytest.mark.parametrize(
+    ("family", "source"),
+    # GPT-Neo keeps its attention where nobody looks for it: its patterns are read in TransformerLens.
+    [("gpt2", "hugging_face"), ("qwen2", "hugging_face"), ("neox", "hugging_face"), ("neo", "transformer_lens")],
+)
+def test_other_architectures_agree_with_hugging_face(torch, family, source, other_families, sequences):
     from kdprobe.students.bridges import Bridges
 
     student = Student(family, resolve(str(other_families[family])))
-    bridged = Bridges([student], [sequence.ids for sequence in sequences[:2]]).boot(family)
-    found = pattern_of(bridged, sequences[1].ids)
-    np.testing.assert_allclose(found, merged_pattern(torch, student, sequences[1].ids), atol=1e-5)
+    ids = [sequence.ids for sequence in sequences]
+    bridged = Bridges([student], ids[:2]).boot(family)
+    assert bridged.source.__name__ == f"in_{source}"
+    expected = merged_pattern(torch, student, ids[1])
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(pattern_of(bridged, ids[1]), expected, atol=1e-5)
+    prefix = bridged.prefix(ids)
+    assert 1 < prefix.length < len(ids[1])
+    np.testing.assert_allclose(pattern_of(bridged, ids[1], prefix), expected, atol=1e-5)
+
+
+def test_a_prefix_is_read_once_and_changes_nothing(torch, students, sequences, monkeypatch):
+    from kdprobe.probing import stream
+    from kdprobe.students.bridges import Bridges
+
+    ids = [sequence.ids for sequence in sequences]
+    trained = Bridges(students, ids[:2]).boot("first")
+    read = []
+    model = trained.take().model
+    handle = model.get_input_embeddings().register_forward_hook(lambda _module, given, _: read.append(given[0].shape))
+    prefix = trained.prefix(ids)
+    found = {}
+    for name, begun in {"whole": None, "after": prefix}.items():
+        layers = found[name] = []
+        stream.forward(trained, ids[:3], lambda _, pattern, layers=layers: layers.append(pattern.clone()), prefix=begun)
+    handle.remove()
+    longest = max(map(len, ids[:3]))
+    assert read == [(1, prefix.length), (3, longest), (3, longest - prefix.length)]
+    rows = [(row, slice(len(one))) for row, one in enumerate(ids[:3])]
+    for whole, after in zip(found["whole"], found["after"], strict=True):
+        assert whole.shape == after.shape
+        for row, real in rows:
+            torch.testing.assert_close(after[row, :, real], whole[row, :, real], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("family", "targets"), [("gpt2", ["c_attn"]), ("qwen2", ["q_proj", "k_proj"])])

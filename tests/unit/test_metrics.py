@@ -111,7 +111,9 @@ REFERENCES = {
     "similarity_normalised": lambda here, below, *_: mean(map(cosine, here, below)),
     "sink": lambda here, *_: mean(here[1:, 0]),
     "previous_token": lambda here, *_: mean(here[q, q - 1] for q in range(1, len(here))),
-    "mean_distance": lambda here, *_: mean(sum(w * (q - k) for k, w in enumerate(here[q])) for q in range(len(here))),
+    "mean_distance": lambda here, *_: mean(
+        sum(w * (q - k) / q for k, w in enumerate(here[q])) for q in range(1, len(here))
+    ),
     "duplicate_token": lambda here, _below, batch, row: onto_earlier(here, batch.tokens[row], 0),
     "induction": lambda here, _below, batch, row: onto_earlier(here, batch.tokens[row], 1),
     "answer_to_numbers": onto_numbers,

@@ -22,3 +22,13 @@ def right_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.dev
     ids = [list(sequence) + [pad] * (width - len(sequence)) for sequence in sequences]
     mask = [[1] * len(sequence) + [0] * (width - len(sequence)) for sequence in sequences]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> Sequence[int]:
+    """What several sequences begin with; at least one token of each is left over."""
+    shortest = min(sequences, key=len, default=[])
+    if len(sequences) == 1:
+        return []
+    places = zip(*(sequence[: len(shortest) - 1] for sequence in sequences), strict=True)
+    same = next((place for place, ids in enumerate(places) if len(set(ids)) > 1), len(shortest) - 1)
+    return shortest[: max(same, 0)]

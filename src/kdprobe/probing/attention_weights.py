@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdprobe.distill.adapter import MAGNITUDE
 from kdprobe.errors import KdprobeError
-from kdprobe.probing.anatomy import anatomy
+from kdprobe.models.anatomy import anatomy
 from kdprobe.probing.circuits import Change
 
 Update = tuple[Tensor, Tensor] | Tensor | None

@@ -63,9 +63,8 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
     yield HeadMetricSpec(
         name="mean_distance",
-        summary="How far back attention reaches",
-        unit="tokens",
-        build=_function("attended", "mean_distance"),
+        summary="How far back attention reaches: 0 the token itself, 1 the first",
+        build=_selection("mean_distance"),
     )
     yield HeadMetricSpec(
         name="duplicate_token",

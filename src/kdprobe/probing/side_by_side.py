@@ -115,12 +115,13 @@ def students_side_by_side(
     variance = np.zeros(shape)
     pairs = [pair for members in grouped.values() for name in members for pair in _pairs(name, names[0], members)]
     found = {pair: np.zeros(shape) for pair in pairs}
+    prefixes = {name: bridges.boot(name).prefix([sequence.ids for sequence in sequences]) for name in names}
     for places in batches([len(sequence.ids) for sequence in sequences], batch_size):
         ids = [sequences[place].ids for place in places]
         batch = _Batch(names[0], places, found)
         for members in grouped.values():
             for name in members:
-                read(bridges.boot(name), ids, batch.visitor(name, members))
+                read(bridges.boot(name), ids, batch.visitor(name, members), prefix=prefixes[name])
         for (row, layer), moments in batch.moments.items():
             variance[places[row], layer] = moments.variance(len(names)).cpu().numpy()
         bar.advance(len(places), work=len(names) * sum(map(len, ids)))

@@ -1,4 +1,4 @@
-"""Streaming: patterns are looked at in hooks as they appear, and no pattern outlives the next layer."""
+"""Streaming: patterns are looked at as they appear, and no pattern outlives the next layer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from kdprobe.models.batching import left_padded, right_padded
 from kdprobe.probing.head_metric import HeadMetric
 from kdprobe.probing.sequences import ProblemSequence
 from kdprobe.probing.view import PatternView
-from kdprobe.students.bridge import BridgedStudent, pattern_hook
+from kdprobe.students.bridge import BridgedStudent
+from kdprobe.students.shown import Prefix, Visit
 
 Padding = Literal["left", "right"]
-Visit = Callable[[int, Tensor], None]
-"""Is given the layer and its pattern of the whole batch, `[batch, head, query, key]`."""
 
 
 def head_metrics(
@@ -46,6 +45,7 @@ def head_metrics(
         Metric to values `[sequence, layer, head]`, in the order of `sequences`.
     """
     config = student.bridge.cfg
+    prefix = student.prefix([sequence.ids for sequence in sequences])
     values = {name: np.full((len(sequences), config.n_layers, config.n_heads), np.nan) for name in metrics}
     for places in batches([len(sequence.ids) for sequence in sequences], batch_size):
         batch = [sequences[place] for place in places]
@@ -57,7 +57,7 @@ def head_metrics(
             for name, metric in metrics.items():
                 measured[name].append(metric.measure(view))
 
-        forward(student, [sequence.ids for sequence in batch], reduce, padding=padding)
+        forward(student, [sequence.ids for sequence in batch], reduce, prefix=prefix, padding=padding)
         for name, layers in measured.items():
             values[name][places] = torch.stack(layers, dim=1).double().cpu().numpy()
         bar.advance(len(places), work=sum(len(sequence.ids) for sequence in batch))
@@ -71,51 +71,49 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def forward(student: BridgedStudent, ids: Sequence[Sequence[int]], visit: Visit, *, padding: Padding = "right") -> None:
+def forward(
+    student: BridgedStudent,
+    ids: Sequence[Sequence[int]],
+    visit: Visit,
+    *,
+    prefix: Prefix | None = None,
+    padding: Padding = "right",
+) -> None:
     """One forward pass over one batch, up to the last layer's pattern, every layer's shown once.
 
     Args:
         student: Inside TransformerLens.
         ids: Token ids of every row.
         visit: Called for each layer in turn. What it is shown is the model's own memory.
-        padding: On which side.
+        prefix: What all rows begin with, if it was read before.
+        padding: On which side. With padding before it, a prefix is read again.
     """
-    from transformer_lens.model_bridge.exceptions import StopAtLayerException
-
-    config = student.bridge.cfg
     pad = left_padded if padding == "left" else right_padded
-    padded, mask = pad(ids, student.tokenizer.pad_token_id, config.device)
-
-    def show(pattern: Tensor, hook: Any) -> None:
-        visit(hook.layer(), pattern)
-        if hook.layer() == config.n_layers - 1:
-            # As TransformerLens stops itself: what follows the last pattern is not looked at.
-            raise StopAtLayerException(pattern)
-
-    with torch.inference_mode():
-        student.bridge.run_with_hooks(
-            padded,
-            attention_mask=mask,
-            fwd_hooks=[(pattern_hook(layer), show) for layer in range(config.n_layers)],
-            return_type=None,
-            use_cache=False,
-        )
+    padded = pad(ids, student.tokenizer.pad_token_id, student.bridge.cfg.device)
+    student.show(*padded, visit, prefix if padding == "right" else None)
 
 
-def read(student: BridgedStudent, ids: Sequence[Sequence[int]], visit: Callable[[int, int, Tensor], None]) -> None:
+def read(
+    student: BridgedStudent,
+    ids: Sequence[Sequence[int]],
+    visit: Callable[[int, int, Tensor], None],
+    *,
+    prefix: Prefix | None = None,
+) -> None:
     """The same, one sequence after the other in every layer, without padding.
 
     Args:
         student: Inside TransformerLens.
         ids: Token ids of every row.
         visit: Is given the row, the layer, and the pattern `[head, query, key]`.
+        prefix: What all rows begin with, if it was read before.
     """
 
     def show(layer: int, pattern: Tensor) -> None:
         for row, sequence in enumerate(ids):
             visit(row, layer, pattern[row, :, : len(sequence), : len(sequence)])
 
-    forward(student, ids, show)
+    forward(student, ids, show, prefix=prefix)
 
 
 class _Views:

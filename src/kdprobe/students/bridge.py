@@ -1,20 +1,29 @@
-"""Handing a student over to TransformerLens, checked: what is measured there is what the model does.
-
-Booting rewires the model's attention modules, so the Hugging Face side of the check runs first.
-"""
+"""Handing a student over to TransformerLens, checked: what is measured there is what the model does."""
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.batching import right_padded
+from kdprobe.models.batching import common_prefix, right_padded
 from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.students.shown import (
+    Prefix,
+    Show,
+    Twins,
+    Visit,
+    in_hugging_face,
+    in_transformer_lens,
+    read_prefix,
+)
 from kdprobe.students.student import Student
 
 TOLERANCE = 1e-4
@@ -30,14 +39,16 @@ class BridgedStudent:
         tokenizer: The student's tokenizer.
         logit_error: Largest difference of logits from Hugging Face's in the self-check.
         pattern_error: Largest difference of attention patterns.
-        take: What `bridge` calls.
+        take: What `bridge` and `show` use.
+        source: Where patterns are read.
     """
 
     name: str
     tokenizer: Any
     logit_error: float
     pattern_error: float
-    take: Callable[[], Any]
+    take: Callable[[], Twins]
+    source: Show
 
     @property
     def bridge(self) -> Any:
@@ -45,24 +56,17 @@ class BridgedStudent:
 
         Students of one base share it: it is this student's until another's is taken.
         """
-        return self.take()
+        return self.take().bridge
 
+    @torch.inference_mode()
+    def prefix(self, sequences: Sequence[Sequence[int]]) -> Prefix | None:
+        """Reads what these sequences have in common at their beginning, for `show`."""
+        return read_prefix(self.take(), common_prefix(sequences))
 
-@dataclass(frozen=True)
-class Reference:
-    """What Hugging Face makes of a padded batch.
-
-    Attributes:
-        ids: Token ids, `[batch, position]`, padded on the right.
-        mask: 1 for real tokens, of the same shape.
-        logits: `[real tokens, V]`.
-        patterns: Per layer, the rows of real queries, `[real tokens, head, key]`.
-    """
-
-    ids: Tensor
-    mask: Tensor
-    logits: Tensor
-    patterns: tuple[Tensor, ...]
+    @torch.inference_mode()
+    def show(self, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
+        """One forward pass, up to the last layer's pattern; arguments as in `kdprobe.students.shown`."""
+        self.source(self.take(), ids, mask, visit, prefix)
 
 
 def boot(student: Student, check: Sequence[Sequence[int]]) -> BridgedStudent:
@@ -76,63 +80,63 @@ def boot(student: Student, check: Sequence[Sequence[int]]) -> BridgedStudent:
         KdprobeError: Logits or patterns differ by more than `TOLERANCE`: nothing measured would be true.
     """
     loaded = student.load(dtype="float32", attention="eager")
-    reference = hugging_face(loaded, check)
-    bridge = bridge_over(loaded)
-    return checked(student.name, lambda: bridge, loaded.tokenizer, reference)
+    twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
+    return checked(student.name, lambda: twins, loaded, check)
 
 
-def hugging_face(loaded: LoadedModel, check: Sequence[Sequence[int]]) -> Reference:
-    """What the model says before it is inside TransformerLens."""
-    ids, mask = right_padded(check, loaded.tokenizer.pad_token_id, loaded.device)
-    with torch.inference_mode():
-        theirs = loaded.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
-    real = mask.bool()
-    return Reference(ids, mask, theirs.logits[real], tuple(_rows(pattern, real) for pattern in theirs.attentions))
+def same_weights(model: Any) -> Any:
+    """The model's modules once more, over the same weights: booting rewires them."""
+    return copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
 
 
-def bridge_over(loaded: LoadedModel) -> Any:
+def bridge_over(loaded: LoadedModel, model: Any) -> Any:
     """A `TransformerBridge` over a model, whose attention modules it rewires."""
     from transformer_lens.model_bridge import TransformerBridge
 
     with quiet():
         return TransformerBridge.boot_transformers(
-            str(loaded.model.config.name_or_path or loaded.record.name),
-            hf_model=loaded.model,
+            str(model.config.name_or_path or loaded.record.name),
+            hf_model=model,
             tokenizer=loaded.tokenizer,
             device=str(loaded.device),
         )
 
 
-def checked(name: str, take: Callable[[], Any], tokenizer: Any, reference: Reference) -> BridgedStudent:
-    """A bridged student, if it says what Hugging Face said; errors as `boot`."""
-    bridge = take()
-    patterns: dict[int, Tensor] = {}
-    real = reference.mask.bool()
+@torch.inference_mode()
+def checked(
+    name: str, take: Callable[[], Twins], loaded: LoadedModel, check: Sequence[Sequence[int]]
+) -> BridgedStudent:
+    """A bridged student, if it says what Hugging Face says; errors as `boot`."""
+    twins = take()
+    ids, mask = right_padded(check, loaded.tokenizer.pad_token_id, loaded.device)
+    real = mask.bool()
+    prefix = read_prefix(twins, common_prefix(check))
+    theirs = twins.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
 
-    def keep(pattern: Tensor, hook: Any) -> None:
-        patterns[hook.layer()] = _rows(pattern, real)
+    def off(source: Show) -> float:
+        """How far the patterns of a source are from those that Hugging Face returns; infinite where it shows none."""
+        errors = [math.inf] * len(theirs.attentions)
 
-    hooks = [(pattern_hook(layer), keep) for layer in range(bridge.cfg.n_layers)]
-    with torch.inference_mode():
-        logits = bridge.run_with_hooks(
-            reference.ids, attention_mask=reference.mask, fwd_hooks=hooks, return_type="logits"
-        )
-    logit_error = float((logits[real] - reference.logits).abs().max())
-    pattern_error = max(
-        float((patterns[layer] - theirs).abs().max()) for layer, theirs in enumerate(reference.patterns)
-    )
+        def compare(layer: int, pattern: Tensor) -> None:
+            errors[layer] = float((_rows(pattern, real) - _rows(theirs.attentions[layer], real)).abs().max())
+
+        source(twins, ids, mask, compare, prefix)
+        return max(errors)
+
+    logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
+    logit_error = float((logits[real] - theirs.logits[real]).abs().max())
+    pattern_error = off(in_transformer_lens)
     if not max(logit_error, pattern_error) <= TOLERANCE:
         raise KdprobeError(
             f"TransformerLens and Hugging Face disagree on {name!r}: logits by {logit_error:.2g}, "
             f"patterns by {pattern_error:.2g} (at most {TOLERANCE:g} is allowed).",
             "Nothing is reported about its heads; TransformerLens may not support this architecture exactly.",
         )
-    return BridgedStudent(name, tokenizer, logit_error, pattern_error, take)
-
-
-def pattern_hook(layer: int) -> str:
-    """The name of a layer's attention pattern, `[batch, head, query, key]`."""
-    return f"blocks.{layer}.attn.hook_pattern"
+    try:
+        source = in_hugging_face if off(in_hugging_face) <= TOLERANCE else in_transformer_lens
+    except KdprobeError:
+        source = in_transformer_lens
+    return BridgedStudent(name, loaded.tokenizer, logit_error, pattern_error, take, source)
 
 
 def _rows(pattern: Tensor, real: Tensor) -> Tensor:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.adapters import attach
 from kdprobe.models.load import LoadedModel, load
-from kdprobe.students.bridge import BridgedStudent, Reference, boot, bridge_over, checked, hugging_face
+from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked, same_weights
+from kdprobe.students.shown import Twins
 from kdprobe.students.student import Student
 
 _CHECKED_TOKENS = 64
@@ -23,25 +24,24 @@ class _Base:
     """A loaded base with all adapters attached.
 
     Attributes:
-        model: The base, or the `PeftModel` around it.
-        bridge: Over the base's own modules.
-        tokenizer: The base's.
-        references: Student to what Hugging Face says of it.
+        base: As it was loaded, before anything was attached.
+        models: The base, or the `PeftModel` around it, and the one that is inside TransformerLens.
+        twins: What is inside them.
         current: Whose weights these are now.
     """
 
-    model: Any
-    bridge: Any
-    tokenizer: Any
-    references: dict[str, Reference]
+    base: LoadedModel
+    models: tuple[Any, Any]
+    twins: Twins
     current: str = ""
 
-    def take(self, student: Student) -> Any:
-        """The bridge, its weights those of one student."""
+    def take(self, student: Student) -> Twins:
+        """Both, their weights those of one student."""
         if self.current != student.name:
-            _switch(self.model, student)
+            for model in self.models:
+                _switch(model, student)
             self.current = student.name
-        return self.bridge
+        return self.twins
 
 
 class Bridges:
@@ -73,7 +73,7 @@ class Bridges:
             base = self._base(student)
             try:
                 take = partial(base.take, student)
-                self._booted[name] = checked(name, take, base.tokenizer, base.references[name])
+                self._booted[name] = checked(name, take, base.base, self._check)
             except KdprobeError:
                 if student.adapter is None:
                     raise
@@ -92,22 +92,24 @@ class Bridges:
         digest = student.base.digest
         if digest not in self._bases:
             sharing = [other for other in self.students.values() if other.base.digest == digest]
-            self._bases[digest] = _load(sharing, self._check)
+            self._bases[digest] = _load(sharing)
         return self._bases[digest]
 
 
-def _load(students: Sequence[Student], check: Sequence[Sequence[int]]) -> _Base:
+def _load(students: Sequence[Student]) -> _Base:
     base = load(students[0].base, dtype="float32", attention="eager")
-    loaded: LoadedModel = base
+    loaded = base
     for student in students:
         if student.adapter is not None:
             loaded = attach(loaded, student.adapter, _adapter_name(student))
-    references = {}
-    for student in students:
-        _switch(loaded.model, student)
-        references[student.name] = hugging_face(loaded, check)
-    bridge = bridge_over(replace(base, model=base.model))
-    return _Base(loaded.model, bridge, base.tokenizer, references)
+    again = same_weights(loaded.model)
+    twins = Twins(_inside(loaded.model), bridge_over(base, _inside(again)))
+    return _Base(base, (loaded.model, again), twins)
+
+
+def _inside(model: Any) -> Any:
+    """The model, without the `PeftModel` around it."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
 def _switch(model: Any, student: Student) -> None:

@@ -14,9 +14,9 @@ from kdprobe.evaluation.harness import evaluate
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.evaluation.statistics import accuracy_interval, paired_test
 from kdprobe.evaluation.verdict import p_text
+from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext
-from kdprobe.probing.anatomy import anatomy
 from kdprobe.probing.causes.exact import Head
 from kdprobe.probing.causes.joint import random_sets
 from kdprobe.probing.causes.options import AblationOptions

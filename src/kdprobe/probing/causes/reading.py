@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from kdprobe.console import Progress
 from kdprobe.distill.head import without_head
 from kdprobe.evaluation.likelihood import log_probabilities
+from kdprobe.models.anatomy import Anatomy, anatomy
 from kdprobe.models.load import LoadedModel
-from kdprobe.probing.anatomy import Anatomy, anatomy
 from kdprobe.probing.sequences import ProblemSequence
 
 TARGETS = ("solution", "value")

@@ -30,6 +30,16 @@ def previous_token(view: PatternView) -> Selection:
     return before.expand(len(later), -1, -1), later
 
 
+def mean_distance(view: PatternView) -> Selection:
+    """How far back, as a share of the way to the first token, over all queries after it.
+
+    In tokens it would grow with the prompt, and so would its rounding.
+    """
+    place = view.valid_keys.cumsum(-1) - 1
+    back = (place[:, :, None] - place[:, None]).clamp_min(0)
+    return back / place[:, :, None].clamp_min(1), view.valid_queries & (place > 0)
+
+
 def duplicate_token(view: PatternView) -> Selection:
     """On earlier occurrences of the query's own token, over the queries that have one."""
     same = _earlier_occurrences(view)
@@ -56,23 +66,12 @@ def answer_to_numbers(view: PatternView) -> Selection:
 SELECTIONS: dict[str, tuple[Callable[[PatternView], Selection], frozenset[str]]] = {
     "sink": (sink, frozenset()),
     "previous_token": (previous_token, frozenset()),
+    "mean_distance": (mean_distance, frozenset()),
     "duplicate_token": (duplicate_token, frozenset({"tokens"})),
     "induction": (induction, frozenset({"tokens"})),
     "answer_to_numbers": (answer_to_numbers, frozenset({"spans"})),
 }
 """Name to its selection and to what it reads besides the patterns."""
-
-
-def mean_distance(view: PatternView) -> Tensor:
-    """How many tokens back the attention reaches, over all queries, `[batch, head]`.
-
-    Linear too, but of a hundred times the size of the others: in one product with them it would lose digits.
-    """
-    place = torch.arange(view.valid_keys.shape[1], device=view.valid_keys.device)
-    distance = view.once("distance", lambda: (place[:, None] - place).clamp_min(0).to(view.pattern.dtype))
-    return view.mean_over_queries(
-        view.over_keys(lambda pattern, memory: torch.mul(pattern, distance, out=memory).sum(dim=-1), view.pattern)
-    )
 
 
 def attended(name: str) -> Callable[[PatternView], Tensor]:
@@ -97,9 +96,9 @@ def _selections(view: PatternView) -> tuple[list[str], Tensor, Tensor]:
     weights, counts = [], []
     for name in names:
         cells, queries = SELECTIONS[name][0](view)
-        weights.append((cells * queries[..., None]).flatten(1))
+        weights.append((cells * queries[..., None]).flatten(1).to(view.pattern.dtype))
         counts.append(queries.sum(dim=-1))
-    return names, torch.stack(weights, dim=-1).to(view.pattern.dtype), torch.stack(counts, dim=-1)
+    return names, torch.stack(weights, dim=-1), torch.stack(counts, dim=-1)
 
 
 def _earlier_occurrences(view: PatternView) -> Tensor:

@@ -15,7 +15,7 @@ _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parts of a decoder that probing needs; a list has one entry per layer.
+    """The parts of a decoder that are looked at; a list has one entry per layer.
 
     Attributes:
         layers: The decoder's layers.
@@ -58,11 +58,6 @@ def anatomy(model: Any) -> Anatomy:
         f"The attention heads of this architecture ({config.model_type}) are not where they are looked for.",
         "Every layer needs an attention module with an output projection; leave the analysis out.",
     )
-
-
-def _inputs_first(module: nn.Module) -> bool:
-    """Whether a projection's weight is `[in, out]`, as GPT-2's are, and not a linear layer's `[out, in]`."""
-    return not isinstance(module, nn.Linear)
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

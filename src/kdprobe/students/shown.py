@@ -1,0 +1,154 @@
+"""Where attention patterns come to light: in Hugging Face's attention modules, or in the hooks of TransformerLens.
+
+Both show every layer's pattern once, in turn, and stop at the last: what follows it is not looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.errors import KdprobeError
+from kdprobe.models.anatomy import anatomy
+
+_AXES = 4
+
+Visit = Callable[[int, Tensor], None]
+"""Is given the layer and its pattern of the whole batch, `[batch, head, query, key]`."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """One student twice, over the same weights.
+
+    Attributes:
+        model: As Hugging Face runs it, with eager attention.
+        bridge: A `TransformerBridge`.
+    """
+
+    model: Any
+    bridge: Any
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What all sequences begin with, read once: chat templates begin every conversation alike.
+
+    Attributes:
+        length: In tokens.
+        patterns: Of every layer, `[1, head, length, length]`.
+        cache: Keys and values, as Hugging Face keeps them.
+    """
+
+    length: int
+    patterns: Sequence[Tensor]
+    cache: Any
+
+
+class Show(Protocol):
+    """One of the functions below."""
+
+    def __call__(self, twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
+        """Shows a batch."""
+
+
+class _Seen(Exception):  # noqa: N818 - nothing went wrong
+    """The last pattern was shown."""
+
+
+def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
+    """Reads what sequences begin with; `None` where that is nothing."""
+    if not ids:
+        return None
+    model = twins.model
+    read = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
+    return Prefix(len(ids), read.attentions, read.past_key_values)
+
+
+def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
+    """The faster of the two: it passes no hook points that nobody listens to, and reads a prefix once.
+
+    Args:
+        twins: The student.
+        ids: Token ids, `[batch, position]`.
+        mask: 1 for real tokens, of the same shape.
+        visit: Called for each layer. What it is shown is the model's own memory.
+        prefix: What all rows begin with, if it was read before.
+
+    Raises:
+        KdprobeError: The attention modules are not where they are looked for, or return no patterns.
+    """
+    attentions = anatomy(twins.model).attentions
+    positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
+    given: dict[str, Any] = {"use_cache": False}
+    start = 0
+    if prefix is not None:
+        start = prefix.length
+        cache = copy.deepcopy(prefix.cache)
+        cache.batch_repeat_interleave(len(ids))
+        given = {"use_cache": True, "past_key_values": cache}
+    # Counted from the first real token, where the model is told.
+    if "position_ids" in inspect.signature(twins.model.forward).parameters:
+        given["position_ids"] = positions[:, start:]
+
+    def show(layer: int, output: Any) -> None:
+        pattern = _pattern(output)
+        visit(layer, pattern if prefix is None else _whole(prefix.patterns[layer], pattern))
+        if layer == len(attentions) - 1:
+            raise _Seen
+
+    with ExitStack() as stack:
+        for layer, module in enumerate(attentions):
+            handle = module.register_forward_hook(lambda _module, _given, output, layer=layer: show(layer, output))
+            stack.callback(handle.remove)
+        try:
+            twins.model(input_ids=ids[:, start:], attention_mask=mask, **given)
+        except _Seen:
+            return
+
+
+def in_transformer_lens(
+    twins: Twins,
+    ids: Tensor,
+    mask: Tensor,
+    visit: Visit,
+    prefix: Prefix | None = None,  # noqa: ARG001 - it is read again
+) -> None:
+    """For every architecture that TransformerLens knows; arguments as in `in_hugging_face`."""
+    from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
+    layers = range(twins.bridge.cfg.n_layers)
+
+    def show(pattern: Tensor, hook: Any) -> None:
+        visit(hook.layer(), pattern)
+        if hook.layer() == layers[-1]:
+            # As TransformerLens stops itself.
+            raise StopAtLayerException(pattern)
+
+    hooks = [(pattern_hook(layer), show) for layer in layers]
+    twins.bridge.run_with_hooks(ids, attention_mask=mask, fwd_hooks=hooks, return_type=None, use_cache=False)
+
+
+def pattern_hook(layer: int) -> str:
+    """What TransformerLens calls a layer's attention pattern."""
+    return f"blocks.{layer}.attn.hook_pattern"
+
+
+def _pattern(output: Any) -> Tensor:
+    pattern = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+    if not isinstance(pattern, Tensor) or pattern.dim() != _AXES:
+        raise KdprobeError("The attention modules of this architecture return no patterns.")
+    return pattern
+
+
+def _whole(prefix: Tensor, rest: Tensor) -> Tensor:
+    """The rows of all queries, from those of the prefix, `[1, head, length, length]`, and those after it."""
+    before = nn.functional.pad(prefix, (0, rest.shape[2])).expand(len(rest), -1, -1, -1)
+    return torch.cat([before, rest], dim=2)

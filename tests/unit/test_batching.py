@@ -1,0 +1,21 @@
+import pytest
+
+from kdprobe.models.batching import common_prefix
+
+
+@pytest.mark.parametrize(
+    ("sequences", "prefix"),
+    [
+        ([[1, 2, 3, 4], [1, 2, 5]], [1, 2]),
+        ([[1, 2, 3], [4, 2, 3]], []),
+        # One token of each is left over, to be read.
+        ([[1, 2, 3], [1, 2, 3]], [1, 2]),
+        ([[1, 2], [1, 2, 3, 4]], [1]),
+        ([[1], [1, 2]], []),
+        # One sequence shares nothing.
+        ([[1, 2, 3]], []),
+        ([], []),
+    ],
+)
+def test_what_sequences_begin_with(sequences, prefix):
+    assert list(common_prefix(sequences)) == prefix
