@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -206,6 +207,72 @@ def test_the_command_line_takes_a_folder_and_never_the_current_one(folder, monke
     monkeypatch.setenv("KDPROBE_PLUGINS_DIR", str(folder))
     assert "from-a-package" in run_cli("plugins", "--json")
     assert "from-a-package" not in run_cli("plugins", "--json", "--no-plugins")
+
+
+# A plugin that fails while it works
+
+FAULTY = """
+import json
+
+from kdprobe import AnalysisSpec, hookimpl
+
+
+class Faulty:
+    needs = frozenset({"patterns"})
+
+    def run(self, context):
+        FAULT
+
+
+@hookimpl
+def kdprobe_analyses():
+    yield AnalysisSpec(name="faulty", summary="It", build=lambda options: Faulty())
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """Arguments of a probe with a plugin that fails in one way."""
+
+    def command(fault):
+        file = tmp_path / "plugins" / "faulty.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(FAULTY.replace("FAULT", fault), encoding="utf-8")
+        np.savez(tmp_path / "a.npz", patterns=np.broadcast_to(np.eye(3, dtype="float32"), (2, 2, 3, 3)))
+        chosen = ("--analysis", "faulty", "--plugins-dir", str(file.parent))
+        return ["probe", "--patterns", str(tmp_path / "a.npz"), *chosen, "--out", str(tmp_path / "out"), "--json"]
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("[][0]", "IndexError: list index out of range"),
+        ("json.loads('no')", "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
+        ("open('nowhere')", "FileNotFoundError: [Errno 2] No such file or directory: 'nowhere'"),
+    ],
+)
+def test_a_plugin_that_fails_at_work_is_told_in_a_sentence(fault, said, faulty, capfd):
+    assert _run(faulty(fault)) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert f"failed: {said}. What was finished is kept; --debug shows where.\n" in err
+    assert "The plugin faulty (" in err
+    assert "Traceback" not in err
+
+
+def test_with_debug_the_plugin_s_traceback_is_shown(faulty):
+    with pytest.raises(IndexError):
+        _run(["--debug", *faulty("[][0]")])
+
+
+def test_a_fault_of_kdprobe_is_no_plugin_s(faulty, monkeypatch):
+    from kdprobe.probing import analysis
+
+    monkeypatch.setattr(analysis, "run_analysis", raises(RuntimeError("ours")))
+    with pytest.raises(RuntimeError, match="ours"):
+        _run(faulty("pass"))
 
 
 # Options

@@ -81,29 +81,42 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    opened: list[Host] = []
     try:
-        app.main(args=arguments, prog_name="kdprobe", standalone_mode=False)
+        app.main(args=arguments, prog_name="kdprobe", standalone_mode=False, obj=opened)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _say("Interrupted; what was finished is kept, the same command goes on from there.")
         return _INTERRUPTED
-    except KdprobeError as error:
-        if "--debug" in arguments:
-            raise
-        _say(str(error))
-        return error.exit_code
     except BrokenPipeError:
         # The reader went away (`kdprobe runs | head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if "--debug" in arguments:
+    except Exception as error:
+        told = None if "--debug" in arguments else _told(error, opened)
+        if told is None:
             raise
-        _say(f"{error.strerror or error}: {error.filename or 'a file'}. Check the disk and its permissions.")
-        return 1
+        _say(told)
+        return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
+
+
+def _told(error: Exception, opened: list[Host]) -> str | None:
+    """What to say in place of a traceback; `None` where the fault is kdprobe's own."""
+    if isinstance(error, KdprobeError):
+        return str(error)
+    from kdprobe.host.fault import plugin_at_fault
+
+    for host in opened:
+        if plugin := plugin_at_fault(error, host.providers):
+            source = f"{plugin.source} {plugin.version}".strip()
+            what = f"The plugin {plugin.name} ({source}) failed: {type(error).__name__}: {error}"
+            return str(KdprobeError(what, "What was finished is kept; --debug shows where."))
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or 'a file'}. Check the disk and its permissions."
+    return None
 
 
 def _say(text: str) -> None:
@@ -154,7 +167,11 @@ def open_host() -> Host:
     """The plugins of this process, for a command that has `plugin_options`."""
     from kdprobe.host.registry import Host
 
-    return Host(choice=plugin_choice())
+    host = Host(choice=plugin_choice())
+    opened: list[Host] | None = click.get_current_context().find_object(list)
+    if opened is not None:
+        opened.append(host)
+    return host
 
 
 def store_option(function: Any) -> Any:
