@@ -88,7 +88,16 @@ def make_adapter(torch, tmp_path_factory):
 @pytest.fixture(scope="session")
 def other_families(torch, tiny_model, tmp_path_factory):
     """Folders of random models of other architectures, with the tiny model's tokenizer."""
-    from transformers import AutoTokenizer, GPT2Config, GPTNeoConfig, GPTNeoXConfig, Qwen2Config
+    from transformers import (
+        AutoTokenizer,
+        GPT2Config,
+        GPTNeoConfig,
+        GPTNeoXConfig,
+        MambaConfig,
+        MistralConfig,
+        PersimmonConfig,
+        Qwen2Config,
+    )
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     shape = {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}
@@ -107,6 +116,10 @@ def other_families(torch, tiny_model, tmp_path_factory):
             window_size=8,
             bos_token_id=None,
         ),
+        "mistral": MistralConfig(**shape, **wide, num_key_value_heads=2, sliding_window=8, bos_token_id=None),
+        # Neither can be probed.
+        "persimmon": PersimmonConfig(**shape, **wide, bos_token_id=None),
+        "mamba": MambaConfig(**shape, hidden_size=32, num_hidden_layers=2, bos_token_id=None),
     }
     folders = {}
     for name, config in configs.items():

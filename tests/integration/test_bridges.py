@@ -59,7 +59,13 @@ def test_adapters_are_switched_on_one_base_and_agree_with_merged(torch, students
 @pytest.mark.parametrize(
     ("family", "source"),
     # GPT-Neo keeps its attention where nobody looks for it: its patterns are read in TransformerLens.
-    [("gpt2", "hugging_face"), ("qwen2", "hugging_face"), ("neox", "hugging_face"), ("neo", "transformer_lens")],
+    [
+        ("gpt2", "hugging_face"),
+        ("qwen2", "hugging_face"),
+        ("neox", "hugging_face"),
+        ("mistral", "hugging_face"),
+        ("neo", "transformer_lens"),
+    ],
 )
 def test_other_architectures_agree_with_hugging_face(torch, family, source, other_families, sequences):
     from kdprobe.students.bridges import Bridges
@@ -138,3 +144,19 @@ def test_an_adapter_of_another_model_is_told(other_families, tiny_record, make_a
     )
     with pytest.raises(UsageError, match="does not fit the model"):
         Bridges([stranger], [sequences[0].ids]).boot("stranger")
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("persimmon", r"TransformerLens does not know the architecture of .*persimmon.* \(persimmon\)"),
+        ("mamba", "'mamba' has 2 layers, and 0 with attention heads"),
+    ],
+)
+def test_what_has_no_heads_to_look_at_is_told(family, said, other_families, sequences):
+    from kdprobe.errors import KdprobeError
+    from kdprobe.students.bridges import Bridges
+
+    student = Student(family, resolve(str(other_families[family])))
+    with pytest.raises(KdprobeError, match=said):
+        Bridges([student], [sequence.ids for sequence in sequences[:2]]).boot(family)

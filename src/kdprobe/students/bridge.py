@@ -90,16 +90,26 @@ def same_weights(model: Any) -> Any:
 
 
 def bridge_over(loaded: LoadedModel, model: Any) -> Any:
-    """A `TransformerBridge` over a model, whose attention modules it rewires."""
+    """A `TransformerBridge` over a model, whose attention modules it rewires.
+
+    Raises:
+        KdprobeError: TransformerLens does not know its architecture.
+    """
     from transformer_lens.model_bridge import TransformerBridge
 
-    with quiet():
-        return TransformerBridge.boot_transformers(
-            str(model.config.name_or_path or loaded.record.name),
-            hf_model=model,
-            tokenizer=loaded.tokenizer,
-            device=str(loaded.device),
-        )
+    try:
+        with quiet():
+            return TransformerBridge.boot_transformers(
+                str(model.config.name_or_path or loaded.record.name),
+                hf_model=model,
+                tokenizer=loaded.tokenizer,
+                device=str(loaded.device),
+            )
+    except (ValueError, NotImplementedError) as error:
+        raise KdprobeError(
+            f"TransformerLens does not know the architecture of {loaded.record.name!r} ({model.config.model_type}).",
+            "Leave out the analyses of heads; --debug shows what it said.",
+        ) from error
 
 
 @torch.inference_mode()
@@ -110,15 +120,21 @@ def checked(
     twins = take()
     ids, mask = right_padded(check, loaded.tokenizer.pad_token_id, loaded.device)
     real = mask.bool()
-    prefix = read_prefix(twins, common_prefix(check))
     theirs = twins.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
+    layers, patterns = twins.bridge.cfg.n_layers, getattr(theirs, "attentions", None) or ()
+    if len(patterns) != layers:
+        raise KdprobeError(
+            f"{name!r} has {layers} layers, and {len(patterns)} with attention heads.",
+            "Heads can be looked at where every layer has some.",
+        )
+    prefix = read_prefix(twins, common_prefix(check))
 
     def off(source: Show) -> float:
         """How far the patterns of a source are from those that Hugging Face returns; infinite where it shows none."""
-        errors = [math.inf] * len(theirs.attentions)
+        errors = [math.inf] * layers
 
         def compare(layer: int, pattern: Tensor) -> None:
-            errors[layer] = float((_rows(pattern, real) - _rows(theirs.attentions[layer], real)).abs().max())
+            errors[layer] = float((_rows(pattern, real) - _rows(patterns[layer], real)).abs().max())
 
         source(twins, ids, mask, compare, prefix)
         return max(errors)

@@ -64,10 +64,13 @@ class _Seen(Exception):  # noqa: N818 - nothing went wrong
 
 
 def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
-    """Reads what sequences begin with; `None` where that is nothing."""
+    """Reads what sequences begin with, as far as every layer remembers it; `None` where that is nothing."""
+    model = twins.model
+    # A layer with a sliding window lets go of keys that are further back.
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    ids = ids[: window - 1] if window else ids
     if not ids:
         return None
-    model = twins.model
     read = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
     return Prefix(len(ids), read.attentions, read.past_key_values)
 
