@@ -6,15 +6,17 @@ Every head of SmolLM2-135M-Instruct is set to zero, in float32, and the log-prob
 GSM8K where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
     restarted    `kdprobe.probing.causes.exact`: starts behind the head's attention, the heads of a layer at once
+    singly       the same, one head at once: in the shapes of `forward`, so rounded as it is
     forward      a forward pass per head and problem, z set to zero in a hook, logits at the answer's rows only
     batched      the same with all problems in one padded batch
     bridge       the same in TransformerLens: `run_with_hooks` on `hook_z`, with `logits_to_keep`
 
 `--stride 5` takes all heads of every fifth layer, placed so that their mean depth is that of all layers; `--stride 1`
 takes all heads. The slow ways alternate layer by layer; `restarted` goes through all layers before and after them, and
-its two times are averaged. Its undisturbed passes count in full, so a subset makes it look slower than it is. All must
-give the same effects. Memory is the peak of a process of its own above what it held before (Linux). The floor is the
-ratio of multiplications, attention's own included.
+its two times are averaged; `singly` comes last. Their undisturbed passes count in full, so a subset makes them look
+slower than they are. How far effects are from those of `forward` is said of single problems and of means over problems.
+Memory is the peak of a process of its own above what it held before (Linux). The floor is the ratio of multiplications,
+attention's own included.
 """
 
 from __future__ import annotations
@@ -31,10 +33,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-WAYS = ("restarted", "forward", "batched", "bridge")
+WAYS = ("restarted", "singly", "forward", "batched", "bridge")
 MODEL = "smollm2-135m-instruct"
 TEMPLATES = [6, 26, 31, 43]
-TOLERANCE = 1e-4
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=8)
     parser.add_argument("--stride", type=int, default=5)
-    parser.add_argument("--skip", nargs="*", choices=WAYS[2:], default=[])
+    parser.add_argument("--skip", nargs="*", choices=("singly", "batched", "bridge"), default=[])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
@@ -116,7 +117,7 @@ class Setting:
         return (depth * layer + logits) / ((depth - 1) / 2 * layer + self.tokens * mlp + logits)
 
 
-def restarted(setting: Setting, donor: Any) -> Any:
+def restarted(setting: Setting, donor: Any, batch_size: int) -> Any:
     """Log-probability without each head minus with all, `[sequence, head]`."""
     from kdprobe.console import progress
     from kdprobe.probing.causes.exact import exact_effects
@@ -124,7 +125,7 @@ def restarted(setting: Setting, donor: Any) -> Any:
 
     heads = [(layer, head) for layer in setting.layers for head in range(setting.heads)]
     with reader(setting.student) as reading, progress("restarted") as bar:
-        found = exact_effects(reading, setting.sequences, donor, heads, batch_size=setting.heads, bar=bar)
+        found = exact_effects(reading, setting.sequences, donor, heads, batch_size=batch_size, bar=bar)
     return found[:, :, 0]
 
 
@@ -216,7 +217,7 @@ def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str
 
     ready = {way: prepared(way, setting) for way in ways}
     seconds = dict.fromkeys(ways, 0.0)
-    found: dict[str, Any] = {way: [] for way in ways}
+    found: dict[str, list[Any]] = {way: [] for way in ways}
 
     def timed(way: str, work: Any) -> Any:
         started = time.perf_counter()
@@ -230,13 +231,16 @@ def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str
             "batched": log_p(setting, setting.student.model, setting.sequences),
         }
         clean["bridge"] = clean["forward"]
-        timed("restarted", lambda: restarted(setting, ready["restarted"]))
+        timed("restarted", lambda: restarted(setting, ready["restarted"], setting.heads))
+        slow = [way for way in ways if way not in {"restarted", "singly"}]
         for place, layer in enumerate(setting.layers):
-            for way in ways[1:] if place % 2 else ways[:0:-1]:
+            for way in slow if place % 2 else reversed(slow):
                 log_ps = timed(way, lambda way=way, layer=layer: forward_each(way, setting, layer, ready[way]))
                 found[way].append(log_ps - clean[way][:, None])
         effects = {way: torch.cat(columns, dim=1) for way, columns in found.items() if columns}
-        effects["restarted"] = timed("restarted", lambda: restarted(setting, ready["restarted"]))
+        effects["restarted"] = timed("restarted", lambda: restarted(setting, ready["restarted"], setting.heads))
+        if "singly" in ways:
+            effects["singly"] = timed("singly", lambda: restarted(setting, ready["singly"], 1))
     seconds["restarted"] /= 2
     apart = {way: effects[way] - effects["forward"] for way in ways}
     return seconds, {way: (float(d.abs().max()), float(d.mean(dim=0).abs().max())) for way, d in apart.items()}
@@ -260,9 +264,9 @@ def peak(way: str, given: argparse.Namespace) -> float:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = high_water()
     with torch.no_grad():
-        if way == "restarted":
+        if way in {"restarted", "singly"}:
             setting.layers = setting.layers[:1]
-            restarted(setting, ready)
+            restarted(setting, ready, setting.heads if way == "restarted" else 1)
         else:
             forward_each(way, setting, setting.layers[0], ready)
     return (high_water() - before) / 2**20
