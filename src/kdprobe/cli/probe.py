@@ -88,7 +88,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 
         context = AnalysisContext(patterns=read_patterns(patterns), head_metrics=head_metrics_of(host))
     else:
-        from kdprobe.probing.subjects import first_problems, students_of
+        from kdprobe.probing.subjects import students_of
+        from kdprobe.problems.draw import first_problems
 
         context = AnalysisContext(
             students=students_of(model, adapters, against),

@@ -17,7 +17,7 @@ from kdprobe.experiment.evaluating import Records, answers_of, evaluate_stage
 from kdprobe.experiment.store import Stage, digest
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.reference import ModelRecord, digest_files, short_name
-from kdprobe.problems.draw import Source, refuse_twins
+from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
 
 if TYPE_CHECKING:
@@ -66,10 +66,9 @@ def make_exam(source: Source, name: str, limit: int | None, protocol: Protocol) 
 
 
 def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
-    problems = tuple(islice(source("test"), limit))
+    problems = first_problems(source, limit)
     if limit is not None and len(problems) < limit:
         raise KdprobeError(f"The source has {len(problems)} problems, {limit} are asked for.", "Lower --limit.")
-    refuse_twins(problems, "test")
     return problems
 
 

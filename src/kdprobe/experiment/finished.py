@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from kdprobe.experiment import stages
 from kdprobe.experiment.evaluating import RECORDS
 from kdprobe.experiment.store import MANIFEST, Stage, Store, read_json
+from kdprobe.experiment.training import TRAINING
 from kdprobe.host.stage import FinishedStage
 
 
@@ -40,7 +40,7 @@ def _figures(kind: str, folder: Path) -> dict[str, float]:
         case "transfer":
             return _numbers(read_json(folder / "fidelity.json"))
         case "distill":
-            training = read_json(folder / stages.TRAINING)
+            training = read_json(folder / TRAINING)
             last = training["history"][-1] if training["history"] else {}
             return _numbers(last) | _numbers(training)
         case "evaluate":

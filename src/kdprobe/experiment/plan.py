@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
+from kdprobe.experiment.identities import plugin_identity
+from kdprobe.experiment.stages import Maker
 from kdprobe.experiment.store import Stage, digest
+from kdprobe.experiment.training import caution_of
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import StrategySpec
 from kdprobe.models.reference import ModelRecord, resolve
@@ -77,7 +79,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     source = host.make("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
-    maker = stages.Maker(experiment, host, student, drawn)
+    maker = Maker(experiment, host, student, drawn)
     transfers = transfers_of(experiment, maker, conversations)
     selections = selections_of(experiment, maker, transfers)
     arms = _controls(experiment, maker, selections)
@@ -118,7 +120,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
 
 def transfers_of(
     experiment: Experiment,
-    maker: stages.Maker,
+    maker: Maker,
     conversations: dict[str, dict[str, PromptPair]],
     temperatures: tuple[float, ...] = (),
 ) -> dict[str, Stage]:
@@ -140,7 +142,7 @@ def transfers_of(
     }
 
 
-def selections_of(experiment: Experiment, maker: stages.Maker, transfers: dict[str, Stage]) -> dict[str, Stage]:
+def selections_of(experiment: Experiment, maker: Maker, transfers: dict[str, Stage]) -> dict[str, Stage]:
     """Which answers each strategy's students learn from, where that is not all of them."""
     match experiment.transfer.filter:
         case "matched" if transfers:
@@ -156,7 +158,7 @@ def texts_first(transfers: dict[str, Stage]) -> list[Stage]:
     return sorted(transfers.values(), key=lambda stage: len(stage.inputs))
 
 
-def _controls(experiment: Experiment, maker: stages.Maker, selections: dict[str, Stage]) -> list[Arm]:
+def _controls(experiment: Experiment, maker: Maker, selections: dict[str, Stage]) -> list[Arm]:
     # The control sees the problems that the others see; a selection of each arm's own gives it none to go by.
     matched = next(iter(selections.values()), None) if experiment.transfer.filter == "matched" else None
     arms = []
@@ -200,7 +202,7 @@ def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
 
 
 def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
-    if caution := stages.caution_of(host, experiment.distill.name):
+    if caution := caution_of(host, experiment.distill.name):
         yield caution
     for strategy in experiment.strategies:
         spec = host.get("strategies", strategy.name).spec
@@ -221,4 +223,4 @@ def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
         *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
         *(("extractors", name) for name in host.unique_names("extractors")),
     ]
-    return {f"{kind}/{name}": stages.plugin_identity(host, kind, name) for kind, name in used}
+    return {f"{kind}/{name}": plugin_identity(host, kind, name) for kind, name in used}

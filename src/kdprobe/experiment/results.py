@@ -14,12 +14,14 @@ from kdprobe.evaluation.arms import Arm
 from kdprobe.evaluation.compared import Comparison
 from kdprobe.evaluation.comparison import compare
 from kdprobe.evaluation.outputs import GOLD_SOLUTION, Outputs, per_token
-from kdprobe.experiment import stages
+from kdprobe.experiment.analysing import FIGURES, FINDINGS
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.evaluating import RECORDS, conditions
 from kdprobe.experiment.run import RECORD
+from kdprobe.experiment.selecting import SELECTION
 from kdprobe.experiment.store import MANIFEST, Store, read_json
+from kdprobe.experiment.training import ADAPTER, TRAINING
 from kdprobe.problems.extractors import Extractor
 
 
@@ -145,17 +147,17 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         seed=arm["seed"],
         fidelity=read_json(transfer / "fidelity.json") if transfer else None,
         kept=_kept(transfer, folder("select")),
-        training=read_json(distill / stages.TRAINING) if distill else None,
+        training=read_json(distill / TRAINING) if distill else None,
         records=pq.read_table(evaluate / RECORDS).to_pylist(),
         conditions=conditions(read_json(evaluate / MANIFEST)["settings"]),
-        adapter=distill / stages.ADAPTER if distill else None,
+        adapter=distill / ADAPTER if distill else None,
     )
 
 
 def _kept(transfer: Path | None, select: Path | None) -> list[list[Any]] | None:
     if transfer is None or select is None:
         return None
-    answers: list[list[Any]] = read_json(select / stages.SELECTION)[transfer.name]
+    answers: list[list[Any]] = read_json(select / SELECTION)[transfer.name]
     return answers
 
 
@@ -163,7 +165,7 @@ def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
     folder = store.root / "stages" / "analyse" / key
     return AnalysisResults(
         name=name,
-        figures=read_json(folder / stages.FIGURES),
-        findings=read_json(folder / stages.FINDINGS),
+        figures=read_json(folder / FIGURES),
+        findings=read_json(folder / FINDINGS),
         tables={file.stem: file for file in sorted(folder.glob("*.parquet"))},
     )

@@ -1,15 +1,12 @@
-"""Who is probed from the command line, and on what: students by model and adapters, problems by file or source."""
+"""Who is probed from the command line: students by model and adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import UsageError
 from kdprobe.models.adapters import named_adapters
 from kdprobe.models.reference import resolve, short_name
-from kdprobe.problems.draw import Source, refuse_twins
-from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
 
@@ -36,16 +33,3 @@ def students_of(model: str, adapters: Sequence[str], against: str | None) -> lis
         return students
     name = short_name(against)
     return [Student(name if name not in names else against, resolve(against)), *students]
-
-
-def first_problems(source: Source, limit: int) -> list[Problem]:
-    """The first test problems of a source, as many as there are.
-
-    Raises:
-        KdprobeError: There are none, or two ask the same.
-    """
-    problems = list(islice(source("test"), limit))
-    if not problems:
-        raise KdprobeError("The problem source has no test problems.", "Name another with --problems.")
-    refuse_twins(problems, "test")
-    return problems

@@ -99,6 +99,23 @@ def _shared(some: Iterable[Problem], others: Iterable[Problem]) -> tuple[Problem
     return None
 
 
+def first_problems(source: Source, limit: int | None) -> tuple[Problem, ...]:
+    """The first test problems of a source, as many as there are.
+
+    Args:
+        source: Where they come from.
+        limit: How many at most; `None` for all.
+
+    Raises:
+        KdprobeError: There are none, or two ask the same.
+    """
+    problems = tuple(islice(source("test"), limit))
+    if not problems:
+        raise KdprobeError("The problem source has no test problems.", "Name another with --problems.")
+    refuse_twins(problems, "test")
+    return problems
+
+
 def refuse_twins(problems: Iterable[Problem], split: Split) -> None:
     """Refuses problems that ask one question twice.
 

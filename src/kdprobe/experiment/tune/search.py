@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.console import note
-from kdprobe.experiment import stages
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.evaluating import RECORDS
 from kdprobe.experiment.plan import make_plan, selections_of, texts_first, transfers_of
 from kdprobe.experiment.run import reproducible
+from kdprobe.experiment.stages import Maker
 from kdprobe.experiment.store import Stage, Store, digest, read_json
+from kdprobe.experiment.training import TRAINING
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
 from kdprobe.experiment.tune.trials import Trial, Tuned, result
@@ -62,7 +63,7 @@ class Tuning:
         """The distillation with these options, and the student's examination on the validation problems."""
         distill = self.experiment.distill.model_copy(update={"options": options})
         experiment = self.experiment.model_copy(update={"distill": distill})
-        maker = stages.Maker(experiment, self.host, self.student, self.drawn)
+        maker = Maker(experiment, self.host, self.student, self.drawn)
         distilled = maker.distill(name, self.strategy, experiment.seeds[0], *self.taught, self.conversations)
         return distilled, maker.evaluate(name, distilled)
 
@@ -79,7 +80,7 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     problems = host.make("problem-sources", source.source, source.options)
     drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))
     strategy = config.strategy or experiment.strategies[0].arm
-    maker = stages.Maker(experiment, host, plan.student, drawn)
+    maker = Maker(experiment, host, plan.student, drawn)
     # Matched answers take all strategies to find; otherwise those that the tuned one learns from are enough.
     wanted = {strategy, experiment.transfer.texts}
     involved = {
@@ -174,7 +175,7 @@ def _examined(tuning: Tuning, store: Store, number: int | None, proposed: dict[s
     distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
     try:
         _make(store, distilled)
-        if _diverged(read_json(store.folder(distilled) / stages.TRAINING)):
+        if _diverged(read_json(store.folder(distilled) / TRAINING)):
             return replace(trial, failure="the training diverged: its loss or its weights are no numbers")
         _make(store, evaluated)
     except (ArithmeticError, RuntimeError) as error:

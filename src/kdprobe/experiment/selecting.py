@@ -1,0 +1,34 @@
+"""The stage that leaves of teachers' answers those that give the gold value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kdprobe.experiment.environment import environment
+from kdprobe.experiment.identities import Identities
+from kdprobe.experiment.store import Stage, write_json
+
+FORMAT = 1
+SELECTION = "selection.json"
+
+
+def select_stage(of: Identities, transfers: Mapping[str, Stage]) -> Stage:
+    """Leaves of these strategies' answers those that give the gold value; of several strategies, matched ones.
+
+    Args:
+        of: The experiment.
+        transfers: Arm to its transfer set.
+    """
+    settings = {"format": FORMAT, "problems": of.problems(of.drawn.transfer), "environment": environment()}
+
+    def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
+        from kdprobe.transfer.selection import matched, refuse_nothing, right_answers
+        from kdprobe.transfer.transfer_set import read
+
+        right = {input_.name: right_answers(read(input_).responses, of.drawn.transfer) for input_ in inputs}
+        kept = matched(right)
+        refuse_nothing(kept)
+        write_json(folder / SELECTION, kept)
+
+    return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work)
