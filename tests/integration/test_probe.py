@@ -179,6 +179,10 @@ def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
         (["MODEL", "--option", "heads"], "is not an option"),
         (["MODEL", "--option", "divergence.smallest_effect=1"], "which is not asked for"),
         (["MODEL", "--option", "heads.smallest_effect=-1"], "Options of heads: smallest_effect"),
+        (
+            ["MODEL", "--problems", "gsm-symbolic"],
+            r"missing. They are given as --option gsm-symbolic.KEY",
+        ),
         (["MODEL", "--option", "heads.metric=entropie"], "There is no head metric 'entropie'"),
         (["MODEL", "--adapter", "a=nowhere"], "The adapter 'nowhere' has no"),
         (["MODEL", "--analysis", "confidence"], "needs scores, and there is patterns and problems and students"),

@@ -90,7 +90,9 @@ def make(host: Host, kind: str, name: str, settings: Settings) -> Any:
     try:
         return host.make(kind, name, settings.get(name, {}))
     except ValidationError as error:
-        raise UsageError(f"Options of {name}: {'; '.join(sentences(error, None))}.") from error
+        raise UsageError(
+            f"Options of {name}: {'; '.join(sentences(error, None))}.", f"They are given as --option {name}.KEY=VALUE."
+        ) from error
 
 
 def open_problems(host: Host, problems: str, settings: Settings) -> Source:
