@@ -63,7 +63,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
     yield HeadMetricSpec(
         name="mean_distance",
-        summary="How far back attention reaches: 0 the token itself, 1 the first",
+        summary="Mean distance of attention, of the way to the first token",
         build=_selection("mean_distance"),
     )
     yield HeadMetricSpec(
