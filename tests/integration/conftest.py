@@ -76,7 +76,7 @@ def make_adapter(torch, tmp_path_factory):
         base = AutoModelForCausalLM.from_pretrained(model)
         wrapped = get_peft_model(base, LoraConfig(r=2, target_modules=list(targets), **config))
         for name, weight in wrapped.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name or (name.endswith("bias") and weight.requires_grad):
                 torch.nn.init.normal_(weight, std=0.2)
         folder = tmp_path_factory.mktemp("adapter") / f"adapter-{seed}"
         wrapped.save_pretrained(folder)
@@ -93,6 +93,7 @@ def other_families(torch, tiny_model, tmp_path_factory):
         GPT2Config,
         GPTNeoConfig,
         GPTNeoXConfig,
+        LlamaConfig,
         MambaConfig,
         MistralConfig,
         PersimmonConfig,
@@ -117,6 +118,13 @@ def other_families(torch, tiny_model, tmp_path_factory):
             bos_token_id=None,
         ),
         "mistral": MistralConfig(**shape, **wide, num_key_value_heads=2, sliding_window=8, bos_token_id=None),
+        "dynamic": LlamaConfig(
+            **shape,
+            **wide,
+            max_position_embeddings=24,
+            rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
+            bos_token_id=None,
+        ),
         # Neither can be probed.
         "persimmon": PersimmonConfig(**shape, **wide, bos_token_id=None),
         "mamba": MambaConfig(**shape, hidden_size=32, num_hidden_layers=2, bos_token_id=None),

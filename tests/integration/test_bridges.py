@@ -123,6 +123,67 @@ def test_an_adapter_that_cannot_lie_beside_the_weights_is_merged(
         np.testing.assert_allclose(found, merged_pattern(torch, student, sequences[1].ids), atol=1e-5)
 
 
+def test_trained_biases_stay_with_their_student(torch, other_families, sequences, make_adapter):
+    """peft puts them into the base, where taking the adapter away leaves them."""
+    from kdprobe.models.adapters import applied, resolve_adapter
+    from kdprobe.models.load import load
+    from kdprobe.students.bridges import Bridges
+
+    folder = other_families["qwen2"]
+    record = resolve(str(folder))
+    biased, plain = make_adapter(folder, 5, bias="all"), make_adapter(folder, 6)
+    students = [Student("base", record), Student("biased", record, biased), Student("plain", record, plain)]
+    pool = Bridges(students, [sequence.ids for sequence in sequences[:2]])
+    expected = {student.name: merged_pattern(torch, student, sequences[1].ids) for student in students}
+    for name in ("biased", "base", "plain", "biased"):
+        np.testing.assert_allclose(pattern_of(pool.boot(name), sequences[1].ids), expected[name], atol=1e-5)
+    assert np.abs(expected["biased"] - expected["base"]).max() > 0.05
+    base = load(record)
+    before = {name: weight.clone() for name, weight in base.model.named_parameters()}
+    with applied(base, resolve_adapter(str(biased))):
+        pass
+    assert all(torch.equal(weight, before[name]) for name, weight in base.model.named_parameters())
+
+
+def test_no_prefix_where_it_is_read_otherwise_in_a_longer_sequence(torch, other_families, sequences):
+    from kdprobe.students.bridges import Bridges
+
+    student = Student("dynamic", resolve(str(other_families["dynamic"])))
+    ids = [sequence.ids for sequence in sequences]
+    bridged = Bridges([student], ids[:2]).boot("dynamic")
+    assert bridged.prefix(ids) is None
+    assert len(ids[1]) > 24
+    np.testing.assert_allclose(pattern_of(bridged, ids[1]), merged_pattern(torch, student, ids[1]), atol=1e-5)
+
+
+def test_an_interrupted_switch_leaves_nobody_s_weights_behind(torch, students, sequences, monkeypatch):
+    from kdprobe.students import bridges
+
+    pool = bridges.Bridges(students[:2], [sequence.ids for sequence in sequences[:2]])
+    untrained, first = pool.boot("untrained"), pool.boot("first")
+    expected = pattern_of(untrained, sequences[0].ids)
+    switched = []
+
+    def switch(model, student, really=bridges._switch):
+        if switched:
+            raise KeyboardInterrupt
+        switched.append(model)
+        really(model, student)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bridges, "_switch", switch)
+        with pytest.raises(KeyboardInterrupt):
+            first.take()
+    np.testing.assert_array_equal(pattern_of(untrained, sequences[0].ids), expected)
+
+
+def test_the_check_is_padded_for_long_sequences_too(students, sequences):
+    from kdprobe.students.bridges import Bridges
+
+    long = [list(range(5, 105)), list(range(7, 107))]
+    assert len({len(ids) for ids in Bridges(students[:1], long)._check}) == len(long)
+
+
 def test_a_student_that_disagrees_is_refused(students, sequences, monkeypatch):
     from kdprobe.errors import KdprobeError
     from kdprobe.students import bridge

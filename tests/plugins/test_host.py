@@ -267,6 +267,21 @@ def test_with_debug_the_plugin_s_traceback_is_shown(faulty):
         _run(["--debug", *faulty("[][0]")])
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError("timed out"), "TimeoutError: timed out. Check the network; what was finished is kept."),
+        (OSError(28, "No space left on device", "a.npy"), "No space left on device: a.npy. Check the disk"),
+    ],
+)
+def test_a_fault_of_the_world_is_told(error, said, faulty, monkeypatch, capfd):
+    from kdprobe.probing import analysis
+
+    monkeypatch.setattr(analysis, "run_analysis", raises(error))
+    assert _run(faulty("pass")) == 1
+    assert said in capfd.readouterr().err
+
+
 def test_a_fault_of_kdprobe_is_no_plugin_s(faulty, monkeypatch):
     from kdprobe.probing import analysis
 

@@ -15,6 +15,7 @@ from kdprobe.models.batching import common_prefix
         # One sequence shares nothing.
         ([[1, 2, 3]], []),
         ([], []),
+        ([[], [1, 2]], []),
     ],
 )
 def test_what_sequences_begin_with(sequences, prefix):

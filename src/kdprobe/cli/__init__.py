@@ -17,6 +17,7 @@ from kdprobe.errors import KdprobeError
 if TYPE_CHECKING:
     from kdprobe.evaluation.findings import Finding
     from kdprobe.host.choice import Choice
+    from kdprobe.host.provider import Provider
     from kdprobe.host.registry import Host
 
 COMMANDS = {
@@ -107,16 +108,21 @@ def _told(error: Exception, opened: list[Host]) -> str | None:
     """What to say in place of a traceback; `None` where the fault is kdprobe's own."""
     if isinstance(error, KdprobeError):
         return str(error)
-    from kdprobe.host.fault import plugin_at_fault
-
-    for host in opened:
-        if plugin := plugin_at_fault(error, host.providers):
-            source = f"{plugin.source} {plugin.version}".strip()
-            what = f"The plugin {plugin.name} ({source}) failed: {type(error).__name__}: {error}"
-            return str(KdprobeError(what, "What was finished is kept; --debug shows where."))
+    if plugin := _plugin_at_fault(error, opened):
+        source = f"{plugin.source} {plugin.version}".strip()
+        what = f"The plugin {plugin.name} ({source}) failed: {type(error).__name__}: {error}"
+        return str(KdprobeError(what, "What was finished is kept; --debug shows where."))
+    if isinstance(error, ConnectionError | TimeoutError):
+        return str(KdprobeError(f"{type(error).__name__}: {error}", "Check the network; what was finished is kept."))
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or 'a file'}. Check the disk and its permissions."
     return None
+
+
+def _plugin_at_fault(error: Exception, opened: list[Host]) -> Provider | None:
+    from kdprobe.host.fault import plugin_at_fault
+
+    return next((plugin for host in opened if (plugin := plugin_at_fault(error, host.providers))), None)
 
 
 def _say(text: str) -> None:

@@ -103,6 +103,9 @@ def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
+    # Before anything is attached: trained biases take the place of the base's own at once.
+    named = base.model.named_parameters() if changes_biases(adapter.path) else ()
+    biases = [(weight, weight.detach().clone()) for name, weight in named if name.endswith("bias")]
     wrapped = attach(base, adapter.path).model
     modules = dict(wrapped.base_model.model.named_modules())
     # What was trained whole, beside the low-rank updates; peft leaves it in place when it goes.
@@ -116,12 +119,18 @@ def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
     try:
         yield replace(base, model=wrapped.base_model.model.eval())
     finally:
-        for weight, kept in before:
+        for weight, kept in [*before, *biases]:
             weight.data = kept
         with quiet():
             wrapped.unload()
         for name, module in whole.items():
             base.model.set_submodule(name, module)
+
+
+def changes_biases(folder: Path) -> bool:
+    """Whether an adapter was trained with biases, which peft puts into the base's own."""
+    settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    return bool(settings.get("bias", "none") != "none")
 
 
 def attach(base: LoadedModel, folder: Path, name: str = "default") -> LoadedModel:

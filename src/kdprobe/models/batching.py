@@ -29,6 +29,6 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> Sequence[int]:
     shortest = min(sequences, key=len, default=[])
     if len(sequences) == 1:
         return []
-    places = zip(*(sequence[: len(shortest) - 1] for sequence in sequences), strict=True)
-    same = next((place for place, ids in enumerate(places) if len(set(ids)) > 1), len(shortest) - 1)
-    return shortest[: max(same, 0)]
+    width = max(len(shortest) - 1, 0)
+    places = zip(*(sequence[:width] for sequence in sequences), strict=True)
+    return shortest[: next((place for place, ids in enumerate(places) if len(set(ids)) > 1), width)]

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.adapters import attach
+from kdprobe.models.adapters import attach, changes_biases
 from kdprobe.models.load import LoadedModel, load
 from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked, same_weights
 from kdprobe.students.shown import Twins
@@ -33,11 +33,13 @@ class _Base:
     base: LoadedModel
     models: tuple[Any, Any]
     twins: Twins
-    current: str = ""
+    current: str | None = None
 
     def take(self, student: Student) -> Twins:
         """Both, their weights those of one student."""
         if self.current != student.name:
+            # Whoever interrupts this leaves nobody's weights behind.
+            self.current = None
             for model in self.models:
                 _switch(model, student)
             self.current = student.name
@@ -58,7 +60,8 @@ class Bridges:
 
     def __init__(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> None:
         self.students = {student.name: student for student in students}
-        self._check = [list(sequence[:_CHECKED_TOKENS]) for sequence in check]
+        # Of different lengths: padding is part of the check.
+        self._check = [list(sequence[: _CHECKED_TOKENS - place]) for place, sequence in enumerate(check)]
         self._bases: dict[str, _Base] = {}
         self._booted: dict[str, BridgedStudent] = {}
 
@@ -70,14 +73,7 @@ class Bridges:
         """
         if name not in self._booted:
             student = self.students[name]
-            base = self._base(student)
-            try:
-                take = partial(base.take, student)
-                self._booted[name] = checked(name, take, base.base, self._check)
-            except KdprobeError:
-                if student.adapter is None:
-                    raise
-                self._booted[name] = boot(student, self._check)
+            self._booted[name] = self._beside(student) if _shares(student) else boot(student, self._check)
         return self._booted[name]
 
     @property
@@ -88,12 +84,27 @@ class Bridges:
             for name, booted in self._booted.items()
         }
 
+    def _beside(self, student: Student) -> BridgedStudent:
+        """On the base that it shares with others; by itself where its adapter has no effect there."""
+        base = self._base(student)
+        try:
+            return checked(student.name, partial(base.take, student), base.base, self._check)
+        except KdprobeError:
+            if student.adapter is None:
+                raise
+            return boot(student, self._check)
+
     def _base(self, student: Student) -> _Base:
         digest = student.base.digest
         if digest not in self._bases:
-            sharing = [other for other in self.students.values() if other.base.digest == digest]
+            sharing = [other for other in self.students.values() if other.base.digest == digest and _shares(other)]
             self._bases[digest] = _load(sharing)
         return self._bases[digest]
+
+
+def _shares(student: Student) -> bool:
+    """Whether a student leaves the base's weights as they are: trained biases take the place of the base's own."""
+    return student.adapter is None or not changes_biases(student.adapter)
 
 
 def _load(students: Sequence[Student]) -> _Base:

@@ -66,13 +66,22 @@ class _Seen(Exception):  # noqa: N818 - nothing went wrong
 def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
     """Reads what sequences begin with, as far as every layer remembers it; `None` where that is nothing."""
     model = twins.model
-    # A layer with a sliding window lets go of keys that are further back.
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    ids = ids[: window - 1] if window else ids
-    if not ids:
+    config = model.config.get_text_config()
+    # Such a layer lets go of keys that are further back.
+    for window in (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")):
+        ids = ids[: window - 1] if window else ids
+    if not ids or _depends_on_length(config):
         return None
     read = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
-    return Prefix(len(ids), read.attentions, read.past_key_values)
+    cache = getattr(read, "past_key_values", None)
+    return Prefix(len(ids), read.attentions, cache) if hasattr(cache, "batch_repeat_interleave") else None
+
+
+def _depends_on_length(config: Any) -> bool:
+    """Whether the first tokens are read otherwise in a longer sequence: the rotation of some models changes with it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope.get("rope_type"), *(kind.get("rope_type") for kind in rope.values() if isinstance(kind, dict))]
+    return any(kind in {"dynamic", "longrope"} for kind in kinds)
 
 
 def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
