@@ -145,7 +145,7 @@ def vectorised(cache: Any, places: list[int], mask: Any, values: dict[str, Any],
     import numpy as np
     import torch
 
-    from kdprobe.students.shown import pattern_hook
+    from kdprobe.students.pattern_sources import pattern_hook
 
     valid = mask[:, None, :, None]
     lengths = mask.sum(dim=1, keepdim=True)
@@ -171,7 +171,7 @@ def per_matrix(cache: Any, places: list[int], mask: Any, values: dict[str, Any],
     from scipy.spatial.distance import cosine
     from scipy.stats import entropy
 
-    from kdprobe.students.shown import pattern_hook
+    from kdprobe.students.pattern_sources import pattern_hook
 
     for row, place in enumerate(places):
         length = int(mask[row].sum())

@@ -17,7 +17,7 @@ from kdprobe.probing.head_metric import HeadMetric
 from kdprobe.probing.sequences import ProblemSequence
 from kdprobe.probing.view import PatternView
 from kdprobe.students.bridge import BridgedStudent
-from kdprobe.students.shown import Prefix, Visit
+from kdprobe.students.pattern_sources import Prefix, Visit
 
 Padding = Literal["left", "right"]
 

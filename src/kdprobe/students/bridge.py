@@ -16,7 +16,7 @@ from torch import Tensor
 from kdprobe.errors import KdprobeError
 from kdprobe.models.batching import common_prefix, right_padded
 from kdprobe.models.load import LoadedModel, quiet
-from kdprobe.students.shown import (
+from kdprobe.students.pattern_sources import (
     Prefix,
     Show,
     Twins,
@@ -66,7 +66,7 @@ class BridgedStudent:
 
     @torch.inference_mode()
     def show(self, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
-        """One forward pass, up to the last layer's pattern; arguments as in `kdprobe.students.shown`."""
+        """One forward pass, up to the last layer's pattern; arguments as in `kdprobe.students.pattern_sources`."""
         self.source(self.take(), ids, mask, visit, prefix)
 
 

@@ -12,7 +12,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.adapters import attach, changes_biases
 from kdprobe.models.load import LoadedModel, load
 from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked, same_weights
-from kdprobe.students.shown import Twins
+from kdprobe.students.pattern_sources import Twins
 from kdprobe.students.student import Student
 
 _CHECKED_TOKENS = 64
@@ -24,13 +24,13 @@ class _Base:
     """A loaded base with all adapters attached.
 
     Attributes:
-        base: As it was loaded, before anything was attached.
+        loaded: The base before anything was attached.
         models: The base, or the `PeftModel` around it, and the one that is inside TransformerLens.
         twins: What is inside them.
         current: Whose weights these are now.
     """
 
-    base: LoadedModel
+    loaded: LoadedModel
     models: tuple[Any, Any]
     twins: Twins
     current: str | None = None
@@ -88,7 +88,7 @@ class Bridges:
         """On the base that it shares with others; by itself where its adapter has no effect there."""
         base = self._base(student)
         try:
-            return checked(student.name, partial(base.take, student), base.base, self._check)
+            return checked(student.name, partial(base.take, student), base.loaded, self._check)
         except KdprobeError:
             if student.adapter is None:
                 raise

@@ -1,4 +1,4 @@
-"""Where attention patterns come to light: in Hugging Face's attention modules, or in the hooks of TransformerLens.
+"""Where attention patterns are read: in Hugging Face's attention modules, or in the hooks of TransformerLens.
 
 Both show every layer's pattern once, in turn, and stop at the last: what follows it is not looked at.
 """
@@ -92,7 +92,7 @@ def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefi
         ids: Token ids, `[batch, position]`.
         mask: 1 for real tokens, of the same shape.
         visit: Called for each layer. What it is shown is the model's own memory.
-        prefix: What all rows begin with, if it was read before.
+        prefix: What all rows begin with, if it was read before; padding is on the right then.
 
     Raises:
         KdprobeError: The attention modules are not where they are looked for, or return no patterns.
