@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from kdprobe.host.specs import Spec
@@ -59,9 +60,14 @@ class Provider:
         return _source_hash(self.plugin)
 
 
+def module_of(plugin: object) -> ModuleType | None:
+    """The module that a plugin is, or that its class is in."""
+    return inspect.getmodule(plugin if inspect.ismodule(plugin) else type(plugin))
+
+
 def _source_hash(plugin: object) -> str:
     """Digest of all files of a plugin's package, or of its single module; empty where neither is a file."""
-    module = inspect.getmodule(plugin if inspect.ismodule(plugin) else type(plugin))
+    module = module_of(plugin)
     if module is None or not (found := getattr(module, "__file__", None)):
         return ""
     file = Path(found)
