@@ -5,7 +5,7 @@
 Every head of SmolLM2-135M-Instruct is set to zero, in float32, and the log-probability of gold solutions is read: of
 GSM8K where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
-    restarted    `kdprobe.probing.causes.exact`: starts behind the head's attention, the heads of a layer at once
+    restarted    `interventions.exact_effects`: starts behind the head's attention, the heads of a layer at once
     singly       the same, one head at once: in the shapes of `forward`, so rounded as it is
     forward      a forward pass per head and problem, z set to zero in a hook, logits at the answer's rows only
     batched      the same with all problems in one padded batch
@@ -81,9 +81,9 @@ class Setting:
         from kdprobe.host.registry import Host
         from kdprobe.models.load import load, load_tokenizer
         from kdprobe.models.reference import resolve
-        from kdprobe.probing.sequences import problem_sequences
         from kdprobe.problems.draw import draw
         from kdprobe.problems.sources.gsm8k import FOLDER_VARIABLE
+        from kdprobe.students.sequence import problem_sequences
 
         self.record = resolve(MODEL)
         self.student = load(self.record, dtype="float32")
@@ -120,8 +120,8 @@ class Setting:
 def restarted(setting: Setting, donor: Any, batch_size: int) -> Any:
     """Log-probability without each head minus with all, `[sequence, head]`."""
     from kdprobe.console import progress
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.reading import reader
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
 
     heads = [(layer, head) for layer in setting.layers for head in range(setting.heads)]
     with reader(setting.student) as reading, progress("restarted") as bar:
@@ -199,8 +199,8 @@ def in_bridge(setting: Setting, bridged: Any, layer: int, head: int) -> Any:
 def prepared(way: str, setting: Setting) -> Any:
     """What a way needs before its time counts: a donor of zeros, or the student inside TransformerLens."""
     from kdprobe.console import progress
-    from kdprobe.probing.causes.reading import head_outputs, reader
-    from kdprobe.probing.causes.replacement import ablated
+    from kdprobe.probing.interventions.forward import head_outputs, reader
+    from kdprobe.probing.interventions.replacement import ablated
     from kdprobe.students.bridge import boot
     from kdprobe.students.student import Student
 

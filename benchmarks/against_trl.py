@@ -5,7 +5,7 @@
 
 Both train the same LoRA adapter on the same model of SmolLM2-135M's shape, same data, AdamW and precision (float32).
 
-    kdprobe   `kdprobe.distill.trainer.train`: forward KL to the stored top k, through the sparse head
+    kdprobe   `kdprobe.distill.training.trainer.train`: forward KL to the stored top k, through the sparse head
     TRL       `trl.experimental.gkd.GKDTrainer` with lmbda = 0 (given responses) and beta = 0 (forward KL): the teacher,
               another model of that size, runs in every step, and both give logits at every position. TRL turns gradient
               checkpointing and bf16 on unless told otherwise; both are off here.
@@ -177,7 +177,7 @@ def train_kdprobe(ids: Any, rows: list[Any], prompt: int, batch: int, folder: Pa
     from kdprobe.distill.examples import Example
     from kdprobe.distill.objectives import Objective
     from kdprobe.distill.options import TrainingOptions
-    from kdprobe.distill.trainer import train
+    from kdprobe.distill.training.trainer import train
     from kdprobe.models.load import LoadedModel
     from kdprobe.models.reference import ModelRecord
 
@@ -293,7 +293,7 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
     # Every Trainer gets these, whoever makes it.
     trainer.DEFAULT_CALLBACKS.append(clock)
     # Both, so that both start from the same size.
-    for module in ("kdprobe.distill.trainer", "trl.experimental.gkd"):
+    for module in ("kdprobe.distill.training.trainer", "trl.experimental.gkd"):
         importlib.import_module(module)
     ids = token_ids(given.batch * (given.steps + 1), given.prompt + given.response)
     rows = stored(given.rows) if way == "kdprobe" else []

@@ -27,10 +27,11 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import binom, multinomial, t
 
-from kdprobe.evaluation.clusters import Groups, clustered_accuracy_interval, clustered_test
-from kdprobe.evaluation.power import detectable_difference
-from kdprobe.evaluation.seeds import crossed_estimate, crossed_test
-from kdprobe.evaluation.statistics import mean_interval, paired_interval
+from kdprobe.stats.bootstrap import mean_interval
+from kdprobe.stats.clustered import Groups, clustered_accuracy_interval, clustered_test
+from kdprobe.stats.crossed import crossed_estimate, crossed_test
+from kdprobe.stats.mcnemar import paired_interval
+from kdprobe.stats.power import detectable_difference
 
 Answers = NDArray[np.float32]
 CHUNK = 250

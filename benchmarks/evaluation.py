@@ -90,12 +90,12 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
     """Answers the problems in one way."""
     import torch
 
-    from kdprobe.cli.named import open_problems, read_settings
-    from kdprobe.evaluation import watched
-    from kdprobe.evaluation.harness import evaluate
+    from kdprobe.cli.options import open_problems, read_settings
+    from kdprobe.evaluation import recording as watched
     from kdprobe.evaluation.ledger import Ledger
+    from kdprobe.evaluation.lm_eval_run import evaluate
     from kdprobe.evaluation.protocol import Protocol
-    from kdprobe.experiment.examinations import make_exam
+    from kdprobe.experiment.eval_models import make_exam
     from kdprobe.host.registry import Host
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve

@@ -6,7 +6,7 @@ The four published metrics of every head of SmolLM2-135M-Instruct in float32, ov
 where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
     forward        Hugging Face's eager forward pass of the same batches, logits at the last position only: the floor
-    streamed       `kdprobe.probing.stream.head_metrics`: patterns are reduced as they appear, none outlives the next
+    streamed       `patterns.stream.head_metrics`: patterns are reduced as they appear, none outlives the next
                    layer, and what all sequences begin with is read once
     all metrics    the same with every metric that is built in
     vectorised     `run_with_cache` of all patterns, logits at the last position, then the same formulas, batched
@@ -80,10 +80,10 @@ def prepare(count: int) -> tuple[Any, list[Any]]:
     from kdprobe.host.registry import Host
     from kdprobe.models.load import load_tokenizer
     from kdprobe.models.reference import resolve
-    from kdprobe.probing.sequences import problem_sequences
     from kdprobe.problems.draw import draw
     from kdprobe.problems.sources.gsm8k import FOLDER_VARIABLE
     from kdprobe.students.bridge import boot
+    from kdprobe.students.sequence import problem_sequences
     from kdprobe.students.student import Student
 
     record = resolve(MODEL)
@@ -96,7 +96,7 @@ def prepare(count: int) -> tuple[Any, list[Any]]:
 def metrics_of(way: str) -> dict[str, Any]:
     """The published four, or all that are built in."""
     from kdprobe.host.registry import Host
-    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.metrics.metric import head_metrics_of
 
     metrics = head_metrics_of(Host())
     return metrics if way == "all metrics" else {name: metrics[name] for name in PUBLISHED}
@@ -105,7 +105,7 @@ def metrics_of(way: str) -> dict[str, Any]:
 def batches(sequences: list[Any], size: int, student: Any) -> Any:
     """Places, ids and mask of batches of like length, as `head_metrics` makes them."""
     from kdprobe.models.batching import right_padded
-    from kdprobe.probing.stream import batches as batches_of
+    from kdprobe.probing.patterns.stream import batches as batches_of
 
     for places in batches_of([len(sequence.ids) for sequence in sequences], size):
         read = [sequences[place].ids for place in places]
@@ -118,7 +118,7 @@ def run(way: str, student: Any, sequences: list[Any], size: int) -> dict[str, An
     import torch
 
     from kdprobe.console import progress
-    from kdprobe.probing.stream import head_metrics
+    from kdprobe.probing.patterns.stream import head_metrics
 
     if way in {"streamed", "all metrics"}:
         with progress(way, len(sequences)) as bar:

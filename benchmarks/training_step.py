@@ -129,8 +129,9 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
     """The loss of a step, one of `WAYS`."""
     import torch
 
-    from kdprobe.distill.head import head_loss, headless
     from kdprobe.distill.objectives import Objective
+    from kdprobe.distill.sparse_kd import sparse_kd_loss
+    from kdprobe.models.lm_head import lm_head_replaced
 
     ids, labels, teacher = batch["input_ids"], batch["labels"], batch["teacher"]
     if way == "ordinary":
@@ -140,9 +141,9 @@ def loss_of(way: str, model: Any, batch: dict[str, Any], matrix: Any) -> Any:
     objective = Objective(1.0 if way.endswith("CE") else 0.0)
     theirs = None if way.endswith("CE") else teacher
     if way.startswith("head"):
-        with headless(model):
+        with lm_head_replaced(model):
             hidden = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1)
-        return head_loss(hidden, matrix, targets, theirs, objective)["loss"].mean()
+        return sparse_kd_loss(hidden, matrix, targets, theirs, objective)["loss"].mean()
     if way == "teacher in the loop":
         with torch.no_grad(), model.disable_adapter():
             p = model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits.flatten(0, 1).float().log_softmax(-1)
@@ -183,8 +184,8 @@ def peak(way: str, given: argparse.Namespace) -> float:
     """Peak of this process above what it held before, in MiB."""
     import torch
 
-    from kdprobe.distill.head import head_loss
     from kdprobe.distill.objectives import Objective
+    from kdprobe.distill.sparse_kd import sparse_kd_loss
 
     model, batch, matrix = prepare(given)
     work: Callable[[], Any]
@@ -192,7 +193,7 @@ def peak(way: str, given: argparse.Namespace) -> float:
         hidden = torch.randn(BATCH * RESPONSE, matrix.shape[1], dtype=matrix.dtype, requires_grad=True)
         targets, objective = batch["input_ids"][:, -RESPONSE:].reshape(-1), Objective(0.5)
         if way.endswith("sparse"):
-            work = lambda: head_loss(hidden, matrix.detach(), targets, batch["teacher"], objective)["loss"]  # noqa: E731
+            work = lambda: sparse_kd_loss(hidden, matrix.detach(), targets, batch["teacher"], objective)["loss"]  # noqa: E731
         else:
             work = lambda: objective.dense(hidden @ matrix.detach().T, targets, batch["teacher"])["loss"]  # noqa: E731
     else:

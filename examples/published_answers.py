@@ -15,16 +15,16 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from kdprobe.evaluation.arms import Arm
-from kdprobe.evaluation.claims import Claim, claim_findings
-from kdprobe.evaluation.compared import Comparison
-from kdprobe.evaluation.comparison import compare
-from kdprobe.evaluation.findings import budget
-from kdprobe.evaluation.outputs import Columns, Outputs, read_outputs
-from kdprobe.evaluation.scoring import scores
-from kdprobe.evaluation.statistics import Interval
+from kdprobe.comparison.answers import Columns, Outputs, read_outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.claims import Claim, claim_findings
+from kdprobe.comparison.compare import compare
+from kdprobe.comparison.findings import budget
+from kdprobe.comparison.result import Comparison
+from kdprobe.comparison.scoring import scores
 from kdprobe.host.registry import Host
 from kdprobe.problems.extractors import Extractor
+from kdprobe.stats.intervals import Interval
 
 ARMS = ("no_distillation", "none", "ground_truth")
 REPORTED = {

@@ -19,11 +19,11 @@ from kdprobe import Problem, PromptPair
 from kdprobe.distill.builtin import FineTuneDistiller
 from kdprobe.distill.distiller import TrainContext
 from kdprobe.distill.options import LoraOptions, TrainingOptions
-from kdprobe.evaluation.harness import evaluate
+from kdprobe.evaluation.lm_eval_run import evaluate
 from kdprobe.evaluation.protocol import Protocol
-from kdprobe.evaluation.statistics import accuracy_interval
 from kdprobe.models.reference import SMOLLM2, resolve
 from kdprobe.problems.sources.gsm_symbolic import GsmSymbolicOptions, build
+from kdprobe.stats.intervals import accuracy_interval
 from kdprobe.strategies import bare
 from kdprobe.students import Student
 

@@ -168,9 +168,9 @@ def check_padding(torch):
 
     from kdprobe.console import progress
     from kdprobe.host.registry import Host
-    from kdprobe.probing.head_metric import head_metrics_of
-    from kdprobe.probing.sequences import ProblemSequence
-    from kdprobe.probing.stream import head_metrics
+    from kdprobe.probing.metrics.metric import head_metrics_of
+    from kdprobe.probing.patterns.stream import head_metrics
+    from kdprobe.students.sequence import ProblemSequence
 
     def near_the_threshold(view):
         """Cells of a query within 1e-5 of the threshold of sparsity, which may fall on either side of it."""
@@ -189,8 +189,11 @@ def check_padding(torch):
         sequences = []
         for number, length in enumerate(lengths):
             ids = tuple(int(id_) for id_ in random.integers(3, 300, length))
-            answer = tuple(range(length // 2, length))
-            sequences.append(ProblemSequence(f"p{number}", ids, length // 2, (0, 1), (1, 2), answer, (length - 1,)))
+            begin = length // 2
+            parts = {"prompt": ids[:begin], "solution": ids[begin:-1], "end": ids[-1:]}
+            sequences.append(
+                ProblemSequence(f"p{number}", **parts, question=(0, 1), numbers=(1, 2), value=(length - 1,))
+            )
         alone = measure(bridged, sequences, 1, "right")
         order = random.permutation(len(sequences))
         found = measure(bridged, [sequences[place] for place in order], batch_size, padding)

@@ -12,7 +12,9 @@ from typing import Any
 import datasets
 
 from kdprobe.host.registry import Host
-from kdprobe.problems.extractors import Extractor, Robust
+from kdprobe.problems.correctness import judge
+from kdprobe.problems.extractors import Extractor
+from kdprobe.problems.problem import stated_value
 from kdprobe.problems.sources.gsm8k import DATASET, FOLDER_VARIABLE
 from kdprobe.problems.sources.jsonl import read
 
@@ -40,20 +42,19 @@ def process_results(doc: dict[str, Any], results: list[str | None]) -> dict[str,
         aggregates whatever this returns.
     """
     response = results[0] or ""
-    gold = doc["answer"].rsplit("####", 1)[1].strip()
-    robust = Robust()
-    extraction = robust.extract(response)
+    gold = stated_value(doc["answer"])
+    judged = judge(response, gold)
     return {
-        "exact_match": float(robust.is_right(extraction, gold)),
+        "exact_match": float(judged.right),
         **{f"exact_match_{name}": _score(other, response, gold) for name, other in _others().items()},
-        "no_answer": float(extraction.value is None),
+        "no_answer": float(not judged.found),
     }
 
 
 def _score(extractor: Extractor, response: str, gold: str) -> float:
     """1 where it is right, else 0; not a number where the extractor fails, so that its mean is none either."""
     try:
-        return float(extractor.is_right(extractor.extract(response), gold))
+        return float(judge(response, gold, extractor).right)
     except Exception:  # noqa: BLE001 - generation took hours: a plugin's fault must not cost the other scores
         return math.nan
 

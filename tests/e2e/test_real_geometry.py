@@ -17,7 +17,7 @@ def test_geometry_of_all_270_heads_is_the_dense_one(torch):
     from kdprobe.models.adapters import resolve_adapter
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve
-    from kdprobe.probing.geometry import circuit_changes
+    from kdprobe.probing.weights.geometry import circuit_changes
     from kdprobe.students.student import Student
 
     adapter = resolve_adapter("kdprobe:embedded-teacher").path

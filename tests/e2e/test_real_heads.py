@@ -37,7 +37,7 @@ def test_padding_batch_size_and_order_change_no_metric(pool, check_padding, leng
 
 
 def test_a_switched_adapter_is_the_merged_student(torch, pool, students):
-    from kdprobe.probing.stream import read
+    from kdprobe.probing.patterns.stream import read
     from kdprobe.students.bridge import boot
 
     ids = [range(300, 360)]

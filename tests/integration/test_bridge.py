@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdprobe.host.registry import Host
-from kdprobe.probing.head_metric import head_metrics_of
-from kdprobe.probing.sequences import problem_sequences
+from kdprobe.probing.metrics.metric import head_metrics_of
+from kdprobe.students.sequence import problem_sequences
 
 METRICS = head_metrics_of(Host())
 PUBLISHED = ("entropy", "self_attention", "sparsity", "similarity")
@@ -28,7 +28,7 @@ def bridged(torch, tiny_record, sequences):
 
 def measure(bridged, sequences, batch_size):
     from kdprobe.console import progress
-    from kdprobe.probing.stream import head_metrics
+    from kdprobe.probing.patterns.stream import head_metrics
 
     with progress("heads", len(sequences)) as bar:
         return head_metrics(bridged, sequences, METRICS, batch_size=batch_size, bar=bar)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdprobe.models.reference import resolve
-from kdprobe.probing.sequences import problem_sequences
+from kdprobe.students.sequence import problem_sequences
 from kdprobe.students.student import Student
 
 
@@ -25,7 +25,7 @@ def students(tiny_model, tiny_record, make_adapter):
 
 
 def pattern_of(bridged, ids, prefix=None):
-    from kdprobe.probing.stream import read
+    from kdprobe.probing.patterns.stream import read
 
     layers = []
     read(bridged, [ids], lambda _row, _layer, pattern: layers.append(pattern.numpy().copy()), prefix=prefix)
@@ -83,7 +83,7 @@ def test_other_architectures_agree_with_hugging_face(torch, family, source, othe
 
 
 def test_a_prefix_is_read_once_and_changes_nothing(torch, students, sequences, monkeypatch):
-    from kdprobe.probing import stream
+    from kdprobe.probing.patterns import stream
     from kdprobe.students.bridges import Bridges
 
     ids = [sequence.ids for sequence in sequences]

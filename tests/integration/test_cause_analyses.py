@@ -50,7 +50,7 @@ def look(problems):
     """Runs an analysis on students as the command line and experiments do."""
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.metrics.metric import head_metrics_of
 
     def run(name, students, /, count=4, **options):
         host = Host()
@@ -211,7 +211,7 @@ def test_students_of_another_shape_are_refused(torch, look, untrained, tiny_reco
 def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):
     """From Hugging Face's own modules: normed by the last stream's root mean square, through the output matrix."""
     from kdprobe.models.load import load
-    from kdprobe.probing.sequences import problem_sequences
+    from kdprobe.students.sequence import problem_sequences
 
     table = look("attribution", [untrained], problems=2).tables["attribution"]
     model = load(tiny_record, dtype="float32").model.double()
@@ -258,7 +258,7 @@ def test_attribution_and_ablation_hold_in_other_architectures(family, look, othe
 
 
 def test_attribution_refuses_parts_that_do_not_add_up(look, untrained, monkeypatch):
-    from kdprobe.probing.causes import attribution
+    from kdprobe.probing.outputs import logit_attribution as attribution
 
     monkeypatch.setattr(attribution, "TOLERANCE", -1.0)
     with pytest.raises(KdprobeError, match="does not add up to the logits"):
@@ -268,11 +268,11 @@ def test_attribution_refuses_parts_that_do_not_add_up(look, untrained, monkeypat
 def test_a_student_without_heads_is_one_with_their_outputs_at_zero(torch, tiny_record, problems):
     from kdprobe.console import progress
     from kdprobe.models.load import load
-    from kdprobe.probing.causes.accuracy import without_heads
-    from kdprobe.probing.causes.joint import joint_effects
-    from kdprobe.probing.causes.reading import head_outputs, reader
-    from kdprobe.probing.causes.replacement import ablated
-    from kdprobe.probing.sequences import problem_sequences
+    from kdprobe.probing.interventions.accuracy import without_heads
+    from kdprobe.probing.interventions.forward import head_outputs, reader
+    from kdprobe.probing.interventions.joint_effects import joint_effects
+    from kdprobe.probing.interventions.replacement import ablated
+    from kdprobe.students.sequence import problem_sequences
 
     loaded = load(tiny_record, dtype="float32")
     sequences, heads = problem_sequences(loaded.tokenizer, problems[:2]), [(0, 1), (1, 3)]

@@ -12,7 +12,7 @@ HEADS = [(layer, head) for layer in range(SHAPE[0]) for head in range(SHAPE[1])]
 @pytest.fixture(scope="module")
 def sequences(tiny_record, problems):
     from kdprobe.models.load import load_tokenizer
-    from kdprobe.probing.sequences import problem_sequences
+    from kdprobe.students.sequence import problem_sequences
 
     return problem_sequences(load_tokenizer(tiny_record), problems[:3])
 
@@ -23,7 +23,7 @@ def run(function, *arguments, **known):
 
 
 def outputs_of(student, sequences):
-    from kdprobe.probing.causes.reading import head_outputs, reader
+    from kdprobe.probing.interventions.forward import head_outputs, reader
 
     with reader(student) as reading:
         return run(head_outputs, reading, sequences)
@@ -44,9 +44,9 @@ def trained(tiny_student):
 
 @pytest.mark.parametrize("kind", ["zero", "mean"])
 def test_exact_ablation_is_that_of_hooks_in_transformer_lens(kind, torch, base, tiny_record, sequences):
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import ablated
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.replacement import ablated
     from kdprobe.students.bridge import boot
     from kdprobe.students.student import Student
 
@@ -82,9 +82,9 @@ def test_exact_ablation_is_that_of_hooks_in_transformer_lens(kind, torch, base, 
 
 def test_patching_every_head_carries_the_whole_gain(base, trained, sequences):
     """The students differ in attention alone, so with all head outputs of one the other is that one."""
-    from kdprobe.probing.causes.joint import joint_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import patched
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.joint_effects import joint_effects
+    from kdprobe.probing.interventions.replacement import patched
 
     better = outputs_of(trained, sequences)
     with reader(base) as reading:
@@ -95,10 +95,10 @@ def test_patching_every_head_carries_the_whole_gain(base, trained, sequences):
 
 
 def test_sets_of_one_head_have_the_exact_effects(base, trained, sequences):
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.joint import joint_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import patched
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.joint_effects import joint_effects
+    from kdprobe.probing.interventions.replacement import patched
 
     donor = patched(outputs_of(trained, sequences))
     with reader(base) as reading:
@@ -109,10 +109,10 @@ def test_sets_of_one_head_have_the_exact_effects(base, trained, sequences):
 
 def test_the_screen_is_the_derivative_of_the_exact_effect(torch, base, trained, sequences):
     """A step towards the donor less one away from it, over their length, is what one backward pass says."""
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import Donor, patched
-    from kdprobe.probing.causes.screen import screened_effects
+    from kdprobe.probing.interventions.attribution_patching import screened_effects
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.replacement import Donor, patched
 
     base.model.double()
     trained.model.double()
@@ -134,9 +134,9 @@ def test_the_screen_is_the_derivative_of_the_exact_effect(torch, base, trained, 
 
 
 def test_what_is_hooked_is_unhooked(torch, base, sequences):
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import ablated
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.replacement import ablated
 
     ids = torch.tensor([sequences[0].ids])
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_what_is_hooked_is_unhooked(torch, base, sequences):
 
 
 def run_outputs(reading, sequences):
-    from kdprobe.probing.causes.reading import head_outputs
+    from kdprobe.probing.interventions.forward import head_outputs
 
     return run(head_outputs, reading, sequences)
 
@@ -173,10 +173,10 @@ def test_restarting_is_exact_in_other_architectures(name, torch, tiny_record, ba
 
     from transformers import AutoModelForCausalLM
 
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.joint import joint_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import ablated
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.joint_effects import joint_effects
+    from kdprobe.probing.interventions.replacement import ablated
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(architectures()[name])
@@ -194,9 +194,9 @@ def test_restarting_is_exact_in_other_architectures(name, torch, tiny_record, ba
 
 def test_heads_that_do_not_add_up_are_refused(torch, base, sequences):
     from kdprobe.errors import KdprobeError
-    from kdprobe.probing.causes.exact import exact_effects
-    from kdprobe.probing.causes.reading import reader
-    from kdprobe.probing.causes.replacement import ablated
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import reader
+    from kdprobe.probing.interventions.replacement import ablated
 
     class Gated(torch.nn.Linear):
         def forward(self, z):
@@ -210,7 +210,7 @@ def test_heads_that_do_not_add_up_are_refused(torch, base, sequences):
 
 
 def test_random_sets_have_as_many_heads():
-    from kdprobe.probing.causes.joint import random_sets
+    from kdprobe.probing.interventions.joint_effects import random_sets
 
     top = [(0, 1), (0, 3), (5, 2)]
     free = random_sets(top, (30, 9), 50, same_layers=False, seed=0)

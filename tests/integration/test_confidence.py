@@ -23,7 +23,7 @@ def records(problems):
 def test_sureness_is_that_of_full_logits(torch, tiny_record, problems, records, chunk_rows, batch_size, monkeypatch):
     from kdprobe.evaluation import likelihood
     from kdprobe.models.conversation import prompt_ids
-    from kdprobe.probing import answers
+    from kdprobe.probing.outputs import token_confidence as answers
     from kdprobe.strategies.prompt_pair import bare
 
     student = Student("tiny", tiny_record).load(dtype="float32")
@@ -47,7 +47,7 @@ def test_sureness_is_that_of_full_logits(torch, tiny_record, problems, records, 
 def test_analyses_with_scores_say_what_they_found(torch, tiny_record, problems, records):
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.metrics.metric import head_metrics_of
 
     host = Host()
     context = AnalysisContext(
@@ -69,7 +69,7 @@ def test_analyses_with_scores_say_what_they_found(torch, tiny_record, problems, 
 def test_answers_that_are_all_wrong_tell_nothing_apart(torch, tiny_record, problems, records):
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.metrics.metric import head_metrics_of
 
     host = Host()
     wrong = [{**record, "correct": False} for record in records]

@@ -24,7 +24,7 @@ def prompts(tiny, problems):
 
 def greedy(tiny, prompts, ends, **known):
     """`generate` on its own, and ours; token ids `[batch, response]` and how long each is."""
-    from kdprobe.evaluation.decoding import ShrinkingBatch
+    from kdprobe.evaluation.shrinking_batch import ShrinkingBatch
 
     ids, mask = prompts
     pad = tiny.tokenizer.pad_token_id
@@ -81,7 +81,7 @@ def test_lengths_count_the_end_and_no_padding(tiny, prompts):
 
 
 def test_sampling_is_from_the_models_distribution(torch, tiny, prompts):
-    from kdprobe.evaluation.decoding import ShrinkingBatch
+    from kdprobe.evaluation.shrinking_batch import ShrinkingBatch
 
     ids, mask = (part[:1].repeat(4000, 1) for part in prompts)
     torch.manual_seed(0)
@@ -108,7 +108,7 @@ def test_sampling_is_from_the_models_distribution(torch, tiny, prompts):
 
 
 def test_a_row_ends_with_a_stop_text_however_it_is_spelt(torch, tiny):
-    from kdprobe.evaluation.decoding import StopTexts
+    from kdprobe.evaluation.shrinking_batch import StopTexts
 
     encode = tiny.tokenizer.encode
     prompt = encode("a\nQuestion: b")
@@ -124,7 +124,7 @@ def test_a_row_ends_with_a_stop_text_however_it_is_spelt(torch, tiny):
 def test_what_cannot_shrink_is_known(tiny):
     from transformers import GenerationConfig
 
-    from kdprobe.evaluation.decoding import can_shrink
+    from kdprobe.evaluation.shrinking_batch import can_shrink
 
     kept = tiny.model.generation_config
     try:
@@ -153,7 +153,7 @@ def test_other_families_write_what_generate_writes(family, torch):
     import transformers
 
     from kdprobe.evaluation.batch_size import row_bytes
-    from kdprobe.evaluation.decoding import ShrinkingBatch, can_shrink
+    from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, can_shrink
     from kdprobe.models.load import LoadedModel
 
     torch.manual_seed(0)

@@ -120,7 +120,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evaluate, tmp_path, monkeypatch, capsys):
     from kdprobe.evaluation.ledger import Ledger
-    from kdprobe.evaluation.watched import WatchedModel
+    from kdprobe.evaluation.recording import WatchedModel
 
     arguments = ("--batch-size", 2, *sampling)
     decoded = []
@@ -183,7 +183,7 @@ def test_a_process_that_is_killed_outright_loses_the_batch_that_it_was_in(tiny_m
 
 def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path, monkeypatch):
     from kdprobe.evaluation import likelihood
-    from kdprobe.evaluation.watched import WatchedModel
+    from kdprobe.evaluation.recording import WatchedModel
 
     real, padded = likelihood.right_padded, []
 
@@ -219,7 +219,7 @@ def test_whatever_decides_the_answers_is_in_the_key(evaluate, adapters, tmp_path
 
 
 def test_the_batch_plan_is_recorded_and_used_again(evaluate, tmp_path, monkeypatch):
-    from kdprobe.evaluation import watched
+    from kdprobe.evaluation import recording as watched
 
     planned = []
     real = watched.plan_batches
@@ -286,7 +286,7 @@ def test_what_cannot_be_had_is_told(tiny_model, problem_files, tmp_path, capsys)
 
 
 def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, problem_files, tmp_path, monkeypatch):
-    from kdprobe.evaluation.watched import WatchedModel
+    from kdprobe.evaluation.recording import WatchedModel
 
     prompts = []
     real = WatchedModel._model_generate
@@ -306,7 +306,7 @@ def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, pro
 
 def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_files, tmp_path, monkeypatch, capsys):
     from kdprobe.cli import _run
-    from kdprobe.evaluation import harness
+    from kdprobe.evaluation import lm_eval_run as harness
 
     # Students are trained with a system message, say, and the task has none.
     trained = [{"role": "system", "content": "Be brief."}]
@@ -318,7 +318,7 @@ def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_fil
 
 def test_a_model_without_a_chat_template_is_asked_as_text(evaluate, tiny_model, tmp_path, monkeypatch, capsys):
     from kdprobe.cli import _run
-    from kdprobe.evaluation.watched import WatchedModel
+    from kdprobe.evaluation.recording import WatchedModel
 
     plain = shutil.copytree(tiny_model, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()

@@ -23,7 +23,7 @@ OPTIONS = {
 
 
 def measured(student, circuits=("qk", "ov")):
-    from kdprobe.probing.geometry import circuit_changes
+    from kdprobe.probing.weights.geometry import circuit_changes
 
     table = circuit_changes([student])
     assert len(table) == 2 * 2 * 4
@@ -105,7 +105,7 @@ def test_a_zero_adapter_changes_exactly_nothing(options, tiny_student):
 
 def test_a_model_that_was_trained_as_a_whole_is_compared_with_the_first(torch, tiny_student, tiny_record, tmp_path):
     from kdprobe.models.reference import resolve
-    from kdprobe.probing.geometry import circuit_changes
+    from kdprobe.probing.weights.geometry import circuit_changes
     from kdprobe.students.student import Student
 
     student = tiny_student(ALL)
@@ -124,7 +124,7 @@ def test_other_architectures_are_refused(torch):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from kdprobe.errors import KdprobeError
-    from kdprobe.probing.attention_weights import adapter_weights
+    from kdprobe.probing.weights.attention_weights import adapter_weights
 
     model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=20))
     with pytest.raises(KdprobeError, match="gpt2"):

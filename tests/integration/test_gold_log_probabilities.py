@@ -3,7 +3,8 @@ import pytest
 from scipy.special import log_softmax
 
 from kdprobe.evaluation import likelihood
-from kdprobe.evaluation.likelihood import gold_log_probabilities, value_span
+from kdprobe.evaluation.likelihood import gold_log_probabilities
+from kdprobe.students.sequence import value_span
 
 
 @pytest.fixture(scope="module")

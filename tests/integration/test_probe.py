@@ -123,7 +123,7 @@ def test_tables_are_tidy_and_the_page_stands_alone(run_cli, tiny_model, planted,
 
 def test_names_of_students_are_text_on_the_page(run_cli, tiny_model, planted, problem_file, tmp_path):
     from kdprobe.probing.analysis import AnalysisContext
-    from kdprobe.probing.attention import build
+    from kdprobe.probing.attention.maps import build
     from kdprobe.probing.options import AttentionOptions
     from kdprobe.problems.sources.jsonl import read
     from kdprobe.report.probe_page import write_probe_page
@@ -145,8 +145,8 @@ def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext
-    from kdprobe.probing.head_metric import head_metrics_of
-    from kdprobe.probing.measure import measure
+    from kdprobe.probing.metrics.measure import measure
+    from kdprobe.probing.metrics.metric import head_metrics_of
     from kdprobe.students.student import Student
 
     class Plugin:
@@ -203,9 +203,9 @@ def test_wrong_use_is_told_in_a_sentence(arguments, words, tiny_model, problem_f
 
 def test_analyses_of_files_refuse_what_needs_students(tmp_path):
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.confidence import build
     from kdprobe.probing.options import ConfidenceOptions
-    from kdprobe.probing.patterns import read_patterns
+    from kdprobe.probing.outputs.confidence import build
+    from kdprobe.probing.patterns.files import read_patterns
 
     np.save(tmp_path / "a.npy", np.ones((1, 1, 1, 1)))
     context = AnalysisContext(patterns=read_patterns([str(tmp_path / "a.npy")]))

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from kdprobe.probing.sequences import problem_sequences
+from kdprobe.students.sequence import problem_sequences
 
 pytest.importorskip("captum", reason="the extra `shapley` is not installed")
 
@@ -41,7 +41,7 @@ def exact(game, players):
 def test_samples_are_unbiased_and_share_out_everything():
     import torch
 
-    from kdprobe.probing.causes.shapley import shapley_samples
+    from kdprobe.probing.outputs.shapley import shapley_samples
 
     def game(present):
         p = present.double()
@@ -58,7 +58,7 @@ def test_samples_are_unbiased_and_share_out_everything():
 
 def test_words_hold_all_tokens_of_the_question(tiny_record, problems):
     from kdprobe.models.load import load_tokenizer
-    from kdprobe.probing.causes.shapley import words
+    from kdprobe.probing.outputs.shapley import words
 
     tokenizer = load_tokenizer(tiny_record)
     for problem, sequence in zip(problems, problem_sequences(tokenizer, problems), strict=True):
@@ -104,7 +104,7 @@ def added(context, student, problem, target):
 def test_a_word_is_shown_as_it_is_written():
     import pandas as pd
 
-    from kdprobe.probing.causes.word_figures import word_figures
+    from kdprobe.probing.outputs.word_figures import word_figures
 
     row = {"student": "a", "problem": "p", "place": 0, "word": "<b>3\u202e", "value": 1.0, "standard_error": 0.1}
     (figure,) = word_figures(pd.DataFrame([row]))

@@ -220,16 +220,16 @@ def test_loss_mixes_divergence_and_cross_entropy(distil):
 def test_training_without_the_head_is_training_with_logits(options, distil, monkeypatch):
     from contextlib import nullcontext
 
-    from kdprobe.distill import trainer
+    from kdprobe.distill.training import trainer
 
     used = []
-    head_loss = trainer.head_loss
-    monkeypatch.setattr(trainer, "head_loss", lambda *known: used.append(1) or head_loss(*known))
+    sparse_kd_loss = trainer.sparse_kd_loss
+    monkeypatch.setattr(trainer, "sparse_kd_loss", lambda *known: used.append(1) or sparse_kd_loss(*known))
     small = {"learning_rate": 1e-3, **options}
     fast = distil("logits", **small)
     assert len(used) == 3
     # As for a model that does more to its logits than multiply.
-    monkeypatch.setattr(trainer, "without_head", lambda *_known: nullcontext(None))
+    monkeypatch.setattr(trainer, "without_lm_head", lambda *_known: nullcontext(None))
     dense = distil("logits", **small)
     assert len(used) == 3
     for one, other in zip(fast.history, dense.history, strict=True):
@@ -241,8 +241,8 @@ def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record
     from peft import get_peft_model
 
     from kdprobe.distill.adapter import lora_config
-    from kdprobe.distill.head import without_head
     from kdprobe.distill.options import LoraOptions
+    from kdprobe.models.lm_head import without_lm_head
     from kdprobe.models.load import load
 
     model = get_peft_model(load(tiny_record).model, lora_config(LoraOptions()))
@@ -250,7 +250,7 @@ def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record
     ids = torch.arange(5)[None]
     with torch.no_grad():
         logits = model(input_ids=ids).logits
-        with without_head(model, 40) as matrix:
+        with without_lm_head(model, 40) as matrix:
             assert matrix.shape[0] == 40
             hidden = model(input_ids=ids).logits
             np.testing.assert_allclose(hidden @ matrix.T, logits[..., :40], atol=1e-5)
@@ -263,12 +263,12 @@ def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record
             return output
 
         model.get_base_model().forward = capped.__get__(model.get_base_model())
-        with without_head(model, 40) as matrix:
+        with without_lm_head(model, 40) as matrix:
             assert matrix is None
             assert model.get_output_embeddings() is head
         del model.get_base_model().forward
         head.weight.requires_grad_(True)
-        with without_head(model, 40) as matrix:
+        with without_lm_head(model, 40) as matrix:
             assert matrix is None
 
 

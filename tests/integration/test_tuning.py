@@ -343,7 +343,7 @@ def test_an_existing_file_is_left_alone(config, tmp_path):
 
 
 def test_the_terminal_shows_the_best_first_and_what_may_be_said(finished, capsys):
-    from kdprobe.cli.show_tuning import show_tuning
+    from kdprobe.cli.show.tuning import show_tuning
 
     tuned = finished[2]
     show_tuning(tuned)

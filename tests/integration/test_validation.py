@@ -27,7 +27,7 @@ def validated(trained):
 
 
 def test_validation_loss_is_a_mean_over_all_held_out_tokens_and_none_of_them_is_trained_on(distil, mean_loss):
-    from kdprobe.distill.validation import hold_out
+    from kdprobe.distill.training.validation import hold_out
 
     trained_on, held = hold_out(range(6), 0.5, seed=3)
     assert len(trained_on) == len(held) == 3
@@ -38,7 +38,7 @@ def test_validation_loss_is_a_mean_over_all_held_out_tokens_and_none_of_them_is_
 
 
 def test_the_seed_alone_says_what_is_held_out():
-    from kdprobe.distill.validation import hold_out
+    from kdprobe.distill.training.validation import hold_out
 
     assert hold_out(range(40), 0.25, 0) == hold_out(range(40), 0.25, 0)
     assert hold_out(range(40), 0.25, 0) != hold_out(range(40), 0.25, 1)
@@ -90,7 +90,7 @@ def test_a_killed_training_stops_at_the_same_step_with_the_same_weights(
 
 
 def test_a_loss_that_is_no_number_is_never_the_best():
-    from kdprobe.distill.validation import best_step, exhausted
+    from kdprobe.distill.training.validation import best_step, exhausted
 
     rows = [{"step": step, "validation_loss": loss} for step, loss in enumerate([math.nan, 2.0, math.nan, 3.0], 1)]
     assert best_step(rows) == 2

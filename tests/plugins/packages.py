@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kdprobe.host.known import PACKAGES
+from kdprobe.host.packages import PACKAGES
 from kdprobe.models.load import load_tokenizer
 from kdprobe.models.reference import resolve
 from kdprobe.testing.tiny_model import write_tiny_model

@@ -56,7 +56,7 @@ BROKEN = {
     "future-api": (
         "kdprobe_api = 99\n" + GOOD,
         "incompatible",
-        "It needs hook API 99, and kdprobe VERSION has 1: upgrade kdprobe, or install an older version of the plugin.",
+        "It needs hook API 99, and kdprobe VERSION has 2: upgrade kdprobe, or install an older version of the plugin.",
     ),
     "class": (
         "class Plugin:\n    pass\n",

@@ -14,7 +14,7 @@ from kdprobe.host.candidates import Candidate
 from kdprobe.host.checks import check_plugin
 from kdprobe.host.discovery import discover
 from kdprobe.host.hookspecs import HOOKS, OBSERVER
-from kdprobe.host.known import PACKAGES
+from kdprobe.host.packages import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 NAMES = (*HOOKS, OBSERVER)

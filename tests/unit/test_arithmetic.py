@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdprobe.evaluation.validity import validity, validity_difference
+from kdprobe.comparison.step_accuracy import validity, validity_difference
 from kdprobe.problems.arithmetic import Arithmetic, arithmetic, arithmetic_steps
 
 DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))

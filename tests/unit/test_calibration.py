@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from kdprobe.probing.calibration import auroc, auroc_interval, calibration_error, reliability
+from kdprobe.stats.calibration import auroc, auroc_interval, calibration_error, reliability
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import bootstrap, spearmanr
 
 from kdprobe.errors import KdprobeError
-from kdprobe.probing.causes.control import control
-from kdprobe.probing.causes.evidence import spearman
-from kdprobe.probing.causes.gain import Gain
-from kdprobe.probing.causes.sweep import Sweep, chosen_students
+from kdprobe.probing.interventions.gain import Gain
+from kdprobe.probing.interventions.random_control import control
+from kdprobe.probing.interventions.sweep import Sweep, chosen_students
+from kdprobe.stats.rank_correlation import spearman
 from kdprobe.students.student import Student
 
 
@@ -78,7 +78,8 @@ def test_without_random_sets_nothing_is_claimed():
 
 
 def test_students_are_chosen_by_name_or_arm():
-    students = [Student(name, None) for name in ("untrained", "none@0", "none@1", "primed@0")]
+    names = {"untrained": "untrained", "none@0": "none", "none@1": "none", "primed@0": "primed"}
+    students = [Student(name, None, arm=arm) for name, arm in names.items()]
     assert chosen_students(students, [], "ablation") == students
     assert chosen_students(students, ["none"], "ablation") == students[1:3]
     assert chosen_students(students, ["none@1", "untrained"], "ablation") == [students[0], students[2]]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdprobe.probing.circuits import Change, change_norm, product_norm
+from kdprobe.probing.weights.circuits import Change, change_norm, product_norm
 
 sizes = st.integers(1, 7)
 

@@ -6,7 +6,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.clusters import (
+from kdprobe.stats.clustered import (
     Groups,
     clustered_accuracy_interval,
     clustered_interval,

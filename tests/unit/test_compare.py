@@ -9,7 +9,7 @@ from scipy.stats import bootstrap
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from kdprobe.evaluation.statistics import mean_interval
+from kdprobe.stats.bootstrap import mean_interval
 
 DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))
 N = 200

@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from kdprobe.comparison import compare as comparison
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation import comparison
-from kdprobe.evaluation.arms import Arm
-from kdprobe.evaluation.outputs import Outputs
 from kdprobe.problems.extractors import Robust
 
 N = 40

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdprobe.distill.head import head_loss
 from kdprobe.distill.objectives import Objective, SparseLogprobs
+from kdprobe.distill.sparse_kd import sparse_kd_loss
 
 torch.set_num_threads(1)
 ROWS, WIDTH, V = 7, 12, 50
@@ -33,7 +33,7 @@ def both(seed, k, objective, chunk_rows=3, dtype=torch.float64):
     hidden, weight, labels, teacher = parts_of(seed, k, objective.temperature, dtype)
     upstream = torch.linspace(0.5, 2, ROWS, dtype=dtype)
     first, second = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    fast = head_loss(first, weight, labels, teacher, objective, chunk_rows=chunk_rows)
+    fast = sparse_kd_loss(first, weight, labels, teacher, objective, chunk_rows=chunk_rows)
     dense = objective.dense(second @ weight.T, labels, teacher)
     return fast, gradient(fast, first, upstream), dense, gradient(dense, second, upstream)
 
@@ -71,7 +71,7 @@ def test_gradient_passes_torchs_own_finite_differences(kind):
     objective = Objective(0.3, kind, 2.0)
 
     def loss(rows):
-        return head_loss(rows, weight, labels, teacher, objective, chunk_rows=4)["loss"]
+        return sparse_kd_loss(rows, weight, labels, teacher, objective, chunk_rows=4)["loss"]
 
     assert torch.autograd.gradcheck(loss, (hidden.requires_grad_(),))
 
@@ -81,7 +81,7 @@ def test_gradient_vanishes_where_the_student_is_the_teacher(kind):
     hidden, weight, labels, _ = parts_of(3, 0, 1.0, torch.float32)
     hidden.requires_grad_()
     teacher = SparseLogprobs.from_logits((hidden @ weight.T).detach(), 5)
-    parts = head_loss(hidden, weight, labels, teacher, Objective(0.0, kind))
+    parts = sparse_kd_loss(hidden, weight, labels, teacher, Objective(0.0, kind))
     parts["loss"].sum().backward()
     assert parts["loss"].detach().abs().max() < 1e-6
     assert hidden.grad.abs().max() < 1e-5
@@ -93,7 +93,7 @@ def test_bfloat16_with_logits_of_eighty_stays_finite(kind):
     logits = hidden @ weight.T
     assert logits.abs().max() > 60
     hidden.requires_grad_()
-    parts = head_loss(hidden, weight, labels, teacher, Objective(0.3, kind), chunk_rows=4)
+    parts = sparse_kd_loss(hidden, weight, labels, teacher, Objective(0.3, kind), chunk_rows=4)
     parts["loss"].sum().backward()
     assert parts["loss"].isfinite().all()
     assert hidden.grad.isfinite().all()
@@ -105,10 +105,10 @@ def test_autocast_multiplies_in_its_own_type():
     hidden, weight, labels, teacher = parts_of(2, 5, 1.0, torch.float32)
     objective = Objective(0.3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        fast = head_loss(hidden.clone().requires_grad_(), weight, labels, teacher, objective)["loss"]
+        fast = sparse_kd_loss(hidden.clone().requires_grad_(), weight, labels, teacher, objective)["loss"]
         dense = objective.dense(torch.nn.functional.linear(hidden, weight), labels, teacher)["loss"]
     np.testing.assert_allclose(fast.detach(), dense, rtol=1e-6)
-    exact = head_loss(hidden, weight, labels, teacher, objective)["loss"]
+    exact = sparse_kd_loss(hidden, weight, labels, teacher, objective)["loss"]
     assert (fast.detach() - exact).abs().max() > 1e-4
 
 
@@ -117,7 +117,7 @@ def test_the_scale_from_above_is_not_rounded_to_bfloat16():
     slopes = []
     for scale in (1.0, 1 / 411):
         rows = hidden.clone().requires_grad_()
-        (head_loss(rows, weight, labels, teacher, Objective(0.0))["loss"].sum() * scale).backward()
+        (sparse_kd_loss(rows, weight, labels, teacher, Objective(0.0))["loss"].sum() * scale).backward()
         slopes.append(rows.grad.double() / scale)
     # Each is rounded once, at random; a rounded scale would shift all of them by one factor.
     largest = slopes[0].abs() > 0.05
@@ -127,5 +127,5 @@ def test_the_scale_from_above_is_not_rounded_to_bfloat16():
 def test_no_gradient_reaches_the_matrix():
     hidden, weight, labels, teacher = parts_of(0, 5, 1.0, torch.float32)
     weight.requires_grad_()
-    head_loss(hidden.requires_grad_(), weight, labels, teacher, Objective(0.3))["loss"].sum().backward()
+    sparse_kd_loss(hidden.requires_grad_(), weight, labels, teacher, Objective(0.3))["loss"].sum().backward()
     assert weight.grad is None

@@ -1,6 +1,6 @@
 import pytest
 
-from kdprobe.evaluation.likelihood import value_span
+from kdprobe.students.sequence import value_span
 
 
 @pytest.mark.parametrize(

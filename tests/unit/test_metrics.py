@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kdprobe.host.registry import Host
 from kdprobe.probing import PatternView
-from kdprobe.probing.head_metric import head_metrics_of
+from kdprobe.probing.metrics.metric import head_metrics_of
 
 torch.set_num_threads(1)
 METRICS = head_metrics_of(Host())

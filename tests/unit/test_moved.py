@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from kdprobe.probing.arms import Threshold, arms, seed_differences, threshold
-from kdprobe.probing.comparison import compare, effects, moved, moved_sentence
+from kdprobe.probing.attention.moved import compare, effects, moved, moved_sentence
+from kdprobe.probing.attention.threshold import Threshold, seed_differences, threshold
+from kdprobe.students.replicates import by_arm, named_replicate
 
 PROBLEMS, LAYERS, HEADS = 12, 2, 3
 
@@ -20,17 +23,23 @@ def measured(**shifts):
     return students
 
 
-def compared(students):
-    return compare(students, ["entropy"], permutations=10_000, seed=0)
+def compared(students, arms=None):
+    arms = arms or {name: [name] for name in list(students)[1:]}
+    return compare(students, arms, ["entropy"], permutations=10_000, seed=0)
 
 
 def test_seeds_of_an_arm_belong_together():
-    assert arms(["none@0", "untrained", "none@1", "a@b", "x@2"]) == {
+    replicates = [
+        SimpleNamespace(name=name, arm=named_replicate(name)[0])
+        for name in ("none@0", "untrained", "none@1", "a@b", "x@2")
+    ]
+    assert by_arm(replicates) == {
         "none": ["none@0", "none@1"],
         "untrained": ["untrained"],
         "a@b": ["a@b"],
         "x": ["x@2"],
     }
+    assert named_replicate("none@13") == ("none", 13)
 
 
 def test_heads_move_by_effect_and_never_by_p_alone():
@@ -50,10 +59,11 @@ def test_a_large_effect_in_one_problem_alone_is_not_enough():
 
 def test_what_another_seed_changes_is_the_bar():
     students = measured(**{"arm@0": {(0, 0): 0.5, (1, 1): 0.3}, "arm@1": {(0, 0): 0.5, (1, 1): 0.1}})
-    bar = threshold(seed_differences(effects(students, "entropy"), arms(["arm@0", "arm@1"])), 0.05)
+    arms = {"arm": ["arm@0", "arm@1"]}
+    bar = threshold(seed_differences(effects(students, "entropy"), arms), 0.05)
     assert bar.value == pytest.approx(0.2, abs=0.01)
     assert not bar.stated
-    (comparison,) = compared(students)
+    (comparison,) = compared(students, arms)
     assert comparison.arm == "arm"
     assert comparison.effect.value[1, 1] == pytest.approx(0.2, abs=0.002)
     assert moved(comparison, bar)[0] == (0, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from kdprobe.cli import app
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.probing.patterns import read_patterns
+from kdprobe.probing.patterns.files import read_patterns
 
 DATA = os.environ.get("KDPROBE_TEST_DATA")
 LAYERS, HEADS, LENGTH = 3, 2, 5

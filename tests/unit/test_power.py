@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
 
-from kdprobe.evaluation.power import detectable_difference, mcnemar_power, problems_needed
+from kdprobe.stats.power import detectable_difference, mcnemar_power, problems_needed
 
 
 def found(n, difference, share, alpha=0.05, runs=4000):

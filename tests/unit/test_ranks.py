@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
 
-from kdprobe.probing.ranks import length_strata, van_elteren
+from kdprobe.stats.van_elteren import length_strata, van_elteren
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from kdprobe.probing.resampling import known_mean, means_over_problems
+from kdprobe.stats.bootstrap import known_mean, means_over_problems
 
 
 @pytest.fixture

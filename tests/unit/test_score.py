@@ -4,8 +4,8 @@ import json
 import pandas as pd
 import pytest
 
+from kdprobe.comparison.answers import Columns, gold_text, read_outputs
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.evaluation.outputs import Columns, gold_text, read_outputs
 
 ROWS = [
     {"id": "a", "question": "q1", "answer": "3 + 4 = 7\n#### 7", "model_answer": "It is 7 ...", "cut": "False"},

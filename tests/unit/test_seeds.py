@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import binomtest, t
 
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.clusters import Groups
-from kdprobe.evaluation.seeds import crossed_test
+from kdprobe.stats.clustered import Groups
+from kdprobe.stats.crossed import crossed_test
 
 
 def students(random, seeds, n, *, spread=0.3, level=0.0, hard=None):

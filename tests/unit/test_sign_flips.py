@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_1samp
 
-from kdprobe.probing.sign_flips import max_t
+from kdprobe.stats.max_t import max_t
 
 HEADS = (2, 5)
 

@@ -3,7 +3,10 @@ import pytest
 from scipy.stats import bootstrap, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
 
-from kdprobe.evaluation.statistics import accuracy_interval, holm, mean_interval, paired_interval, paired_test
+from kdprobe.stats.bootstrap import mean_interval
+from kdprobe.stats.intervals import accuracy_interval
+from kdprobe.stats.mcnemar import paired_interval, paired_test
+from kdprobe.stats.p_values import holm
 
 
 @pytest.mark.parametrize(("both", "only_a", "only_b", "neither"), [(30, 12, 4, 14), (5, 0, 9, 6), (9, 3, 3, 5)])

@@ -147,8 +147,8 @@ def test_a_tokenizer_without_numbers_is_told_in_a_sentence():
 def test_rollout_is_that_of_its_definition(host, context):
     """Position by position, from Hugging Face's patterns."""
     from kdprobe.console import progress
-    from kdprobe.probing.head_metric import head_metrics_of
-    from kdprobe.probing.stream import head_metrics
+    from kdprobe.probing.metrics.metric import head_metrics_of
+    from kdprobe.probing.patterns.stream import head_metrics
 
     sequences = context.sequences
     assert all(sequence.numbers for sequence in sequences)

@@ -15,7 +15,7 @@ from kdprobe import __version__
 from kdprobe.errors import KdprobeError
 
 if TYPE_CHECKING:
-    from kdprobe.evaluation.findings import Finding
+    from kdprobe.comparison.findings import Finding
     from kdprobe.host.choice import Choice
     from kdprobe.host.provider import Provider
     from kdprobe.host.registry import Host

@@ -53,11 +53,11 @@ def command(  # noqa: PLR0917 - click passes them by name
     what may spoil a comparison: unequal token budgets, prompts or versions, answers cut off or without a value,
     different problems, a result that hangs on the extractor, problems that were trained on.
     """
-    from kdprobe.cli.show_comparison import comparison_data, show_comparison
-    from kdprobe.cli.tables import print_json
-    from kdprobe.evaluation.claims import claim_findings, read_claims
-    from kdprobe.evaluation.outputs import Columns
-    from kdprobe.experiment.contestants import compare_named
+    from kdprobe.cli.show.comparison import comparison_data, show_comparison
+    from kdprobe.cli.show.tables import print_json
+    from kdprobe.comparison.answers import Columns
+    from kdprobe.comparison.claims import claim_findings, read_claims
+    from kdprobe.experiment.compare_runs import compare_named
     from kdprobe.experiment.store import Store
 
     host = open_host()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from kdprobe.cli import json_option, open_host, plugin_options, store_option
-from kdprobe.cli.named import (
+from kdprobe.cli.options import (
     adapters_option,
+    is_finite,
     open_problems,
     problems_option,
     read_settings,
@@ -90,13 +91,13 @@ def command(  # noqa: PLR0917 - click passes them by name
     """
     from dataclasses import asdict
 
-    from kdprobe.cli.show_scores import show_scores
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.scores import show_scores
+    from kdprobe.cli.show.tables import print_json
+    from kdprobe.comparison.answers import Columns, read_outputs
+    from kdprobe.comparison.scoring import scores
     from kdprobe.console import note
-    from kdprobe.evaluation.outputs import Columns, read_outputs
-    from kdprobe.evaluation.scoring import scores
-    from kdprobe.experiment.evaluating import RECORDS, write_records
     from kdprobe.experiment.run import reproducible
+    from kdprobe.experiment.stages.evaluate import RECORDS, write_records
     from kdprobe.experiment.store import Store
 
     host = open_host()
@@ -125,7 +126,7 @@ def command(  # noqa: PLR0917 - click passes them by name
 def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, Any]) -> dict[str, Stage]:
     """Name to stage of all models that are examined."""
     from kdprobe.evaluation.protocol import TASKS, Protocol
-    from kdprobe.experiment.examinations import local_stages, make_exam, other_stage
+    from kdprobe.experiment.eval_models import local_stages, make_exam, other_stage
     from kdprobe.models.adapters import named_adapters
     from kdprobe.models.reference import resolve
 
@@ -147,7 +148,8 @@ def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, 
     problems = given["problems"]
     settings = read_settings(given["settings"])
     refuse_strays(settings, {problems})
-    exam = make_exam(open_problems(host, problems, settings), problems, given["limit"], protocol)
+    source = open_problems(host, problems, settings)
+    exam = make_exam(source, problems, given["limit"], protocol, finite=is_finite(host, problems))
     if base is not None:
         return local_stages(base, named, exam, with_base=given["with_base"])
     stage = other_stage(model, given["model_type"], given["model_args"], size, exam)

@@ -36,7 +36,7 @@ def command(
     STUDENT is RUN/ARM, as `kdprobe runs` lists them; a run may be named by its beginning. What was written is read back
     and its logits are compared with the student's: kdprobe export embedded/ground-truth --merged my-student
     """
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
     from kdprobe.experiment.results import load_results
     from kdprobe.experiment.store import Store

@@ -19,8 +19,8 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     """Show which stages of an experiment are there and which would be made. Nothing is computed."""
     import torch
 
-    from kdprobe.cli.show_run import show_plan
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.run import show_plan
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import set_threads

@@ -41,8 +41,8 @@ def command(name: str | None, as_json: bool) -> None:
 
     With NAME: only that plugin, with its options, or the traceback of a broken one.
     """
-    from kdprobe.cli.show_plugins import plugin_data, show_plugin, show_plugins
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.plugins import plugin_data, show_plugin, show_plugins
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.host.choice import Choice
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.cli import json_option, open_host, plugin_options
-from kdprobe.cli.named import (
+from kdprobe.cli.options import (
     adapters_option,
     make,
     open_problems,
@@ -66,11 +66,11 @@ def command(  # noqa: PLR0917 - click passes them by name
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
     .npy files, or from folders of .npy.
     """
-    from kdprobe.cli.show_run import show_analyses
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.run import show_analyses
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.metrics.metric import head_metrics_of
 
     if (model is None) == (not patterns):
         raise UsageError("Give either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
@@ -84,15 +84,15 @@ def command(  # noqa: PLR0917 - click passes them by name
     refuse_strays(options, {*names} if model is None else {*names, problems})
     built = {name: make(host, "analyses", name, options) for name in names}
     if model is None:
-        from kdprobe.probing.patterns import read_patterns
+        from kdprobe.probing.patterns.files import read_patterns
 
         context = AnalysisContext(patterns=read_patterns(patterns), head_metrics=head_metrics_of(host))
     else:
-        from kdprobe.probing.subjects import students_of
         from kdprobe.problems.draw import first_problems
+        from kdprobe.students.resolve import resolve_students
 
         context = AnalysisContext(
-            students=students_of(model, adapters, against),
+            students=resolve_students(model, adapters, against),
             problems=first_problems(open_problems(host, problems, options), limit),
             batch_size=batch_size,
             head_metrics=head_metrics_of(host),
@@ -129,7 +129,7 @@ def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResul
 
 
 def _data(context: AnalysisContext, results: dict[str, AnalysisResult], page: Path | None) -> dict[str, Any]:
-    from kdprobe.probing.measure import measure_file, per_layer
+    from kdprobe.probing.metrics.measure import measure_file, per_layer
 
     checks = context.bridges.errors if context.students else {}
     return {

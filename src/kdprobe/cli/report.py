@@ -21,8 +21,8 @@ def command(run: str | None, strict: bool, store_folder: str, as_json: bool) -> 
 
     RUN may be the beginning of a name. Without RUN: the newest one.
     """
-    from kdprobe.cli.show_run import show_results, summary
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.run import show_results, summary
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
     from kdprobe.experiment.results import comparison_of, load_results
     from kdprobe.experiment.store import Store

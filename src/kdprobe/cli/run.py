@@ -22,8 +22,8 @@ def command(config: Path | None, full: bool, strict: bool, store_folder: str, as
     Finished stages are kept in the store and never made twice; after an interruption, or a change of the config, run
     the same command again.
     """
-    from kdprobe.cli.show_run import show_results, summary
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.run import show_results, summary
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.plan import make_plan

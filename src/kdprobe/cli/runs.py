@@ -14,8 +14,8 @@ from kdprobe.cli import json_option, store_option
 @json_option
 def command(store_folder: str, as_json: bool) -> None:
     """List finished runs, newest first, with the accuracy of each arm."""
-    from kdprobe.cli.show_run import show_runs
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.run import show_runs
+    from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.results import load_results
     from kdprobe.experiment.store import Store
 

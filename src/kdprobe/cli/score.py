@@ -40,11 +40,11 @@ def command(  # noqa: PLR0917 - click passes them by name
     """
     from dataclasses import asdict
 
-    from kdprobe.cli.show_scores import show_scores
-    from kdprobe.cli.tables import print_json
-    from kdprobe.evaluation.outputs import Columns, read_outputs
-    from kdprobe.evaluation.scoring import scores
-    from kdprobe.experiment.contestants import short_names
+    from kdprobe.cli.show.scores import show_scores
+    from kdprobe.cli.show.tables import print_json
+    from kdprobe.comparison.answers import Columns, read_outputs
+    from kdprobe.comparison.scoring import scores
+    from kdprobe.experiment.compare_runs import short_names
 
     host = open_host()
     names = host.names("extractors") if name == "all" else [name]

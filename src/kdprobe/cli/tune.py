@@ -44,8 +44,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     after the problems that are trained on; the test problems take no part. The section [tune] of CONFIG says how many,
     how long and what is varied. After an interruption the same command goes on.
     """
-    from kdprobe.cli.show_tuning import show_tuning, tuning_summary
-    from kdprobe.cli.tables import print_json
+    from kdprobe.cli.show.tables import print_json
+    from kdprobe.cli.show.tuning import show_tuning, tuning_summary
     from kdprobe.console import note
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.run import set_threads

@@ -12,7 +12,7 @@ from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, from_gold, from_transfer
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
-from kdprobe.distill.trainer import train
+from kdprobe.distill.training.trainer import train
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel, load
 

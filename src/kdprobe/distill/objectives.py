@@ -200,7 +200,7 @@ class Objective:
         return (1 - self.alpha) * self.temperature**2
 
     def dense(self, logits: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
-        """The loss from dense logits: simple, and as wide as the vocabulary; `kdprobe.distill.head` is its fast twin.
+        """The loss from dense logits: simple, and as wide as the vocabulary; `sparse_kd` is its fast twin.
 
         Args:
             logits: `[rows, V]`, real ids only.

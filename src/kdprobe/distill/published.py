@@ -22,7 +22,7 @@ from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, Lesson
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import PublishedOptions
-from kdprobe.distill.trainer import train
+from kdprobe.distill.training.trainer import train
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import load
 from kdprobe.problems.problem import Problem

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,8 @@ from kdprobe.errors import UsageError
 from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
+TASK_FORMAT = 1
+"""Goes up when a prompt, a filter or a metric of the task changes: that is another examination."""
 COMPLETION = "_completion"
 """How the names of tasks for models without a chat template end."""
 BARE = {True: TASK, False: f"{TASK}{COMPLETION}"}
@@ -25,14 +26,6 @@ def task_folder() -> Path:
     package = Path(str(files("kdprobe")))
     installed = package / "tasks"
     return installed if installed.is_dir() else package.parents[1] / "tasks"
-
-
-def task_digest() -> str:
-    """Hash of the task's files: a changed prompt or filter is another examination."""
-    content = hashlib.sha256()
-    for file in sorted((task_folder() / TASK).glob("*.*")):
-        content.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return content.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

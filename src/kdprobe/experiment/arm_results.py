@@ -20,7 +20,7 @@ class ArmResults:
         kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
         training: Adapter norm and history per optimiser step, or `None`.
         records: One per test problem.
-        conditions: How it was examined, as `Outputs` has it.
+        file: Where these are.
         adapter: The folder of its adapter, or `None`.
     """
 
@@ -32,7 +32,7 @@ class ArmResults:
     kept: list[list[Any]] | None
     training: dict[str, Any] | None
     records: list[dict[str, Any]]
-    conditions: dict[str, dict[str, str]]
+    file: Path
     adapter: Path | None
 
     @property

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from kdprobe.evaluation.findings import Finding
-from kdprobe.evaluation.seeds import FEWEST_SEEDS
+from kdprobe.comparison.findings import Finding
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
+from kdprobe.stats.crossed import FEWEST_SEEDS
 
 _SHOWN = 3
 _MOVED = 1e-6

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kdprobe.errors import ConfigError, UsageError
-from kdprobe.experiment.mistakes import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
+from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
 from kdprobe.experiment.tune.space import TuneConfig, tuning_mistakes
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import SMOLLM2, Dtype

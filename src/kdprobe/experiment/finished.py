@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from kdprobe.experiment.evaluating import RECORDS
+from kdprobe.experiment.stages.distill import TRAINING
+from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.store import MANIFEST, Stage, Store, read_json
-from kdprobe.experiment.training import TRAINING
 from kdprobe.host.stage import FinishedStage
 
 

@@ -5,21 +5,26 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
-from kdprobe.experiment.identities import plugin_identity
-from kdprobe.experiment.stages import Maker
+from kdprobe.experiment.stages.analyse import analyse_stage
+from kdprobe.experiment.stages.distill import FINE_TUNE, caution_of, distill_stage, fine_tune_stage
+from kdprobe.experiment.stages.evaluate import evaluate_stage
+from kdprobe.experiment.stages.keys import StageContext, plugin_key
+from kdprobe.experiment.stages.select import select_stage
+from kdprobe.experiment.stages.transfer import transfer_stage
 from kdprobe.experiment.store import Stage, digest
-from kdprobe.experiment.training import caution_of
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import StrategySpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, Strategy
+from kdprobe.students.student import Student
 
 UNTRAINED = "untrained"
 FINE_TUNED = "fine-tuned"
@@ -29,10 +34,9 @@ FINE_TUNED = "fine-tuned"
 class Arm:
     """Strategy x distiller x seed; controls have no strategy, the untrained student has no distiller."""
 
-    name: str
+    student: Student
     strategy: str | None
     distiller: str | None
-    seed: int
     transfer: Stage | None
     select: Stage | None
     distill: Stage | None
@@ -64,7 +68,7 @@ class Plan:
     arms: tuple[Arm, ...]
     analyses: dict[str, Stage]
     stages: tuple[Stage, ...]
-    plugins: dict[str, dict[str, str]]
+    plugins: dict[str, dict[str, Any]]
     cautions: tuple[str, ...] = ()
 
 
@@ -79,21 +83,19 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     source = host.make("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
-    maker = Maker(experiment, host, student, drawn)
-    transfers = transfers_of(experiment, maker, conversations)
-    selections = selections_of(experiment, maker, transfers)
-    arms = _controls(experiment, maker, selections)
+    context = StageContext(experiment, host, student, drawn)
+    transfers = transfer_stages(context, conversations)
+    selections = select_stages(context, transfers)
+    arms = _controls(context, selections)
     for seed in experiment.seeds:
         for strategy in experiment.strategies:
-            name = _with_seed(strategy.arm, seed, experiment)
-            transfer, selected = transfers.get(strategy.arm), selections.get(strategy.arm)
-            distill = maker.distill(name, strategy.arm, seed, transfer, selected, conversations[strategy.arm])
-            evaluate = maker.evaluate(name, distill)
-            arms.append(Arm(name, strategy.arm, experiment.distill.name, seed, transfer, selected, distill, evaluate))
+            label = strategy.arm
+            arms.append(
+                _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
+            )
+    arm_stages = [(arm.student, arm.distill, arm.evaluate) for arm in arms]
     analyses = {
-        analysis.name: maker.analyse(
-            analysis.name, analysis.options, [(arm.name, arm.distill, arm.evaluate) for arm in arms]
-        )
+        analysis.name: analyse_stage(context, analysis.name, analysis.options, arm_stages)
         for analysis in experiment.probe.analyses
     }
     ordered = [
@@ -118,62 +120,89 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     )
 
 
-def transfers_of(
-    experiment: Experiment,
-    maker: Maker,
-    conversations: dict[str, dict[str, PromptPair]],
-    temperatures: tuple[float, ...] = (),
+def transfer_stages(
+    context: StageContext, conversations: Mapping[str, Mapping[str, PromptPair]], temperatures: tuple[float, ...] = ()
 ) -> dict[str, Stage]:
     """A transfer set for each strategy, where the distiller learns from one.
 
     Args:
-        experiment: Its config.
-        maker: Lays out stages.
+        context: The experiment.
         conversations: Strategy to problem id to conversations.
         temperatures: At which the tail is kept besides those that the distiller plans.
     """
-    if not maker.needs_responses:
+    if "responses" not in context.distiller.needs:
         return {}
-    texts = experiment.transfer.texts
-    written = maker.transfer(texts, conversations[texts], None, temperatures) if texts in conversations else None
+    label = context.experiment.transfer.texts
+    texts = None
+    if label in conversations:
+        texts = transfer_stage(context, label, conversations[label], temperatures=temperatures)
     return {
-        arm: written if written and arm == texts else maker.transfer(arm, rendered, written, temperatures)
-        for arm, rendered in conversations.items()
+        strategy: texts
+        if texts and strategy == label
+        else transfer_stage(context, strategy, rendered, texts=texts, temperatures=temperatures)
+        for strategy, rendered in conversations.items()
     }
 
 
-def selections_of(experiment: Experiment, maker: Maker, transfers: dict[str, Stage]) -> dict[str, Stage]:
+def select_stages(context: StageContext, transfers: Mapping[str, Stage]) -> dict[str, Stage]:
     """Which answers each strategy's students learn from, where that is not all of them."""
-    match experiment.transfer.filter:
+    match context.experiment.transfer.filter:
         case "matched" if transfers:
-            return dict.fromkeys(transfers, maker.select(transfers))
+            return dict.fromkeys(transfers, select_stage(context, transfers))
         case "correct":
-            return {arm: maker.select({arm: transfer}) for arm, transfer in transfers.items()}
+            return {strategy: select_stage(context, {strategy: stage}) for strategy, stage in transfers.items()}
         case _:
             return {}
 
 
-def texts_first(transfers: dict[str, Stage]) -> list[Stage]:
+def texts_first(transfers: Mapping[str, Stage]) -> list[Stage]:
     """Transfer sets, those first that others read."""
     return sorted(transfers.values(), key=lambda stage: len(stage.inputs))
 
 
-def _controls(experiment: Experiment, maker: Maker, selections: dict[str, Stage]) -> list[Arm]:
+def _controls(context: StageContext, selections: Mapping[str, Stage]) -> list[Arm]:
+    experiment = context.experiment
     # The control sees the problems that the others see; a selection of each arm's own gives it none to go by.
     matched = next(iter(selections.values()), None) if experiment.transfer.filter == "matched" else None
     arms = []
     if experiment.controls.untrained:
-        arms.append(Arm(UNTRAINED, None, None, 0, None, None, None, maker.evaluate(UNTRAINED, None)))
+        student = Student(UNTRAINED, context.student)
+        arms.append(Arm(student, None, None, None, None, None, evaluate_stage(context, student, None)))
     if experiment.controls.fine_tuned:
         for seed in experiment.seeds:
-            name = _with_seed(FINE_TUNED, seed, experiment)
-            distill = maker.fine_tune(name, seed, matched)
-            arms.append(Arm(name, None, "fine-tune", seed, None, matched, distill, maker.evaluate(name, distill)))
+            student = _student(context, FINE_TUNED, seed)
+            distill = fine_tune_stage(context, student.name, seed, selected=matched)
+            evaluate = evaluate_stage(context, student, distill)
+            arms.append(Arm(student, None, FINE_TUNE, None, matched, distill, evaluate))
     return arms
 
 
-def _with_seed(name: str, seed: int, experiment: Experiment) -> str:
-    return name if len(experiment.seeds) == 1 else f"{name}@{seed}"
+def _distilled(  # noqa: PLR0917
+    context: StageContext,
+    strategy: str,
+    seed: int,
+    conversations: Mapping[str, PromptPair],
+    transfer: Stage | None,
+    selected: Stage | None,
+) -> Arm:
+    student = _student(context, strategy, seed)
+    distill = distill_stage(
+        context,
+        student.name,
+        seed,
+        strategy=strategy,
+        conversations=conversations,
+        transfer=transfer,
+        selected=selected,
+    )
+    evaluate = evaluate_stage(context, student, distill)
+    return Arm(student, strategy, context.experiment.distill.name, transfer, selected, distill, evaluate)
+
+
+def _student(context: StageContext, arm: str, seed: int) -> Student:
+    """A student of an arm before it is trained; its name says the seed where there are several."""
+    name = arm if len(context.experiment.seeds) == 1 else f"{arm}@{seed}"
+    return Student(name, context.student, arm=arm, seed=seed)
 
 
 def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:
@@ -213,7 +242,7 @@ def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
             )
 
 
-def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
+def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, Any]]:
     used = [
         ("problem-sources", experiment.problems.source),
         ("teachers", experiment.teacher.name),
@@ -223,4 +252,4 @@ def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
         *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
         *(("extractors", name) for name in host.unique_names("extractors")),
     ]
-    return {f"{kind}/{name}": plugin_identity(host, kind, name) for kind, name in used}
+    return {f"{kind}/{name}": plugin_key(host, kind, name) for kind, name in used}

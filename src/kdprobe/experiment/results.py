@@ -9,19 +9,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from kdprobe.comparison.answers import read_outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.compare import compare
+from kdprobe.comparison.result import Comparison
 from kdprobe.errors import UsageError
-from kdprobe.evaluation.arms import Arm
-from kdprobe.evaluation.compared import Comparison
-from kdprobe.evaluation.comparison import compare
-from kdprobe.evaluation.outputs import GOLD_SOLUTION, Outputs, per_token
-from kdprobe.experiment.analysing import FIGURES, FINDINGS
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
-from kdprobe.experiment.evaluating import RECORDS, conditions
 from kdprobe.experiment.run import RECORD
-from kdprobe.experiment.selecting import SELECTION
-from kdprobe.experiment.store import MANIFEST, Store, read_json
-from kdprobe.experiment.training import ADAPTER, TRAINING
+from kdprobe.experiment.stages.analyse import FIGURES, FINDINGS
+from kdprobe.experiment.stages.distill import ADAPTER, TRAINING
+from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.select import SELECTION
+from kdprobe.experiment.store import Store, read_json
 from kdprobe.problems.extractors import Extractor
 
 
@@ -105,32 +105,10 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
 
 def arms_of(results: Results) -> list[Arm]:
     """The arms of a run, for a comparison."""
-    questions = {problem["id"]: problem["question"] for problem in results.record["problems"]["test"]}
     return [
-        Arm(arm.name, _outputs(f"{results.run}/{arm.name}", arm, questions), arm.strategy, arm.distiller, arm.seed)
+        Arm(arm.name, read_outputs(arm.file, source=f"{results.run}/{arm.name}"), arm.strategy, arm.distiller, arm.seed)
         for arm in results.arms
     ]
-
-
-def _outputs(source: str, arm: ArmResults, questions: Mapping[str, str]) -> Outputs:
-    def known(name: str) -> list[Any] | None:
-        values = [record[name] for record in arm.records]
-        return None if None in values else values
-
-    ids = [record["id"] for record in arm.records]
-    return Outputs(
-        file=source,
-        responses=[record["response"] for record in arm.records],
-        gold=[record["gold"] for record in arm.records],
-        ids=ids,
-        questions=[questions[id_] for id_ in ids],
-        groups=known("group"),
-        cut_off=known("cut_off"),
-        tokens=known("tokens"),
-        log_p_gold_value=known("log_p_gold_value"),
-        log_p_gold_solution=per_token(*(known(name) for name in GOLD_SOLUTION)),
-        conditions=arm.conditions,
-    )
 
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
@@ -149,7 +127,7 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         kept=_kept(transfer, folder("select")),
         training=read_json(distill / TRAINING) if distill else None,
         records=pq.read_table(evaluate / RECORDS).to_pylist(),
-        conditions=conditions(read_json(evaluate / MANIFEST)["settings"]),
+        file=evaluate / RECORDS,
         adapter=distill / ADAPTER if distill else None,
     )
 

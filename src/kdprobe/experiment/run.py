@@ -10,9 +10,9 @@ from typing import Any
 
 from kdprobe.console import note
 from kdprobe.experiment.config import to_data
-from kdprobe.experiment.environment import LIBRARIES, environment
 from kdprobe.experiment.finished import finished_stage
 from kdprobe.experiment.plan import Plan
+from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.store import Store, read_json, write_json
 from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
@@ -83,10 +83,11 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         "config": to_data(plan.experiment),
         "arms": [
             {
-                "name": arm.name,
+                "name": arm.student.name,
+                "arm": arm.student.arm,
                 "strategy": arm.strategy,
                 "distiller": arm.distiller,
-                "seed": arm.seed,
+                "seed": arm.student.seed,
                 "transfer": key(arm.transfer),
                 "select": key(arm.select),
                 "distill": key(arm.distill),

@@ -25,8 +25,8 @@ from kdprobe.host.stage import FinishedStage
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
 
-HOOK_API = 1
-"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 1`."""
+HOOK_API = 2
+"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 2`."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)

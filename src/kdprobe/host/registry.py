@@ -13,7 +13,7 @@ from kdprobe.host.candidates import folder_candidates
 from kdprobe.host.choice import Choice
 from kdprobe.host.discovery import discover
 from kdprobe.host.guard import results_kept_clean
-from kdprobe.host.known import package_of
+from kdprobe.host.packages import package_of
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import KINDS, Spec
 from kdprobe.host.stage import FinishedStage

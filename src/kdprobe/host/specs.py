@@ -20,6 +20,8 @@ class Spec:
         build: Takes the validated options (an instance of `options`, or `None` where the spec has none) and
             returns the thing itself. Heavy imports belong inside it, so that listing plugins stays quick.
         options: A pydantic model of the options, or `None`.
+        format: Goes up when it makes something else of the same input. It is part of the key of every stage that
+            uses it, beside the version and the source of a third party's plugin; kdprobe's own are keyed by it alone.
     """
 
     kind: ClassVar[str]
@@ -28,6 +30,7 @@ class Spec:
     summary: str
     build: Callable[[Any], Any]
     options: type[BaseModel] | None = None
+    format: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +95,16 @@ class HeadMetricSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemSourceSpec(Spec):
-    """A problem source; `build` returns `(split) -> iterable of Problem`."""
+    """A problem source; `build` returns `(split) -> iterable of Problem`.
+
+    Attributes:
+        finite: Whether it ends. Of one that may not, a command asks how many problems to take; a few-shot task takes
+            its examples from all of one that does.
+    """
 
     kind: ClassVar[str] = "problem-sources"
+
+    finite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult, Figure
 
 if TYPE_CHECKING:
-    from kdprobe.probing.view import PatternView
+    from kdprobe.probing.patterns.view import PatternView
 
 __all__ = ["Analysis", "AnalysisContext", "AnalysisResult", "Figure", "PatternView"]
 
@@ -13,7 +13,7 @@ __all__ = ["Analysis", "AnalysisContext", "AnalysisResult", "Figure", "PatternVi
 def __getattr__(name: str) -> Any:
     # The view imports torch, which listing plugins must not.
     if name == "PatternView":
-        from kdprobe.probing.view import PatternView
+        from kdprobe.probing.patterns.view import PatternView
 
         return PatternView
     raise AttributeError(name)

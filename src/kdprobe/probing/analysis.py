@@ -14,10 +14,10 @@ from kdprobe.students.student import Student
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdprobe.probing.head_metric import HeadMetric
-    from kdprobe.probing.patterns import PatternFile
-    from kdprobe.probing.sequences import ProblemSequence
+    from kdprobe.probing.metrics.metric import HeadMetric
+    from kdprobe.probing.patterns.files import PatternFile
     from kdprobe.students.bridges import Bridges
+    from kdprobe.students.sequence import ProblemSequence
 
 Need = Literal["patterns", "students", "problems", "scores"]
 
@@ -58,7 +58,7 @@ class AnalysisContext:
         """
         from kdprobe.models.conversation import tokenizer_digest
         from kdprobe.models.load import load_tokenizer
-        from kdprobe.probing.sequences import problem_sequences
+        from kdprobe.students.sequence import problem_sequences
 
         bases = {student.base.digest: student for student in self.students}
         first, *others = ((student.name, load_tokenizer(student.base)) for student in bases.values())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from plotly.colors import qualitative
 
 from kdprobe.probing.analysis import Figure
-from kdprobe.probing.head_metric import HeadMetric
-from kdprobe.probing.measure import Measured
-from kdprobe.probing.resampling import means_over_problems
+from kdprobe.probing.metrics.measure import Measured
+from kdprobe.probing.metrics.metric import HeadMetric
+from kdprobe.stats.bootstrap import means_over_problems
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
-from kdprobe.probing.causes.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
+from kdprobe.probing.interventions.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
 from kdprobe.probing.options import (
     AssociationOptions,
     AttentionOptions,
@@ -24,19 +24,53 @@ _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
     """What heads do, which of them moved, how far, and what they cause."""
-    for module, summary, options in (
-        ("heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
-        ("divergence", "How far students' attention diverges, head by head", DivergenceOptions),
-        ("attention", "What chosen heads look at, token by token", AttentionOptions),
-        ("association", "Does what a head does go with correctness? Needs scores", AssociationOptions),
-        ("confidence", "Is a student surer of its right answers? Needs scores", ConfidenceOptions),
-        ("geometry", "How far training moved every head's QK and OV circuit, from the weights alone", None),
-        ("causes.ablation", "Which heads a student leans on, next to how far they changed", AblationOptions),
-        ("causes.patching", "Which heads carry what training gained", PatchingOptions),
-        ("causes.attribution", "What every head writes into the logits of the gold tokens itself", AttributionOptions),
-        ("causes.shapley", "Which words of the question carry the gold solution; needs captum", ShapleyOptions),
+    for name, module, summary, options in (
+        ("heads", "attention.heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
+        (
+            "divergence",
+            "attention.divergence",
+            "How far students' attention diverges, head by head",
+            DivergenceOptions,
+        ),
+        ("attention", "attention.maps", "What chosen heads look at, token by token", AttentionOptions),
+        (
+            "association",
+            "attention.association",
+            "Does what a head does go with correctness? Needs scores",
+            AssociationOptions,
+        ),
+        (
+            "confidence",
+            "outputs.confidence",
+            "Is a student surer of its right answers? Needs scores",
+            ConfidenceOptions,
+        ),
+        (
+            "geometry",
+            "weights.geometry",
+            "How far training moved every head's QK and OV circuit, from the weights alone",
+            None,
+        ),
+        (
+            "ablation",
+            "interventions.ablation",
+            "Which heads a student leans on, next to how far they changed",
+            AblationOptions,
+        ),
+        ("patching", "interventions.patching", "Which heads carry what training gained", PatchingOptions),
+        (
+            "attribution",
+            "outputs.logit_attribution",
+            "What every head writes into the logits of the gold tokens itself",
+            AttributionOptions,
+        ),
+        (
+            "shapley",
+            "outputs.shapley",
+            "Which words of the question carry the gold solution; needs captum",
+            ShapleyOptions,
+        ),
     ):
-        name = module.rpartition(".")[2]
         yield AnalysisSpec(name=name, summary=summary, build=_analysis(module), options=options)
 
 
@@ -95,4 +129,4 @@ def _function(module: str, name: str) -> Callable[[Any], Any]:
 
 
 def _selection(name: str) -> Callable[[Any], Any]:
-    return lambda _options: import_module("kdprobe.probing.metrics.attended").attended(name)
+    return lambda _options: import_module("kdprobe.probing.metrics.attention_to").attended(name)

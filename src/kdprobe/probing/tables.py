@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kdprobe.probing.comparison import Comparison
-from kdprobe.probing.measure import Measured
-from kdprobe.probing.resampling import Means, means_over_problems
+from kdprobe.probing.attention.moved import Comparison
+from kdprobe.probing.metrics.measure import Measured
+from kdprobe.stats.bootstrap import Means, means_over_problems
 
 POOLED = "pooled"
 """In the column `problem`: the mean over problems."""

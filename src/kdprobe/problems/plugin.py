@@ -13,12 +13,19 @@ from kdprobe.problems.sources import gsm8k, gsm_symbolic, jsonl
 @hookimpl
 def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
     """`gsm8k`, `jsonl` and `gsm-symbolic`."""
-    yield ProblemSourceSpec(name="gsm8k", summary="GSM8K from the Hub", build=gsm8k.build, options=gsm8k.Gsm8kOptions)
+    yield ProblemSourceSpec(
+        name="gsm8k",
+        summary="GSM8K from the Hub",
+        build=gsm8k.build,
+        options=gsm8k.Gsm8kOptions,
+        finite=True,
+    )
     yield ProblemSourceSpec(
         name="jsonl",
         summary="Your own files in GSM8K's fields",
         build=jsonl.build,
         options=jsonl.JsonlOptions,
+        finite=True,
     )
     yield ProblemSourceSpec(
         name="gsm-symbolic",

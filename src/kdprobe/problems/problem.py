@@ -15,6 +15,11 @@ GOLD_MARK = "####"
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 
+def stated_value(answer: str) -> str:
+    """What stands after the last `####` of an answer in GSM8K's form; empty where there is no such mark."""
+    return answer.rpartition(GOLD_MARK)[2].strip() if GOLD_MARK in answer else ""
+
+
 @dataclass(frozen=True)
 class Problem:
     """A maths word problem with its worked solution.
@@ -45,7 +50,7 @@ class Problem:
             raise KdprobeError(f"Problem {id} has no question.", "Each row needs `question` and `answer`.")
         if not isinstance(answer, str) or GOLD_MARK not in answer:
             raise KdprobeError(f"Problem {id} has no gold value.", "`answer` must end with a line `#### value`.")
-        value = answer.rsplit(GOLD_MARK, 1)[1].strip()
+        value = stated_value(answer)
         if not value:
             raise KdprobeError(f"Problem {id} has an empty gold value.", "Write it after `####`.")
         return cls(id=id, question=question.strip(), solution=answer.strip(), value=value, group=group)

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from kdprobe.evaluation.compared import Comparison
+from kdprobe.comparison.result import Comparison
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.transfer.fidelity import TAIL_EDGES
 

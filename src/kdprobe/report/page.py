@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kdprobe.evaluation.compared import Comparison
+from kdprobe.comparison.result import Comparison
 from kdprobe.experiment.results import Results
 from kdprobe.report.figures import accuracy_figure, loss_figure, retained_figure
 from kdprobe.report.templates import plotlyjs, safe_names, script_json, template

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
 from kdprobe.console import visible
-from kdprobe.evaluation.verdict import p_text
 from kdprobe.experiment.store import clean
+from kdprobe.stats.p_values import p_text
 
 
 def template(name: str) -> Template:

@@ -17,16 +17,24 @@ class Student:
     """A base model and what was trained on top of it.
 
     Attributes:
-        name: The arm it belongs to.
+        name: Unique among the students that it is looked at with.
         base: The base model.
         adapter: Folder of its LoRA adapter, or `None` for the untouched base.
         caution: What everybody must know who uses it; empty for most.
+        arm: The arm it belongs to; the students of one arm differ by their seed alone. By default its name.
+        seed: Of its training.
     """
 
     name: str
     base: ModelRecord
     adapter: Path | None = None
     caution: str = ""
+    arm: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.arm:
+            object.__setattr__(self, "arm", self.name)
 
     def load(
         self,

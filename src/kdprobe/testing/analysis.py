@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kdprobe.host.registry import Host
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
-from kdprobe.probing.head_metric import head_metrics_of
+from kdprobe.probing.metrics.metric import head_metrics_of
 from kdprobe.testing.contract import ContractError, require
 
 if TYPE_CHECKING:

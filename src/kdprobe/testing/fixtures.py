@@ -132,7 +132,7 @@ def analysis_context(
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext
-    from kdprobe.probing.head_metric import head_metrics_of
+    from kdprobe.probing.metrics.metric import head_metrics_of
     from kdprobe.students.student import Student
     from kdprobe.testing.tiny_model import write_random_adapter
 

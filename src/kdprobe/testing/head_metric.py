@@ -11,7 +11,7 @@ from kdprobe.testing.contract import ContractError, require
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kdprobe.probing.view import PatternView
+    from kdprobe.probing.patterns.view import PatternView
 
 _TOKENS = (5, 7, 9, 5, 7, 3, 9, 8)
 _HEADS = 3
@@ -73,7 +73,7 @@ def _view(left: int, right: int, needs: frozenset[str]) -> PatternView:
     import torch
     from torch.nn.functional import pad
 
-    from kdprobe.probing.view import PatternView
+    from kdprobe.probing.patterns.view import PatternView
 
     random = torch.Generator().manual_seed(0)
     length = len(_TOKENS)

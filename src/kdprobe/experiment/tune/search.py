@@ -1,11 +1,12 @@
 """`kdprobe tune`: a search over the distiller's options, decided on validation problems.
 
 Every trial is a distillation and an examination in the store, so none is ever made twice. The problems of the test
-take no part: the stages of trials are laid out by a `Maker` that is given the validation problems in their place.
+take no part: the stages of trials are made in a context that has the validation problems in their place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +14,19 @@ import pyarrow.parquet as pq
 
 from kdprobe.console import note
 from kdprobe.experiment.config import Experiment
-from kdprobe.experiment.evaluating import RECORDS
-from kdprobe.experiment.plan import make_plan, selections_of, texts_first, transfers_of
+from kdprobe.experiment.plan import make_plan, select_stages, texts_first, transfer_stages
 from kdprobe.experiment.run import reproducible
-from kdprobe.experiment.stages import Maker
+from kdprobe.experiment.stages.distill import TRAINING, distill_stage
+from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
+from kdprobe.experiment.stages.keys import StageContext
 from kdprobe.experiment.store import Stage, Store, digest, read_json
-from kdprobe.experiment.training import TRAINING
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
 from kdprobe.experiment.tune.trials import Trial, Tuned, result
 from kdprobe.host.registry import Host
-from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.draw import Draw, draw_validation
 from kdprobe.strategies.prompt_pair import PromptPair
+from kdprobe.students.student import Student
 
 CURRENT = "current"
 
@@ -35,10 +36,7 @@ class Tuning:
     """What is searched, ready to begin.
 
     Attributes:
-        experiment: Its config.
-        host: Who provides what.
-        student: The base model.
-        drawn: Transfer problems, and the validation problems where an experiment has its test.
+        context: The experiment, with validation problems in the place of those of the test.
         strategy: The arm whose transfer set is learned from.
         conversations: Problem id to conversations.
         space: What is varied.
@@ -48,24 +46,24 @@ class Tuning:
         study: The study's name: the experiment's, and a digest of everything that decides its trials.
     """
 
-    experiment: Experiment
-    host: Host
-    student: ModelRecord
-    drawn: Draw
+    context: StageContext
     strategy: str
-    conversations: dict[str, PromptPair]
+    conversations: Mapping[str, PromptPair]
     space: Space
     taught: tuple[Stage | None, Stage | None]
     before: tuple[Stage, ...]
     study: str
 
+    @property
+    def experiment(self) -> Experiment:
+        """Its config."""
+        return self.context.experiment
+
     def stages(self, name: str, options: dict[str, Any]) -> tuple[Stage, Stage]:
         """The distillation with these options, and the student's examination on the validation problems."""
         distill = self.experiment.distill.model_copy(update={"options": options})
         experiment = self.experiment.model_copy(update={"distill": distill})
-        maker = Maker(experiment, self.host, self.student, self.drawn)
-        distilled = maker.distill(name, self.strategy, experiment.seeds[0], *self.taught, self.conversations)
-        return distilled, maker.evaluate(name, distilled)
+        return _trial_stages(replace(self.context, experiment=experiment), name, self)
 
 
 def prepare(experiment: Experiment, host: Host) -> Tuning:
@@ -80,32 +78,44 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     problems = host.make("problem-sources", source.source, source.options)
     drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))
     strategy = config.strategy or experiment.strategies[0].arm
-    maker = Maker(experiment, host, plan.student, drawn)
+    context = StageContext(experiment, host, plan.student, drawn)
     # Matched answers take all strategies to find; otherwise those that the tuned one learns from are enough.
     wanted = {strategy, experiment.transfer.texts}
     involved = {
-        arm: rendered
-        for arm, rendered in plan.conversations.items()
-        if arm in wanted or experiment.transfer.filter == "matched"
+        label: rendered
+        for label, rendered in plan.conversations.items()
+        if label in wanted or experiment.transfer.filter == "matched"
     }
-    transfers = transfers_of(experiment, maker, involved, tuple(space.varied.get("temperature", ())))
-    selections = selections_of(experiment, maker, transfers)
-    taught = transfers.get(strategy), selections.get(strategy)
-    conversations = plan.conversations[strategy]
-    distilled = maker.distill(CURRENT, strategy, experiment.seeds[0], *taught, conversations)
+    transfers = transfer_stages(context, involved, tuple(space.varied.get("temperature", ())))
+    taught = transfers.get(strategy), select_stages(context, transfers).get(strategy)
+    before = tuple(stage for stage in (*texts_first(transfers), taught[1]) if stage)
+    tuning = Tuning(context, strategy, plan.conversations[strategy], space, taught, before, study="")
     # The key of the current options' examination speaks of problems, models, options, protocol and libraries.
+    _, examined = _trial_stages(context, CURRENT, tuning)
     identity = digest(
         {
-            "current": maker.evaluate(CURRENT, distilled).key,
+            "current": examined.key,
             "space": space.varied,
             "by": config.by,
             "sampler": config.sampler,
             "seed": config.seed,
         }
     )
-    study = f"{experiment.name}-{identity[:8]}"
-    before = tuple(stage for stage in (*texts_first(transfers), taught[1]) if stage)
-    return Tuning(experiment, host, plan.student, drawn, strategy, conversations, space, taught, before, study)
+    return replace(tuning, study=f"{experiment.name}-{identity[:8]}")
+
+
+def _trial_stages(context: StageContext, name: str, tuning: Tuning) -> tuple[Stage, Stage]:
+    transfer, selected = tuning.taught
+    distilled = distill_stage(
+        context,
+        name,
+        context.experiment.seeds[0],
+        strategy=tuning.strategy,
+        conversations=tuning.conversations,
+        transfer=transfer,
+        selected=selected,
+    )
+    return distilled, evaluate_stage(context, Student(name, context.student), distilled)
 
 
 def tune(tuning: Tuning, store: Store) -> Tuned:

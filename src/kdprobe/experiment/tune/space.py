@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kdprobe.distill.kinds import PARAMETERS
 from kdprobe.errors import UsageError
-from kdprobe.experiment.mistakes import arms_of, sentences
+from kdprobe.experiment.config_checks import arms_of, sentences
 from kdprobe.host.registry import Host
 
 Criterion = Literal["log-p-gold-value", "accuracy"]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.statistics import Interval, PairedTest, accuracy_interval, mean_interval, paired_test
 from kdprobe.experiment.tune.space import Criterion
+from kdprobe.stats.bootstrap import mean_interval
+from kdprobe.stats.intervals import Interval, accuracy_interval
+from kdprobe.stats.mcnemar import PairedTest, paired_test
 
 NAMES: dict[Criterion, str] = {"accuracy": "accuracy", "log-p-gold-value": "log p(gold value)"}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.probing.metrics.published import keys_above
-from kdprobe.probing.view import PatternView
+from kdprobe.probing.patterns.view import PatternView
 
 
 def entropy(view: PatternView) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdprobe.probing.view import PatternView
+from kdprobe.probing.patterns.view import PatternView
 
 SPARSITY_THRESHOLD = 0.1
 """As published."""

@@ -1,0 +1,143 @@
+"""Comparisons in the terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.cli.show.scores import beside
+from kdprobe.cli.show.tables import new_table, points, sentence_list
+from kdprobe.console import out, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from kdprobe.comparison.result import ArmScore, Comparison, Pair
+    from kdprobe.comparison.strategy_tests import StrategyPair
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """A comparison, for machines."""
+    return {
+        "verdict": comparison.verdict,
+        "arms": [asdict(score) for score in comparison.arms],
+        "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
+        "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
+        "findings": [asdict(finding) for finding in comparison.findings],
+    }
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Scores, pairs, findings and what may be said."""
+    for table in comparison_tables(comparison):
+        out().print(table)
+    show_findings(comparison)
+    sentence_list("Which solves more?", comparison.verdict)
+
+
+def show_findings(comparison: Comparison) -> None:
+    """What may mislead."""
+    sentence_list("Before you believe the figures", [f"{f.code}: {f.evidence} {f.action}" for f in comparison.findings])
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Accuracies, then one table a family, as Holm's adjustment goes."""
+    tables: dict[str, Table] = {}
+    for pair in comparison.pairs:
+        if pair.family not in tables:
+            tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
+        tables[pair.family].add_row(*_pair_row(pair))
+    return [
+        _accuracies(comparison.arms),
+        beside({score.name: score for score in comparison.arms}),
+        *tables.values(),
+        _apart(comparison.pairs),
+        *_strategy_tables(comparison.strategies),
+    ]
+
+
+def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
+    """Strategies against each other, over seeds and problems."""
+    if not pairs:
+        return []
+    from kdprobe.stats.p_values import p_text
+
+    table = new_table(
+        "Strategies, over seeds and problems (Student's t, Holm)",
+        "a - b", "points", "95 % CI", "seeds", "between seeds", "p", "p (Holm)",
+    )  # fmt: skip
+    for pair in pairs:
+        test = pair.test
+        table.add_row(
+            plain(f"{pair.a} - {pair.b}"),
+            f"{test.difference * 100:+.1f}",
+            f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+            f"{test.seeds_a}, {test.seeds_b}",
+            f"{test.spread_a * 100:.1f}, {test.spread_b * 100:.1f}",
+            p_text(test.p),
+            p_text(pair.p_holm),
+        )
+    return [table]
+
+
+def _accuracies(scores: Sequence[ArmScore]) -> Table:
+    scored = any(score.log_p_gold_value is not None for score in scores)
+    table = new_table(
+        f"Accuracy on the test problems ({scores[0].extractor})",
+        "arm", "correct", "accuracy", "95 % CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
+    )  # fmt: skip
+    for score in scores:
+        log_p = "" if score.log_p_gold_value is None else f"{score.log_p_gold_value:.2f}"
+        table.add_row(
+            plain(score.name),
+            f"{score.correct}/{score.n}",
+            f"{score.accuracy:.1%}",
+            points(score.interval),
+            *([log_p] if scored else []),
+            "unknown" if score.cut_off is None else f"{score.cut_off:.0%}",
+            f"{score.no_answer:.0%}",
+        )
+    return table
+
+
+def _pair_table(title: str) -> Table:
+    return new_table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
+
+
+def _pair_row(pair: Pair) -> list[str | Text]:
+    from kdprobe.stats.p_values import p_text
+
+    test = pair.test
+    return [
+        plain(f"{pair.a} - {pair.b}"),
+        f"{test.difference * 100:+.1f}",
+        f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+        f"{test.only_a} : {test.only_b}",
+        p_text(test.p),
+        p_text(pair.p_holm),
+    ]
+
+
+def _apart(pairs: Sequence[Pair]) -> Table:
+    """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
+    scored = any(pair.log_p_interval for pair in pairs)
+    table = new_table(
+        "Beside the accuracy: right steps, in points", "a - b", "points, 95 % CI",
+        *(["log p(gold), 95 % CI"] if scored else []),
+    )  # fmt: skip
+    rows = {(pair.a, pair.b): pair for pair in pairs}
+    for (a, b), pair in rows.items():
+        steps, log_p = pair.arithmetic, pair.log_p_interval
+        points = f"{steps.difference * 100:+.1f}, {steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}"
+        table.add_row(
+            plain(f"{a} - {b}"),
+            points if steps.known else "unknown",
+            *([f"{pair.log_p_difference:+.2f}, {log_p.low:+.2f} to {log_p.high:+.2f}"] if log_p else []),
+        )
+    return table
+
+
+def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in pair.items() if key != "test"}, **pair["test"]}

@@ -1,0 +1,79 @@
+"""Runs and plans in the terminal, and as JSON on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show_findings
+from kdprobe.cli.show.fidelity import fidelity_tables
+from kdprobe.cli.show.tables import new_table, sentence_list
+from kdprobe.console import out, plain
+
+if TYPE_CHECKING:
+    from kdprobe.comparison.result import Comparison
+    from kdprobe.experiment.results import Results
+
+
+def summary(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:
+    """A run's results, for machines."""
+    return {
+        "run": results.run,
+        "report": str(page),
+        "cautions": results.record.get("cautions", []),
+        **comparison_data(comparison),
+        "fidelity": results.fidelity,
+        "analyses": {analysis.name: {"findings": analysis.findings} for analysis in results.analyses},
+        "seconds": results.record["seconds"],
+    }
+
+
+def show_results(results: Results, comparison: Comparison) -> None:
+    """The tables of a run."""
+    console = out()
+    sentence_list("Before anything else", results.record.get("cautions", []))
+    for table in fidelity_tables(results.fidelity):
+        console.print(table)
+    for table in comparison_tables(comparison):
+        console.print(table)
+    show_analyses({analysis.name: analysis.findings for analysis in results.analyses})
+    show_findings(comparison)
+    taught = any(arm.strategy for arm in comparison.arms)
+    sentence_list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
+
+
+def show_analyses(findings: Mapping[str, Sequence[str]]) -> None:
+    """What each analysis found."""
+    for name, sentences in findings.items():
+        sentence_list(f"Inside the students ({name})", sentences)
+
+
+def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int, cautions: Sequence[str]) -> None:
+    """The stages of a plan, and the number of threads, which decides their keys too."""
+    sentence_list("Before anything else", cautions)
+    table = new_table(f"Run {run}", "stage", "of", "status")
+    for stage in stages:
+        table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
+    out().print(table)
+    missing = sum(stage["status"] == "missing" for stage in stages)
+    out().print(f"{len(stages) - missing} of {len(stages)} stages are there, {missing} would be made.")
+    out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
+
+
+def show_runs(rows: Sequence[dict[str, Any]]) -> None:
+    """All runs with their accuracies."""
+    if not rows:
+        out().print("There are no finished runs yet; `kdprobe run` makes one.")
+        return
+    table = new_table("Runs, newest first", "run", "accuracy")
+    for row in rows:
+        scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
+        table.add_row(plain(row["run"]), plain(scores))
+    out().print(table)
+    cautioned: dict[str, list[str]] = {}
+    for row in rows:
+        for caution in row["cautions"]:
+            cautioned.setdefault(caution, []).append(row["run"])
+    for caution, runs in cautioned.items():
+        sentence_list(f"Of {', '.join(runs)}", [caution])

@@ -1,0 +1,51 @@
+"""What every table and list in the terminal looks like, and data on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdprobe.console import out, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdprobe.stats.intervals import Interval
+
+
+def new_table(title: str, *columns: str) -> Table:
+    """An empty table."""
+    from rich.table import Table
+
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        # Folded where it is too narrow: a name that is cut short names something else.
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def sentence_list(title: str, sentences: Sequence[str]) -> None:
+    """Prints sentences under a title; nothing where there are none."""
+    if not sentences:
+        return
+    from rich.padding import Padding
+
+    console = out()
+    console.print(f"\n{title}", style="bold")
+    for sentence in sentences:
+        console.print(Padding(plain(sentence), (0, 0, 0, 2)))
+
+
+def points(interval: Interval) -> str:
+    """An interval of shares, in percent."""
+    return f"{interval.low * 100:.1f} to {interval.high * 100:.1f}"
+
+
+def print_json(data: Any) -> None:
+    """Data on stdout; NaN and infinities become null."""
+    from kdprobe.experiment.store import clean
+
+    click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))

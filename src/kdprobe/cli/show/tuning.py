@@ -1,0 +1,77 @@
+"""A finished search in the terminal, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.cli.show.tables import new_table, sentence_list
+from kdprobe.console import out, plain
+
+if TYPE_CHECKING:
+    from kdprobe.experiment.tune.trials import Trial, Tuned
+
+_BEST = 10
+
+
+def tuning_summary(tuned: Tuned) -> dict[str, Any]:
+    """A finished search, for machines."""
+    return {
+        "study": tuned.study,
+        "database": str(tuned.database),
+        "strategy": tuned.strategy,
+        "distiller": tuned.distiller,
+        "by": tuned.by,
+        "improved": tuned.improved,
+        "best": _flat_trial(tuned.best),
+        "current": _flat_trial(tuned.current),
+        "gain": asdict(tuned.gain) if tuned.gain else None,
+        "trials": [_flat_trial(trial) for trial in tuned.trials],
+        "verdict": tuned.verdict(),
+    }
+
+
+def show_tuning(tuned: Tuned) -> None:
+    """The best trials, the options to use, and what may be said of them."""
+    from kdprobe.experiment.tune.trials import NAMES
+    from kdprobe.experiment.tune.tuned_config import options_snippet
+
+    listed = tuned.trials if tuned.current.number is not None else [tuned.current, *tuned.trials]
+    # A failed trial has no figures: it comes last.
+    ranked = sorted(listed, key=lambda trial: (trial.failure is not None, -trial.value(tuned.by)))
+    shown = [trial for place, trial in enumerate(ranked) if place < _BEST or trial.number == tuned.current.number]
+    names = list(tuned.current.choice)
+    table = new_table(
+        f"Trials of {tuned.study}, best {NAMES[tuned.by]} first, on the validation problems",
+        # Broken by hand: rich would rather cut the cells short.
+        "trial", *("T" if name == "temperature" else name.replace("_", "\n") for name in names),
+        "accuracy", "log p\n(gold)", "cut\noff",
+    )  # fmt: skip
+    for trial in shown:
+        number = "" if trial.number is None else str(trial.number)
+        mark = "*" if trial.number == tuned.current.number else ""
+        table.add_row(f"{number}{mark}", *(plain(str(trial.choice[name])) for name in names), *_figures(trial))
+    out().print(table)
+    out().print("* The current options, those of the config.")
+    if len(listed) > len(shown):
+        out().print(f"{len(listed) - len(shown)} more trials are left out here; --json has them all.")
+    failed = [trial for trial in ranked if trial.failure]
+    sentence_list("Failed", [f"{'*' if t.number is None else t.number}: {t.failure}" for t in failed])
+    sentence_list("Before you believe the figures", tuned.verdict())
+    if tuned.improved:
+        out().print("\nThe best options", style="bold")
+        out().print(plain(options_snippet(tuned.best.options)))
+
+
+def _figures(trial: Trial) -> list[str]:
+    if trial.failure:
+        return ["failed", "", ""]
+    return [
+        f"{trial.correct}/{trial.n} {trial.accuracy:.1%}",
+        f"{trial.log_p_gold_value:.3f}",
+        f"{trial.cut_off:.0%}",
+    ]
+
+
+def _flat_trial(trial: Trial) -> dict[str, Any]:
+    return {key: value for key, value in asdict(trial).items() if key != "records"}

@@ -1,0 +1,1 @@
+"""Comparison: answers judged, students compared problem by problem, findings, and a verdict that stays honest."""

@@ -1,0 +1,109 @@
+"""Published figures, checked: against themselves, and against answers at hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import pandas as pd
+
+from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.result import ArmScore
+from kdprobe.errors import KdprobeError
+
+_COLUMNS = ("arm", "accuracy", "correct", "n")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What somebody says of an arm.
+
+    Attributes:
+        arm: Whose figures.
+        accuracy: In percent, with as many decimals as were printed, or `None`.
+        correct: Problems solved, or `None`.
+        n: Problems, or `None`.
+    """
+
+    arm: str
+    accuracy: Decimal | None
+    correct: int | None
+    n: int | None
+
+    def accuracy_contradicts(self) -> bool:
+        """Whether the printed percentage is not the count's share, neither rounded nor cut at its last decimal."""
+        if self.accuracy is None or self.correct is None or not self.n:
+            return False
+        unit = Decimal(1).scaleb(int(self.accuracy.as_tuple().exponent))
+        return abs(Decimal(100 * self.correct) / self.n - self.accuracy) >= unit
+
+
+def read_claims(file: Path) -> list[Claim]:
+    """Reads a table of published figures.
+
+    Args:
+        file: CSV with the column `arm` and what there is of `accuracy` (in percent, `12.20` or `12.20 %`), `correct`
+            and `n`.
+
+    Raises:
+        KdprobeError: It cannot be read, has no column `arm`, or a cell is no number.
+    """
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise KdprobeError(f"{file} cannot be read as CSV.", "Check the path and the file.") from error
+    if "arm" not in table:
+        raise KdprobeError(
+            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.", f"Columns are {', '.join(_COLUMNS)}."
+        )
+    rows = [{name: row.get(name, "") for name in _COLUMNS} for row in table.to_dict("records")]
+    return [
+        Claim(
+            row["arm"],
+            _number(row["accuracy"], file),
+            _count(row["correct"], file),
+            _count(row["n"], file),
+        )
+        for row in rows
+    ]
+
+
+def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Finding]:
+    """Claims that contradict themselves, or the answers of the arm that they name."""
+    itself = [
+        f"{claim.arm} {claim.accuracy} %, but {claim.correct} of {claim.n} are {100 * claim.correct / claim.n:.2f} %"
+        for claim in claims
+        if claim.accuracy_contradicts() and claim.correct is not None and claim.n
+    ]
+    scores = {arm.name: arm for arm in arms}
+    answers = [
+        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers are under {arm.extractor}"
+        for claim in claims
+        if claim.correct is not None and (arm := scores.get(claim.arm)) and arm.correct != claim.correct
+    ]
+    findings = []
+    if itself:
+        action = "Believe the counts, if their answers are at hand; ask for them otherwise."
+        findings.append(Finding("contradicting-counts", f"Percentages contradict counts: {'; '.join(itself)}.", action))
+    if answers:
+        action = "Score with the extractor that was used for the table; what then is left was changed by hand."
+        findings.append(Finding("contradicting-answers", f"Claims contradict answers: {'; '.join(answers)}.", action))
+    return findings
+
+
+def _number(cell: str, file: Path) -> Decimal | None:
+    text = re.sub(r"\s*%\s*\Z", "", cell.strip())
+    if not text:
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise KdprobeError(f"{file}: {cell!r} is no number.", "Accuracies are in percent.") from error
+
+
+def _count(cell: str, file: Path) -> int | None:
+    number = _number(cell, file)
+    return None if number is None else int(number)

@@ -1,0 +1,179 @@
+"""What may mislead in a comparison, read from the answers themselves and from how they were asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.scoring import Score
+from kdprobe.problems.correctness import Judged
+from kdprobe.stats.mcnemar import PairedTest
+from kdprobe.stats.p_values import SIGNIFICANT
+
+_SHARE = 0.05
+"""Of answers cut off, or without a value, that is worth a finding; and an accuracy that is at the floor."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the reader must know before believing the figures.
+
+    Attributes:
+        code: What kind of thing; stable, for machines.
+        evidence: What was seen, and where.
+        action: What to do about it.
+    """
+
+    code: str
+    evidence: str
+    action: str
+
+
+def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[str]]) -> list[Finding]:
+    """Arms that answer different problems, or that call different ones the same.
+
+    Args:
+        arms: Name to answers.
+        shared: Two names to the keys of the problems that both answer.
+    """
+    counts = {name: len(outputs.responses) for name, outputs in arms.items()}
+    apart = [
+        f"{a} has {counts[a]}, {b} {counts[b]}, {len(keys)} in both"
+        for (a, b), keys in shared.items()
+        if not len(keys) == counts[a] == counts[b]
+    ]
+    findings = []
+    if apart:
+        action = "Pairs are compared on what they share; their accuracies above are on different problems."
+        findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(apart)}.", action))
+    gold = {name: dict(zip(outputs.keys, outputs.gold, strict=True)) for name, outputs in arms.items()}
+    unlike = [
+        f"{a} and {b} at {differing} problems"
+        for (a, b), keys in shared.items()
+        if (differing := sum(gold[a][key] != gold[b][key] for key in keys))
+    ]
+    if unlike:
+        action = "Score all files with one set of gold values."
+        findings.append(Finding("gold-mismatch", f"Gold values differ: {'; '.join(unlike)}.", action))
+    return findings
+
+
+_KINDS = {
+    "prompt": ("unequal-prompt", "Ask all with one prompt; another prompt is another examination."),
+    "decoding": ("unequal-decoding", "Decode all answers in one way."),
+    "task": ("unequal-task", "Examine all with one version of the task."),
+    "versions": ("unequal-versions", "Run all with one set of library versions, or show that they do not matter."),
+}
+
+
+def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
+    """Arms that were examined in different ways, as far as that is known."""
+    findings = _budget_findings(arms)
+    for kind, (code, action) in _KINDS.items():
+        known = {name: outputs.conditions[kind] for name, outputs in arms.items() if kind in outputs.conditions}
+        aspects = sorted({aspect for values in known.values() for aspect in values})
+        unlike = []
+        for aspect in aspects:
+            by_value: dict[str, list[str]] = {}
+            for name, values in known.items():
+                if aspect in values:
+                    by_value.setdefault(values[aspect], []).append(name)
+            if len(by_value) > 1:
+                told = ", ".join(f"{_short(value)} ({', '.join(names)})" for value, names in by_value.items())
+                unlike.append(f"{aspect}: {told}")
+        if unlike:
+            findings.append(Finding(code, f"The arms differ in {'; '.join(unlike)}.", action))
+    return findings
+
+
+def _short(value: str) -> str:
+    longest = 60
+    return value if len(value) <= longest else f"{value[:longest]!r}…"
+
+
+def budget(outputs: Outputs) -> int | None:
+    """The token budget of answers: as declared, else the commonest length of those that were cut off; or `None`."""
+    if declared := outputs.conditions.get("budget", {}).get("tokens"):
+        return int(declared)
+    if outputs.tokens is None or outputs.cut_off is None:
+        return None
+    lengths = Counter(n for n, cut in zip(outputs.tokens, outputs.cut_off, strict=True) if cut)
+    return lengths.most_common(1)[0][0] if lengths else None
+
+
+def _budget_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
+    budgets = {name: found for name, outputs in arms.items() if (found := budget(outputs)) is not None}
+    if len(set(budgets.values())) <= 1:
+        return []
+    counts = ", ".join(f"{name} at {tokens}" for name, tokens in budgets.items())
+    action = "Generate all answers with one budget; a shorter one makes a worse score by itself."
+    return [Finding("unequal-budget", f"Answers were cut off at different token counts: {counts}.", action)]
+
+
+def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
+    """Answers cut off or without a value, and accuracies that leave no room to differ."""
+
+    def over(values: Mapping[str, float | None]) -> str:
+        return ", ".join(f"{name} {share:.1%}" for name, share in values.items() if share and share > _SHARE)
+
+    findings = []
+    if cut := over({name: score.cut_off for name, score in scores.items()}):
+        action = "Generate with a larger budget, or read these accuracies as lower bounds."
+        findings.append(Finding("cut-off", f"Answers that reached the token budget: {cut}.", action))
+    if mute := over({name: score.no_answer for name, score in scores.items()}):
+        action = "Read some of them; they count as wrong."
+        findings.append(Finding("no-answer", f"Answers without a value: {mute}.", action))
+    accuracies = [score.accuracy for score in scores.values()]
+    if max(accuracies) < _SHARE:
+        action = "Read log p(gold value) or the arithmetic instead, or use easier problems."
+        findings.append(Finding("floor", f"No arm solves more than {_SHARE:.0%} of its problems.", action))
+    if min(accuracies) > 1 - _SHARE:
+        action = "Use harder problems; these cannot tell the arms apart."
+        findings.append(Finding("ceiling", f"Every arm solves more than {1 - _SHARE:.0%} of its problems.", action))
+    return findings
+
+
+Tests = Mapping[tuple[str, str], PairedTest]
+"""Two names to the test of the one against the other."""
+
+
+def extractor_findings(
+    chosen: str, judged: Mapping[str, Mapping[str, Sequence[Judged]]], tests: Mapping[str, Tests]
+) -> list[Finding]:
+    """Pairs whose order, significance or difference hangs on the extractor.
+
+    Args:
+        chosen: The extractor that decides.
+        judged: Extractor to arm to its answers as judged.
+        tests: Extractor to the tests of all pairs.
+    """
+    evidence = []
+    for other in judged:
+        # One that finds a value in few answers was not made for these.
+        if other == chosen or not _applies(judged[other]):
+            continue
+        for pair, test in tests[chosen].items():
+            if why := _disagreement(test, tests[other][pair]):
+                evidence.append(f"{pair[0]} - {pair[1]}: {why} ({chosen} against {other})")
+    if not evidence:
+        return []
+    action = "Choose one extractor before looking at the answers, and report how much hangs on it."
+    return [Finding("extractor-disagreement", f"{'; '.join(evidence)}.", action)]
+
+
+def _applies(judged: Mapping[str, Sequence[Judged]]) -> bool:
+    found = [answer.found for answers in judged.values() for answer in answers]
+    return sum(found) > len(found) / 2
+
+
+def _disagreement(test: PairedTest, other: PairedTest) -> str | None:
+    moved = f"{test.difference * 100:+.1f} and {other.difference * 100:+.1f} points"
+    if test.difference * other.difference < 0:
+        return f"the order turns round, {moved}"
+    if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
+        return f"significant under one only, {moved}"
+    if not test.interval.low <= other.difference <= test.interval.high:
+        return f"the difference leaves its interval, {moved}"
+    return None

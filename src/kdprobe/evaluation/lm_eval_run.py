@@ -1,0 +1,163 @@
+"""Scoring a model with lm-eval on exactly the problems that are given.
+
+lm-eval's own models run; ours only watch: what each prompt became, which responses were cut off, and what was answered
+already. For students the prompts must be, token by token, the ones that they are trained on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval import evaluator, simple_evaluate
+from lm_eval.tasks import TaskManager
+
+from kdprobe.console import note, progress
+from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
+from kdprobe.evaluation.recording import PLAN, WatchedModel, Watching, prompt_digest
+from kdprobe.models.conversation import prompt_ids
+from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.problems.correctness import judge
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import bare
+
+
+def evaluate(
+    student: LoadedModel,
+    problems: Sequence[Problem],
+    protocol: Protocol,
+    *,
+    label: str,
+    ledger: Ledger | None = None,
+    shots: Sequence[Problem] = (),
+) -> list[dict[str, Any]]:
+    """Has a model here answer the problems.
+
+    Args:
+        student: The model, merged with its adapter if it has one.
+        problems: What it is asked.
+        protocol: How.
+        label: How progress calls it.
+        ledger: Where answers are kept as they come; those that are there are not asked for again.
+        shots: The problems that a few-shot task takes its examples from.
+
+    Returns:
+        One record per problem, in order: id, group, gold, response, value, rule, correct, cut_off, tokens, prompt_hash.
+
+    Raises:
+        KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
+    """
+    chat = bool(student.tokenizer.chat_template)
+    task = task_of(protocol, chat=chat)
+    ledger = Ledger(None) if ledger is None else ledger
+    with hushed():
+        model = WatchedModel(student, protocol)
+    try:
+        records = examine(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
+    except torch.OutOfMemoryError as error:
+        raise KdprobeError(
+            f"{ledger[PLAN]['size']} answers at once do not fit into the memory of {student.device}.",
+            "Lower the batch size; what was finished is kept.",
+        ) from error
+    if task == BARE[chat]:
+        for problem, record in zip(problems, records, strict=True):
+            _refuse_other_prompt(student, problem, ledger[record["prompt_hash"]])
+    return records
+
+
+def examine(
+    model: Watching,
+    problems: Sequence[Problem],
+    protocol: Protocol,
+    *,
+    task: str,
+    label: str,
+    ledger: Ledger,
+    shots: Sequence[Problem] = (),
+) -> list[dict[str, Any]]:
+    """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`."""
+    if there := len(ledger) - (PLAN in ledger):
+        note(f"{label}: {there} of {len(problems)} answers are there already; going on after them.")
+    with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, hushed():
+        _write(problems, Path(folder) / "test.jsonl")
+        _write(shots or problems, Path(folder) / "train.jsonl")
+        model.watch(ledger, bar)
+        results = simple_evaluate(
+            model=model,
+            tasks=[task],
+            task_manager=TaskManager(
+                include_path=str(task_folder()), include_defaults=False, metadata={"folder": folder}
+            ),
+            apply_chat_template=not task.endswith("completion"),
+            fewshot_as_multiturn=not task.endswith("completion"),
+            gen_kwargs=protocol.generation_arguments(),
+            torch_random_seed=protocol.seed,
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+    samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
+    return [
+        _record(problem, sample, ledger[sample["prompt_hash"]])
+        for problem, sample in zip(problems, samples, strict=True)
+    ]
+
+
+def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    response = sample["resps"][0][0]
+    judged = judge(response, problem.value)
+    extraction = judged.extraction
+    return {
+        "id": problem.id,
+        "group": problem.group,
+        "gold": problem.value,
+        "response": response,
+        "value": None if extraction.value is None else str(extraction.value),
+        "rule": extraction.rule,
+        "correct": judged.right,
+        "cut_off": None if entry["finished"] is None else not entry["finished"],
+        "tokens": entry["tokens"],
+        "prompt_hash": sample["prompt_hash"],
+    }
+
+
+def _refuse_other_prompt(student: LoadedModel, problem: Problem, entry: dict[str, Any]) -> None:
+    if entry["prompt"] != prompt_digest(prompt_ids(student.tokenizer, bare(problem))):
+        raise KdprobeError(
+            f"lm-eval's prompt for problem {problem.id!r} is not the conversation that students are trained on.",
+            "A score would measure the change of prompt; this is a fault of the task or of the chat template.",
+        )
+
+
+def _write(problems: Sequence[Problem], file: Path) -> None:
+    """Problems as the task reads them."""
+    rows = [json.dumps({"question": p.question, "answer": p.solution}, ensure_ascii=False) for p in problems]
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """lm-eval says much on the log that is meant for its own command line."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval")]
+    levels = [logger.level for logger in loggers]
+    find_commit = evaluator.get_git_commit_hash
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    # It asks git for the commit of whatever folder the user is in; outside a repository git complains on the screen.
+    evaluator.get_git_commit_hash = lambda: None
+    try:
+        # Its bars go to stderr too, where ours are.
+        with quiet(), torch.inference_mode(), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        evaluator.get_git_commit_hash = find_commit
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

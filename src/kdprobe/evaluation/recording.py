@@ -1,0 +1,185 @@
+"""lm-eval's models, watched: answers are kept as they come, and what was answered before is not asked again.
+
+lm-eval has a response cache of its own, which gives one model another's answers, for its key leaves the model out. It
+is never used here. But every one of lm-eval's models tells the cache of each answer that it has, and there we listen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import hash_string
+from torch import Tensor
+
+from kdprobe.console import Progress
+from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.batch_size import plan_batches
+from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.protocol import Protocol
+from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, StopTexts, can_shrink
+from kdprobe.models.load import LoadedModel
+from kdprobe.problems.correctness import judge
+from kdprobe.problems.problem import stated_value
+
+PLAN = "batch plan"
+"""The ledger's entry of how many problems are decoded at once."""
+
+
+class Watching:
+    """Comes before one of lm-eval's classes of models; entries of the ledger go by lm-eval's hash of the prompt.
+
+    An entry has `response`, and where they are known `tokens`, `finished` and `prompt`, a digest of the prompt's token
+    ids.
+    """
+
+    def watch(self, ledger: Ledger, bar: Progress) -> None:
+        """Says where answers are kept, and where progress is shown."""
+        self.ledger, self.bar = ledger, bar
+        self.cache_hook = self
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
+        """As lm-eval's, for those requests that were not answered before."""
+        self._asked = {hash_string(request.args[0]): request for request in requests}
+        self._read = self._right = 0
+        left = {name: request for name, request in self._asked.items() if name not in self.ledger}
+        self._count({name: self.ledger[name] for name in self._asked if name in self.ledger})
+        self.bar.skip(self._read)
+        if left:
+            responses = super().generate_until(list(left.values()), disable_tqdm=True)  # type: ignore[misc]
+            for name, response in zip(left, responses, strict=True):
+                # lm-eval does not tell of the answers that an API left empty.
+                if name not in self.ledger:
+                    self.keep({name: _entry(response)})
+        return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
+
+    def add_partial(self, _method: str, request: Any, response: str | None) -> None:
+        """What lm-eval's models call with each answer: the request is prompt and arguments."""
+        self.keep({hash_string(request[0]): _entry(response)})
+
+    def keep(self, entries: dict[str, dict[str, Any]]) -> None:
+        """Keeps answers that were finished together, and shows progress."""
+        self.ledger.add(entries)
+        self._count(entries)
+        self.bar.advance(len(entries))
+
+    def _count(self, entries: dict[str, dict[str, Any]]) -> None:
+        for name, entry in entries.items():
+            self._right += judge(entry["response"], stated_value(self._asked[name].doc["answer"])).right
+        self._read += len(entries)
+        if self._read:
+            self.bar.remark = f"{self._right / self._read:.1%} right"
+
+
+def _entry(response: str | None) -> dict[str, Any]:
+    return {"response": response or "", "tokens": None, "finished": None, "prompt": None}
+
+
+class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
+    """lm-eval's Hugging Face model, which drops rows as they end and knows how long each answer is.
+
+    Args:
+        student: The model.
+        protocol: How it decodes.
+    """
+
+    def __init__(self, student: LoadedModel, protocol: Protocol) -> None:
+        # A chat template writes its own beginning-of-sequence token.
+        own_bos = False if student.tokenizer.chat_template else None
+        super().__init__(
+            pretrained=student.model,
+            tokenizer=student.tokenizer,
+            add_bos_token=own_bos,
+        )
+        if protocol.max_new_tokens >= self.max_length:
+            raise KdprobeError(
+                f"{protocol.max_new_tokens} new tokens do not fit: {student.record.name!r} reads {self.max_length}.",
+                "Lower the token budget (max_new_tokens).",
+            )
+        self._student, self._protocol = student, protocol
+        self._decoded: deque[dict[str, Any]] = deque()
+        self._batch: dict[str, dict[str, Any]] = {}
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:
+        """As above, in batches of the size that was planned when the evaluation began."""
+        if PLAN not in self.ledger:
+            self.ledger.add({PLAN: self._plan([request.args[0] for request in requests])})
+        self.batch_size_per_gpu = self.ledger[PLAN]["size"]
+        return super().generate_until(requests, disable_tqdm)
+
+    def _plan(self, prompts: list[str]) -> dict[str, int]:
+        if self._protocol.batch_size != "auto":
+            return {"size": self._protocol.batch_size}
+        ids = [self.tok_encode(prompt) for prompt in prompts]
+        return asdict(plan_batches(self._student, ids, self._protocol.max_new_tokens))
+
+    def add_partial(self, _method: str, request: Any, response: str | None) -> None:
+        """Takes the answers of a batch, in the order of its rows; they are kept together once all are there."""
+        self._batch[hash_string(request[0])] = _entry(response) | self._decoded.popleft()
+        if not self._decoded:
+            self.keep(self._batch)
+            self._batch = {}
+
+    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **known: Any) -> Tensor:
+        if known.get("do_sample"):
+            # A seed for each batch, so that its answers do not depend on what was decoded before it.
+            torch.manual_seed(_seed(self._protocol.seed, context))
+        width = context.shape[1]
+        lengths: list[int] | None = None
+        if can_shrink(self.model):
+            batch = ShrinkingBatch(lambda tokens: self.bar.advance(0, work=tokens))
+            sequences = self._shrinking(batch, context, max_length, stop, known)
+            lengths = batch.lengths
+        else:
+            sequences = super()._model_generate(context, max_length, stop, **known)
+        for place, (row, mask) in enumerate(zip(sequences, known["attention_mask"], strict=True)):
+            written = row[width:].tolist() if lengths is None else row[width : width + lengths[place]].tolist()
+            tokens, finished = self._length(written, max_length - width, stop)
+            self._decoded.append(
+                {"tokens": tokens, "finished": finished, "prompt": prompt_digest(row[:width][mask.bool()].tolist())}
+            )
+            if lengths is None:
+                self.bar.advance(0, work=tokens)
+        return sequences
+
+    def _shrinking(
+        self, batch: ShrinkingBatch, context: Tensor, max_length: int, stop: list[str], known: dict[str, Any]
+    ) -> Tensor:
+        ends = sorted(self._student.eos_ids)
+        # lm-eval adds the end of turn as a text, which the model knows as a token.
+        texts = [text for text in stop if text not in {self.tokenizer.decode(id_) for id_ in ends}]
+        if not known.get("do_sample"):
+            known = {name: value for name, value in known.items() if name not in {"temperature", "top_p", "top_k"}}
+        sequences: Tensor = self.model.generate(
+            input_ids=context,
+            max_length=max_length,
+            stopping_criteria=[StopTexts(self.tokenizer, texts, context.shape[1])] if texts else [],
+            eos_token_id=ends,
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=True,
+            custom_generate=batch,
+            **{"do_sample": False, **known},
+        )
+        return sequences
+
+    def _length(self, written: list[int], budget: int, stop: list[str]) -> tuple[int, bool]:
+        """Tokens written, end of turn included, and whether the response ended by itself."""
+        for place, id_ in enumerate(written):
+            if id_ in self._student.eos_ids:
+                return place + 1, True
+        text = self.tokenizer.decode(written)
+        return len(written), len(written) < budget or any(mark in text for mark in stop)
+
+
+def prompt_digest(ids: list[int]) -> str:
+    """Digest of a prompt's token ids."""
+    return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
+
+
+def _seed(seed: int, context: Tensor) -> int:
+    digest = hashlib.sha256(repr((seed, context.tolist())).encode()).digest()
+    return int.from_bytes(digest[:7])

@@ -1,0 +1,88 @@
+"""What `kdprobe compare` is given: files of answers, runs, and single arms of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kdprobe.comparison.answers import Columns, read_outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.compare import compare
+from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.result import Comparison
+from kdprobe.errors import UsageError
+from kdprobe.experiment.audit import audit
+from kdprobe.experiment.results import Results, arms_of, comparison_of, load_results
+from kdprobe.experiment.store import Store
+from kdprobe.problems.extractors import Extractor
+
+
+def compare_named(
+    names: Sequence[str], store: Store, columns: Columns, extractors: Mapping[str, Extractor], chosen: str
+) -> Comparison:
+    """Compares what the names stand for.
+
+    Args:
+        names: Paths of files, names of runs (or their beginnings), or RUN/ARM. One run by itself is compared as it
+            was planned; several things are compared in all pairs.
+        store: Where runs are.
+        columns: Which columns of files hold what.
+        extractors: By name, the chosen one among them.
+        chosen: The extractor that decides.
+
+    Raises:
+        UsageError: A name stands for nothing, or there is one arm only.
+        KdprobeError: As `compare` and `read_outputs` raise.
+    """
+    files = [Path(name) for name in names if Path(name).is_file()]
+    stems = short_names(files)
+    runs = {name: _run(store, name) for name in names if Path(name) not in stems}
+    if len(names) == 1 and runs and not (named_arm := runs[names[0]][1]):
+        return comparison_of(runs[names[0]][0], extractors, chosen)
+    arms: list[Arm] = []
+    for name in names:
+        if name in runs:
+            results, named_arm = runs[name]
+            # Strategies of several runs were not planned together.
+            arms += [
+                replace(arm, name=f"{results.run}/{arm.name}", strategy=None)
+                for arm in arms_of(results)
+                if named_arm in (None, arm.name)
+            ]
+        else:
+            arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns)))
+    if len(arms) < 2:  # noqa: PLR2004
+        raise UsageError(
+            "A comparison takes two arms or more.", "Name several files or runs; `kdprobe score` scores a single file."
+        )
+    compared = compare(arms, extractors, chosen)
+    audited = {results.run: results for results, _ in runs.values()}
+    compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))
+    compared.verdict[:0] = sorted({c for results in audited.values() for c in results.record.get("cautions", [])})
+    return compared
+
+
+def _of_run(results: Results) -> list[Finding]:
+    found = audit(results.arms, results.record)
+    return [replace(finding, evidence=f"{results.run}: {finding.evidence}") for finding in found]
+
+
+def _run(store: Store, name: str) -> tuple[Results, str | None]:
+    """A run, and which of its arms is meant, or `None` for all."""
+    run, _, arm = name.rpartition("/")
+    if name.endswith((".csv", ".tsv", ".json", ".jsonl", ".gz", ".parquet")):
+        raise UsageError(f"There is no file {name}.", "Check the path.")
+    if not run:
+        return load_results(store, arm), None
+    results = load_results(store, run)
+    known = [found.name for found in results.arms]
+    if arm not in known:
+        raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(known)}.")
+    return results, arm
+
+
+def short_names(files: Sequence[Path]) -> dict[Path, str]:
+    """File names without their endings, or whole paths where those are not unique."""
+    stems = {file: file.name.partition(".")[0] for file in files}
+    return stems if len(set(stems.values())) == len(files) else {file: str(file) for file in files}

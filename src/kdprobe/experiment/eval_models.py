@@ -1,0 +1,181 @@
+"""What `kdprobe eval` does: models and adapters are examined outside experiments, each in a stage of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.protocol import COMPLETION, Protocol, task_of
+from kdprobe.experiment.stages.evaluate import Records, answers_of, examination_stage
+from kdprobe.experiment.stages.keys import problems_digest
+from kdprobe.experiment.store import Stage
+from kdprobe.models.adapters import AdapterRecord
+from kdprobe.models.reference import ModelRecord, digest_files, short_name
+from kdprobe.problems.draw import Source, first_problems
+from kdprobe.problems.problem import Problem
+
+if TYPE_CHECKING:
+    from kdprobe.models.load import LoadedModel
+
+_MOST_SHOTS, _SOME_SHOTS = 7_473, 64
+"""From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
+task does; of a source without an end from some."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What models are asked, and how.
+
+    Attributes:
+        problems: The problems.
+        shots: What a few-shot task takes its examples from; empty where it needs none.
+        protocol: How; without a task it is the bare question in the form that the model has.
+    """
+
+    problems: Sequence[Problem]
+    shots: Sequence[Problem]
+    protocol: Protocol
+
+
+def make_exam(source: Source, name: str, limit: int | None, protocol: Protocol, *, finite: bool) -> Exam:
+    """Takes problems from a source.
+
+    Args:
+        source: The problems.
+        name: What the source is called: a plugin's name for it, or a file.
+        limit: The first so many test problems; `None` takes all.
+        protocol: How models are asked.
+        finite: Whether the source ends.
+
+    Raises:
+        UsageError: The source needs a limit, or has no solved problems where the task shows some.
+        KdprobeError: The source has fewer problems, or one of them twice.
+    """
+    if limit is None and not finite:
+        raise UsageError(f"The problem source {name!r} may have no end.", "Say how many problems with --limit.")
+    shown = "_fewshot" in (protocol.task or "")
+    shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _SOME_SHOTS)) if shown else ()
+    return Exam(_first(source, limit), shots, protocol)
+
+
+def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
+    problems = first_problems(source, limit)
+    if limit is not None and len(problems) < limit:
+        raise KdprobeError(f"The source has {len(problems)} problems, {limit} are asked for.", "Lower --limit.")
+    return problems
+
+
+def local_stages(
+    base: ModelRecord, adapters: Mapping[str, AdapterRecord], exam: Exam, *, with_base: bool
+) -> dict[str, Stage]:
+    """A stage for each model that runs here; all share one base, which is loaded when the first needs it.
+
+    Args:
+        base: The base.
+        adapters: Name to adapter.
+        exam: What they are asked.
+        with_base: Whether the base is examined too; without adapters it always is.
+
+    Returns:
+        Name to stage.
+    """
+    from kdprobe.models.adapters import applied
+    from kdprobe.models.conversation import template_digest
+    from kdprobe.models.load import concrete_dtype, default_device, load, load_tokenizer
+
+    tokenizer = load_tokenizer(base)
+    task = task_of(exam.protocol, chat=bool(tokenizer.chat_template))
+    dtype = concrete_dtype(exam.protocol.dtype, default_device())
+    protocol = replace(exam.protocol, task=task, dtype=dtype)
+    identity = {
+        "student": base.as_provenance(),
+        "template": template_digest(tokenizer),
+        "shots": problems_digest(exam.shots),
+    }
+
+    @cache
+    def loaded() -> LoadedModel:
+        return load(base, dtype=dtype)
+
+    def stage(name: str, adapter: AdapterRecord | None) -> Stage:
+        def answer(_made: list[Path], scratch: Path, label: str) -> Records:
+            student = applied(loaded(), adapter) if adapter else nullcontext(loaded())
+            return answers_of(student, exam.problems, protocol, scratch, label=label, shots=exam.shots)
+
+        which = {"adapter": adapter.digest} if adapter else {}
+        return examination_stage(name, exam.problems, protocol, identity=identity | which, answer=answer)
+
+    own = base.name if short_name(base.name) in adapters else short_name(base.name)
+    students: dict[str, AdapterRecord | None] = {own: None} if with_base or not adapters else {}
+    return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
+
+
+def other_stage(model: str, model_type: str, arguments: str, batch_size: str | None, exam: Exam) -> Stage:
+    """A stage for a model that one of lm-eval's other classes runs, or asks over the network.
+
+    What stands behind a name is not known here: the key has the name, the arguments, and the digest of a folder.
+
+    Args:
+        model: Its name, or a folder.
+        model_type: lm-eval's.
+        arguments: lm-eval's `--model_args`.
+        batch_size: lm-eval's `--batch_size`; `None` leaves it to the class.
+        exam: What it is asked.
+    """
+    from lm_eval.utils import simple_parse_args_string
+
+    parsed = simple_parse_args_string(arguments)
+    given = parsed if {"pretrained", "model"} & parsed.keys() else {"pretrained": model, **parsed}
+    chat = "chat" in model_type or not model_type.endswith("completions")
+    protocol = replace(exam.protocol, task=task_of(exam.protocol, chat=True) if chat else _completion(exam.protocol))
+    there = Path(model).is_dir()
+    package = model_type.partition("-")[0]
+
+    def answer(_made: list[Path], scratch: Path, label: str) -> Records:
+        from lm_eval.api.registry import get_model
+
+        from kdprobe.evaluation.lm_eval_run import examine, hushed
+        from kdprobe.evaluation.recording import Watching
+
+        try:
+            with hushed():
+                kind = get_model(model_type)
+                watched: Any = type("Watched", (Watching, kind), {})
+                asked = watched.create_from_arg_obj(given, {"batch_size": batch_size})
+            ledger = Ledger(scratch / "answers.jsonl")
+            task = protocol.task or ""
+            return examine(asked, exam.problems, protocol, task=task, label=label, ledger=ledger, shots=exam.shots)
+        except KdprobeError:
+            raise
+        except Exception as error:
+            # Any library, any server: what they raise is theirs.
+            told = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise KdprobeError(
+                f"lm-eval's model type {model_type!r} failed: {told}",
+                "Check --model-type and --model-args; what was answered is kept, the same command goes on.",
+            ) from error
+
+    identity = {
+        "model": model,
+        "digest": digest_files([file for file in Path(model).iterdir() if file.is_file()]) if there else None,
+        "model_type": model_type,
+        "model_args": parsed,
+        "batch_size": batch_size,
+        "shots": problems_digest(exam.shots),
+    }
+    libraries = ("lm-eval", *({package} & {"vllm", "sglang"}))
+    return examination_stage(
+        short_name(model), exam.problems, protocol, identity=identity, answer=answer, libraries=libraries
+    )
+
+
+def _completion(protocol: Protocol) -> str:
+    task = task_of(protocol, chat=False)
+    return task if task.endswith(COMPLETION) else f"{task}{COMPLETION}"

@@ -1,0 +1,1 @@
+"""The stages of an experiment, one file and one function for each kind, and what their keys are made of."""

@@ -1,0 +1,82 @@
+"""The stage in which an analysis looks at the students."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kdprobe.experiment.stages.distill import trained_student
+from kdprobe.experiment.stages.environment import environment
+from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.keys import StageContext, plugin_key, problems_key
+from kdprobe.experiment.store import Stage, write_json
+from kdprobe.students.replicates import chosen
+from kdprobe.students.student import Student
+
+FORMAT = 4
+FIGURES = "figures.json"
+FINDINGS = "findings.json"
+
+
+def analyse_stage(
+    context: StageContext, name: str, options: dict[str, Any], arms: Sequence[tuple[Student, Stage | None, Stage]]
+) -> Stage:
+    """An analysis looks at all students.
+
+    Args:
+        context: The experiment.
+        name: The analysis.
+        options: Its options.
+        arms: Student, training (the untouched one has none) and evaluation of every arm.
+    """
+    config, host = context.experiment.probe, context.host
+    validated = host.options("analyses", name, options)
+    needs = host.build("analyses", name, validated).needs
+    # Said here, and not after hours of training.
+    chosen([student for student, _, _ in arms], getattr(validated, "students", ()), name)
+    problems = context.problems.test[: config.problems]
+    settings = {
+        "format": FORMAT,
+        "analysis": plugin_key(host, "analyses", name),
+        "options": validated.model_dump(mode="json") if validated else {},
+        "head_metrics": {metric: plugin_key(host, "head-metrics", metric) for metric in host.names("head-metrics")},
+        "student": context.student.as_provenance(),
+        "arms": [[student.name, student.arm, student.seed] for student, _, _ in arms],
+        "problems": problems_key(context, problems),
+        "batch_size": config.batch_size,
+        "environment": environment("torch", "transformers", "peft", "transformer-lens"),
+    }
+    trained = {student.name: stage for student, stage, _ in arms if stage is not None}
+    scored = {student.name: stage for student, _, stage in arms} if "scores" in needs else {}
+
+    def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
+        import pyarrow.parquet as pq
+
+        from kdprobe.probing.analysis import AnalysisContext, run_analysis
+        from kdprobe.probing.metrics.metric import head_metrics_of
+        from kdprobe.probing.tables import write_tables
+
+        adapters = dict(zip(trained, inputs, strict=False))
+        scores = dict(zip(scored, inputs[len(trained) :], strict=True))
+        asked = {problem.id for problem in problems}
+        looked_at = AnalysisContext(
+            students=[
+                trained_student(student, [adapters[student.name]] if student.name in adapters else [])
+                for student, _, _ in arms
+            ],
+            problems=problems,
+            batch_size=config.batch_size,
+            records={
+                arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in asked]
+                for arm, path in scores.items()
+            },
+            head_metrics=head_metrics_of(host),
+        )
+        result = run_analysis(name, host.build("analyses", name, validated), looked_at)
+        write_tables(result.tables, folder)
+        write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
+        write_json(folder / FINDINGS, list(result.findings))
+
+    return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work)

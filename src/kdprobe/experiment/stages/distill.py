@@ -1,0 +1,147 @@
+"""The stage in which a student is trained, and the student that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from kdprobe.experiment.stages.environment import environment
+from kdprobe.experiment.stages.keys import StageContext, plugin_key, problems_key, strategy_key, teacher_key
+from kdprobe.experiment.stages.select import SELECTION
+from kdprobe.experiment.store import Stage, digest, read_json, write_json
+from kdprobe.host.registry import Host
+from kdprobe.host.specs import DistillerSpec
+from kdprobe.models import processes
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair, bare
+from kdprobe.students.student import Student
+
+FORMAT = 4
+ADAPTER = "adapter"
+TRAINING = "training.json"
+FINE_TUNE = "fine-tune"
+"""The distiller of the control."""
+
+
+def distill_stage(
+    context: StageContext,
+    name: str,
+    seed: int,
+    *,
+    strategy: str,
+    conversations: Mapping[str, PromptPair],
+    transfer: Stage | None,
+    selected: Stage | None,
+) -> Stage:
+    """A student learns, from a transfer set where its distiller needs one.
+
+    Args:
+        context: The experiment.
+        name: What the student is called.
+        seed: Of its training.
+        strategy: Its teacher's strategy, by its label in this run.
+        conversations: Problem id to what the student reads, and what its teacher does.
+        transfer: The transfer set, where the distiller needs one.
+        selected: Which of its answers are learnt from; all where there is no selection.
+    """
+    config = context.experiment.distill
+    return _training(
+        context,
+        name,
+        seed,
+        distiller=(config.name, config.options),
+        transfer=transfer,
+        selected=selected,
+        conversations=conversations,
+        strategy=strategy_key(context, strategy),
+    )
+
+
+def fine_tune_stage(context: StageContext, name: str, seed: int, *, selected: Stage | None) -> Stage:
+    """The control learns from the gold solutions; under a matched selection, of the problems that are in it."""
+    return _training(
+        context,
+        name,
+        seed,
+        distiller=(FINE_TUNE, context.experiment.controls.fine_tune_options),
+        transfer=None,
+        selected=selected,
+        conversations={problem.id: PromptPair(bare(problem), bare(problem)) for problem in context.problems.transfer},
+        strategy=None,
+    )
+
+
+def trained_student(student: Student, folders: Sequence[Path]) -> Student:
+    """A student with the adapter that its training left in a folder; untouched where there was none."""
+    return replace(student, adapter=folders[0] / ADAPTER) if folders else student
+
+
+def caution_of(host: Host, distiller: str) -> str:
+    """What everybody must know who sees a distiller's students; empty for most."""
+    spec = host.get("distillers", distiller).spec
+    return spec.caution if isinstance(spec, DistillerSpec) else ""
+
+
+def _training(
+    context: StageContext,
+    name: str,
+    seed: int,
+    *,
+    distiller: tuple[str, dict[str, Any]],
+    transfer: Stage | None,
+    selected: Stage | None,
+    conversations: Mapping[str, PromptPair],
+    strategy: dict[str, Any] | None,
+) -> Stage:
+    kind, options = distiller
+    validated = context.host.options("distillers", kind, options)
+    built = context.host.build("distillers", kind, validated)
+    teacher = context.teacher if "teacher" in built.needs else None
+    dtype = context.experiment.distill.dtype
+    settings = {
+        "format": FORMAT,
+        "distiller": plugin_key(context.host, "distillers", kind),
+        "options": validated.model_dump(mode="json") if validated else {},
+        "student": context.student.as_provenance(),
+        "dtype": dtype,
+        "seed": seed,
+        # The batch size is per process.
+        "processes": processes.count(),
+        "problems": problems_key(context, context.problems.transfer),
+        "strategy": strategy,
+        "student_conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
+        **(teacher_key(context, teacher, conversations) if teacher else {}),
+        "environment": environment("torch", "transformers", "peft"),
+    }
+
+    def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
+        from kdprobe.distill.distiller import TrainContext
+        from kdprobe.transfer.transfer_set import read
+
+        taught = read(inputs[0]) if transfer else None
+        problems: Sequence[Problem] = context.problems.transfer
+        if selected:
+            kept = read_json(inputs[-1] / SELECTION)
+            answers = {(id_, sample) for id_, sample in kept[inputs[0].name if transfer else next(iter(kept))]}
+            problems = tuple(problem for problem in problems if problem.id in {id_ for id_, _ in answers})
+            taught = taught.only(answers) if taught else None
+        trained = built.train(
+            TrainContext(
+                student=context.student,
+                dtype=dtype,
+                problems=problems,
+                conversations=conversations,
+                transfer=taught,
+                teacher=teacher,
+                seed=seed,
+                folder=folder / ADAPTER,
+                label=f"Training {name}" if kind == FINE_TUNE else f"Distilling {name}",
+                scratch=scratch,
+            )
+        )
+        books = {key: value for key, value in asdict(trained).items() if key != "adapter"}
+        write_json(folder / TRAINING, {"caution": caution_of(context.host, kind)} | books)
+
+    return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)

@@ -1,0 +1,165 @@
+"""The stage in which a model is examined: a student of an experiment, or any model by `kdprobe eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
+from kdprobe.experiment.stages.distill import trained_student
+from kdprobe.experiment.stages.environment import environment
+from kdprobe.experiment.stages.keys import StageContext, problems_digest, source_key
+from kdprobe.experiment.store import Stage, clean
+from kdprobe.problems.problem import Problem
+from kdprobe.students.student import Student
+
+if TYPE_CHECKING:
+    from kdprobe.models.load import LoadedModel
+
+FORMAT = 5
+RECORDS = "records.parquet"
+Records = list[dict[str, Any]]
+"""One for each problem, in order."""
+
+
+def evaluate_stage(context: StageContext, student: Student, distill: Stage | None) -> Stage:
+    """lm-eval examines a student of an experiment.
+
+    Args:
+        context: The experiment.
+        student: Who, without its adapter.
+        distill: Its training, or `None` for the untouched base.
+    """
+    config = context.experiment.evaluation
+    dtype = context.experiment.student.dtype
+    protocol = Protocol(**config.model_dump(), dtype=dtype)
+    problems = context.problems.test
+
+    def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
+        loaded = nullcontext(trained_student(student, inputs).load(dtype=dtype))
+        return answers_of(loaded, problems, protocol, scratch, label=label)
+
+    return examination_stage(
+        student.name,
+        problems,
+        protocol,
+        identity={"student": context.student.as_provenance(), "source": source_key(context)},
+        answer=answer,
+        inputs=(distill,) if distill else (),
+    )
+
+
+def examination_stage(
+    name: str,
+    problems: Sequence[Problem],
+    protocol: Protocol,
+    *,
+    identity: Mapping[str, Any],
+    answer: Callable[[list[Path], Path, str], Records],
+    inputs: tuple[Stage, ...] = (),
+    libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval"),
+) -> Stage:
+    """A model is asked, and every answer is kept as it comes: a killed evaluation goes on.
+
+    Args:
+        name: What the model is called.
+        problems: What it is asked.
+        protocol: How.
+        identity: Which model it is, besides what the inputs decide.
+        answer: Asks it: `(folders of the inputs, scratch folder, label) -> records`.
+        inputs: The stages that made it.
+        libraries: Whose versions decide.
+    """
+    settings = {
+        "format": FORMAT,
+        **identity,
+        "problems": problems_digest(problems),
+        "protocol": protocol.as_row(),
+        "task": TASK_FORMAT,
+        "environment": environment(*libraries),
+    }
+
+    def work(folder: Path, made: list[Path], scratch: Path) -> None:
+        import pandas as pd
+
+        records = answer(made, scratch, f"lm-eval: {name}")
+        asked = _conditions(settings)
+        rows = [
+            {**record, "question": problem.question, "conditions": asked}
+            for problem, record in zip(problems, records, strict=True)
+        ]
+        pd.DataFrame(rows).to_parquet(folder / RECORDS)
+
+    return Stage("evaluate", name, settings, inputs, work)
+
+
+def answers_of(
+    student: AbstractContextManager[LoadedModel],
+    problems: Sequence[Problem],
+    protocol: Protocol,
+    scratch: Path,
+    *,
+    label: str,
+    shots: Sequence[Problem] = (),
+) -> Records:
+    """A model here answers the problems and reads their gold solutions; arguments as those of `evaluate`."""
+    from kdprobe.evaluation.likelihood import gold_log_probabilities
+    from kdprobe.evaluation.lm_eval_run import evaluate
+    from kdprobe.evaluation.recording import PLAN
+
+    ledger = Ledger(scratch / "answers.jsonl")
+    with student as loaded:
+        records = evaluate(loaded, problems, protocol, label=label, ledger=ledger, shots=shots)
+        gold = gold_log_probabilities(
+            loaded,
+            problems,
+            batch_size=ledger[PLAN]["size"],
+            label=label.replace("lm-eval", "log p(gold value)"),
+            ledger=Ledger(scratch / "gold.jsonl"),
+        )
+    return [
+        {**record, "log_p_gold_value": read.value, "log_p_gold_solution": read.solution, "gold_tokens": read.tokens}
+        for record, read in zip(records, gold, strict=True)
+    ]
+
+
+def write_records(records: Path, file: Path) -> Path:
+    """Copies a stage's records into a file of JSON lines, whole or not at all, and returns it.
+
+    Raises:
+        KdprobeError: It cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    rows = [json.dumps(clean(row), ensure_ascii=False, allow_nan=False) for row in pq.read_table(records).to_pylist()]
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise KdprobeError(f"{file} cannot be written: {error.strerror}.", f"The records are in {records}.") from error
+    return file
+
+
+def _conditions(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """How a model was examined, as `Outputs` has it, from the settings of its stage."""
+    from kdprobe.models.load import concrete_dtype
+
+    protocol, known = settings["protocol"], settings["environment"]
+    task = {"name": protocol["task"]} if protocol.get("task") else {}
+    decoding = {name: str(protocol[name]) for name in ("temperature", "top_p")}
+    if "student" in settings:
+        decoding["dtype"] = concrete_dtype(protocol["dtype"], known["device"])
+    return {
+        "budget": {"tokens": str(protocol["max_new_tokens"])},
+        "decoding": decoding,
+        **({"prompt": {"chat template": settings["template"]}} if "template" in settings else {}),
+        "task": {**task, "format": str(settings["task"])},
+        "versions": dict(known["libraries"]),
+    }

@@ -1,0 +1,102 @@
+"""What the stages of one experiment share, and what of it decides their keys.
+
+A key holds everything that decides what a stage makes, and nothing else. What kdprobe ships goes in as a format number,
+which goes up when it makes something else; a third party's plugin goes in with its version and a digest of its source
+besides. Neither kdprobe's own version, nor its source text, nor any path does, so code may move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdprobe.experiment.config import Experiment
+from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
+from kdprobe.experiment.store import digest
+from kdprobe.host.candidates import BUILTIN
+from kdprobe.host.registry import Host
+from kdprobe.models.reference import ModelRecord, digest_files
+from kdprobe.problems.draw import Draw
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What the stages of one experiment are made from.
+
+    Attributes:
+        experiment: Its config.
+        host: The plugins.
+        student: The base model of all students.
+        problems: The problems, transfer and test.
+    """
+
+    experiment: Experiment
+    host: Host
+    student: ModelRecord
+    problems: Draw
+
+    @property
+    def distiller(self) -> Any:
+        """The distiller of the config."""
+        config = self.experiment.distill
+        return self.host.make("distillers", config.name, config.options)
+
+    @property
+    def teacher(self) -> Any:
+        """The teacher of the config; its weights are loaded when it is asked."""
+        config = self.experiment.teacher
+        return self.host.make("teachers", config.name, config.options)
+
+
+def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
+    """What of a plugin's offer decides what it makes."""
+    entry = host.get(kind, name)
+    provider = entry.provider
+    own = {"plugin": name, "format": entry.spec.format}
+    if provider.source == BUILTIN:
+        return own
+    return own | {"package": provider.name, "version": provider.version, "source": provider.source_hash}
+
+
+def problems_key(context: StageContext, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Where problems come from, and what they say."""
+    return {"source": source_key(context), "digest": problems_digest(problems)}
+
+
+def problems_digest(problems: Sequence[Problem]) -> str:
+    """Digest of all that problems say."""
+    return digest([problem.as_row() for problem in problems])
+
+
+def source_key(context: StageContext) -> dict[str, Any]:
+    """The plugin that the problems come from."""
+    return plugin_key(context.host, "problem-sources", context.experiment.problems.source)
+
+
+def strategy_key(context: StageContext, label: str) -> dict[str, Any]:
+    """The plugin that rendered the conversations of a strategy, by the label that this run gives it."""
+    name = next(strategy.name for strategy in context.experiment.strategies if strategy.arm == label)
+    return plugin_key(context.host, "strategies", name)
+
+
+def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str, PromptPair]) -> dict[str, Any]:
+    """What of a teacher, and of what it reads, decides what it says."""
+    return {
+        "teacher": teacher.provenance,
+        "plugin": plugin_key(context.host, "teachers", context.experiment.teacher.name),
+        "conversations": digest({id_: pair.teacher for id_, pair in conversations.items()}),
+    }
+
+
+def texts_key(context: StageContext) -> Any:
+    """What decides the texts of the transfer sets besides the teacher; a strategy's are an input stage."""
+    texts = context.experiment.transfer.texts
+    if texts == GOLD:
+        return problems_key(context, context.problems.transfer)
+    if texts.endswith(TEXT_FILE):
+        return digest_files([Path(texts)]) if Path(texts).is_file() else None
+    return None

@@ -1,0 +1,35 @@
+"""The stage that leaves of teachers' answers those that give the gold value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kdprobe.experiment.stages.environment import environment
+from kdprobe.experiment.stages.keys import StageContext, problems_key
+from kdprobe.experiment.store import Stage, write_json
+
+FORMAT = 2
+SELECTION = "selection.json"
+
+
+def select_stage(context: StageContext, transfers: Mapping[str, Stage]) -> Stage:
+    """Leaves of these strategies' answers those that give the gold value; of several strategies, matched ones.
+
+    Args:
+        context: The experiment.
+        transfers: Strategy to its transfer set.
+    """
+    problems = context.problems.transfer
+    settings = {"format": FORMAT, "problems": problems_key(context, problems), "environment": environment()}
+
+    def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
+        from kdprobe.transfer.selection import matched, refuse_nothing, right_answers
+        from kdprobe.transfer.transfer_set import read
+
+        right = {input_.name: right_answers(read(input_).responses, problems) for input_ in inputs}
+        kept = matched(right)
+        refuse_nothing(kept)
+        write_json(folder / SELECTION, kept)
+
+    return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work)

@@ -1,0 +1,92 @@
+"""The stage in which a teacher answers the transfer problems under one strategy, or scores given texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kdprobe.experiment.config_checks import GOLD, OWN
+from kdprobe.experiment.stages.environment import environment
+from kdprobe.experiment.stages.keys import StageContext, problems_key, strategy_key, teacher_key, texts_key
+from kdprobe.experiment.store import Stage, write_json
+from kdprobe.strategies.prompt_pair import PromptPair
+
+FORMAT = 3
+FIDELITY = "fidelity.json"
+
+
+def transfer_stage(
+    context: StageContext,
+    strategy: str,
+    conversations: Mapping[str, PromptPair],
+    *,
+    texts: Stage | None = None,
+    temperatures: tuple[float, ...] = (),
+) -> Stage:
+    """The teacher answers the transfer problems under one strategy, or scores the texts of `transfer.texts`.
+
+    Args:
+        context: The experiment.
+        strategy: Its label in this run.
+        conversations: Problem id to what it made of the problem.
+        texts: The transfer set whose answers are scored, where `transfer.texts` names another strategy.
+        temperatures: At which the tail is kept besides those that the distiller plans.
+    """
+    config = context.experiment.transfer
+    teacher = context.teacher
+    sampling = _sampling(context, temperatures)
+    problems = context.problems.transfer
+    settings = {
+        "format": FORMAT,
+        **teacher_key(context, teacher, conversations),
+        "strategy": strategy_key(context, strategy),
+        # Their gold values judge the answers, though the teacher never sees them.
+        "problems": problems_key(context, problems),
+        "sampling": asdict(sampling),
+        "samples": config.samples,
+        "texts": texts_key(context),
+        "environment": environment("torch", "transformers", "peft"),
+    }
+
+    def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
+        from kdprobe.models.conversation import prompt_ids, template_digest, tokenizer_digest
+        from kdprobe.models.load import load_tokenizer
+        from kdprobe.transfer.capture import Setting, capture, score
+        from kdprobe.transfer.fidelity import fidelity
+        from kdprobe.transfer.texts import file_texts, gold_texts
+        from kdprobe.transfer.transfer_set import read, write
+
+        # A teacher of another family brings its own tokenizer; the record of which one decides what it fits.
+        record = getattr(teacher, "record", context.student)
+        tokenizer = load_tokenizer(record)
+        manifest = {
+            "strategy": strategy,
+            "tokenizer": tokenizer_digest(tokenizer),
+            "vocabulary": len(tokenizer),
+            "chat_template": template_digest(tokenizer),
+        }
+        if config.texts == OWN or (config.texts == strategy and not inputs):
+            setting = Setting(sampling, manifest, f"Teacher answers: {strategy}", scratch)
+            made = capture(teacher, problems, conversations, setting, config.samples)
+        else:
+            if inputs:
+                answers = list(read(inputs[0]).responses)
+            elif config.texts == GOLD:
+                answers = gold_texts(problems, tokenizer)
+            else:
+                answers = file_texts(Path(config.texts), problems, tokenizer)
+            prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
+            made = score(teacher, answers, prompts, Setting(sampling, manifest, f"Teacher reads: {strategy}", scratch))
+        write(made, folder)
+        write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)))
+
+    return Stage("transfer", strategy, settings, (texts,) if texts else (), work)
+
+
+def _sampling(context: StageContext, more: tuple[float, ...]) -> Any:
+    from kdprobe.teachers.teacher import Sampling
+
+    temperatures = tuple(sorted({1.0, *context.distiller.temperatures(), *more}))
+    return Sampling(**context.experiment.transfer.sampling, temperatures=temperatures)

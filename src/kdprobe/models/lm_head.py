@@ -1,0 +1,106 @@
+"""The language-model head: taking the output layer off a model, and log-probabilities without all logits at once.
+
+While the layer is off, a model's `logits` are its last hidden states, `[..., d_model]`. The functions below then make
+logits for a few rows at a time, so that no `[tokens, V]` tensor ever exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CHUNK_BYTES = 32 * 2**20
+"""Size of the one V-wide float32 buffer."""
+
+
+@contextmanager
+def without_lm_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
+    """Takes the output matrix off a model while the block runs, so that its `logits` are hidden states.
+
+    Forward passes still go through the model itself, as its wrappers for several processes expect.
+
+    Args:
+        model: A peft model, or a plain one.
+        vocabulary: How many real token ids there are.
+
+    Yields:
+        The matrix, `[V, d_model]`, cut to real ids; or `None`, with the model left whole, where the matrix is trained
+        or the model does more to its logits than multiply (soft caps, scales, biases).
+    """
+    lm_head: Any = _unwrapped(model).get_output_embeddings()
+    if not _only_multiplies(model, lm_head):
+        yield None
+        return
+    with lm_head_replaced(model):
+        yield lm_head.weight[:vocabulary].detach()
+
+
+@contextmanager
+def lm_head_replaced(model: Any) -> Iterator[None]:
+    """`without_lm_head` without its check: an identity stands in for a model's output layer."""
+    base = _unwrapped(model)
+    lm_head = base.get_output_embeddings()
+    base.set_output_embeddings(nn.Identity())
+    try:
+        yield
+    finally:
+        base.set_output_embeddings(lm_head)
+
+
+def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int) -> Tensor:
+    """Log-probability of each target, `[rows]`, float64, in nats.
+
+    Args:
+        rows: Hidden states `[rows, d_model]`, or where there is no matrix logits `[rows, V]`.
+        targets: Token ids, `[rows]`.
+        matrix: The output matrix, `[V, d_model]`.
+        vocabulary: How many real token ids there are.
+    """
+    found, start = [], 0
+    for logits in logits_in_chunks(rows, matrix, vocabulary):
+        ids = targets[start : start + len(logits)]
+        # log_softmax adds up V terms one after the other in float32, off by 5e-6 nats for 49,152 and always to one
+        # side; logsumexp adds them up pairwise.
+        chosen = logits.gather(1, ids[:, None])[:, 0]
+        found.append(chosen.double() - logits.logsumexp(dim=-1).double())
+        start += len(logits)
+    return torch.cat(found)
+
+
+def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> Iterator[Tensor]:
+    """Logits of some rows at a time, `[rows, V]`, float32; arguments as those of `log_probabilities`."""
+    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        yield (part[:, :vocabulary] if matrix is None else part @ matrix.T).float()
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model that peft may have wrapped."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _only_multiplies(model: Any, lm_head: Any) -> bool:
+    """Whether a model's logits are its last hidden states times a frozen matrix; tried on a few tokens."""
+    exactly_linear = type(lm_head) is nn.Linear  # a subclass may do more
+    trained = lm_head.weight.requires_grad and not torch.is_inference_mode_enabled()
+    if not exactly_linear or lm_head.bias is not None or trained:
+        return False
+    logits = _sample(model)
+    with lm_head_replaced(model):
+        hidden = _sample(model)
+    return hidden.shape[-1] == lm_head.in_features and torch.allclose(lm_head(hidden), logits, rtol=1e-3, atol=1e-4)
+
+
+def _sample(model: Any) -> Tensor:
+    """What the model gives for a few tokens, dropout off."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        output: Tensor = model(input_ids=torch.arange(8, device=model.device)[None], use_cache=False).logits
+    model.train(was_training)
+    return output

@@ -1,0 +1,150 @@
+"""The analysis `divergence`: how far the attention of students diverges, head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kdprobe.console import progress
+from kdprobe.errors import KdprobeError
+from kdprobe.probing import tables
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.attention.threshold import Threshold, threshold
+from kdprobe.probing.figures import head_map
+from kdprobe.probing.options import DivergenceOptions
+from kdprobe.probing.patterns.pairwise import Divergences, files_side_by_side, students_side_by_side
+from kdprobe.stats.bootstrap import Means, means_over_problems
+from kdprobe.students.replicates import Replicate, by_arm
+
+TOP = 10
+"""As published."""
+_NAMED = 3
+
+
+class DivergenceAnalysis:
+    """The published variance over all students, and the Jensen-Shannon divergence of each from the first."""
+
+    needs: frozenset[Need] = frozenset({"patterns"})
+
+    def __init__(self, options: DivergenceOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Compares all files, or all students.
+
+        Raises:
+            KdprobeError: There is one only, or their layers, heads or tokens differ.
+        """
+        compared: Sequence[Replicate] = context.patterns or context.students
+        names = [replicate.name for replicate in compared]
+        if len(names) < 2:  # noqa: PLR2004
+            raise KdprobeError(f"Divergence takes two students, and there is only {names[0]!r}.", "Give another one.")
+        divergences = _divergences(context)
+        variance = means_over_problems(divergences.variance, context.seed)
+        distances = {pair: means_over_problems(values, context.seed) for pair, values in _arms(divergences, compared)}
+        grouped = by_arm(compared)
+        replicates = [
+            means_over_problems(values).value
+            for (one, other), values in divergences.jensen_shannon.items()
+            if any({one, other} <= set(members) for members in grouped.values())
+        ]
+        bar = threshold(replicates, self.options.smallest_effect)
+        leading = ranked(variance.value)[:TOP]
+        return AnalysisResult(
+            tables={
+                "divergence": tables.means(variance, student=" ".join(names), metric="variance", problem=tables.POOLED),
+                "jensen_shannon": _table(distances, names[0], bar),
+            },
+            figures=[
+                head_map("Variance of attention between students, by head", variance.value, "variance"),
+                *(
+                    head_map(f"Jensen-Shannon divergence by head: {arm} and {names[0]}", distance.value, "nats")
+                    for arm, distance in distances.items()
+                ),
+            ],
+            findings=[
+                _variance_sentence(variance.value, leading, len(names)),
+                *(_distance_sentence(arm, names[0], distance, bar) for arm, distance in distances.items()),
+            ],
+            summary={
+                "top": tables.top(variance.value, leading, "variance"),
+                "threshold": {"metric": "jensen_shannon", "value": bar.value, "stated": bar.stated},
+                "jensen_shannon": {
+                    arm: tables.top(distance.value, ranked(distance.value)[:TOP], "nats")
+                    for arm, distance in distances.items()
+                },
+            },
+        )
+
+
+def build(options: DivergenceOptions) -> DivergenceAnalysis:
+    """The analysis."""
+    return DivergenceAnalysis(options)
+
+
+def _divergences(context: AnalysisContext) -> Divergences:
+    if context.patterns:
+        shapes = {file.pattern.shape for file in context.patterns}
+        if len(shapes) > 1:
+            raise KdprobeError(
+                f"The files' patterns have different shapes: {', '.join(map(str, sorted(shapes)))}.",
+                "Divergence compares the same layers and heads on the same tokens.",
+            )
+        return files_side_by_side(context.patterns)
+    _refuse_unlike(context)
+    with progress("Students side by side", len(context.sequences), unit="tok") as bar:
+        return students_side_by_side(context.bridges, context.sequences, batch_size=context.batch_size, bar=bar)
+
+
+def _refuse_unlike(context: AnalysisContext) -> None:
+    shapes = {}
+    for student in context.students:
+        config = context.bridges.boot(student.name).bridge.cfg
+        shapes[student.name] = (config.n_layers, config.n_heads)
+    if len(set(shapes.values())) > 1:
+        said = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads) in shapes.items())
+        raise KdprobeError(
+            f"The students have different layers and heads ({said}).", "Divergence compares the same heads."
+        )
+
+
+def _arms(divergences: Divergences, compared: Sequence[Replicate]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Arm to its mean divergence from the first student, `[problem, layer, head]`."""
+    first, *others = compared
+    return [
+        (arm, np.mean([divergences.jensen_shannon[name, first.name] for name in members], axis=0))
+        for arm, members in by_arm(others).items()
+    ]
+
+
+def _table(distances: Mapping[str, Means], against: str, bar: Threshold) -> pd.DataFrame:
+    frames: list[Any] = []
+    for arm, distance in distances.items():
+        frame = tables.means(distance, student=arm, metric="jensen_shannon", problem=tables.POOLED)
+        frames.append(frame.assign(against=against, moved=distance.value.ravel() >= bar.value))
+    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return table
+
+
+def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[tuple[int, int]], students: int) -> str:
+    heads = ", ".join(f"layer {layer}, head {head} ({variance[layer, head]:.2g})" for layer, head in leading[:_NAMED])
+    return f"The {students} students' attention varies most in {heads}: population variance, mean over cells."
+
+
+def _distance_sentence(arm: str, against: str, distance: Means, bar: Threshold) -> str:
+    order = ranked(distance.value)
+    found = [head for head in order if distance.value[head] >= bar.value and distance.value[head] > 0]
+    named = ", ".join(
+        f"layer {layer}, head {head} ({distance.value[layer, head]:.3g} nats)"
+        for layer, head in (found or order[:1])[:_NAMED]
+    )
+    means = f"moved means a Jensen-Shannon divergence per query row of {bar.sentence('nats')}"
+    if not found:
+        return f"{arm} and {against}: no head moved ({means}). The largest divergence is that of {named}."
+    heads = f"{len(found)} of {distance.value.size} heads moved" if len(found) > 1 else "1 head moved"
+    return f"{arm} and {against}: {heads}, most of all {named}. Here {means}."

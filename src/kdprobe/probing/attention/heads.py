@@ -1,0 +1,144 @@
+"""The analysis `heads`: what every head of every student does on the same tokens, and which heads moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from kdprobe.errors import UsageError
+from kdprobe.probing import tables
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence
+from kdprobe.probing.attention.threshold import Threshold, seed_differences, threshold
+from kdprobe.probing.figures import change_maps, head_map, layer_curves
+from kdprobe.probing.metrics.measure import Measured, measure, per_layer
+from kdprobe.probing.metrics.metric import HeadMetric
+from kdprobe.probing.options import HeadsOptions
+from kdprobe.stats.bootstrap import known_mean, means_over_problems
+from kdprobe.students.replicates import Replicate, by_arm
+
+
+class HeadsAnalysis:
+    """All head metrics with intervals over problems, and the paired differences from the first student."""
+
+    needs: frozenset[Need] = frozenset({"patterns"})
+
+    def __init__(self, options: HeadsOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Measures everything there is, and compares what read the same tokens."""
+        decides = _deciding(self.options.metric, context)
+        measured = measure(context)
+        alike = _comparable(context, measured)
+        looked_at: Sequence[Replicate] = context.patterns or context.students
+        arms = by_arm([replicate for replicate in looked_at if replicate.name in alike][1:])
+        metrics = list(next(iter(alike.values())))
+        comparisons = compare(alike, arms, metrics, permutations=self.options.permutations, seed=context.seed)
+        bar = threshold(seed_differences(effects(alike, decides.name), arms), self.options.smallest_effect)
+        deciding = [comparison for comparison in comparisons if comparison.metric == decides.name]
+        problems = ["prompt"] if context.patterns else [sequence.id for sequence in context.sequences]
+        return AnalysisResult(
+            tables={
+                "heads": tables.pooled(measured, context.seed),
+                "heads_by_problem": tables.by_problem(measured, problems),
+                **_difference_table(comparisons, deciding, bar),
+                **_check_table(context),
+            },
+            figures=[
+                *layer_curves(measured, context.head_metrics, context.seed),
+                *_maps(measured, deciding, decides),
+            ],
+            findings=[
+                *_check_sentence(context),
+                _means_sentence(measured, decides, context.seed),
+                *(moved_sentence(comparison, bar, decides.unit) for comparison in deciding),
+                *(
+                    f"{name} is not compared: it has other layers, heads or tokens."
+                    for name in measured
+                    if name not in alike
+                ),
+            ],
+            summary={
+                "per_layer": {name: per_layer(values) for name, values in measured.items()},
+                "threshold": {"metric": decides.name, "value": bar.value, "stated": bar.stated},
+                "moved": {
+                    comparison.arm: tables.top(comparison.effect.value, moved(comparison, bar), "change")
+                    for comparison in deciding
+                },
+            },
+        )
+
+
+def build(options: HeadsOptions) -> HeadsAnalysis:
+    """The analysis."""
+    return HeadsAnalysis(options)
+
+
+def _deciding(name: str, context: AnalysisContext) -> HeadMetric:
+    known = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
+    if name not in known:
+        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"There are: {', '.join(known)}.")
+    return context.head_metrics[name]
+
+
+def _comparable(context: AnalysisContext, measured: Measured) -> Measured:
+    """Those that read what the first read, and have its layers and heads."""
+    shapes = {file.name: file.pattern.shape for file in context.patterns} or {
+        name: next(iter(values.values())).shape for name, values in measured.items()
+    }
+    first = next(iter(shapes.values()))
+    return {name: values for name, values in measured.items() if shapes[name] == first}
+
+
+def _difference_table(
+    comparisons: list[Comparison], deciding: list[Comparison], bar: Threshold
+) -> dict[str, pd.DataFrame]:
+    if not comparisons:
+        return {}
+    heads_moved = {f"{comparison.arm} {comparison.metric}": moved(comparison, bar) for comparison in deciding}
+    return {"differences": tables.differences(comparisons, heads_moved)}
+
+
+def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) -> list[Figure]:
+    first = next(iter(measured))
+    values = means_over_problems(measured[first][metric.name]).value
+    return [
+        head_map(f"{metric.summary} of every head: {first}", values, metric.unit),
+        *change_maps(
+            {comparison.arm: comparison.effect.value for comparison in deciding},
+            metric.name,
+            first,
+            metric.unit,
+        ),
+    ]
+
+
+def _check_table(context: AnalysisContext) -> dict[str, pd.DataFrame]:
+    checks = _checks(context)
+    rows = [{"student": name, **errors} for name, errors in checks.items()]
+    return {"self_check": pd.DataFrame(rows)} if rows else {}
+
+
+def _check_sentence(context: AnalysisContext) -> list[str]:
+    errors = [error for check in _checks(context).values() for error in check.values()]
+    if not errors:
+        return []
+    return [f"TransformerLens agrees with Hugging Face on every student (largest difference {max(errors):.1g})."]
+
+
+def _checks(context: AnalysisContext) -> Mapping[str, Mapping[str, float]]:
+    return context.bridges.errors if context.students else {}
+
+
+def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:
+    said = []
+    for name, values in measured.items():
+        mean = means_over_problems(known_mean(values[metric.name], (1, 2)), seed)
+        interval = f" ({mean.low:.4f} to {mean.high:.4f})" if mean.low == mean.low else ""
+        said.append(f"{name} {mean.value:.4f}{interval}")
+    problems = len(next(iter(measured.values()))[metric.name])
+    over = f"{problems} problems" if problems > 1 else "one prompt"
+    unit = f" in {metric.unit}" if metric.unit else ""
+    return f"{metric.summary}{unit}, mean over all heads and {over}: {', '.join(said)}."

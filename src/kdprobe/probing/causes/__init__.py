@@ -1,1 +1,0 @@
-"""Causes: what a head's output does to the log-probability of the gold solution, by changing it."""

@@ -1,0 +1,77 @@
+"""Accuracy of a student without some of its heads, by lm-eval.
+
+Setting a head's columns of the output projection to zero is the same as setting its z to zero, also while it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdprobe.evaluation.lm_eval_run import evaluate
+from kdprobe.evaluation.protocol import Protocol
+from kdprobe.models.anatomy import anatomy
+from kdprobe.models.load import LoadedModel
+from kdprobe.probing.analysis import AnalysisContext
+from kdprobe.probing.interventions.exact_effects import Head
+from kdprobe.probing.interventions.joint_effects import random_sets
+from kdprobe.probing.interventions.options import AblationOptions
+from kdprobe.probing.interventions.sweep import Sweep, load_in_full
+from kdprobe.stats.intervals import accuracy_interval
+from kdprobe.stats.mcnemar import paired_test
+from kdprobe.stats.p_values import p_text
+
+
+def accuracy_without_heads(
+    context: AnalysisContext, options: AblationOptions, swept: Mapping[str, Sweep]
+) -> pd.DataFrame:
+    """Examines every student whole, without its top heads, and without as many random ones.
+
+    Returns:
+        One row per student and set: `student`, `set`, `heads`, `n`, `correct`, `accuracy`, `low`, `high`, and, paired
+        with the whole student, `only_whole`, `only_without`, `p` (exact McNemar).
+    """
+    protocol = Protocol(options.max_new_tokens, batch_size=context.batch_size, dtype="float32")
+    rows = []
+    for student in context.students:
+        if student.name not in swept:
+            continue
+        one = swept[student.name]
+        shape = one.screened.shape[1:3]
+        drawn = random_sets(one.sets["top"], shape, 1, same_layers=options.same_layers, seed=context.seed)[0]
+        whole: list[bool] = []
+        for kind, heads in (("none", []), ("top", one.sets["top"]), ("random", drawn)):
+            loaded = without_heads(load_in_full(student), heads)
+            records = evaluate(loaded, context.problems, protocol, label=f"lm-eval: {student.name} without {kind}")
+            correct = [record["correct"] for record in records]
+            whole = whole or correct
+            paired = paired_test(whole, correct)
+            interval = accuracy_interval(sum(correct), len(correct))
+            row = (student.name, kind, len(heads), len(correct), sum(correct), np.mean(correct))
+            rows.append((*row, interval.low, interval.high, paired.only_a, paired.only_b, paired.p))
+    columns = ["student", "set", "heads", "n", "correct", "accuracy", "low", "high", "only_whole", "only_without", "p"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def without_heads(student: LoadedModel, heads: Sequence[Head]) -> LoadedModel:
+    """The student with these heads' columns of W_O at zero; it is changed in place."""
+    parts = anatomy(student.model)
+    for layer, head in heads:
+        parts.output_matrix(layer)[head].zero_()
+    return student
+
+
+def accuracy_sentences(table: pd.DataFrame) -> list[str]:
+    """What is lost without the top heads, and without random ones."""
+    sentences = []
+    for student, rows in table.groupby("student", sort=False):
+        whole, *others = rows.to_dict("records")
+        parts = [
+            f"{row['correct']} without {row['heads']} {'top' if row['set'] == 'top' else 'random'} heads "
+            f"(p = {p_text(row['p'])})"
+            for row in others
+        ]
+        sentences.append(f"{student} solves {whole['correct']} of {whole['n']} problems whole, {' and '.join(parts)}.")
+    return sentences

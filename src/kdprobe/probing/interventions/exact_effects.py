@@ -1,0 +1,142 @@
+"""The exact effect of replacing a head's output, without computing what lies before it again.
+
+Everything below a head, and its layer's attention, is the same with and without it. So a pass for a head of layer L
+
+- skips the layers below L: L reads the residual stream that it read in the undisturbed pass;
+- skips the attention of L but for its output projection, which reads the heads' outputs with one replaced;
+- and goes on from there, several heads of the layer at once, with logits at the answer's rows only.
+
+The model's own forward pass runs, so masks, positions, norms and layer types are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.console import Progress
+from kdprobe.errors import KdprobeError
+from kdprobe.probing.interventions.forward import TARGETS, CleanRun, Reader, clean_run
+from kdprobe.probing.interventions.replacement import Donor, written
+from kdprobe.students.sequence import ProblemSequence
+
+TOLERANCE = 1e-2
+"""Largest change of a log-probability by starting in the middle, in nats; rounding in float32 makes about 1e-4."""
+
+Head = tuple[int, int]
+"""Layer and head, from 0."""
+
+
+@torch.no_grad()
+def exact_effects(
+    reading: Reader,
+    sequences: Sequence[ProblemSequence],
+    donor: Donor,
+    heads: Sequence[Head],
+    *,
+    batch_size: int,
+    bar: Progress,
+) -> Tensor:
+    """Replaces heads one at a time.
+
+    Args:
+        reading: The student.
+        sequences: What it reads.
+        donor: What takes the place of a head's output, on every position.
+        heads: Which, in any order.
+        batch_size: Heads at once.
+        bar: Advanced by one per sequence.
+
+    Returns:
+        Log-probability with the replacement minus without, `[sequence, head, target]`, float64, in nats; heads in
+        the order given.
+
+    Raises:
+        KdprobeError: The student does not work the way that restarting takes for granted.
+    """
+    by_layer: dict[int, list[int]] = {}
+    for place, (layer, _) in enumerate(heads):
+        by_layer.setdefault(layer, []).append(place)
+    effects = torch.zeros(len(sequences), len(heads), len(TARGETS), dtype=torch.float64)
+    for number, sequence in enumerate(sequences):
+        run = clean_run(reading, sequence)
+        if number == 0:
+            _refuse_untrue(reading, sequence, run)
+        for layer, all_places in by_layer.items():
+            for start in range(0, len(all_places), batch_size):
+                places = all_places[start : start + batch_size]
+                chosen = [heads[place][1] for place in places]
+                with restarted(reading, run, layer, _attended(reading, run, donor, number, layer, chosen)):
+                    log_p = reading.score(sequence, copies=len(chosen))
+                effects[number, places] = (log_p - run.log_p).cpu()
+        bar.advance(1)
+    return effects
+
+
+@contextmanager
+def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> Iterator[None]:
+    """While the block runs, the model starts in the middle of a layer.
+
+    Args:
+        reading: The student.
+        run: Its undisturbed pass over the same sequence.
+        layer: Where to start.
+        attended: What that layer's attention writes, `[copies, position, d_model]`.
+    """
+    parts = reading.anatomy
+    before = run.inputs[layer].expand(len(attended), -1, -1)
+    with ExitStack() as stack:
+        for below in parts.layers[:layer]:
+            stack.enter_context(_answers(below, before, run))
+        stack.enter_context(_answers(parts.attentions[layer], attended, run))
+        yield
+
+
+def _attended(  # noqa: PLR0917
+    reading: Reader, run: CleanRun, donor: Donor, number: int, layer: int, chosen: list[int]
+) -> Tensor:
+    """What a layer's attention writes with each of these heads replaced, `[head, position, d_model]`.
+
+    The output projection is run again on the changed z. To add and subtract what heads wrote would cost less by a
+    little, and be rounded otherwise than in a pass of the whole model, of which later layers make 1e-4 nats.
+    """
+    z = run.z[layer].repeat(len(chosen), 1, 1, 1)
+    theirs = donor.z[number][layer][:, chosen]
+    for place, head in enumerate(chosen):
+        z[place, :, head] = theirs[:, place]
+    attended: Tensor = reading.anatomy.outputs[layer](z.flatten(2))
+    return attended + written(theirs, donor.matrices[layer, chosen] - reading.output_matrices[layer, chosen])
+
+
+def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) -> None:
+    """Starts in the middle with what all heads of a layer wrote, put together again: nothing may change."""
+    layer = len(reading.anatomy) // 2
+    attended = written(run.z[layer], reading.output_matrices[layer]).sum(dim=0, keepdim=True)
+    bias: Tensor | None = getattr(reading.anatomy.outputs[layer], "bias", None)
+    with restarted(reading, run, layer, attended if bias is None else attended + bias):
+        error = float((reading.score(sequence)[0] - run.log_p).abs().max())
+    if not error <= TOLERANCE:
+        raise KdprobeError(
+            f"The heads of this architecture do not add up to what its attention writes (log p is off by {error:.2g}).",
+            "Effects of single heads would not be true; leave the analysis out.",
+        )
+
+
+@contextmanager
+def _answers(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]:
+    """While the block runs, a module gives this output without computing anything."""
+    output = (tensor, None) if module in run.bundled else tensor
+
+    def forward(*_: Any, **__: Any) -> Any:
+        return output
+
+    usual = module.forward
+    module.forward = forward
+    try:
+        yield
+    finally:
+        module.forward = usual

@@ -1,0 +1,153 @@
+"""One forward pass over question and gold solution, with what the heads did on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.console import Progress
+from kdprobe.models.anatomy import Anatomy, anatomy
+from kdprobe.models.lm_head import log_probabilities, without_lm_head
+from kdprobe.models.load import LoadedModel
+from kdprobe.students.sequence import ProblemSequence
+
+TARGETS = ("solution", "value")
+"""What is scored: all tokens of the gold solution, or those of the gold value where the reasoning works it out."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A student that reads gold solutions, its output matrix taken off.
+
+    Attributes:
+        student: The loaded student.
+        anatomy: Where its heads are.
+        matrix: Its output matrix, `[V, d_model]`, or `None` where the model does more than multiply by it.
+        output_matrices: W_O of every head, `[layer, head, head_dim, d_model]`.
+    """
+
+    student: LoadedModel
+    anatomy: Anatomy
+    matrix: Tensor | None
+    output_matrices: Tensor
+
+    def score(self, sequence: ProblemSequence, copies: int = 1, mask: Tensor | None = None) -> Tensor:
+        """Reads a sequence; hooks, or what they may attend to, make the copies differ.
+
+        Args:
+            sequence: Question and gold solution.
+            copies: How often, at once. Heads are batched, not problems, so that nothing is padded.
+            mask: 0 at tokens that are hidden, `[copies, position]`; by default all are seen. Positions stay.
+
+        Returns:
+            Log-probability of the targets, `[copies, target]`, float64, in nats.
+        """
+        ids = torch.tensor([sequence.ids_without_end], device=self.student.device)
+        rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
+        hidden = {}
+        if mask is not None:
+            # Said outright: some models count positions over what the mask leaves.
+            places = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
+            hidden = {"attention_mask": mask.to(ids.device), "position_ids": places}
+        model: Any = self.student.model
+        read = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **hidden).logits
+        targets = ids[0, sequence.begin :].repeat(copies)
+        log_p = log_probabilities(read.flatten(0, 1), targets, self.matrix, len(self.student.tokenizer))
+        log_p = log_p.view(copies, -1)
+        value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
+        return torch.stack([log_p.sum(dim=1), log_p[:, value].sum(dim=1)], dim=1)
+
+
+@contextmanager
+def reader(student: LoadedModel) -> Iterator[Reader]:
+    """Makes a student ready to read, without gradients to its weights."""
+    student.model.requires_grad_(False)
+    with without_lm_head(student.model, len(student.tokenizer)) as matrix:
+        parts = anatomy(student.model)
+        yield Reader(student, parts, matrix, torch.stack([parts.output_matrix(layer) for layer in range(len(parts))]))
+
+
+@dataclass(frozen=True)
+class CleanRun:
+    """What happened in an undisturbed pass over one sequence; lists have one entry per layer.
+
+    Attributes:
+        log_p: Of the targets, `[target]`.
+        inputs: The residual stream that each layer read, `[1, position, d_model]`.
+        attended: What each attention module wrote, `[1, position, d_model]`.
+        z: The heads' outputs before W_O, `[position, head, head_dim]`.
+        bundled: The modules whose output is a tuple with these tensors in front.
+    """
+
+    log_p: Tensor
+    inputs: list[Tensor]
+    attended: list[Tensor]
+    z: list[Tensor]
+    bundled: set[nn.Module]
+
+
+def clean_run(reading: Reader, sequence: ProblemSequence) -> CleanRun:
+    """Reads a sequence and keeps what the layers did; under `torch.enable_grad()` with the graph behind it."""
+    inputs: list[Tensor] = []
+    attended: list[Tensor] = []
+    z: list[Tensor] = []
+    bundled: set[nn.Module] = set()
+    parts = reading.anatomy
+
+    def enter(_module: Any, positional: Any, named: Any) -> None:
+        inputs.append(positional[0] if positional else named["hidden_states"])
+
+    def heads(_module: Any, positional: Any) -> None:
+        z.append(positional[0][0].unflatten(-1, (parts.heads, -1)))
+
+    def attend(module: Any, _positional: Any, output: Any) -> None:
+        note_form(module, _positional, output)
+        attended.append(output[0] if isinstance(output, tuple) else output)
+
+    def note_form(module: Any, _positional: Any, output: Any) -> None:
+        if isinstance(output, tuple):
+            bundled.add(module)
+
+    with ExitStack() as stack:
+        for layer, attention, projection in zip(parts.layers, parts.attentions, parts.outputs, strict=True):
+            for handle in (
+                layer.register_forward_pre_hook(enter, with_kwargs=True),
+                layer.register_forward_hook(note_form),
+                projection.register_forward_pre_hook(heads),
+                attention.register_forward_hook(attend),
+            ):
+                stack.callback(handle.remove)
+        log_p = reading.score(sequence)[0]
+    return CleanRun(log_p, inputs, attended, z, bundled)
+
+
+@dataclass(frozen=True)
+class HeadOutputs:
+    """What every head of a student wrote on every sequence.
+
+    Attributes:
+        log_p: Of the targets, `[sequence, target]`.
+        z: Per sequence, `[layer, position, head, head_dim]`.
+        matrices: W_O, `[layer, head, head_dim, d_model]`.
+    """
+
+    log_p: Tensor
+    z: list[Tensor]
+    matrices: Tensor
+
+
+@torch.no_grad()
+def head_outputs(reading: Reader, sequences: Sequence[ProblemSequence], *, bar: Progress) -> HeadOutputs:
+    """Reads all sequences, undisturbed."""
+    log_p, z = [], []
+    for sequence in sequences:
+        run = clean_run(reading, sequence)
+        log_p.append(run.log_p)
+        z.append(torch.stack(run.z))
+        bar.advance(1)
+    return HeadOutputs(torch.stack(log_p), z, reading.output_matrices)

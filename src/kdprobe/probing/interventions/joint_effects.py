@@ -1,0 +1,118 @@
+"""Replacing several heads at once, and sets of heads drawn at random to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdprobe.console import Progress
+from kdprobe.probing.interventions.exact_effects import Head
+from kdprobe.probing.interventions.forward import Reader
+from kdprobe.probing.interventions.replacement import Donor
+from kdprobe.students.sequence import ProblemSequence
+
+
+@torch.no_grad()
+def joint_effects(
+    reading: Reader,
+    sequences: Sequence[ProblemSequence],
+    donor: Donor,
+    sets: Sequence[Sequence[Head]],
+    *,
+    batch_size: int,
+    bar: Progress,
+) -> Tensor:
+    """Replaces the heads of a set together.
+
+    Args:
+        reading: The student.
+        sequences: What it reads.
+        donor: What takes the place of their outputs, on every position.
+        sets: Of heads.
+        batch_size: Sets at once.
+        bar: Advanced by one per sequence.
+
+    Returns:
+        Log-probability with the replacement minus without, `[sequence, set, target]`, float64, in nats.
+    """
+    layers, heads = reading.output_matrices.shape[:2]
+    chosen = torch.zeros(len(sets), layers, heads, dtype=torch.bool)
+    for place, members in enumerate(sets):
+        for layer, head in members:
+            chosen[place, layer, head] = True
+    effects = []
+    for number, sequence in enumerate(sequences):
+        clean = reading.score(sequence)
+        found = []
+        for some in torch.split(chosen, batch_size):
+            with _replaced(reading, donor, number, some.to(clean.device)):
+                found.append(reading.score(sequence, copies=len(some)) - clean)
+        effects.append(torch.cat(found).cpu())
+        bar.advance(1)
+    return torch.stack(effects)
+
+
+@contextmanager
+def _replaced(reading: Reader, donor: Donor, number: int, chosen: Tensor) -> Iterator[None]:
+    """While the block runs, the chosen heads of each copy write what the donor's write.
+
+    Args:
+        reading: The student.
+        donor: Whose outputs.
+        number: Which sequence is read.
+        chosen: `[copy, layer, head]`.
+    """
+    theirs = donor.z[number]
+
+    def enter(layer: int, positional: Any) -> tuple[Tensor]:
+        z = positional[0].unflatten(-1, (*chosen.shape[-1:], -1))
+        return (torch.where(chosen[:, layer, None, :, None], theirs[layer], z).flatten(2),)
+
+    def leave(layer: int, output: Tensor) -> Tensor:
+        # The projection was the student's own; the donor's may be another.
+        other = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
+        replaced: Tensor = output + (theirs[layer] * chosen[:, layer, None, :, None]).flatten(2) @ other
+        return replaced
+
+    with ExitStack() as stack:
+        for layer, projection in enumerate(reading.anatomy.outputs):
+            if chosen[:, layer].any():
+                for hook in (
+                    projection.register_forward_pre_hook(lambda _, given, layer=layer: enter(layer, given)),
+                    projection.register_forward_hook(lambda _, _given, output, layer=layer: leave(layer, output)),
+                ):
+                    stack.callback(hook.remove)
+        yield
+
+
+def random_sets(
+    top: Sequence[Head], shape: tuple[int, int], count: int, *, same_layers: bool, seed: int
+) -> list[list[Head]]:
+    """Sets of as many heads as the top ones, drawn from all heads without looking.
+
+    Args:
+        top: The heads to compare with.
+        shape: Layers and heads per layer.
+        count: How many sets.
+        same_layers: Take as many heads from each layer as the top ones do.
+        seed: Of the draw.
+    """
+    random = np.random.default_rng(seed)
+    layers, heads = shape
+    if not same_layers:
+        drawn = (random.choice(layers * heads, size=len(top), replace=False) for _ in range(count))
+        return [[divmod(int(place), heads) for place in places] for places in drawn]
+    wanted = np.bincount([layer for layer, _ in top], minlength=layers)
+    return [
+        [
+            (layer, int(head))
+            for layer, some in enumerate(wanted)
+            for head in random.choice(heads, size=some, replace=False)
+        ]
+        for _ in range(count)
+    ]

@@ -1,0 +1,62 @@
+"""Some heads together against random sets of as many heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
+from kdprobe.stats.bootstrap import means_over_problems
+from kdprobe.stats.p_values import SIGNIFICANT, p_text
+
+
+@dataclass(frozen=True)
+class Control:
+    """On the log-probability of the gold solution, means over problems, in nats.
+
+    Attributes:
+        heads: How many heads are in a set.
+        effect: Of these heads together.
+        low: Where its 95 % interval over problems begins; NaN for one problem.
+        high: Where it ends.
+        random: Effects of the random sets, `[set]`.
+        p: Share of sets, this one counted in, whose effect reaches that of these heads. Heads that were chosen on the
+            same problems are rare by choice: it does not say what other problems would show.
+    """
+
+    heads: int
+    effect: float
+    low: float
+    high: float
+    random: Array
+    p: float
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether random sets as large are rare."""
+        return self.p <= SIGNIFICANT
+
+    def sentence(self) -> str:
+        """What the random sets say of the top heads."""
+        interval = f" ({self.low:+.2f} to {self.high:+.2f})" if np.isfinite(self.low) else ""
+        effect = f"together {self.effect:+.2f} nats{interval}"
+        if not len(self.random):
+            return f"{effect}."
+        reached = round(self.p * (len(self.random) + 1)) - 1
+        drawn = (
+            f"{len(self.random)} random sets of {self.heads}: {np.median(self.random):+.2f} in the median, "
+            f"{self.random.min():+.2f} to {self.random.max():+.2f}"
+        )
+        verdict = "none does as much" if reached == 0 else f"{reached} of them do as much"
+        standing = "" if self.stands_out or reached == 0 else ", so these heads do not stand out"
+        return f"{effect}; {drawn}; {verdict}{standing} (p = {p_text(self.p)})."
+
+
+def control(swept: Sweep, kind: str, sign: Sign, seed: int) -> Control:
+    """Compares one of a sweep's sets with the random ones; `sign` says in which direction an effect is large."""
+    means = means_over_problems(swept.together[kind][:, 0], seed)
+    random = swept.random[..., 0].mean(axis=0)
+    effect = float(means.value)
+    p = (1 + int((sign * random >= sign * effect).sum())) / (1 + len(random))
+    return Control(len(swept.sets[kind]), effect, float(means.low), float(means.high), random, p)

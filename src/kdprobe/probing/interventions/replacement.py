@@ -1,0 +1,56 @@
+"""What a head's output is replaced by: nothing, its mean over the data set, or what another student's head writes.
+
+Everything here speaks of what a head adds to the residual stream, z times its W_O. A donor brings both, so that a head
+from another student comes with that student's W_O, and patching carries whatever training did to the head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kdprobe.probing.interventions.forward import HeadOutputs
+
+Ablation = Literal["mean", "zero"]
+
+
+@dataclass(frozen=True)
+class Donor:
+    """Outputs that take the place of a student's.
+
+    Attributes:
+        z: Per sequence, `[layer, position, head, head_dim]`; a single position stands for all.
+        matrices: W_O that goes with them, `[layer, head, head_dim, d_model]`.
+    """
+
+    z: list[Tensor]
+    matrices: Tensor
+
+
+def written(z: Tensor, matrices: Tensor) -> Tensor:
+    """What z and W_O make together, head by head.
+
+    Args:
+        z: `[position, head, head_dim]`.
+        matrices: `[head, head_dim, d_model]`.
+
+    Returns:
+        `[head, position, d_model]`.
+    """
+    return z.transpose(0, 1) @ matrices
+
+
+def ablated(own: HeadOutputs, kind: Ablation) -> Donor:
+    """Zero, or every head's mean over all positions of all sequences (Wang et al., 2022, arXiv 2211.00593)."""
+    total = torch.stack([z.sum(dim=1) for z in own.z]).sum(dim=0)
+    mean = total / sum(z.shape[1] for z in own.z)
+    constant = (mean if kind == "mean" else torch.zeros_like(mean))[:, None]
+    return Donor([constant] * len(own.z), own.matrices)
+
+
+def patched(source: HeadOutputs) -> Donor:
+    """What the heads of another student write on the same tokens."""
+    return Donor(source.z, source.matrices)

@@ -1,0 +1,115 @@
+"""Replacing the heads of a student: all by gradient, the first of them for real, and those together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kdprobe.console import progress
+from kdprobe.errors import KdprobeError
+from kdprobe.models.load import LoadedModel
+from kdprobe.probing.analysis import AnalysisContext
+from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.interventions.exact_effects import Head, exact_effects
+from kdprobe.probing.interventions.forward import Reader
+from kdprobe.probing.interventions.joint_effects import joint_effects, random_sets
+from kdprobe.probing.interventions.options import CauseOptions
+from kdprobe.probing.interventions.replacement import Donor
+from kdprobe.students.replicates import chosen
+from kdprobe.students.sequence import ProblemSequence
+from kdprobe.students.student import Student
+
+Array = NDArray[np.float64]
+Sign = Literal[-1, 1]
+"""Which effects are large: those that lower a log-probability, or those that raise it."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What replacing heads of one student does to log-probabilities, in nats.
+
+    Attributes:
+        screened: To first order, `[problem, layer, head, target]`.
+        heads: Which heads were replaced for real, those that the screen put first in front.
+        exact: Their effects, `[problem, head, target]`.
+        sets: Heads that were also replaced together: `top`, the first by the screen; `every`, all of the student; and
+            where it is known `moved`, those whose attention changed most.
+        together: Name of a set to its effect, `[problem, target]`.
+        random: Effects of random sets of as many heads as the top ones, `[problem, set, target]`.
+    """
+
+    screened: Array
+    heads: list[Head]
+    exact: Array
+    sets: dict[str, list[Head]]
+    together: dict[str, Array]
+    random: Array
+
+
+def sweep(
+    reading: Reader,
+    donor: Donor,
+    screened: Array,
+    options: CauseOptions,
+    context: AnalysisContext,
+    *,
+    sign: Sign,
+    label: str,
+    moved: Sequence[Head] = (),
+) -> Sweep:
+    """Goes from the screen of all heads to exact runs.
+
+    Args:
+        reading: The student.
+        donor: What takes the place of a head's output.
+        screened: `[problem, layer, head, target]`, from `screened_effects`.
+        options: How many heads for real, and what to compare them with.
+        context: What is read, and how much at once.
+        sign: Which heads come first.
+        label: How progress calls it.
+        moved: Heads by how much their attention changed, where that is known; as many as the top ones are replaced for
+            real and together, too.
+    """
+    sequences = chosen_sequences(context, options)
+    shape = screened.shape[1:3]
+    order = ranked(sign * screened[..., 0].mean(axis=0))
+    heads = order if options.exact == "all" else order[: options.exact]
+    top = heads[: options.together]
+    sets = {"top": top, "every": order}
+    if moved:
+        sets["moved"] = list(moved[: len(top)])
+        heads = list(dict.fromkeys([*heads, *sets["moved"]]))
+    drawn = random_sets(top, shape, options.random_sets, same_layers=options.same_layers, seed=context.seed)
+    with progress(f"{label}, {len(heads)} heads one by one", len(sequences)) as bar:
+        exact = exact_effects(reading, sequences, donor, heads, batch_size=context.batch_size, bar=bar)
+    with progress(f"{label}, sets of {len(top)} heads", len(sequences)) as bar:
+        every = [*sets.values(), *drawn]
+        joint = joint_effects(reading, sequences, donor, every, batch_size=context.batch_size, bar=bar).numpy()
+    together = {name: joint[:, place] for place, name in enumerate(sets)}
+    return Sweep(screened, heads, exact.numpy(), sets, together, joint[:, len(sets) :])
+
+
+def chosen_sequences(context: AnalysisContext, options: CauseOptions) -> list[ProblemSequence]:
+    """What is read: the first of the context's sequences."""
+    return context.sequences[: options.problems]
+
+
+def chosen_students(students: Sequence[Student], names: Sequence[str], analysis: str) -> list[Student]:
+    """The students that an option names, as `kdprobe.students.replicates.chosen` has it; errors as there."""
+    wanted = chosen(students, names, analysis)
+    return [student for student in students if student.name in wanted]
+
+
+def load_in_full(student: Student) -> LoadedModel:
+    """A merged student in float32, in which effects are told apart from rounding."""
+    loaded = student.load(dtype="float32")
+    if loaded.model.dtype != torch.float32:
+        raise KdprobeError(
+            f"The student {student.name!r} is quantised.", "Effects of single heads need weights in float32."
+        )
+    return loaded

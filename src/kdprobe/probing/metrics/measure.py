@@ -1,0 +1,75 @@
+"""Measuring every head of every student or file with every metric that applies to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.console import progress
+from kdprobe.probing.analysis import AnalysisContext
+from kdprobe.probing.metrics.metric import HeadMetric
+from kdprobe.probing.patterns.files import PatternFile
+from kdprobe.stats.bootstrap import known_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Measured = dict[str, dict[str, NDArray[np.float64]]]
+"""Student or file to metric to values `[problem, layer, head]`."""
+
+
+def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None = None) -> Measured:
+    """Measures all pattern files and all students of a context, in this order.
+
+    Args:
+        context: Files, or students and problems.
+        metrics: By default all that the context has.
+    """
+    metrics = context.head_metrics if metrics is None else metrics
+    measured = {file.name: measure_file(file, metrics) for file in context.patterns}
+    if context.students and context.problems:
+        from kdprobe.probing.patterns.stream import head_metrics
+
+        for student in context.students:
+            bridged = context.bridges.boot(student.name)
+            with progress(f"Heads of {student.name}", len(context.sequences), unit="tok") as bar:
+                measured[student.name] = head_metrics(
+                    bridged, context.sequences, metrics, batch_size=context.batch_size, bar=bar
+                )
+    return measured
+
+
+def measure_file(file: PatternFile, metrics: Mapping[str, HeadMetric]) -> dict[str, NDArray[np.float64]]:
+    """Measures patterns from a file with the metrics that read nothing else.
+
+    Rows are divided by their sums first, as published; only the published similarity is that of patterns as dumped.
+
+    Returns:
+        Metric to values `[1, layer, head]`.
+    """
+    import torch
+
+    from kdprobe.probing.patterns.view import PatternView
+
+    applicable = {name: metric for name, metric in metrics.items() if not metric.needs}
+    layers, heads, length, _ = file.pattern.shape
+    valid = torch.ones(1, length, dtype=torch.bool)
+    shared: dict[str, object] = {}
+    values = {name: np.full((1, layers, heads), np.nan) for name in applicable}
+    below = None
+    for layer, array in enumerate(file.pattern):
+        dumped = torch.from_numpy(array)[None]
+        divided = dumped / dumped.sum(dim=-1, keepdim=True)
+        view = PatternView(divided, below, None, valid, valid, {}, layer, dumped=dumped, shared=shared)
+        for name, metric in applicable.items():
+            values[name][:, layer] = metric.measure(view).double().numpy()
+        below = dumped
+    return values
+
+
+def per_layer(values: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float]]:
+    """Metric to its mean over problems and heads by layer; a metric without a value in layer 0 begins at layer 1."""
+    means = {name: known_mean(value, (0, 2)) for name, value in values.items()}
+    return {name: mean[np.isnan(mean[0]).astype(int) :].tolist() for name, mean in means.items()}

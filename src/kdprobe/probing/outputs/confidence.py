@@ -1,0 +1,160 @@
+"""The analysis `confidence`: was a student surer of its right answers than of its wrong ones?"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.options import ConfidenceOptions
+from kdprobe.probing.outputs.token_confidence import MEASURES, sureness
+from kdprobe.stats.calibration import Bin, auroc, auroc_interval, calibration_error, reliability
+
+TITLES = {
+    "max_logit": ("Largest logit", "mean over tokens"),
+    "max_probability": ("Largest probability", "mean over tokens"),
+    "entropy": ("Entropy of the next token", "nats, mean over tokens"),
+    "margin": ("Margin to the second token", "probability, mean over tokens"),
+}
+_CALIBRATED = "max_probability"
+
+
+class ConfidenceAnalysis:
+    """Per-token confidence over the answers of the evaluation, against their correctness."""
+
+    needs: frozenset[Need] = frozenset({"students", "problems", "scores"})
+
+    def __init__(self, options: ConfidenceOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Reads every student's answers back to it, in float32."""
+        frames, rows, bins = [], [], {}
+        for student in context.students:
+            records = {record["id"]: record for record in context.records[student.name]}
+            answers = [records[problem.id] for problem in context.problems]
+            sure = sureness(
+                student.load(dtype="float32"),
+                context.problems,
+                answers,
+                batch_size=context.batch_size,
+                label=f"Confidence of {student.name}",
+            )
+            frame = _frame(student.name, answers, [asdict(one) for one in sure])
+            frames.append(frame)
+            known = frame.dropna(subset=[*MEASURES])
+            bins[student.name] = reliability(
+                known[_CALIBRATED].to_numpy(float), known["correct"].to_numpy(bool), self.options.bins
+            )
+            rows += [_row(known, student.name, measure, context.seed, bins[student.name]) for measure in MEASURES]
+        answers_table, summary = pd.concat(frames, ignore_index=True), pd.DataFrame(rows)
+        return AnalysisResult(
+            tables={"answers": answers_table, "confidence": summary, "reliability": _reliability_table(bins)},
+            figures=[*(_box(answers_table, measure) for measure in MEASURES), _reliability_figure(bins)],
+            findings=_findings(answers_table, rows),
+            summary={
+                "auroc": [{key: row[key] for key in ("student", "measure", "auroc", "low", "high")} for row in rows]
+            },
+        )
+
+
+def build(options: ConfidenceOptions) -> ConfidenceAnalysis:
+    """The analysis."""
+    return ConfidenceAnalysis(options)
+
+
+def _frame(student: str, records: Sequence[Mapping[str, Any]], sure: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(sure)
+    frame.insert(0, "student", student)
+    frame.insert(1, "problem", [record["id"] for record in records])
+    frame.insert(2, "correct", [bool(record["correct"]) for record in records])
+    frame.insert(3, "cut_off", [bool(record["cut_off"]) for record in records])
+    frame.insert(4, "written_tokens", [record["tokens"] for record in records])
+    return frame
+
+
+def _row(known: pd.DataFrame, student: str, measure: str, seed: int, bins: list[Bin]) -> dict[str, Any]:
+    values, correct = known[measure].to_numpy(float), known["correct"].to_numpy(bool)
+    # Low entropy is confidence.
+    confidence = -values if measure == "entropy" else values
+    interval = auroc_interval(confidence, correct, seed)
+    return {
+        "student": student,
+        "measure": measure,
+        "answers": len(values),
+        "right": int(correct.sum()),
+        "mean_right": float(values[correct].mean()) if correct.any() else np.nan,
+        "mean_wrong": float(values[~correct].mean()) if (~correct).any() else np.nan,
+        "auroc": auroc(confidence, correct),
+        "low": interval.low,
+        "high": interval.high,
+        "calibration_error": calibration_error(bins) if measure == _CALIBRATED and len(values) else np.nan,
+    }
+
+
+def _findings(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    sentences = []
+    for row in rows:
+        if row["measure"] != _CALIBRATED:
+            continue
+        if np.isnan(row["auroc"]):
+            alike = "right" if row["right"] else "wrong"
+            sentences.append(
+                f"{row['student']}: all {row['answers']} answers are {alike}; confidence cannot tell any apart."
+            )
+            continue
+        sentences.append(
+            f"{row['student']}: a right answer has a higher mean probability than a wrong one with probability "
+            f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f}; 0.5 is chance); over {row['answers']} answers "
+            f"that probability misses the share of right ones by {row['calibration_error']:.2f} (calibration error)."
+        )
+    changed = int((answers["tokens"] != answers["written_tokens"]).sum())
+    if changed:
+        sentences.append(
+            f"{changed} of {len(answers)} answers have another number of tokens when their text is tokenised anew."
+        )
+    return sentences
+
+
+def _reliability_table(bins: Mapping[str, list[Bin]]) -> pd.DataFrame:
+    numbered = ((name, place, one) for name, rows in bins.items() for place, one in enumerate(rows, start=1))
+    return pd.DataFrame([{"student": name, "bin": place, **asdict(one)} for name, place, one in numbered])
+
+
+def _box(answers: pd.DataFrame, measure: str) -> Figure:
+    title, unit = TITLES[measure]
+    figure = go.Figure()
+    for correct, name in ((True, "right"), (False, "wrong")):
+        some = answers[answers["correct"] == correct].dropna(subset=[measure])
+        figure.add_box(
+            x=[html.escape(student) for student in some["student"]],
+            y=some[measure].tolist(),
+            name=name,
+            boxpoints="all",
+            jitter=0.4,
+            pointpos=0,
+        )
+    figure.update_layout(boxmode="group", yaxis_title=unit, xaxis={"type": "category"})
+    return Figure(f"{title} of right and wrong answers", "A point is an answer.", figure.to_plotly_json())
+
+
+def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:
+    figure = go.Figure()
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "grey"}, name="calibrated")
+    for name, rows in bins.items():
+        filled = [one for one in rows if one.answers]
+        figure.add_scatter(
+            x=[one.confidence for one in filled],
+            y=[one.accuracy for one in filled],
+            mode="lines+markers",
+            name=name,
+        )
+    figure.update_layout(xaxis_title="mean largest probability", yaxis_title="share of right answers")
+    caption = "Answers in bins of confidence; on the dotted line confidence is as high as answers are often right."
+    return Figure("Calibration", caption, figure.to_plotly_json())

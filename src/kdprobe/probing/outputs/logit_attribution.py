@@ -1,0 +1,199 @@
+"""The analysis `attribution`: what every head writes directly into the logit of the gold tokens.
+
+Direct logit attribution (Elhage et al., 2021, "A Mathematical Framework for Transformer Circuits"): the last residual
+stream is a sum of what embedding, heads and MLPs wrote. With the final norm's scale held at what it is, and its weights
+folded into the unembedding W_U, the logit of token t is a sum over them, too. A head adds
+
+    (z W_O / scale) . W_U[:, t]
+
+with W_U centred, so that it counts against the mean over the vocabulary. What later layers make of the head is not in
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kdprobe.console import Progress, progress
+from kdprobe.errors import KdprobeError
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.figures import signed_maps
+from kdprobe.probing.interventions.forward import TARGETS
+from kdprobe.probing.interventions.options import AttributionOptions
+from kdprobe.probing.interventions.sweep import Array, chosen_students
+from kdprobe.probing.tables import POOLED, means, top
+from kdprobe.stats.bootstrap import Means, means_over_problems
+from kdprobe.students.bridge import boot
+from kdprobe.students.sequence import ProblemSequence
+
+_NAMED = 3
+_TOP = 10
+TOLERANCE = 1e-2
+"""Largest difference allowed between a gold token's logit and the sum of what was written into it."""
+
+
+class AttributionAnalysis:
+    """Attributes the gold tokens' logits to heads, for every student on a bridge of its own."""
+
+    needs: frozenset[Need] = frozenset({"students", "problems"})
+
+    def __init__(self, options: AttributionOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Goes through the students."""
+        sequences = context.sequences[: self.options.problems]
+        found: dict[str, Array] = {}
+        for student in chosen_students(context.students, self.options.students, "attribution"):
+            # Compatibility mode rewrites weights: no bridge that others measure on.
+            bridge = boot(student, [sequence.ids for sequence in sequences[:2]]).bridge
+            bridge.enable_compatibility_mode(disable_warnings=True)
+            with progress(f"Logit attribution: {student.name}", len(sequences)) as bar:
+                found[student.name] = attribute(bridge, sequences, bar=bar)
+        tables = [_table(name, values, sequences, context.seed) for name, values in found.items()]
+        pooled = {name: values[..., 0].mean(axis=0) for name, values in found.items()}
+        return AnalysisResult(
+            tables={"attribution": pd.concat(tables, ignore_index=True)},
+            figures=signed_maps(
+                {
+                    f"Direct attribution of the gold tokens' logits to heads: {name}": one
+                    for name, one in pooled.items()
+                },
+                "logit",
+            ),
+            findings=_findings(found, context.seed),
+            summary={
+                "students": {
+                    name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
+                }
+            },
+        )
+
+
+def build(options: AttributionOptions) -> AttributionAnalysis:
+    """The analysis."""
+    return AttributionAnalysis(options)
+
+
+@torch.inference_mode()
+def attribute(bridge: Any, sequences: Sequence[ProblemSequence], *, bar: Progress) -> Array:
+    """What every head writes into the logits of the gold tokens, means over a target's tokens.
+
+    Args:
+        bridge: A student in compatibility mode.
+        sequences: What it reads.
+        bar: Advanced by one per sequence.
+
+    Returns:
+        `[problem, layer, head, target]`, in units of logits.
+
+    Raises:
+        KdprobeError: The heads' parts are not what attention wrote, or the last residual stream not what the logits
+            come from.
+    """
+    values = []
+    for sequence in sequences:
+        ids = torch.tensor([sequence.ids_without_end], device=bridge.cfg.device)
+        gold = ids[0, sequence.begin :]
+        rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
+        stream = _read(bridge, ids, rows)
+        # What the residual stream of a row writes into the logit of its gold token, `[row, d_model]`.
+        direction = bridge.W_U.T[gold] / stream.scale
+        logits = (stream.last * direction).sum(dim=-1) + bridge.b_U[gold]
+        _refuse(float((logits - stream.logits.gather(1, gold[:, None])[:, 0]).abs().max()))
+        layers = []
+        for z, matrices, attended in zip(stream.z, bridge.W_O, stream.attended, strict=True):
+            heads = torch.einsum("rhi,hid,rd->rh", z, matrices, direction)
+            # What is left of the attention's output is its bias, the same in every row.
+            rest = attended - torch.einsum("rhi,hid->rd", z, matrices)
+            _refuse(float(((rest - rest[:1]) * direction).sum(dim=-1).abs().max()))
+            layers.append(heads)
+        heads = torch.stack(layers)
+        value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
+        targets = torch.stack([heads.mean(dim=1), heads[:, value].mean(dim=1)], dim=-1)
+        values.append(targets.double().cpu().numpy())
+        bar.advance(1)
+    return np.stack(values)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """One pass, the answer's rows only.
+
+    Attributes:
+        z: Per layer, `[row, head, head_dim]`.
+        attended: What attention wrote, per layer, `[row, d_model]`.
+        last: The last residual stream, `[row, d_model]`.
+        scale: By which the final norm divides it, `[row, 1]`.
+        logits: `[row, V]`.
+    """
+
+    z: list[Tensor]
+    attended: list[Tensor]
+    last: Tensor
+    scale: Tensor
+    logits: Tensor
+
+
+def _read(bridge: Any, ids: Tensor, rows: Tensor) -> _Stream:
+    layers = range(bridge.cfg.n_layers)
+    z = [f"blocks.{layer}.attn.hook_z" for layer in layers]
+    attended = [f"blocks.{layer}.hook_attn_out" for layer in layers]
+    last, scale = f"blocks.{layers[-1]}.hook_resid_post", "ln_final.hook_scale"
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, tensor: Tensor, hook: Any) -> None:  # noqa: ARG001 - called by name
+        kept[name] = tensor[0, rows]
+
+    hooks = [(name, partial(keep, name)) for name in (*z, *attended, last, scale)]
+    logits = bridge.run_with_hooks(ids, fwd_hooks=hooks, return_type="logits")[0, rows]
+    return _Stream([kept[name] for name in z], [kept[name] for name in attended], kept[last], kept[scale], logits)
+
+
+def _refuse(error: float) -> None:
+    if not error <= TOLERANCE:
+        raise KdprobeError(
+            f"What the heads wrote does not add up to the logits (off by {error:.2g}).",
+            "Direct attribution would not be true of this architecture; leave the analysis out.",
+        )
+
+
+def _table(name: str, values: Array, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
+    """One row per head, target and problem, and over all problems."""
+    frames = []
+    for target, metric in enumerate(TARGETS):
+        pooled = means_over_problems(values[..., target], seed)
+        frames.append(means(pooled, student=name, metric=f"logit_gold_{metric}", problem=POOLED))
+        nothing = np.full(values.shape[1:3], np.nan)
+        frames += [
+            means(
+                Means(one[..., target], nothing, nothing), student=name, metric=f"logit_gold_{metric}", problem=read.id
+            )
+            for read, one in zip(sequences, values, strict=True)
+        ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _findings(found: Mapping[str, Array], seed: int) -> list[str]:
+    sentences = []
+    for name, values in found.items():
+        pooled = means_over_problems(values[..., 0], seed)
+        named = []
+        for head in ranked(np.abs(pooled.value))[:_NAMED]:
+            low, high = pooled.low[head], pooled.high[head]
+            interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
+            named.append(f"layer {head[0]}, head {head[1]} ({pooled.value[head]:+.2f}{interval})")
+        sentences.append(
+            f"{name}: the heads that write most into the logits of the gold solution's tokens themselves are "
+            f"{'; '.join(named)}, in the mean over tokens. What later layers make of heads is not counted."
+        )
+    return sentences

@@ -1,0 +1,167 @@
+"""The analysis `shapley`: which words of the question carry the log-probability of the gold answer.
+
+The players of the game are the question's words. The value of a set of them is the log-probability of the gold solution
+(or of the gold value's tokens) when the other words are hidden: nobody may attend to them, and all positions stay.
+Shapley values (Shapley, 1953) share out what the whole question adds to none of it. They are estimated over random
+orders of the words (Castro et al., 2009, doi 10.1016/j.cor.2008.04.004) by captum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdprobe.console import Progress, progress
+from kdprobe.errors import UsageError
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.interventions.forward import TARGETS, Reader, reader
+from kdprobe.probing.interventions.options import ShapleyOptions
+from kdprobe.probing.interventions.sweep import chosen_students
+from kdprobe.probing.outputs.word_figures import word_figures
+from kdprobe.students.sequence import ProblemSequence
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a question: its text with the punctuation that clings to it, and the positions of its tokens."""
+
+    text: str
+    positions: tuple[int, ...]
+    number: bool
+
+
+class ShapleyAnalysis:
+    """Shapley values of the question's words, for every student on the same problems."""
+
+    needs: frozenset[Need] = frozenset({"students", "problems"})
+
+    def __init__(self, options: ShapleyOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Looks at the first of the context's problems."""
+        sequences = context.sequences[: self.options.problems]
+        rows: list[dict[str, Any]] = []
+        for student in chosen_students(context.students, self.options.students, "shapley"):
+            loaded = student.load(dtype="float32")
+            questions = [words(loaded.tokenizer, sequence) for sequence in sequences]
+            # Every order begins with nobody there.
+            total = sum(len(question) + 1 for question in questions) * self.options.orders
+            with progress(f"Shapley values of {student.name}", total, unit="tok") as bar, reader(loaded) as reading:
+                for sequence, question in zip(sequences, questions, strict=True):
+                    game = _game(reading, sequence, question, TARGETS.index(self.options.target), bar)
+                    samples = shapley_samples(
+                        game, len(question), self.options.orders, seed=context.seed, batch_size=context.batch_size
+                    )
+                    rows += _rows(student.name, sequence.id, question, samples)
+        table = pd.DataFrame(rows)
+        return AnalysisResult(
+            tables={"shapley": table}, figures=word_figures(table), findings=list(_findings(table, self.options.target))
+        )
+
+
+def build(options: ShapleyOptions) -> ShapleyAnalysis:
+    """Builds the analysis.
+
+    Raises:
+        UsageError: captum is not installed.
+    """
+    try:
+        import captum.attr  # noqa: F401
+    except ImportError as error:
+        raise UsageError("The analysis 'shapley' needs captum.", "pip install 'kdprobe[shapley]'") from error
+    return ShapleyAnalysis(options)
+
+
+def words(tokenizer: Any, sequence: ProblemSequence) -> list[Word]:
+    """The question's words, in order; a word begins where the text has white space."""
+    numbers = set(sequence.numbers)
+    found: list[Word] = []
+    text = ""
+    for place, position in enumerate(sequence.question):
+        # Decoded from the beginning, because a single token does not tell whether a space precedes it.
+        longer = tokenizer.decode([sequence.ids[known] for known in sequence.question[: place + 1]])
+        piece, text = longer[len(text) :], longer
+        if found and not piece[:1].isspace():
+            last = found[-1]
+            joined = Word(last.text + piece, (*last.positions, position), last.number or position in numbers)
+            found[-1] = joined
+        else:
+            found.append(Word(piece.strip(), (position,), position in numbers))
+    return found
+
+
+def shapley_samples(
+    game: Callable[[Tensor], Tensor], players: int, orders: int, *, seed: int, batch_size: int
+) -> NDArray[np.float64]:
+    """What each player adds when it joins, in random orders.
+
+    Args:
+        game: From who is there, `[set, player]`, 1 or 0, to the value of each set, `[set]`, float64.
+        players: How many there are.
+        orders: How many random orders.
+        seed: Of the orders.
+        batch_size: Sets that the game gets at once.
+
+    Returns:
+        `[order, player]`; each row sums to the value of all less the value of none, and the mean of the rows is an
+        unbiased estimate of the Shapley values.
+    """
+    from captum.attr import ShapleyValueSampling
+
+    method = ShapleyValueSampling(game)
+    all_there = torch.ones(1, players, dtype=torch.float64)
+    samples = np.empty((orders, players))
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(seed)
+        for row in samples:
+            # One order a call: only single orders tell how far the estimate may be off.
+            row[:] = method.attribute(all_there, baselines=0, n_samples=1, perturbations_per_eval=batch_size)[0].numpy()
+    return samples
+
+
+def _game(
+    reading: Reader, sequence: ProblemSequence, question: list[Word], target: int, bar: Progress
+) -> Callable[[Tensor], Tensor]:
+    def value(present: Tensor) -> Tensor:
+        mask = torch.ones(len(present), len(sequence.ids_without_end), dtype=torch.long)
+        for player, word in enumerate(question):
+            mask[:, list(word.positions)] = present[:, player, None].long()
+        log_p = reading.score(sequence, copies=len(present), mask=mask)[:, target]
+        bar.advance(len(present), work=mask.numel())
+        return log_p.cpu()
+
+    return value
+
+
+def _rows(student: str, problem: str, question: list[Word], samples: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    means, errors = samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
+    for place, (word, mean, error) in enumerate(zip(question, means, errors, strict=True)):
+        yield {
+            "student": student,
+            "problem": problem,
+            "place": place,
+            "word": word.text,
+            "number": word.number,
+            "value": mean,
+            "standard_error": error,
+        }
+
+
+def _findings(table: pd.DataFrame, target: str) -> Iterator[str]:
+    for student, mine in table.groupby("student", sort=False):
+        totals = mine.groupby("problem")["value"].sum()
+        numbers = mine["number"]
+        carried = mine.loc[numbers, "value"].abs().sum() / mine["value"].abs().sum()
+        over = f", on average over {len(totals)} problems" if len(totals) > 1 else ""
+        yield (
+            f"{student}: the question's words add {totals.mean():+.2f} nats to log p(gold {target}){over}; numbers, "
+            f"{numbers.mean():.0%} of the words, carry {carried:.0%} of what words do in either direction."
+        )

@@ -1,0 +1,102 @@
+"""How sure a student was of every token that it wrote, read back after its question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdprobe.console import progress
+from kdprobe.models.batching import right_padded
+from kdprobe.models.conversation import prompt_ids
+from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
+from kdprobe.models.load import LoadedModel
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import bare
+
+MEASURES = ("max_logit", "max_probability", "entropy", "margin")
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """Means over the tokens of one answer, end of turn included where it was written; NaN for an empty answer.
+
+    Attributes:
+        tokens: How many.
+        max_logit: The largest raw logit, as published.
+        max_probability: The largest probability.
+        entropy: Of the next token's distribution, in nats.
+        margin: The largest probability minus the second largest.
+    """
+
+    tokens: int
+    max_logit: float
+    max_probability: float
+    entropy: float
+    margin: float
+
+
+def sureness(
+    student: LoadedModel,
+    problems: Sequence[Problem],
+    records: Sequence[Mapping[str, Any]],
+    *,
+    batch_size: int,
+    label: str,
+) -> list[Sureness]:
+    """Reads a student's answers back to it, all tokens of one at once; logits exist for a chunk of rows at a time.
+
+    The text is tokenised anew, which may differ from the tokens as they were written.
+
+    Args:
+        student: Who wrote them.
+        problems: In the order of the result.
+        records: `response` and `cut_off` of each.
+        batch_size: Answers at once.
+        label: How progress calls this student.
+    """
+    asked = [prompt_ids(student.tokenizer, bare(problem)) for problem in problems]
+    written = [_written(student.tokenizer, record) for record in records]
+    order = sorted(range(len(problems)), key=lambda place: -len(asked[place]) - len(written[place]))
+    results: dict[int, Sureness] = {}
+    with (
+        progress(label, len(problems), unit="tok") as bar,
+        torch.inference_mode(),
+        without_lm_head(student.model, len(student.tokenizer)) as matrix,
+    ):
+        step = batch_size if matrix is not None else 1
+        for start in range(0, len(order), step):
+            batch = order[start : start + step]
+            sequences = [asked[place] + written[place] for place in batch]
+            ids, mask = right_padded(sequences, student.tokenizer.pad_token_id, student.device)
+            # Row t - 1 predicts token t; rows before the shortest question's end predict nothing that was written.
+            first = min(len(asked[place]) for place in batch) - 1
+            keep = torch.arange(first, ids.shape[1], device=student.device)
+            rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
+            for row, place in enumerate(batch):
+                begin = len(asked[place]) - 1 - first
+                mine = rows[row, begin : begin + len(written[place])]
+                results[place] = _mean(logits_in_chunks(mine, matrix, len(student.tokenizer)), len(mine))
+            bar.advance(len(batch), work=int(mask.sum()))
+    return [results[place] for place in range(len(problems))]
+
+
+def _written(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
+    ids: list[int] = tokenizer(record["response"], add_special_tokens=False)["input_ids"]
+    return ids if record["cut_off"] else [*ids, tokenizer.eos_token_id]
+
+
+def _mean(chunks: Iterator[Tensor], tokens: int) -> Sureness:
+    totals = torch.zeros(len(MEASURES), dtype=torch.float64)
+    for logits in chunks:
+        largest = logits.amax(dim=-1)
+        log_p = logits.log_softmax(dim=-1)
+        p = log_p.exp()
+        best, second = p.topk(2, dim=-1).values.unbind(dim=-1)
+        entropy = -(p * log_p).sum(dim=-1)
+        totals += torch.stack([largest, best, entropy, best - second]).double().sum(dim=-1).cpu()
+    means = totals / tokens if tokens else torch.full_like(totals, torch.nan)
+    return Sureness(tokens, *means.tolist())

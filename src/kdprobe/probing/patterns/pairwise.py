@@ -1,0 +1,169 @@
+"""Students side by side on identical tokens: how far their patterns diverge, batch by batch.
+
+The patterns of one batch are kept until its last student was read; memory does not grow with problems or students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdprobe.console import Progress
+from kdprobe.probing.patterns.stream import batches, read
+from kdprobe.students.replicates import by_arm
+
+if TYPE_CHECKING:
+    from kdprobe.probing.patterns.files import PatternFile
+    from kdprobe.students.bridges import Bridges
+    from kdprobe.students.sequence import ProblemSequence
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """How far patterns diverge.
+
+    Attributes:
+        variance: Population variance over all students, mean over the S x S cells, `[problem, layer, head]`.
+        jensen_shannon: Pair of students to their divergence, mean over query rows, in nats, of the same shape. Every
+            student against the first; of arms with several seeds, every later seed against the arm's first.
+    """
+
+    variance: Array
+    jensen_shannon: dict[tuple[str, str], Array]
+
+
+@dataclass
+class _Moments:
+    """Of one sequence and layer over students, taken of differences from the first, which are small.
+
+    Attributes:
+        first: The first student's pattern, `[head, query, key]`.
+        total: Sum of differences, of the same shape, or `None` before the second student.
+        squares: Sum of their squares over cells, `[head]`.
+    """
+
+    first: Tensor
+    total: Tensor | None = None
+    squares: Tensor | float = 0.0
+
+    def add(self, pattern: Tensor) -> None:
+        difference = pattern - self.first
+        self.squares = self.squares + difference.square().sum(dim=(-2, -1)).double()
+        self.total = difference if self.total is None else self.total.add_(difference)
+
+    def variance(self, students: int) -> Tensor:
+        """Population variance, mean over cells, `[head]`."""
+        if self.total is None:
+            return torch.zeros(len(self.first))
+        cells = self.first.shape[-1] ** 2
+        mean_square = self.total.square().sum(dim=(-2, -1)).double() / students**2
+        # Rounding may leave the difference of the two a little below zero.
+        return ((self.squares / students - mean_square) / cells).clamp_min(0)
+
+
+class _Batch:
+    """What is kept of one batch: row and layer to patterns."""
+
+    def __init__(self, first: str, places: Sequence[int], found: dict[tuple[str, str], Array]) -> None:
+        self._first, self._places, self._found = first, places, found
+        self.moments: dict[tuple[int, int], _Moments] = {}
+        self._anchor: dict[tuple[int, int], Tensor] = {}
+
+    def visitor(self, name: str, members: Sequence[str]) -> Callable[[int, int, Tensor], None]:
+        """Looks at one student; `members` are the seeds of its arm, which are read one after the other."""
+        pairs = _pairs(name, self._first, members)
+        anchors = len(members) > 1 and name == members[0]
+
+        def visit(row: int, layer: int, pattern: Tensor) -> None:
+            key = (row, layer)
+            if name == self._first:
+                self.moments[key] = _Moments(pattern.clone())
+            else:
+                self.moments[key].add(pattern)
+            for pair in pairs:
+                other = self.moments[key].first if pair[1] == self._first else self._anchor[key]
+                self._found[pair][self._places[row], layer] = jensen_shannon(pattern, other).double().cpu().numpy()
+            if anchors:
+                self._anchor[key] = pattern.clone()
+
+        return visit
+
+
+def students_side_by_side(
+    bridges: Bridges, sequences: Sequence[ProblemSequence], *, batch_size: int, bar: Progress
+) -> Divergences:
+    """Reads every batch with every student.
+
+    Args:
+        bridges: The students; adapters of one base are switched.
+        sequences: What they read.
+        batch_size: Sequences at once. One batch's patterns of up to three students are kept.
+        bar: Advanced by one per sequence.
+    """
+    names = list(bridges.students)
+    grouped = by_arm(bridges.students.values())
+    config = bridges.boot(names[0]).bridge.cfg
+    shape = (len(sequences), config.n_layers, config.n_heads)
+    variance = np.zeros(shape)
+    pairs = [pair for members in grouped.values() for name in members for pair in _pairs(name, names[0], members)]
+    found = {pair: np.zeros(shape) for pair in pairs}
+    prefixes = {name: bridges.boot(name).prefix([sequence.ids for sequence in sequences]) for name in names}
+    for places in batches([len(sequence.ids) for sequence in sequences], batch_size):
+        ids = [sequences[place].ids for place in places]
+        batch = _Batch(names[0], places, found)
+        for members in grouped.values():
+            for name in members:
+                read(bridges.boot(name), ids, batch.visitor(name, members), prefix=prefixes[name])
+        for (row, layer), moments in batch.moments.items():
+            variance[places[row], layer] = moments.variance(len(names)).cpu().numpy()
+        bar.advance(len(places), work=len(names) * sum(map(len, ids)))
+    return Divergences(variance, found)
+
+
+def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:
+    """The same for patterns from files of one shape, as they were dumped."""
+    first, *others = files
+    shape = (1, *first.pattern.shape[:2])
+    variance = np.zeros(shape)
+    found = {(other.name, first.name): np.zeros(shape) for other in others}
+    for layer in range(shape[1]):
+        here = torch.from_numpy(first.pattern[layer])
+        moments = _Moments(here)
+        for other in others:
+            pattern = torch.from_numpy(other.pattern[layer])
+            moments.add(pattern)
+            divided = (one / one.sum(dim=-1, keepdim=True) for one in (pattern, here))
+            found[other.name, first.name][0, layer] = jensen_shannon(*divided).double().numpy()
+        variance[0, layer] = moments.variance(len(files)).numpy()
+    return Divergences(variance, found)
+
+
+def jensen_shannon(one: Tensor, other: Tensor) -> Tensor:
+    """Mean over query rows of the Jensen-Shannon divergence in nats, between 0 and log 2; `[head]`.
+
+    With m the mean of both and d = (p - q) / (p + q), it is half the sum of m ((1 + d) log(1 + d) +
+    (1 - d) log(1 - d)), which loses nothing where p and q are close.
+
+    Args:
+        one: `[head, query, key]`.
+        other: The same.
+    """
+    total = one + other
+    share = (one - other) / total.clamp_min(1e-30)
+    terms = torch.special.xlog1py(1 + share, share) + torch.special.xlog1py(1 - share, -share)
+    rows: Tensor = terms.mul_(total).sum(dim=-1) / 4
+    return rows.mean(dim=-1).clamp_min(0)
+
+
+def _pairs(name: str, first: str, members: Sequence[str]) -> list[tuple[str, str]]:
+    """Whom a student is compared with: the first of all, and its arm's first seed."""
+    others = dict.fromkeys([first, members[0]])
+    return [(name, other) for other in others if other != name]

@@ -1,0 +1,118 @@
+"""The analysis `geometry`: how far training moved the QK and OV circuit of every head, from the weights alone.
+
+What is measured is the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases
+and norms: rotary embeddings turn queries and keys between the two factors, differently for every distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kdprobe.models.adapters import attach
+from kdprobe.models.load import load
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.figures import FROM_WEIGHTS, head_map
+from kdprobe.probing.weights.attention_weights import HeadWeights, adapter_weights, full_weights
+from kdprobe.probing.weights.circuits import change_norm, product_norm
+from kdprobe.students.student import Student
+
+CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
+_NAMES = {"qk": "QK", "ov": "OV"}
+_TOP = 10
+
+
+class GeometryAnalysis:
+    """Relative change of the circuits of every trained student."""
+
+    needs: frozenset[Need] = frozenset({"students"})
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Compares every student with the base that it was trained from."""
+        changes = circuit_changes(context.students)
+        return AnalysisResult(
+            tables={"geometry": changes},
+            figures=[
+                figure for name, rows in changes.groupby("student", sort=False) for figure in _maps(str(name), rows)
+            ],
+            findings=_findings(changes),
+            summary=_summary(changes),
+        )
+
+
+def build(_options: None) -> GeometryAnalysis:
+    """The analysis takes no options."""
+    return GeometryAnalysis()
+
+
+def circuit_changes(students: Sequence[Student]) -> pd.DataFrame:
+    """The circuits of all students that were trained.
+
+    A student with an adapter is compared with the model under it; one without, that is another model than the first
+    student's base, with that base.
+
+    Returns:
+        One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their ratio.
+    """
+    rows = []
+    for student in students:
+        for layer, weights in enumerate(_trained_weights(student, students[0])):
+            for circuit, names in CIRCUITS.items():
+                left, right = (weights[name] for name in names)
+                change = change_norm(left.weight, right.weight, left.change, right.change)
+                base = product_norm(left.weight, right.weight)
+                for head, (moved, before) in enumerate(zip(change.tolist(), base.tolist(), strict=True)):
+                    relative = moved / before if before else np.nan
+                    rows.append((student.name, layer, head, circuit, before, moved, relative))
+    return pd.DataFrame(rows, columns=["student", "layer", "head", "circuit", "base", "change", "relative"])
+
+
+def _trained_weights(student: Student, first: Student) -> Iterator[dict[str, HeadWeights]]:
+    if student.adapter is not None:
+        base = load(student.base, dtype="float32")
+        return adapter_weights(attach(base, student.adapter).model, "default")
+    if student.base.digest != first.base.digest:
+        models: list[Any] = [load(record, dtype="float32").model for record in (first.base, student.base)]
+        return full_weights(*models)
+    return iter(())
+
+
+def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
+    for circuit, name in _NAMES.items():
+        some = rows[rows["circuit"] == circuit]
+        values = some.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
+        title = f"Relative change of the {name} circuit, by head: {student}"
+        yield head_map(title, values, "of the base", FROM_WEIGHTS)
+
+
+def _findings(changes: pd.DataFrame) -> list[str]:
+    if changes.empty:
+        return ["No student was trained, so no circuit changed."]
+    sentences = []
+    for student, rows in changes.groupby("student", sort=False):
+        if not rows["change"].any():
+            sentences.append(f"{student}: no head's circuits changed.")
+            continue
+        parts = []
+        for circuit, name in _NAMES.items():
+            some = rows[rows["circuit"] == circuit].reset_index()
+            top = some.iloc[some["relative"].argmax()]
+            parts.append(
+                f"{name} by {some['relative'].median():.1%} in the median head and most, by "
+                f"{top['relative']:.1%}, in layer {top['layer']}, head {top['head']}"
+            )
+        sentences.append(f"{student}: training moved {'; '.join(parts)}.")
+    return sentences
+
+
+def _summary(changes: pd.DataFrame) -> Mapping[str, Any]:
+    """Student to circuit to the heads that moved most."""
+    students: dict[str, dict[str, Any]] = {}
+    for (student, circuit), rows in changes.groupby(["student", "circuit"], sort=False):
+        leading = rows.sort_values("relative", ascending=False, kind="stable").head(_TOP)
+        heads = leading[["layer", "head", "relative"]].to_dict("records")
+        students.setdefault(str(student), {})[str(circuit)] = heads
+    return {"students": students}

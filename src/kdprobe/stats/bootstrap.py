@@ -1,0 +1,171 @@
+"""The percentile bootstrap over problems: one function draws, everything else says what is computed of a draw.
+
+Efron, B. (1979), "Bootstrap methods: another look at the jackknife".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.stats.intervals import LEVEL, Interval
+
+RESAMPLES = 2_000
+MEAN_RESAMPLES = 10_000
+"""Of a mean that a verdict quotes: its interval's ends are then steady to about a hundredth of its width."""
+_FEW = 64
+"""Units; up to here multinomial counts are quick to draw, and let equal units be drawn as one."""
+_CELLS = 2**20
+"""Counts drawn at once, so that memory does not grow with the number of resamples."""
+_CACHED_CELLS = 2**25
+"""Counts that are kept for the next statistic over as many units: 64 MiB."""
+_COLUMNS = 4_096
+"""Heads at once, so that memory does not grow with their number."""
+
+Array = NDArray[np.float64]
+Counts = NDArray[Any]
+"""How often each unit is drawn in each resample, `[resample, unit]`."""
+
+
+def bootstrap(
+    statistic: Callable[..., NDArray[Any]], *strata: int | NDArray[Any], resamples: int = RESAMPLES, seed: int = 0
+) -> Array:
+    """Values of a statistic in resamples of its units (problems, mostly), `[resample, ...]`.
+
+    Args:
+        statistic: From how often each unit is drawn, `[some, unit]`, to its values, `[some, ...]`; it is given one
+            such array for each stratum.
+        *strata: Units are drawn within each stratum. Its number of units; or, where many units are alike, how many
+            there are of each kind, and counts are then those of kinds.
+        resamples: How many.
+        seed: Of the draws. Statistics over as many units are resampled by the same draws, so they can be compared.
+    """
+    random = np.random.default_rng(seed)
+    if len(strata) == 1:
+        return np.concatenate([statistic(counts) for counts in _counts(strata[0], resamples, seed)])
+    chunk = max(1, _CELLS // max(_units(stratum) for stratum in strata))
+    return np.concatenate(
+        [
+            statistic(*(_draw(random, stratum, min(chunk, resamples - start)) for stratum in strata))
+            for start in range(0, resamples, chunk)
+        ]
+    )
+
+
+def percentiles(values: Array) -> tuple[Array, Array]:
+    """Both ends of the interval at `LEVEL` of values `[resample, ...]`."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+def percentile_interval(values: Array) -> Interval:
+    """The same of a single statistic, `[resample]`; resamples in which it is NaN are left out."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Interval(float("nan"), float("nan"))
+    low, high = percentiles(known)
+    return Interval(float(low), float(high))
+
+
+def mean_interval(values: Array) -> Interval:
+    """Interval of a mean over problems."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _FEW:
+        return percentile_interval(
+            bootstrap(lambda drawn: drawn @ distinct / len(values), counts, resamples=MEAN_RESAMPLES)
+        )
+    return percentile_interval(
+        bootstrap(lambda drawn: drawn @ values / len(values), len(values), resamples=MEAN_RESAMPLES)
+    )
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over problems and their 95 % intervals, all of one shape; NaN where there is nothing, or no interval."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
+def known_mean(values: Array, axis: int | tuple[int, ...]) -> Array:
+    """The mean of what is not NaN; NaN where nothing is."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: Array = np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)
+    return mean
+
+
+def means_over_problems(values: Array, seed: int = 0) -> Means:
+    """Means over the first axis with their intervals, for many heads at once.
+
+    Every column is resampled with the same draws, so that columns stay comparable. Problems for which a column has no
+    value are left out of it. One problem has no interval.
+
+    Args:
+        values: `[problem, ...]`; NaN for no value.
+        seed: Of the draws.
+    """
+    problems, shape = len(values), values.shape[1:]
+    flat = values.reshape(problems, -1)
+    known = np.isfinite(flat)
+    filled = np.where(known, flat, 0.0)
+    with np.errstate(invalid="ignore"):
+        value = filled.sum(axis=0) / known.sum(axis=0)
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    if problems > 1:
+        for start in range(0, flat.shape[1], _COLUMNS):
+            columns = slice(start, start + _COLUMNS)
+            low[columns], high[columns] = _mean_percentiles(filled[:, columns], known[:, columns], seed)
+    return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape))
+
+
+def _mean_percentiles(filled: Array, known: NDArray[np.bool_], seed: int) -> tuple[Array, Array]:
+    with np.errstate(invalid="ignore"):
+        drawn = bootstrap(lambda counts: counts @ filled / (counts @ known), len(filled), seed=seed)
+    # A draw without a single known problem has no mean, and is no draw; a column without any has no interval.
+    some = known.any(axis=0)
+    low, high = np.nanquantile(np.where(some, drawn, 0.0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return np.where(some, low, np.nan), np.where(some, high, np.nan)
+
+
+def _counts(stratum: int | NDArray[Any], resamples: int, seed: int) -> Iterator[Array]:
+    """Counts of one stratum, a chunk of resamples at a time; what many statistics ask for is drawn once."""
+    units = _units(stratum)
+    chunk = max(1, _CELLS // units)
+    if isinstance(stratum, int) and units > _FEW and units * resamples <= _CACHED_CELLS:
+        kept = _kept_counts(stratum, resamples, seed)
+        for start in range(0, resamples, chunk):
+            yield kept[start : start + chunk].astype(np.float64)
+        return
+    random = np.random.default_rng(seed)
+    for start in range(0, resamples, chunk):
+        yield _draw(random, stratum, min(chunk, resamples - start))
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(units: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+    random, chunk = np.random.default_rng(seed), max(1, _CELLS // units)
+    sizes = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
+    return np.concatenate([_draw(random, units, size).astype(np.uint16) for size in sizes])
+
+
+def _draw(random: np.random.Generator, stratum: int | NDArray[Any], resamples: int) -> Array:
+    """Counts of some resamples, `[resamples, unit]`."""
+    units = _units(stratum)
+    if not isinstance(stratum, int):
+        total = int(stratum.sum())
+        return random.multinomial(total, stratum / total, size=resamples).astype(np.float64)
+    if units <= _FEW:
+        return random.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
+    drawn = random.integers(0, units, size=(resamples, units)) + np.arange(resamples)[:, None] * units
+    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+
+
+def _units(stratum: int | NDArray[Any]) -> int:
+    return stratum if isinstance(stratum, int) else len(stratum)

@@ -1,0 +1,84 @@
+"""How well confidence tells right answers from wrong ones, and whether it is as high as they are often right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from kdprobe.stats.bootstrap import bootstrap, percentile_interval
+from kdprobe.stats.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers of like confidence.
+
+    Attributes:
+        low: Lower border of the confidence.
+        high: Upper border.
+        answers: How many.
+        confidence: Their mean confidence; NaN without answers.
+        accuracy: The share that is right; NaN without answers.
+    """
+
+    low: float
+    high: float
+    answers: int
+    confidence: float
+    accuracy: float
+
+
+def auroc(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    """Probability that a right answer has more confidence than a wrong one, ties half; NaN where all are alike.
+
+    The Mann-Whitney statistic over the number of pairs (Hanley and McNeil, 1982).
+    """
+    right, wrong = int(correct.sum()), int((~correct).sum())
+    if not right or not wrong:
+        return float("nan")
+    ranks = rankdata(confidence)
+    return float((ranks[correct].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+def auroc_interval(confidence: NDArray[np.float64], correct: NDArray[np.bool_], seed: int = 0) -> Interval:
+    """Percentile bootstrap at 95 %: right and wrong answers are drawn anew, each among themselves."""
+    right, wrong = confidence[correct], confidence[~correct]
+    if not len(right) or not len(wrong):
+        return Interval(float("nan"), float("nan"))
+    # How a pair of answers compares does not change when they are drawn; how often it is drawn does.
+    wins = np.sign(right[:, None] - wrong) / 2 + 0.5
+    pairs = len(right) * len(wrong)
+    return percentile_interval(
+        bootstrap(
+            lambda rights, wrongs: ((rights @ wins) * wrongs).sum(axis=1) / pairs, len(right), len(wrong), seed=seed
+        )
+    )
+
+
+def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int) -> list[Bin]:
+    """Answers in bins of confidence of equal width from 0 to 1."""
+    borders = np.linspace(0, 1, bins + 1)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows = []
+    for number in range(bins):
+        inside = place == number
+        some = bool(inside.any())
+        rows.append(
+            Bin(
+                float(borders[number]),
+                float(borders[number + 1]),
+                int(inside.sum()),
+                float(confidence[inside].mean()) if some else float("nan"),
+                float(correct[inside].mean()) if some else float("nan"),
+            )
+        )
+    return rows
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error: mean over answers of |accuracy - confidence| of their bin (Guo et al., 2017)."""
+    answers = sum(one.answers for one in bins)
+    return sum(one.answers * abs(one.accuracy - one.confidence) for one in bins if one.answers) / answers

@@ -1,0 +1,196 @@
+"""Problems that come in groups, such as templates: intervals and a test that count groups, not problems.
+
+Problems from one template succeed or fail together. Taken as independent, they promise more than they know about other
+templates. Here the groups are what was drawn: the standard error leaves out one group at a time, and the test flips the
+sign of a group's differences as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+from statsmodels.stats.proportion import proportion_confint
+
+from kdprobe.errors import KdprobeError
+from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClusterTest:
+    """Two students on the same problems, which come in groups.
+
+    Attributes:
+        n: Problems.
+        groups: Groups.
+        difference: Accuracy of a minus accuracy of b, every problem counting the same.
+        interval: Of the difference, over groups: leave-one-group-out standard error, Student's t.
+        p: Exact sign-flip test over groups, two-sided.
+        smallest_p: What p would be if all groups that differ spoke for the same side. With G groups never below
+            2 ** (1 - G): five groups cannot reach 5 %.
+    """
+
+    n: int
+    groups: int
+    difference: float
+    interval: Interval
+    p: float
+    smallest_p: float
+
+
+class Groups:
+    """Which problems belong together.
+
+    Attributes:
+        count: Groups.
+        n: Problems.
+        sizes: Problems of each group, [groups].
+        df: Degrees of freedom of the leave-one-group-out variance: groups - 1 where all are of one size, fewer where
+            few large ones carry the weight (Bell and McCaffrey, 2002, problems independent as the working model).
+    """
+
+    def __init__(self, names: Sequence[Hashable]) -> None:
+        """Sorts problems by group.
+
+        Args:
+            names: Each problem's group.
+
+        Raises:
+            KdprobeError: Fewer than two groups.
+        """
+        places: dict[Hashable, int] = {}
+        codes = np.array([places.setdefault(name, len(places)) for name in names], dtype=np.intp)
+        self.n, self.count = len(codes), len(places)
+        if self.count < 2:  # noqa: PLR2004
+            raise KdprobeError(
+                "All problems are of one group, so nothing can be said about other groups.",
+                "Take problems from several groups, or test without groups.",
+            )
+        self.sizes = np.bincount(codes)
+        self._order = np.argsort(codes, kind="stable")
+        self._starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        self.df = _degrees_of_freedom(self.sizes)
+
+    def sums(self, values: NDArray[Any]) -> Numbers:
+        """Sums [..., groups] of values [..., n]."""
+        ordered = values if self.count == self.n else values[..., self._order]
+        return np.asarray(np.add.reduceat(ordered, self._starts, axis=-1), dtype=float)
+
+    def left_out_variance(self, values: NDArray[Any]) -> Numbers:
+        """Variance of the means of values [..., n], by leaving out one group at a time (Tukey's jackknife): [...]."""
+        means = np.asarray(values.mean(axis=-1), dtype=float)
+        shifts = (self.sums(values) - means[..., None] * self.sizes) / (self.n - self.sizes)
+        return np.asarray((self.count - 1) / self.count * (shifts**2).sum(axis=-1))
+
+
+def clustered_test(a: Sequence[bool], b: Sequence[bool], groups: Sequence[Hashable]) -> ClusterTest:
+    """Compares two students on problems that come in groups.
+
+    Args:
+        a: Whether a solved each problem.
+        b: The same for b, in the same order.
+        groups: Each problem's group.
+
+    Raises:
+        KdprobeError: Fewer than two groups.
+    """
+    drawn = Groups(groups)
+    apart = np.asarray(a, dtype=int) - np.asarray(b, dtype=int)
+    totals = np.rint(drawn.sums(apart)).astype(int)
+    difference, error = float(apart.mean()), float(np.sqrt(drawn.left_out_variance(apart)))
+    centre = difference
+    if error == 0:
+        centre, error = cautious_difference(*one_sided(difference, drawn.count), drawn.count)
+    half = _quantile(drawn.df) * error
+    return ClusterTest(
+        n=drawn.n,
+        groups=drawn.count,
+        difference=difference,
+        interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
+        p=sign_flip_p(totals),
+        smallest_p=float(min(1.0, 2.0 ** (1 - np.count_nonzero(totals)))),
+    )
+
+
+def clustered_interval(values: Sequence[float], groups: Sequence[Hashable]) -> Interval:
+    """Interval of a mean over problems that come in groups: leave-one-group-out standard error, Student's t.
+
+    Args:
+        values: One per problem, such as differences of log p(gold value).
+        groups: Each problem's group.
+
+    Raises:
+        KdprobeError: Fewer than two groups.
+    """
+    drawn, measured = Groups(groups), np.asarray(values, dtype=float)
+    half = _quantile(drawn.df) * float(np.sqrt(drawn.left_out_variance(measured)))
+    return Interval(float(measured.mean()) - half, float(measured.mean()) + half)
+
+
+def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
+    """Wilson's interval with as many independent problems as the grouped ones are worth (Korn and Graubard, 1998).
+
+    That number is p (1 - p) over the leave-one-group-out variance, at most n, and made smaller where few groups know
+    their own variance badly. If all problems came out alike it is the number of groups.
+
+    Args:
+        right: Whether each problem was solved.
+        groups: Each problem's group.
+
+    Raises:
+        KdprobeError: Fewer than two groups.
+    """
+    drawn, solved = Groups(groups), np.asarray(right, dtype=float)
+    accuracy, variance = float(solved.mean()), float(drawn.left_out_variance(solved))
+    within = accuracy * (1 - accuracy)
+    worth = drawn.count if within == 0 else min(drawn.n, within / variance) if variance else drawn.n
+    worth *= (float(norm.ppf((1 + LEVEL) / 2)) / _quantile(drawn.df)) ** 2
+    low, high = proportion_confint(accuracy * worth, worth, alpha=1 - LEVEL, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def sign_flip_p(totals: NDArray[np.int64]) -> float:
+    """Two-sided p of a sum of whole numbers when each could as well have had the other sign.
+
+    Exact for any number of groups: the distribution of the sum is built up group by group, which covers all 2 ** G
+    signs. With one problem in each group it is McNemar's exact test.
+
+    Args:
+        totals: Problems that only a solved minus problems that only b solved, for each group, [groups].
+    """
+    chance = np.ones(1)
+    for step in np.abs(totals[totals != 0]):
+        grown = np.zeros(len(chance) + 2 * step)
+        grown[: len(chance)] += chance / 2
+        grown[2 * step :] += chance / 2
+        chance = grown
+    sums = np.abs(np.arange(len(chance)) - len(chance) // 2)
+    return float(min(1.0, chance[sums >= abs(totals.sum())].sum()))
+
+
+def one_sided(difference: float, units: int) -> tuple[float, float]:
+    """The counts of units that speak for a and for b when all say the same difference."""
+    return max(difference, 0.0) * units, max(-difference, 0.0) * units
+
+
+def _quantile(df: float) -> float:
+    return float(t.ppf((1 + LEVEL) / 2, df))
+
+
+def _degrees_of_freedom(sizes: NDArray[np.int64]) -> float:
+    """Satterthwaite's for the leave-one-group-out variance of a mean when problems are independent and alike.
+
+    That variance is a quadratic form in the groups' sums. With sizes m, their covariance turns it into the matrix
+    diag(x) - y y' / n with x = m / (n - m)^2 and y = m / (n - m): its squared trace over the trace of its square.
+    """
+    n, left = sizes.sum(), sizes.sum() - sizes
+    x, y = sizes / left**2, sizes / left
+    trace = x.sum() - (y**2).sum() / n
+    of_square = (x**2).sum() - 2 * (x * y**2).sum() / n + (y**2).sum() ** 2 / n**2
+    return float(trace**2 / of_square)

@@ -1,0 +1,33 @@
+"""What an interval is, and those that need no resampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.stats.proportion import proportion_confint
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval at 95 %."""
+
+    low: float
+    high: float
+
+
+def accuracy_interval(correct: int, n: int) -> Interval:
+    """Wilson's score interval of a proportion (Wilson, 1927)."""
+    low, high = proportion_confint(correct, n, alpha=1 - LEVEL, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def cautious_difference(only_a: float, only_b: float, n: int) -> tuple[float, float]:
+    """A difference of paired shares and its standard error, never zero (Bonett and Price, 2012).
+
+    Each side is given one more problem that only it solved; the error is Wald's from those counts.
+    """
+    a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    return a - b, float(np.sqrt((a + b - (a - b) ** 2) / (n + 2)))

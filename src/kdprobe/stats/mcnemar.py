@@ -1,0 +1,75 @@
+"""Two students on the same problems: McNemar's exact test, and an interval of the difference of their accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from kdprobe.stats.bootstrap import mean_interval
+from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
+
+_FEW_DISCORDANT = 10
+"""Problems that only one side solved. With fewer, many resamples hold none, and the bootstrap's interval collapses."""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two students on the same problems.
+
+    Attributes:
+        n: Problems.
+        difference: Accuracy of a minus accuracy of b.
+        interval: Of the difference, from `paired_interval`.
+        only_a: Problems that only a solved.
+        only_b: Problems that only b solved.
+        p: Exact McNemar, two-sided.
+    """
+
+    n: int
+    difference: float
+    interval: Interval
+    only_a: int
+    only_b: int
+    p: float
+
+
+def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
+    """Compares two students problem by problem.
+
+    Args:
+        a: Whether a solved each problem.
+        b: The same for b, in the same order.
+    """
+    left, right = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    only_a, only_b = int((left > right).sum()), int((right > left).sum())
+    split = only_a + only_b
+    return PairedTest(
+        n=len(left),
+        difference=float(left.mean() - right.mean()),
+        interval=paired_interval(only_a, only_b, len(left)),
+        only_a=only_a,
+        only_b=only_b,
+        # McNemar's exact test is a fair coin over the problems that only one of the two solved.
+        p=float(binomtest(only_a, split, 0.5).pvalue) if split else 1.0,
+    )
+
+
+def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
+    """Interval of the difference of two students' accuracies on the same n problems.
+
+    The paired bootstrap over problems, where at least ten problems were solved by only one of the two. With fewer it
+    is too short, and of no width with none, so the interval is Bonett and Price's (2012).
+
+    Args:
+        only_a: Problems that only a solved.
+        only_b: Problems that only b solved.
+        n: Problems.
+    """
+    if only_a + only_b >= _FEW_DISCORDANT:
+        return mean_interval(np.repeat([1.0, -1.0, 0.0], [only_a, only_b, n - only_a - only_b]))
+    centre, error = cautious_difference(only_a, only_b, n)
+    half = float(norm.ppf((1 + LEVEL) / 2)) * error
+    return Interval(max(-1.0, centre - half), min(1.0, centre + half))

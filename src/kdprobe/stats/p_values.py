@@ -1,0 +1,21 @@
+"""p-values: when one counts as significant, their adjustment within a family, and how people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from statsmodels.stats.multitest import multipletests
+
+SIGNIFICANT = 0.05
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values within one planned family, in the order given."""
+    if not p_values:
+        return []
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+
+
+def p_text(p: float) -> str:
+    """A p-value as people write it."""
+    return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"  # noqa: PLR2004

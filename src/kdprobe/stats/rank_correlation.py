@@ -1,0 +1,24 @@
+"""Spearman's rank correlation with its interval."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, spearmanr
+
+from kdprobe.stats.intervals import LEVEL, Interval
+
+
+def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, Interval]:
+    """Spearman's rank correlation with its 95 % interval (Bonett and Wright, 2000), units taken as independent.
+
+    Args:
+        a: One value per unit, such as a head; four units or more.
+        b: The same units in the same order.
+    """
+    correlation = float(spearmanr(a, b).statistic)
+    if abs(correlation) >= 1:
+        return correlation, Interval(correlation, correlation)
+    half = norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + correlation**2 / 2) / (len(a) - 3))
+    low, high = np.tanh(np.arctanh(correlation) + np.array([-half, half]))
+    return correlation, Interval(float(low), float(high))

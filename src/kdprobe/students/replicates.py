@@ -1,0 +1,61 @@
+"""Students as replicates of arms: those of one arm differ by the seed of their training alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from kdprobe.errors import UsageError
+
+
+class Replicate(Protocol):
+    """Something that belongs to an arm: a student, or a file of patterns."""
+
+    @property
+    def name(self) -> str:
+        """Its own name, which no other has."""
+        ...
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+        ...
+
+
+def by_arm(replicates: Iterable[Replicate]) -> dict[str, list[str]]:
+    """Arm to the names of its replicates, in order."""
+    grouped: dict[str, list[str]] = {}
+    for replicate in replicates:
+        grouped.setdefault(replicate.arm, []).append(replicate.name)
+    return grouped
+
+
+def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str) -> list[str]:
+    """The students that an analysis is told to look at, by name or by arm; all where it is told of none.
+
+    Args:
+        replicates: All there are.
+        names: Of students or arms.
+        analysis: Who looks.
+
+    Raises:
+        UsageError: There is no such student.
+    """
+    all_names = [replicate.name for replicate in replicates]
+    members = {**by_arm(replicates), **{name: [name] for name in all_names}}
+    if unknown := [name for name in names if name not in members]:
+        raise UsageError(
+            f"The analysis {analysis!r} is to look at {unknown[0]!r}, and there is no such student.",
+            f"There are {', '.join(all_names)}.",
+        )
+    wanted = {member for name in names or all_names for member in members[name]}
+    return [name for name in all_names if name in wanted]
+
+
+def named_replicate(name: str) -> tuple[str, int]:
+    """Arm and seed of a student that a command line calls `ARM@SEED`; any other name is an arm of one student.
+
+    This is syntax, read where a command's arguments are; everywhere else arm and seed are fields.
+    """
+    arm, _, seed = name.rpartition("@")
+    return (arm, int(seed)) if arm and seed.isdecimal() else (name, 0)

@@ -1,0 +1,38 @@
+"""Students by model and adapters, as a command line names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdprobe.errors import UsageError
+from kdprobe.models.adapters import named_adapters
+from kdprobe.models.reference import resolve, short_name
+from kdprobe.students.replicates import named_replicate
+from kdprobe.students.student import Student
+
+
+def resolve_students(model: str, adapters: Sequence[str], against: str | None) -> list[Student]:
+    """The students, the one that others are compared with first.
+
+    Args:
+        model: The base, by alias, folder, GGUF file or id of the Hub; itself one of the students.
+        adapters: `PATH` or `NAME=PATH`; each is a student on top of the base.
+        against: Whom to compare with instead of the base: the name of one of the adapters, or another model.
+
+    Raises:
+        UsageError: Something is not there, or two have one name.
+    """
+    base = resolve(model)
+    students = [Student(short_name(model), base)]
+    for name, record in named_adapters(adapters).items():
+        arm, seed = named_replicate(name)
+        students.append(Student(name, base, record.path, arm=arm, seed=seed))
+    names = [student.name for student in students]
+    if names[0] in names[1:]:
+        raise UsageError(f"An adapter is called {names[0]!r}, as the model is.", "Give it a name: --adapter NAME=PATH.")
+    if against in names:
+        return sorted(students, key=lambda student: student.name != against)
+    if against is None:
+        return students
+    name = short_name(against)
+    return [Student(name if name not in names else against, resolve(against)), *students]
