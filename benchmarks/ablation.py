@@ -88,7 +88,7 @@ class Setting:
         self.record = resolve(MODEL)
         self.student = load(self.record, dtype="float32")
         source = ("gsm8k", {}) if os.environ.get(FOLDER_VARIABLE) else ("gsm-symbolic", {"templates": TEMPLATES})
-        drawn = draw(Host().make("problem-sources", *source), transfer=1, test=given.problems)
+        drawn = draw(Host().create("problem-sources", *source), transfer=1, test=given.problems)
         self.sequences = problem_sequences(load_tokenizer(self.record), drawn.test)
         config = self.student.model.config
         self.heads: int = config.num_attention_heads

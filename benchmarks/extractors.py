@@ -52,7 +52,7 @@ def readers() -> dict[str, Callable[[str], object]]:
         return lambda text: extractor.is_right(extractor.extract(text), "18")  # type: ignore[attr-defined]
 
     host = Host()
-    found = {name: extracting(host.make("extractors", name)) for name in host.names("extractors")}
+    found = {name: extracting(host.create("extractors", name)) for name in host.names("extractors")}
     return {**found, "arithmetic": arithmetic_steps}
 
 

@@ -88,7 +88,7 @@ def prepare(count: int) -> tuple[Any, list[Any]]:
 
     record = resolve(MODEL)
     source = ("gsm8k", {}) if os.environ.get(FOLDER_VARIABLE) else ("gsm-symbolic", {"templates": TEMPLATES})
-    drawn = draw(Host().make("problem-sources", *source), transfer=1, test=count)
+    drawn = draw(Host().create("problem-sources", *source), transfer=1, test=count)
     sequences = problem_sequences(load_tokenizer(record), drawn.test)
     return boot(Student("base", record), [sequence.ids for sequence in sequences[:2]]), sequences
 

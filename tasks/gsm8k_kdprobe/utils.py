@@ -68,7 +68,7 @@ def _others() -> dict[str, Extractor]:
         if name == MAIN:
             continue
         try:
-            built[name] = host.make("extractors", name)
+            built[name] = host.create("extractors", name)
         except Exception as error:  # noqa: BLE001 - as above
             logging.getLogger("lm_eval").warning("kdprobe's extractor %r is left out: %s", name, error)
     return built

@@ -57,9 +57,9 @@ def look(problems):
         context = AnalysisContext(
             students=students, problems=problems[:count], batch_size=3, head_metrics=head_metrics_of(host)
         )
-        result = run_analysis(name, host.make("analyses", name, options), context)
+        result = run_analysis(name, host.create("analyses", name, options), context)
         # As the report and --json take it.
-        json.dumps([[figure.plotly for figure in result.figures], dict(result.summary), list(result.findings)])
+        json.dumps([[figure.plotly for figure in result.figures], dict(result.summary), list(result.statements)])
         return result
 
     return run
@@ -99,7 +99,7 @@ def test_the_screen_sends_the_planted_head_first_to_the_exact_runs(into, look, u
     assert (pair["heads"][0]["layer"], pair["heads"][0]["head"]) == PLANTED
     # What brings the gain into the one student takes all of it from the other.
     assert pair["heads"][0]["share"] == pytest.approx(1, abs=1e-3)
-    assert "100% of the gain" in result.findings[1]
+    assert "100% of the gain" in result.statements[1]
 
 
 def test_heads_whose_loss_costs_most_are_run_exactly(look, untrained):
@@ -152,7 +152,7 @@ def test_two_equal_students_have_no_gain_to_share(look, untrained, tiny_student)
     result = look("patching", [untrained, tiny_student(ALL, size=0)], exact=2, random_sets=3)
     assert result.tables["gain"]["value"].abs().max() < 1e-4
     assert result.tables["patching"]["share"].isna().all()
-    assert "no shares" in result.findings[0]
+    assert "no shares" in result.statements[0]
     assert pooled(result.tables["patching"]).abs().max() < 1e-4
 
 
@@ -291,7 +291,7 @@ def test_accuracy_without_heads(look, untrained):
     table = result.tables["accuracy"].set_index("set")
     assert table["n"].tolist() == [2, 2, 2]
     assert table["heads"].to_dict() == {"none": 0, "top": 2, "random": 2}
-    assert any("problems whole" in sentence for sentence in result.findings)
+    assert any("problems whole" in sentence for sentence in result.statements)
 
 
 def test_from_the_command_line(run_cli, tiny_model, tiny_student, problem_files):

@@ -53,16 +53,16 @@ def test_analyses_with_scores_say_what_they_found(torch, tiny_record, problems, 
     context = AnalysisContext(
         [Student("tiny", tiny_record)], problems[:4], records={"tiny": records}, head_metrics=head_metrics_of(host)
     )
-    sure = run_analysis("confidence", host.make("analyses", "confidence"), context)
+    sure = run_analysis("confidence", host.create("analyses", "confidence"), context)
     assert list(sure.tables["answers"]["correct"]) == [True, False, True, False]
     row = sure.tables["confidence"].set_index("measure").loc["entropy"]
     # Surer means less entropy.
     right, wrong = (sure.tables["answers"].query(f"correct == {kind}")["entropy"].to_numpy() for kind in (True, False))
     assert row["auroc"] == pytest.approx((right[:, None] < wrong).mean())
-    assert "tiny: a right answer has a higher mean probability" in sure.findings[0]
-    assert "another number of tokens" in sure.findings[-1]
-    linked = run_analysis("association", host.make("analyses", "association", {"strata": 1}), context)
-    assert "tiny, 2 of 4 right: no head's entropy is associated with correctness" in linked.findings[0]
+    assert "tiny: a right answer has a higher mean probability" in sure.statements[0]
+    assert "another number of tokens" in sure.statements[-1]
+    linked = run_analysis("association", host.create("analyses", "association", {"strata": 1}), context)
+    assert "tiny, 2 of 4 right: no head's entropy is associated with correctness" in linked.statements[0]
     assert linked.tables["association"]["q"].between(0, 1).all()
 
 
@@ -76,7 +76,7 @@ def test_answers_that_are_all_wrong_tell_nothing_apart(torch, tiny_record, probl
     context = AnalysisContext(
         [Student("tiny", tiny_record)], problems[:4], records={"tiny": wrong}, head_metrics=head_metrics_of(host)
     )
-    sure = run_analysis("confidence", host.make("analyses", "confidence"), context)
-    assert sure.findings[0] == "tiny: all 4 answers are wrong; confidence cannot tell any apart."
-    linked = run_analysis("association", host.make("analyses", "association"), context)
-    assert "there is nothing to associate entropy with" in linked.findings[0]
+    sure = run_analysis("confidence", host.create("analyses", "confidence"), context)
+    assert sure.statements[0] == "tiny: all 4 answers are wrong; confidence cannot tell any apart."
+    linked = run_analysis("association", host.create("analyses", "association"), context)
+    assert "there is nothing to associate entropy with" in linked.statements[0]

@@ -162,7 +162,7 @@ def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished,
     analyses = {analysis.name: analysis for analysis in load_results(store, run(plan, store)).analyses}
     answers = pd.read_parquet(analyses["confidence"].tables["answers"])
     assert list(answers.student.unique()) == [arm.name for arm in plan.arms]
-    assert all(analysis.findings and analysis.figures for analysis in analyses.values())
+    assert all(analysis.statements and analysis.figures for analysis in analyses.values())
 
 
 def test_run_record_holds_what_decides_the_run(finished):

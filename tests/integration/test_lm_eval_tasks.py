@@ -178,7 +178,7 @@ def test_the_numbers_are_those_of_the_extractors(task, exam, replay, problem_row
     host = Host()
     gold = [row["answer"].rpartition("#### ")[2] for row in problem_rows(50, 4)]
     for name in ("robust", "published", "strict", "flexible"):
-        extractor = host.make("extractors", name)
+        extractor = host.create("extractors", name)
         right = [
             extractor.is_right(extractor.extract(answer), value) for answer, value in zip(ANSWERS, gold, strict=True)
         ]

@@ -70,7 +70,7 @@ from kdprobe import hookimpl
 @hookimpl
 def kdprobe_stage_finished(stage):
     told = {"run": stage.run, "kind": stage.kind, "name": stage.name, "key": stage.key, "made": stage.made,
-            "seconds": stage.seconds, "there": (stage.folder / "stage.json").is_file(), **stage.figures}
+            "seconds": stage.seconds, "there": (stage.folder / "stage.json").is_file(), **stage.metrics}
     with (Path(__file__).parent / "told.jsonl").open("a") as file:
         print(json.dumps(told), file=file)
     raise RuntimeError("the tracker is gone")
@@ -152,7 +152,7 @@ def test_a_strategy_that_shows_the_answer_to_students_is_in_every_output(finishe
     _, results, compared, _ = finished
     assert "'peeking' shows students the gold answer" in results.record["cautions"][0]
     assert compared.verdict[0] == results.record["cautions"][0]
-    assert "student-prompt" in {finding.code for finding in compared.findings}
+    assert "student-prompt" in {statement.code for statement in compared.statements}
 
 
 def test_observers_hear_of_every_stage_once_a_run_and_their_faults_change_nothing(finished):

@@ -19,7 +19,7 @@ def analysis_of(tiny_record, tiny_student, problems):
     from kdprobe.students.student import Student
 
     context = AnalysisContext([Student("untrained", tiny_record), tiny_student(["q_proj", "v_proj"])], problems[:3])
-    return lambda name, options: (run_analysis(name, Host().make("analyses", name, options), context), context)
+    return lambda name, options: (run_analysis(name, Host().create("analyses", name, options), context), context)
 
 
 def exact(game, players):
@@ -79,7 +79,7 @@ def test_values_share_out_what_the_question_adds(analysis_of, target):
         assert rows["value"].sum() == pytest.approx(expected, abs=1e-4)
     assert set(table["problem"]) == {problem.id for problem in context.problems[:2]}
     assert len(result.figures) == 2
-    assert len(result.findings) == len(context.students)
+    assert len(result.statements) == len(context.students)
 
 
 def added(context, student, problem, target):

@@ -360,18 +360,18 @@ def test_a_plugin_that_fails_at_building_is_named(capfd):
         raise KeyError("weights")
 
     with pytest.raises(KdprobeError, match=r"The strategy 'it' cannot be built: KeyError: 'weights'.*someones-package"):
-        host(offers(build)).make("strategies", "it")
+        host(offers(build)).create("strategies", "it")
     assert capfd.readouterr().out == ""
 
 
 def test_a_plugin_that_exits_at_building_does_not_end_the_program():
     with pytest.raises(KdprobeError, match="cannot be built: SystemExit: 3"):
-        host(offers(raises(SystemExit(3)))).make("strategies", "it")
+        host(offers(raises(SystemExit(3)))).create("strategies", "it")
 
 
 def test_a_refusal_in_the_plugins_own_words_is_kept():
     with pytest.raises(UsageError, match="Set a key"):
-        host(offers(raises(UsageError("Set a key")))).make("strategies", "it")
+        host(offers(raises(UsageError("Set a key")))).create("strategies", "it")
 
 
 def test_all_leaves_out_what_cannot_be_built_or_is_contested(capsys):

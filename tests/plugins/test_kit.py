@@ -391,7 +391,7 @@ FINE = pd.DataFrame({"student": ["untrained", "tuned"], "value": [0.5, 0.5]})
         (table(student=["untrained"], heads=[[1, 2]]), "has lists or dicts in"),
         (table(student=["untrained"] * 2, value=[0.1, 0.2]), "has rows that nothing but a measurement tells apart"),
         (AnalysisResult(tables={"it": pd.DataFrame({0: [1]})}), "must have distinct names of columns"),
-        (AnalysisResult(tables={"it": FINE}, findings=["no sentence"]), "a finding is a sentence"),
+        (AnalysisResult(tables={"it": FINE}, statements=["no sentence"]), "a statement is a sentence"),
         (AnalysisResult(tables={"it": FINE}, figures=["f"]), "must be a kdprobe.probing.Figure"),
         (AnalysisResult(tables={"it": FINE}, figures=[Figure("T", "", {"data": []})]), "needs a title and a caption"),
         (

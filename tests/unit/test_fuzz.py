@@ -22,7 +22,7 @@ DATA = os.environ.get("KDPROBE_TEST_DATA")
 
 
 HOST = Host()
-EXTRACTORS = [HOST.make("extractors", name) for name in HOST.names("extractors")]
+EXTRACTORS = [HOST.create("extractors", name) for name in HOST.names("extractors")]
 
 
 def read(text):

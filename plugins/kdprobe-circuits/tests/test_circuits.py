@@ -94,7 +94,7 @@ def test_copying_scores_are_those_of_the_whole_circuit(host, context, parts):
         # The other eigenvalues are zero, and come out as roundings of it.
         np.testing.assert_allclose(table(result, "ov_copying", name, "copying_score"), expected, atol=1e-3)
     assert len(result.figures) == 2
-    assert result.findings[0].startswith("Heads that copy (score above 0.5), of 12: untrained ")
+    assert result.statements[0].startswith("Heads that copy (score above 0.5), of 12: untrained ")
 
 
 def test_a_head_that_writes_what_it_reads_copies_and_its_negative_does_the_opposite():
@@ -109,8 +109,8 @@ def test_a_head_that_writes_what_it_reads_copies_and_its_negative_does_the_oppos
 def test_students_without_a_change_have_none(host, context):
     base = context.students[0]
     same = replace(context, students=[base, replace(base, name="twin")])
-    findings = host.make("analyses", "ov-copying").run(same).findings
-    assert "twin: no head's copying score differs from untrained's." in findings
+    statements = host.create("analyses", "ov-copying").run(same).statements
+    assert "twin: no head's copying score differs from untrained's." in statements
 
 
 @torch.inference_mode()

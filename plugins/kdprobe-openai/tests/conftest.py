@@ -32,4 +32,4 @@ def options(server, tiny_model, monkeypatch):
 def make(options):
     """A teacher, with further options."""
     host = host_with("kdprobe_openai")
-    return lambda **more: host.make("teachers", "openai", {**options, **more})
+    return lambda **more: host.create("teachers", "openai", {**options, **more})

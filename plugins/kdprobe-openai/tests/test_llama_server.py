@@ -94,7 +94,7 @@ def transfer_set(url, problems, conversations):
     from kdprobe.transfer.capture import Setting, capture
 
     options = {"base_url": url, "model": "any", "tokenizer": MODEL, "log_probabilities": "required", "concurrency": 2}
-    teacher = host_with("kdprobe_openai").make("teachers", "openai", options)
+    teacher = host_with("kdprobe_openai").create("teachers", "openai", options)
     tokenizer = load_tokenizer(teacher.record)
     manifest = {"tokenizer": tokenizer_digest(tokenizer), "vocabulary": len(tokenizer)}
     return capture(teacher, problems, conversations, Setting(Sampling(max_new_tokens=48, top_logprobs=20), manifest))
@@ -133,7 +133,7 @@ def test_students_can_learn_from_it(transfer_set, problems, conversations, tmp_p
     from kdprobe.models.reference import resolve
 
     raw = {"max_steps": 2, "batch_size": 2, "learning_rate": 1e-3}
-    distiller = Host().make("distillers", "logits", raw)
+    distiller = Host().create("distillers", "logits", raw)
     context = TrainContext(
         student=resolve(MODEL),
         dtype="float32",
@@ -155,7 +155,7 @@ def test_characters_of_several_tokens_are_not_described_and_leave_texts(url, cap
     from kdprobe.teachers import Request
 
     options = {"base_url": url, "model": "any", "tokenizer": MODEL}
-    teacher = host_with("kdprobe_openai").make("teachers", "openai", options)
+    teacher = host_with("kdprobe_openai").create("teachers", "openai", options)
     asked = [Request("party", [{"role": "user", "content": "Say hello with one emoji 🎉."}])]
     (answer,) = teacher.respond(asked, Sampling(max_new_tokens=24, top_logprobs=5))
     assert "🎉" in answer.text

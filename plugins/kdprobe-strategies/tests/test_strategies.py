@@ -36,7 +36,7 @@ def teacher_reads(host):
     """What the teacher reads of a problem, all turns together."""
 
     def read(name, problem=PROBLEM, **options):
-        pair = host.make("strategies", name, options)(problem)
+        pair = host.create("strategies", name, options)(problem)
         assert pair.student == bare(problem)
         return "\n".join(message["content"] for message in pair.teacher)
 
@@ -87,7 +87,7 @@ def test_the_own_examples_are_right():
 
 def test_a_problem_is_never_its_own_example(tmp_path, host):
     file = write(tmp_path, [("Ann has 7 (red) PENS, and buys 5!", "#### 12"), ("How many are 2 pens?", "#### 2")])
-    render = host.make("strategies", "few-shot", {"examples": str(file), "shots": 1})
+    render = host.create("strategies", "few-shot", {"examples": str(file), "shots": 1})
     assert "How many are 2 pens?" in render(PROBLEM).teacher[0]["content"]
     assert "PENS" not in render(PROBLEM).teacher[0]["content"]
 
@@ -111,7 +111,7 @@ def test_a_random_choice_depends_on_the_problem_and_the_seed(teacher_reads):
 
 
 def test_turns_alternate_and_end_with_the_bare_question(host):
-    messages = host.make("strategies", "few-shot", {"turns": True, "shots": 2})(PROBLEM).teacher
+    messages = host.create("strategies", "few-shot", {"turns": True, "shots": 2})(PROBLEM).teacher
     assert [message["role"] for message in messages] == ["user", "assistant"] * 2 + ["user"]
     assert messages[-1:] == bare(PROBLEM)
     assert messages[1]["content"].endswith("The answer is 15.")
@@ -131,7 +131,7 @@ def test_bad_files_of_examples_are_told_in_a_sentence(tmp_path, host, content, s
     if content is not None:
         file.write_text(content, encoding="utf-8")
     with pytest.raises(KdprobeError, match=said):
-        host.make("strategies", "few-shot", {"examples": str(file)})(PROBLEM)
+        host.create("strategies", "few-shot", {"examples": str(file)})(PROBLEM)
 
 
 def test_more_shots_than_own_examples_need_a_file(host):

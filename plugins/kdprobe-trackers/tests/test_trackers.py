@@ -110,7 +110,7 @@ def test_telling_a_stage_again_changes_nothing(tell, stages, read, database):
 
 
 def test_other_runs_with_arms_of_the_same_name_stay_apart(tell, stages, database):
-    tell(stages[2], replace(stages[2], run="other-5678", figures={"accuracy": 0.5}))
+    tell(stages[2], replace(stages[2], run="other-5678", metrics={"accuracy": 0.5}))
     client = MlflowClient(tracking_uri=database)
     arms = client.search_runs(["1"], filter_string="tags.`mlflow.runName` = 'untrained'")
     told = {run.data.tags["kdprobe.run"]: run.data.metrics["evaluate/accuracy"] for run in arms}

@@ -45,7 +45,7 @@ def seen(monkeypatch):
 
 
 def train(host, context, **options):
-    return host.make("distillers", NAME, {**OPTIONS, **options}).train(context)
+    return host.create("distillers", NAME, {**OPTIONS, **options}).train(context)
 
 
 def test_contract(host, train_context):

@@ -72,7 +72,7 @@ def files(tmp_path):
 
 
 def read(host, name, **options):
-    source = host.make("problem-sources", name, {key: str(value) for key, value in options.items()})
+    source = host.create("problem-sources", name, {key: str(value) for key, value in options.items()})
     return [problem for split in ("teacher", "transfer", "test") for problem in source(split)]
 
 
@@ -132,7 +132,7 @@ def test_what_the_hub_tests_is_not_trained_on(host, monkeypatch):
         return parts[split]
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    source = host.make("problem-sources", "svamp", {"revision": "abc"})
+    source = host.create("problem-sources", "svamp", {"revision": "abc"})
     drawn = draw(source, transfer=10, test=20)
     assert [problem.id for problem in drawn.transfer] == [f"svamp-train-{number}" for number in range(21, 31)]
     assert set(asked) == {("ChilleD/SVAMP", "train", "abc"), ("ChilleD/SVAMP", "test", "abc")}
@@ -153,7 +153,7 @@ def test_no_network_and_no_file_is_told_in_a_sentence(host, monkeypatch):
 
     monkeypatch.setattr("datasets.load_dataset", fail)
     with pytest.raises(KdprobeError, match=r"could not be loaded from the Hub \(ConnectionError\)"):
-        next(host.make("problem-sources", "asdiv", {})("test"))
+        next(host.create("problem-sources", "asdiv", {})("test"))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_contract_of_stories(host, options):
 @pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 8, "largest": 10}, {"steps": 5, "distractors": 3}])
 def test_stories_are_right_and_as_large_as_allowed(host, options):
     largest = options.get("largest", 100)
-    for problem in islice(host.make("problem-sources", "stories", options)("test"), 200):
+    for problem in islice(host.create("problem-sources", "stories", options)("test"), 200):
         steps = arithmetic_steps(problem.solution)
         assert len(steps) == options["steps"] == problem.group.count("-") + 1
         assert all(step.right for step in steps)
@@ -196,7 +196,7 @@ def test_stories_are_right_and_as_large_as_allowed(host, options):
 
 
 def test_stories_end_with_a_sentence(host):
-    source = host.make("problem-sources", "stories", {"steps": 1, "largest": 10})
+    source = host.create("problem-sources", "stories", {"steps": 1, "largest": 10})
     with pytest.raises(KdprobeError, match=r"There are no more than \d+ such stories for the teacher split"):
         list(source("teacher"))
 
@@ -231,6 +231,6 @@ def test_it_reads_what_robust_misreads(host):
 
     text = "12 + 5 = 17 pens, in 3 boxes."
     assert extract(text).value == 3
-    extraction = host.make("extractors", "last-calculation").extract(text)
+    extraction = host.create("extractors", "last-calculation").extract(text)
     assert (extraction.value, extraction.rule) == (17, "last-calculation")
     assert text[slice(*extraction.where)] == extraction.written == "17"

@@ -101,7 +101,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.experiment.store import Store
 
     host = open_host()
-    extractors = host.all("extractors") if extractor == "all" else {extractor: host.make("extractors", extractor)}
+    extractors = host.all("extractors") if extractor == "all" else {extractor: host.create("extractors", extractor)}
     stages = _stages(model, adapters, host, given)
     copies = _copies(out, list(stages))
     store = Store(Path(store_folder))

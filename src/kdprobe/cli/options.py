@@ -77,7 +77,7 @@ def refuse_strays(settings: Settings, named: set[str]) -> None:
         )
 
 
-def make(host: Host, kind: str, name: str, settings: Settings) -> Any:
+def create(host: Host, kind: str, name: str, settings: Settings) -> Any:
     """Builds something that plugins provide.
 
     Raises:
@@ -88,7 +88,7 @@ def make(host: Host, kind: str, name: str, settings: Settings) -> Any:
     from kdprobe.experiment.config_checks import sentences
 
     try:
-        return host.make(kind, name, settings.get(name, {}))
+        return host.create(kind, name, settings.get(name, {}))
     except ValidationError as error:
         raise UsageError(
             f"Options of {name}: {'; '.join(sentences(error, None))}.", f"They are given as --option {name}.KEY=VALUE."
@@ -107,7 +107,7 @@ def open_problems(host: Host, problems: str, settings: Settings) -> Source:
         UsageError: There is no such source, its options have mistakes, or a file's other part is asked for.
     """
     if Path(problems).suffix != ".jsonl":
-        return make(host, "problem-sources", problems, settings)  # type: ignore[no-any-return]
+        return create(host, "problem-sources", problems, settings)  # type: ignore[no-any-return]
     from kdprobe.problems.sources.jsonl import read
 
     def source(split: Split) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ import click
 from kdprobe.cli import json_option, open_host, plugin_options
 from kdprobe.cli.options import (
     adapters_option,
-    make,
+    create,
     open_problems,
     problems_option,
     read_settings,
@@ -82,7 +82,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     names = list(dict.fromkeys(analyses or ("heads",)))
     options = read_settings(settings)
     refuse_strays(options, {*names} if model is None else {*names, problems})
-    built = {name: make(host, "analyses", name, options) for name in names}
+    built = {name: create(host, "analyses", name, options) for name in names}
     if model is None:
         from kdprobe.probing.patterns.files import read_patterns
 
@@ -102,7 +102,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     if as_json:
         print_json(_data(context, results, page))
     else:
-        show_analyses({name: result.findings for name, result in results.items()})
+        show_analyses({name: result.statements for name, result in results.items()})
         if page:
             note(f"Tables and page: {page}")
 
@@ -151,6 +151,8 @@ def _data(context: AnalysisContext, results: dict[str, AnalysisResult], page: Pa
             for student in context.students
         ],
         "problems": [problem.id for problem in context.problems],
-        "analyses": {name: {**result.summary, "findings": list(result.findings)} for name, result in results.items()},
+        "analyses": {
+            name: {**result.summary, "statements": list(result.statements)} for name, result in results.items()
+        },
         "page": str(page) if page else None,
     }

@@ -38,7 +38,7 @@ def command(config: Path | None, full: bool, strict: bool, store_folder: str, as
     store = Store(Path(store_folder))
     store.prepare()
     set_threads(experiment.threads)
-    name = run(make_plan(experiment, host), store, host.tell)
+    name = run(make_plan(experiment, host), store, host.notify)
     if not is_main():
         return
     results = load_results(store, name)

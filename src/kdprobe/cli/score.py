@@ -48,7 +48,7 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     host = open_host()
     names = host.names("extractors") if name == "all" else [name]
-    extractors = {known: host.make("extractors", known) for known in names}
+    extractors = {known: host.create("extractors", known) for known in names}
     columns = Columns(response_column, gold_column, id_column)
     found = [one for file in files for one in scores(read_outputs(file, columns), extractors)]
     if as_json:

@@ -85,7 +85,7 @@ class StrategyConfig(_Plugged):
     label: str | None = Field(default=None, pattern=_NAME, description="How this run calls it.")
 
     @property
-    def arm(self) -> str:
+    def display_name(self) -> str:
         """The label, or the name."""
         return self.label or self.name
 

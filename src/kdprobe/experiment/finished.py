@@ -31,11 +31,11 @@ def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> Finis
         folder=folder,
         seconds=read_json(folder / MANIFEST)["seconds"],
         made=made,
-        figures=_figures(stage.kind, folder),
+        metrics=_metrics(stage.kind, folder),
     )
 
 
-def _figures(kind: str, folder: Path) -> dict[str, float]:
+def _metrics(kind: str, folder: Path) -> dict[str, float]:
     match kind:
         case "transfer":
             return _numbers(read_json(folder / "fidelity.json"))

@@ -80,16 +80,18 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     """
     student = resolve(experiment.student.model, experiment.student.revision)
     problems = experiment.problems
-    source = host.make("problem-sources", problems.source, problems.options)
+    source = host.create("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
-    conversations = {strategy.arm: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies}
+    conversations = {
+        strategy.display_name: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies
+    }
     context = StageContext(experiment, host, student, drawn)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)
     arms = _controls(context, selections)
     for seed in experiment.seeds:
         for strategy in experiment.strategies:
-            label = strategy.arm
+            label = strategy.display_name
             arms.append(
                 _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
             )
@@ -206,9 +208,12 @@ def _student(context: StageContext, arm: str, seed: int) -> Student:
 
 
 def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:
-    render = host.make("strategies", strategy.name, strategy.options)
+    render = host.create("strategies", strategy.name, strategy.options)
     provider = host.get("strategies", strategy.name).provider.name
-    return {problem.id: _pair(render, problem, f"The strategy {strategy.arm!r} of {provider}") for problem in problems}
+    return {
+        problem.id: _pair(render, problem, f"The strategy {strategy.display_name!r} of {provider}")
+        for problem in problems
+    }
 
 
 def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
@@ -237,7 +242,7 @@ def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
         spec = host.get("strategies", strategy.name).spec
         if isinstance(spec, StrategySpec) and spec.student_sees_gold:
             yield (
-                f"The strategy {strategy.arm!r} shows students the gold answer while they train, and the test does "
+                f"The strategy {strategy.display_name!r} shows students the gold answer while they train, and the test does "
                 "not: what they learn may be to copy it."
             )
 

@@ -17,7 +17,7 @@ from kdprobe.errors import UsageError
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.run import RECORD
-from kdprobe.experiment.stages.analyse import FIGURES, FINDINGS
+from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
 from kdprobe.experiment.stages.distill import ADAPTER, TRAINING
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.select import SELECTION
@@ -27,11 +27,11 @@ from kdprobe.problems.extractors import Extractor
 
 @dataclass(frozen=True)
 class AnalysisResults:
-    """One analysis of a finished run: figures and findings as they were written, tables by name."""
+    """One analysis of a finished run: figures and statements as they were written, tables by name."""
 
     name: str
     figures: list[dict[str, Any]]
-    findings: list[str]
+    statements: list[str]
     tables: dict[str, Path]
 
 
@@ -144,6 +144,6 @@ def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
     return AnalysisResults(
         name=name,
         figures=read_json(folder / FIGURES),
-        findings=read_json(folder / FINDINGS),
+        statements=read_json(folder / STATEMENTS),
         tables={file.stem: file for file in sorted(folder.glob("*.parquet"))},
     )

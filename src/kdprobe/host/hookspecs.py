@@ -107,7 +107,7 @@ def kdprobe_distillers() -> Iterable[DistillerSpec]:
 
 @hookspec
 def kdprobe_analyses() -> Iterable[AnalysisSpec]:
-    """Analyses of students: tidy tables, figures, findings in sentences.
+    """Analyses of students: tidy tables, figures, statements in sentences.
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.probing.Analysis`: what it `needs`, and
     `run(context)`, which returns tables of one observation a row, figures for the report, and sentences that these
@@ -120,7 +120,7 @@ def kdprobe_analyses() -> Iterable[AnalysisSpec]:
         ...         import pandas as pd
         ...         from kdprobe.probing import AnalysisResult
         ...         table = pd.DataFrame({"student": [student.name for student in context.students]})
-        ...         return AnalysisResult(tables={"names": table}, findings=[f"There are {len(table)} students."])
+        ...         return AnalysisResult(tables={"names": table}, statements=[f"There are {len(table)} students."])
         >>> @hookimpl
         ... def kdprobe_analyses():
         ...     yield AnalysisSpec(name="names", summary="Who is there", build=lambda options: Names())
@@ -207,11 +207,11 @@ def kdprobe_stage_finished(stage: FinishedStage) -> None:
     Example:
         >>> @hookimpl
         ... def kdprobe_stage_finished(stage):
-        ...     print(stage.kind, stage.name, dict(stage.figures))
+        ...     print(stage.kind, stage.name, dict(stage.metrics))
         >>> kdprobe_stage_finished(
         ...     FinishedStage(
         ...         run="mine-12ab", kind="evaluate", name="none", key="k", folder=None, seconds=1.0, made=True,
-        ...         figures={"accuracy": 0.5},
+        ...         metrics={"accuracy": 0.5},
         ...     )
         ... )
         evaluate none {'accuracy': 0.5}

@@ -148,7 +148,7 @@ class Host:
                 f"It comes from {entry.provider.source}; --debug shows where it fails.",
             ) from error
 
-    def make(self, kind: str, name: str, raw: dict[str, Any] | None = None) -> Any:
+    def create(self, kind: str, name: str, raw: dict[str, Any] | None = None) -> Any:
         """Builds the thing itself from raw options, which are validated first; errors as `options` and `build`."""
         return self.build(kind, name, self.options(kind, name, raw or {}))
 
@@ -157,13 +157,13 @@ class Host:
         built = {}
         for name in self.names(kind):
             try:
-                built[name] = self.make(kind, name)
+                built[name] = self.create(kind, name)
             except (KdprobeError, ValueError) as error:
                 note(f"Left out: {error}")
         return built
 
-    def tell(self, stage: FinishedStage) -> None:
-        """Tells every observer of a finished stage; one that fails is a note, never a failed run."""
+    def notify(self, stage: FinishedStage) -> None:
+        """Notifies every observer of a finished stage; one that fails is a note, never a failed run."""
         for provider in self.providers:
             for observer in provider.observers:
                 try:

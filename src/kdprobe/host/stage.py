@@ -19,7 +19,7 @@ class FinishedStage:
         folder: What it made, to read from; nothing may be written there.
         seconds: What making it took, perhaps in an earlier run.
         made: Whether this run made it; otherwise it was there already.
-        figures: Its numbers by name, where it has some: accuracy, loss, retained mass.
+        metrics: Its numbers by name, where it has some: accuracy, loss, retained mass.
     """
 
     run: str
@@ -29,4 +29,4 @@ class FinishedStage:
     folder: Path
     seconds: float
     made: bool
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]

@@ -110,13 +110,13 @@ class AnalysisResult:
     Attributes:
         tables: Name to a tidy table: one observation a row.
         figures: In the report's order.
-        findings: Sentences that the figures support.
+        statements: Sentences that the figures support.
         summary: The few figures that `--json` shows, ready for JSON.
     """
 
     tables: Mapping[str, pd.DataFrame]
     figures: Sequence[Figure] = field(default_factory=tuple)
-    findings: Sequence[str] = field(default_factory=tuple)
+    statements: Sequence[str] = field(default_factory=tuple)
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 

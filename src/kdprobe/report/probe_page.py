@@ -14,7 +14,7 @@ PAGE = "probe.html"
 
 
 def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: Mapping[str, AnalysisResult]) -> Path:
-    """Writes the findings and figures of all analyses.
+    """Writes the statements and figures of all analyses.
 
     Args:
         folder: Where to.
@@ -31,7 +31,7 @@ def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: 
         first = len(figures)
         figures += [safe_names(figure.plotly) for figure in result.figures]
         shown = [(figure, first + place) for place, figure in enumerate(result.figures)]
-        analyses.append((SimpleNamespace(name=name, findings=result.findings), shown))
+        analyses.append((SimpleNamespace(name=name, statements=result.statements), shown))
     page = folder / PAGE
     page.write_text(
         template("probe.html.jinja").render(

@@ -1,4 +1,4 @@
-"""The contract of an analysis: tidy tables, figures that are data, findings in sentences."""
+"""The contract of an analysis: tidy tables, figures that are data, statements in sentences."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_analysis(
     Raises:
         ContractError: It asks for what there is not, or a table is not tidy, a figure not JSON, a finding no sentence.
     """
-    analysis = host.make("analyses", name, options)
+    analysis = host.create("analyses", name, options)
     unknown = set(analysis.needs) - set(get_args(Need))
     require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
     # The plugin's own head metrics beside the built-in ones.
@@ -49,10 +49,10 @@ def check_analysis(
         _check_table(title, table, students, name)
     for figure in result.figures:
         _check_figure(figure, name)
-    for finding in result.findings:
+    for statement in result.statements:
         require(
-            isinstance(finding, str) and finding.strip().endswith((".", "!", "?")),
-            f"{name!r}: a finding is a sentence, and this is not one: {finding!r}.",
+            isinstance(statement, str) and statement.strip().endswith((".", "!", "?")),
+            f"{name!r}: a statement is a sentence, and this is not one: {statement!r}.",
         )
     return result
 

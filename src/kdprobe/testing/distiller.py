@@ -34,7 +34,7 @@ def check_distiller(
         ContractError: It asks for what there is not, or leaves no adapter, one that does not load, one that holds
             pickles, or one that did not move.
     """
-    distiller = host.make("distillers", name, options)
+    distiller = host.create("distillers", name, options)
     unknown = set(distiller.needs) - set(get_args(Need))
     require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
     temperatures = distiller.temperatures()

@@ -54,7 +54,7 @@ def check_extractor(
         ContractError: It raises, returns something else than an extraction, reads the same text differently, needs
             more than linear time, or does not read what it should.
     """
-    extractor: Extractor = host.make("extractors", name, options)
+    extractor: Extractor = host.create("extractors", name, options)
     for text in HOSTILE:
         _check_text(extractor, text, name)
     for text, gold in (reads or {}).items():

@@ -60,7 +60,7 @@ def conversations(problems: list[Problem]) -> dict[str, PromptPair]:
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
 
-    render = Host(discover(builtin_candidates())).make("strategies", "teacher")
+    render = Host(discover(builtin_candidates())).create("strategies", "teacher")
     return {problem.id: render(problem) for problem in problems}
 
 

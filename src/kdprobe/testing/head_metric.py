@@ -33,7 +33,7 @@ def check_head_metric(host: Host, name: str, options: dict[str, Any] | None = No
     import torch
 
     needs = cast("HeadMetricSpec", host.get("head-metrics", name).spec).needs
-    metric = host.make("head-metrics", name, options)
+    metric = host.create("head-metrics", name, options)
     plain = _view(0, 0, needs)
     before = plain.pattern.clone()
     values = _measured(metric, plain, name)

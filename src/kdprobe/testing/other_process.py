@@ -19,7 +19,7 @@ from dataclasses import asdict
 from kdprobe import Problem
 from kdprobe.testing import host_with
 asked = json.load(sys.stdin)
-render = host_with(asked["module"]).make("strategies", asked["name"], asked["options"])
+render = host_with(asked["module"]).create("strategies", asked["name"], asked["options"])
 print(json.dumps({row["id"]: asdict(render(Problem(**row))) for row in asked["problems"]}))
 """
 

@@ -34,7 +34,7 @@ def check_problem_source(
         ContractError: Ids or questions occur twice, a gold value is no number, a question is in two splits, or the
             source gives other problems when it is asked again.
     """
-    source = host.make("problem-sources", name, options)
+    source = host.create("problem-sources", name, options)
     unknown = set(splits) - set(get_args(Split))
     require(not unknown, f"There is no split {sorted(unknown)}; there are {', '.join(get_args(Split))}.")
     asked: dict[str, str] = {}

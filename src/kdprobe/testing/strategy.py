@@ -35,7 +35,7 @@ def check_strategy(
             question, or shows the student the gold answer without saying so.
     """
     spec = host.get("strategies", name).spec
-    render = host.make("strategies", name, options)
+    render = host.create("strategies", name, options)
     asked = [*some_problems(), *telling_problems()] if problems is None else list(problems)
     chance = random.getstate()
     first = {problem.id: _pair(render, problem, name) for problem in asked}
@@ -48,7 +48,7 @@ def check_strategy(
         for message in (*pair.teacher, *pair.student):
             message["content"] = ""
     again = {problem.id: _pair(render, problem, name) for problem in reversed(asked)}
-    anew = host.make("strategies", name, options)
+    anew = host.create("strategies", name, options)
     elsewhere = rendered_elsewhere(host.get("strategies", name).provider.plugin, name, options, asked)
     for problem in asked:
         pair = kept[problem.id]

@@ -45,7 +45,7 @@ def check_teacher(
         ContractError: A request is unanswered or answered twice, the provenance is no JSON, or the log-probabilities
             are not normalised, not sorted, or belong to other tokens.
     """
-    teacher = host.make("teachers", name, options)
+    teacher = host.create("teachers", name, options)
     _check_books(teacher, name)
     sampling = sampling or Sampling(max_new_tokens=8, top_logprobs=8, temperatures=(1.0, 2.0))
     require(sampling.temperature == 0, "check_teacher asks greedily: pass a sampling with temperature 0.")

@@ -50,7 +50,7 @@ class CopyingAnalysis:
                 head_map(f"OV copying score of every head: {first}", scores[first], "score", FROM_WEIGHTS),
                 *change_maps(changes, "the OV copying score", first, "score", FROM_WEIGHTS),
             ],
-            findings=[*self._counts(scores), *(_change(name, change, first) for name, change in changes.items())],
+            statements=[*self._counts(scores), *(_change(name, change, first) for name, change in changes.items())],
             summary={
                 "copying_heads": {name: int((value > self.options.threshold).sum()) for name, value in scores.items()}
             },

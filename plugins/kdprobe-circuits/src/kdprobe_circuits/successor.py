@@ -63,7 +63,7 @@ class SuccessorAnalysis:
                 head_map(f"Successor score of every head: {first}", scores[first], "share of numbers", FROM_WEIGHTS),
                 *change_maps(changes, "the successor score", first, "share", FROM_WEIGHTS),
             ],
-            findings=[_best(name, value, len(numbers)) for name, value in scores.items()],
+            statements=[_best(name, value, len(numbers)) for name, value in scores.items()],
             summary={"best": {name: float(value.max()) for name, value in scores.items()}},
         )
 

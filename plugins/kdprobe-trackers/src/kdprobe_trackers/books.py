@@ -38,14 +38,14 @@ def write(stage: FinishedStage) -> None:
     key = f"kdprobe.{stage.kind}"
     if below.data.tags.get(key) == stage.key:
         return
-    figures = {"seconds": stage.seconds, **stage.figures}
+    figures = {"seconds": stage.seconds, **stage.metrics}
     metrics = _metrics({f"{stage.kind}/{name}": value for name, value in figures.items()})
     if stage.kind == "distill":
         metrics += _history(stage)
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(below.info.run_id, metrics=metrics[start : start + _MOST_METRICS])
-    if stage.kind == "evaluate" and _ACCURACY in stage.figures:
-        client.log_batch(run.info.run_id, metrics=_metrics({f"{_ACCURACY}/{stage.name}": stage.figures[_ACCURACY]}))
+    if stage.kind == "evaluate" and _ACCURACY in stage.metrics:
+        client.log_batch(run.info.run_id, metrics=_metrics({f"{_ACCURACY}/{stage.name}": stage.metrics[_ACCURACY]}))
     # Last, so that a stage that was told in part is told again.
     client.set_tag(below.info.run_id, key, stage.key)
     # Nobody says when a run has ended; a run that is over takes further figures all the same.

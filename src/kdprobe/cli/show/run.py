@@ -24,7 +24,7 @@ def summary(results: Results, comparison: Comparison, page: Path) -> dict[str, A
         "cautions": results.record.get("cautions", []),
         **comparison_data(comparison),
         "fidelity": results.fidelity,
-        "analyses": {analysis.name: {"findings": analysis.findings} for analysis in results.analyses},
+        "analyses": {analysis.name: {"statements": analysis.statements} for analysis in results.analyses},
         "seconds": results.record["seconds"],
     }
 
@@ -37,15 +37,15 @@ def show_results(results: Results, comparison: Comparison) -> None:
         console.print(table)
     for table in comparison_tables(comparison):
         console.print(table)
-    show_analyses({analysis.name: analysis.findings for analysis in results.analyses})
+    show_analyses({analysis.name: analysis.statements for analysis in results.analyses})
     show_findings(comparison)
     taught = any(arm.strategy for arm in comparison.arms)
     sentence_list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
 
 
-def show_analyses(findings: Mapping[str, Sequence[str]]) -> None:
+def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
     """What each analysis found."""
-    for name, sentences in findings.items():
+    for name, sentences in statements.items():
         sentence_list(f"Inside the students ({name})", sentences)
 
 

@@ -17,7 +17,7 @@ from kdprobe.students.student import Student
 
 FORMAT = 4
 FIGURES = "figures.json"
-FINDINGS = "findings.json"
+STATEMENTS = "statements.json"
 
 
 def analyse_stage(
@@ -77,6 +77,6 @@ def analyse_stage(
         result = run_analysis(name, host.build("analyses", name, validated), looked_at)
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
-        write_json(folder / FINDINGS, list(result.findings))
+        write_json(folder / STATEMENTS, list(result.statements))
 
     return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work)

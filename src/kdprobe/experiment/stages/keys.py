@@ -43,13 +43,13 @@ class StageContext:
     def distiller(self) -> Any:
         """The distiller of the config."""
         config = self.experiment.distill
-        return self.host.make("distillers", config.name, config.options)
+        return self.host.create("distillers", config.name, config.options)
 
     @property
     def teacher(self) -> Any:
         """The teacher of the config; its weights are loaded when it is asked."""
         config = self.experiment.teacher
-        return self.host.make("teachers", config.name, config.options)
+        return self.host.create("teachers", config.name, config.options)
 
 
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def source_key(context: StageContext) -> dict[str, Any]:
 
 def strategy_key(context: StageContext, label: str) -> dict[str, Any]:
     """The plugin that rendered the conversations of a strategy, by the label that this run gives it."""
-    name = next(strategy.name for strategy in context.experiment.strategies if strategy.arm == label)
+    name = next(strategy.name for strategy in context.experiment.strategies if strategy.display_name == label)
     return plugin_key(context.host, "strategies", name)
 
 

@@ -75,9 +75,9 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     config, distill, source = experiment.tune, experiment.distill, experiment.problems
     space = space_of(distill.name, distill.options, config.space, host)
     plan = make_plan(experiment, host)
-    problems = host.make("problem-sources", source.source, source.options)
+    problems = host.create("problem-sources", source.source, source.options)
     drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))
-    strategy = config.strategy or experiment.strategies[0].arm
+    strategy = config.strategy or experiment.strategies[0].display_name
     context = StageContext(experiment, host, plan.student, drawn)
     # Matched answers take all strategies to find; otherwise those that the tuned one learns from are enough.
     wanted = {strategy, experiment.transfer.texts}

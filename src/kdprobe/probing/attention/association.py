@@ -37,7 +37,7 @@ class AssociationAnalysis:
         only = {metric: context.head_metrics[metric]}
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
-        frames, figures, findings = [], [], []
+        frames, figures, statements = [], [], []
         for name, values in measure(context, only).items():
             solved = {record["id"]: bool(record["correct"]) for record in context.records[name]}
             correct = np.array([solved[problem.id] for problem in context.problems])
@@ -45,8 +45,8 @@ class AssociationAnalysis:
             frames.append(_table(name, metric, found, q))
             title = f"Association of {metric} with correctness: {name}"
             figures.append(head_map(title, found.superiority, "probability", _CAPTION))
-            findings.append(_sentence(name, metric, found, q, correct))
-        return AnalysisResult({"association": pd.concat(frames, ignore_index=True)}, figures, findings)
+            statements.append(_sentence(name, metric, found, q, correct))
+        return AnalysisResult({"association": pd.concat(frames, ignore_index=True)}, figures, statements)
 
 
 def build(options: AssociationOptions) -> AssociationAnalysis:

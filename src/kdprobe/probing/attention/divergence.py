@@ -67,7 +67,7 @@ class DivergenceAnalysis:
                     for arm, distance in distances.items()
                 ),
             ],
-            findings=[
+            statements=[
                 _variance_sentence(variance.value, leading, len(names)),
                 *(_distance_sentence(arm, names[0], distance, bar) for arm, distance in distances.items()),
             ],

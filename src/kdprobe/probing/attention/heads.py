@@ -50,7 +50,7 @@ class HeadsAnalysis:
                 *layer_curves(measured, context.head_metrics, context.seed),
                 *_maps(measured, deciding, decides),
             ],
-            findings=[
+            statements=[
                 *_check_sentence(context),
                 _means_sentence(measured, decides, context.seed),
                 *(moved_sentence(comparison, bar, decides.unit) for comparison in deciding),

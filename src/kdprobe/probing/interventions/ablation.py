@@ -9,7 +9,7 @@ from kdprobe.console import progress
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
-from kdprobe.probing.interventions.ablation_report import ablation_findings, ablation_summary
+from kdprobe.probing.interventions.ablation_report import ablation_statements, ablation_summary
 from kdprobe.probing.interventions.accuracy import accuracy_sentences, accuracy_without_heads
 from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.figures import control_figure
@@ -59,10 +59,10 @@ class AblationAnalysis:
             "head_evidence": evidence.table,
             "head_correlations": evidence.correlations,
         }
-        findings = [*ablation_findings(swept, controls, self.options, context.seed), *evidence.findings]
+        statements = [*ablation_statements(swept, controls, self.options, context.seed), *evidence.statements]
         if self.options.accuracy:
             tables["accuracy"] = accuracy_without_heads(context, self.options, swept)
-            findings += accuracy_sentences(tables["accuracy"])
+            statements += accuracy_sentences(tables["accuracy"])
         screened = {
             f"Ablating each head, to first order: log p(gold solution) of {name}": one.screened[..., 0].mean(axis=0)
             for name, one in swept.items()
@@ -75,7 +75,7 @@ class AblationAnalysis:
             ),
             *evidence.figures,
         ]
-        return AnalysisResult(tables, figures, findings, ablation_summary(swept, controls))
+        return AnalysisResult(tables, figures, statements, ablation_summary(swept, controls))
 
     def _sweep(self, student: Student, moved: Array | None, context: AnalysisContext) -> Sweep:
         sequences = chosen_sequences(context, self.options)

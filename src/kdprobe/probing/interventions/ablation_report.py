@@ -17,7 +17,9 @@ Controls = Mapping[str, Mapping[str, Control]]
 """Student to set (`top`, and of trained ones `moved`) to how it compares with random ones."""
 
 
-def ablation_findings(swept: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int) -> list[str]:
+def ablation_statements(
+    swept: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int
+) -> list[str]:
     """How it was done, and per student the heads that cost most, together with the random control."""
     problems = len(next(iter(swept.values())).exact)
     replaced = "its mean output over the problems" if options.replacement == "mean" else "nothing"

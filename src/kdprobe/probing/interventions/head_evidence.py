@@ -38,13 +38,13 @@ class Evidence:
             `ablation_exact`, effects on log p(gold solution), in nats, the latter where it was run.
         correlations: One row per student and change: Spearman's correlation with the size of the effect.
         figures: Change of attention against effect.
-        findings: The correlations in words.
+        statements: The correlations in words.
     """
 
     table: pd.DataFrame
     correlations: pd.DataFrame
     figures: list[Figure]
-    findings: list[str]
+    statements: list[str]
 
 
 def head_evidence(
@@ -65,7 +65,7 @@ def head_evidence(
         rows = [_rows(one.name, circuits, patterns[one.name], swept[one.name]) for one in trained]
         table = pd.concat(rows, ignore_index=True)
     correlations = _correlations(table)
-    return Evidence(table, correlations, _figures(table), _findings(correlations))
+    return Evidence(table, correlations, _figures(table), _statements(correlations))
 
 
 def pattern_changes(
@@ -138,7 +138,7 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
     return figures
 
 
-def _findings(correlations: pd.DataFrame) -> list[str]:
+def _statements(correlations: pd.DataFrame) -> list[str]:
     sentences = []
     for student, rows in correlations.groupby("student", sort=False):
         parts = [

@@ -82,7 +82,7 @@ def patching_result(
             ),
             control_figure("Patching the top heads together, and random sets of as many", controls),
         ],
-        findings=[
+        statements=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
             *(
                 f"{_sentence(one, context.seed)} The first {controls[one.name].heads}: {controls[one.name].sentence()}"

@@ -57,7 +57,7 @@ class ConfidenceAnalysis:
         return AnalysisResult(
             tables={"answers": answers_table, "confidence": summary, "reliability": _reliability_table(bins)},
             figures=[*(_box(answers_table, measure) for measure in MEASURES), _reliability_figure(bins)],
-            findings=_findings(answers_table, rows),
+            statements=_statements(answers_table, rows),
             summary={
                 "auroc": [{key: row[key] for key in ("student", "measure", "auroc", "low", "high")} for row in rows]
             },
@@ -98,7 +98,7 @@ def _row(known: pd.DataFrame, student: str, measure: str, seed: int, bins: list[
     }
 
 
-def _findings(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     sentences = []
     for row in rows:
         if row["measure"] != _CALIBRATED:

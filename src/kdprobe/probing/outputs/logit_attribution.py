@@ -70,7 +70,7 @@ class AttributionAnalysis:
                 },
                 "logit",
             ),
-            findings=_findings(found, context.seed),
+            statements=_statements(found, context.seed),
             summary={
                 "students": {
                     name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
@@ -183,7 +183,7 @@ def _table(name: str, values: Array, sequences: Sequence[ProblemSequence], seed:
     return pd.concat(frames, ignore_index=True)
 
 
-def _findings(found: Mapping[str, Array], seed: int) -> list[str]:
+def _statements(found: Mapping[str, Array], seed: int) -> list[str]:
     sentences = []
     for name, values in found.items():
         pooled = means_over_problems(values[..., 0], seed)

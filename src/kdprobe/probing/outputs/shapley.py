@@ -63,7 +63,9 @@ class ShapleyAnalysis:
                     rows += _rows(student.name, sequence.id, question, samples)
         table = pd.DataFrame(rows)
         return AnalysisResult(
-            tables={"shapley": table}, figures=word_figures(table), findings=list(_findings(table, self.options.target))
+            tables={"shapley": table},
+            figures=word_figures(table),
+            statements=list(_statements(table, self.options.target)),
         )
 
 
@@ -155,7 +157,7 @@ def _rows(student: str, problem: str, question: list[Word], samples: NDArray[np.
         }
 
 
-def _findings(table: pd.DataFrame, target: str) -> Iterator[str]:
+def _statements(table: pd.DataFrame, target: str) -> Iterator[str]:
     for student, mine in table.groupby("student", sort=False):
         totals = mine.groupby("problem")["value"].sum()
         numbers = mine["number"]

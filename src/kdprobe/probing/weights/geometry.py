@@ -38,7 +38,7 @@ class GeometryAnalysis:
             figures=[
                 figure for name, rows in changes.groupby("student", sort=False) for figure in _maps(str(name), rows)
             ],
-            findings=_findings(changes),
+            statements=_statements(changes),
             summary=_summary(changes),
         )
 
@@ -88,7 +88,7 @@ def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
         yield head_map(title, values, "of the base", FROM_WEIGHTS)
 
 
-def _findings(changes: pd.DataFrame) -> list[str]:
+def _statements(changes: pd.DataFrame) -> list[str]:
     if changes.empty:
         return ["No student was trained, so no circuit changed."]
     sentences = []
