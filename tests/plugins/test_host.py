@@ -403,8 +403,8 @@ def stage(name="none"):
 def test_every_observer_is_told_of_a_stage():
     told = []
     there = host(plugin("a", kdprobe_stage_finished=lambda stage: told.append(("a", stage.name))), offers(name="b"))
-    there.tell(stage("first"))
-    there.tell(stage("second"))
+    there.notify(stage("first"))
+    there.notify(stage("second"))
     assert told == [("a", "first"), ("a", "second")]
 
 
@@ -420,7 +420,7 @@ def test_an_observer_that_fails_is_a_note_and_the_next_one_is_told(error, capfd)
         plugin("a", "bad-tracker", kdprobe_stage_finished=fails),
         plugin("b", kdprobe_stage_finished=lambda stage: told.append(stage.name)),
     )
-    there.tell(stage())
+    there.notify(stage())
     assert len(told) == 1
     out, err = capfd.readouterr()
     assert f"The observer of bad-tracker failed after evaluate none: {type(error).__name__}: {error}" in err
@@ -429,7 +429,7 @@ def test_an_observer_that_fails_is_a_note_and_the_next_one_is_told(error, capfd)
 
 def test_an_interrupt_while_observing_stays_one():
     with pytest.raises(KeyboardInterrupt):
-        host(plugin(kdprobe_stage_finished=lambda stage: interrupted())).tell(stage())
+        host(plugin(kdprobe_stage_finished=lambda stage: interrupted())).notify(stage())
 
 
 def test_an_observer_takes_the_stage_by_its_name():

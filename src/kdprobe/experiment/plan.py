@@ -242,8 +242,8 @@ def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
         spec = host.get("strategies", strategy.name).spec
         if isinstance(spec, StrategySpec) and spec.student_sees_gold:
             yield (
-                f"The strategy {strategy.display_name!r} shows students the gold answer while they train, and the test does "
-                "not: what they learn may be to copy it."
+                f"The strategy {strategy.display_name!r} shows students the gold answer while they train, and the test "
+                "does not: what they learn may be to copy it."
             )
 
 
