@@ -396,7 +396,7 @@ def test_all_leaves_out_what_cannot_be_built_or_is_contested(capsys):
 
 
 def stage(name="none"):
-    known = {"run": "r", "kind": "evaluate", "key": "k", "folder": None, "seconds": 1.0, "made": True, "figures": {}}
+    known = {"run": "r", "kind": "evaluate", "key": "k", "folder": None, "seconds": 1.0, "made": True, "metrics": {}}
     return FinishedStage(name=name, **known)
 
 
