@@ -34,31 +34,76 @@ def logits(torch, loaded):
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
-def test_an_applied_adapter_is_the_merged_one_and_leaves_no_trace(torch, tiny_record, adapters):
-    from kdprobe.models.adapters import applied, merge, resolve_adapter
+def test_merged_students_share_a_base_that_none_of_them_changes(torch, tiny_record, adapters):
+    from kdprobe.models.adapters import merge
     from kdprobe.models.load import load
+    from kdprobe.models.shared_bases import SharedBases
 
-    base = load(tiny_record)
+    bases = SharedBases()
+    base = bases.base(tiny_record)
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     untouched = logits(torch, base)
     for name, folder in adapters.items():
         expected = logits(torch, merge(load(tiny_record), folder))
         assert not torch.allclose(expected, untouched, atol=0.1), name
-        with applied(base, resolve_adapter(str(folder))) as student:
-            assert torch.allclose(logits(torch, student), expected, atol=1e-5), name
-        after = base.model.state_dict()
-        assert list(after) == list(before), name
-        assert all(torch.equal(after[key], value) for key, value in before.items()), name
-        assert torch.equal(logits(torch, base), untouched), name
-        assert not any("peft" in type(module).__module__ for module in base.model.modules()), name
+        student = bases.merged(tiny_record, folder)
+        assert torch.equal(logits(torch, student), expected), name
+        assert shared(student.model, base.model) > 0, name
+        for other in (base, bases.base(tiny_record)):
+            after = other.model.state_dict()
+            assert list(after) == list(before), name
+            assert all(torch.equal(after[key], value) for key, value in before.items()), name
+            assert torch.equal(logits(torch, other), untouched), name
+            assert not any("peft" in type(module).__module__ for module in other.model.modules()), name
 
 
-def test_the_base_is_what_it_was_also_after_an_error(torch, tiny_record, adapters):
-    from kdprobe.models.adapters import applied, resolve_adapter
-    from kdprobe.models.load import load
+def shared(model, other):
+    """How many weights two models have in one place in memory."""
+    return len({weight.data_ptr() for weight in model.parameters()} & {w.data_ptr() for w in other.parameters()})
 
-    base = load(tiny_record)
-    untouched = logits(torch, base)
-    with pytest.raises(ZeroDivisionError), applied(base, resolve_adapter(str(adapters["lora"]))):
-        raise ZeroDivisionError
-    assert torch.equal(logits(torch, base), untouched)
+
+def test_initialisations_that_change_the_base_change_no_other_student(torch, tiny_model, tiny_record, tmp_path):
+    """PiSSA takes the principal components out of the base while its adapter is attached."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from kdprobe.models.adapters import changes_base
+    from kdprobe.models.shared_bases import SharedBases
+
+    torch.manual_seed(3)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights="pissa")
+    trained = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config)
+    for name, weight in trained.named_parameters():
+        if "lora_B" in name:
+            weight.data += 0.05 * torch.randn_like(weight)
+    ids = torch.arange(30)[None] + 5
+    with torch.inference_mode():
+        expected = trained.eval()(input_ids=ids, use_cache=False).logits
+    trained.save_pretrained(tmp_path)
+    assert changes_base(tmp_path)
+    bases = SharedBases()
+    untouched = logits(torch, bases.base(tiny_record))
+    torch.testing.assert_close(logits(torch, bases.merged(tiny_record, tmp_path)), expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(logits(torch, bases.base(tiny_record)), untouched)
+
+
+def test_a_base_is_loaded_once_for_every_attention(torch, tiny_record, other_families, monkeypatch):
+    from kdprobe.models import shared_bases
+
+    loaded = []
+    monkeypatch.setattr(
+        shared_bases, "load", lambda *a, load=shared_bases.load, **k: loaded.append(k["attention"]) or load(*a, **k)
+    )
+    bases = shared_bases.SharedBases()
+    ids = torch.arange(10)[None] + 5
+    with torch.inference_mode():
+        eager = bases.base(tiny_record, attention="eager").model(ids, output_attentions=True)
+        plain = bases.base(tiny_record).model(ids)
+    assert eager.attentions[0].shape == (1, 4, 10, 10)
+    torch.testing.assert_close(eager.logits, plain.logits, atol=1e-5, rtol=1e-5)
+    assert loaded == ["eager"]
+    # Bases of one data type at a time.
+    assert bases.base(tiny_record, dtype="bfloat16").model.dtype == torch.bfloat16
+    assert len(loaded) == 2
+    assert bases.base(tiny_record).model.dtype == torch.float32
+    assert len(loaded) == 3

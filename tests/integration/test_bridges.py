@@ -41,10 +41,11 @@ def merged_pattern(torch, student, ids):
 
 
 def test_adapters_are_switched_on_one_base_and_agree_with_merged(torch, students, sequences, monkeypatch):
+    from kdprobe.models import shared_bases
     from kdprobe.students import bridges
 
-    loaded = []
-    monkeypatch.setattr(bridges, "load", lambda *a, load=bridges.load, **k: loaded.append(1) or load(*a, **k))
+    loaded, load = [], shared_bases.load
+    monkeypatch.setattr(shared_bases, "load", lambda *a, **k: loaded.append(1) or load(*a, **k))
     pool = bridges.Bridges(students, [sequence.ids for sequence in sequences[:2]])
     expected = {student.name: merged_pattern(torch, student, sequences[0].ids) for student in students}
     assert np.abs(expected["first"] - expected["untrained"]).max() > 0.05
@@ -125,8 +126,7 @@ def test_an_adapter_that_cannot_lie_beside_the_weights_is_merged(
 
 def test_trained_biases_stay_with_their_student(torch, other_families, sequences, make_adapter):
     """peft puts them into the base, where taking the adapter away leaves them."""
-    from kdprobe.models.adapters import applied, resolve_adapter
-    from kdprobe.models.load import load
+    from kdprobe.models.shared_bases import SharedBases
     from kdprobe.students.bridges import Bridges
 
     folder = other_families["qwen2"]
@@ -138,10 +138,10 @@ def test_trained_biases_stay_with_their_student(torch, other_families, sequences
     for name in ("biased", "base", "plain", "biased"):
         np.testing.assert_allclose(pattern_of(pool.boot(name), sequences[1].ids), expected[name], atol=1e-5)
     assert np.abs(expected["biased"] - expected["base"]).max() > 0.05
-    base = load(record)
+    bases = SharedBases()
+    base = bases.base(record)
     before = {name: weight.clone() for name, weight in base.model.named_parameters()}
-    with applied(base, resolve_adapter(str(biased))):
-        pass
+    bases.merged(record, biased)
     assert all(torch.equal(weight, before[name]) for name, weight in base.model.named_parameters())
 
 

@@ -72,11 +72,11 @@ def test_records_are_those_of_an_experiments_evaluation(evaluate, tmp_path, torc
 
 
 def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path, tiny_model, monkeypatch, capfd):
-    from kdprobe.models import load
+    from kdprobe.models import load, shared_bases
     from kdprobe.models.adapters import merge
 
     loads, real = [], load.load
-    monkeypatch.setattr(load, "load", lambda record, **known: loads.append(record) or real(record, **known))
+    monkeypatch.setattr(shared_bases, "load", lambda record, **known: loads.append(record) or real(record, **known))
     given = [word for adapter in adapters for word in ("--adapter", adapter)]
     scores = evaluate(*given, "--with-base", "--out", tmp_path / "out", "--dtype", "float32")
     assert len(loads) == 1

@@ -138,7 +138,7 @@ def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
 
 def test_findings_say_which_heads_moved_or_that_none_did(finished):
     (heads,) = finished[2].analyses
-    said = [sentence for sentence in heads.findings if " against untrained: " in sentence]
+    said = [sentence for sentence in heads.statements if " against untrained: " in sentence]
     assert [sentence.split(" against ")[0] for sentence in said] == ["fine-tuned", "none", "teacher"]
     assert all("heads moved" in sentence or "no head moved" in sentence for sentence in said)
 
@@ -161,7 +161,7 @@ def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished,
     assert [stage.kind for stage in plan.stages if not store.has(stage)] == ["analyse"] * 4
     analyses = {analysis.name: analysis for analysis in load_results(store, run(plan, store)).analyses}
     answers = pd.read_parquet(analyses["confidence"].tables["answers"])
-    assert list(answers.student.unique()) == [arm.name for arm in plan.arms]
+    assert list(answers.student.unique()) == [arm.student.name for arm in plan.arms]
     assert all(analysis.statements and analysis.figures for analysis in analyses.values())
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from kdprobe.evaluation import likelihood
 from kdprobe.evaluation.likelihood import gold_log_probabilities
+from kdprobe.models import lm_head
 from kdprobe.students.sequence import value_span
 
 
@@ -63,7 +63,7 @@ def reference(torch, student, problem):
 @pytest.mark.parametrize("chunk_rows", [1, 7, 10_000])
 def test_they_are_those_of_all_logits_in_float64(name, batch_size, chunk_rows, request, torch, problems, monkeypatch):
     student = request.getfixturevalue(name)
-    monkeypatch.setattr(likelihood, "CHUNK_BYTES", chunk_rows * 4 * len(student.tokenizer))
+    monkeypatch.setattr(lm_head, "CHUNK_BYTES", chunk_rows * 4 * len(student.tokenizer))
     found = gold_log_probabilities(student, problems, batch_size=batch_size, label="test")
     assert len({one.tokens for one in found}) > 1
     for problem, one in zip(problems, found, strict=True):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.ledger import Ledger
@@ -20,9 +18,6 @@ from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.reference import ModelRecord, digest_files, short_name
 from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
-
-if TYPE_CHECKING:
-    from kdprobe.models.load import LoadedModel
 
 _MOST_SHOTS, _SOME_SHOTS = 7_473, 64
 """From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
@@ -86,9 +81,9 @@ def local_stages(
     Returns:
         Name to stage.
     """
-    from kdprobe.models.adapters import applied
     from kdprobe.models.conversation import template_digest
-    from kdprobe.models.load import concrete_dtype, default_device, load, load_tokenizer
+    from kdprobe.models.load import concrete_dtype, default_device, load_tokenizer
+    from kdprobe.models.shared_bases import SharedBases
 
     tokenizer = load_tokenizer(base)
     task = task_of(exam.protocol, chat=bool(tokenizer.chat_template))
@@ -100,13 +95,11 @@ def local_stages(
         "shots": problems_digest(exam.shots),
     }
 
-    @cache
-    def loaded() -> LoadedModel:
-        return load(base, dtype=dtype)
+    bases = SharedBases()
 
     def stage(name: str, adapter: AdapterRecord | None) -> Stage:
         def answer(_made: list[Path], scratch: Path, label: str) -> Records:
-            student = applied(loaded(), adapter) if adapter else nullcontext(loaded())
+            student = bases.merged(base, adapter.path if adapter else None, dtype=dtype)
             return answers_of(student, exam.problems, protocol, scratch, label=label, shots=exam.shots)
 
         which = {"adapter": adapter.digest} if adapter else {}

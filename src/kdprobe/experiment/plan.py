@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
 from kdprobe.experiment.stages.analyse import analyse_stage
 from kdprobe.experiment.stages.distill import FINE_TUNE, caution_of, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
-from kdprobe.experiment.stages.keys import StageContext, plugin_key
+from kdprobe.experiment.stages.keys import StageContext
 from kdprobe.experiment.stages.select import select_stage
 from kdprobe.experiment.stages.transfer import transfer_stage
 from kdprobe.experiment.store import Stage, digest
+from kdprobe.host.provider import Provider
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import StrategySpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, Strategy
+from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
 
 UNTRAINED = "untrained"
@@ -58,6 +59,7 @@ class Plan:
         stages: All stages, in an order in which each comes after its inputs.
         plugins: Who provides what was used.
         cautions: What everybody must know who sees this run's students.
+        pool: What its stages load of the students.
     """
 
     experiment: Experiment
@@ -68,8 +70,9 @@ class Plan:
     arms: tuple[Arm, ...]
     analyses: dict[str, Stage]
     stages: tuple[Stage, ...]
-    plugins: dict[str, dict[str, Any]]
-    cautions: tuple[str, ...] = ()
+    plugins: dict[str, dict[str, str]]
+    cautions: tuple[str, ...]
+    pool: StudentPool
 
 
 def make_plan(experiment: Experiment, host: Host) -> Plan:
@@ -119,6 +122,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         stages=tuple(ordered),
         plugins=_plugins(experiment, host),
         cautions=tuple(_cautions(experiment, host)),
+        pool=context.pool,
     )
 
 
@@ -247,7 +251,7 @@ def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
             )
 
 
-def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, Any]]:
+def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
     used = [
         ("problem-sources", experiment.problems.source),
         ("teachers", experiment.teacher.name),
@@ -257,4 +261,9 @@ def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, Any]]:
         *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
         *(("extractors", name) for name in host.unique_names("extractors")),
     ]
-    return {f"{kind}/{name}": plugin_key(host, kind, name) for kind, name in used}
+    return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in used}
+
+
+def _provenance(provider: Provider) -> dict[str, str]:
+    """Which plugin was used, for the record; keys have `plugin_key`."""
+    return {"plugin": provider.name, "version": provider.version, "source": provider.source_hash}

@@ -51,7 +51,10 @@ def run(plan: Plan, store: Store, tell: Callable[[FinishedStage], None] | None =
                 if stage.kind == "distill":
                     store.take_part(stage, launch)
         else:
-            _make(plan, store, launch, tell)
+            try:
+                _make(plan, store, launch, tell)
+            finally:
+                plan.pool.clear()
     processes.leave()
     return plan.run
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from kdprobe.models.reference import digest_files
 SHIPPED_PREFIX = "kdprobe:"
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+_ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Initialisations of LoRA that leave the base's weights as they are."""
 
 
 @dataclass(frozen=True)
@@ -91,46 +92,21 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
         return replace(attached, model=attached.model.merge_and_unload().eval())
 
 
-@contextmanager
-def applied(base: LoadedModel, adapter: AdapterRecord) -> Iterator[LoadedModel]:
-    """The base with an adapter's update in its weights while the block runs; then the base is what it was, bit by bit.
+def adapter_tensors(folder: Path) -> list[str]:
+    """The names of an adapter's tensors, from the header of its file."""
+    from safetensors import safe_open
 
-    Subtracting the update again would leave its rounding behind, so the weights that it changes are kept aside.
+    with safe_open(folder / _WEIGHTS, framework="pt") as file:
+        return list(file.keys())
 
-    Raises:
-        UsageError: The adapter does not fit the base.
+
+def changes_base(folder: Path) -> bool:
+    """Whether attaching an adapter changes the base's own weights, and not only what is added to them.
+
+    peft puts trained biases in the place of the base's, and some initialisations take part of the weights out of it.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils.other import AuxiliaryTrainingWrapper
-
-    # Before anything is attached: trained biases take the place of the base's own at once.
-    named = base.model.named_parameters() if changes_biases(adapter.path) else ()
-    biases = [(weight, weight.detach().clone()) for name, weight in named if name.endswith("bias")]
-    wrapped = attach(base, adapter.path).model
-    modules = dict(wrapped.base_model.model.named_modules())
-    # What was trained whole, beside the low-rank updates; peft leaves it in place when it goes.
-    whole = {
-        name: module.original_module for name, module in modules.items() if isinstance(module, AuxiliaryTrainingWrapper)
-    }
-    layers = [module.get_base_layer() for module in modules.values() if isinstance(module, BaseTunerLayer)]
-    before = [(weight, weight.detach().clone()) for layer in layers for weight in layer.parameters()]
-    with quiet():
-        wrapped.merge_adapter()
-    try:
-        yield replace(base, model=wrapped.base_model.model.eval())
-    finally:
-        for weight, kept in [*before, *biases]:
-            weight.data = kept
-        with quiet():
-            wrapped.unload()
-        for name, module in whole.items():
-            base.model.set_submodule(name, module)
-
-
-def changes_biases(folder: Path) -> bool:
-    """Whether an adapter was trained with biases, which peft puts into the base's own."""
     settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    return bool(settings.get("bias", "none") != "none")
+    return settings.get("bias", "none") != "none" or settings.get("init_lora_weights", True) not in _ADDED
 
 
 def attach(base: LoadedModel, folder: Path, name: str = "default") -> LoadedModel:

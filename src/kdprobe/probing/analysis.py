@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from kdprobe.probing.metrics.metric import HeadMetric
     from kdprobe.probing.patterns.files import PatternFile
     from kdprobe.students.bridges import Bridges
+    from kdprobe.students.pool import StudentPool
     from kdprobe.students.sequence import ProblemSequence
 
 Need = Literal["patterns", "students", "problems", "scores"]
 
 _CHECKED = 2
 """Sequences of the self-check: two, so that one of them is padded."""
+
+
+def _new_pool() -> StudentPool:
+    # It imports torch, which listing plugins must not.
+    from kdprobe.students.pool import StudentPool
+
+    return StudentPool()
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class AnalysisContext:
         records: Student to its records of the evaluation, as `records.parquet` has them; for analyses that need
             scores.
         head_metrics: All that plugins provide, by name.
+        pool: What is loaded of the students; analyses of one run share it.
     """
 
     students: Sequence[Student] = ()
@@ -48,6 +57,7 @@ class AnalysisContext:
     patterns: Sequence[PatternFile] = ()
     records: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     head_metrics: Mapping[str, HeadMetric] = field(default_factory=dict)
+    pool: StudentPool = field(default_factory=_new_pool, compare=False, repr=False)
 
     @cached_property
     def sequences(self) -> list[ProblemSequence]:
@@ -72,9 +82,7 @@ class AnalysisContext:
     @cached_property
     def bridges(self) -> Bridges:
         """The students inside TransformerLens: `bridges.boot(name)`; adapters share one loaded base."""
-        from kdprobe.students.bridges import Bridges
-
-        return Bridges(self.students, [sequence.ids for sequence in self.sequences[:_CHECKED]])
+        return self.pool.bridges(self.students, [sequence.ids for sequence in self.sequences[:_CHECKED]])
 
     @property
     def has(self) -> frozenset[Need]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from kdprobe.errors import KdprobeError
 from kdprobe.models.batching import common_prefix, right_padded
 from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.models.shared_bases import SharedBases, same_weights
 from kdprobe.students.pattern_sources import (
     Prefix,
     Show,
@@ -70,24 +70,26 @@ class BridgedStudent:
         self.source(self.take(), ids, mask, visit, prefix)
 
 
-def boot(student: Student, check: Sequence[Sequence[int]]) -> BridgedStudent:
+def boot(
+    student: Student, check: Sequence[Sequence[int]], bases: SharedBases | None = None, *, own_weights: bool = False
+) -> BridgedStudent:
     """Loads a merged student into TransformerLens and compares it with Hugging Face.
 
     Args:
         student: Who.
         check: A few token id sequences of different lengths to compare on; padding is part of the check.
+        bases: Where the base model is loaded; others may share it.
+        own_weights: Share none with others, for those who rewrite them.
 
     Raises:
         KdprobeError: Logits or patterns differ by more than `TOLERANCE`: nothing measured would be true.
     """
-    loaded = student.load(dtype="float32", attention="eager")
+    bases = SharedBases() if bases is None else bases
+    loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
+    if own_weights:
+        loaded = replace(loaded, model=copy.deepcopy(loaded.model))
     twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
     return checked(student.name, lambda: twins, loaded, check)
-
-
-def same_weights(model: Any) -> Any:
-    """The model's modules once more, over the same weights: booting rewires them."""
-    return copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
 
 
 def bridge_over(loaded: LoadedModel, model: Any) -> Any:

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.adapters import attach, changes_biases
-from kdprobe.models.load import LoadedModel, load
-from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked, same_weights
+from kdprobe.models.adapters import attach, changes_base
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.shared_bases import SharedBases, same_weights
+from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked
 from kdprobe.students.pattern_sources import Twins
 from kdprobe.students.student import Student
 
@@ -56,12 +57,16 @@ class Bridges:
     Args:
         students: All of them; names differ.
         check: Token id sequences of different lengths for the self-check of each.
+        bases: Where base models are loaded; others may share it.
     """
 
-    def __init__(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, students: Sequence[Student], check: Sequence[Sequence[int]], bases: SharedBases | None = None
+    ) -> None:
+        self._shared = SharedBases() if bases is None else bases
         self.students = {student.name: student for student in students}
         # Of different lengths: padding is part of the check.
-        self._check = [list(sequence[: _CHECKED_TOKENS - place]) for place, sequence in enumerate(check)]
+        self._check = [list(sequence[: _CHECKED_TOKENS - index]) for index, sequence in enumerate(check)]
         self._bases: dict[str, _Base] = {}
         self._booted: dict[str, BridgedStudent] = {}
 
@@ -73,7 +78,7 @@ class Bridges:
         """
         if name not in self._booted:
             student = self.students[name]
-            self._booted[name] = self._beside(student) if _shares(student) else boot(student, self._check)
+            self._booted[name] = self._beside(student) if _shares(student) else boot(student, self._check, self._shared)
         return self._booted[name]
 
     @property
@@ -92,23 +97,23 @@ class Bridges:
         except KdprobeError:
             if student.adapter is None:
                 raise
-            return boot(student, self._check)
+            return boot(student, self._check, self._shared)
 
     def _base(self, student: Student) -> _Base:
         digest = student.base.digest
         if digest not in self._bases:
             sharing = [other for other in self.students.values() if other.base.digest == digest and _shares(other)]
-            self._bases[digest] = _load(sharing)
+            self._bases[digest] = _load(sharing, self._shared)
         return self._bases[digest]
 
 
 def _shares(student: Student) -> bool:
-    """Whether a student leaves the base's weights as they are: trained biases take the place of the base's own."""
-    return student.adapter is None or not changes_biases(student.adapter)
+    """Whether a student leaves the base's weights as they are while its adapter lies beside them."""
+    return student.adapter is None or not changes_base(student.adapter)
 
 
-def _load(students: Sequence[Student]) -> _Base:
-    base = load(students[0].base, dtype="float32", attention="eager")
+def _load(students: Sequence[Student], bases: SharedBases) -> _Base:
+    base = bases.base(students[0].base, dtype="float32", attention="eager")
     loaded = base
     for student in students:
         if student.adapter is not None:

@@ -72,7 +72,8 @@ def analyse_stage(
                 arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in asked]
                 for arm, path in scores.items()
             },
-            head_metrics=head_metrics_of(host),
+            head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
+            pool=context.pool,
         )
         result = run_analysis(name, host.build("analyses", name, validated), looked_at)
         write_tables(result.tables, folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
     problems = context.problems.test
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
-        loaded = nullcontext(trained_student(student, inputs).load(dtype=dtype))
+        loaded = context.pool.merged(trained_student(student, inputs), dtype=dtype)
         return answers_of(loaded, problems, protocol, scratch, label=label)
 
     return examination_stage(
@@ -99,7 +98,7 @@ def examination_stage(
 
 
 def answers_of(
-    student: AbstractContextManager[LoadedModel],
+    student: LoadedModel,
     problems: Sequence[Problem],
     protocol: Protocol,
     scratch: Path,
@@ -113,15 +112,14 @@ def answers_of(
     from kdprobe.evaluation.recording import PLAN
 
     ledger = Ledger(scratch / "answers.jsonl")
-    with student as loaded:
-        records = evaluate(loaded, problems, protocol, label=label, ledger=ledger, shots=shots)
-        gold = gold_log_probabilities(
-            loaded,
-            problems,
-            batch_size=ledger[PLAN]["size"],
-            label=label.replace("lm-eval", "log p(gold value)"),
-            ledger=Ledger(scratch / "gold.jsonl"),
-        )
+    records = evaluate(student, problems, protocol, label=label, ledger=ledger, shots=shots)
+    gold = gold_log_probabilities(
+        student,
+        problems,
+        batch_size=ledger[PLAN]["size"],
+        label=label.replace("lm-eval", "log p(gold value)"),
+        ledger=Ledger(scratch / "gold.jsonl"),
+    )
     return [
         {**record, "log_p_gold_value": read.value, "log_p_gold_solution": read.solution, "gold_tokens": read.tokens}
         for record, read in zip(records, gold, strict=True)

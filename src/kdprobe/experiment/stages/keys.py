@@ -8,7 +8,7 @@ besides. Neither kdprobe's own version, nor its source text, nor any path does, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
+from kdprobe.students.pool import StudentPool
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class StageContext:
         host: The plugins.
         student: The base model of all students.
         problems: The problems, transfer and test.
+        pool: What is loaded of the students, shared by the stages that look at them.
     """
 
     experiment: Experiment
     host: Host
     student: ModelRecord
     problems: Draw
+    pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
 
     @property
     def distiller(self) -> Any:

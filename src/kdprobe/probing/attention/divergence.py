@@ -98,7 +98,9 @@ def _divergences(context: AnalysisContext) -> Divergences:
         return files_side_by_side(context.patterns)
     _refuse_unlike(context)
     with progress("Students side by side", len(context.sequences), unit="tok") as bar:
-        return students_side_by_side(context.bridges, context.sequences, batch_size=context.batch_size, bar=bar)
+        return students_side_by_side(
+            context.bridges, context.students, context.sequences, batch_size=context.batch_size, bar=bar
+        )
 
 
 def _refuse_unlike(context: AnalysisContext) -> None:

@@ -46,9 +46,9 @@ class AblationAnalysis:
         """Goes through the students; of trained ones, the heads that moved most are taken away for real, too."""
         students = chosen_students(context.students, self.options.students, "ablation")
         sequences = chosen_sequences(context, self.options)
-        moved = pattern_changes(context.students[0], students, sequences, context.batch_size)
+        moved = pattern_changes(context, students, sequences)
         swept = {one.name: self._sweep(one, moved.get(one.name), context) for one in students}
-        evidence = head_evidence(context.students[0], students, moved, swept)
+        evidence = head_evidence(context, students, moved, swept)
         controls = {
             name: {kind: control(one, kind, _WORSE, context.seed) for kind in one.sets if kind != "every"}
             for name, one in swept.items()
@@ -79,7 +79,7 @@ class AblationAnalysis:
 
     def _sweep(self, student: Student, moved: Array | None, context: AnalysisContext) -> Sweep:
         sequences = chosen_sequences(context, self.options)
-        with reader(load_in_full(student)) as reading:
+        with reader(load_in_full(context, student)) as reading:
             with progress(f"Reading: {student.name}", len(sequences)) as bar:
                 donor = ablated(head_outputs(reading, sequences, bar=bar), self.options.replacement)
             with progress(f"Ablating by gradient: {student.name}", len(sequences)) as bar:

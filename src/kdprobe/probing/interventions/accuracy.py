@@ -6,14 +6,17 @@ Setting a head's columns of the output projection to zero is the same as setting
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 
 from kdprobe.evaluation.lm_eval_run import evaluate
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.shared_bases import own_weights, same_weights
 from kdprobe.probing.analysis import AnalysisContext
 from kdprobe.probing.interventions.exact_effects import Head
 from kdprobe.probing.interventions.joint_effects import random_sets
@@ -42,9 +45,10 @@ def accuracy_without_heads(
         shape = one.screened.shape[1:3]
         drawn = random_sets(one.sets["top"], shape, 1, same_layers=options.same_layers, seed=context.seed)[0]
         whole: list[bool] = []
+        loaded = load_in_full(context, student)
         for kind, heads in (("none", []), ("top", one.sets["top"]), ("random", drawn)):
-            loaded = without_heads(load_in_full(student), heads)
-            records = evaluate(loaded, context.problems, protocol, label=f"lm-eval: {student.name} without {kind}")
+            reduced = without_heads(loaded, heads)
+            records = evaluate(reduced, context.problems, protocol, label=f"lm-eval: {student.name} without {kind}")
             correct = [record["correct"] for record in records]
             whole = whole or correct
             paired = paired_test(whole, correct)
@@ -56,11 +60,15 @@ def accuracy_without_heads(
 
 
 def without_heads(student: LoadedModel, heads: Sequence[Head]) -> LoadedModel:
-    """The student with these heads' columns of W_O at zero; it is changed in place."""
-    parts = anatomy(student.model)
-    for layer, head in heads:
-        parts.output_matrix(layer)[head].zero_()
-    return student
+    """The student with these heads' columns of W_O at zero; all other weights are shared with it."""
+    model = same_weights(student.model)
+    parts = anatomy(model)
+    for layer in {layer for layer, _ in heads}:
+        own_weights(parts.outputs[layer])
+    with torch.no_grad():
+        for layer, head in heads:
+            parts.output_matrix(layer)[head].zero_()
+    return replace(student, model=model)
 
 
 def accuracy_sentences(table: pd.DataFrame) -> list[str]:

@@ -14,13 +14,12 @@ import pandas as pd
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
-from kdprobe.probing.analysis import Figure
+from kdprobe.probing.analysis import AnalysisContext, Figure
 from kdprobe.probing.figures import change_against_effect
 from kdprobe.probing.interventions.sweep import Array, Sweep
 from kdprobe.probing.patterns.pairwise import students_side_by_side
 from kdprobe.probing.weights.geometry import CIRCUITS, circuit_changes
 from kdprobe.stats.rank_correlation import spearman
-from kdprobe.students.bridges import Bridges
 from kdprobe.students.sequence import ProblemSequence
 from kdprobe.students.student import Student
 
@@ -48,12 +47,12 @@ class Evidence:
 
 
 def head_evidence(
-    first: Student, students: Sequence[Student], patterns: Mapping[str, Array], swept: Mapping[str, Sweep]
+    context: AnalysisContext, students: Sequence[Student], patterns: Mapping[str, Array], swept: Mapping[str, Sweep]
 ) -> Evidence:
     """Puts changes next to effects, for the students that are not the first.
 
     Args:
-        first: Whom the others are compared with.
+        context: Whose first student the others are compared with.
         students: Those that were ablated.
         patterns: Trained student to `pattern_changes`.
         swept: Student to what ablation did.
@@ -61,7 +60,7 @@ def head_evidence(
     trained = [student for student in students if student.name in patterns]
     table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
     if trained:
-        circuits = circuit_changes([first, *trained])
+        circuits = circuit_changes([context.students[0], *trained], context.pool)
         rows = [_rows(one.name, circuits, patterns[one.name], swept[one.name]) for one in trained]
         table = pd.concat(rows, ignore_index=True)
     correlations = _correlations(table)
@@ -69,7 +68,7 @@ def head_evidence(
 
 
 def pattern_changes(
-    first: Student, students: Sequence[Student], sequences: Sequence[ProblemSequence], batch_size: int
+    context: AnalysisContext, students: Sequence[Student], sequences: Sequence[ProblemSequence]
 ) -> dict[str, Array]:
     """Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
 
@@ -78,18 +77,20 @@ def pattern_changes(
     Raises:
         KdprobeError: A student has other layers and heads than the first.
     """
+    first = context.students[0]
     trained = [student for student in students if student.name != first.name]
     if not trained:
         return {}
-    bridges = Bridges([first, *trained], [sequence.ids for sequence in sequences[:2]])
-    configs = [bridges.boot(student.name).bridge.cfg for student in [first, *trained]]
+    configs = [context.bridges.boot(student.name).bridge.cfg for student in [first, *trained]]
     if len({(config.n_layers, config.n_heads) for config in configs}) > 1:
         raise KdprobeError(
             f"The students have other layers and heads than {first.name!r}, whom they are compared with.",
             "Look at one of them at a time.",
         )
     with progress("Attention side by side", len(sequences), unit="tok") as bar:
-        found = students_side_by_side(bridges, sequences, batch_size=batch_size, bar=bar)
+        found = students_side_by_side(
+            context.bridges, [first, *trained], sequences, batch_size=context.batch_size, bar=bar
+        )
     return {student.name: found.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
 
 

@@ -59,7 +59,10 @@ class PatchingAnalysis:
 
     def _outputs(self, student: Student, context: AnalysisContext) -> HeadOutputs:
         sequences = chosen_sequences(context, self.options)
-        with reader(load_in_full(student)) as reading, progress(f"Reading: {student.name}", len(sequences)) as bar:
+        with (
+            reader(load_in_full(context, student)) as reading,
+            progress(f"Reading: {student.name}", len(sequences)) as bar,
+        ):
             return head_outputs(reading, sequences, bar=bar)
 
     def _patch(
@@ -74,7 +77,7 @@ class PatchingAnalysis:
         sequences = chosen_sequences(context, self.options)
         donors = {trained: patched(outputs[source]) for trained, source in sources.items()}
         found = []
-        with reader(load_in_full(receiver)) as reading:
+        with reader(load_in_full(context, receiver)) as reading:
             with progress(f"Patching by gradient: {receiver.name}", len(sequences)) as bar:
                 screened = screened_effects(reading, sequences, list(donors.values()), bar=bar).numpy()
             for (trained, source), one in zip(sources.items(), screened, strict=True):

@@ -105,9 +105,9 @@ def chosen_students(students: Sequence[Student], names: Sequence[str], analysis:
     return [student for student in students if student.name in wanted]
 
 
-def load_in_full(student: Student) -> LoadedModel:
+def load_in_full(context: AnalysisContext, student: Student) -> LoadedModel:
     """A merged student in float32, in which effects are told apart from rounding."""
-    loaded = student.load(dtype="float32")
+    loaded = context.pool.merged(student)
     if loaded.model.dtype != torch.float32:
         raise KdprobeError(
             f"The student {student.name!r} is quantised.", "Effects of single heads need weights in float32."

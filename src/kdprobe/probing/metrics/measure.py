@@ -16,6 +16,8 @@ from kdprobe.stats.bootstrap import known_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kdprobe.students.student import Student
+
 Measured = dict[str, dict[str, NDArray[np.float64]]]
 """Student or file to metric to values `[problem, layer, head]`."""
 
@@ -30,15 +32,32 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
     metrics = context.head_metrics if metrics is None else metrics
     measured = {file.name: measure_file(file, metrics) for file in context.patterns}
     if context.students and context.problems:
-        from kdprobe.probing.patterns.stream import head_metrics
-
         for student in context.students:
-            bridged = context.bridges.boot(student.name)
-            with progress(f"Heads of {student.name}", len(context.sequences), unit="tok") as bar:
-                measured[student.name] = head_metrics(
-                    bridged, context.sequences, metrics, batch_size=context.batch_size, bar=bar
-                )
+            measured[student.name] = _measure_student(context, student, metrics)
     return measured
+
+
+def _measure_student(
+    context: AnalysisContext, student: Student, metrics: Mapping[str, HeadMetric]
+) -> dict[str, NDArray[np.float64]]:
+    """Metric to values `[problem, layer, head]`; what an analysis of this run measured before is taken from there."""
+    looked_at = ("head metrics", student, tuple(context.problems), context.batch_size)
+    whole = (*looked_at, tuple(context.head_metrics.values()))
+    if whole in context.pool:
+        known: dict[str, NDArray[np.float64]] = context.pool.once(whole, dict)
+        if metrics.keys() <= known.keys():
+            return {name: known[name] for name in metrics}
+    return context.pool.once((*looked_at, tuple(metrics.values())), lambda: _read_student(context, student, metrics))
+
+
+def _read_student(
+    context: AnalysisContext, student: Student, metrics: Mapping[str, HeadMetric]
+) -> dict[str, NDArray[np.float64]]:
+    from kdprobe.probing.patterns.stream import head_metrics
+
+    bridged = context.bridges.boot(student.name)
+    with progress(f"Heads of {student.name}", len(context.sequences), unit="tok") as bar:
+        return head_metrics(bridged, context.sequences, metrics, batch_size=context.batch_size, bar=bar)
 
 
 def measure_file(file: PatternFile, metrics: Mapping[str, HeadMetric]) -> dict[str, NDArray[np.float64]]:

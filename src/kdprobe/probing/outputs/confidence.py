@@ -40,7 +40,7 @@ class ConfidenceAnalysis:
             records = {record["id"]: record for record in context.records[student.name]}
             answers = [records[problem.id] for problem in context.problems]
             sure = sureness(
-                student.load(dtype="float32"),
+                context.pool.merged(student),
                 context.problems,
                 answers,
                 batch_size=context.batch_size,

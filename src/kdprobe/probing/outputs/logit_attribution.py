@@ -55,7 +55,8 @@ class AttributionAnalysis:
         found: dict[str, Array] = {}
         for student in chosen_students(context.students, self.options.students, "attribution"):
             # Compatibility mode rewrites weights: no bridge that others measure on.
-            bridge = boot(student, [sequence.ids for sequence in sequences[:2]]).bridge
+            check = [sequence.ids for sequence in sequences[:2]]
+            bridge = boot(student, check, context.pool.bases, own_weights=True).bridge
             bridge.enable_compatibility_mode(disable_warnings=True)
             with progress(f"Logit attribution: {student.name}", len(sequences)) as bar:
                 found[student.name] = attribute(bridge, sequences, bar=bar)

@@ -50,7 +50,7 @@ class ShapleyAnalysis:
         sequences = context.sequences[: self.options.problems]
         rows: list[dict[str, Any]] = []
         for student in chosen_students(context.students, self.options.students, "shapley"):
-            loaded = student.load(dtype="float32")
+            loaded = context.pool.merged(student)
             questions = [words(loaded.tokenizer, sequence) for sequence in sequences]
             # Every order begins with nobody there.
             total = sum(len(question) + 1 for question in questions) * self.options.orders

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kdprobe.probing.patterns.files import PatternFile
     from kdprobe.students.bridges import Bridges
     from kdprobe.students.sequence import ProblemSequence
+    from kdprobe.students.student import Student
 
 Array = NDArray[np.float64]
 
@@ -98,18 +99,24 @@ class _Batch:
 
 
 def students_side_by_side(
-    bridges: Bridges, sequences: Sequence[ProblemSequence], *, batch_size: int, bar: Progress
+    bridges: Bridges,
+    students: Sequence[Student],
+    sequences: Sequence[ProblemSequence],
+    *,
+    batch_size: int,
+    bar: Progress,
 ) -> Divergences:
     """Reads every batch with every student.
 
     Args:
-        bridges: The students; adapters of one base are switched.
+        bridges: Where students are inside TransformerLens; adapters of one base are switched.
+        students: Who, the one first that all are compared with.
         sequences: What they read.
         batch_size: Sequences at once. One batch's patterns of up to three students are kept.
         bar: Advanced by one per sequence.
     """
-    names = list(bridges.students)
-    grouped = by_arm(bridges.students.values())
+    names = [student.name for student in students]
+    grouped = by_arm(students)
     config = bridges.boot(names[0]).bridge.cfg
     shape = (len(sequences), config.n_layers, config.n_heads)
     variance = np.zeros(shape)

@@ -7,17 +7,19 @@ and norms: rotary embeddings turn queries and keys between the two factors, diff
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kdprobe.models.adapters import attach
-from kdprobe.models.load import load
+from kdprobe.models.adapters import attach, changes_base
+from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
 from kdprobe.probing.weights.attention_weights import HeadWeights, adapter_weights, full_weights
 from kdprobe.probing.weights.circuits import change_norm, product_norm
+from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
 
 CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
@@ -32,7 +34,7 @@ class GeometryAnalysis:
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Compares every student with the base that it was trained from."""
-        changes = circuit_changes(context.students)
+        changes = circuit_changes(context.students, context.pool)
         return AnalysisResult(
             tables={"geometry": changes},
             figures=[
@@ -48,34 +50,48 @@ def build(_options: None) -> GeometryAnalysis:
     return GeometryAnalysis()
 
 
-def circuit_changes(students: Sequence[Student]) -> pd.DataFrame:
+def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None) -> pd.DataFrame:
     """The circuits of all students that were trained.
 
     A student with an adapter is compared with the model under it; one without, that is another model than the first
     student's base, with that base.
 
+    Args:
+        students: Who; the first is the one that others are compared with.
+        pool: Where they are loaded; what it knows of a student already is not measured again.
+
     Returns:
         One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their ratio.
     """
-    rows = []
+    pool = StudentPool() if pool is None else pool
+    first, rows = students[0], []
     for student in students:
-        for layer, weights in enumerate(_trained_weights(student, students[0])):
-            for circuit, names in CIRCUITS.items():
-                left, right = (weights[name] for name in names)
-                change = change_norm(left.weight, right.weight, left.change, right.change)
-                base = product_norm(left.weight, right.weight)
-                for head, (moved, before) in enumerate(zip(change.tolist(), base.tolist(), strict=True)):
-                    relative = moved / before if before else np.nan
-                    rows.append((student.name, layer, head, circuit, before, moved, relative))
+        rows += pool.once(("circuits", student, first.base.digest), partial(_rows, pool.bases, student, first))
     return pd.DataFrame(rows, columns=["student", "layer", "head", "circuit", "base", "change", "relative"])
 
 
-def _trained_weights(student: Student, first: Student) -> Iterator[dict[str, HeadWeights]]:
+def _rows(bases: SharedBases, student: Student, first: Student) -> list[tuple[Any, ...]]:
+    rows = []
+    for layer, weights in enumerate(_trained_weights(bases, student, first)):
+        for circuit, names in CIRCUITS.items():
+            left, right = (weights[name] for name in names)
+            change = change_norm(left.weight, right.weight, left.change, right.change)
+            base = product_norm(left.weight, right.weight)
+            for head, (moved, before) in enumerate(zip(change.tolist(), base.tolist(), strict=True)):
+                relative = moved / before if before else np.nan
+                rows.append((student.name, layer, head, circuit, before, moved, relative))
+    return rows
+
+
+def _trained_weights(bases: SharedBases, student: Student, first: Student) -> Iterator[dict[str, HeadWeights]]:
     if student.adapter is not None:
-        base = load(student.base, dtype="float32")
-        return adapter_weights(attach(base, student.adapter).model, "default")
+        base = bases.base(student.base, dtype="float32")
+        if not changes_base(student.adapter):
+            return adapter_weights(attach(base, student.adapter).model, "default")
+        merged = bases.merged(student.base, student.adapter, dtype="float32")
+        return full_weights(base.model, merged.model)
     if student.base.digest != first.base.digest:
-        models: list[Any] = [load(record, dtype="float32").model for record in (first.base, student.base)]
+        models: list[Any] = [bases.base(record, dtype="float32").model for record in (first.base, student.base)]
         return full_weights(*models)
     return iter(())
 
