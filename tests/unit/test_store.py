@@ -117,3 +117,14 @@ def test_waiting_for_another_process_is_told(store, capsys):
     assert "Another process is making distill arm" in capsys.readouterr().err
     store.make(stage(rank=9))
     assert capsys.readouterr().err == ""
+
+
+def test_stages_with_keys_of_an_earlier_version_are_counted_and_left_alone(store):
+    store.make(stage())
+    old = store.root / "stages" / "distill" / "0123456789abcdef0123"
+    old.mkdir(parents=True)
+    # As the first version wrote them.
+    write_json(old / "stage.json", {"kind": "distill", "name": "arm", "key": old.name, "settings": {}})
+    assert store.older_stages() == 1
+    store.make(stage(rank=9))
+    assert (old / "stage.json").is_file()

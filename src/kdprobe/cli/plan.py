@@ -21,9 +21,10 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
 
     from kdprobe.cli.show.run import show_plan
     from kdprobe.cli.show.tables import print_json
+    from kdprobe.console import note
     from kdprobe.experiment.config import load_experiment
     from kdprobe.experiment.plan import make_plan
-    from kdprobe.experiment.run import set_threads
+    from kdprobe.experiment.run import older_sentence, set_threads
     from kdprobe.experiment.store import Store
 
     host = open_host()
@@ -47,7 +48,10 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
                 "cautions": plan.cautions,
                 "threads": torch.get_num_threads(),
                 "stages": stages,
+                "older_stages": store.older_stages(),
             }
         )
     else:
         show_plan(plan.run, stages, threads=torch.get_num_threads(), cautions=plan.cautions)
+        if older := store.older_stages():
+            note(older_sentence(older))

@@ -90,7 +90,7 @@ def local_stages(
     dtype = concrete_dtype(exam.protocol.dtype, default_device())
     protocol = replace(exam.protocol, task=task, dtype=dtype)
     identity = {
-        "student": base.as_provenance(),
+        "student": base.as_key(),
         "template": template_digest(tokenizer),
         "shots": problems_digest(exam.shots),
     }
@@ -156,7 +156,7 @@ def other_stage(model: str, model_type: str, arguments: str, batch_size: str | N
             ) from error
 
     identity = {
-        "model": model,
+        "model": None if there else model,
         "digest": digest_files([file for file in Path(model).iterdir() if file.is_file()]) if there else None,
         "model_type": model_type,
         "model_args": parsed,

@@ -14,6 +14,7 @@ from kdprobe.experiment.finished import finished_stage
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.store import Store, read_json, write_json
+from kdprobe.host.candidates import own_version
 from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
 from kdprobe.strategies.prompt_pair import bare
@@ -65,6 +66,8 @@ def _make(plan: Plan, store: Store, launch: str | None, tell: Callable[[Finished
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
+    if older := store.older_stages():
+        note(older_sentence(older))
     for number, stage in enumerate(plan.stages, start=1):
         started = time.monotonic()
         label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
@@ -75,6 +78,12 @@ def _make(plan: Plan, store: Store, launch: str | None, tell: Callable[[Finished
         if tell:
             tell(finished_stage(plan.run, stage, store, made=made))
     write_json(folder / RECORD, _record(plan, store))
+
+
+def older_sentence(stages: int) -> str:
+    """What to say of stages that an earlier version of kdprobe left in the store."""
+    subject = "1 stage was" if stages == 1 else f"{stages} stages were"
+    return f"{subject} made by an earlier version of kdprobe, whose keys this one does not use; they are left alone."
 
 
 def _record(plan: Plan, store: Store) -> dict[str, Any]:
@@ -116,6 +125,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         "plugins": plan.plugins,
         "cautions": list(plan.cautions),
         "environment": {
+            "kdprobe": own_version(),
             **environment(*LIBRARIES),
             "python": platform.python_version(),
             "machine": platform.machine(),

@@ -28,8 +28,11 @@ from filelock import FileLock, Timeout
 
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
+from kdprobe.host.candidates import own_version
 
 MANIFEST = "stage.json"
+KEY_FORMAT = 2
+"""Goes up when keys are made up otherwise; stages of earlier formats are left alone and never found again."""
 _KEY_LENGTH = 20
 _LOOK_SECONDS = 0.5
 
@@ -159,6 +162,11 @@ class Store:
         files = sorted(self.root.glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
         return [file.parent.name for file in files]
 
+    def older_stages(self) -> int:
+        """How many stages have keys of an earlier version of kdprobe, which this one does not look for."""
+        manifests = self.root.glob(f"stages/*/*/{MANIFEST}")
+        return sum(read_json(manifest).get("key_format") != KEY_FORMAT for manifest in manifests)
+
     @staticmethod
     def _seal(stage: Stage, folder: Path, seconds: float) -> None:
         files = {
@@ -170,6 +178,8 @@ class Store:
                 "kind": stage.kind,
                 "name": stage.name,
                 "key": stage.key,
+                "key_format": KEY_FORMAT,
+                "kdprobe": own_version(),
                 "settings": stage.settings,
                 "inputs": [needed.key for needed in stage.inputs],
                 "files": files,

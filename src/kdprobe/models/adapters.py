@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kdprobe.errors import UsageError
 from kdprobe.models.load import LoadedModel, quiet
@@ -26,10 +25,6 @@ class AdapterRecord:
     name: str
     path: Path
     digest: str
-
-    def as_provenance(self) -> dict[str, Any]:
-        """All but the local path."""
-        return {"name": self.name, "digest": self.digest}
 
 
 def resolve_adapter(name: str) -> AdapterRecord:

@@ -45,8 +45,12 @@ class ModelRecord:
     quantisation: str | None = None
 
     def as_provenance(self) -> dict[str, Any]:
-        """All but the local path, ready for JSON and for stage keys."""
+        """All but the local path, ready for JSON: what a record says of it."""
         return {key: value for key, value in asdict(self).items() if key != "path"}
+
+    def as_key(self) -> dict[str, str]:
+        """What decides numbers, for stage keys: the weights, wherever they lie and however they were called."""
+        return {"hub": self.name, "commit": self.digest} if self.source == "hub" else {"digest": self.digest}
 
 
 def resolve(name: str, revision: str | None = None) -> ModelRecord:

@@ -41,8 +41,8 @@ class TransformersTeacher:
 
         return {
             "teacher": "transformers",
-            "model": self.record.as_provenance(),
-            "adapter": self.adapter.as_provenance() if self.adapter else None,
+            "model": self.record.as_key(),
+            "adapter": self.adapter.digest if self.adapter else None,
             "dtype": concrete_dtype(self.options.dtype, default_device()),
             "batch_size": self.options.batch_size,
         }

@@ -41,7 +41,7 @@ class ServerTeacher:
     def provenance(self) -> dict[str, Any]:
         """Server, model and tokenizer; nothing of the key, not even its variable."""
         deciding = self.options.model_dump(mode="json", exclude={*_NOT_DECIDING, "tokenizer", "tokenizer_revision"})
-        return {"teacher": "openai", **deciding, "tokenizer": self.record.as_provenance()}
+        return {"teacher": "openai", **deciding, "tokenizer": self.record.as_key()}
 
     @property
     def part_size(self) -> int:

@@ -42,7 +42,7 @@ def analyse_stage(
         "analysis": plugin_key(host, "analyses", name),
         "options": validated.model_dump(mode="json") if validated else {},
         "head_metrics": {metric: plugin_key(host, "head-metrics", metric) for metric in host.names("head-metrics")},
-        "student": context.student.as_provenance(),
+        "student": context.student.as_key(),
         "arms": [[student.name, student.arm, student.seed] for student, _, _ in arms],
         "problems": problems_key(context, problems),
         "batch_size": config.batch_size,

@@ -104,7 +104,7 @@ def _training(
         "format": FORMAT,
         "distiller": plugin_key(context.host, "distillers", kind),
         "options": validated.model_dump(mode="json") if validated else {},
-        "student": context.student.as_provenance(),
+        "student": context.student.as_key(),
         "dtype": dtype,
         "seed": seed,
         # The batch size is per process.

@@ -47,7 +47,7 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         student.name,
         problems,
         protocol,
-        identity={"student": context.student.as_provenance(), "source": source_key(context)},
+        identity={"student": context.student.as_key(), "source": source_key(context)},
         answer=answer,
         inputs=(distill,) if distill else (),
     )

