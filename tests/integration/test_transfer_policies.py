@@ -55,7 +55,7 @@ def answers(file, problems, right):
 def test_a_distiller_that_needs_no_responses_asks_no_teacher(planned):
     plan, _ = planned(('name = "logits"', 'name = "fine-tune"'))
     assert {stage.kind for stage in plan.stages} == {"distill", "evaluate", "analyse"}
-    assert [arm.name for arm in plan.arms] == ["untrained", "fine-tuned", "none", "teacher"]
+    assert [arm.student.name for arm in plan.arms] == ["untrained", "fine-tuned", "none", "teacher"]
 
 
 def test_each_strategys_teacher_reads_the_answers_of_one(planned):
@@ -92,14 +92,14 @@ def test_matched_rejection_leaves_every_arm_and_the_control_the_same_problems(pl
     for arm in plan.arms:
         if arm.distill:
             # One step a problem.
-            assert len(read_json(store.folder(arm.distill) / "training.json")["history"]) == 2, arm.name
+            assert len(read_json(store.folder(arm.distill) / "training.json")["history"]) == 2, arm.student.name
 
 
 def test_rejection_by_itself_leaves_the_control_all_problems(planned, tmp_path):
     plan, _ = planned()
     file = answers(tmp_path / "answers.jsonl", plan.draw.transfer, right={0})
     plan, _ = planned(transfer(f'texts = "{file}"\nfilter = "correct"'))
-    by = {arm.name: arm for arm in plan.arms}
+    by = {arm.student.name: arm for arm in plan.arms}
     assert by["fine-tuned"].select is None
     assert by["none"].select.inputs == (by["none"].transfer,)
 

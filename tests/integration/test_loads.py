@@ -1,0 +1,69 @@
+"""How often weights are read from disk: once per base, whatever is asked of how many students."""
+
+import pytest
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The folders that models were read from while the test ran."""
+    from transformers import AutoModelForCausalLM
+
+    read, real = [], AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(folder, *arguments, **known):
+        read.append(str(folder))
+        return real(folder, *arguments, **known)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    return read
+
+
+@pytest.mark.filterwarnings("ignore:unable to generate a candidate")
+def test_all_analyses_of_a_run_load_one_base_once(analysis_context, make_adapter, tiny_model, tiny_record, loads):
+    from dataclasses import replace
+
+    from kdprobe.host.candidates import builtin_candidates
+    from kdprobe.host.discovery import discover
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.analysis import run_analysis
+    from kdprobe.students.pool import StudentPool
+    from kdprobe.students.student import Student
+
+    biased = Student("biased", tiny_record, make_adapter(tiny_model, 7, init_lora_weights="pissa"))
+    tuned = Student("again", tiny_record, make_adapter(tiny_model, 8))
+    students = [*analysis_context.students, biased, tuned]
+    records = dict.fromkeys((student.name for student in students), analysis_context.records["untrained"])
+    context = replace(analysis_context, students=students, records=records, pool=StudentPool())
+    loads.clear()  # what making the adapters took
+    host = Host(discover(builtin_candidates()))
+    options = {
+        "ablation": {"problems": 2, "exact": 2, "together": 1, "random_sets": 1, "accuracy": True, "max_new_tokens": 4},
+        "patching": {"problems": 2, "exact": 2, "together": 1, "random_sets": 0},
+        "attribution": {"problems": 2},
+        "shapley": {"problems": 1, "orders": 2},
+        "attention": {"heads": [[0, 1]]},
+    }
+    for name in host.names("analyses"):
+        run_analysis(name, host.create("analyses", name, options.get(name)), context)
+    assert loads == [str(tiny_model)]
+
+
+def test_the_students_of_an_experiment_are_evaluated_and_analysed_on_one_base(tiny_model, tiny_config, tmp_path, loads):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    config = tiny_config(tiny_model, extra='analyses = ["heads", "geometry", "divergence"]')
+    plan, store = make_plan(load_experiment(config, host), host), Store(tmp_path / "store")
+    store.prepare()
+    before = 0
+    for stage in plan.stages:
+        store.make(stage)
+        before = before if stage.kind in {"evaluate", "analyse"} else len(loads)
+    kinds = [stage.kind for stage in plan.stages]
+    assert kinds.count("evaluate") == 4
+    assert kinds.count("analyse") == 3
+    assert loads[before:] == [str(tiny_model)]
+    plan.pool.clear()
