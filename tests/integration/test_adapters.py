@@ -107,3 +107,41 @@ def test_a_base_is_loaded_once_for_every_attention(torch, tiny_record, other_fam
     assert len(loaded) == 2
     assert bases.base(tiny_record).model.dtype == torch.float32
     assert len(loaded) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Model ", "ignore:Setting `save_embedding_layers")
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_an_adapter_on_one_of_two_tied_layers_changes_that_one_alone(torch, tiny_model, tmp_path, target, whole):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from kdprobe.models.reference import resolve
+    from kdprobe.models.shared_bases import SharedBases
+
+    tied = AutoModelForCausalLM.from_pretrained(tiny_model, tie_word_embeddings=True)
+    tied.lm_head.weight = tied.model.embed_tokens.weight
+    tied.config.tie_word_embeddings = True
+    tied.save_pretrained(tmp_path / "tied")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "tied")
+    torch.manual_seed(4)
+    trained = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "tied"), LoraConfig(r=4, target_modules=[target])
+    )
+    for name, weight in trained.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    ids = torch.arange(30)[None] + 5
+    with torch.inference_mode():
+        expected = trained.eval()(input_ids=ids, use_cache=False).logits
+    # By default peft writes the embeddings themselves beside the adapter.
+    trained.save_pretrained(tmp_path / "adapter", save_embedding_layers=whole)
+    record = resolve(str(tmp_path / "tied"))
+    bases = SharedBases()
+    base = bases.base(record)
+    assert base.model.lm_head.weight is base.model.model.embed_tokens.weight
+    untouched = logits(torch, base)
+    student = bases.merged(record, tmp_path / "adapter")
+    assert (expected - untouched).abs().max() > 0.5
+    torch.testing.assert_close(logits(torch, student), expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(logits(torch, bases.base(record)), untouched)
