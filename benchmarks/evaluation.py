@@ -91,31 +91,31 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from kdprobe.cli.options import open_problems, read_settings
-    from kdprobe.evaluation import recording as watched
+    from kdprobe.evaluation import recording
     from kdprobe.evaluation.ledger import Ledger
     from kdprobe.evaluation.lm_eval_run import evaluate
     from kdprobe.evaluation.protocol import Protocol
-    from kdprobe.experiment.eval_models import make_exam
+    from kdprobe.experiment.eval_models import eval_request
     from kdprobe.host.registry import Host
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve
 
     kind, _, number = way.partition(" ")
     if kind == STATIC:
-        watched.can_shrink = lambda _: False
+        recording.can_shrink = lambda _: False
     size = int(number) if number else "auto"
     protocol = Protocol(max_new_tokens=given.max_new_tokens, dtype=given.dtype, batch_size=size)
     source = open_problems(Host(), given.source, read_settings(tuple(given.option)))
-    exam = make_exam(source, given.source, given.problems, protocol)
+    request = eval_request(source, given.source, given.problems, protocol)
     student = load(resolve(given.model), dtype=given.dtype)
     ledger = Ledger(None)
     started = time.perf_counter()
-    records = evaluate(student, exam.problems, protocol, label=way, ledger=ledger)
+    records = evaluate(student, request.problems, protocol, label=way, ledger=ledger)
     seconds = time.perf_counter() - started
     tokens = sum(record["tokens"] for record in records)
     gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0
     return {
-        "size": ledger[watched.PLAN]["size"],
+        "size": ledger[recording.PLAN]["size"],
         "seconds": seconds,
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,

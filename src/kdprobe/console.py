@@ -93,9 +93,9 @@ class Progress:
             parts.append(f"{self.work / elapsed:,.0f} {self.unit}/s")
         if self.remark:
             parts.append(self.remark)
-        made = self.done - self._skipped
-        if self.total and made and self.done < self.total:
-            parts.append(f"{_clock(elapsed / made * (self.total - self.done))} left")
+        finished = self.done - self._skipped
+        if self.total and finished and self.done < self.total:
+            parts.append(f"{_clock(elapsed / finished * (self.total - self.done))} left")
         return ", ".join(parts)
 
 

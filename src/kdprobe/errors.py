@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class KdprobeError(Exception):
-    """Something the user can mend: one sentence that says what is wrong, one that says what to do.
+    """Something the user can fix: one sentence that says what is wrong, one that says what to do.
 
     Attributes:
         message: What is wrong, a sentence.
@@ -39,7 +39,7 @@ class ConfigError(UsageError):
     """A config with mistakes, all of them at once.
 
     Attributes:
-        mistakes: One sentence each, led by the place in the config (`distill.options.rank: …`).
+        mistakes: One sentence each, led by the key in the config (`distill.options.rank: …`).
     """
 
     def __init__(self, source: str, mistakes: Iterable[str]) -> None:

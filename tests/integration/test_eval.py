@@ -120,11 +120,11 @@ class Killed(BaseException):
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evaluate, tmp_path, monkeypatch, capsys):
     from kdprobe.evaluation.ledger import Ledger
-    from kdprobe.evaluation.recording import WatchedModel
+    from kdprobe.evaluation.recording import RecordingModel
 
     arguments = ("--batch-size", 2, *sampling)
     decoded = []
-    real = WatchedModel._model_generate
+    real = RecordingModel._model_generate
 
     def generate(self, context, max_length, stop, **known):
         if len(decoded) == after:
@@ -132,7 +132,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
         decoded.append(len(context))
         return real(self, context, max_length, stop, **known)
 
-    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    monkeypatch.setattr(RecordingModel, "_model_generate", generate)
     with pytest.raises(Killed):
         evaluate(*arguments)
     monkeypatch.undo()
@@ -146,7 +146,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
         again.append(len(context))
         return real(self, context, max_length, stop, **known)
 
-    monkeypatch.setattr(WatchedModel, "_model_generate", count)
+    monkeypatch.setattr(RecordingModel, "_model_generate", count)
     evaluate(*arguments, "--out", tmp_path / "resumed.jsonl")
     assert again == [2] * (3 - after)
     assert f"{2 * after} of 6 answers are there already" in capsys.readouterr().err
@@ -183,7 +183,7 @@ def test_a_process_that_is_killed_outright_loses_the_batch_that_it_was_in(tiny_m
 
 def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path, monkeypatch):
     from kdprobe.evaluation import likelihood
-    from kdprobe.evaluation.recording import WatchedModel
+    from kdprobe.evaluation.recording import RecordingModel
 
     real, padded = likelihood.right_padded, []
 
@@ -199,7 +199,9 @@ def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path
     monkeypatch.undo()
     read = []
     monkeypatch.setattr(likelihood, "right_padded", lambda *some: read.append(len(some[0])) or real(*some))
-    monkeypatch.setattr(WatchedModel, "_model_generate", lambda *_, **__: pytest.fail("an answer was asked for again"))
+    monkeypatch.setattr(
+        RecordingModel, "_model_generate", lambda *_, **__: pytest.fail("an answer was asked for again")
+    )
     evaluate("--batch-size", 2, "--out", tmp_path / "resumed.jsonl")
     assert read == [2, 2]
     monkeypatch.undo()
@@ -219,17 +221,17 @@ def test_whatever_decides_the_answers_is_in_the_key(evaluate, adapters, tmp_path
 
 
 def test_the_batch_plan_is_recorded_and_used_again(evaluate, tmp_path, monkeypatch):
-    from kdprobe.evaluation import recording as watched
+    from kdprobe.evaluation import recording
 
     planned = []
-    real = watched.plan_batches
-    monkeypatch.setattr(watched, "plan_batches", lambda *some: planned.append(real(*some)) or planned[-1])
-    monkeypatch.setattr(watched.WatchedModel, "_model_generate", lambda *_, **__: (_ for _ in ()).throw(Killed))
+    real = recording.plan_batches
+    monkeypatch.setattr(recording, "plan_batches", lambda *some: planned.append(real(*some)) or planned[-1])
+    monkeypatch.setattr(recording.RecordingModel, "_model_generate", lambda *_, **__: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         evaluate()
     assert [plan.size for plan in planned] == [6]
     monkeypatch.undo()
-    monkeypatch.setattr(watched, "plan_batches", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(recording, "plan_batches", lambda *_: pytest.fail("planned again"))
     assert evaluate()[0]["n"] == 6
 
 
@@ -286,16 +288,16 @@ def test_what_cannot_be_had_is_told(tiny_model, problem_files, tmp_path, capsys)
 
 
 def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, problem_files, tmp_path, monkeypatch):
-    from kdprobe.evaluation.recording import WatchedModel
+    from kdprobe.evaluation.recording import RecordingModel
 
     prompts = []
-    real = WatchedModel._model_generate
+    real = RecordingModel._model_generate
 
     def generate(self, context, *rest, **known):
         prompts.extend(self.tokenizer.batch_decode(context))
         return real(self, context, *rest, **known)
 
-    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    monkeypatch.setattr(RecordingModel, "_model_generate", generate)
     files = ("--option", f"jsonl.transfer={problem_files[0]}", "--option", f"jsonl.test={problem_files[1]}")
     evaluate("--task", "gsm8k_kdprobe_fewshot", *files, source="jsonl")
     assert len(prompts) == 6
@@ -318,19 +320,19 @@ def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_fil
 
 def test_a_model_without_a_chat_template_is_asked_as_text(evaluate, tiny_model, tmp_path, monkeypatch, capsys):
     from kdprobe.cli import _run
-    from kdprobe.evaluation.recording import WatchedModel
+    from kdprobe.evaluation.recording import RecordingModel
 
     plain = shutil.copytree(tiny_model, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()
     prompts = []
-    real = WatchedModel._model_generate
+    real = RecordingModel._model_generate
 
     def generate(self, context, max_length, stop, **known):
         prompts.extend(self.tokenizer.batch_decode(context, skip_special_tokens=True))
         assert "\nQuestion:" in stop
         return real(self, context, max_length, stop, **known)
 
-    monkeypatch.setattr(WatchedModel, "_model_generate", generate)
+    monkeypatch.setattr(RecordingModel, "_model_generate", generate)
     evaluate("--out", tmp_path / "out.jsonl", model=plain)
     assert all(prompt.startswith("Question: Tom has") and prompt.endswith("\nAnswer:") for prompt in prompts)
     assert records(tmp_path / "out.jsonl")[0]["conditions"]["task"]["name"] == "gsm8k_kdprobe_completion"

@@ -145,9 +145,9 @@ def test_a_finished_study_makes_nothing_again(finished):
     from kdprobe.experiment.tune.search import tune
 
     tuning, store, tuned = finished
-    before = {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")}
+    prerequisites = {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")}
     assert tune(tuning, store) == tuned
-    assert {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")} == before
+    assert {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")} == prerequisites
 
 
 @pytest.mark.parametrize("kind", ["distill", "evaluate"])
@@ -266,14 +266,14 @@ def test_a_run_does_not_depend_on_the_section_tune(config, host):
 
 def test_the_current_temperature_is_captured_beside_the_grid(prepared):
     tuning = prepared(own=('"logits"\noptions = { epochs', '"logits"\noptions = { temperature = 3.0, epochs'))
-    assert tuning.before[0].settings["sampling"]["temperatures"] == (1.0, 2.0, 3.0, 4.0)
+    assert tuning.prerequisites[0].settings["sampling"]["temperatures"] == (1.0, 2.0, 3.0, 4.0)
     assert not tuning.space.holds_current()
 
 
 def test_a_distiller_without_temperature_is_tuned_in_what_it_has(prepared):
     tuning = prepared("[tune]\nvalidation = 2\n", name=('name = "logits"', 'name = "sequence"'))
     assert set(tuning.space.varied) == {"learning_rate", "rank"}
-    assert tuning.before[0].settings["sampling"]["temperatures"] == (1.0,)
+    assert tuning.prerequisites[0].settings["sampling"]["temperatures"] == (1.0,)
 
 
 def test_too_few_validation_problems_are_told(prepared):
@@ -363,6 +363,6 @@ def test_the_terminal_shows_the_best_first_and_what_may_be_said(finished, capsys
 
 def test_matched_answers_are_found_among_all_strategies_before_one_is_tuned(prepared):
     tuning = prepared(name=("[transfer]\n", '[transfer]\nfilter = "matched"\n'))
-    assert [stage.kind for stage in tuning.before] == ["transfer", "transfer", "select"]
+    assert [stage.kind for stage in tuning.prerequisites] == ["transfer", "transfer", "select"]
     distilled, _ = tuning.stages("trial", tuning.space.options)
-    assert distilled.inputs == (tuning.before[0], tuning.before[2])
+    assert distilled.inputs == (tuning.prerequisites[0], tuning.prerequisites[2])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdprobe.comparison.step_accuracy import validity, validity_difference
+from kdprobe.comparison.step_accuracy import step_accuracy, step_accuracy_difference
 from kdprobe.problems.arithmetic import Arithmetic, arithmetic, arithmetic_steps
 
 DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))
@@ -227,7 +227,7 @@ def test_right_solutions_calculate_better_than_wrong_ones():
     lines = (DATA / "solutions" / "openai_6b.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     shares = {
-        correct: validity([arithmetic(row["solution"]) for row in rows if row["is_correct"] is correct]).share
+        correct: step_accuracy([arithmetic(row["solution"]) for row in rows if row["is_correct"] is correct]).share
         for correct in (True, False)
     }
     assert shares[True] > 0.997 > shares[False] > 0.97
@@ -243,18 +243,18 @@ def test_the_papers_answers_differ_in_how_they_calculate():
                 arithmetic(row["model_answer"], cut_off=row["model_max_tokens"] == "True")
                 for row in csv.DictReader(stream)
             ]
-    gained = validity_difference(answers["ground_truth"], answers["none"])
+    gained = step_accuracy_difference(answers["ground_truth"], answers["none"])
     assert 0 < gained.interval.low < gained.difference < gained.interval.high
 
 
-def test_validity_pools_steps_and_tells_of_answers_without_any():
-    one = validity([Arithmetic(4, 4), Arithmetic(1, 0), Arithmetic(0, 0)])
+def test_step_accuracy_pools_steps_and_counts_answers_without_any():
+    one = step_accuracy([Arithmetic(4, 4), Arithmetic(1, 0), Arithmetic(0, 0)])
     assert (one.answers, one.silent, one.steps, one.right, one.share) == (3, 1, 5, 4, 0.8)
     assert 0 <= one.interval.low < 0.8 < one.interval.high <= 1
 
 
-def test_validity_without_any_step_is_not_a_number():
-    none = validity([Arithmetic(0, 0)] * 3)
+def test_step_accuracy_without_any_step_is_not_a_number():
+    none = step_accuracy([Arithmetic(0, 0)] * 3)
     assert none.silent == 3
     assert none.share != none.share
     assert none.interval.low != none.interval.low
@@ -263,7 +263,7 @@ def test_validity_without_any_step_is_not_a_number():
 def test_a_difference_is_paired():
     a = [Arithmetic(2, 2), Arithmetic(2, 0)] * 30
     b = [Arithmetic(2, 2), Arithmetic(2, 0)] * 30
-    same = validity_difference(a, b)
+    same = step_accuracy_difference(a, b)
     assert (same.difference, same.interval.low, same.interval.high) == (0, 0, 0)
     with pytest.raises(ValueError, match="different numbers"):
-        validity_difference(a, b[1:])
+        step_accuracy_difference(a, b[1:])

@@ -126,7 +126,7 @@ def command(  # noqa: PLR0917 - click passes them by name
 def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, Any]) -> dict[str, Stage]:
     """Name to stage of all models that are examined."""
     from kdprobe.evaluation.protocol import TASKS, Protocol
-    from kdprobe.experiment.eval_models import local_stages, make_exam, other_stage
+    from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
     from kdprobe.models.adapters import named_adapters
     from kdprobe.models.reference import resolve
 
@@ -149,10 +149,10 @@ def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, 
     settings = read_settings(given["settings"])
     refuse_strays(settings, {problems})
     source = open_problems(host, problems, settings)
-    exam = make_exam(source, problems, given["limit"], protocol, finite=is_finite(host, problems))
+    request = eval_request(source, problems, given["limit"], protocol, finite=is_finite(host, problems))
     if base is not None:
-        return local_stages(base, named, exam, with_base=given["with_base"])
-    stage = other_stage(model, given["model_type"], given["model_args"], size, exam)
+        return local_eval_stages(base, named, request, with_base=given["with_base"])
+    stage = lm_eval_stage(model, given["model_type"], given["model_args"], size, request)
     return {stage.name: stage}
 
 

@@ -1,4 +1,4 @@
-"""Answers that somebody has already: files of model outputs, read as records.
+"""Existing answers: files of model outputs, read as records.
 
 CSV (plain or gzip), JSON lines (plain or gzip), Parquet, and the `samples_*.jsonl` of lm-eval. Text is kept as it is
 written: an empty cell is an empty answer, and `nan` is three letters.
@@ -24,14 +24,14 @@ QUESTION = ("question", "problem", "prompt", "input")
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
 CONDITIONS = "conditions"
 _PROMPT, _DECODING = "lm-eval's prompt", "lm-eval's decoding"
-"""Columns for what lm-eval's samples hold apart."""
+"""Columns for what lm-eval's samples hold separately."""
 GOLD_SOLUTION = ("log_p_gold_solution", "gold_tokens")
 TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, where that was told; `None` looks for usual names."""
+    """Which columns hold what, where that was given; `None` looks for usual names."""
 
     response: str | None = None
     gold: str | None = None
@@ -74,8 +74,8 @@ class Outputs:
 
     @property
     def keys(self) -> list[str]:
-        """What a problem goes by: its id, else its question, else its place in the file."""
-        return self.ids or self.questions or [str(place) for place in range(len(self.responses))]
+        """What a problem goes by: its id, else its question, else its index in the file."""
+        return self.ids or self.questions or [str(index) for index in range(len(self.responses))]
 
 
 def read_outputs(file: Path, columns: Columns = ANY_COLUMNS, *, source: str | None = None) -> Outputs:
@@ -88,7 +88,7 @@ def read_outputs(file: Path, columns: Columns = ANY_COLUMNS, *, source: str | No
 
     Raises:
         KdprobeError: It cannot be read, is empty, or a gold value is missing.
-        UsageError: A column is not there, or none of the usual names is.
+        UsageError: A column is missing, or none of the usual names is a column.
     """
     table = _table(file)
     if table.empty:
@@ -102,15 +102,15 @@ def read_outputs(file: Path, columns: Columns = ANY_COLUMNS, *, source: str | No
             f"{file}, row {values.index('') + 1}: there is no gold value in the column {gold!r}.",
             "Name the right one with --gold-column.",
         )
-    cut_off, tokens = _known(table, CUT_OFF), _numbers(table, *TOKENS)
+    cut_off, tokens = _cells(table, CUT_OFF), _numbers(table, *TOKENS)
     log_p, solution, size = (_numbers(table, name) for name in ("log_p_gold_value", *GOLD_SOLUTION))
     return Outputs(
         file=source or str(file),
         responses=[_text(value) for value in table[response]],
         gold=values,
         ids=[_text(value) for value in table[id_]] if id_ else None,
-        questions=_known(table, QUESTION),
-        groups=_known(table, ("group",)),
+        questions=_cells(table, QUESTION),
+        groups=_cells(table, ("group",)),
         cut_off=[value.strip().lower() in {"true", "1", "1.0"} for value in cut_off] if cut_off else None,
         tokens=[round(value) for value in tokens] if tokens else None,
         log_p_gold_value=log_p,
@@ -144,8 +144,8 @@ def _table(file: Path) -> pd.DataFrame:
         if name.endswith(".parquet"):
             return pd.read_parquet(file)
     except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
-        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-        raise KdprobeError(f"{file} cannot be read: {what}.", "Check the path and the file.") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+        raise KdprobeError(f"{file} cannot be read: {reason}.", "Check the path and the file.") from error
     raise UsageError(f"{file} is of no known kind.", "Known are .csv, .tsv, .jsonl (each also .gz) and .parquet.")
 
 
@@ -160,11 +160,11 @@ def _json_rows(file: Path) -> list[dict[str, Any]]:
 def _sample(row: dict[str, Any]) -> dict[str, Any]:
     """A row of lm-eval's samples: the first answer to a document, unfiltered, and how it was asked for."""
     question = row["doc"].get("question") if isinstance(row["doc"], dict) else None
-    found = {"response": row["resps"][0][0], "target": row["target"], "doc_id": row.get("doc_id")}
-    asked = row.get("arguments", {})
-    asked = asked.get("gen_args_0", {}) if isinstance(asked, dict) else {}
-    return found | (
-        {"question": question, _PROMPT: asked.get("arg_0"), _DECODING: asked.get("arg_1")} if question else {}
+    sample = {"response": row["resps"][0][0], "target": row["target"], "doc_id": row.get("doc_id")}
+    arguments = row.get("arguments", {})
+    arguments = arguments.get("gen_args_0", {}) if isinstance(arguments, dict) else {}
+    return sample | (
+        {"question": question, _PROMPT: arguments.get("arg_0"), _DECODING: arguments.get("arg_1")} if question else {}
     )
 
 
@@ -182,9 +182,9 @@ def _conditions(table: pd.DataFrame) -> dict[str, dict[str, str]]:
         if question
     }
     conditions = {"prompt": {"form": forms.pop()}} if len(forms) == 1 else {}
-    asked = [row for row in table[_DECODING] if isinstance(row, dict)]
-    if asked and all(row == asked[0] for row in asked):
-        decoding = {str(name): str(value) for name, value in asked[0].items()}
+    settings = [row for row in table[_DECODING] if isinstance(row, dict)]
+    if settings and all(row == settings[0] for row in settings):
+        decoding = {str(name): str(value) for name, value in settings[0].items()}
         if budget := decoding.pop("max_gen_toks", None):
             conditions["budget"] = {"tokens": budget}
         conditions["decoding"] = decoding
@@ -195,29 +195,29 @@ def _aspects(aspects: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in aspects.items() if value is not None}
 
 
-def _column(table: pd.DataFrame, file: Path, what: str, told: str | None, usual: Sequence[str]) -> str:
-    if found := _named(table, file, what, told) or _first(table, usual):
-        return found
+def _column(table: pd.DataFrame, file: Path, role: str, requested: str | None, usual_names: Sequence[str]) -> str:
+    if name := _named(table, file, role, requested) or _first(table, usual_names):
+        return name
     raise UsageError(
-        f"{file} has no column that looks like the {what}; it has {', '.join(map(str, table.columns))}.",
-        f"Name it with --{what}-column.",
+        f"{file} has no column that looks like the {role}; it has {', '.join(map(str, table.columns))}.",
+        f"Name it with --{role}-column.",
     )
 
 
-def _named(table: pd.DataFrame, file: Path, what: str, told: str | None) -> str | None:
-    if told is not None and told not in table.columns:
+def _named(table: pd.DataFrame, file: Path, role: str, requested: str | None) -> str | None:
+    if requested is not None and requested not in table.columns:
         raise UsageError(
-            f"{file} has no column {told!r}; it has {', '.join(map(str, table.columns))}.",
-            f"Check --{what}-column.",
+            f"{file} has no column {requested!r}; it has {', '.join(map(str, table.columns))}.",
+            f"Check --{role}-column.",
         )
-    return told
+    return requested
 
 
 def _first(table: pd.DataFrame, names: Sequence[str]) -> str | None:
     return next((name for name in names if name in table.columns), None)
 
 
-def _known(table: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
+def _cells(table: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
     """A column's cells as text, or `None` where there is no such column or nothing in it."""
     name = _first(table, names)
     cells = [_text(value) for value in table[name]] if name else []
@@ -226,7 +226,7 @@ def _known(table: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
 
 def _numbers(table: pd.DataFrame, *names: str) -> list[float] | None:
     """A column's cells as numbers, or `None` where one is missing."""
-    cells = _known(table, names)
+    cells = _cells(table, names)
     return [float(value) for value in cells] if cells and all(cells) else None
 
 

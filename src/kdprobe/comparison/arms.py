@@ -46,8 +46,8 @@ Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
 """Name of a family to its pairs."""
 
 
-def keyed_alike(arms: Sequence[Arm]) -> Sequence[Arm]:
-    """Arms that all go by ids, or all by questions, where that can be had."""
+def with_common_keys(arms: Sequence[Arm]) -> Sequence[Arm]:
+    """Arms that all go by ids, or all by questions, where that is possible."""
     if all(arm.outputs.ids for arm in arms) or not all(arm.outputs.questions for arm in arms):
         return arms
     return [replace(arm, outputs=replace(arm.outputs, ids=None)) for arm in arms]
@@ -73,16 +73,20 @@ def shared_keys(a: Arm, b: Arm) -> list[str]:
     Raises:
         KdprobeError: There is none, or what goes by one id is another question in each.
     """
-    theirs = set(b.outputs.keys)
-    keys = [key for key in a.outputs.keys if key in theirs]
+    other_keys = set(b.outputs.keys)
+    keys = [key for key in a.outputs.keys if key in other_keys]
     if not keys:
         raise KdprobeError(
             f"{a.outputs.file} and {b.outputs.file} share no problem.",
             "They are paired by id, else by question; name the column with --id-column.",
         )
-    asked, theirs_asked = _questions(a), _questions(b)
+    questions, other_questions = _questions(a), _questions(b)
     # One may hold the question within a prompt.
-    if asked and theirs_asked and not any(asked[k] in theirs_asked[k] or theirs_asked[k] in asked[k] for k in keys):
+    if (
+        questions
+        and other_questions
+        and not any(questions[k] in other_questions[k] or other_questions[k] in questions[k] for k in keys)
+    ):
         raise KdprobeError(
             f"{a.outputs.file} and {b.outputs.file} have the same ids for different questions.",
             "Compare answers to the same problems.",

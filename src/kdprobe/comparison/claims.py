@@ -1,4 +1,4 @@
-"""Published figures, checked: against themselves, and against answers at hand."""
+"""Published scores, checked: against themselves, and against existing answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Claim:
     """What somebody says of an arm.
 
     Attributes:
-        arm: Whose figures.
+        arm: Whose score.
         accuracy: In percent, with as many decimals as were printed, or `None`.
         correct: Problems solved, or `None`.
         n: Problems, or `None`.
@@ -42,7 +42,7 @@ class Claim:
 
 
 def read_claims(file: Path) -> list[Claim]:
-    """Reads a table of published figures.
+    """Reads a table of published scores.
 
     Args:
         file: CSV with the column `arm` and what there is of `accuracy` (in percent, `12.20` or `12.20 %`), `correct`
@@ -73,24 +73,28 @@ def read_claims(file: Path) -> list[Claim]:
 
 def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Finding]:
     """Claims that contradict themselves, or the answers of the arm that they name."""
-    itself = [
+    inconsistent = [
         f"{claim.arm} {claim.accuracy} %, but {claim.correct} of {claim.n} are {100 * claim.correct / claim.n:.2f} %"
         for claim in claims
         if claim.accuracy_contradicts() and claim.correct is not None and claim.n
     ]
     scores = {arm.name: arm for arm in arms}
-    answers = [
+    contradicted = [
         f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers are under {arm.extractor}"
         for claim in claims
         if claim.correct is not None and (arm := scores.get(claim.arm)) and arm.correct != claim.correct
     ]
     findings = []
-    if itself:
+    if inconsistent:
         action = "Believe the counts, if their answers are at hand; ask for them otherwise."
-        findings.append(Finding("contradicting-counts", f"Percentages contradict counts: {'; '.join(itself)}.", action))
-    if answers:
+        findings.append(
+            Finding("contradicting-counts", f"Percentages contradict counts: {'; '.join(inconsistent)}.", action)
+        )
+    if contradicted:
         action = "Score with the extractor that was used for the table; what then is left was changed by hand."
-        findings.append(Finding("contradicting-answers", f"Claims contradict answers: {'; '.join(answers)}.", action))
+        findings.append(
+            Finding("contradicting-answers", f"Claims contradict answers: {'; '.join(contradicted)}.", action)
+        )
     return findings
 
 

@@ -11,7 +11,15 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.comparison.arms import Arm, Families, families, keyed_alike, refuse_doubles, shared_groups, shared_keys
+from kdprobe.comparison.arms import (
+    Arm,
+    Families,
+    families,
+    refuse_doubles,
+    shared_groups,
+    shared_keys,
+    with_common_keys,
+)
 from kdprobe.comparison.findings import (
     condition_findings,
     extractor_findings,
@@ -19,8 +27,13 @@ from kdprobe.comparison.findings import (
     share_findings,
 )
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
-from kdprobe.comparison.scoring import calculated, figures, judge_arms
-from kdprobe.comparison.step_accuracy import Validity, ValidityDifference, validity, validity_difference
+from kdprobe.comparison.scoring import calculated, judge_arms, score_fields
+from kdprobe.comparison.step_accuracy import (
+    StepAccuracy,
+    StepAccuracyDifference,
+    step_accuracy,
+    step_accuracy_difference,
+)
 from kdprobe.comparison.strategy_tests import strategy_pairs
 from kdprobe.comparison.verdict import verdict
 from kdprobe.problems.arithmetic import Arithmetic
@@ -44,7 +57,7 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     Raises:
         KdprobeError: A problem occurs twice in an arm, or two arms share none.
     """
-    arms = keyed_alike(arms)
+    arms = with_common_keys(arms)
     for arm in arms:
         refuse_doubles(arm)
     shared = {(a.name, b.name): shared_keys(a, b) for a, b in combinations(arms, 2)}
@@ -53,7 +66,7 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     right = {name: _right(arms, answers) for name, answers in judged.items()}
     tests = {name: _tests(planned, solved) for name, solved in right.items()}
     steps = {arm.name: calculated(arm.outputs) for arm in arms}
-    scores = [_score(arm, chosen, judged[chosen][arm.name], validity(steps[arm.name])) for arm in arms]
+    scores = [_score(arm, chosen, judged[chosen][arm.name], step_accuracy(steps[arm.name])) for arm in arms]
     outputs = {arm.name: arm.outputs for arm in arms}
     findings = [
         *problem_findings(outputs, shared),
@@ -66,9 +79,9 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings)
 
 
-def _score(arm: Arm, extractor: str, judged: Sequence[Judged], steps: Validity) -> ArmScore:
-    known = figures(arm.outputs, extractor, judged, steps)
-    return ArmScore(name=arm.name, strategy=arm.strategy, distiller=arm.distiller, seed=arm.seed, **known)
+def _score(arm: Arm, extractor: str, judged: Sequence[Judged], steps: StepAccuracy) -> ArmScore:
+    fields = score_fields(arm.outputs, extractor, judged, steps)
+    return ArmScore(name=arm.name, strategy=arm.strategy, distiller=arm.distiller, seed=arm.seed, **fields)
 
 
 def _right(arms: Sequence[Arm], judged: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, bool]]:
@@ -100,9 +113,9 @@ def _pairs(
 ) -> list[Pair]:
     pairs = []
     for family, members in planned.items():
-        found = [tests[a.name, b.name] for a, b in members]
-        for (a, b), test, p_holm in zip(members, found, holm([test.p for test in found]), strict=True):
-            apart = _log_p_apart(a, b)
+        family_tests = [tests[a.name, b.name] for a, b in members]
+        for (a, b), test, p_holm in zip(members, family_tests, holm([test.p for test in family_tests]), strict=True):
+            differences = _log_p_differences(a, b)
             discordant = (test.only_a + test.only_b) / test.n
             pairs.append(
                 Pair(
@@ -113,9 +126,9 @@ def _pairs(
                     p_holm=p_holm,
                     detectable=detectable_difference(test.n, discordant, SIGNIFICANT / len(members)),
                     clustered=_clustered(a, b, right),
-                    log_p_difference=None if apart is None else float(apart.mean()),
-                    log_p_interval=None if apart is None else mean_interval(apart),
-                    arithmetic=_arithmetic_apart(a, b, steps),
+                    log_p_difference=None if differences is None else float(differences.mean()),
+                    log_p_interval=None if differences is None else mean_interval(differences),
+                    arithmetic=_step_accuracy_difference(a, b, steps),
                 )
             )
     return pairs
@@ -126,17 +139,17 @@ def _clustered(a: Arm, b: Arm, right: Solved) -> ClusterTest | None:
     return clustered_test(*_aligned(a, b, right), groups) if groups else None
 
 
-def _log_p_apart(a: Arm, b: Arm) -> NDArray[np.float64] | None:
+def _log_p_differences(a: Arm, b: Arm) -> NDArray[np.float64] | None:
     """Difference of log p(gold value) at every problem that both have."""
     if a.outputs.log_p_gold_value is None or b.outputs.log_p_gold_value is None:
         return None
-    theirs = dict(zip(b.outputs.keys, b.outputs.log_p_gold_value, strict=True))
-    own = zip(a.outputs.keys, a.outputs.log_p_gold_value, strict=True)
-    return np.asarray([value - theirs[key] for key, value in own if key in theirs])
+    log_p_b = dict(zip(b.outputs.keys, b.outputs.log_p_gold_value, strict=True))
+    log_p_a = zip(a.outputs.keys, a.outputs.log_p_gold_value, strict=True)
+    return np.asarray([value - log_p_b[key] for key, value in log_p_a if key in log_p_b])
 
 
-def _arithmetic_apart(a: Arm, b: Arm, steps: Mapping[str, Sequence[Arithmetic]]) -> ValidityDifference:
+def _step_accuracy_difference(a: Arm, b: Arm, steps: Mapping[str, Sequence[Arithmetic]]) -> StepAccuracyDifference:
     """Difference of the shares of right steps, over the problems that both have."""
-    own, theirs = (dict(zip(arm.outputs.keys, steps[arm.name], strict=True)) for arm in (a, b))
-    shared = [key for key in own if key in theirs]
-    return validity_difference([own[key] for key in shared], [theirs[key] for key in shared])
+    steps_a, steps_b = (dict(zip(arm.outputs.keys, steps[arm.name], strict=True)) for arm in (a, b))
+    shared = [key for key in steps_a if key in steps_b]
+    return step_accuracy_difference([steps_a[key] for key in shared], [steps_b[key] for key in shared])

@@ -18,7 +18,7 @@ _SHARE = 0.05
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the reader must know before believing the figures.
+    """Something the reader must know before believing the results.
 
     Attributes:
         code: What kind of thing; stable, for machines.
@@ -39,24 +39,24 @@ def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str
         shared: Two names to the keys of the problems that both answer.
     """
     counts = {name: len(outputs.responses) for name, outputs in arms.items()}
-    apart = [
+    mismatches = [
         f"{a} has {counts[a]}, {b} {counts[b]}, {len(keys)} in both"
         for (a, b), keys in shared.items()
         if not len(keys) == counts[a] == counts[b]
     ]
     findings = []
-    if apart:
+    if mismatches:
         action = "Pairs are compared on what they share; their accuracies above are on different problems."
-        findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(apart)}.", action))
+        findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
     gold = {name: dict(zip(outputs.keys, outputs.gold, strict=True)) for name, outputs in arms.items()}
-    unlike = [
+    contradictions = [
         f"{a} and {b} at {differing} problems"
         for (a, b), keys in shared.items()
         if (differing := sum(gold[a][key] != gold[b][key] for key in keys))
     ]
-    if unlike:
+    if contradictions:
         action = "Score all files with one set of gold values."
-        findings.append(Finding("gold-mismatch", f"Gold values differ: {'; '.join(unlike)}.", action))
+        findings.append(Finding("gold-mismatch", f"Gold values differ: {'; '.join(contradictions)}.", action))
     return findings
 
 
@@ -72,19 +72,19 @@ def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
     """Arms that were examined in different ways, as far as that is known."""
     findings = _budget_findings(arms)
     for kind, (code, action) in _KINDS.items():
-        known = {name: outputs.conditions[kind] for name, outputs in arms.items() if kind in outputs.conditions}
-        aspects = sorted({aspect for values in known.values() for aspect in values})
-        unlike = []
+        conditions = {name: outputs.conditions[kind] for name, outputs in arms.items() if kind in outputs.conditions}
+        aspects = sorted({aspect for values in conditions.values() for aspect in values})
+        differences = []
         for aspect in aspects:
             by_value: dict[str, list[str]] = {}
-            for name, values in known.items():
+            for name, values in conditions.items():
                 if aspect in values:
                     by_value.setdefault(values[aspect], []).append(name)
             if len(by_value) > 1:
-                told = ", ".join(f"{_short(value)} ({', '.join(names)})" for value, names in by_value.items())
-                unlike.append(f"{aspect}: {told}")
-        if unlike:
-            findings.append(Finding(code, f"The arms differ in {'; '.join(unlike)}.", action))
+                values_text = ", ".join(f"{_short(value)} ({', '.join(names)})" for value, names in by_value.items())
+                differences.append(f"{aspect}: {values_text}")
+        if differences:
+            findings.append(Finding(code, f"The arms differ in {'; '.join(differences)}.", action))
     return findings
 
 
@@ -104,10 +104,10 @@ def budget(outputs: Outputs) -> int | None:
 
 
 def _budget_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
-    budgets = {name: found for name, outputs in arms.items() if (found := budget(outputs)) is not None}
+    budgets = {name: length for name, outputs in arms.items() if (length := budget(outputs)) is not None}
     if len(set(budgets.values())) <= 1:
         return []
-    counts = ", ".join(f"{name} at {tokens}" for name, tokens in budgets.items())
+    counts = ", ".join(f"{name} at {length}" for name, length in budgets.items())
     action = "Generate all answers with one budget; a shorter one makes a worse score by itself."
     return [Finding("unequal-budget", f"Answers were cut off at different token counts: {counts}.", action)]
 
@@ -122,9 +122,9 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
     if cut := over({name: score.cut_off for name, score in scores.items()}):
         action = "Generate with a larger budget, or read these accuracies as lower bounds."
         findings.append(Finding("cut-off", f"Answers that reached the token budget: {cut}.", action))
-    if mute := over({name: score.no_answer for name, score in scores.items()}):
+    if without_value := over({name: score.no_answer for name, score in scores.items()}):
         action = "Read some of them; they count as wrong."
-        findings.append(Finding("no-answer", f"Answers without a value: {mute}.", action))
+        findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))
     accuracies = [score.accuracy for score in scores.values()]
     if max(accuracies) < _SHARE:
         action = "Read log p(gold value) or the arithmetic instead, or use easier problems."

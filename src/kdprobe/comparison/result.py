@@ -1,4 +1,4 @@
-"""What a comparison says: figures of arms, pairs of them, findings and a verdict."""
+"""What a comparison says: scores of arms, pairs of them, findings and a verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kdprobe.comparison.findings import Finding
 from kdprobe.comparison.scoring import Score
-from kdprobe.comparison.step_accuracy import ValidityDifference
+from kdprobe.comparison.step_accuracy import StepAccuracyDifference
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.intervals import Interval
@@ -16,7 +16,7 @@ from kdprobe.stats.p_values import SIGNIFICANT
 
 @dataclass(frozen=True, kw_only=True)
 class ArmScore(Score):
-    """An arm's figures."""
+    """An arm's score."""
 
     name: str
     strategy: str | None
@@ -51,7 +51,7 @@ class Pair:
     clustered: ClusterTest | None
     log_p_difference: float | None
     log_p_interval: Interval | None
-    arithmetic: ValidityDifference
+    arithmetic: StepAccuracyDifference
 
     @property
     def significant(self) -> bool:
@@ -64,7 +64,7 @@ class Comparison:
     """What can be said of some arms.
 
     Attributes:
-        arms: Their figures.
+        arms: Their scores.
         pairs: Planned pairs of students, or all.
         strategies: Planned pairs of strategies that were trained with enough seeds.
         verdict: What may be said, in sentences.

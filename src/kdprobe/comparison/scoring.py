@@ -11,7 +11,7 @@ import numpy as np
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
-from kdprobe.comparison.step_accuracy import Validity, validity
+from kdprobe.comparison.step_accuracy import StepAccuracy, step_accuracy
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.arithmetic import Arithmetic, arithmetic
@@ -23,7 +23,7 @@ from kdprobe.stats.intervals import Interval, accuracy_interval
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A model's figures under one extractor.
+    """A model's score under one extractor.
 
     Attributes:
         file: Where its answers come from.
@@ -57,7 +57,7 @@ class Score:
     log_p_gold_value: float | None
     log_p_interval: Interval | None
     log_p_gold_solution: float | None
-    arithmetic: Validity
+    arithmetic: StepAccuracy
     rules: dict[str, int]
 
 
@@ -69,7 +69,7 @@ def judge_outputs(outputs: Outputs, extractor: Extractor) -> list[Judged]:
 def judge_arms(
     arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str
 ) -> dict[str, dict[str, list[Judged]]]:
-    """Extractor to arm to its answers as judged; one of a plugin that fails costs its own figures, not the others'.
+    """Extractor to arm to its answers as judged; one of a plugin that fails costs its own scores, not the others'.
 
     Args:
         arms: With names that differ.
@@ -99,14 +99,14 @@ def calculated(outputs: Outputs) -> list[Arithmetic]:
 
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
     """A score under each of these extractors, by name."""
-    steps = validity(calculated(outputs))
+    steps = step_accuracy(calculated(outputs))
     return [
-        Score(**figures(outputs, name, judge_outputs(outputs, extractor), steps))
+        Score(**score_fields(outputs, name, judge_outputs(outputs, extractor), steps))
         for name, extractor in extractors.items()
     ]
 
 
-def figures(outputs: Outputs, name: str, judged: Sequence[Judged], steps: Validity) -> dict[str, Any]:
+def score_fields(outputs: Outputs, name: str, judged: Sequence[Judged], steps: StepAccuracy) -> dict[str, Any]:
     """The fields of a `Score`, from what `judge_outputs` found under the extractor of this name."""
     n, correct = len(judged), sum(answer.right for answer in judged)
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)

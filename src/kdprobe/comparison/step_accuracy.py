@@ -1,7 +1,7 @@
 """How well a student calculates, whatever it makes of the problems: the share of right steps, over many answers.
 
-An endpoint for students whose accuracies are at the floor. It speaks of those answers that calculate at all, so how
-many do not is always told with it.
+An endpoint for students whose accuracies are at the floor. It covers only the answers that calculate at all, so the
+number of those that do not is always reported with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RESAMPLES = 5_000
 
 
 @dataclass(frozen=True)
-class Validity:
+class StepAccuracy:
     """The arithmetic of one student's answers.
 
     Attributes:
@@ -42,7 +42,7 @@ class Validity:
 
 
 @dataclass(frozen=True)
-class ValidityDifference:
+class StepAccuracyDifference:
     """Two students on the same problems: share of a minus share of b, in points of 1, by paired bootstrap."""
 
     difference: float
@@ -54,7 +54,7 @@ class ValidityDifference:
         return not math.isnan(self.difference)
 
 
-def validity(answers: Sequence[Arithmetic]) -> Validity:
+def step_accuracy(answers: Sequence[Arithmetic]) -> StepAccuracy:
     """Sums up the answers of one student.
 
     Args:
@@ -62,7 +62,7 @@ def validity(answers: Sequence[Arithmetic]) -> Validity:
     """
     counts = _counts(answers)
     steps, right = (int(column.sum()) for column in counts.T)
-    return Validity(
+    return StepAccuracy(
         answers=len(answers),
         silent=sum(not answer.steps for answer in answers),
         steps=steps,
@@ -72,13 +72,13 @@ def validity(answers: Sequence[Arithmetic]) -> Validity:
     )
 
 
-def validity_difference(a: Sequence[Arithmetic], b: Sequence[Arithmetic]) -> ValidityDifference:
+def step_accuracy_difference(a: Sequence[Arithmetic], b: Sequence[Arithmetic]) -> StepAccuracyDifference:
     """Compares two students on the same problems, in the same order."""
     if len(a) != len(b):
         raise ValueError("the students answered different numbers of problems")
     left, right = _counts(a), _counts(b)
     difference = _shares(left.sum(axis=0)) - _shares(right.sum(axis=0))
-    return ValidityDifference(float(difference), _interval(left, right))
+    return StepAccuracyDifference(float(difference), _interval(left, right))
 
 
 def _counts(answers: Sequence[Arithmetic]) -> NDArray[np.float64]:

@@ -21,9 +21,9 @@ def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequenc
         return ["There is one arm only; nothing can be compared."]
     if pairs[0].family == ALL_PAIRS:
         return _unplanned(pairs)
-    told = _strategies(strategies) if strategies else _priming(pairs)
+    sentences = _strategies(strategies) if strategies else _priming(pairs)
     reach = [] if strategies else _reach(pairs)
-    return [*told, *reach, *_gains(pairs), _about(arms, strategies)]
+    return [*sentences, *reach, *_gains(pairs), _about(arms, strategies)]
 
 
 def _unplanned(pairs: Sequence[Pair]) -> list[str]:
@@ -59,7 +59,7 @@ def _strategies(pairs: Sequence[StrategyPair]) -> list[str]:
 
 def _strategy_sentence(pair: StrategyPair) -> str:
     test = pair.test
-    apart = _apart(test.difference)
+    difference = _points_text(test.difference)
     measured = (
         f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
         f"over {test.seeds_a} and {test.seeds_b} seeds and {test.n} problems"
@@ -70,9 +70,9 @@ def _strategy_sentence(pair: StrategyPair) -> str:
             f"{over.interval.high * 100:+.1f}, p = {p_text(over.p)}"
         )
     if pair.significant:
-        return f"The strategy {pair.a} makes students that solve {apart} than those of {pair.b} ({measured})."
+        return f"The strategy {pair.a} makes students that solve {difference} than those of {pair.b} ({measured})."
     return (
-        f"No difference between the strategies {pair.a} and {pair.b} is shown: students of {pair.a} solve {apart} "
+        f"No difference between the strategies {pair.a} and {pair.b} is shown: students of {pair.a} solve {difference} "
         f"({measured})."
     )
 
@@ -83,10 +83,10 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
     missed = [pair for pair in primed if not pair.significant]
     sentences = [_could_show(pair) for pair in missed]
     if clustered := [(pair, pair.clustered) for pair in primed if pair.clustered]:
-        told = "; ".join(f"{pair.a} - {pair.b} {_over_groups(test)}" for pair, test in clustered)
+        intervals = "; ".join(f"{pair.a} - {pair.b} {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
             f"All this is conditional on the {clustered[0][1].groups} templates of the problems. With the templates as "
-            f"what was drawn: {told}."
+            f"what was drawn: {intervals}."
         )
     return sentences
 
@@ -122,7 +122,7 @@ def _sentence(pair: Pair) -> str:
     test = pair.test
     kind = "differ" if pair.significant else "do not differ significantly"
     sentence = (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {_apart(test.difference)} "
+        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {_points_text(test.difference)} "
         f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by it, {test.only_b} only by the "
         f"other; p = {p_text(pair.p_holm)})."
@@ -135,7 +135,7 @@ def _sentence(pair: Pair) -> str:
     )
 
 
-def _apart(difference: float) -> str:
+def _points_text(difference: float) -> str:
     if not difference:
         return "as many"
     return f"{abs(difference) * 100:.1f} points {'more' if difference > 0 else 'fewer'}"

@@ -31,22 +31,22 @@ class Alignment:
 def alignment(examples: Sequence[Example]) -> Alignment:
     """Counts over all trained positions of examples."""
     positions = sum(len(example.positions) for example in examples)
-    own = sum(
-        place + 1 < len(example.input_ids) and example.input_ids[place + 1] == label
+    own_next = sum(
+        position + 1 < len(example.input_ids) and example.input_ids[position + 1] == label
         for example in examples
-        for place, label in zip(example.positions, example.labels, strict=True)
+        for position, label in zip(example.positions, example.labels, strict=True)
     )
     taught = [(example, example.lesson) for example in examples if example.lesson is not None]
     rows = sum(len(example.labels) for example, _ in taught)
-    problem = sum(len(example.labels) for example, lesson in taught if lesson.problem == example.problem)
-    token = sum(
+    same_problem = sum(len(example.labels) for example, lesson in taught if lesson.problem == example.problem)
+    same_token = sum(
         follower == label
         for example, lesson in taught
         for follower, label in zip(lesson.followers, example.labels, strict=True)
     )
     return Alignment(
         positions=positions,
-        own_next_token=own / positions,
-        own_problem=problem / rows if rows else None,
-        same_token=token / rows if rows else None,
+        own_next_token=own_next / positions,
+        own_problem=same_problem / rows if rows else None,
+        same_token=same_token / rows if rows else None,
     )

@@ -78,10 +78,10 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
     Raises:
         KdprobeError: The student's tokenizer is not the teacher's, so token ids would mean different things.
     """
-    theirs, ours = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
-    if theirs != ours:
+    teacher_digest, student_digest = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
+    if teacher_digest != student_digest:
         raise KdprobeError(
-            f"The student's tokenizer ({ours}) is not the one of the transfer set ({theirs}).",
+            f"The student's tokenizer ({student_digest}) is not the one of the transfer set ({teacher_digest}).",
             "Use a teacher and a student that share their tokenizer, or a distiller that learns from text.",
         )
     return [

@@ -147,21 +147,21 @@ def between_cells(log_p: Tensor, log_q: Tensor, kind: Kind, **parameters: float)
             return weight * _kl(log_p, middle) + (1 - weight) * _kl(log_q, middle)
 
 
-def parameter_of(kind: str, given: dict[str, float]) -> float:
+def parameter_of(kind: str, parameters: dict[str, float]) -> float:
     """The parameter of a kind, checked; 0 for those that have none.
 
     Raises:
-        KdprobeError: The kind is unknown, or what was given does not fit it.
+        KdprobeError: The kind is unknown, or a parameter does not fit it.
     """
     if kind not in get_args(Kind):
         raise KdprobeError(f"There is no divergence {kind!r}.", f"There are {', '.join(get_args(Kind))}.")
     name, default = PARAMETERS.get(kind, ("", 0.0))
-    if unknown := sorted(set(given) - {name}):
+    if unknown := sorted(set(parameters) - {name}):
         raise KdprobeError(
             f"The divergence {kind!r} has no parameter {unknown[0]!r}.",
             f"It has {name!r}." if name else "It has none.",
         )
-    weight = given.get(name, default)
+    weight = parameters.get(name, default)
     # At skew 1, and at both ends of beta, nothing is left to learn from.
     if name and not (0 <= weight < 1 if name == "skew" else 0 < weight < 1):
         raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "It must lie between 0 and 1.")
@@ -227,8 +227,8 @@ def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:
     """KL(a || b) over cells, `[rows]`; 0 log(0 / b) = 0."""
     # Masked before the product, or 0 * inf would leave NaN in value and gradient.
     empty = log_a == -torch.inf
-    apart = log_a.masked_fill(empty, 0.0) - log_b.masked_fill(empty, 0.0)
-    return (log_a.exp() * apart).sum(dim=-1)
+    difference = log_a.masked_fill(empty, 0.0) - log_b.masked_fill(empty, 0.0)
+    return (log_a.exp() * difference).sum(dim=-1)
 
 
 def _mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:

@@ -85,9 +85,9 @@ class TrainingOptions(BaseModel):
     @classmethod
     def _installed(cls, trackers: list[Tracker]) -> list[Tracker]:
         for tracker in trackers:
-            found = find_spec(tracker)
+            spec = find_spec(tracker)
             # A folder that a tracker left behind has its name and no origin.
-            if found is None or found.origin is None:
+            if spec is None or spec.origin is None:
                 raise ValueError(f"{tracker} is not installed; install it with: pip install {tracker}")
         return trackers
 
@@ -110,15 +110,15 @@ class LogitsOptions(TrainingOptions):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        own, _ = PARAMETERS.get(self.divergence, ("", 0.0))
-        if foreign := sorted(set(self._parameters) - {own}):
+        parameter, _ = PARAMETERS.get(self.divergence, ("", 0.0))
+        if foreign := sorted(set(self._parameters) - {parameter}):
             raise ValueError(f"{foreign[0]} is not a parameter of {self.divergence}")
         return self
 
     @property
     def _parameters(self) -> dict[str, float]:
-        given = {"skew": self.skew, "beta": self.beta}
-        return {name: value for name, value in given.items() if value is not None}
+        parameters = {"skew": self.skew, "beta": self.beta}
+        return {name: value for name, value in parameters.items() if value is not None}
 
     @property
     def objective(self) -> Objective:

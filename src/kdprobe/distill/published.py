@@ -102,8 +102,8 @@ def misaligned(
         prompt_rows: `(teacher's prompt, how many rows) -> SparseRows`.
     """
     examples = []
-    for place, problem in enumerate(problems):
-        other = problems[looked_up(place, len(problems))]
+    for index, problem in enumerate(problems):
+        other = problems[looked_up_index(index, len(problems))]
         question = _tokens(tokenizer, conversations[problem.id].student)
         answer = tokenizer(problem.plain_solution, add_special_tokens=False)["input_ids"]
         prompt = _tokens(tokenizer, conversations[other.id].teacher)
@@ -119,10 +119,10 @@ def misaligned(
     return examples
 
 
-def looked_up(place: int, count: int) -> int:
-    """Whose logits the recipe finds under a problem's number: keys that were sorted as text, indexed as numbers."""
+def looked_up_index(index: int, count: int) -> int:
+    """The problem whose logits the recipe finds at an index: its keys were sorted as text and indexed as numbers."""
     keys = sorted(f"Question {number}" for number in range(1, count + 1))
-    return int(keys[place].removeprefix("Question ")) - 1
+    return int(keys[index].removeprefix("Question ")) - 1
 
 
 def _tokens(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

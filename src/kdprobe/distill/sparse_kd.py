@@ -113,12 +113,12 @@ def _chunk(
         divergence, cross_entropy, gradient = _pass(source.div_(objective.temperature), teacher, objective, labelled)
         gradient.div_(objective.temperature)
     if counting["cross_entropy"] and not joint:
-        _, cross_entropy, alone = _pass(logits, None, objective, labels)
-        gradient = alone if gradient is None else gradient.add_(alone)
+        _, cross_entropy, cross_entropy_gradient = _pass(logits, None, objective, labels)
+        gradient = cross_entropy_gradient if gradient is None else gradient.add_(cross_entropy_gradient)
     assert gradient is not None  # noqa: S101 - an objective has at least one part
     parts = {"cross_entropy": cross_entropy, "divergence": divergence}
-    kept = {name: part for name, part in parts.items() if part is not None}
-    return list(objective.joined(kept).values()), gradient
+    named_parts = {name: part for name, part in parts.items() if part is not None}
+    return list(objective.joined(named_parts).values()), gradient
 
 
 def _pass(

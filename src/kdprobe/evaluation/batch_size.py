@@ -79,14 +79,16 @@ def row_bytes(student: LoadedModel, prompt: Sequence[int], new_tokens: int) -> i
     hidden = settings.hidden_size
     cache = _tensors(outputs.get("past_key_values"))
     # Where nothing can be counted, as if every layer kept keys and values of its whole width.
-    a_token = sum(part.nbytes for part in cache) / width if cache else 2 * settings.num_hidden_layers * hidden * size
-    cached = a_token * (width + new_tokens)
+    token_bytes = (
+        sum(part.nbytes for part in cache) / width if cache else 2 * settings.num_hidden_layers * hidden * size
+    )
+    cached = token_bytes * (width + new_tokens)
     inner = getattr(settings, "intermediate_size", None) or 4 * hidden
     # Of the pass over the prompt one layer lives at a time: its states, what they are projected to, and the mask.
-    passed = width * (6 * hidden + 3 * inner) * size + 4 * width**2
+    prompt_pass = width * (6 * hidden + 3 * inner) * size + 4 * width**2
     rows = 1 if _last_row(student.model) else width
     logits = rows * settings.vocab_size * 4 * _LOGITS
-    return int(cached + passed + logits)
+    return int(cached + prompt_pass + logits)
 
 
 def free_bytes(device: torch.device) -> int:

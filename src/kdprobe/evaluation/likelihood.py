@@ -58,7 +58,7 @@ def gold_log_probabilities(
         problems: In the order of the result.
         batch_size: Sequences at once.
         label: How progress calls this student.
-        ledger: Where each batch is kept as it comes; those that are there are not read again.
+        ledger: Where each batch is saved as it comes; those that it holds already are not read again.
 
     Returns:
         One for each problem.

@@ -1,7 +1,7 @@
 """Scoring a model with lm-eval on exactly the problems that are given.
 
-lm-eval's own models run; ours only watch: what each prompt became, which responses were cut off, and what was answered
-already. For students the prompts must be, token by token, the ones that they are trained on.
+lm-eval's own models run; ours only record: what each prompt became, which responses were cut off, and what was answered
+before. For students the prompts must be, token by token, the ones that they are trained on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kdprobe.console import note, progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
-from kdprobe.evaluation.recording import PLAN, WatchedModel, Watching, prompt_digest
+from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel, prompt_digest
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel, quiet
 from kdprobe.problems.correctness import judge
@@ -47,7 +47,7 @@ def evaluate(
         problems: What it is asked.
         protocol: How.
         label: How progress calls it.
-        ledger: Where answers are kept as they come; those that are there are not asked for again.
+        ledger: Where answers are saved as they come; those that it holds already are not asked for again.
         shots: The problems that a few-shot task takes its examples from.
 
     Returns:
@@ -59,10 +59,10 @@ def evaluate(
     chat = bool(student.tokenizer.chat_template)
     task = task_of(protocol, chat=chat)
     ledger = Ledger(None) if ledger is None else ledger
-    with hushed():
-        model = WatchedModel(student, protocol)
+    with quiet_lm_eval():
+        model = RecordingModel(student, protocol)
     try:
-        records = examine(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
+        records = run_task(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
     except torch.OutOfMemoryError as error:
         raise KdprobeError(
             f"{ledger[PLAN]['size']} answers at once do not fit into the memory of {student.device}.",
@@ -74,8 +74,8 @@ def evaluate(
     return records
 
 
-def examine(
-    model: Watching,
+def run_task(
+    model: Recording,
     problems: Sequence[Problem],
     protocol: Protocol,
     *,
@@ -85,12 +85,12 @@ def examine(
     shots: Sequence[Problem] = (),
 ) -> list[dict[str, Any]]:
     """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`."""
-    if there := len(ledger) - (PLAN in ledger):
-        note(f"{label}: {there} of {len(problems)} answers are there already; going on after them.")
-    with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, hushed():
+    if answered := len(ledger) - (PLAN in ledger):
+        note(f"{label}: {answered} of {len(problems)} answers are there already; going on after them.")
+    with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, quiet_lm_eval():
         _write(problems, Path(folder) / "test.jsonl")
         _write(shots or problems, Path(folder) / "train.jsonl")
-        model.watch(ledger, bar)
+        model.record_into(ledger, bar)
         results = simple_evaluate(
             model=model,
             tasks=[task],
@@ -144,8 +144,8 @@ def _write(problems: Sequence[Problem], file: Path) -> None:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """lm-eval says much on the log that is meant for its own command line."""
+def quiet_lm_eval() -> Iterator[None]:
+    """Silences lm-eval, which logs much that is meant for its own command line."""
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval")]
     levels = [logger.level for logger in loggers]
     find_commit = evaluator.get_git_commit_hash

@@ -12,7 +12,7 @@ from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
 TASK_FORMAT = 1
-"""Goes up when a prompt, a filter or a metric of the task changes: that is another examination."""
+"""Goes up when a prompt, a filter or a metric of the task changes: that is another evaluation."""
 COMPLETION = "_completion"
 """How the names of tasks for models without a chat template end."""
 BARE = {True: TASK, False: f"{TASK}{COMPLETION}"}
@@ -30,7 +30,7 @@ def task_folder() -> Path:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How every student is examined.
+    """How every student is evaluated.
 
     Attributes:
         max_new_tokens: Token budget of a response.
@@ -64,7 +64,7 @@ def task_of(protocol: Protocol, *, chat: bool) -> str:
     """The task's name.
 
     Args:
-        protocol: How models are examined.
+        protocol: How models are evaluated.
         chat: Whether this one has a chat template.
 
     Raises:

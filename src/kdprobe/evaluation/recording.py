@@ -1,7 +1,7 @@
-"""lm-eval's models, watched: answers are kept as they come, and what was answered before is not asked again.
+"""lm-eval's models, recorded: answers are saved as they come, and what was answered before is not asked again.
 
 lm-eval has a response cache of its own, which gives one model another's answers, for its key leaves the model out. It
-is never used here. But every one of lm-eval's models tells the cache of each answer that it has, and there we listen.
+is never used here. But every one of lm-eval's models passes each answer to the cache, and that call is recorded.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ PLAN = "batch plan"
 """The ledger's entry of how many problems are decoded at once."""
 
 
-class Watching:
+class Recording:
     """Comes before one of lm-eval's classes of models; entries of the ledger go by lm-eval's hash of the prompt.
 
     An entry has `response`, and where they are known `tokens`, `finished` and `prompt`, a digest of the prompt's token
     ids.
     """
 
-    def watch(self, ledger: Ledger, bar: Progress) -> None:
-        """Says where answers are kept, and where progress is shown."""
+    def record_into(self, ledger: Ledger, bar: Progress) -> None:
+        """Sets where answers are saved, and where progress is shown."""
         self.ledger, self.bar = ledger, bar
         self.cache_hook = self
 
     def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
         """As lm-eval's, for those requests that were not answered before."""
-        self._asked = {hash_string(request.args[0]): request for request in requests}
-        self._read = self._right = 0
-        left = {name: request for name, request in self._asked.items() if name not in self.ledger}
-        self._count({name: self.ledger[name] for name in self._asked if name in self.ledger})
-        self.bar.skip(self._read)
-        if left:
-            responses = super().generate_until(list(left.values()), disable_tqdm=True)  # type: ignore[misc]
-            for name, response in zip(left, responses, strict=True):
-                # lm-eval does not tell of the answers that an API left empty.
+        self._requests = {hash_string(request.args[0]): request for request in requests}
+        self._judged = self._right = 0
+        unanswered = {name: request for name, request in self._requests.items() if name not in self.ledger}
+        self._count({name: self.ledger[name] for name in self._requests if name in self.ledger})
+        self.bar.skip(self._judged)
+        if unanswered:
+            responses = super().generate_until(list(unanswered.values()), disable_tqdm=True)  # type: ignore[misc]
+            for name, response in zip(unanswered, responses, strict=True):
+                # lm-eval does not pass on the answers that an API left empty.
                 if name not in self.ledger:
                     self.keep({name: _entry(response)})
         return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
@@ -69,17 +69,17 @@ class Watching:
 
     def _count(self, entries: dict[str, dict[str, Any]]) -> None:
         for name, entry in entries.items():
-            self._right += judge(entry["response"], stated_value(self._asked[name].doc["answer"])).right
-        self._read += len(entries)
-        if self._read:
-            self.bar.remark = f"{self._right / self._read:.1%} right"
+            self._right += judge(entry["response"], stated_value(self._requests[name].doc["answer"])).right
+        self._judged += len(entries)
+        if self._judged:
+            self.bar.remark = f"{self._right / self._judged:.1%} right"
 
 
 def _entry(response: str | None) -> dict[str, Any]:
     return {"response": response or "", "tokens": None, "finished": None, "prompt": None}
 
 
-class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
+class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyped
     """lm-eval's Hugging Face model, which drops rows as they end and knows how long each answer is.
 
     Args:
@@ -89,11 +89,11 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
 
     def __init__(self, student: LoadedModel, protocol: Protocol) -> None:
         # A chat template writes its own beginning-of-sequence token.
-        own_bos = False if student.tokenizer.chat_template else None
+        add_bos_token = False if student.tokenizer.chat_template else None
         super().__init__(
             pretrained=student.model,
             tokenizer=student.tokenizer,
-            add_bos_token=own_bos,
+            add_bos_token=add_bos_token,
         )
         if protocol.max_new_tokens >= self.max_length:
             raise KdprobeError(
@@ -118,26 +118,26 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
         return asdict(plan_batches(self._student, ids, self._protocol.max_new_tokens))
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
-        """Takes the answers of a batch, in the order of its rows; they are kept together once all are there."""
+        """Takes the answers of a batch, in the order of its rows; they are saved together once all have come."""
         self._batch[hash_string(request[0])] = _entry(response) | self._decoded.popleft()
         if not self._decoded:
             self.keep(self._batch)
             self._batch = {}
 
-    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **known: Any) -> Tensor:
-        if known.get("do_sample"):
+    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: Any) -> Tensor:
+        if kwargs.get("do_sample"):
             # A seed for each batch, so that its answers do not depend on what was decoded before it.
             torch.manual_seed(_seed(self._protocol.seed, context))
         width = context.shape[1]
         lengths: list[int] | None = None
         if can_shrink(self.model):
             batch = ShrinkingBatch(lambda tokens: self.bar.advance(0, work=tokens))
-            sequences = self._shrinking(batch, context, max_length, stop, known)
+            sequences = self._shrinking(batch, context, max_length, stop, kwargs)
             lengths = batch.lengths
         else:
-            sequences = super()._model_generate(context, max_length, stop, **known)
-        for place, (row, mask) in enumerate(zip(sequences, known["attention_mask"], strict=True)):
-            written = row[width:].tolist() if lengths is None else row[width : width + lengths[place]].tolist()
+            sequences = super()._model_generate(context, max_length, stop, **kwargs)
+        for index, (row, mask) in enumerate(zip(sequences, kwargs["attention_mask"], strict=True)):
+            written = row[width:].tolist() if lengths is None else row[width : width + lengths[index]].tolist()
             tokens, finished = self._length(written, max_length - width, stop)
             self._decoded.append(
                 {"tokens": tokens, "finished": finished, "prompt": prompt_digest(row[:width][mask.bool()].tolist())}
@@ -147,13 +147,13 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
         return sequences
 
     def _shrinking(
-        self, batch: ShrinkingBatch, context: Tensor, max_length: int, stop: list[str], known: dict[str, Any]
+        self, batch: ShrinkingBatch, context: Tensor, max_length: int, stop: list[str], kwargs: dict[str, Any]
     ) -> Tensor:
         ends = sorted(self._student.eos_ids)
         # lm-eval adds the end of turn as a text, which the model knows as a token.
         texts = [text for text in stop if text not in {self.tokenizer.decode(id_) for id_ in ends}]
-        if not known.get("do_sample"):
-            known = {name: value for name, value in known.items() if name not in {"temperature", "top_p", "top_k"}}
+        if not kwargs.get("do_sample"):
+            kwargs = {name: value for name, value in kwargs.items() if name not in {"temperature", "top_p", "top_k"}}
         sequences: Tensor = self.model.generate(
             input_ids=context,
             max_length=max_length,
@@ -162,15 +162,15 @@ class WatchedModel(Watching, HFLM):  # type: ignore[misc]  # lm-eval is untyped
             pad_token_id=self.tokenizer.pad_token_id,
             use_cache=True,
             custom_generate=batch,
-            **{"do_sample": False, **known},
+            **{"do_sample": False, **kwargs},
         )
         return sequences
 
     def _length(self, written: list[int], budget: int, stop: list[str]) -> tuple[int, bool]:
         """Tokens written, end of turn included, and whether the response ended by itself."""
-        for place, id_ in enumerate(written):
+        for position, id_ in enumerate(written):
             if id_ in self._student.eos_ids:
-                return place + 1, True
+                return position + 1, True
         text = self.tokenizer.decode(written)
         return len(written), len(written) < budget or any(mark in text for mark in stop)
 

@@ -70,8 +70,8 @@ class ShrinkingBatch:
             scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
             del outputs
             if logits_processor:
-                whole = scores.new_zeros(rows, scores.shape[1]).index_copy_(0, alive, scores)
-                scores = logits_processor(input_ids, whole)[alive]
+                all_scores = scores.new_zeros(rows, scores.shape[1]).index_copy_(0, alive, scores)
+                scores = logits_processor(input_ids, all_scores)[alive]
             if generation_config.do_sample:
                 chosen = torch.multinomial(scores.softmax(-1), num_samples=1)[:, 0]
             else:
@@ -105,11 +105,11 @@ class StopTexts(StoppingCriteria):  # type: ignore[misc]  # transformers is unty
         # A response may spell a text in other tokens than the tokenizer would, hence some more.
         self._tokens = max(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts) + 2
 
-    def __call__(self, input_ids: Tensor, _scores: Any, **_known: Any) -> Tensor:
+    def __call__(self, input_ids: Tensor, _scores: Any, **_kwargs: Any) -> Tensor:
         """Whether each row has ended, `[batch]`."""
         tails = input_ids[:, max(self._prompt, input_ids.shape[1] - self._tokens) :]
-        read = self._tokenizer.batch_decode(tails)
-        ended = [any(text in tail for text in self._texts) for tail in read]
+        decoded = self._tokenizer.batch_decode(tails)
+        ended = [any(text in tail for text in self._texts) for tail in decoded]
         return torch.tensor(ended, device=input_ids.device)
 
 
@@ -122,11 +122,11 @@ def can_shrink(model: Any) -> bool:
     return all(hasattr(layer, "batch_select_indices") for layer in layers)
 
 
-def _keep(model_kwargs: dict[str, Any], places: Tensor) -> None:
+def _keep(model_kwargs: dict[str, Any], rows: Tensor) -> None:
     """Leaves only some rows in everything that the next step reads."""
     for name in _PER_ROW:
         if model_kwargs.get(name) is not None:
-            # Three-dimensional positions have their rows in the second place.
+            # Three-dimensional positions have their rows in the second dimension.
             axis = model_kwargs[name].dim() - 2
-            model_kwargs[name] = model_kwargs[name].index_select(axis, places)
-    model_kwargs["past_key_values"].batch_select_indices(places)
+            model_kwargs[name] = model_kwargs[name].index_select(axis, rows)
+    model_kwargs["past_key_values"].batch_select_indices(rows)

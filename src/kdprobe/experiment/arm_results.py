@@ -16,7 +16,7 @@ class ArmResults:
         strategy: Its strategy, or `None` for a control.
         distiller: Its distiller, or `None` for the untrained student.
         seed: Of its training.
-        fidelity: Figures of its transfer set, or `None`.
+        fidelity: Measurements of its transfer set, or `None`.
         kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
         training: Adapter norm and history per optimiser step, or `None`.
         records: One per test problem.

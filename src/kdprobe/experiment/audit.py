@@ -1,4 +1,4 @@
-"""What a run's own record says against its figures, and how far they reach."""
+"""What a run's own record says against its results, and how far they reach."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
 
 
 def scope(record: dict[str, Any]) -> list[str]:
-    """How far a run's figures reach: sentences for its verdict.
+    """How far a run's results reach: sentences for its verdict.
 
     Args:
         record: The run's record.
     """
     transfer, test = _problems(record)
     templates = {problem.group for problem in transfer if problem.group}
-    known = [problem for problem in test if problem.group in templates]
-    if not known:
+    seen = [problem for problem in test if problem.group in templates]
+    if not seen:
         return []
-    shared = len({problem.group for problem in known})
-    sentence = f"{len(known)} of {len(test)} test problems are from templates that students learnt from ({shared})"
+    shared = len({problem.group for problem in seen})
+    sentence = f"{len(seen)} of {len(test)} test problems are from templates that students learnt from ({shared})"
     return [f"{sentence}: there the figures speak of new numbers, not of new kinds of problems."]
 
 
 def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
     """Adapters that are where they began, or nearly."""
     trained = [(arm.name, arm.training) for arm in arms if arm.training]
-    still = [name for name, training in trained if training["adapter_norm"] < _MOVED]
-    shares = {name: training.get("relative_change") for name, training in trained if name not in still}
+    unmoved = [name for name, training in trained if training["adapter_norm"] < _MOVED]
+    shares = {name: training.get("relative_change") for name, training in trained if name not in unmoved}
     barely = [f"{name} {share:.0e}" for name, share in shares.items() if share is not None and share < _BARELY]
     findings = []
-    if still:
-        evidence = f"Adapters whose update has norm 0: {', '.join(still)}."
+    if unmoved:
+        evidence = f"Adapters whose update has norm 0: {', '.join(unmoved)}."
         action = "Raise the learning rate or train longer; these arms are the untrained student."
         findings.append(Finding("adapter-did-not-move", evidence, action))
     if barely:
@@ -72,7 +72,7 @@ def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
 
 def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
     """Positions that do not predict their own next token, and teacher's rows that belong elsewhere."""
-    looked_at = {arm.name: arm.training["alignment"] for arm in arms if arm.training and arm.training.get("alignment")}
+    alignments = {arm.name: arm.training["alignment"] for arm in arms if arm.training and arm.training.get("alignment")}
     kinds = [
         (
             "misaligned-positions",
@@ -94,12 +94,12 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
         ),
     ]
     findings = []
-    for code, share, what, action in kinds:
-        shares = {name: figures[share] for name, figures in looked_at.items()}
+    for code, share, description, action in kinds:
+        shares = {name: alignment[share] for name, alignment in alignments.items()}
         wrong = {name: value for name, value in shares.items() if value is not None and value < 1}
         if wrong:
             counts = ", ".join(f"{name} {value:.1%}" for name, value in wrong.items())
-            findings.append(Finding(code, f"Share of {what}: {counts}; it should be 100 %.", action))
+            findings.append(Finding(code, f"Share of {description}: {counts}; it should be 100 %.", action))
     return findings
 
 
@@ -122,13 +122,13 @@ def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
 def _contamination(record: dict[str, Any]) -> list[Finding]:
     """Test problems that students learnt from. Likeness within one template is scope, not a fault."""
     transfer, test = _problems(record)
-    found = [overlap for overlap in overlaps(transfer, test) if not overlap.within_group]
-    if not found:
+    overlapping = [overlap for overlap in overlaps(transfer, test) if not overlap.within_group]
+    if not overlapping:
         return []
-    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in found).items())
-    examples = ", ".join(f"{overlap.test} is like {overlap.transfer}" for overlap in found[:_SHOWN])
-    evidence = f"{len(found)} of {len(test)} test problems overlap with transfer problems ({kinds}): {examples}"
-    more = " and more." if len(found) > _SHOWN else "."
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in overlapping).items())
+    examples = ", ".join(f"{overlap.test} is like {overlap.transfer}" for overlap in overlapping[:_SHOWN])
+    evidence = f"{len(overlapping)} of {len(test)} test problems overlap with transfer problems ({kinds}): {examples}"
+    more = " and more." if len(overlapping) > _SHOWN else "."
     return [Finding("contamination", evidence + more, "Leave them out of the test, or out of the transfer set.")]
 
 

@@ -64,8 +64,8 @@ def compare_named(
 
 
 def _of_run(results: Results) -> list[Finding]:
-    found = audit(results.arms, results.record)
-    return [replace(finding, evidence=f"{results.run}: {finding.evidence}") for finding in found]
+    findings = audit(results.arms, results.record)
+    return [replace(finding, evidence=f"{results.run}: {finding.evidence}") for finding in findings]
 
 
 def _run(store: Store, name: str) -> tuple[Results, str | None]:
@@ -76,9 +76,9 @@ def _run(store: Store, name: str) -> tuple[Results, str | None]:
     if not run:
         return load_results(store, arm), None
     results = load_results(store, run)
-    known = [found.name for found in results.arms]
-    if arm not in known:
-        raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(known)}.")
+    arm_names = [arm_results.name for arm_results in results.arms]
+    if arm not in arm_names:
+        raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(arm_names)}.")
     return results, arm
 
 

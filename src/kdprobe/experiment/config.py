@@ -1,4 +1,4 @@
-"""The experiment's config: TOML, checked as a whole, with all mistakes told at once."""
+"""The experiment's config: TOML, checked as a whole, with all mistakes reported at once."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ class EvaluationConfig(_Section):
     @field_validator("batch_size", mode="before")
     @classmethod
     def _size(cls, value: Any) -> Any:
-        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if not whole and value != "auto":
+        is_positive_integer = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not is_positive_integer and value != "auto":
             raise ValueError('write a whole number above 0, or "auto"')
         return value
 
@@ -213,6 +213,6 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
 def to_data(experiment: Experiment) -> dict[str, Any]:
     """The config as plain data, all defaults written out; without what no run depends on.
 
-    That is `tune`, and the place of `plugins`: what was used of them is recorded by version and source.
+    That is `tune`, and the folder of `plugins`: what was used of them is recorded by version and source.
     """
     return experiment.model_dump(mode="json", exclude={"tune", "plugins"})

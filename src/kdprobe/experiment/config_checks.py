@@ -28,16 +28,16 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
         host: Who provides what.
 
     Returns:
-        One sentence each, led by the place in the config.
+        One sentence each, led by the key in the config.
     """
     mistakes = []
-    for kind, name_place, name, options_place, options in _plugged(data):
+    for kind, name_key, name, options_key, options in _plugged(data):
         try:
             host.options(kind, name, options)
         except UsageError as error:
-            mistakes.append(f"{name_place}: {error}")
+            mistakes.append(f"{name_key}: {error}")
         except ValidationError as error:
-            mistakes += [f"{options_place}.{line}" for line in sentences(error, host.get(kind, name).spec.options)]
+            mistakes += [f"{options_key}.{line}" for line in sentences(error, host.get(kind, name).spec.options)]
     return mistakes
 
 
@@ -45,14 +45,14 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
     """Names and seeds that must differ and do not."""
     mistakes = []
     arms = arms_of(data)
-    mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in _twice(arms)]
+    mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in _repeated(arms)]
     mistakes += [
         f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
     ]
     analyses = [table.get("name") for table in _listed(_table(data.get("probe")).get("analyses"))]
-    mistakes += [f"probe.analyses: {name!r} occurs twice" for name in _twice(analyses)]
+    mistakes += [f"probe.analyses: {name!r} occurs twice" for name in _repeated(analyses)]
     seeds = data.get("seeds")
-    mistakes += [f"seeds: {seed} occurs twice" for seed in _twice(seeds if isinstance(seeds, list) else [])]
+    mistakes += [f"seeds: {seed} occurs twice" for seed in _repeated(seeds if isinstance(seeds, list) else [])]
     return mistakes
 
 
@@ -65,40 +65,40 @@ def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
 
 
 def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
-    """Pydantic's errors as sentences led by their place.
+    """Pydantic's errors as sentences led by their key.
 
     Args:
         error: What pydantic found.
         model: Whose fields an unknown key at the top is compared with, or `None`.
     """
-    told = []
+    messages = []
     for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"])
+        key = ".".join(str(part) for part in item["loc"])
         sentence = _sentence(item, model)
-        told.append(f"{place}: {sentence}" if place else sentence)
-    return told
+        messages.append(f"{key}: {sentence}" if key else sentence)
+    return messages
 
 
 def _sentence(item: Any, model: type[BaseModel] | None) -> str:
     if item["type"] == "missing":
         return "is missing"
     if item["type"] == "extra_forbidden":
-        return "is not known" + _near(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
-    got = item["input"]
-    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | list) else ""
+        return "is not known" + _suggestion(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
+    value = item["input"]
+    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
     if item["type"] in _TABLES:
         return f"must be a table{shown}"
     text = item["msg"].removeprefix("Value error, ")
     return f"{text[0].lower()}{text[1:]}{shown}"
 
 
-def _near(name: str, model: type[BaseModel] | None) -> str:
-    near = difflib.get_close_matches(name, model.model_fields, n=1) if model else []
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _suggestion(name: str, model: type[BaseModel] | None) -> str:
+    suggestions = difflib.get_close_matches(name, model.model_fields, n=1) if model else []
+    return f"; did you mean {suggestions[0]!r}?" if suggestions else ""
 
 
 def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
-    """Kind, place of the name, name, place of the options and options of everything that a plugin provides."""
+    """Kind, key of the name, name, key of the options and options of everything that a plugin provides."""
     problems = _table(data.get("problems"))
     if isinstance(source := problems.get("source"), str):
         yield "problem-sources", "problems.source", source, "problems.options", _table(problems.get("options"))
@@ -110,13 +110,13 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
     tuning = _table(_table(data.get("controls")).get("fine_tune_options"))
     yield "distillers", "controls", "fine-tune", "controls.fine_tune_options", tuning
     analyses = _table(data.get("probe")).get("analyses")
-    for kind, place, tables in (
+    for kind, path, tables in (
         ("strategies", "strategies", _listed(data.get("strategies"))),
         ("analyses", "probe.analyses", _listed(analyses)),
     ):
         for table in tables:
             if isinstance(name := table.get("name"), str):
-                item = f"{place}.{table.get('label') or name}"
+                item = f"{path}.{table.get('label') or name}"
                 yield kind, f"{item}.name", name, f"{item}.options", _table(table.get("options"))
 
 
@@ -135,5 +135,5 @@ def _listed(value: Any) -> list[dict[str, Any]]:
     return [{"name": item} if isinstance(item, str) else item for item in items if isinstance(item, str | dict)]
 
 
-def _twice(values: list[Any]) -> list[Any]:
+def _repeated(values: list[Any]) -> list[Any]:
     return sorted({value for value in values if value is not None and values.count(value) > 1}, key=str)

@@ -1,4 +1,4 @@
-"""What `kdprobe eval` does: models and adapters are examined outside experiments, each in a stage of its own."""
+"""What `kdprobe eval` does: models and adapters are evaluated outside experiments, each in a stage of its own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kdprobe.models.reference import ModelRecord, digest_files, short_name
 from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
 
-_MOST_SHOTS, _SOME_SHOTS = 7_473, 64
+_MOST_SHOTS, _ENDLESS_SOURCE_SHOTS = 7_473, 64
 """From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
 task does; of a source without an end from some."""
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvalRequest:
     """What models are asked, and how.
 
     Attributes:
@@ -39,7 +39,7 @@ class Exam:
     protocol: Protocol
 
 
-def make_exam(source: Source, name: str, limit: int | None, protocol: Protocol, *, finite: bool) -> Exam:
+def eval_request(source: Source, name: str, limit: int | None, protocol: Protocol, *, finite: bool) -> EvalRequest:
     """Takes problems from a source.
 
     Args:
@@ -56,8 +56,8 @@ def make_exam(source: Source, name: str, limit: int | None, protocol: Protocol, 
     if limit is None and not finite:
         raise UsageError(f"The problem source {name!r} may have no end.", "Say how many problems with --limit.")
     shown = "_fewshot" in (protocol.task or "")
-    shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _SOME_SHOTS)) if shown else ()
-    return Exam(_first(source, limit), shots, protocol)
+    shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _ENDLESS_SOURCE_SHOTS)) if shown else ()
+    return EvalRequest(_first(source, limit), shots, protocol)
 
 
 def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
@@ -67,16 +67,16 @@ def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
     return problems
 
 
-def local_stages(
-    base: ModelRecord, adapters: Mapping[str, AdapterRecord], exam: Exam, *, with_base: bool
+def local_eval_stages(
+    base: ModelRecord, adapters: Mapping[str, AdapterRecord], request: EvalRequest, *, with_base: bool
 ) -> dict[str, Stage]:
     """A stage for each model that runs here; all share one base, which is loaded when the first needs it.
 
     Args:
         base: The base.
         adapters: Name to adapter.
-        exam: What they are asked.
-        with_base: Whether the base is examined too; without adapters it always is.
+        request: What they are asked.
+        with_base: Whether the base is evaluated too; without adapters it always is.
 
     Returns:
         Name to stage.
@@ -86,13 +86,13 @@ def local_stages(
     from kdprobe.models.shared_bases import SharedBases
 
     tokenizer = load_tokenizer(base)
-    task = task_of(exam.protocol, chat=bool(tokenizer.chat_template))
-    dtype = concrete_dtype(exam.protocol.dtype, default_device())
-    protocol = replace(exam.protocol, task=task, dtype=dtype)
+    task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
+    dtype = concrete_dtype(request.protocol.dtype, default_device())
+    protocol = replace(request.protocol, task=task, dtype=dtype)
     identity = {
         "student": base.as_key(),
         "template": template_digest(tokenizer),
-        "shots": problems_digest(exam.shots),
+        "shots": problems_digest(request.shots),
     }
 
     bases = SharedBases()
@@ -100,17 +100,17 @@ def local_stages(
     def stage(name: str, adapter: AdapterRecord | None) -> Stage:
         def answer(_made: list[Path], scratch: Path, label: str) -> Records:
             student = bases.merged(base, adapter.path if adapter else None, dtype=dtype)
-            return answers_of(student, exam.problems, protocol, scratch, label=label, shots=exam.shots)
+            return answers_of(student, request.problems, protocol, scratch, label=label, shots=request.shots)
 
-        which = {"adapter": adapter.digest} if adapter else {}
-        return examination_stage(name, exam.problems, protocol, identity=identity | which, answer=answer)
+        adapter_identity = {"adapter": adapter.digest} if adapter else {}
+        return examination_stage(name, request.problems, protocol, identity=identity | adapter_identity, answer=answer)
 
-    own = base.name if short_name(base.name) in adapters else short_name(base.name)
-    students: dict[str, AdapterRecord | None] = {own: None} if with_base or not adapters else {}
+    base_name = base.name if short_name(base.name) in adapters else short_name(base.name)
+    students: dict[str, AdapterRecord | None] = {base_name: None} if with_base or not adapters else {}
     return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
 
 
-def other_stage(model: str, model_type: str, arguments: str, batch_size: str | None, exam: Exam) -> Stage:
+def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str | None, request: EvalRequest) -> Stage:
     """A stage for a model that one of lm-eval's other classes runs, or asks over the network.
 
     What stands behind a name is not known here: the key has the name, the arguments, and the digest of a folder.
@@ -120,52 +120,56 @@ def other_stage(model: str, model_type: str, arguments: str, batch_size: str | N
         model_type: lm-eval's.
         arguments: lm-eval's `--model_args`.
         batch_size: lm-eval's `--batch_size`; `None` leaves it to the class.
-        exam: What it is asked.
+        request: What it is asked.
     """
     from lm_eval.utils import simple_parse_args_string
 
     parsed = simple_parse_args_string(arguments)
-    given = parsed if {"pretrained", "model"} & parsed.keys() else {"pretrained": model, **parsed}
+    model_arguments = parsed if {"pretrained", "model"} & parsed.keys() else {"pretrained": model, **parsed}
     chat = "chat" in model_type or not model_type.endswith("completions")
-    protocol = replace(exam.protocol, task=task_of(exam.protocol, chat=True) if chat else _completion(exam.protocol))
-    there = Path(model).is_dir()
+    protocol = replace(
+        request.protocol, task=task_of(request.protocol, chat=True) if chat else _completion(request.protocol)
+    )
+    is_folder = Path(model).is_dir()
     package = model_type.partition("-")[0]
 
-    def answer(_made: list[Path], scratch: Path, label: str) -> Records:
+    def answer(_inputs: list[Path], scratch: Path, label: str) -> Records:
         from lm_eval.api.registry import get_model
 
-        from kdprobe.evaluation.lm_eval_run import examine, hushed
-        from kdprobe.evaluation.recording import Watching
+        from kdprobe.evaluation.lm_eval_run import quiet_lm_eval, run_task
+        from kdprobe.evaluation.recording import Recording
 
         try:
-            with hushed():
+            with quiet_lm_eval():
                 kind = get_model(model_type)
-                watched: Any = type("Watched", (Watching, kind), {})
-                asked = watched.create_from_arg_obj(given, {"batch_size": batch_size})
+                recording_class: Any = type("RecordingModel", (Recording, kind), {})
+                recording_model = recording_class.create_from_arg_obj(model_arguments, {"batch_size": batch_size})
             ledger = Ledger(scratch / "answers.jsonl")
             task = protocol.task or ""
-            return examine(asked, exam.problems, protocol, task=task, label=label, ledger=ledger, shots=exam.shots)
+            return run_task(
+                recording_model, request.problems, protocol, task=task, label=label, ledger=ledger, shots=request.shots
+            )
         except KdprobeError:
             raise
         except Exception as error:
             # Any library, any server: what they raise is theirs.
-            told = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KdprobeError(
-                f"lm-eval's model type {model_type!r} failed: {told}",
+                f"lm-eval's model type {model_type!r} failed: {reason}",
                 "Check --model-type and --model-args; what was answered is kept, the same command goes on.",
             ) from error
 
     identity = {
-        "model": None if there else model,
-        "digest": digest_files([file for file in Path(model).iterdir() if file.is_file()]) if there else None,
+        "model": None if is_folder else model,
+        "digest": digest_files([file for file in Path(model).iterdir() if file.is_file()]) if is_folder else None,
         "model_type": model_type,
         "model_args": parsed,
         "batch_size": batch_size,
-        "shots": problems_digest(exam.shots),
+        "shots": problems_digest(request.shots),
     }
     libraries = ("lm-eval", *({package} & {"vllm", "sglang"}))
     return examination_stage(
-        short_name(model), exam.problems, protocol, identity=identity, answer=answer, libraries=libraries
+        short_name(model), request.problems, protocol, identity=identity, answer=answer, libraries=libraries
     )
 
 

@@ -1,4 +1,4 @@
-"""What observers are told of a finished stage."""
+"""What observers receive about a finished stage."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
 
 
 def _means(records: list[dict[str, Any]]) -> dict[str, float]:
-    names = {"correct": "accuracy", "cut_off": "cut_off", "log_p_gold_value": "log_p_gold_value"}
-    return {told: sum(float(record[name]) for record in records) / len(records) for name, told in names.items()}
+    metrics = {"correct": "accuracy", "cut_off": "cut_off", "log_p_gold_value": "log_p_gold_value"}
+    return {metric: sum(float(record[name]) for record in records) / len(records) for name, metric in metrics.items()}
 
 
 def _numbers(data: dict[str, Any]) -> dict[str, float]:

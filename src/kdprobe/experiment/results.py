@@ -55,7 +55,7 @@ class Results:
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
-        """Strategy to figures of its transfer set, with `kept`, how many of its answers students learnt from."""
+        """Strategy to the fidelity of its transfer set, with `kept`, how many of its answers students learnt from."""
         return {
             arm.strategy: {**arm.fidelity, "kept": arm.fidelity["responses"] if arm.kept is None else len(arm.kept)}
             for arm in self.arms
@@ -74,11 +74,11 @@ def load_results(store: Store, run: str) -> Results:
         UsageError: There is no such run, or it never finished.
     """
     if not (store.run_folder(run) / RECORD).is_file():
-        known = store.runs()
-        begun = [name for name in known if name.startswith(run)]
-        if len(begun) == 1:
-            return load_results(store, begun[0])
-        hint = f"There are: {', '.join(known)}." if known else "There are none yet; `kdprobe run` makes one."
+        names = store.runs()
+        matching = [name for name in names if name.startswith(run)]
+        if len(matching) == 1:
+            return load_results(store, matching[0])
+        hint = f"There are: {', '.join(names)}." if names else "There are none yet; `kdprobe run` makes one."
         raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
     folder = store.run_folder(run)
     record = read_json(folder / RECORD)
@@ -88,7 +88,7 @@ def load_results(store: Store, run: str) -> Results:
 
 
 def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:
-    """Compares the arms of a run, and looks at its record for what speaks against the figures.
+    """Compares the arms of a run, and checks its record for what speaks against the results.
 
     Args:
         results: The run.

@@ -1,4 +1,4 @@
-"""Running a plan: every stage that is not there yet, then the run's record."""
+"""Running a plan: every stage that is missing, then the run's record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def run(plan: Plan, store: Store, tell: Callable[[FinishedStage], None] | None = None) -> str:
+def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None = None) -> str:
     """Makes every missing stage and writes the run's record.
 
     Of several processes that were launched together, the main one does this; the others lend it a hand in training,
@@ -39,7 +39,7 @@ def run(plan: Plan, store: Store, tell: Callable[[FinishedStage], None] | None =
     Args:
         plan: What to do.
         store: Where it goes.
-        tell: Is told of every finished stage, in the main process.
+        notify: Called with every finished stage, in the main process.
 
     Returns:
         The run's name.
@@ -53,14 +53,14 @@ def run(plan: Plan, store: Store, tell: Callable[[FinishedStage], None] | None =
                     store.take_part(stage, launch)
         else:
             try:
-                _make(plan, store, launch, tell)
+                _make(plan, store, launch, notify)
             finally:
                 plan.pool.clear()
     processes.leave()
     return plan.run
 
 
-def _make(plan: Plan, store: Store, launch: str | None, tell: Callable[[FinishedStage], None] | None) -> None:
+def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[FinishedStage], None] | None) -> None:
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     total = len(plan.stages)
@@ -68,15 +68,15 @@ def _make(plan: Plan, store: Store, launch: str | None, tell: Callable[[Finished
         note(caution)
     if older := store.older_stages():
         note(older_sentence(older))
-    for number, stage in enumerate(plan.stages, start=1):
+    for index, stage in enumerate(plan.stages, start=1):
         started = time.monotonic()
-        label = f"[{number:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
+        label = f"[{index:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
         if not store.has(stage):
             note(f"{label} …")
         made = store.make(stage, launch)
         note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
-        if tell:
-            tell(finished_stage(plan.run, stage, store, made=made))
+        if notify:
+            notify(finished_stage(plan.run, stage, store, made=made))
     write_json(folder / RECORD, _record(plan, store))
 
 

@@ -68,7 +68,7 @@ class Store:
     """A folder of stages and runs.
 
     Args:
-        root: The folder; made if it is not there.
+        root: The folder; made if it does not exist.
 
     Raises:
         KdprobeError: It cannot be written.
@@ -104,7 +104,7 @@ class Store:
         return (self.folder(stage) / MANIFEST).is_file()
 
     def make(self, stage: Stage, launch: str | None = None) -> bool:
-        """Makes a stage unless it is there.
+        """Makes a stage unless it exists.
 
         Args:
             stage: What to make.
@@ -117,7 +117,7 @@ class Store:
             return False
         making = self.root / "making"
         lock = making / f"{stage.key}.lock"
-        with alone(lock, f"Another process is making {stage.kind} {stage.name}; waiting for it."):
+        with exclusive(lock, f"Another process is making {stage.kind} {stage.name}; waiting for it."):
             if self.has(stage):
                 return False
             for remains in making.glob(f"{stage.key}-*"):
@@ -146,12 +146,12 @@ class Store:
             if self.has(stage):
                 return
             time.sleep(_LOOK_SECONDS)
-        with TemporaryDirectory() as own:
+        with TemporaryDirectory() as temporary:
             scratch = self.root / "making" / f"{stage.key}.scratch"
-            stage.work(Path(own), [self.folder(needed) for needed in stage.inputs], scratch)
+            stage.work(Path(temporary), [self.folder(needed) for needed in stage.inputs], scratch)
 
-    def _making(self, stage: Stage, who: str) -> Path:
-        return self.root / "making" / f"{stage.key}-{who}"
+    def _making(self, stage: Stage, maker: str) -> Path:
+        return self.root / "making" / f"{stage.key}-{maker}"
 
     def run_folder(self, name: str) -> Path:
         """The folder of a run."""
@@ -189,7 +189,7 @@ class Store:
 
 
 @contextmanager
-def alone(file: Path, waiting: str) -> Iterator[None]:
+def exclusive(file: Path, waiting: str) -> Iterator[None]:
     """Keeps other processes out while the block runs; says `waiting` where it has to wait for one."""
     lock = FileLock(file)
     try:

@@ -43,10 +43,10 @@ class Candidate:
 
 def builtin_candidates() -> Iterator[Candidate]:
     """The built-in plugins: modules of kdprobe that register through the hooks like any other."""
-    own = own_version()
+    kdprobe_version = own_version()
     for module in BUILTIN_PLUGINS:
         name = f"{BUILTIN}:{module.split('.')[1]}"
-        yield Candidate(name, own, BUILTIN, lambda module=module: importlib.import_module(module))  # type: ignore[misc]
+        yield Candidate(name, kdprobe_version, BUILTIN, lambda module=module: importlib.import_module(module))  # type: ignore[misc]
 
 
 def installed_candidates() -> Iterator[Candidate]:
@@ -69,9 +69,9 @@ def folder_candidates(folder: Path) -> Iterator[Candidate]:
         )
     folder = folder.resolve()
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
-        place = file.parent if file.name == "__init__.py" else file
-        if not place.name.startswith(("_", ".")):
-            yield Candidate(place.stem, "local", str(place), lambda file=file: _import_file(file))  # type: ignore[misc]
+        path = file.parent if file.name == "__init__.py" else file
+        if not path.name.startswith(("_", ".")):
+            yield Candidate(path.stem, "local", str(path), lambda file=file: _import_file(file))  # type: ignore[misc]
 
 
 def _import_file(file: Path) -> ModuleType:

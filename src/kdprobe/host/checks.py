@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kdprobe.host import hookspecs
-from kdprobe.host.guard import IncompatibleError, PluginError, said
+from kdprobe.host.guard import IncompatibleError, PluginError, first_line
 from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER
 from kdprobe.host.specs import Spec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_KNOWN = (*HOOKS, OBSERVER)
+_ALL_HOOKS = (*HOOKS, OBSERVER)
 
 
 def check_plugin(plugin: object, own_version: str) -> None:
@@ -32,11 +32,11 @@ def check_plugin(plugin: object, own_version: str) -> None:
     hooks = dict(_marked(plugin))
     for name, function in hooks.items():
         _check_hook(name, function)
-    for name in _KNOWN:
+    for name in _ALL_HOOKS:
         if name not in hooks and inspect.isroutine(getattr(plugin, name, None)):
             raise PluginError(f"{name} is not marked as a hook: write @hookimpl above it.")
     if not hooks:
-        raise PluginError(f"It has no hook of kdprobe; there are {', '.join(_KNOWN)}.")
+        raise PluginError(f"It has no hook of kdprobe; there are {', '.join(_ALL_HOOKS)}.")
 
 
 def check_spec(spec: object, hook: str) -> Spec:
@@ -48,23 +48,23 @@ def check_spec(spec: object, hook: str) -> Spec:
     expected = HOOKS[hook]
     if not isinstance(spec, expected):
         raise PluginError(f"{hook} must yield {expected.__name__} records, not {type(spec).__name__}.")
-    who = f"The {expected.__name__} {spec.name!r}"
+    label = f"The {expected.__name__} {spec.name!r}"
     if not isinstance(spec.name, str) or not NAME.fullmatch(spec.name):
-        raise PluginError(f"{who} needs a name of letters, digits, dots, dashes and underscores.")
+        raise PluginError(f"{label} needs a name of letters, digits, dots, dashes and underscores.")
     if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
-        raise PluginError(f"{who} needs a summary of one line.")
+        raise PluginError(f"{label} needs a summary of one line.")
     if not callable(spec.build):
-        raise PluginError(f"{who}: build must be a function that takes the options, not {type(spec.build).__name__}.")
-    _check_options(spec.options, who)
+        raise PluginError(f"{label}: build must be a function that takes the options, not {type(spec.build).__name__}.")
+    _check_options(spec.options, label)
     return spec
 
 
-def _check_api(needed: object, own_version: str) -> None:
-    if not isinstance(needed, int) or isinstance(needed, bool) or needed < 1:
-        raise PluginError(f"Its kdprobe_api must be a whole number, as in kdprobe_api = {HOOK_API}, not {needed!r}.")
-    if needed > HOOK_API:
+def _check_api(required: object, own_version: str) -> None:
+    if not isinstance(required, int) or isinstance(required, bool) or required < 1:
+        raise PluginError(f"Its kdprobe_api must be a whole number, as in kdprobe_api = {HOOK_API}, not {required!r}.")
+    if required > HOOK_API:
         raise IncompatibleError(
-            f"It needs hook API {needed}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
+            f"It needs hook API {required}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
             "older version of the plugin."
         )
 
@@ -84,31 +84,31 @@ def _marked(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _check_hook(name: str, function: Callable[..., Any]) -> None:
-    if name not in _KNOWN:
-        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}."
+    if name not in _ALL_HOOKS:
+        suggestions = difflib.get_close_matches(name, _ALL_HOOKS, n=1, cutoff=0.5)
+        hint = f"did you mean {suggestions[0]}?" if suggestions else f"there are {', '.join(_ALL_HOOKS)}."
         raise PluginError(f"{name} is not a hook of kdprobe; {hint}")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise PluginError(f"{name} is async; a hook must be a plain function.")
     expected = list(inspect.signature(getattr(hookspecs, name)).parameters)
-    given = inspect.signature(function).parameters.values()
-    needed = [parameter.name for parameter in given if parameter.default is parameter.empty]
-    if needed != expected:
+    parameters = inspect.signature(function).parameters.values()
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    if required != expected:
         raise PluginError(
-            f"{name}({', '.join(needed)}) has the wrong signature: it must be {name}({', '.join(expected)})."
+            f"{name}({', '.join(required)}) has the wrong signature: it must be {name}({', '.join(expected)})."
         )
 
 
-def _check_options(options: Any, who: str) -> None:
+def _check_options(options: Any, label: str) -> None:
     if options is None:
         return
     from pydantic import BaseModel
 
     if not (inspect.isclass(options) and issubclass(options, BaseModel)):
-        what = f"the class {options.__name__}" if inspect.isclass(options) else f"an object of {type(options).__name__}"
-        raise PluginError(f"{who}: options must be a pydantic model, and is {what}.")
+        kind = f"the class {options.__name__}" if inspect.isclass(options) else f"an object of {type(options).__name__}"
+        raise PluginError(f"{label}: options must be a pydantic model, and is {kind}.")
     try:
         options.model_json_schema()
     except Exception as error:
-        what = f"{type(error).__name__}: {said(error)}"
-        raise PluginError(f"{who}: its options {options.__name__} are not valid: {what}.") from error
+        fault = f"{type(error).__name__}: {first_line(error)}"
+        raise PluginError(f"{label}: its options {options.__name__} are not valid: {fault}.") from error

@@ -45,13 +45,13 @@ class Choice:
         """All there is: built-ins, installed plugins, those of the folder.
 
         Raises:
-            UsageError: The folder is not there.
+            UsageError: The folder does not exist.
         """
         local = folder_candidates(self.folder) if self.folder else ()
         return [*builtin_candidates(), *installed_candidates(), *local]
 
-    def against(self, candidate: Candidate) -> str:
-        """Why a candidate is not even loaded; empty where nothing speaks against it."""
+    def reason_to_skip(self, candidate: Candidate) -> str:
+        """Why a candidate is not even loaded; empty where it may be."""
         if self.none and candidate.source != BUILTIN:
             return "It is left out by --no-plugins."
         if self.blocked & {candidate.name, candidate.source}:

@@ -19,14 +19,14 @@ from kdprobe.host.specs import Spec
 
 
 def discover(
-    candidates: Iterable[Candidate] | None = None, choice: Choice | None = None, beside: Sequence[Provider] = ()
+    candidates: Iterable[Candidate] | None = None, choice: Choice | None = None, loaded: Sequence[Provider] = ()
 ) -> list[Provider]:
     """Loads every candidate behind a guard.
 
     Args:
         candidates: What to load; by default all that the choice knows.
         choice: Which ones are wanted; by default all.
-        beside: Plugins that are there already, whose names are taken.
+        loaded: Plugins that are loaded already, whose names are taken.
 
     Returns:
         One provider per candidate, in order, those that cannot be used included.
@@ -34,19 +34,19 @@ def discover(
     choice = choice or Choice()
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
-    taken = {provider.name: provider.source for provider in beside if provider.status == "ok"}
+    owners = {provider.name: provider.source for provider in loaded if provider.status == "ok"}
     providers = []
     for candidate in choice.candidates() if candidates is None else candidates:
         described = (candidate.name, candidate.version, candidate.source)
-        if against := choice.against(candidate):
-            providers.append(Provider(*described, "blocked", against))
-        elif first := taken.get(candidate.name):
-            reason = f"{first} provides a plugin named {candidate.name!r} too; uninstall one of them, or block {first}."
+        if reason_to_skip := choice.reason_to_skip(candidate):
+            providers.append(Provider(*described, "blocked", reason_to_skip))
+        elif owner := owners.get(candidate.name):
+            reason = f"{owner} provides a plugin named {candidate.name!r} too; uninstall one of them, or block {owner}."
             providers.append(Provider(*described, "shadowed", reason))
         else:
             provider = _load(manager, candidate)
             # A plugin that cannot be used keeps its name from nobody.
-            taken |= {provider.name: provider.source} if provider.status == "ok" else {}
+            owners |= {provider.name: provider.source} if provider.status == "ok" else {}
             providers.append(provider)
     return providers
 
@@ -92,4 +92,4 @@ def _specs(manager: pluggy.PluginManager, plugin: object) -> Iterator[Spec]:
 
 def _implementations(manager: pluggy.PluginManager, plugin: object, hook: str) -> list[Callable[..., Any]]:
     caller = getattr(manager.hook, hook)
-    return [found.function for found in caller.get_hookimpls() if found.plugin is plugin]
+    return [implementation.function for implementation in caller.get_hookimpls() if implementation.plugin is plugin]

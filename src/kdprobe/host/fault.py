@@ -1,4 +1,4 @@
-"""Whose fault an exception is: a plugin's is told as the plugin's, wherever it was called."""
+"""Whose fault an exception is: a plugin's is reported as the plugin's, wherever it was called."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def plugin_at_fault(error: BaseException, providers: Sequence[Provider]) -> Prov
         if module := module_of(provider.plugin):
             by_package.setdefault(_package(module.__name__), provider)
     by_package.pop("kdprobe", None)
-    found = None
+    culprit = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        found = by_package.get(_package(str(frame.f_globals.get("__name__", ""))), found)
-    return found
+        culprit = by_package.get(_package(str(frame.f_globals.get("__name__", ""))), culprit)
+    return culprit
 
 
 def _package(module: str) -> str:

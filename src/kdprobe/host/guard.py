@@ -24,30 +24,30 @@ def results_kept_clean() -> Iterator[None]:
     """Sends to stderr what is written to stdout while the block runs, by Python, by C code or by child processes."""
     for stream in {sys.stdout, sys.__stdout__} - {None}:
         stream.flush()  # type: ignore[union-attr]
-    kept = _stdout_to_stderr()
+    saved = _stdout_to_stderr()
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         if sys.__stdout__ is not None:
             sys.__stdout__.flush()
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
 
 
 def _stdout_to_stderr() -> int | None:
     """Points file descriptor 1 to where 2 points; returns a copy of it, or `None` where one of them is closed."""
     try:
-        kept = os.dup(1)
+        saved = os.dup(1)
     except OSError:
         return None
     try:
         os.dup2(2, 1)
     except OSError:
-        os.close(kept)
+        os.close(saved)
         return None
-    return kept
+    return saved
 
 
 def blame(error: BaseException, source: str) -> tuple[Fault, str]:
@@ -64,16 +64,19 @@ def blame(error: BaseException, source: str) -> tuple[Fault, str]:
         case PluginError():
             return "broken", str(error)
         case ImportError() if missing == "kdprobe":
-            return "incompatible", f"It needs another kdprobe: {said(error)}. Upgrade kdprobe, or change {source}."
+            return (
+                "incompatible",
+                f"It needs another kdprobe: {first_line(error)}. Upgrade kdprobe, or change {source}.",
+            )
         case ModuleNotFoundError() if missing:
             return "broken", f"It needs the module {missing!r}, which is not installed; install what {source} requires."
         case SystemExit():
-            return "broken", f"It ends the program when it is loaded: SystemExit: {said(error)}."
+            return "broken", f"It ends the program when it is loaded: SystemExit: {first_line(error)}."
         case _:
-            return "broken", f"{type(error).__name__}: {said(error)}"
+            return "broken", f"{type(error).__name__}: {first_line(error)}"
 
 
-def said(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, whatever its class does to it."""
     try:
         lines = str(error).strip().splitlines()

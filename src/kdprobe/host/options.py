@@ -38,8 +38,8 @@ def options_of(model: type[BaseModel] | None) -> list[Option]:
     schema = model.model_json_schema()
     fields = {field.alias or name: field for name, field in model.model_fields.items() if not field.is_required()}
     # From the fields, not from the schema: that leaves out what a factory makes.
-    made = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
-    defaults = to_jsonable_python(made, fallback=repr)
+    values = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
+    defaults = to_jsonable_python(values, fallback=repr)
     return list(_flat(schema, schema.get("$defs", {}), defaults, ""))
 
 

@@ -32,7 +32,7 @@ class Provider:
         reason: The same as a sentence; empty where it is `ok`.
         trace: The traceback of a plugin that failed, for `kdprobe plugins NAME`.
         specs: What it provides.
-        observers: Its functions that are told of finished stages.
+        observers: Its functions that are called for each finished stage.
         plugin: The module or object itself, or `None`.
     """
 
@@ -68,9 +68,9 @@ def module_of(plugin: object) -> ModuleType | None:
 def _source_hash(plugin: object) -> str:
     """Digest of all files of a plugin's package, or of its single module; empty where neither is a file."""
     module = module_of(plugin)
-    if module is None or not (found := getattr(module, "__file__", None)):
+    if module is None or not (module_file := getattr(module, "__file__", None)):
         return ""
-    file = Path(found)
+    file = Path(module_file)
     top = sys.modules.get(module.__name__.partition(".")[0])
     # Of kdprobe itself, whose version is in every key anyway, only the module that offers something.
     package = None if top is None or top.__name__ == "kdprobe" else getattr(top, "__file__", None)

@@ -54,15 +54,15 @@ class Host:
         self.choice.enforce(self.providers)
 
     def load_folder(self, folder: Path) -> None:
-        """Loads the plugins of a folder too, unless they are there already.
+        """Loads the plugins of a folder too, unless they are loaded already.
 
         Raises:
-            UsageError: The folder is not there.
+            UsageError: The folder does not exist.
             KdprobeError: As for the host itself.
         """
-        there = {provider.source for provider in self.providers}
-        new = [candidate for candidate in folder_candidates(folder) if candidate.source not in there]
-        more = discover(new, self.choice, beside=self.providers)
+        sources = {provider.source for provider in self.providers}
+        new = [candidate for candidate in folder_candidates(folder) if candidate.source not in sources]
+        more = discover(new, self.choice, loaded=self.providers)
         self.choice.enforce(more)
         self.providers = [*self.providers, *more]
 
@@ -72,8 +72,8 @@ class Host:
 
     def unique_names(self, kind: str) -> list[str]:
         """Those of them that one plugin provides, and no other."""
-        every = [entry.spec.name for entry in self._entries(kind)]
-        return [name for name in every if every.count(name) == 1]
+        all_names = [entry.spec.name for entry in self._entries(kind)]
+        return [name for name in all_names if all_names.count(name) == 1]
 
     def get(self, kind: str, name: str) -> Entry:
         """The spec of that kind and name.
@@ -81,7 +81,7 @@ class Host:
         Raises:
             UsageError: No plugin provides it (the nearest name and broken plugins are named), or two do.
         """
-        if kind not in {known.kind for known in KINDS}:
+        if kind not in {spec.kind for spec in KINDS}:
             raise KdprobeError(f"{kind!r} is not a kind of plugin.")
         entries = [entry for entry in self._entries(kind) if entry.spec.name == name]
         if len(entries) == 1:
@@ -170,8 +170,8 @@ class Host:
                     with results_kept_clean():
                         observer(stage)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - hours of work must not end with a tracker
-                    what = f"{type(error).__name__}: {error}"
-                    note(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {what}")
+                    fault = f"{type(error).__name__}: {error}"
+                    note(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {fault}")
 
     def _entries(self, kind: str) -> list[Entry]:
         return [Entry(spec, provider) for provider in self.providers for spec in provider.specs if spec.kind == kind]
@@ -185,13 +185,13 @@ class Host:
         if package is not None:
             return f"Install the package that provides it, or a newer one: pip install --upgrade {package}"
         names = self.names(kind)
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names) or 'none'}."
+        suggestions = difflib.get_close_matches(name, names, n=1)
+        hint = f"Did you mean {suggestions[0]!r}?" if suggestions else f"There are: {', '.join(names) or 'none'}."
         if unused:
             reasons = len(unused) <= _MOST_REASONS
             listed = "; ".join(f"{p.name} ({p.reason.rstrip('.')})" if reasons else p.name for p in unused)
             hint += f" Not loaded: {listed}. `kdprobe plugins` says why."
-        elif not near:
+        elif not suggestions:
             hint += f" If a plugin provides it, install that; it may be called kdprobe-{name}."
         return hint
 

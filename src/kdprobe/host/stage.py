@@ -1,4 +1,4 @@
-"""What an observer is told about a finished stage."""
+"""What an observer receives about a finished stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FinishedStage:
         key: The hash of all that decides it.
         folder: What it made, to read from; nothing may be written there.
         seconds: What making it took, perhaps in an earlier run.
-        made: Whether this run made it; otherwise it was there already.
+        made: Whether this run made it; otherwise it existed already.
         metrics: Its numbers by name, where it has some: accuracy, loss, retained mass.
     """
 

@@ -87,8 +87,8 @@ def extract(text: str) -> Extraction:
 
 def gold_value(value: str) -> Fraction | None:
     """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` where it is not one number."""
-    found = list(islice(_NUMBER.finditer(_without_latex_fractions(value)), 2))
-    return _value(found[0]) if len(found) == 1 else None
+    numbers = list(islice(_NUMBER.finditer(_without_latex_fractions(value)), 2))
+    return _value(numbers[0]) if len(numbers) == 1 else None
 
 
 def matches(extraction: Extraction, value: str) -> bool:
@@ -104,8 +104,8 @@ def _read(number: re.Match[str], rule: str) -> Extraction:
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The last match of a pattern, or `None`."""
-    found = deque(pattern.finditer(text), maxlen=1)
-    return found[0] if found else None
+    last = deque(pattern.finditer(text), maxlen=1)
+    return last[0] if last else None
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -135,5 +135,5 @@ def _is_negative(match: re.Match[str]) -> bool:
 
 
 def _without_latex_fractions(text: str) -> str:
-    r"""Text of the same length with `\frac{3}{4}` as ` 3/4` and spaces, so that places stay what they are."""
-    return _LATEX_FRACTION.sub(lambda found: f" {found[1]}/{found[2]}".ljust(len(found[0])), text)
+    r"""Text of the same length with `\frac{3}{4}` as ` 3/4` and spaces, so that positions do not shift."""
+    return _LATEX_FRACTION.sub(lambda match: f" {match[1]}/{match[2]}".ljust(len(match[0])), text)

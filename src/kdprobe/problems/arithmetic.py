@@ -1,7 +1,7 @@
 """The arithmetic in an answer: which of the steps `a op b = c` that it states are right.
 
-A student whose final values are nearly all wrong may still calculate well or badly; the share of right steps tells such
-students apart. It does not say whether they were the steps that the problem needs.
+A student whose final values are nearly all wrong may still calculate well or badly; the share of right steps separates
+such students. It does not say whether they were the steps that the problem needs.
 
 Time is linear in the length of the text: one pass over its tokens, and each token is looked at again for the equals
 signs on its two sides.
@@ -95,17 +95,17 @@ def arithmetic_steps(text: str, *, cut_off: bool = False) -> list[Step]:
 
 def _steps(text: str, offset: int) -> Iterator[Step]:
     tokens = tokens_of(text)
-    signs = [place for place, token in enumerate(tokens) if token.kind in {"equals", "mark"}]
-    for number, place in enumerate(signs):
-        if tokens[place].kind == "mark":
-            yield from _steps(tokens[place].text[2:-2], offset + tokens[place].start + 2)
+    signs = [position for position, token in enumerate(tokens) if token.kind in {"equals", "mark"}]
+    for index, position in enumerate(signs):
+        if tokens[position].kind == "mark":
+            yield from _steps(tokens[position].text[2:-2], offset + tokens[position].start + 2)
             continue
-        first = signs[number - 1] + 1 if number else 0
-        stop = signs[number + 1] if number + 1 < len(signs) else len(tokens)
-        left = ending_before(tokens, place, first)
+        first = signs[index - 1] + 1 if index else 0
+        stop = signs[index + 1] if index + 1 < len(signs) else len(tokens)
+        left = ending_before(tokens, position, first)
         if left is None or not left.calculates:
             continue
-        if step := _step(text, offset, tokens[place], left, _sides(tokens, place + 1, stop)):
+        if step := _step(text, offset, tokens[position], left, _sides(tokens, position + 1, stop)):
             yield step
 
 
@@ -125,12 +125,12 @@ def _step(text: str, offset: int, sign: Token, left: Expression, sides: Sequence
     if sign.text.isalpha() and left.is_fraction:
         return None
     start, end = left.span
-    from_, to = sides[0].span
+    stated_start, stated_end = sides[0].span
     # "9 / 27 * 100% = 33.3" and "= 33.3%" are both written.
     hundredfold = any(text[token.start - 3 : token.start] == "100" for token in left.tokens if token.kind == "percent")
     readings = left.values | ({value * 100 for value in left.values} if hundredfold else set())
     right = any(_states(side, exact) for side in sides for exact in readings)
-    return Step(text[start:end], text[from_:to], right, (offset + start, offset + to))
+    return Step(text[start:end], text[stated_start:stated_end], right, (offset + start, offset + stated_end))
 
 
 def _states(side: Expression, exact: Fraction) -> bool:
@@ -140,9 +140,9 @@ def _states(side: Expression, exact: Fraction) -> bool:
     percent = side.tokens[-1].kind == "percent"
     # "20 / 80 = 25%" and "20 / 80 * 100 = 25%" are both written.
     readings = {exact * 100, exact} if percent else {exact}
-    places = min(decimals(side), _EXACT_DECIMALS)
+    digits = min(decimals(side), _EXACT_DECIMALS)
     stated = {value * 100 for value in side.values} if percent else side.values
-    if places:
-        stated = {rounded(value, places) for value in stated}
-        readings = {rounded(reading, places) for reading in readings}
+    if digits:
+        stated = {rounded(value, digits) for value in stated}
+        readings = {rounded(reading, digits) for reading in readings}
     return not readings.isdisjoint(stated)

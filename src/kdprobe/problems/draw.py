@@ -52,20 +52,20 @@ def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, .
     Raises:
         KdprobeError: The source has fewer, a question occurs twice, or it is a transfer or a test problem too.
     """
-    begun = len(drawn.transfer)
-    problems = tuple(islice(source("transfer"), begun + count))
-    if len(problems) < begun + count:
+    start = len(drawn.transfer)
+    problems = tuple(islice(source("transfer"), start + count))
+    if len(problems) < start + count:
         raise KdprobeError(
-            f"The problem source has {len(problems)} transfer problems, {begun} to train on and {count} to validate on "
+            f"The problem source has {len(problems)} transfer problems, {start} to train on and {count} to validate on "
             "are asked for.",
             "Lower tune.validation or problems.transfer in the config.",
         )
-    if problems[:begun] != drawn.transfer:
+    if problems[:start] != drawn.transfer:
         raise KdprobeError(
             "The problem source gave other problems when it was asked again.", "This is a fault of its plugin."
         )
     refuse_twins(problems, "transfer")
-    validation = problems[begun:]
+    validation = problems[start:]
     if twins := _shared(validation, drawn.test):
         raise KdprobeError(
             f"Validation problem {twins[0].id} is also test problem {twins[1].id}.",
@@ -90,11 +90,11 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
     return problems
 
 
-def _shared(some: Iterable[Problem], others: Iterable[Problem]) -> tuple[Problem, Problem] | None:
+def _shared(problems: Iterable[Problem], others: Iterable[Problem]) -> tuple[Problem, Problem] | None:
     """The first two problems, one of each, that ask the same question."""
-    asked = {normalised(problem.question): problem for problem in others}
-    for problem in some:
-        if twin := asked.get(normalised(problem.question)):
+    by_question = {normalised(problem.question): problem for problem in others}
+    for problem in problems:
+        if twin := by_question.get(normalised(problem.question)):
             return problem, twin
     return None
 

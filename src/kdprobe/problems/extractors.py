@@ -65,7 +65,7 @@ class Published:
         tokens = list(_PUBLISHED_TOKEN.finditer(line))
         if tokens and len({token[0] for token in tokens}) == 1:
             return _published("first-line", tokens[0][0], tokens[0].span())
-        if (said := _PUBLISHED_ANSWER.search(text)) and (token := _PUBLISHED_TOKEN.search(text, said.end())):
+        if (phrase := _PUBLISHED_ANSWER.search(text)) and (token := _PUBLISHED_TOKEN.search(text, phrase.end())):
             return _published("answer-is", token[0], token.span())
         last = last_match(_PUBLISHED_TOKEN, text)
         return _published("last-number", last[0], last.span()) if last else Extraction(None, "none")
@@ -96,13 +96,13 @@ class LmEval:
         chosen = last_match(self.pattern, text) if self.last else self.pattern.search(text)
         if chosen is None:
             return Extraction(None, "none")
-        group = next(number for number, part in enumerate(chosen.groups(), start=1) if part)
+        group = next(index for index, part in enumerate(chosen.groups(), start=1) if part)
         written = chosen[group]
-        return Extraction(_number(_ignoring(written)), self.rule, chosen.span(group), written)
+        return Extraction(_number(_comparable(written)), self.rule, chosen.span(group), written)
 
     def is_right(self, extraction: Extraction, gold: str) -> bool:
         """Equal as strings without commas, dollar signs and a final point."""
-        return extraction.written is not None and _ignoring(extraction.written.strip()) == _ignoring(gold)
+        return extraction.written is not None and _comparable(extraction.written.strip()) == _comparable(gold)
 
 
 def strict() -> LmEval:
@@ -115,7 +115,7 @@ def flexible() -> LmEval:
     return LmEval("flexible-extract", r"(-?[$0-9.,]{2,})|(-?[0-9]+)", last=True)
 
 
-def _ignoring(text: str) -> str:
+def _comparable(text: str) -> str:
     """What lm-eval's comparison leaves of a value: no commas, no dollars, no final point."""
     return re.sub(r"\.$", "", text.replace(",", "").replace("$", "")).lower()
 

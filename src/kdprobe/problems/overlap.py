@@ -1,7 +1,7 @@
 """Test problems that were trained on: word for word, but for spelling, or but for their numbers.
 
 Problems that come from one template share most of their words by design. Such overlap is the scope of what a test can
-show, not a fault, and is told apart.
+show, not a fault, and is marked as such.
 """
 
 from __future__ import annotations
@@ -52,23 +52,25 @@ def overlaps(transfer: Sequence[Problem], test: Sequence[Problem]) -> list[Overl
         test: What they are tested on.
     """
     holders: dict[str, set[int]] = defaultdict(set)
-    for place, problem in enumerate(transfer):
+    for index, problem in enumerate(transfer):
         for gram in _grams(problem.question):
-            holders[gram].add(place)
-    found = []
+            holders[gram].add(index)
+    overlapping = []
     for problem in test:
         grams = _grams(problem.question)
-        shared = Counter(place for gram in grams for place in holders.get(gram, ()))
-        likest = [
-            Overlap(problem.id, twin.id, _kind(problem, twin), count / len(grams), _one_group(problem, twin))
-            for place, count in shared.items()
+        shared = Counter(index for gram in grams for index in holders.get(gram, ()))
+        candidates = [
+            Overlap(problem.id, twin.id, _kind(problem, twin), count / len(grams), _same_group(problem, twin))
+            for index, count in shared.items()
             if count / len(grams) >= SHARE
-            for twin in [transfer[place]]
+            for twin in [transfer[index]]
         ]
-        if likest:
-            # A twin from elsewhere says more than one of the same template.
-            found.append(min(likest, key=lambda o: (o.within_group, _KINDS.index(o.kind), -o.share)))
-    return found
+        if candidates:
+            # A twin from another template says more than one from the same template.
+            overlapping.append(
+                min(candidates, key=lambda overlap: (overlap.within_group, _KINDS.index(overlap.kind), -overlap.share))
+            )
+    return overlapping
 
 
 _KINDS = ["exact", "normalised", "n-gram"]
@@ -80,10 +82,10 @@ def _kind(a: Problem, b: Problem) -> Literal["exact", "normalised", "n-gram"]:
     return "normalised" if normalised(a.question) == normalised(b.question) else "n-gram"
 
 
-def _one_group(a: Problem, b: Problem) -> bool:
+def _same_group(a: Problem, b: Problem) -> bool:
     return a.group is not None and a.group == b.group
 
 
 def _grams(question: str) -> set[str]:
     words = _NUMBER.sub("#", normalised(question)).split()
-    return {" ".join(words[place : place + WORDS]) for place in range(max(1, len(words) - WORDS + 1))}
+    return {" ".join(words[start : start + WORDS]) for start in range(max(1, len(words) - WORDS + 1))}

@@ -61,10 +61,10 @@ def retained_figure(fidelity: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     borders = [f"{edge:g}" for edge in TAIL_EDGES]
     bins = [f"{low} to {high}" for low, high in pairwise(borders)]
     figure = go.Figure()
-    for strategy, figures in fidelity.items():
-        for kept in figures["retained"]:
-            counts = kept["tail_histogram"]
-            name = strategy if len(figures["retained"]) == 1 else f"{strategy}, T = {kept['temperature']:g}"
+    for strategy, summary in fidelity.items():
+        for retained in summary["retained"]:
+            counts = retained["tail_histogram"]
+            name = strategy if len(summary["retained"]) == 1 else f"{strategy}, T = {retained['temperature']:g}"
             figure.add_bar(x=bins, y=[count / sum(counts) * 100 for count in counts], name=name)
     figure.update_layout(xaxis_title="probability outside the top k", yaxis_title="positions, %", barmode="group")
     plotly: dict[str, Any] = figure.to_plotly_json()

@@ -38,10 +38,10 @@ def write_images(figures: Sequence[Figure], folder: Path) -> list[Path]:
     files = []
     # Figures of their own, not pyplot's: nothing is left behind, no window system is asked. Names are no formulas.
     with mpl.rc_context({"text.parse_math": False, "svg.hashsalt": "kdprobe"}):
-        for number, figure in enumerate(figures, start=1):
+        for index, figure in enumerate(figures, start=1):
             canvas = Canvas(figsize=(7, 4.5), layout="constrained")
             _draw(canvas, figure)
-            stem = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:80]}"
+            stem = f"{index:02d}-{re.sub(r'[^a-z0-9]+', '-', figure.title.lower()).strip('-')[:80]}"
             for kind in KINDS:
                 file = folder / f"{stem}.{kind}"
                 canvas.savefig(file, dpi=150, metadata={"Date": None} if kind == "svg" else None)
@@ -114,19 +114,21 @@ def _colour_map(scale: Sequence[Sequence[Any]]) -> Any:
             return tuple(int(part) / 255 for part in re.findall(r"\d+", text)[:3])
         return text
 
-    return LinearSegmentedColormap.from_list("scale", [(place, colour(text)) for place, text in scale])
+    return LinearSegmentedColormap.from_list("scale", [(position, colour(text)) for position, text in scale])
 
 
 def _draw_boxes(axes: Any, traces: Sequence[dict[str, Any]]) -> None:
     """Boxes of every trace side by side for each category."""
     categories = list(dict.fromkeys(name for trace in traces for name in trace["x"]))
     width = 0.8 / len(traces)
-    for place, trace in enumerate(traces):
+    for index, trace in enumerate(traces):
         values = [[y for x, y in zip(trace["x"], trace["y"], strict=True) if x == category] for category in categories]
-        positions = [number + (place - (len(traces) - 1) / 2) * width for number in range(len(categories))]
+        positions = [
+            category_index + (index - (len(traces) - 1) / 2) * width for category_index in range(len(categories))
+        ]
         drawn = axes.boxplot(values, positions=positions, widths=width * 0.8, patch_artist=True)
         for box in drawn["boxes"]:
-            box.set_facecolor(f"C{place}")
+            box.set_facecolor(f"C{index}")
         drawn["boxes"][0].set_label(_text(trace.get("name")))
     axes.set_xticks(range(len(categories)), [_text(category) for category in categories])
 

@@ -34,7 +34,7 @@ def render(results: Results, comparison: Comparison) -> str:
     """The page as text."""
     figures: list[dict[str, Any]] = []
 
-    def place(figure: dict[str, Any]) -> int:
+    def add(figure: dict[str, Any]) -> int:
         figures.append(safe_names(figure))
         return len(figures) - 1
 
@@ -43,14 +43,14 @@ def render(results: Results, comparison: Comparison) -> str:
         comparison=comparison,
         taught=any(arm.strategy for arm in results.arms),
         trained=any(arm.training for arm in results.arms),
-        accuracy=place(accuracy_figure(comparison)),
-        losses=place(loss_figure(results.arms)),
+        accuracy=add(accuracy_figure(comparison)),
+        losses=add(loss_figure(results.arms)),
         analyses=[
-            (analysis, [(figure, place(figure["plotly"])) for figure in analysis.figures])
+            (analysis, [(figure, add(figure["plotly"])) for figure in analysis.figures])
             for analysis in results.analyses
         ],
         fidelity=results.fidelity,
-        retained=place(retained_figure(results.fidelity)),
+        retained=add(retained_figure(results.fidelity)),
         examples=_examples(results),
         figures=lambda: script_json(figures),
         plotlyjs=plotlyjs(),
@@ -61,8 +61,8 @@ def _examples(results: Results) -> list[dict[str, Any]]:
     """Problems with every arm's answer; those that arms disagree on come first."""
     problems = results.record["problems"]["test"]
     rows = []
-    for place, problem in enumerate(problems):
-        answers = [(arm.name, arm.records[place]) for arm in results.arms]
+    for index, problem in enumerate(problems):
+        answers = [(arm.name, arm.records[index]) for arm in results.arms]
         split = len({record["correct"] for _, record in answers})
-        rows.append((split == 1, place, {"problem": problem, "answers": answers}))
+        rows.append((split == 1, index, {"problem": problem, "answers": answers}))
     return [row for _, _, row in sorted(rows, key=lambda row: row[:2])[:EXAMPLES]]

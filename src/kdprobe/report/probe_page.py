@@ -30,7 +30,7 @@ def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: 
     for name, result in results.items():
         first = len(figures)
         figures += [safe_names(figure.plotly) for figure in result.figures]
-        shown = [(figure, first + place) for place, figure in enumerate(result.figures)]
+        shown = [(figure, first + index) for index, figure in enumerate(result.figures)]
         analyses.append((SimpleNamespace(name=name, statements=result.statements), shown))
     page = folder / PAGE
     page.write_text(

@@ -38,9 +38,9 @@ def bootstrap(
     """Values of a statistic in resamples of its units (problems, mostly), `[resample, ...]`.
 
     Args:
-        statistic: From how often each unit is drawn, `[some, unit]`, to its values, `[some, ...]`; it is given one
-            such array for each stratum.
-        *strata: Units are drawn within each stratum. Its number of units; or, where many units are alike, how many
+        statistic: From how often each unit is drawn, `[resample, unit]`, to its values, `[resample, ...]`; it is given
+            one such array for each stratum.
+        *strata: Units are drawn within each stratum. Its number of units; or, where many units are equal, how many
             there are of each kind, and counts are then those of kinds.
         resamples: How many.
         seed: Of the draws. Statistics over as many units are resampled by the same draws, so they can be compared.
@@ -65,10 +65,10 @@ def percentiles(values: Array) -> tuple[Array, Array]:
 
 def percentile_interval(values: Array) -> Interval:
     """The same of a single statistic, `[resample]`; resamples in which it is NaN are left out."""
-    known = values[~np.isnan(values)]
-    if not len(known):
+    finite = values[~np.isnan(values)]
+    if not len(finite):
         return Interval(float("nan"), float("nan"))
-    low, high = percentiles(known)
+    low, high = percentiles(finite)
     return Interval(float(low), float(high))
 
 
@@ -95,9 +95,9 @@ class Means:
 
 def known_mean(values: Array, axis: int | tuple[int, ...]) -> Array:
     """The mean of what is not NaN; NaN where nothing is."""
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        mean: Array = np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)
+        mean: Array = np.where(finite, values, 0.0).sum(axis=axis) / finite.sum(axis=axis)
     return mean
 
 
@@ -113,25 +113,25 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
     """
     problems, shape = len(values), values.shape[1:]
     flat = values.reshape(problems, -1)
-    known = np.isfinite(flat)
-    filled = np.where(known, flat, 0.0)
+    finite = np.isfinite(flat)
+    filled = np.where(finite, flat, 0.0)
     with np.errstate(invalid="ignore"):
-        value = filled.sum(axis=0) / known.sum(axis=0)
+        value = filled.sum(axis=0) / finite.sum(axis=0)
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
     if problems > 1:
         for start in range(0, flat.shape[1], _COLUMNS):
             columns = slice(start, start + _COLUMNS)
-            low[columns], high[columns] = _mean_percentiles(filled[:, columns], known[:, columns], seed)
+            low[columns], high[columns] = _mean_percentiles(filled[:, columns], finite[:, columns], seed)
     return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape))
 
 
-def _mean_percentiles(filled: Array, known: NDArray[np.bool_], seed: int) -> tuple[Array, Array]:
+def _mean_percentiles(filled: Array, finite: NDArray[np.bool_], seed: int) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
-        drawn = bootstrap(lambda counts: counts @ filled / (counts @ known), len(filled), seed=seed)
-    # A draw without a single known problem has no mean, and is no draw; a column without any has no interval.
-    some = known.any(axis=0)
-    low, high = np.nanquantile(np.where(some, drawn, 0.0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return np.where(some, low, np.nan), np.where(some, high, np.nan)
+        drawn = bootstrap(lambda counts: counts @ filled / (counts @ finite), len(filled), seed=seed)
+    # A draw without a single value has no mean, and is no draw; a column without any has no interval.
+    has_value = finite.any(axis=0)
+    low, high = np.nanquantile(np.where(has_value, drawn, 0.0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return np.where(has_value, low, np.nan), np.where(has_value, high, np.nan)
 
 
 def _counts(stratum: int | NDArray[Any], resamples: int, seed: int) -> Iterator[Array]:
@@ -139,9 +139,9 @@ def _counts(stratum: int | NDArray[Any], resamples: int, seed: int) -> Iterator[
     units = _units(stratum)
     chunk = max(1, _CELLS // units)
     if isinstance(stratum, int) and units > _FEW and units * resamples <= _CACHED_CELLS:
-        kept = _kept_counts(stratum, resamples, seed)
+        cached = _cached_counts(stratum, resamples, seed)
         for start in range(0, resamples, chunk):
-            yield kept[start : start + chunk].astype(np.float64)
+            yield cached[start : start + chunk].astype(np.float64)
         return
     random = np.random.default_rng(seed)
     for start in range(0, resamples, chunk):
@@ -149,14 +149,14 @@ def _counts(stratum: int | NDArray[Any], resamples: int, seed: int) -> Iterator[
 
 
 @lru_cache(maxsize=2)
-def _kept_counts(units: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+def _cached_counts(units: int, resamples: int, seed: int) -> NDArray[np.uint16]:
     random, chunk = np.random.default_rng(seed), max(1, _CELLS // units)
     sizes = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
     return np.concatenate([_draw(random, units, size).astype(np.uint16) for size in sizes])
 
 
 def _draw(random: np.random.Generator, stratum: int | NDArray[Any], resamples: int) -> Array:
-    """Counts of some resamples, `[resamples, unit]`."""
+    """Counts of that many resamples, `[resample, unit]`."""
     units = _units(stratum)
     if not isinstance(stratum, int):
         total = int(stratum.sum())

@@ -14,7 +14,7 @@ from kdprobe.stats.intervals import Interval
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of like confidence.
+    """Answers of similar confidence.
 
     Attributes:
         low: Lower border of the confidence.
@@ -32,7 +32,7 @@ class Bin:
 
 
 def auroc(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
-    """Probability that a right answer has more confidence than a wrong one, ties half; NaN where all are alike.
+    """Probability that a right answer has more confidence than a wrong one, ties half; NaN without either kind.
 
     The Mann-Whitney statistic over the number of pairs (Hanley and McNeil, 1982).
     """
@@ -61,18 +61,18 @@ def auroc_interval(confidence: NDArray[np.float64], correct: NDArray[np.bool_], 
 def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int) -> list[Bin]:
     """Answers in bins of confidence of equal width from 0 to 1."""
     borders = np.linspace(0, 1, bins + 1)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_indices = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []
-    for number in range(bins):
-        inside = place == number
-        some = bool(inside.any())
+    for index in range(bins):
+        inside = bin_indices == index
+        occupied = bool(inside.any())
         rows.append(
             Bin(
-                float(borders[number]),
-                float(borders[number + 1]),
+                float(borders[index]),
+                float(borders[index + 1]),
                 int(inside.sum()),
-                float(confidence[inside].mean()) if some else float("nan"),
-                float(correct[inside].mean()) if some else float("nan"),
+                float(confidence[inside].mean()) if occupied else float("nan"),
+                float(correct[inside].mean()) if occupied else float("nan"),
             )
         )
     return rows
@@ -80,5 +80,5 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bin
 
 def calibration_error(bins: list[Bin]) -> float:
     """Expected calibration error: mean over answers of |accuracy - confidence| of their bin (Guo et al., 2017)."""
-    answers = sum(one.answers for one in bins)
-    return sum(one.answers * abs(one.accuracy - one.confidence) for one in bins if one.answers) / answers
+    answers = sum(bin_.answers for bin_ in bins)
+    return sum(bin_.answers * abs(bin_.accuracy - bin_.confidence) for bin_ in bins if bin_.answers) / answers

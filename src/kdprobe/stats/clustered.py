@@ -64,9 +64,9 @@ class Groups:
         Raises:
             KdprobeError: Fewer than two groups.
         """
-        places: dict[Hashable, int] = {}
-        codes = np.array([places.setdefault(name, len(places)) for name in names], dtype=np.intp)
-        self.n, self.count = len(codes), len(places)
+        codes_by_name: dict[Hashable, int] = {}
+        codes = np.array([codes_by_name.setdefault(name, len(codes_by_name)) for name in names], dtype=np.intp)
+        self.n, self.count = len(codes), len(codes_by_name)
         if self.count < 2:  # noqa: PLR2004
             raise KdprobeError(
                 "All problems are of one group, so nothing can be said about other groups.",
@@ -100,17 +100,17 @@ def clustered_test(a: Sequence[bool], b: Sequence[bool], groups: Sequence[Hashab
     Raises:
         KdprobeError: Fewer than two groups.
     """
-    drawn = Groups(groups)
-    apart = np.asarray(a, dtype=int) - np.asarray(b, dtype=int)
-    totals = np.rint(drawn.sums(apart)).astype(int)
-    difference, error = float(apart.mean()), float(np.sqrt(drawn.left_out_variance(apart)))
+    grouping = Groups(groups)
+    differences = np.asarray(a, dtype=int) - np.asarray(b, dtype=int)
+    totals = np.rint(grouping.sums(differences)).astype(int)
+    difference, error = float(differences.mean()), float(np.sqrt(grouping.left_out_variance(differences)))
     centre = difference
     if error == 0:
-        centre, error = cautious_difference(*one_sided(difference, drawn.count), drawn.count)
-    half = _quantile(drawn.df) * error
+        centre, error = cautious_difference(*unanimous_counts(difference, grouping.count), grouping.count)
+    half = _quantile(grouping.df) * error
     return ClusterTest(
-        n=drawn.n,
-        groups=drawn.count,
+        n=grouping.n,
+        groups=grouping.count,
         difference=difference,
         interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
         p=sign_flip_p(totals),
@@ -128,8 +128,8 @@ def clustered_interval(values: Sequence[float], groups: Sequence[Hashable]) -> I
     Raises:
         KdprobeError: Fewer than two groups.
     """
-    drawn, measured = Groups(groups), np.asarray(values, dtype=float)
-    half = _quantile(drawn.df) * float(np.sqrt(drawn.left_out_variance(measured)))
+    grouping, measured = Groups(groups), np.asarray(values, dtype=float)
+    half = _quantile(grouping.df) * float(np.sqrt(grouping.left_out_variance(measured)))
     return Interval(float(measured.mean()) - half, float(measured.mean()) + half)
 
 
@@ -137,7 +137,7 @@ def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable
     """Wilson's interval with as many independent problems as the grouped ones are worth (Korn and Graubard, 1998).
 
     That number is p (1 - p) over the leave-one-group-out variance, at most n, and made smaller where few groups know
-    their own variance badly. If all problems came out alike it is the number of groups.
+    their own variance badly. If all problems came out the same it is the number of groups.
 
     Args:
         right: Whether each problem was solved.
@@ -146,12 +146,12 @@ def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable
     Raises:
         KdprobeError: Fewer than two groups.
     """
-    drawn, solved = Groups(groups), np.asarray(right, dtype=float)
-    accuracy, variance = float(solved.mean()), float(drawn.left_out_variance(solved))
+    grouping, solved = Groups(groups), np.asarray(right, dtype=float)
+    accuracy, variance = float(solved.mean()), float(grouping.left_out_variance(solved))
     within = accuracy * (1 - accuracy)
-    worth = drawn.count if within == 0 else min(drawn.n, within / variance) if variance else drawn.n
-    worth *= (float(norm.ppf((1 + LEVEL) / 2)) / _quantile(drawn.df)) ** 2
-    low, high = proportion_confint(accuracy * worth, worth, alpha=1 - LEVEL, method="wilson")
+    effective_n = grouping.count if within == 0 else min(grouping.n, within / variance) if variance else grouping.n
+    effective_n *= (float(norm.ppf((1 + LEVEL) / 2)) / _quantile(grouping.df)) ** 2
+    low, high = proportion_confint(accuracy * effective_n, effective_n, alpha=1 - LEVEL, method="wilson")
     return Interval(float(low), float(high))
 
 
@@ -164,18 +164,18 @@ def sign_flip_p(totals: NDArray[np.int64]) -> float:
     Args:
         totals: Problems that only a solved minus problems that only b solved, for each group, [groups].
     """
-    chance = np.ones(1)
+    probabilities = np.ones(1)
     for step in np.abs(totals[totals != 0]):
-        grown = np.zeros(len(chance) + 2 * step)
-        grown[: len(chance)] += chance / 2
-        grown[2 * step :] += chance / 2
-        chance = grown
-    sums = np.abs(np.arange(len(chance)) - len(chance) // 2)
-    return float(min(1.0, chance[sums >= abs(totals.sum())].sum()))
+        convolved = np.zeros(len(probabilities) + 2 * step)
+        convolved[: len(probabilities)] += probabilities / 2
+        convolved[2 * step :] += probabilities / 2
+        probabilities = convolved
+    sums = np.abs(np.arange(len(probabilities)) - len(probabilities) // 2)
+    return float(min(1.0, probabilities[sums >= abs(totals.sum())].sum()))
 
 
-def one_sided(difference: float, units: int) -> tuple[float, float]:
-    """The counts of units that speak for a and for b when all say the same difference."""
+def unanimous_counts(difference: float, units: int) -> tuple[float, float]:
+    """The counts of units in favour of a and of b when every unit has the same difference."""
     return max(difference, 0.0) * units, max(-difference, 0.0) * units
 
 
@@ -184,13 +184,13 @@ def _quantile(df: float) -> float:
 
 
 def _degrees_of_freedom(sizes: NDArray[np.int64]) -> float:
-    """Satterthwaite's for the leave-one-group-out variance of a mean when problems are independent and alike.
+    """Satterthwaite's for the leave-one-group-out variance of a mean of independent, identically distributed problems.
 
     That variance is a quadratic form in the groups' sums. With sizes m, their covariance turns it into the matrix
     diag(x) - y y' / n with x = m / (n - m)^2 and y = m / (n - m): its squared trace over the trace of its square.
     """
-    n, left = sizes.sum(), sizes.sum() - sizes
-    x, y = sizes / left**2, sizes / left
+    n, others = sizes.sum(), sizes.sum() - sizes
+    x, y = sizes / others**2, sizes / others
     trace = x.sum() - (y**2).sum() / n
     of_square = (x**2).sum() - 2 * (x * y**2).sum() / n + (y**2).sum() ** 2 / n**2
     return float(trace**2 / of_square)

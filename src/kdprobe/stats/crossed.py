@@ -1,10 +1,10 @@
 """Two strategies, each trained with several seeds, all students on the same problems.
 
-A strategy's accuracy is meant over seeds and over problems, so both were drawn, and both are resampled: each seed and
+A strategy's accuracy is averaged over seeds and problems, so both were drawn, and both are resampled: each seed and
 each problem (or group of problems) is left out in turn. The seeds' part and the problems' part of the variance overlap
 in the chance of one student at one problem, which is taken off once. Student's t has the degrees of freedom that so few
 seeds leave. This is the analysis of radiology readers and cases (Dorfman, Berbaum and Metz, 1992; Obuchowski and
-Rockette, 1995; Hillis, 2007) with seeds in the place of readers, nested in strategies.
+Rockette, 1995; Hillis, 2007) with seeds instead of readers, nested in strategies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from kdprobe.errors import KdprobeError
-from kdprobe.stats.clustered import Groups, one_sided
+from kdprobe.stats.clustered import Groups, unanimous_counts
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 
 FEWEST_SEEDS = 3
@@ -90,15 +90,15 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
             f"A strategy was trained with {fewest} seed{'s' if fewest != 1 else ''}, too few to speak of strategies.",
             f"Train each with at least {FEWEST_SEEDS} seeds, or compare single students.",
         )
-    drawn = Groups(range(n) if groups is None else groups)
-    estimate = crossed_estimate(left, right, drawn)
+    grouping = Groups(range(n) if groups is None else groups)
+    estimate = crossed_estimate(left, right, grouping)
     centre, error, df = float(estimate.difference), float(estimate.error), float(estimate.df)
     if error == 0:
-        centre, error = cautious_difference(*one_sided(centre, drawn.count), drawn.count)
+        centre, error = cautious_difference(*unanimous_counts(centre, grouping.count), grouping.count)
     half = float(t.ppf((1 + LEVEL) / 2, df)) * error
     return CrossedTest(
         n=n,
-        groups=drawn.count,
+        groups=grouping.count,
         seeds_a=seeds_a,
         seeds_b=seeds_b,
         difference=float(estimate.difference),
@@ -125,16 +125,18 @@ def crossed_estimate(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Crosse
     """
     seeds_df = min(side.shape[-2] for side in (a, b) if side.shape[-2] > 1) - 1
     seeds = [_seed_variance(side) for side in (a, b)]
-    apart = a.mean(axis=-2) - b.mean(axis=-2)
+    differences = a.mean(axis=-2) - b.mean(axis=-2)
     shared = _chance_variance(a, groups) + _chance_variance(b, groups)
-    problems = groups.left_out_variance(apart)
+    problems = groups.left_out_variance(differences)
     added = np.maximum(0.0, problems - shared)
     variance = np.asarray(seeds[0] + seeds[1] + added)
     variance[variance < _ROUNDING] = 0.0
     spent = np.asarray((seeds[0] ** 2 + seeds[1] ** 2) / seeds_df + np.where(added > 0, problems, 0.0) ** 2 / groups.df)
     # Where nothing varies there is nothing to divide: the largest number of degrees of freedom that seeds can give.
     df = np.divide(variance**2, spent, out=np.full_like(variance, 2.0 * seeds_df), where=variance > 0)
-    return CrossedEstimate(np.asarray(apart.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df)))
+    return CrossedEstimate(
+        np.asarray(differences.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df))
+    )
 
 
 def _seed_variance(right: NDArray[Any]) -> NDArray[np.float64]:
@@ -146,11 +148,11 @@ def _seed_variance(right: NDArray[Any]) -> NDArray[np.float64]:
 def _chance_variance(right: NDArray[Any], groups: Groups) -> NDArray[np.float64]:
     """What the chance of one student at one problem gives to the variance of the strategy's accuracy: [...].
 
-    The leave-one-group-out variance of what is left of right [..., seeds, n] without its students' and its problems'
-    means. Nothing for a single student: its luck with a problem comes back with the problem.
+    The leave-one-group-out variance of the residuals of right [..., seeds, n] after its students' and its problems'
+    means are taken off. Nothing for a single student: its luck with a problem comes back with the problem.
     """
     seeds = right.shape[-2]
     if seeds == 1:
         return np.zeros(right.shape[:-2])
-    left = right - right.mean(axis=-1, keepdims=True) - right.mean(axis=-2, keepdims=True)
-    return np.asarray(groups.left_out_variance(left).sum(axis=-1) / (seeds * (seeds - 1)))
+    residuals = right - right.mean(axis=-1, keepdims=True) - right.mean(axis=-2, keepdims=True)
+    return np.asarray(groups.left_out_variance(residuals).sum(axis=-1) / (seeds * (seeds - 1)))

@@ -24,7 +24,7 @@ _ROUNDING = 1e-9
 def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> Array:
     """p-values adjusted for all heads, over problems only: other seeds of training may give other heads.
 
-    All sign patterns are taken where there are no more than `permutations`, else so many at random and the one seen.
+    All sign patterns are taken where there are no more than `permutations`, else as many random ones plus the observed.
 
     Args:
         differences: `[problem, ...]`, all finite: one student's minus the other's, problem by problem.
@@ -39,15 +39,15 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
     # and this ratio r, t squared is (n - 1) r^2 / (1 - r^2). It needs no spread, which may be zero.
     size = np.sqrt((flat**2).mean(axis=0))
     scaled = flat / np.where(size > 0, size, 1.0) / len(flat)
-    seen = np.abs(scaled.sum(axis=0))
-    beaten = np.zeros(flat.shape[1])
+    observed = np.abs(scaled.sum(axis=0))
+    exceeded = np.zeros(flat.shape[1])
     total = 0
     for signs in _signs(len(flat), permutations, np.random.default_rng(seed)):
         largest = np.abs(signs @ scaled).max(axis=1)
-        # The pattern seen is among them, and meets itself but for rounding.
-        beaten += (largest[:, None] >= seen - _ROUNDING).sum(axis=0)
+        # The observed pattern is among them, and equals itself up to rounding.
+        exceeded += (largest[:, None] >= observed - _ROUNDING).sum(axis=0)
         total += len(signs)
-    p: Array = np.where(size > 0, beaten / total, 1.0)
+    p: Array = np.where(size > 0, exceeded / total, 1.0)
     return p.reshape(differences.shape[1:])
 
 

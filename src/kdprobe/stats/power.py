@@ -48,7 +48,9 @@ def detectable_difference(n: int, discordant_share: float, alpha: float = 0.05, 
     """
     if mcnemar_power(n, discordant_share, discordant_share, alpha) < power:
         return None
-    return float(brentq(lambda apart: mcnemar_power(n, apart, discordant_share, alpha) - power, 0.0, discordant_share))
+    return float(
+        brentq(lambda difference: mcnemar_power(n, difference, discordant_share, alpha) - power, 0.0, discordant_share)
+    )
 
 
 def problems_needed(difference: float, discordant_share: float, alpha: float = 0.05, power: float = 0.8) -> int | None:

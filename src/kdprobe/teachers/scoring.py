@@ -36,8 +36,8 @@ def score_batch(model: LoadedModel, batch: Sequence[Passage], sampling: Sampling
         logits = model.model(input_ids=ids, attention_mask=mask, logits_to_keep=positions, use_cache=False).logits
         for passage, row in zip(batch, logits, strict=True):
             start = len(passage.prompt) - 1 - first
-            own = row[start : start + len(passage.token_ids), : len(model.tokenizer)]
-            yield passage.id, _rows(own, torch.tensor(passage.token_ids, device=model.device), sampling)
+            passage_logits = row[start : start + len(passage.token_ids), : len(model.tokenizer)]
+            yield passage.id, _rows(passage_logits, torch.tensor(passage.token_ids, device=model.device), sampling)
 
 
 def _rows(logits: Tensor, tokens: Tensor, sampling: Sampling) -> SparseRows:
@@ -49,6 +49,6 @@ def _rows(logits: Tensor, tokens: Tensor, sampling: Sampling) -> SparseRows:
     return SparseRows(
         ids=torch.cat([chunk.ids for chunk in chunks]).cpu().numpy(),
         logprobs=torch.cat([chunk.logprobs for chunk in chunks]).cpu().numpy(),
-        tail_logmass={t: tails[place].numpy() for place, t in enumerate(sampling.temperatures)},
+        tail_logmass={t: tails[index].numpy() for index, t in enumerate(sampling.temperatures)},
         token_logprobs=written.cpu().numpy(),
     )

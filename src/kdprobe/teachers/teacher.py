@@ -136,10 +136,10 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
     Raises:
         KdprobeError: The teacher answered something it was not asked, twice, or not at all.
     """
-    asked = {request.id for request in requests}
+    expected = {request.id for request in requests}
     seen: set[str] = set()
     for response in responses:
-        if response.id not in asked or response.id in seen:
+        if response.id not in expected or response.id in seen:
             fault = "twice" if response.id in seen else "without being asked"
             raise KdprobeError(
                 f"The teacher answered problem {response.id!r} {fault}.",
@@ -147,7 +147,7 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
             )
         seen.add(response.id)
         yield response
-    if missing := asked - seen:
+    if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",
             "This is a fault of the teacher's plugin.",

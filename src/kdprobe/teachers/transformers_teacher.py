@@ -61,7 +61,11 @@ class TransformersTeacher:
         prompts.sort(key=lambda pair: (-len(pair[1]), pair[0].id))
         size = self.options.batch_size
         batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        return (response for number, batch in enumerate(batches) for response in self._answer(batch, sampling, number))
+        return (
+            response
+            for batch_index, batch in enumerate(batches)
+            for response in self._answer(batch, sampling, batch_index)
+        )
 
     def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
         """Reads every passage, longest first, by one forward pass a batch."""
@@ -118,7 +122,7 @@ class TransformersTeacher:
         import numpy as np
 
         loaded = self._load()
-        end = next((place for place, id_ in enumerate(written) if id_ in loaded.eos_ids), None)
+        end = next((position for position, id_ in enumerate(written) if id_ in loaded.eos_ids), None)
         tokens = written if end is None else written[: end + 1]
         return Response(
             id=request.id,

@@ -60,26 +60,27 @@ def check_analysis(
 def _check_table(title: str, table: pd.DataFrame, students: set[str], name: str) -> None:
     import pandas as pd
 
-    who = f"The table {title!r} of {name!r}"
-    require(re.fullmatch(r"[a-z][a-z0-9_]*", str(title)), f"{who} becomes a file: call it in a-z, 0-9 and _.")
-    require(isinstance(table, pd.DataFrame), f"{who} must be a pandas DataFrame, not {type(table).__name__}.")
-    require(len(table), f"{who} has no rows.")
+    label = f"The table {title!r} of {name!r}"
+    require(re.fullmatch(r"[a-z][a-z0-9_]*", str(title)), f"{label} becomes a file: call it in a-z, 0-9 and _.")
+    require(isinstance(table, pd.DataFrame), f"{label} must be a pandas DataFrame, not {type(table).__name__}.")
+    require(len(table), f"{label} has no rows.")
     columns = list(table.columns)
     require(
         all(isinstance(column, str) for column in columns) and len(set(columns)) == len(columns),
-        f"{who} must have distinct names of columns, all of them text.",
+        f"{label} must have distinct names of columns, all of them text.",
     )
     require(
-        isinstance(table.index, pd.RangeIndex), f"{who} keeps something in its index, which no file has: reset_index()."
+        isinstance(table.index, pd.RangeIndex),
+        f"{label} keeps something in its index, which no file has: reset_index().",
     )
     spread = sorted(students & set(columns))
-    require(not spread, f"{who} has a column for each student ({', '.join(spread)}): make it one column, `student`.")
+    require(not spread, f"{label} has a column for each student ({', '.join(spread)}): make it one column, `student`.")
     nested = [column for column in columns if table[column].map(lambda cell: isinstance(cell, list | dict)).any()]
-    require(not nested, f"{who} has lists or dicts in {nested}: one observation a row, one value a cell.")
+    require(not nested, f"{label} has lists or dicts in {nested}: one observation a row, one value a cell.")
     keys = table[[column for column in columns if not pd.api.types.is_float_dtype(table[column])]]
     require(
         not keys.shape[1] or not keys.duplicated().any(),
-        f"{who} has rows that nothing but a measurement tells apart: say in columns what each row is about.",
+        f"{label} has rows that nothing but a measurement tells apart: say in columns what each row is about.",
     )
 
 

@@ -7,11 +7,11 @@ class ContractError(AssertionError):
     """A plugin does not keep a contract; the message says which, and what it did instead."""
 
 
-def require(kept: object, sentence: str) -> None:
-    """Raises the sentence unless the contract is kept.
+def require(condition: object, sentence: str) -> None:
+    """Raises the sentence unless the condition holds.
 
     Raises:
-        ContractError: It is not.
+        ContractError: It does not hold.
     """
-    if not kept:
+    if not condition:
         raise ContractError(sentence)

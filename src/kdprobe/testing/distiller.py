@@ -45,12 +45,12 @@ def check_distiller(
     context = train_context(distiller.needs, temperatures)
     trained: Trained = distiller.train(context)
     require(isinstance(trained, Trained), f"train() of {name!r} must return Trained, not {type(trained).__name__}.")
-    _check_books(trained, name)
+    _check_history(trained, name)
     _check_adapter(trained.adapter, context, name)
     return trained
 
 
-def _check_books(trained: Trained, name: str) -> None:
+def _check_history(trained: Trained, name: str) -> None:
     require(
         math.isfinite(trained.adapter_norm) and trained.adapter_norm > 0,
         f"{name!r} reports an adapter_norm of {trained.adapter_norm}; training must move the weights, and say how far.",

@@ -86,8 +86,8 @@ def tiny_transfer_set(
     }
 
     def ask(temperatures: Iterable[float] = ()) -> TransferSet:
-        kept = tuple(sorted({1.0, *temperatures}))
-        sampling = Sampling(max_new_tokens=8, top_logprobs=16, temperatures=kept)
+        tail_temperatures = tuple(sorted({1.0, *temperatures}))
+        sampling = Sampling(max_new_tokens=8, top_logprobs=16, temperatures=tail_temperatures)
         return capture(tiny_teacher(), problems, conversations, Setting(sampling, manifest))
 
     return ask
@@ -143,23 +143,23 @@ def analysis_context(
         students,
         problems,
         batch_size=2,
-        records={student.name: _records(problems, place) for place, student in enumerate(students)},
+        records={student.name: _records(problems, index) for index, student in enumerate(students)},
         head_metrics=head_metrics_of(built_ins),
     )
 
 
-def _records(problems: list[Problem], wrong: int) -> list[dict[str, Any]]:
-    """Answers as an evaluation leaves them, every second one right."""
+def _records(problems: list[Problem], right_parity: int) -> list[dict[str, Any]]:
+    """Answers as an evaluation leaves them; those at even or at odd indices are right."""
     return [
         {
             "id": problem.id,
             "group": problem.group,
             "gold": problem.value,
-            "response": problem.plain_solution if place % 2 == wrong else "I do not know.\n#### 0",
-            "correct": place % 2 == wrong,
+            "response": problem.plain_solution if index % 2 == right_parity else "I do not know.\n#### 0",
+            "correct": index % 2 == right_parity,
             "cut_off": False,
-            "tokens": 8 + place,
-            "log_p_gold_value": -1.0 - place,
+            "tokens": 8 + index,
+            "log_p_gold_value": -1.0 - index,
         }
-        for place, problem in enumerate(problems)
+        for index, problem in enumerate(problems)
     ]

@@ -83,8 +83,10 @@ def _view(left: int, right: int, needs: frozenset[str]) -> PatternView:
     # What padded queries attend to means nothing.
     pattern[..., :left, left], pattern[..., left + length :, left] = 0.7, 0.7
     valid = pad(torch.ones(1, length, dtype=torch.bool), (left, right))
-    places = {"question": range(4), "numbers": range(1, 3), "answer": range(4, length)}
-    spans = {key: torch.tensor([[i - left in there for i in range(valid.shape[1])]]) for key, there in places.items()}
+    ranges = {"question": range(4), "numbers": range(1, 3), "answer": range(4, length)}
+    spans = {
+        key: torch.tensor([[i - left in positions for i in range(valid.shape[1])]]) for key, positions in ranges.items()
+    }
     tokens = pad(torch.tensor([_TOKENS]), (left, right))
     return PatternView(
         pattern=pattern,

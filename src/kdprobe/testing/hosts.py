@@ -16,7 +16,7 @@ def host_with(plugin: Any, *, builtins: bool = False) -> Host:
 
     Args:
         plugin: The name of its entry point, the name of its module, or the module (or object) itself.
-        builtins: Whether kdprobe's own plugins are there too, for a test that runs more than the plugin.
+        builtins: Whether kdprobe's own plugins are in it too, for a test that runs more than the plugin.
 
     Raises:
         ContractError: The plugin does not load; the message holds the reason and the traceback.

@@ -1,4 +1,4 @@
-"""A strategy in a process of its own, where texts hash to other numbers: sets come in another order there."""
+"""A strategy in a process of its own, where texts hash to other numbers, so sets come in another order."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import json, sys
 from dataclasses import asdict
 from kdprobe import Problem
 from kdprobe.testing import host_with
-asked = json.load(sys.stdin)
-render = host_with(asked["module"]).create("strategies", asked["name"], asked["options"])
-print(json.dumps({row["id"]: asdict(render(Problem(**row))) for row in asked["problems"]}))
+request = json.load(sys.stdin)
+render = host_with(request["module"]).create("strategies", request["name"], request["options"])
+print(json.dumps({row["id"]: asdict(render(Problem(**row))) for row in request["problems"]}))
 """
 
 
-def rendered_elsewhere(
+def rendered_in_other_process(
     plugin: object, name: str, options: dict[str, Any] | None, problems: Sequence[Problem]
 ) -> dict[str, Any] | None:
     """Renders problems in another process.
@@ -40,24 +40,24 @@ def rendered_elsewhere(
     """
     if not inspect.ismodule(plugin) or not _importable(plugin.__name__):
         return None
-    asked = {
+    request = {
         "module": plugin.__name__,
         "name": name,
         "options": options,
         "problems": [problem.as_row() for problem in problems],
     }
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _CODE],
-        input=json.dumps(asked),
+        input=json.dumps(request),
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=False,
     )
-    require(told.returncode == 0, f"The strategy {name!r} fails in another process:\n{told.stderr}")
+    require(process.returncode == 0, f"The strategy {name!r} fails in another process:\n{process.stderr}")
     # The last line: what the strategy prints comes before it.
-    rendered: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    rendered: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return rendered
 
 

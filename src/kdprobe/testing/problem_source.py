@@ -37,7 +37,7 @@ def check_problem_source(
     source = host.create("problem-sources", name, options)
     unknown = set(splits) - set(get_args(Split))
     require(not unknown, f"There is no split {sorted(unknown)}; there are {', '.join(get_args(Split))}.")
-    asked: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for split in splits:
         problems = _taken(source, split, count, name)
         require(problems, f"The problem source {name!r} has no {split} problems.")
@@ -48,10 +48,10 @@ def check_problem_source(
         _check_ids(problems, split, name)
         for problem in problems:
             _check_value(problem, name)
-            where = asked.setdefault(normalised(problem.question), f"{split} problem {problem.id!r}")
+            location = locations.setdefault(normalised(problem.question), f"{split} problem {problem.id!r}")
             require(
-                where == f"{split} problem {problem.id!r}",
-                f"The problem source {name!r} asks the question of {split} problem {problem.id!r} as {where} too.",
+                location == f"{split} problem {problem.id!r}",
+                f"The problem source {name!r} asks the question of {split} problem {problem.id!r} as {location} too.",
             )
 
 
@@ -68,8 +68,8 @@ def _taken(source: Source, split: Split, count: int, name: str) -> list[Problem]
 
 def _check_ids(problems: list[Problem], split: Split, name: str) -> None:
     ids = [problem.id for problem in problems]
-    twice = sorted({id_ for id_ in ids if ids.count(id_) > 1})
-    require(not twice, f"The problem source {name!r} uses the id {twice[:1]} more than once in {split}.")
+    repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+    require(not repeated, f"The problem source {name!r} uses the id {repeated[:1]} more than once in {split}.")
 
 
 def _check_value(problem: Problem, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Small problems whose answers are known, no two alike."""
+"""Small problems whose answers are known, no two the same."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from kdprobe.problems.problem import Problem
 
 def problem_rows(first: int, count: int) -> list[dict[str, str]]:
     """Problems in GSM8K's fields; the numbers differ with `first`, so that no question occurs twice."""
-    made = []
-    for place in range(first, first + count):
-        apples, more = 3 + place, 2 + place % 5
+    rows = []
+    for index in range(first, first + count):
+        apples, more = 3 + index, 2 + index % 5
         text = f"{apples} + {more} = <<{apples}+{more}={apples + more}>>{apples + more} apples."
-        tail = " Count them all, one by one." * (place % 3)
-        made.append(
+        tail = " Count them all, one by one." * (index % 3)
+        rows.append(
             {
                 "question": f"Tom has {apples} apples and buys {more}. How many apples has he?{tail}",
                 # Lengths differ widely: a mean of means over micro-batches must not pass for a mean over tokens.
-                "answer": f"{'He counts what he has. ' * (place % 3) * 2}Tom has {text}\n#### {apples + more}",
+                "answer": f"{'He counts what he has. ' * (index % 3) * 2}Tom has {text}\n#### {apples + more}",
             }
         )
-    return made
+    return rows
 
 
 def some_problems(count: int = 6, first: int = 0) -> list[Problem]:
     """The same as problems, with the ids `p0`, `p1` and so on."""
-    return [Problem.from_gsm8k(f"p{number}", row) for number, row in enumerate(problem_rows(first, count))]
+    return [Problem.from_gsm8k(f"p{index}", row) for index, row in enumerate(problem_rows(first, count))]
 
 
 def telling_problems(count: int = 4) -> list[Problem]:
     """Problems with a gold value that nobody writes by chance: where it turns up, it was copied."""
-    made = []
-    for place in range(count):
-        sheep, bought = 1_200_007 + 111_113 * place, 34_500_331
+    problems = []
+    for index in range(count):
+        sheep, bought = 1_200_007 + 111_113 * index, 34_500_331
         row = {
-            "question": f"A land has {sheep} sheep and {bought} more are born. How many sheep has it? ({place})",
+            "question": f"A land has {sheep} sheep and {bought} more are born. How many sheep has it? ({index})",
             "answer": f"Add them up: {sheep} + {bought} = {sheep + bought}.\n#### {sheep + bought}",
         }
-        made.append(Problem.from_gsm8k(f"telling-{place}", row))
-    return made
+        problems.append(Problem.from_gsm8k(f"telling-{index}", row))
+    return problems

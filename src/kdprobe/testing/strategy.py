@@ -13,7 +13,7 @@ from kdprobe.host.specs import StrategySpec
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import Message, PromptPair, Strategy
 from kdprobe.testing.contract import ContractError, require
-from kdprobe.testing.other_process import rendered_elsewhere
+from kdprobe.testing.other_process import rendered_in_other_process
 from kdprobe.testing.problems import some_problems, telling_problems
 
 ROLES = ("system", "user", "assistant")
@@ -36,33 +36,33 @@ def check_strategy(
     """
     spec = host.get("strategies", name).spec
     render = host.create("strategies", name, options)
-    asked = [*some_problems(), *telling_problems()] if problems is None else list(problems)
-    chance = random.getstate()
-    first = {problem.id: _pair(render, problem, name) for problem in asked}
+    cases = [*some_problems(), *telling_problems()] if problems is None else list(problems)
+    random_state = random.getstate()
+    first = {problem.id: _pair(render, problem, name) for problem in cases}
     require(
-        random.getstate() == chance,
+        random.getstate() == random_state,
         f"The strategy {name!r} draws from the global random generator: seed a `random.Random` by the problem's id.",
     )
-    kept = copy.deepcopy(first)
+    copies = copy.deepcopy(first)
     for pair in first.values():
         for message in (*pair.teacher, *pair.student):
             message["content"] = ""
-    again = {problem.id: _pair(render, problem, name) for problem in reversed(asked)}
-    anew = host.create("strategies", name, options)
-    elsewhere = rendered_elsewhere(host.get("strategies", name).provider.plugin, name, options, asked)
-    for problem in asked:
-        pair = kept[problem.id]
+    second = {problem.id: _pair(render, problem, name) for problem in reversed(cases)}
+    rebuilt = host.create("strategies", name, options)
+    in_other_process = rendered_in_other_process(host.get("strategies", name).provider.plugin, name, options, cases)
+    for problem in cases:
+        pair = copies[problem.id]
         require(
-            again[problem.id] == pair,
+            second[problem.id] == pair,
             f"The strategy {name!r} is not pure: problem {problem.id!r} reads differently when it is rendered again, "
             "in another order and after the first messages were written over.",
         )
         require(
-            _pair(anew, problem, name) == pair,
+            _pair(rebuilt, problem, name) == pair,
             f"The strategy {name!r} is not deterministic: built anew, it renders problem {problem.id!r} differently.",
         )
         require(
-            elsewhere is None or elsewhere[problem.id] == asdict(pair),
+            in_other_process is None or in_other_process[problem.id] == asdict(pair),
             f"The strategy {name!r} renders problem {problem.id!r} differently in another process: does it go "
             "through a set, or hash a text?",
         )
@@ -114,9 +114,9 @@ def _check_teacher_side(pair: PromptPair, problem: Problem, name: str) -> None:
 def _check_student_side(pair: PromptPair, problem: Problem, name: str) -> None:
     shown = _text(pair.student).replace(problem.question, "").replace(",", "")
     gold = problem.value.replace(",", "")
-    telling = len(gold) > 4  # noqa: PLR2004 - a short number may be there by chance
+    distinctive = len(gold) > 4  # noqa: PLR2004 - a short number may be there by chance
     require(
-        not (telling and gold in shown) and problem.plain_solution not in _text(pair.student),
+        not (distinctive and gold in shown) and problem.plain_solution not in _text(pair.student),
         f"The student's side of {name!r} holds the gold answer of problem {problem.id!r}. Students are tested without "
         "it: leave it out, or say so with StrategySpec(student_sees_gold=True).",
     )

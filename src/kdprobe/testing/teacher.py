@@ -46,11 +46,11 @@ def check_teacher(
             are not normalised, not sorted, or belong to other tokens.
     """
     teacher = host.create("teachers", name, options)
-    _check_books(teacher, name)
+    _check_provenance(teacher, name)
     sampling = sampling or Sampling(max_new_tokens=8, top_logprobs=8, temperatures=(1.0, 2.0))
     require(sampling.temperature == 0, "check_teacher asks greedily: pass a sampling with temperature 0.")
-    asked = some_problems(3) if problems is None else problems
-    requests = [Request(problem.id, bare(problem)) for problem in asked]
+    cases = some_problems(3) if problems is None else problems
+    requests = [Request(problem.id, bare(problem)) for problem in cases]
     try:
         answers = {answer.id: answer for answer in checked(requests, teacher.respond(requests, sampling))}
     except KdprobeError as error:
@@ -59,10 +59,10 @@ def check_teacher(
         _check_answer(answer, sampling, name, tolerance)
     if isinstance(teacher, ScoringTeacher) and hasattr(teacher, "record"):
         _check_scoring(teacher, requests, answers, sampling, name)
-    return [answers[problem.id] for problem in asked]
+    return [answers[problem.id] for problem in cases]
 
 
-def _check_books(teacher: Any, name: str) -> None:
+def _check_provenance(teacher: Any, name: str) -> None:
     try:
         json.dumps(teacher.provenance, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -75,22 +75,22 @@ def _check_books(teacher: Any, name: str) -> None:
 
 
 def _check_answer(answer: Response, sampling: Sampling, name: str, tolerance: float) -> None:
-    who = f"The answer of {name!r} to {answer.id!r}"
-    require(isinstance(answer.text, str), f"{who} has no text.")
+    label = f"The answer of {name!r} to {answer.id!r}"
+    require(isinstance(answer.text, str), f"{label} has no text.")
     if answer.rows is None:
         return
     ids = np.asarray(answer.token_ids)
-    require(ids.ndim == 1 and len(ids) > 0, f"{who} must have token ids [tokens], and has shape {ids.shape}.")
+    require(ids.ndim == 1 and len(ids) > 0, f"{label} must have token ids [tokens], and has shape {ids.shape}.")
     require(
         len(ids) <= sampling.max_new_tokens,
-        f"{who} has {len(ids)} tokens, more than the budget of {sampling.max_new_tokens}.",
+        f"{label} has {len(ids)} tokens, more than the budget of {sampling.max_new_tokens}.",
     )
-    _check_shapes(answer.rows, len(ids), sampling, who)
-    _check_normalised(answer.rows, who, tolerance)
-    _check_aligned(answer.rows, ids, who, tolerance)
+    _check_shapes(answer.rows, len(ids), sampling, label)
+    _check_normalised(answer.rows, label, tolerance)
+    _check_aligned(answer.rows, ids, label, tolerance)
 
 
-def _check_shapes(rows: SparseRows, tokens: int, sampling: Sampling, who: str) -> None:
+def _check_shapes(rows: SparseRows, tokens: int, sampling: Sampling, label: str) -> None:
     k = np.shape(rows.ids)[-1]
     fields: list[tuple[str, Any, tuple[int, ...]]] = [
         ("ids", rows.ids, (tokens, k)),
@@ -99,48 +99,56 @@ def _check_shapes(rows: SparseRows, tokens: int, sampling: Sampling, who: str) -
         *((f"tail_logmass[{t}]", rows.tail_logmass.get(t), (tokens,)) for t in sampling.temperatures),
     ]
     for field, value, shape in fields:
-        require(value is not None, f"{who} lacks {field}.")
+        require(value is not None, f"{label} lacks {field}.")
         require(
             np.shape(value) == shape,
-            f"{who} has {tokens} tokens; rows.{field} must be {list(shape)}, and is {list(np.shape(value))}.",
+            f"{label} has {tokens} tokens; rows.{field} must be {list(shape)}, and is {list(np.shape(value))}.",
         )
-        require(not np.isnan(value).any(), f"{who} has NaN in rows.{field}.")
-    require(k <= sampling.top_logprobs, f"{who} has {k} log-probabilities a token, {sampling.top_logprobs} were asked.")
-    require(all(len(set(row)) == k for row in np.asarray(rows.ids).tolist()), f"{who} names a token twice in one row.")
+        require(not np.isnan(value).any(), f"{label} has NaN in rows.{field}.")
+    require(
+        k <= sampling.top_logprobs, f"{label} has {k} log-probabilities a token, {sampling.top_logprobs} were asked."
+    )
+    require(
+        all(len(set(row)) == k for row in np.asarray(rows.ids).tolist()), f"{label} names a token twice in one row."
+    )
 
 
-def _check_normalised(rows: SparseRows, who: str, tolerance: float) -> None:
+def _check_normalised(rows: SparseRows, label: str, tolerance: float) -> None:
     logprobs = np.asarray(rows.logprobs, dtype=np.float64)
-    require((logprobs <= tolerance).all(), f"{who} has log-probabilities above 0: they must be natural logarithms.")
+    require((logprobs <= tolerance).all(), f"{label} has log-probabilities above 0: they must be natural logarithms.")
     require(
         (np.diff(logprobs, axis=-1) <= tolerance).all(),
-        f"{who}: rows.logprobs must fall, the most probable token first.",
+        f"{label}: rows.logprobs must fall, the most probable token first.",
     )
     mass = np.exp(logprobs).sum(axis=-1) + np.exp(np.asarray(rows.tail_logmass[1.0], dtype=np.float64))
     worst = float(np.abs(np.log(mass)).max())
     require(
         worst <= tolerance,
-        f"{who} is not normalised: the top k and the tail sum to {float(mass[np.abs(np.log(mass)).argmax()]):.4f}, "
+        f"{label} is not normalised: the top k and the tail sum to {float(mass[np.abs(np.log(mass)).argmax()]):.4f}, "
         "not to 1.",
     )
 
 
-def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], who: str, tolerance: float) -> None:
+def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], label: str, tolerance: float) -> None:
     """Under greedy decoding the token that was written is the most probable one of its own row, and of no other."""
     listed = np.asarray(rows.ids) == ids[:, None]
-    written = np.asarray(rows.token_logprobs, dtype=np.float64)
+    token_logprobs = np.asarray(rows.token_logprobs, dtype=np.float64)
     # Ties may be broken either way; a token that is nearly the best is as good as the best.
     best = np.asarray(rows.logprobs, dtype=np.float64)[:, 0]
-    strays = [place for place in range(len(ids)) if not listed[place].any() or written[place] < best[place] - tolerance]
+    shifted = [
+        position
+        for position in range(len(ids))
+        if not listed[position].any() or token_logprobs[position] < best[position] - tolerance
+    ]
     require(
-        not strays,
-        f"{who}: rows do not belong to their tokens. It decodes greedily, and token {strays[:1]} of {len(ids)} is not "
-        "the most probable one of its row; look for a shift by one.",
+        not shifted,
+        f"{label}: rows do not belong to their tokens. It decodes greedily, and token {shifted[:1]} of {len(ids)} is "
+        "not the most probable one of its row; look for a shift by one.",
     )
-    own = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
+    listed_logprobs = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
     require(
-        np.allclose(own, written, atol=tolerance),
-        f"{who}: rows.token_logprobs differ from what rows.logprobs says of the same tokens.",
+        np.allclose(listed_logprobs, token_logprobs, atol=tolerance),
+        f"{label}: rows.token_logprobs differ from what rows.logprobs says of the same tokens.",
     )
 
 
@@ -152,23 +160,26 @@ def _check_scoring(
     from kdprobe.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(teacher.record)
-    wrote = {request.id: answers[request.id] for request in requests if answers[request.id].rows is not None}
+    with_rows = {request.id: answers[request.id] for request in requests if answers[request.id].rows is not None}
     passages = [
-        Passage(request.id, prompt_ids(tokenizer, request.messages), wrote[request.id].token_ids.tolist())
+        Passage(request.id, prompt_ids(tokenizer, request.messages), with_rows[request.id].token_ids.tolist())
         for request in requests
-        if request.id in wrote
+        if request.id in with_rows
     ]
     scored = dict(teacher.score(passages, sampling))
-    require(scored.keys() == wrote.keys(), f"{name!r} scores {sorted(scored)}, and was asked for {sorted(wrote)}.")
-    for id_, answer in wrote.items():
+    require(
+        scored.keys() == with_rows.keys(), f"{name!r} scores {sorted(scored)}, and was asked for {sorted(with_rows)}."
+    )
+    for id_, answer in with_rows.items():
         if answer.rows is None:
             continue
-        apart = np.abs(np.asarray(scored[id_].token_logprobs) - np.asarray(answer.rows.token_logprobs))
+        differences = np.abs(np.asarray(scored[id_].token_logprobs) - np.asarray(answer.rows.token_logprobs))
         require(
-            apart.shape == answer.token_ids.shape and apart.max() <= _REREAD,
-            f"{name!r} scores its own answer to {id_!r} otherwise than when it wrote it, by {apart.max():.3f} nats.",
+            differences.shape == answer.token_ids.shape and differences.max() <= _RESCORING_TOLERANCE,
+            f"{name!r} scores its own answer to {id_!r} otherwise than when it wrote it, by "
+            f"{differences.max():.3f} nats.",
         )
 
 
-_REREAD = 0.05
+_RESCORING_TOLERANCE = 0.05
 """Nats; batches of other shapes round otherwise, in half precision by some hundredths."""

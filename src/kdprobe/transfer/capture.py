@@ -1,4 +1,4 @@
-"""Asking a teacher every problem under one strategy, or having it score texts that are there already."""
+"""Asking a teacher every problem under one strategy, or having it score existing texts."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def capture(
         setting: How.
         samples: How many answers to each problem.
     """
-    asked = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
-    requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in asked.items()]
+    by_name = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
+    requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in by_name.items()]
     # Longest first, so that a batch holds what is of one length; the order decides the last bits of an answer.
     requests.sort(key=lambda request: (-sum(len(message["content"]) for message in request.messages), request.id))
 
-    def answer(number: int, part: Sequence[Request]) -> Iterable[Response]:
-        sampling = replace(setting.sampling, seed=_part_seed(setting.sampling.seed, number))
+    def answer(index: int, part: Sequence[Request]) -> Iterable[Response]:
+        sampling = replace(setting.sampling, seed=_part_seed(setting.sampling.seed, index))
         return checked(part, teacher.respond(part, sampling))
 
-    answers = _asked(teacher, requests, answer, setting)
-    found = {response.id: response for response in answers.responses}
-    responses = [replace(found[name], id=problem.id, sample=sample) for name, (problem, sample) in asked.items()]
+    answers = _answers(teacher, requests, answer, setting)
+    answered = {response.id: response for response in answers.responses}
+    responses = [replace(answered[name], id=problem.id, sample=sample) for name, (problem, sample) in by_name.items()]
     return _transfer_set(teacher, responses, answers.seconds, setting)
 
 
@@ -84,21 +84,21 @@ def score(
             "This teacher can answer, and cannot score texts that are there already.",
             'Set transfer.texts = "own" in the config, or use another teacher.',
         )
-    named = {_name(text.id, text.sample): text for text in texts}
-    passages = [Passage(name, prompts[text.id], text.token_ids.tolist()) for name, text in named.items()]
+    by_name = {_name(text.id, text.sample): text for text in texts}
+    passages = [Passage(name, prompts[text.id], text.token_ids.tolist()) for name, text in by_name.items()]
     passages.sort(key=lambda passage: (-len(passage.prompt) - len(passage.token_ids), passage.id))
 
-    def read(_number: int, part: Sequence[Passage]) -> Iterable[Response]:
+    def read(_index: int, part: Sequence[Passage]) -> Iterable[Response]:
         scored = teacher.score(part, setting.sampling)
-        return checked(part, (replace(named[name], id=name, rows=rows) for name, rows in scored))
+        return checked(part, (replace(by_name[name], id=name, rows=rows) for name, rows in scored))
 
-    answers = _asked(teacher, passages, read, setting)
-    found = {response.id: response for response in answers.responses}
-    responses = [replace(found[name], id=text.id) for name, text in named.items()]
+    answers = _answers(teacher, passages, read, setting)
+    scored_texts = {response.id: response for response in answers.responses}
+    responses = [replace(scored_texts[name], id=text.id) for name, text in by_name.items()]
     return _transfer_set(teacher, responses, answers.seconds, setting)
 
 
-def _asked(teacher: Teacher, questions: Sequence[Any], answer: Any, setting: Setting) -> Answers:
+def _answers(teacher: Teacher, questions: Sequence[Any], answer: Any, setting: Setting) -> Answers:
     return in_parts(
         questions,
         teacher.part_size,
@@ -126,6 +126,6 @@ def _name(problem: str, sample: int) -> str:
     return f"{problem}, answer {sample + 1}"
 
 
-def _part_seed(seed: int, number: int) -> int:
+def _part_seed(seed: int, index: int) -> int:
     """A seed for each part, far from those of other parts and other seeds."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])

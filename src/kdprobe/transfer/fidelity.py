@@ -35,7 +35,7 @@ class Retained:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Figures of one transfer set.
+    """Measurements of one transfer set.
 
     Attributes:
         responses: How many.

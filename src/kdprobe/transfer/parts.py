@@ -40,36 +40,36 @@ def in_parts(
     Args:
         questions: What is asked; every part is a slice of them.
         size: Of a part.
-        answer: Takes the part's number and its questions.
+        answer: Takes the part's index and its questions.
         vocabulary: How many token ids there are.
         label: How progress calls it.
-        scratch: Where parts are saved, and taken from where they are there; `None` saves none.
+        scratch: Where parts are saved, and read from where they exist; `None` saves none.
 
     Returns:
         All answers, in the order of the parts.
     """
-    made = Answers()
+    answers = Answers()
     with progress(label, len(questions), unit="tok") as bar:
-        for number, start in enumerate(range(0, len(questions), size)):
-            asked = questions[start : start + size]
-            file = scratch / f"part-{number:05d}.parquet" if scratch else None
+        for index, start in enumerate(range(0, len(questions), size)):
+            batch = questions[start : start + size]
+            file = scratch / f"part-{index:05d}.parquet" if scratch else None
             part = _read(file)
             if part is None:
                 if 0 < start == bar.done and not bar.work:
                     note(f"{label}: going on after {start} of {len(questions)}.")
                 part = Answers()
-                stream = answer(number, asked)
+                stream = answer(index, batch)
                 # From here on, for the weights are loaded by the call.
                 started = time.monotonic()
                 part.responses += stream
                 part.seconds = time.monotonic() - started
                 _write(part, vocabulary, file)
-                bar.advance(len(asked), work=sum(len(response.token_ids) for response in part.responses))
+                bar.advance(len(batch), work=sum(len(response.token_ids) for response in part.responses))
             else:
-                bar.skip(len(asked))
-            made.responses += part.responses
-            made.seconds += part.seconds
-    return made
+                bar.skip(len(batch))
+            answers.responses += part.responses
+            answers.seconds += part.seconds
+    return answers
 
 
 def _write(part: Answers, vocabulary: int, file: Path | None) -> None:

@@ -28,23 +28,23 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
     """
     by_id = {problem.id: problem for problem in problems}
     by_question = {problem.question: problem for problem in problems}
-    found: dict[str, str] = {}
-    for place, row in _lines(file):
+    responses: dict[str, str] = {}
+    for location, row in _lines(file):
         response = row.get("response")
         if not isinstance(response, str) or not ({"id", "question"} & row.keys()):
-            raise KdprobeError(f"{place} is no answer.", "Each line needs `response`, and `id` or `question`.")
+            raise KdprobeError(f"{location} is no answer.", "Each line needs `response`, and `id` or `question`.")
         problem = by_id.get(row.get("id", "")) or by_question.get(row.get("question", ""))
         if problem is None:
             continue
-        if problem.id in found:
-            raise KdprobeError(f"{place} answers problem {problem.id} a second time.", "Remove one of the two.")
-        found[problem.id] = response
-    if missing := [problem.id for problem in problems if problem.id not in found]:
+        if problem.id in responses:
+            raise KdprobeError(f"{location} answers problem {problem.id} a second time.", "Remove one of the two.")
+        responses[problem.id] = response
+    if missing := [problem.id for problem in problems if problem.id not in responses]:
         raise KdprobeError(
-            f"{file} answers {len(found)} of the {len(problems)} transfer problems; {missing[0]} is missing.",
+            f"{file} answers {len(responses)} of the {len(problems)} transfer problems; {missing[0]} is missing.",
             "Every transfer problem needs a line; `id` or `question` must be the problem's own.",
         )
-    return [_written(problem.id, found[problem.id], tokenizer) for problem in problems]
+    return [_written(problem.id, responses[problem.id], tokenizer) for problem in problems]
 
 
 def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -56,15 +56,15 @@ def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
             "Check transfer.texts in the config.",
         ) from error
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for line_number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        place = f"{file}, line {number}"
+        location = f"{file}, line {line_number}"
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise KdprobeError(f"{place} is not JSON: {error}.") from error
-        rows.append((place, row if isinstance(row, dict) else {}))
+            raise KdprobeError(f"{location} is not JSON: {error}.") from error
+        rows.append((location, row if isinstance(row, dict) else {}))
     return rows
 
 

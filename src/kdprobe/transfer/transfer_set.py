@@ -84,14 +84,14 @@ def write_rows(responses: Sequence[Response], vocabulary: int, file: Path, notes
     """Writes responses, with notes in the file's own metadata."""
     table = to_table(responses, vocabulary).replace_schema_metadata(notes)
     # All but the strings are numbers whose high bytes resemble each other more than their low ones.
-    numbers = [f"{field.name}.list.element" for field in table.schema if pa.types.is_large_list(field.type)]
+    numeric_columns = [f"{field.name}.list.element" for field in table.schema if pa.types.is_large_list(field.type)]
     pq.write_table(
         table,
         file,
         compression="zstd",
         use_dictionary=False,
         write_statistics=False,
-        column_encoding=dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
+        column_encoding=dict.fromkeys(numeric_columns, "BYTE_STREAM_SPLIT"),
     )
 
 

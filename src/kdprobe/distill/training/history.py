@@ -1,4 +1,4 @@
-"""The books of a training: the loss and its parts at every optimiser step."""
+"""The history of a training: the loss and its parts at every optimiser step."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ class History:
 
     def means(self) -> tuple[dict[str, float], int]:
         """What was added since the last time, as means, and the tokens read; starts afresh."""
-        everybody = gathered((self._sums, self._counts))
+        per_process = gathered((self._sums, self._counts))
         self._sums, self._counts = {}, {"rows": 0, "tokens": 0}
         # A process whose batches were all fillers has no sums.
-        names = dict.fromkeys(name for sums, _ in everybody for name in sums)
-        rows, tokens = (sum(counts[kind] for _, counts in everybody) for kind in ("rows", "tokens"))
-        return {name: sum(sums.get(name, 0.0) for sums, _ in everybody) / rows for name in names}, tokens
+        names = dict.fromkeys(name for sums, _ in per_process for name in sums)
+        rows, tokens = (sum(counts[kind] for _, counts in per_process) for kind in ("rows", "tokens"))
+        return {name: sum(sums.get(name, 0.0) for sums, _ in per_process) / rows for name in names}, tokens
 
 
 class StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Tells the bar and the books when an optimiser step ends, and at which rate it was."""
+    """Updates the progress bar and the history when an optimiser step ends, with its learning rate."""
 
     def __init__(self, bar: Progress | None, history: History) -> None:
         self.bar, self.history = bar, history
         self.rate = 0.0
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Called when the gradient is whole."""
-        self.rate = float(known["optimizer"].param_groups[0]["lr"])
+        self.rate = float(kwargs["optimizer"].param_groups[0]["lr"])
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
         """Called when the weights have moved."""
         tokens = self.history.close(state.global_step, self.rate)
         if self.bar is not None:

@@ -25,11 +25,11 @@ class EvenOrder(Sampler[int]):
     """The order that a single process would train in, then fillers up to a multiple.
 
     Args:
-        examples: How many there are; the filler's place is just behind them.
+        examples: How many there are; the filler's index comes right after theirs.
         multiple: Examples that all processes take at once.
         seed: Of the order.
-        epoch: Says which pass it is. Asked for, and not told: accelerate tells no epoch to a sampler of several
-            processes that goes on in the middle of one.
+        epoch: Returns the current epoch. A function, because accelerate does not set the epoch of a sampler that
+            resumes in the middle of one with several processes.
     """
 
     def __init__(self, examples: int, multiple: int, seed: int, epoch: Callable[[], int]) -> None:

@@ -23,13 +23,13 @@ def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str, *,
         schedule: `cosine`, `linear`, `constant` or `cosine-per-epoch`, after the warm-up.
         epoch_steps: Steps in an epoch, for `cosine-per-epoch`.
     """
-    rising = math.floor(warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
+    warmup_steps = math.floor(warmup * steps)
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
     if schedule == "cosine-per-epoch":
-        return (1 + math.cos(math.pi * (step - rising) / epoch_steps)) / 2
-    done = min(1.0, (step - rising) / max(1, steps - rising))
-    return {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[schedule]
+        return (1 + math.cos(math.pi * (step - warmup_steps) / epoch_steps)) / 2
+    progress = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+    return {"cosine": (1 + math.cos(math.pi * progress)) / 2, "linear": 1 - progress, "constant": 1.0}[schedule]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Examples held out of training: the loss on them, when it stops a training, and which weights were best.
 
-Whatever is decided is decided by the books alone, so that a training that goes on from a checkpoint decides the same.
+Every decision depends on the history alone, so that a training that resumes from a checkpoint decides the same.
 The validation loss is that of the objective: it compares steps of one training, never objectives with each other.
 """
 
@@ -21,7 +21,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.processes import is_main
 
 LOSS = "validation_loss"
-"""The column of the books; only the steps after which it was measured have it."""
+"""The column of the history; only the steps after which it was measured have it."""
 _BEST = "kdprobe_best.safetensors"
 
 Item = TypeVar("Item")
@@ -43,8 +43,8 @@ def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[It
         )
     chosen = set(Random(seed).sample(range(len(examples)), count))  # noqa: S311 - nothing secret
     return (
-        [example for place, example in enumerate(examples) if place not in chosen],
-        [example for place, example in enumerate(examples) if place in chosen],
+        [example for index, example in enumerate(examples) if index not in chosen],
+        [example for index, example in enumerate(examples) if index in chosen],
     )
 
 
@@ -66,7 +66,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
     """Validates, stops a training whose patience is exhausted, and keeps the best weights in memory and checkpoints.
 
     Args:
-        rows: The books.
+        rows: The history.
         model: What is trained.
         steps: Optimiser steps between validations; the last step always is one.
         patience: Validations without a new best that stop the training; `None` only watches.
@@ -77,16 +77,16 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         self, rows: list[dict[str, float]], model: Any, steps: int, patience: int | None, checkpoint: Path | None
     ) -> None:
         self.rows, self.model, self.steps, self.patience = rows, model, steps, patience
-        kept = checkpoint / _BEST if checkpoint else None
-        self.best: dict[str, Tensor] | None = load_file(kept) if kept and kept.is_file() else None
+        best_file = checkpoint / _BEST if checkpoint else None
+        self.best: dict[str, Tensor] | None = load_file(best_file) if best_file and best_file.is_file() else None
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
+    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
         """Asks for a validation where one is due."""
         control.should_evaluate = state.global_step % self.steps == 0 or state.global_step >= state.max_steps
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **known: Any) -> None:  # noqa: ARG002
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Enters what was measured, and acts on it."""
-        self.rows[-1][LOSS] = known["metrics"]["eval_loss"]
+        self.rows[-1][LOSS] = kwargs["metrics"]["eval_loss"]
         if self.patience is None:
             return
         if best_step(self.rows) == self.rows[-1]["step"]:
@@ -94,7 +94,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         if exhausted(self.rows, self.patience):
             control.should_training_stop = True
 
-    def on_save(self, args: Any, state: Any, control: Any, **_known: Any) -> None:  # noqa: ARG002
+    def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
         """Adds the best weights so far to a checkpoint."""
         if self.best is not None and is_main():
             save_file(self.best, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _BEST)

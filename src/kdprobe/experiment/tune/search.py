@@ -1,7 +1,7 @@
 """`kdprobe tune`: a search over the distiller's options, decided on validation problems.
 
-Every trial is a distillation and an examination in the store, so none is ever made twice. The problems of the test
-take no part: the stages of trials are made in a context that has the validation problems in their place.
+Every trial is a distillation and an evaluation in the store, so none is ever made twice. The test problems take no
+part: the stages of trials are made in a context that has the validation problems instead.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Tuning:
     """What is searched, ready to begin.
 
     Attributes:
-        context: The experiment, with validation problems in the place of those of the test.
+        context: The experiment, with validation problems instead of test problems.
         strategy: The arm whose transfer set is learned from.
         conversations: Problem id to conversations.
         space: What is varied.
         taught: The transfer set that is learned from, captured at every temperature that may be tried, where the
             distiller needs one; then the selection of its answers, where there is one.
-        before: What all trials build on, in an order in which each comes after its inputs.
+        prerequisites: What all trials build on, in an order in which each comes after its inputs.
         study: The study's name: the experiment's, and a digest of everything that decides its trials.
     """
 
@@ -51,7 +51,7 @@ class Tuning:
     conversations: Mapping[str, PromptPair]
     space: Space
     taught: tuple[Stage | None, Stage | None]
-    before: tuple[Stage, ...]
+    prerequisites: tuple[Stage, ...]
     study: str
 
     @property
@@ -60,7 +60,7 @@ class Tuning:
         return self.context.experiment
 
     def stages(self, name: str, options: dict[str, Any]) -> tuple[Stage, Stage]:
-        """The distillation with these options, and the student's examination on the validation problems."""
+        """The distillation with these options, and the student's evaluation on the validation problems."""
         distill = self.experiment.distill.model_copy(update={"options": options})
         experiment = self.experiment.model_copy(update={"distill": distill})
         return _trial_stages(replace(self.context, experiment=experiment), name, self)
@@ -80,21 +80,21 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     strategy = config.strategy or experiment.strategies[0].display_name
     context = StageContext(experiment, host, plan.student, drawn)
     # Matched answers take all strategies to find; otherwise those that the tuned one learns from are enough.
-    wanted = {strategy, experiment.transfer.texts}
-    involved = {
+    labels = {strategy, experiment.transfer.texts}
+    rendered_by_label = {
         label: rendered
         for label, rendered in plan.conversations.items()
-        if label in wanted or experiment.transfer.filter == "matched"
+        if label in labels or experiment.transfer.filter == "matched"
     }
-    transfers = transfer_stages(context, involved, tuple(space.varied.get("temperature", ())))
+    transfers = transfer_stages(context, rendered_by_label, tuple(space.varied.get("temperature", ())))
     taught = transfers.get(strategy), select_stages(context, transfers).get(strategy)
-    before = tuple(stage for stage in (*texts_first(transfers), taught[1]) if stage)
-    tuning = Tuning(context, strategy, plan.conversations[strategy], space, taught, before, study="")
-    # The key of the current options' examination speaks of problems, models, options, protocol and libraries.
-    _, examined = _trial_stages(context, CURRENT, tuning)
+    prerequisites = tuple(stage for stage in (*texts_first(transfers), taught[1]) if stage)
+    tuning = Tuning(context, strategy, plan.conversations[strategy], space, taught, prerequisites, study="")
+    # The key of the current options' evaluation depends on problems, models, options, protocol and libraries.
+    _, evaluated = _trial_stages(context, CURRENT, tuning)
     identity = digest(
         {
-            "current": examined.key,
+            "current": evaluated.key,
             "space": space.varied,
             "by": config.by,
             "sampler": config.sampler,
@@ -135,17 +135,17 @@ def tune(tuning: Tuning, store: Store) -> Tuned:
         reproducible(),
         open_study(database, tuning.study, tuning.space, sampler=config.sampler, seed=config.seed) as study,
     ):
-        for stage in tuning.before:
+        for stage in tuning.prerequisites:
             _make(store, stage)
-        current = _examined(tuning, store, None, tuning.space.current)
+        current = _run_trial(tuning, store, None, tuning.space.current)
         if tuning.space.holds_current():
             current = replace(current, number=0)
         _search(tuning, store, study)
         trials = [
-            _examined(tuning, store, tried.number, tried.choice)
-            if tried.failure is None
-            else _planned(tuning, tried.number, tried.choice, tried.failure)
-            for tried in study.tried()
+            _run_trial(tuning, store, finished.number, finished.choice)
+            if finished.failure is None
+            else _new_trial(tuning, finished.number, finished.choice, finished.failure)
+            for finished in study.tried()
         ]
     return result(
         study=tuning.study,
@@ -168,20 +168,20 @@ def _search(tuning: Tuning, store: Store, study: Study) -> None:
     if done := len(study.tried()):
         note(f"The study {tuning.study} goes on: {done} of {max(done, config.trials)} trials are there.")
     while (number := len(study.tried())) < config.trials:
-        asked = study.ask()
-        note(f"[{number + 1}/{config.trials}] {in_words(tuning.space.legible(asked.choice))}")
-        trial = _examined(tuning, store, number, asked.choice)
+        proposal = study.ask()
+        note(f"[{number + 1}/{config.trials}] {in_words(tuning.space.legible(proposal.choice))}")
+        trial = _run_trial(tuning, store, number, proposal.choice)
         if trial.failure is None:
-            study.tell(asked, trial.value(config.by))
+            study.tell(proposal, trial.value(config.by))
             note(f"  {trial.correct}/{trial.n} correct, log p(gold value) {trial.log_p_gold_value:.3f}")
         else:
-            study.tell_failed(asked, trial.failure)
+            study.tell_failed(proposal, trial.failure)
             note(f"  failed: {trial.failure}")
 
 
-def _examined(tuning: Tuning, store: Store, number: int | None, proposed: dict[str, Any]) -> Trial:
+def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[str, Any]) -> Trial:
     """Makes what is missing of a trial and reads what it came to."""
-    trial = _planned(tuning, number, proposed, None)
+    trial = _new_trial(tuning, number, proposed, None)
     distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
     try:
         _make(store, distilled)
@@ -194,7 +194,7 @@ def _examined(tuning: Tuning, store: Store, number: int | None, proposed: dict[s
     return trial.with_records(pq.read_table(store.folder(evaluated) / RECORDS).to_pylist())
 
 
-def _planned(tuning: Tuning, number: int | None, proposed: dict[str, Any], failure: str | None) -> Trial:
+def _new_trial(tuning: Tuning, number: int | None, proposed: dict[str, Any], failure: str | None) -> Trial:
     choice = tuning.space.legible(proposed)
     return Trial(number, choice, tuning.space.chosen(choice), failure)
 

@@ -115,7 +115,7 @@ class Tuned:
         return self.best is not self.current
 
     def verdict(self) -> list[str]:
-        """What the figures say, and what they do not."""
+        """What the results show, and what they do not."""
         if not self.improved:
             sentences = [f"No trial beat the current options by {NAMES[self.by]}."]
         elif self.gain is None:
@@ -131,9 +131,9 @@ class Tuned:
 
     def remark(self) -> str:
         """Where the tuned config comes from, for its first line."""
-        found = f"trial {self.best.number} of {len(self.trials)}" if self.improved else "nothing better"
+        source = f"trial {self.best.number} of {len(self.trials)}" if self.improved else "nothing better"
         return (
-            f"kdprobe tune, study {self.study}: {found} by {NAMES[self.by]} on {self.best.n} validation problems "
+            f"kdprobe tune, study {self.study}: {source} by {NAMES[self.by]} on {self.best.n} validation problems "
             f"(strategy {self.strategy})."
         )
 
@@ -166,12 +166,12 @@ def result(
 
 
 def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
-    test, apart = gain.test, gain.log_p_interval
+    test, interval = gain.test, gain.log_p_interval
     sentence = (
         f"Trial {best.number} against the current options, on the same {test.n} validation problems: "
         f"{test.difference * 100:+.1f} points of accuracy (95 % interval {test.interval.low * 100:+.1f} to "
         f"{test.interval.high * 100:+.1f}; {test.only_a} problems solved only by it, {test.only_b} only by the other), "
-        f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({apart.low:+.3f} to {apart.high:+.3f})."
+        f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({interval.low:+.3f} to {interval.high:+.3f})."
     )
     sentences = [sentence]
     if not gain.shown(by):
@@ -182,11 +182,11 @@ def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
 
 
 def _gain(best: list[dict[str, Any]], current: list[dict[str, Any]]) -> Gain:
-    apart = np.asarray(_column(best, "log_p_gold_value")) - np.asarray(_column(current, "log_p_gold_value"))
+    differences = np.asarray(_column(best, "log_p_gold_value")) - np.asarray(_column(current, "log_p_gold_value"))
     return Gain(
         test=paired_test(_column(best, "correct"), _column(current, "correct")),
-        log_p_difference=float(apart.mean()),
-        log_p_interval=mean_interval(apart),
+        log_p_difference=float(differences.mean()),
+        log_p_interval=mean_interval(differences),
     )
 
 

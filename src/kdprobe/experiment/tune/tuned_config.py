@@ -17,7 +17,7 @@ def tuned_config(text: str, options: dict[str, Any], remark: str) -> str:
         remark: A comment for the top of the file.
     """
     document = tomlkit.parse(text)
-    _agree(document.setdefault("distill", tomlkit.table()).setdefault("options", tomlkit.inline_table()), options)
+    _update(document.setdefault("distill", tomlkit.table()).setdefault("options", tomlkit.inline_table()), options)
     return f"# {remark}\n{tomlkit.dumps(document)}"
 
 
@@ -26,12 +26,12 @@ def options_snippet(options: dict[str, Any]) -> str:
     return tomlkit.dumps({"distill": {"options": options}}).strip()
 
 
-def _agree(table: MutableMapping[str, Any], wanted: dict[str, Any]) -> None:
+def _update(table: MutableMapping[str, Any], options: dict[str, Any]) -> None:
     """Changes only what differs, so that everything else stays as its author wrote it."""
-    for name in set(table) - set(wanted):
+    for name in set(table) - set(options):
         del table[name]
-    for name, value in wanted.items():
+    for name, value in options.items():
         if isinstance(value, dict):
-            _agree(table.setdefault(name, tomlkit.inline_table()), value)
+            _update(table.setdefault(name, tomlkit.inline_table()), value)
         elif name not in table or table[name] != value:
             table[name] = value

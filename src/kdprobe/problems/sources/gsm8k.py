@@ -52,5 +52,5 @@ def _from_hub(part: str, revision: str | None) -> Iterator[Problem]:
             f"GSM8K could not be loaded from the Hub ({type(error).__name__}).",
             f"Connect to the network once, or set {FOLDER_VARIABLE} to a folder with train.jsonl and test.jsonl.",
         ) from error
-    for number, row in enumerate(rows, start=1):
-        yield Problem.from_gsm8k(f"{part}-{number}", row)
+    for row_number, row in enumerate(rows, start=1):
+        yield Problem.from_gsm8k(f"{part}-{row_number}", row)

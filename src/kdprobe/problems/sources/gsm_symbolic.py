@@ -33,8 +33,8 @@ class GsmSymbolicOptions(BaseModel):
 
     @field_validator("templates")
     @classmethod
-    def _known(cls, templates: list[int]) -> list[int]:
-        if unknown := [number for number in templates if not 0 <= number < TEMPLATES]:
+    def _check_templates(cls, templates: list[int]) -> list[int]:
+        if unknown := [template for template in templates if not 0 <= template < TEMPLATES]:
             raise ValueError(f"there is no template {unknown[0]} (0 to {TEMPLATES - 1})")
         if len(set(templates)) < len(templates):
             raise ValueError("a template is named twice")

@@ -45,25 +45,25 @@ def read(file: Path) -> Iterator[Problem]:
         raise KdprobeError(
             f"The problem file {file} cannot be read: {error.strerror}.", "Check the path in the config."
         ) from error
-    found = False
+    has_problems = False
     with stream:
-        for number, line in enumerate(stream, start=1):
+        for line_number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            found = True
-            yield _problem(line, f"{file.stem}-{number}", f"{file}, line {number}")
-    if not found:
+            has_problems = True
+            yield _problem(line, f"{file.stem}-{line_number}", f"{file}, line {line_number}")
+    if not has_problems:
         raise KdprobeError(f"The problem file {file} is empty.", "It needs one JSON object per line.")
 
 
-def _problem(line: str, id_: str, place: str) -> Problem:
+def _problem(line: str, id_: str, location: str) -> Problem:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise KdprobeError(f"{place} is not JSON: {error.msg}.", "It needs one JSON object per line.") from error
+        raise KdprobeError(f"{location} is not JSON: {error.msg}.", "It needs one JSON object per line.") from error
     if not isinstance(row, dict):
-        raise KdprobeError(f"{place} is not a JSON object.", "It needs `question` and `answer`.")
+        raise KdprobeError(f"{location} is not a JSON object.", "It needs `question` and `answer`.")
     try:
         return Problem.from_gsm8k(id_, row, group=row.get("group"))
     except KdprobeError as error:
-        raise KdprobeError(f"{place}: {error.message}", error.hint) from error
+        raise KdprobeError(f"{location}: {error.message}", error.hint) from error
