@@ -308,11 +308,13 @@ def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, pro
 
 def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_files, tmp_path, monkeypatch, capsys):
     from kdprobe.cli import _run
-    from kdprobe.evaluation import lm_eval_run as harness
+    from kdprobe.evaluation import prompt_check
+    from kdprobe.evaluation.recording import RecordingModel
 
     # Students are trained with a system message, say, and the task has none.
     trained = [{"role": "system", "content": "Be brief."}]
-    monkeypatch.setattr(harness, "bare", lambda problem: [*trained, {"role": "user", "content": problem.question}])
+    monkeypatch.setattr(RecordingModel, "_shrinking", lambda *_: pytest.fail("answered before the prompt was checked"))
+    monkeypatch.setattr(prompt_check, "bare", lambda problem: [*trained, {"role": "user", "content": problem.question}])
     told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--max-new-tokens", "4"]) == 1
     assert "is not the conversation that students are trained on" in capsys.readouterr().err

@@ -22,13 +22,12 @@ from lm_eval.tasks import TaskManager
 from kdprobe.console import note, progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
-from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel, prompt_digest
-from kdprobe.models.conversation import prompt_ids
+from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
 from kdprobe.models.load import LoadedModel, quiet
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem
-from kdprobe.strategies.prompt_pair import bare
 
 
 def evaluate(
@@ -59,8 +58,9 @@ def evaluate(
     chat = bool(student.tokenizer.chat_template)
     task = task_of(protocol, chat=chat)
     ledger = Ledger(None) if ledger is None else ledger
+    check = PromptCheck(student.tokenizer, problems) if task == BARE[chat] else None
     with quiet_lm_eval():
-        model = RecordingModel(student, protocol)
+        model = RecordingModel(student, protocol, check)
     try:
         records = run_task(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
     except torch.OutOfMemoryError as error:
@@ -68,9 +68,10 @@ def evaluate(
             f"{ledger[PLAN]['size']} answers at once do not fit into the memory of {student.device}.",
             "Lower the batch size; what was finished is kept.",
         ) from error
-    if task == BARE[chat]:
+    if check is not None:
+        # Answers of an earlier process were checked there; each must still be that of its own problem.
         for problem, record in zip(problems, records, strict=True):
-            _refuse_other_prompt(student, problem, ledger[record["prompt_hash"]])
+            check.of_record(problem, ledger[record["prompt_hash"]]["prompt"])
     return records
 
 
@@ -127,14 +128,6 @@ def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> 
         "tokens": entry["tokens"],
         "prompt_hash": sample["prompt_hash"],
     }
-
-
-def _refuse_other_prompt(student: LoadedModel, problem: Problem, entry: dict[str, Any]) -> None:
-    if entry["prompt"] != prompt_digest(prompt_ids(student.tokenizer, bare(problem))):
-        raise KdprobeError(
-            f"lm-eval's prompt for problem {problem.id!r} is not the conversation that students are trained on.",
-            "A score would measure the change of prompt; this is a fault of the task or of the chat template.",
-        )
 
 
 def _write(problems: Sequence[Problem], file: Path) -> None:

@@ -20,6 +20,7 @@ from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.prompt_check import PromptCheck, prompt_digest
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.models.load import LoadedModel
@@ -85,9 +86,10 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
     Args:
         student: The model.
         protocol: How it decodes.
+        check: What its prompts must be, where that is known.
     """
 
-    def __init__(self, student: LoadedModel, protocol: Protocol) -> None:
+    def __init__(self, student: LoadedModel, protocol: Protocol, check: PromptCheck | None = None) -> None:
         # A chat template writes its own beginning-of-sequence token.
         add_bos_token = False if student.tokenizer.chat_template else None
         super().__init__(
@@ -100,7 +102,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
                 f"{protocol.max_new_tokens} new tokens do not fit: {student.record.name!r} reads {self.max_length}.",
                 "Lower the token budget (max_new_tokens).",
             )
-        self._student, self._protocol = student, protocol
+        self._student, self._protocol, self._check = student, protocol, check
         self._decoded: deque[dict[str, Any]] = deque()
         self._batch: dict[str, dict[str, Any]] = {}
 
@@ -129,6 +131,9 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
             # A seed for each batch, so that its answers do not depend on what was decoded before it.
             torch.manual_seed(_seed(self._protocol.seed, context))
         width = context.shape[1]
+        prompts = [row[mask.bool()].tolist() for row, mask in zip(context, kwargs["attention_mask"], strict=True)]
+        if self._check is not None:
+            self._check.before_batch(prompts)
         lengths: list[int] | None = None
         if can_shrink(self.model):
             batch = ShrinkingBatch(lambda tokens: self.bar.advance(0, work=tokens))
@@ -136,12 +141,10 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
             lengths = batch.lengths
         else:
             sequences = super()._model_generate(context, max_length, stop, **kwargs)
-        for index, (row, mask) in enumerate(zip(sequences, kwargs["attention_mask"], strict=True)):
+        for index, (row, prompt) in enumerate(zip(sequences, prompts, strict=True)):
             written = row[width:].tolist() if lengths is None else row[width : width + lengths[index]].tolist()
             tokens, finished = self._length(written, max_length - width, stop)
-            self._decoded.append(
-                {"tokens": tokens, "finished": finished, "prompt": prompt_digest(row[:width][mask.bool()].tolist())}
-            )
+            self._decoded.append({"tokens": tokens, "finished": finished, "prompt": prompt_digest(prompt)})
             if lengths is None:
                 self.bar.advance(0, work=tokens)
         return sequences
@@ -173,11 +176,6 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
                 return position + 1, True
         text = self.tokenizer.decode(written)
         return len(written), len(written) < budget or any(mark in text for mark in stop)
-
-
-def prompt_digest(ids: list[int]) -> str:
-    """Digest of a prompt's token ids."""
-    return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
 
 
 def _seed(seed: int, context: Tensor) -> int:
