@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+__all__ = ["Progress", "note", "progress"]
+
 PLAIN_INTERVAL_SECONDS = 10.0
 
 
