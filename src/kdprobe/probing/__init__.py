@@ -1,4 +1,4 @@
-"""Probing: what an analysis is given and returns, measuring attention heads, and figures of heads."""
+"""Probing: what an analysis is given and returns, measuring heads, interventions on them, and figures."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,9 @@ from kdprobe.probing.metrics.metric import HeadMetric, head_metrics_of
 
 if TYPE_CHECKING:
     from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import head_outputs, reader
+    from kdprobe.probing.interventions.replacement import ablated
     from kdprobe.probing.metrics.measure import Measured, measure
     from kdprobe.probing.patterns.view import PatternView
 else:
@@ -15,6 +18,9 @@ else:
         __name__,
         {
             "kdprobe.probing.figures": ["FROM_WEIGHTS", "change_maps", "head_map"],
+            "kdprobe.probing.interventions.exact_effects": ["exact_effects"],
+            "kdprobe.probing.interventions.forward": ["head_outputs", "reader"],
+            "kdprobe.probing.interventions.replacement": ["ablated"],
             "kdprobe.probing.metrics.measure": ["Measured", "measure"],
             "kdprobe.probing.patterns.view": ["PatternView"],
         },
@@ -30,8 +36,12 @@ __all__ = [
     "Measured",
     "Need",
     "PatternView",
+    "ablated",
     "change_maps",
+    "exact_effects",
     "head_map",
     "head_metrics_of",
+    "head_outputs",
     "measure",
+    "reader",
 ]
