@@ -102,8 +102,8 @@ def _faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if nearest := [each for each in FRONTS[1:] if f"{alias.name}.".startswith(f"{each}.")]:
-                    yield node.lineno, f"import {alias.name} hides what it uses: write from {nearest[0]} import NAME"
+                if alias.name.startswith("kdprobe."):
+                    yield node.lineno, f"import {alias.name} hides what it uses: write from MODULE import NAME"
         elif isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == "kdprobe":
             module = str(node.module)
             for alias in node.names:
@@ -116,8 +116,8 @@ def _instead(module: str, name: str) -> str:
     if f"{module}.{name}" in FRONTS:
         return f"write from {module}.{name} import NAME"
     exports = [(each, exported, origin) for each in FRONTS for exported, origin in front(each).origins.items()]
-    same = [(each, exported) for each, exported, origin in exports if origin == (module, name)]
-    alike = [(each, exported) for each, exported, _ in exports if exported == name]
-    for each, exported in (*same, *alike):
+    defined = [export for export in exports if export[2][1] == name and module in {export[0], export[2][0]}]
+    alike = [export for export in exports if export[1] == name]
+    for each, exported, _ in (*defined, *alike):
         return f"write from {each} import {exported}"
     return "no public module exports it"
