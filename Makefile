@@ -16,7 +16,7 @@ test: $(READY)  ## All tests, the real small model among them.
 test-quick: $(READY)  ## Without the real small model.
 	$(BIN)/python -m pytest -m "not e2e"
 
-lint: $(READY)  ## Style, types, and the one direction of data.
+lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,4 +1,7 @@
-"""Writes the reference pages that come from the code: `python docs/generate.py`, or `--check` to compare."""
+"""Writes the reference pages that come from the code: `python docs/generate.py`.
+
+With `--check` it compares them instead, and looks for imports of what is not public in plugins, templates and examples.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 from click.testing import CliRunner
 from hook_pages import hook_pages
 from kit_page import kit_page
+from python_page import python_page
+from surface import checked_files, violations
 
 from kdprobe.cli import COMMANDS, app
 from kdprobe.host.candidates import builtin_candidates
@@ -19,14 +24,20 @@ REFERENCE = Path(__file__).parent / "reference"
 
 
 def main() -> None:
-    """Writes or checks the pages."""
-    pages = {REFERENCE / "cli.md": cli(), REFERENCE / "plugins.md": plugins(), REFERENCE / "test-kit.md": kit_page()}
+    """Writes the pages, or checks pages and imports."""
+    pages = {
+        REFERENCE / "cli.md": cli(),
+        REFERENCE / "plugins.md": plugins(),
+        REFERENCE / "python.md": python_page(),
+        REFERENCE / "test-kit.md": kit_page(),
+    }
     pages |= {REFERENCE / "hooks" / name: text for name, text in hook_pages().items()}
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
-        for file in stale:
-            print(f"{file.name} is not what the code says; run: make docs")
-        sys.exit(1 if stale else 0)
+        faults = [f"{file.name} is not what the code says; run: make docs" for file in stale]
+        faults += violations(checked_files())
+        print("\n".join(faults), end="\n" if faults else "")
+        sys.exit(1 if faults else 0)
     for file in stale:
         file.parent.mkdir(exist_ok=True)
         file.write_text(pages[file], encoding="utf-8")

@@ -8,6 +8,8 @@ import re
 from dataclasses import fields
 from importlib.resources import files
 
+from docstrings import attributes_of
+
 from kdprobe.host import hookspecs
 from kdprobe.host.specs import Spec
 from kdprobe.host.stage import FinishedStage
@@ -26,7 +28,8 @@ def _index() -> str:
         "# Hooks\n",
         "Generated from the code by `make docs`.\n",
         f"A plugin is a module with functions marked `@hookimpl`, under the entry-point group `{hookspecs.GROUP}`.\n",
-        f"The hook API is number {hookspecs.HOOK_API}; a plugin may say that it needs it, by `kdprobe_api`.\n",
+        f"The hook API is number {hookspecs.HOOK_API}; the oldest that still works is {hookspecs.OLDEST_HOOK_API}.\n",
+        f"A plugin says which one it is written for: `kdprobe_api = {hookspecs.HOOK_API}`.\n",
         "| hook | record | what it is for |",
         "| --- | --- | --- |",
     ]
@@ -80,25 +83,15 @@ def _documented(name: str) -> tuple[str, str, str]:
 
 def _fields(record: type) -> str:
     """A table of a record's fields, with what its docstrings say of them."""
-    said = {key: text for one in reversed(record.__mro__) for key, text in _attributes(one).items()}
+    meanings = {
+        name: meaning
+        for base in reversed(record.__mro__)
+        for name, meaning in attributes_of(inspect.cleandoc(base.__doc__ or "")).items()
+    }
     rows = ["| field | type | meaning |", "| --- | --- | --- |"]
     for field in fields(record):
         kind = str(field.type).replace("|", "\\|")
-        rows.append(f"| `{field.name}` | `{kind}` | {said[field.name]} |")
+        rows.append(f"| `{field.name}` | `{kind}` | {meanings[field.name]} |")
     if not issubclass(record, Spec):
         return "\n".join(rows)
     return f"{inspect.cleandoc(record.__doc__ or '').splitlines()[0]}\n\n" + "\n".join(rows)
-
-
-def _attributes(record: type) -> dict[str, str]:
-    """Field to meaning, from the section `Attributes:` of a docstring."""
-    _, _, section = inspect.cleandoc(record.__doc__ or "").partition("Attributes:\n")
-    said: dict[str, str] = {}
-    for line in section.splitlines():
-        if line.startswith("     "):
-            last = list(said)[-1]
-            said[last] = f"{said[last]} {line.strip()}"
-        elif line.strip():
-            key, _, meaning = line.strip().partition(": ")
-            said[key] = meaning
-    return said

@@ -15,16 +15,21 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from kdprobe.comparison.answers import Columns, Outputs, read_outputs
-from kdprobe.comparison.arms import Arm
-from kdprobe.comparison.claims import Claim, claim_findings
-from kdprobe.comparison.compare import compare
-from kdprobe.comparison.findings import budget
-from kdprobe.comparison.result import Comparison
-from kdprobe.comparison.scoring import scores
-from kdprobe.host.registry import Host
-from kdprobe.problems.extractors import Extractor
-from kdprobe.stats.intervals import Interval
+from kdprobe.comparison import (
+    Arm,
+    Claim,
+    Columns,
+    Comparison,
+    Outputs,
+    claim_findings,
+    compare_arms,
+    read_outputs,
+    scores,
+    token_budget,
+)
+from kdprobe.host import Host
+from kdprobe.problems import Extractor
+from kdprobe.stats import Interval
 
 ARMS = ("no_distillation", "none", "ground_truth")
 REPORTED = {
@@ -74,7 +79,7 @@ def _budgets(answers: Mapping[str, Outputs]) -> str:
     for arm, outputs in answers.items():
         cut = outputs.cut_off or []
         whole = [place for place, ended in enumerate(cut) if not ended]
-        rows.append([f"`{arm}`", str(budget(outputs)), f"{sum(cut) / len(cut):.1%}", str(len(whole))])
+        rows.append([f"`{arm}`", str(token_budget(outputs)), f"{sum(cut) / len(cut):.1%}", str(len(whole))])
     return _table(["arm", "token budget", "reached it", "answers that ended by themselves"], rows)
 
 
@@ -94,7 +99,7 @@ def _cut_alike(answers: Mapping[str, Outputs], extractors: Mapping[str, Extracto
 
 
 def _compared(answers: Mapping[str, Outputs], extractors: Mapping[str, Extractor], chosen: str) -> Comparison:
-    compared = compare([Arm(name, outputs) for name, outputs in answers.items()], extractors, chosen)
+    compared = compare_arms([Arm(name, outputs) for name, outputs in answers.items()], extractors, chosen)
     claims = [Claim(arm, Decimal(share), count, PROBLEMS) for arm, (share, count) in REPORTED.items()]
     compared.findings.extend(claim_findings(claims, compared.arms))
     return compared

@@ -14,16 +14,14 @@ import tempfile
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from kdprobe import Problem, PromptPair
-from kdprobe.distill.builtin import FineTuneDistiller
-from kdprobe.distill.distiller import TrainContext
-from kdprobe.distill.options import LoraOptions, TrainingOptions
-from kdprobe.evaluation.lm_eval_run import evaluate
-from kdprobe.evaluation.protocol import Protocol
-from kdprobe.models.reference import SMOLLM2, resolve
-from kdprobe.problems.sources.gsm_symbolic import GsmSymbolicOptions, build
-from kdprobe.stats.intervals import accuracy_interval
+from kdprobe.distill import TrainContext
+from kdprobe.evaluation import Protocol, evaluate
+from kdprobe.host import Host
+from kdprobe.models import SMOLLM2, resolve
+from kdprobe.stats import accuracy_interval
 from kdprobe.strategies import bare
 from kdprobe.students import Student
 
@@ -40,19 +38,24 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=TARGET)
     given = parser.parse_args()
 
-    options = TrainingOptions(
-        lora=LoraOptions(rank=8, alpha=16),
-        epochs=given.epochs,
-        batch_size=8,
-        learning_rate=2e-3,
-        schedule="linear",
+    host = Host()
+    options = host.options(
+        "distillers",
+        "fine-tune",
+        {
+            "lora": {"rank": 8, "alpha": 16},
+            "epochs": given.epochs,
+            "batch_size": 8,
+            "learning_rate": 2e-3,
+            "schedule": "linear",
+        },
     )
     # Seed 1000 draws other problems than the embedded experiment would even from the same split.
-    source = build(GsmSymbolicOptions(templates=TEMPLATES, seed=1000))
+    source = host.create("problem-sources", "gsm-symbolic", {"templates": TEMPLATES, "seed": 1000})
     problems = tuple(islice(source("teacher"), given.problems))
     base = resolve(SMOLLM2)
     with tempfile.TemporaryDirectory() as folder:
-        trained = FineTuneDistiller(options).train(
+        trained = host.build("distillers", "fine-tune", options).train(
             TrainContext(
                 student=base,
                 dtype="bfloat16",
@@ -91,7 +94,7 @@ def examine(student: Student, problems: tuple[Problem, ...]) -> str:
     return f"{correct} of {len(records)} ({share}; 95 % interval {interval.low:.1%} to {interval.high:.1%})"
 
 
-def card(given: argparse.Namespace, options: TrainingOptions, accuracies: dict[str, str]) -> str:
+def card(given: argparse.Namespace, options: Any, accuracies: dict[str, str]) -> str:
     """What the adapter is, how it was made, how good it is."""
     return f"""# embedded-teacher
 

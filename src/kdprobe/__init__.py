@@ -1,11 +1,11 @@
-"""Did the way the teacher was prompted make a better student, and where inside the student does it show?
+"""What nearly every plugin needs: the hook marker, the records that hooks return, problems and prompts.
 
-What a plugin needs is here at the top; importing it loads neither torch nor transformers.
+kdprobe asks: did the way the teacher was prompted make a better student, and where inside the student does it show?
+Importing it loads neither torch nor transformers.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from kdprobe.errors import KdprobeError
+from kdprobe.host.candidates import own_version
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import (
     AnalysisSpec,
@@ -21,10 +21,8 @@ from kdprobe.problems.answers import Extraction
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 
-try:
-    __version__ = version("kdprobe")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
+__version__ = own_version()
+"""The installed version of kdprobe."""
 
 __all__ = [
     "AnalysisSpec",

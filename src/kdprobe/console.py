@@ -1,4 +1,4 @@
-"""What a person sees: rich on a terminal, plain lines elsewhere; data on stdout, progress on stderr.
+"""Progress and messages on stderr, data on stdout: rich on a terminal, plain lines elsewhere.
 
 Text that comes from models, data or plugins goes through `plain`, never through rich's markup.
 """
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+__all__ = ["Progress", "note", "progress"]
 
 PLAIN_INTERVAL_SECONDS = 10.0
 
@@ -127,7 +129,13 @@ class _LiveProgress(Progress):
 
 @contextmanager
 def progress(label: str, total: int | None = None, unit: str | None = None) -> Iterator[Progress]:
-    """Shows progress on stderr while the block runs: a bar on a terminal, plain lines elsewhere."""
+    """Shows progress on stderr while the block runs: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+        label: What is being done.
+        total: How many units there are, if that is known.
+        unit: What `Progress.advance(work=...)` counts, for the rate (for example `tok`).
+    """
     console = err()
     if not console.is_terminal:
         yield Progress(label, total, unit)

@@ -12,7 +12,7 @@ from pathlib import Path
 from kdprobe.host.packages import PACKAGES
 from kdprobe.models.load import load_tokenizer
 from kdprobe.models.reference import resolve
-from kdprobe.testing.tiny_model import write_tiny_model
+from kdprobe.testing.models import write_tiny_model
 
 OBSERVES = "kdprobe-trackers"
 

@@ -58,6 +58,11 @@ BROKEN = {
         "incompatible",
         "It needs hook API 99, and kdprobe VERSION has 2: upgrade kdprobe, or install an older version of the plugin.",
     ),
+    "past-api": (
+        "kdprobe_api = 1\n" + GOOD,
+        "incompatible",
+        "It is written for hook API 1, and kdprobe VERSION has 2: upgrade the plugin, or install an older kdprobe.",
+    ),
     "class": (
         "class Plugin:\n    pass\n",
         "broken",

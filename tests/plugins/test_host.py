@@ -12,10 +12,11 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from kdprobe import ExtractorSpec, FinishedStage, Problem, PromptPair, StrategySpec, hookimpl
 from kdprobe.cli import _run
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.host.candidates import Candidate, builtin_candidates, folder_candidates
+from kdprobe.host.candidates import Candidate, builtin_candidates, folder_candidates, own_version
 from kdprobe.host.choice import Choice
 from kdprobe.host.discovery import discover
 from kdprobe.host.guard import results_kept_clean
+from kdprobe.host.hookspecs import HOOK_API, OLDEST_HOOK_API
 from kdprobe.host.registry import Host
 from kdprobe.strategies import bare
 
@@ -85,6 +86,22 @@ def test_one_module_under_two_names_counts_once():
     providers = discover([first, second])
     assert [provider.status for provider in providers] == ["ok", "shadowed"]
     assert providers[1].reason == "It is the very module that 'a' is."
+
+
+@pytest.mark.parametrize("stated", [{}, {"kdprobe_api": HOOK_API}, {"kdprobe_api": OLDEST_HOOK_API}])
+def test_a_plugin_for_a_supported_hook_api_or_for_none_in_particular_is_used(stated):
+    candidate = offers()
+    vars(candidate.load()).update(stated)
+    assert discover([candidate])[0].status == "ok"
+
+
+@pytest.mark.parametrize("stated", [OLDEST_HOOK_API - 1, HOOK_API + 1])
+def test_a_plugin_for_another_hook_api_is_incompatible_and_the_sentence_has_both_numbers(stated):
+    candidate = offers()
+    vars(candidate.load()).update(kdprobe_api=stated)
+    (provider,) = discover([candidate])
+    assert provider.status == "incompatible"
+    assert f"hook API {stated}, and kdprobe {own_version()} has {HOOK_API}: upgrade " in provider.reason
 
 
 def test_stdout_is_back_after_the_guard_even_after_a_failure(capfd):

@@ -39,7 +39,7 @@ from kdprobe.testing import (
     check_teacher,
     host_with,
 )
-from kdprobe.testing.problems import telling_problems
+from kdprobe.testing.word_problems import telling_problems
 
 HOOKS = {
     StrategySpec: "kdprobe_strategies",

@@ -27,7 +27,7 @@ def test_an_installed_strategy_is_found_listed_and_usable(tmp_path):
 
 USE = """
 from kdprobe import Problem
-from kdprobe.host.registry import Host
+from kdprobe.host import Host
 render = Host().create("strategies", "step-back")
 print(render(Problem("1", "How many?", "#### 2", "2")).teacher[0]["content"])
 """

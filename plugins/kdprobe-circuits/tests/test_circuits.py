@@ -8,10 +8,10 @@ import torch
 from pydantic import ValidationError
 
 from kdprobe import KdprobeError
-from kdprobe.models.reference import resolve
-from kdprobe.probing import PatternView
+from kdprobe.models import resolve
+from kdprobe.probing import PatternView, head_metrics_of, measure
 from kdprobe.students import Student
-from kdprobe.testing import check_analysis, host_with
+from kdprobe.testing import check_analysis, host_with, write_random_adapter
 from kdprobe_circuits.copying import copying_score
 from kdprobe_circuits.rollout import rollout_to_numbers
 from kdprobe_circuits.successor import number_tokens, successor_score
@@ -28,9 +28,6 @@ def host():
 def context(tiny_model, analysis_context, tmp_path_factory):
     """The kit's context around a model whose norms scale, and which has a layer more: the order of layers shows."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    # Not above: the module has the name of the kit's fixture.
-    from kdprobe.testing.tiny_model import write_random_adapter
 
     folder = tmp_path_factory.mktemp("model") / "scaled"
     config = LlamaConfig.from_pretrained(tiny_model, num_hidden_layers=3, tie_word_embeddings=False)
@@ -51,8 +48,8 @@ def context(tiny_model, analysis_context, tmp_path_factory):
 def parts(context):
     """A student's weights by name, from Hugging Face, float64: value and output per layer and query head."""
 
-    def read(place):
-        model = context.students[place].load(dtype="float32").model
+    def read(index):
+        model = context.students[index].load(dtype="float32").model
         heads, width = model.config.num_attention_heads, model.config.hidden_size
         size = width // heads
         layers = []
@@ -85,8 +82,8 @@ def table(result, name, student, column):
 @torch.inference_mode()
 def test_copying_scores_are_those_of_the_whole_circuit(host, context, parts):
     result = check_analysis(host, "ov-copying", None, context)
-    for place, name in enumerate(["untrained", "tuned"]):
-        _, layers, embedding, unembedding = parts(place)
+    for index, name in enumerate(["untrained", "tuned"]):
+        _, layers, embedding, unembedding = parts(index)
         expected = []
         for value, output in (head for layer in layers for head in layer):
             eigenvalues = torch.linalg.eigvals(embedding @ value.T @ output.T @ unembedding.T)
@@ -116,14 +113,14 @@ def test_students_without_a_change_have_none(host, context):
 @torch.inference_mode()
 def test_successor_scores_are_those_of_hugging_face(host, context, parts):
     result = check_analysis(host, "successor-heads", None, context)
-    for place, name in enumerate(["untrained", "tuned"]):
-        model, layers, embedding, unembedding = parts(place)
-        tokenizer = context.students[place].load(dtype="float32").tokenizer
+    for index, name in enumerate(["untrained", "tuned"]):
+        model, layers, embedding, unembedding = parts(index)
+        tokenizer = context.students[index].load(dtype="float32").tokenizer
         numbers = number_tokens(tokenizer, 100)
         hidden = model(torch.tensor(numbers)[:, None], output_hidden_states=True).hidden_states
         expected = []
-        for number, layer in enumerate(layers):
-            states = embedding[numbers] if number == 0 else hidden[1][:, 0].double()
+        for depth, layer in enumerate(layers):
+            states = embedding[numbers] if depth == 0 else hidden[1][:, 0].double()
             normed = states / (states.square().mean(-1, keepdim=True) + model.config.rms_norm_eps).sqrt()
             for value, output in layer:
                 logits = normed @ value.T @ output.T @ unembedding[numbers].T
@@ -146,18 +143,11 @@ def test_a_tokenizer_without_numbers_is_told_in_a_sentence():
 
 def test_rollout_is_that_of_its_definition(host, context):
     """Position by position, from Hugging Face's patterns."""
-    from kdprobe.console import progress
-    from kdprobe.probing.metrics.metric import head_metrics_of
-    from kdprobe.probing.patterns.stream import head_metrics
-
     sequences = context.sequences
     assert all(sequence.numbers for sequence in sequences)
-    with progress("test") as bar:
-        measured = head_metrics(
-            context.bridges.boot("untrained"), sequences, head_metrics_of(host), batch_size=2, bar=bar
-        )["rollout_to_numbers"]
+    measured = measure(context, head_metrics_of(host))["untrained"]["rollout_to_numbers"]
     model = context.students[0].load(dtype="float32", attention="eager").model
-    for place, sequence in enumerate(sequences):
+    for row, sequence in enumerate(sequences):
         with torch.inference_mode():
             patterns = model(torch.tensor([sequence.ids]), output_attentions=True).attentions
         length = len(sequence.ids)
@@ -169,7 +159,7 @@ def test_rollout_is_that_of_its_definition(host, context):
                     sum(rows[q, k] * rollout[k, n] for k in range(length) for n in sequence.numbers)
                     for q in sequence.answer
                 ]
-                np.testing.assert_allclose(measured[place, layer, head], np.mean(held), rtol=1e-4)
+                np.testing.assert_allclose(measured[row, layer, head], np.mean(held), rtol=1e-4)
             rollout = (heads.mean(axis=0) + np.eye(length)) / 2 @ rollout
             np.testing.assert_allclose(rollout.sum(axis=1), 1, rtol=1e-5)
 
@@ -199,7 +189,7 @@ def test_what_a_padded_query_holds_means_nothing():
     clean, dirty = view(holes=[0], shared=shared), view(holes=[0], shared=other)
     dirty.pattern[:, :, 0] = 7.0
     for layer in (0, 1):
-        values = [rollout_to_numbers(replace(one, layer=layer)) for one in (clean, dirty)]
+        values = [rollout_to_numbers(replace(some_view, layer=layer)) for some_view in (clean, dirty)]
         np.testing.assert_allclose(values[0], values[1])
 
 

@@ -3,6 +3,7 @@
 import pytest
 from served import ServedModel, serving
 
+from kdprobe.models import load_tokenizer
 from kdprobe.testing import host_with
 
 pytest_plugins = ["kdprobe.testing"]
@@ -10,8 +11,6 @@ pytest_plugins = ["kdprobe.testing"]
 
 @pytest.fixture(scope="session")
 def tokenizer(tiny_record):
-    from kdprobe.models.load import load_tokenizer
-
     return load_tokenizer(tiny_record)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdprobe.teachers import Request, Sampling
 
-REQUESTS = [Request(f"p{number}", [{"role": "user", "content": f"Question {number}?"}]) for number in range(5)]
+REQUESTS = [Request(f"p{index}", [{"role": "user", "content": f"Question {index}?"}]) for index in range(5)]
 SAMPLING = Sampling(max_new_tokens=64, top_logprobs=6)
 ANSWER = "Tom has 7 apples. He counts them: all, é 🍎."
 
@@ -36,21 +36,21 @@ class ServedModel:
         logits[np.arange(len(self.ids)), self.ids] = logits.max(axis=-1) + 1
         self.logprobs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
-    def token(self, place, id_):
+    def token(self, position, id_):
         """An entry as llama.cpp serves it: with its id, special tokens without their text."""
         special = id_ in self.tokenizer.all_special_ids
         text = "" if special else self.tokenizer.decode([id_])
-        return {"id": int(id_), "token": text, "logprob": float(self.logprobs[place, id_]), "bytes": None}
+        return {"id": int(id_), "token": text, "logprob": float(self.logprobs[position, id_]), "bytes": None}
 
     def answer(self, body):
         k = body.get("top_logprobs", 0)
         ids = self.ids[: body["max_tokens"]]
         content = [
             {
-                **self.token(place, id_),
-                "top_logprobs": [self.token(place, top) for top in np.argsort(-self.logprobs[place])[:k]],
+                **self.token(position, id_),
+                "top_logprobs": [self.token(position, top) for top in np.argsort(-self.logprobs[position])[:k]],
             }
-            for place, id_ in enumerate(ids)
+            for position, id_ in enumerate(ids)
         ]
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         choice = {

@@ -140,8 +140,8 @@ def test_unusable_log_probabilities_leave_texts_or_are_refused(make, server, cap
     answers = list(make().respond(REQUESTS, SAMPLING))
     assert [answer.id for answer in answers] == [request.id for request in REQUESTS]
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
-    said = capsys.readouterr().err
-    assert said.count("Texts only: the distiller 'sequence' can learn from them, 'logits' cannot.") == 1
+    printed = capsys.readouterr().err
+    assert printed.count("Texts only: the distiller 'sequence' can learn from them, 'logits' cannot.") == 1
 
 
 def test_one_bad_answer_of_a_part_leaves_texts_for_all_of_it_and_all_that_follow(make, server):

@@ -13,10 +13,14 @@ import httpx
 import numpy as np
 import pytest
 
-from kdprobe import Problem
-from kdprobe.strategies import PromptPair, bare
-from kdprobe.teachers import Sampling
+from kdprobe import Problem, PromptPair
+from kdprobe.distill import TrainContext
+from kdprobe.host import Host
+from kdprobe.models import load_tokenizer, prompt_ids, resolve, tokenizer_digest
+from kdprobe.strategies import bare
+from kdprobe.teachers import Passage, Request, Sampling, TransformersOptions, TransformersTeacher
 from kdprobe.testing import host_with
+from kdprobe.transfer import Setting, capture_transfer_set
 
 PROGRAM = os.environ.get("KDPROBE_LLAMA_SERVER")
 MODEL = "smollm2-135m-instruct"
@@ -89,26 +93,18 @@ def conversations(problems):
 
 @pytest.fixture(scope="module")
 def transfer_set(url, problems, conversations):
-    from kdprobe.models.conversation import tokenizer_digest
-    from kdprobe.models.load import load_tokenizer
-    from kdprobe.transfer.capture import Setting, capture
-
     options = {"base_url": url, "model": "any", "tokenizer": MODEL, "log_probabilities": "required", "concurrency": 2}
     teacher = host_with("kdprobe_openai").create("teachers", "openai", options)
     tokenizer = load_tokenizer(teacher.record)
     manifest = {"tokenizer": tokenizer_digest(tokenizer), "vocabulary": len(tokenizer)}
-    return capture(teacher, problems, conversations, Setting(Sampling(max_new_tokens=48, top_logprobs=20), manifest))
+    setting = Setting(Sampling(max_new_tokens=48, top_logprobs=20), manifest)
+    return capture_transfer_set(teacher, problems, conversations, setting)
 
 
 def test_log_probabilities_are_those_of_transformers_within_the_noise_of_quantised_activations(
     transfer_set, conversations
 ):
     """llama.cpp rounds activations to 8 bits where the dequantised model calculates in float32."""
-    from kdprobe.models.conversation import prompt_ids
-    from kdprobe.models.load import load_tokenizer
-    from kdprobe.teachers import Passage
-    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
-
     reference = TransformersTeacher(TransformersOptions(model=MODEL, dtype="float32", batch_size=4))
     tokenizer = load_tokenizer(reference.record)
     passages = [
@@ -128,10 +124,6 @@ def test_log_probabilities_are_those_of_transformers_within_the_noise_of_quantis
 
 
 def test_students_can_learn_from_it(transfer_set, problems, conversations, tmp_path):
-    from kdprobe.distill.distiller import TrainContext
-    from kdprobe.host.registry import Host
-    from kdprobe.models.reference import resolve
-
     raw = {"max_steps": 2, "batch_size": 2, "learning_rate": 1e-3}
     distiller = Host().create("distillers", "logits", raw)
     context = TrainContext(
@@ -152,8 +144,6 @@ def test_students_can_learn_from_it(transfer_set, problems, conversations, tmp_p
 
 def test_characters_of_several_tokens_are_not_described_and_leave_texts(url, capsys):
     """The server joins the tokens of such a character into one entry, whose distribution is that of the last alone."""
-    from kdprobe.teachers import Request
-
     options = {"base_url": url, "model": "any", "tokenizer": MODEL}
     teacher = host_with("kdprobe_openai").create("teachers", "openai", options)
     asked = [Request("party", [{"role": "user", "content": "Say hello with one emoji 🎉."}])]

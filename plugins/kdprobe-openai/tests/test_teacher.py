@@ -8,9 +8,11 @@ import pytest
 from pydantic import ValidationError
 from served import ANSWER, REQUESTS, SAMPLING
 
-from kdprobe import KdprobeError
+from kdprobe import KdprobeError, PromptPair
+from kdprobe.models import tokenizer_digest
 from kdprobe.teachers import Sampling
-from kdprobe.testing import check_teacher, host_with
+from kdprobe.testing import check_teacher, host_with, some_problems
+from kdprobe.transfer import Setting, capture_transfer_set
 
 
 def test_contract(options):
@@ -36,8 +38,8 @@ def test_rows_are_what_the_model_said_and_the_tail_is_the_rest(make, server):
 def test_a_tail_below_what_a_server_can_know_is_not_claimed(make, server):
     def certain(data):
         for entry in data["choices"][0]["logprobs"]["content"]:
-            for place, token in enumerate(entry["top_logprobs"]):
-                token["logprob"] = 0.0 if place == 0 else -50.0
+            for rank, token in enumerate(entry["top_logprobs"]):
+                token["logprob"] = 0.0 if rank == 0 else -50.0
 
     server.changes = [certain]
     answer = next(make().respond(REQUESTS[:1], SAMPLING))
@@ -121,33 +123,28 @@ def test_requests_per_minute_are_spaced(make, server):
 
 
 def test_a_capture_goes_on_where_it_was_broken_off(make, server, tokenizer, tmp_path):
-    from kdprobe.models.conversation import tokenizer_digest
-    from kdprobe.strategies import PromptPair
-    from kdprobe.testing import some_problems
-    from kdprobe.transfer.capture import Setting, capture
-
     problems = some_problems(6)
     conversations = {problem.id: PromptPair([{"role": "user", "content": problem.id}], []) for problem in problems}
     manifest = {"tokenizer": tokenizer_digest(tokenizer), "vocabulary": len(tokenizer)}
     setting = Setting(SAMPLING, manifest, scratch=tmp_path)
     server.changes = [None, None, 400]
     with pytest.raises(KdprobeError, match="status 400"):
-        capture(make(part_size=2, concurrency=1), problems, conversations, setting)
+        capture_transfer_set(make(part_size=2, concurrency=1), problems, conversations, setting)
     first = {body["messages"][0]["content"] for _, _, body in server.asked[:2]}
     del server.asked[:]
-    transfer = capture(make(part_size=2), problems, conversations, setting)
+    transfer = capture_transfer_set(make(part_size=2), problems, conversations, setting)
     assert [response.id for response in transfer.responses] == [problem.id for problem in problems]
     assert first.isdisjoint({body["messages"][0]["content"] for _, _, body in server.asked})
     assert len(server.asked) == 4
 
 
 def test_provenance_changes_with_what_decides_answers_and_with_nothing_else(make):
-    def said(**more):
+    def provenance_of(**more):
         return json.dumps(make(**more).provenance, sort_keys=True)
 
-    assert said() == said(concurrency=1, attempts=9, timeout=7, longest_wait=1, requests_per_minute=3)
+    assert provenance_of() == provenance_of(concurrency=1, attempts=9, timeout=7, longest_wait=1, requests_per_minute=3)
     changed = [{"revision": "b"}, {"model": "other"}, {"extra": {"a": 1}}, {"log_probabilities": "never"}]
-    assert len({said(), *(said(**more) for more in changed)}) == 1 + len(changed)
+    assert len({provenance_of(), *(provenance_of(**more) for more in changed)}) == 1 + len(changed)
 
 
 @pytest.mark.parametrize(

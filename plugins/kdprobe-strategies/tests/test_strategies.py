@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from kdprobe import KdprobeError, Problem
+from kdprobe.problems import extract, matches
 from kdprobe.strategies import bare
 from kdprobe.testing import check_strategy, host_with
 from kdprobe_strategies import few_shot
@@ -78,8 +79,6 @@ def test_rationalise_shows_the_solution_without_calculator_marks(teacher_reads):
 
 
 def test_the_own_examples_are_right():
-    from kdprobe.problems import extract, matches
-
     for row in few_shot.OWN:
         problem = Problem.from_gsm8k("own", row)
         assert matches(extract(problem.solution.rsplit("\n", 1)[0]), problem.value)
@@ -103,8 +102,8 @@ def test_a_random_choice_depends_on_the_problem_and_the_seed(teacher_reads):
     from dataclasses import replace
 
     reads = {
-        teacher_reads("few-shot", replace(PROBLEM, id=str(number)), choose="random", seed=seed, shots=1)
-        for number in range(5)
+        teacher_reads("few-shot", replace(PROBLEM, id=str(index)), choose="random", seed=seed, shots=1)
+        for index in range(5)
         for seed in (0, 1)
     }
     assert len(reads) > 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from mlflow.tracking import MlflowClient
 
-from kdprobe.host.stage import FinishedStage
+from kdprobe import FinishedStage
 from kdprobe.testing import host_with
 
 RUN = "mine-1234"
@@ -23,13 +23,13 @@ def database(tmp_path, monkeypatch):
 def tell(database, capsys):
     host = host_with("kdprobe_trackers")
 
-    def told(*stages):
+    def notify(*stages):
         for stage in stages:
-            host.tell(stage)
+            host.notify(stage)
         # The host turns an observer's exception into a note.
         assert "failed after" not in capsys.readouterr().err
 
-    return told
+    return notify
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def stages(tmp_path):
         json.dumps({"history": [{"step": 1, "loss": 2.0, "note": None}, {"step": 2, "loss": 1.0}]})
     )
 
-    def stage(kind, name, **figures):
+    def stage(kind, name, **metrics):
         return FinishedStage(
             run=RUN,
             kind=kind,
@@ -48,7 +48,7 @@ def stages(tmp_path):
             folder=tmp_path,
             seconds=1.5,
             made=True,
-            figures=figures,
+            metrics=metrics,
         )
 
     return [
@@ -113,8 +113,8 @@ def test_other_runs_with_arms_of_the_same_name_stay_apart(tell, stages, database
     tell(stages[2], replace(stages[2], run="other-5678", metrics={"accuracy": 0.5}))
     client = MlflowClient(tracking_uri=database)
     arms = client.search_runs(["1"], filter_string="tags.`mlflow.runName` = 'untrained'")
-    told = {run.data.tags["kdprobe.run"]: run.data.metrics["evaluate/accuracy"] for run in arms}
-    assert told == {RUN: 0.025, "other-5678": 0.5}
+    accuracies = {run.data.tags["kdprobe.run"]: run.data.metrics["evaluate/accuracy"] for run in arms}
+    assert accuracies == {RUN: 0.025, "other-5678": 0.5}
 
 
 def test_the_experiment_has_the_name_that_mlflow_is_told(tell, stages, read, monkeypatch):
@@ -126,7 +126,7 @@ def test_the_experiment_has_the_name_that_mlflow_is_told(tell, stages, read, mon
 def test_without_an_address_the_database_is_in_the_working_folder(stages, monkeypatch, tmp_path):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    host_with("kdprobe_trackers").tell(stages[2])
+    host_with("kdprobe_trackers").notify(stages[2])
     assert (tmp_path / "mlflow.db").is_file()
 
 
@@ -141,5 +141,5 @@ def test_mlflow_is_told_not_to_report_its_use(tell, stages, monkeypatch):
 def test_a_tracker_that_fails_is_a_note(stages, monkeypatch, capsys, tmp_path):
     (tmp_path / "text.db").write_text("no database\n" * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'text.db'}")
-    host_with("kdprobe_trackers").tell(stages[2])
+    host_with("kdprobe_trackers").notify(stages[2])
     assert "The observer of kdprobe_trackers failed after evaluate untrained" in capsys.readouterr().err

@@ -6,10 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from kdprobe import KdprobeError
-from kdprobe.models.conversation import prompt_ids
-from kdprobe.models.load import load
-from kdprobe.strategies import PromptPair, bare
+from kdprobe import KdprobeError, PromptPair
+from kdprobe.models import load_model, prompt_ids
+from kdprobe.strategies import bare
 from kdprobe.testing import check_distiller, host_with
 from kdprobe_trl.distiller import prompts_of
 from kdprobe_trl.primed import PrimedTeacher
@@ -58,7 +57,7 @@ def test_the_student_answers_the_bare_question_and_the_teacher_reads_the_primed_
     """The first step's loss is the reverse KL between the two, each after its own prompt."""
     trained = train(host, context, max_steps=1)
     ((ids, mask),) = seen
-    loaded = load(tiny_record)
+    loaded = load_model(tiny_record)
     asked = {tuple(prompt_ids(loaded.tokenizer, pair.student)): pair for pair in context.conversations.values()}
     total, tokens, prompts = 0.0, 0, set()
     for row, valid in zip(ids, mask.bool(), strict=True):
@@ -93,7 +92,7 @@ def test_an_unprimed_teacher_with_the_students_weights_has_nothing_to_teach(host
 
 
 def test_states_are_those_of_the_primed_prompt_wherever_the_padding_is(context, tiny_record):
-    loaded = load(tiny_record)
+    loaded = load_model(tiny_record)
     prompts = prompts_of(context, loaded.tokenizer)
     primed = PrimedTeacher(loaded.model, prompts, loaded.tokenizer.pad_token_id)
     answers = [[7, 8, 9, 10], [11], [12, 13]]
@@ -119,14 +118,14 @@ def test_states_are_those_of_the_primed_prompt_wherever_the_padding_is(context, 
 
 
 def test_a_prompt_that_is_not_kdprobes_is_refused(context, tiny_record):
-    loaded = load(tiny_record)
+    loaded = load_model(tiny_record)
     primed = PrimedTeacher(loaded.model, prompts_of(context, loaded.tokenizer), loaded.tokenizer.pad_token_id)
     with pytest.raises(KdprobeError, match="none of kdprobe's student conversations"):
         primed.base_model(torch.tensor([[1, 2, 3]]), torch.ones(1, 3))
 
 
 def test_prompts_that_begin_others_are_refused(tiny_record):
-    loaded = load(tiny_record)
+    loaded = load_model(tiny_record)
     with pytest.raises(KdprobeError, match="is the beginning of another's"):
         PrimedTeacher(loaded.model, {(1, 2): (5,), (9,): (5,), (1, 2, 3): (6,)}, 0)
 
@@ -138,7 +137,7 @@ def test_one_student_prompt_for_two_teacher_prompts_is_refused(context, tiny_rec
         second.id: PromptPair(context.conversations[second.id].teacher, context.conversations[first.id].student),
     }
     with pytest.raises(KdprobeError, match=f"Problem {second.id!r} reads like another one to the student"):
-        prompts_of(replace(context, conversations=conversations), load(tiny_record).tokenizer)
+        prompts_of(replace(context, conversations=conversations), load_model(tiny_record).tokenizer)
 
 
 def test_a_teacher_without_weights_here_is_refused(host, context):

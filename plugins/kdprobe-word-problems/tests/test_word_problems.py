@@ -9,8 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from kdprobe import KdprobeError
-from kdprobe.problems.arithmetic import arithmetic_steps
-from kdprobe.problems.draw import draw
+from kdprobe.problems import arithmetic_steps, extract
 from kdprobe.testing import check_extractor, check_problem_source, host_with
 from kdprobe_word_problems import collections
 
@@ -48,9 +47,9 @@ def multi_arith_rows(count):
 
 def asdiv_file(file, problems):
     cells = "".join(
-        f'<Problem ID="own-{number}" Grade="1" Source="own"><Body>{body}</Body><Question>How many?</Question>'
+        f'<Problem ID="own-{index}" Grade="1" Source="own"><Body>{body}</Body><Question>How many?</Question>'
         f"<Solution-Type>Addition</Solution-Type><Answer>{answer}</Answer><Formula>{formula}</Formula></Problem>"
-        for number, (body, answer, formula) in enumerate(problems)
+        for index, (body, answer, formula) in enumerate(problems)
     )
     file.write_text(f"<Machine-Reading-Corpus-File><ProblemSet>{cells}</ProblemSet></Machine-Reading-Corpus-File>")
     return file
@@ -133,8 +132,8 @@ def test_what_the_hub_tests_is_not_trained_on(host, monkeypatch):
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     source = host.create("problem-sources", "svamp", {"revision": "abc"})
-    drawn = draw(source, transfer=10, test=20)
-    assert [problem.id for problem in drawn.transfer] == [f"svamp-train-{number}" for number in range(21, 31)]
+    assert len(list(source("test"))) == 20
+    assert [problem.id for problem in source("transfer")] == [f"svamp-train-{index}" for index in range(21, 31)]
     assert set(asked) == {("ChilleD/SVAMP", "train", "abc"), ("ChilleD/SVAMP", "test", "abc")}
     with pytest.raises(KdprobeError, match="has no teacher split on the Hub"):
         next(source("teacher"))
@@ -227,8 +226,6 @@ def test_contract_of_the_extractor(host):
 
 
 def test_it_reads_what_robust_misreads(host):
-    from kdprobe.problems import extract
-
     text = "12 + 5 = 17 pens, in 3 boxes."
     assert extract(text).value == 3
     extraction = host.create("extractors", "last-calculation").extract(text)

@@ -31,7 +31,13 @@ TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, where that was given; `None` looks for usual names."""
+    """Which columns of a file hold what; `None` looks for usual names.
+
+    Attributes:
+        response: What the model wrote.
+        gold: The gold value, or an answer that ends in it.
+        id: What identifies a problem.
+    """
 
     response: str | None = None
     gold: str | None = None

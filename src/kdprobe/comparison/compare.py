@@ -47,7 +47,7 @@ from kdprobe.stats.power import detectable_difference
 
 
 def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:
-    """Compares arms.
+    """Compares arms problem by problem: scores, paired tests in planned families, findings, and a verdict.
 
     Args:
         arms: With names that differ.

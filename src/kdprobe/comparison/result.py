@@ -16,7 +16,14 @@ from kdprobe.stats.p_values import SIGNIFICANT
 
 @dataclass(frozen=True, kw_only=True)
 class ArmScore(Score):
-    """An arm's score."""
+    """An arm's score under one extractor.
+
+    Attributes:
+        name: The arm's.
+        strategy: Its teacher's strategy, or `None` for a control.
+        distiller: Its distiller, or `None`.
+        seed: Of its training.
+    """
 
     name: str
     strategy: str | None

@@ -1,4 +1,31 @@
-"""Distillation: objectives, the trainer, and the built-in distillers.
+"""Distillation: what a distiller is given and leaves behind, and helpers for LoRA adapters."""
 
-Submodules are imported by name (`kdprobe.distill.objectives`), so that listing plugins needs no torch.
-"""
+from typing import TYPE_CHECKING
+
+from kdprobe.distill.distiller import Distiller, Need, TrainContext, Trained
+from kdprobe.distill.options import LoraOptions
+from kdprobe.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from kdprobe.distill.adapter import adapter_norm, base_norm, lora_config
+    from kdprobe.distill.alignment import Alignment
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "kdprobe.distill.adapter": ["adapter_norm", "base_norm", "lora_config"],
+            "kdprobe.distill.alignment": ["Alignment"],
+        },
+    )
+
+__all__ = [
+    "Alignment",
+    "Distiller",
+    "LoraOptions",
+    "Need",
+    "TrainContext",
+    "Trained",
+    "adapter_norm",
+    "base_norm",
+    "lora_config",
+]

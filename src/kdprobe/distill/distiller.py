@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdprobe.transfer.transfer_set import TransferSet
 
 Need = Literal["responses", "gold", "teacher"]
+"""What a distiller may need: the teacher's transfer set, the worked gold solutions, the teacher itself."""
 
 
 @dataclass(frozen=True)

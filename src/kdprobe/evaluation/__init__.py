@@ -1,1 +1,15 @@
-"""Evaluation: lm-eval under one protocol, per-problem records, paired statistics, a verdict that stays honest."""
+"""Evaluation: models answer problems through lm-eval, all under one protocol, with a record per problem."""
+
+from typing import TYPE_CHECKING
+
+from kdprobe.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from kdprobe.evaluation.lm_eval_run import evaluate
+    from kdprobe.evaluation.protocol import Protocol
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__, {"kdprobe.evaluation.lm_eval_run": ["evaluate"], "kdprobe.evaluation.protocol": ["Protocol"]}
+    )
+
+__all__ = ["Protocol", "evaluate"]

@@ -95,7 +95,7 @@ def _import_file(file: Path) -> ModuleType:
 
 
 def own_version() -> str:
-    """The version of kdprobe itself."""
+    """The version of kdprobe itself; `0+unknown` in a source tree that was never installed."""
     try:
         return version("kdprobe")
     except PackageNotFoundError:

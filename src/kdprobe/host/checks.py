@@ -10,7 +10,7 @@ from typing import Any
 
 from kdprobe.host import hookspecs
 from kdprobe.host.guard import IncompatibleError, PluginError, first_line
-from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER
+from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER, OLDEST_HOOK_API
 from kdprobe.host.specs import Spec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -21,7 +21,7 @@ def check_plugin(plugin: object, own_version: str) -> None:
     """Looks at a plugin's hooks without calling any.
 
     Raises:
-        IncompatibleError: It needs a hook API that this kdprobe does not have.
+        IncompatibleError: It is written for a hook API that this kdprobe does not have, or no longer has.
         PluginError: It is a class, or has no hook, an unknown one, or one that cannot be called as hooks are.
     """
     if inspect.isclass(plugin):
@@ -66,6 +66,11 @@ def _check_api(required: object, own_version: str) -> None:
         raise IncompatibleError(
             f"It needs hook API {required}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
             "older version of the plugin."
+        )
+    if required < OLDEST_HOOK_API:
+        raise IncompatibleError(
+            f"It is written for hook API {required}, and kdprobe {own_version} has {HOOK_API}: upgrade the plugin, or "
+            "install an older kdprobe."
         )
 
 

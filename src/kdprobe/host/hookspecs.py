@@ -28,8 +28,12 @@ GROUP = "kdprobe"
 HOOK_API = 2
 """Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 2`."""
 
+OLDEST_HOOK_API = 2
+"""The oldest hook API whose plugins still work; goes up to `HOOK_API` when a change breaks them."""
+
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+"""Marks a function of a plugin as an implementation of the hook whose name it has."""
 
 
 @hookspec
@@ -85,7 +89,7 @@ def kdprobe_teachers() -> Iterable[TeacherSpec]:
 def kdprobe_distillers() -> Iterable[DistillerSpec]:
     """Distillers: what turns a transfer set into a LoRA adapter for the student.
 
-    Called once, when a command needs plugins. `build` returns a `kdprobe.distill.distiller.Distiller`. It says what
+    Called once, when a command needs plugins. `build` returns a `kdprobe.distill.Distiller`. It says what
     it `needs`: the teacher's `responses`, the `gold` solutions, the `teacher` itself; what is not named is not made
     and not given. `train` writes the adapter into the context's folder and returns what the training was like.
 
@@ -174,7 +178,7 @@ def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
 def kdprobe_extractors() -> Iterable[ExtractorSpec]:
     """Extractors: how the final value is read out of an answer, and compared with the gold value.
 
-    Called once, when a command needs plugins. `build` returns a `kdprobe.problems.extractors.Extractor`. Its
+    Called once, when a command needs plugins. `build` returns a `kdprobe.problems.Extractor`. Its
     `extract` never raises, whatever the text, and takes time linear in its length; `is_right` compares in its own
     way.
 

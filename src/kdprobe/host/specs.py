@@ -56,7 +56,7 @@ class TeacherSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillerSpec(Spec):
-    """A distiller; `build` returns a `kdprobe.distill.distiller.Distiller`.
+    """A distiller; `build` returns a `kdprobe.distill.Distiller`.
 
     Attributes:
         caution: What everybody must know who sees its students; every output of a run names it. Empty for most.
@@ -109,7 +109,7 @@ class ProblemSourceSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorSpec(Spec):
-    """An extractor; `build` returns a `kdprobe.problems.extractors.Extractor`."""
+    """An extractor; `build` returns a `kdprobe.problems.Extractor`."""
 
     kind: ClassVar[str] = "extractors"
 

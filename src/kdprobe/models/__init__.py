@@ -1,4 +1,44 @@
-"""Models: what a name stands for, exactly; loading it; turning a conversation into token ids.
+"""Models: which weights a name stands for, loading them, conversations as token ids, and merging adapters."""
 
-Submodules are imported by name, so that resolving a model needs no torch.
-"""
+from typing import TYPE_CHECKING
+
+from kdprobe.lazy import lazy_exports
+from kdprobe.models.conversation import prompt_ids, prompt_text, response_ids, tokenizer_digest
+from kdprobe.models.processes import count as process_count
+from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
+
+if TYPE_CHECKING:
+    from kdprobe.models.adapters import AdapterRecord, merge, resolve_adapter
+    from kdprobe.models.batching import left_padded, right_padded
+    from kdprobe.models.load import LoadedModel, load_tokenizer, quiet
+    from kdprobe.models.load import load as load_model
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "kdprobe.models.adapters": ["AdapterRecord", "merge", "resolve_adapter"],
+            "kdprobe.models.batching": ["left_padded", "right_padded"],
+            "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer", "quiet"],
+        },
+    )
+
+__all__ = [
+    "SMOLLM2",
+    "AdapterRecord",
+    "Dtype",
+    "LoadedModel",
+    "ModelRecord",
+    "left_padded",
+    "load_model",
+    "load_tokenizer",
+    "merge",
+    "process_count",
+    "prompt_ids",
+    "prompt_text",
+    "quiet",
+    "resolve",
+    "resolve_adapter",
+    "response_ids",
+    "right_padded",
+    "tokenizer_digest",
+]

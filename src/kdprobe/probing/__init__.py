@@ -1,19 +1,47 @@
-"""Probing: what the heads of students do, streamed over many problems, padding left out."""
+"""Probing: what an analysis is given and returns, measuring heads, interventions on them, and figures."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult, Figure
+from kdprobe.lazy import lazy_exports
+from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.metrics.metric import HeadMetric, head_metrics_of
 
 if TYPE_CHECKING:
+    from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
+    from kdprobe.probing.interventions.exact_effects import exact_effects
+    from kdprobe.probing.interventions.forward import head_outputs, reader
+    from kdprobe.probing.interventions.replacement import ablated
+    from kdprobe.probing.metrics.measure import Measured, measure
     from kdprobe.probing.patterns.view import PatternView
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "kdprobe.probing.figures": ["FROM_WEIGHTS", "change_maps", "head_map"],
+            "kdprobe.probing.interventions.exact_effects": ["exact_effects"],
+            "kdprobe.probing.interventions.forward": ["head_outputs", "reader"],
+            "kdprobe.probing.interventions.replacement": ["ablated"],
+            "kdprobe.probing.metrics.measure": ["Measured", "measure"],
+            "kdprobe.probing.patterns.view": ["PatternView"],
+        },
+    )
 
-__all__ = ["Analysis", "AnalysisContext", "AnalysisResult", "Figure", "PatternView"]
-
-
-def __getattr__(name: str) -> Any:
-    # The view imports torch, which listing plugins must not.
-    if name == "PatternView":
-        from kdprobe.probing.patterns.view import PatternView
-
-        return PatternView
-    raise AttributeError(name)
+__all__ = [
+    "FROM_WEIGHTS",
+    "Analysis",
+    "AnalysisContext",
+    "AnalysisResult",
+    "Figure",
+    "HeadMetric",
+    "Measured",
+    "Need",
+    "PatternView",
+    "ablated",
+    "change_maps",
+    "exact_effects",
+    "head_map",
+    "head_metrics_of",
+    "head_outputs",
+    "measure",
+    "reader",
+]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kdprobe.students.sequence import ProblemSequence
 
 Need = Literal["patterns", "students", "problems", "scores"]
+"""What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation."""
 
 _CHECKED = 2
 """Sequences of the self-check: two, so that one of them is padded."""

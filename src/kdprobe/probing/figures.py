@@ -21,6 +21,7 @@ _COLOURS: Sequence[str] = qualitative.D3
 
 OVER_PROBLEMS = "Mean over problems, one cell a head."
 FROM_WEIGHTS = "From the weights alone, one cell a head."
+"""The caption of a map that no problem was needed for."""
 
 
 def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: int) -> list[Figure]:
@@ -67,14 +68,21 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
 
 
 def head_map(title: str, values: Array, unit: str, caption: str = OVER_PROBLEMS) -> Figure:
-    """One cell a head, `[layer, head]`."""
+    """A heat map with one cell per head.
+
+    Args:
+        title: What it shows.
+        values: `[layer, head]`.
+        unit: Of the values, for the colour bar.
+        caption: How to read it.
+    """
     return _map(title, values, "Viridis", unit, caption)
 
 
 def change_maps(
     changes: Mapping[str, Array], metric: str, against: str, unit: str, caption: str = OVER_PROBLEMS
 ) -> list[Figure]:
-    """Per arm the change of every head.
+    """Heat maps of how much every head changed, one per arm, all on one colour scale around zero.
 
     Args:
         changes: Arm to `[layer, head]`.

@@ -73,7 +73,11 @@ def percentile_interval(values: Array) -> Interval:
 
 
 def mean_interval(values: Array) -> Interval:
-    """Interval of a mean over problems."""
+    """Percentile bootstrap interval of a mean over problems.
+
+    Args:
+        values: One value per problem, `[problem]`.
+    """
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= _FEW:
         return percentile_interval(
@@ -86,7 +90,13 @@ def mean_interval(values: Array) -> Interval:
 
 @dataclass(frozen=True)
 class Means:
-    """Means over problems and their 95 % intervals, all of one shape; NaN where there is nothing, or no interval."""
+    """Means over problems and their 95 % intervals, all of one shape.
+
+    Attributes:
+        value: The means; NaN where no problem has a value.
+        low: Lower ends of their intervals; NaN where there is none.
+        high: Upper ends.
+    """
 
     value: Array
     low: Array
@@ -110,6 +120,9 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
     Args:
         values: `[problem, ...]`; NaN for no value.
         seed: Of the draws.
+
+    Returns:
+        Means and ends of intervals, of the shape of one problem.
     """
     problems, shape = len(values), values.shape[1:]
     flat = values.reshape(problems, -1)

@@ -12,14 +12,24 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval at 95 %."""
+    """A confidence interval at 95 %, in the unit of what it is an interval of.
+
+    Attributes:
+        low: Its lower end.
+        high: Its upper end.
+    """
 
     low: float
     high: float
 
 
 def accuracy_interval(correct: int, n: int) -> Interval:
-    """Wilson's score interval of a proportion (Wilson, 1927)."""
+    """Wilson's score interval of a proportion (Wilson, 1927).
+
+    Args:
+        correct: Successes.
+        n: Trials, at least one.
+    """
     low, high = proportion_confint(correct, n, alpha=1 - LEVEL, method="wilson")
     return Interval(float(low), float(high))
 

@@ -37,7 +37,7 @@ class PairedTest:
 
 
 def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
-    """Compares two students problem by problem.
+    """Compares two students problem by problem: McNemar's exact test, and the difference with its interval.
 
     Args:
         a: Whether a solved each problem.

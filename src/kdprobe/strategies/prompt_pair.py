@@ -25,6 +25,7 @@ class PromptPair:
 
 
 Strategy = Callable[[Problem], PromptPair]
+"""What renders a problem; pure and deterministic, for it is called again on every plan."""
 
 
 def bare(problem: Problem) -> list[Message]:

@@ -1,5 +1,22 @@
-"""Students: base model plus adapter (or none), loaded merged, and handed over to TransformerLens."""
+"""Students: a base model plus an adapter (or none), loaded merged, booted in TransformerLens, and what they read."""
 
+from typing import TYPE_CHECKING
+
+from kdprobe.lazy import lazy_exports
 from kdprobe.students.student import Student
 
-__all__ = ["Student"]
+if TYPE_CHECKING:
+    from kdprobe.students.bridge import BridgedStudent, boot
+    from kdprobe.students.bridges import Bridges
+    from kdprobe.students.sequence import ProblemSequence, problem_sequences
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "kdprobe.students.bridge": ["BridgedStudent", "boot"],
+            "kdprobe.students.bridges": ["Bridges"],
+            "kdprobe.students.sequence": ["ProblemSequence", "problem_sequences"],
+        },
+    )
+
+__all__ = ["BridgedStudent", "Bridges", "ProblemSequence", "Student", "boot", "problem_sequences"]

@@ -42,7 +42,15 @@ class Student:
         dtype: Dtype = "auto",
         attention: Literal["sdpa", "eager"] = "sdpa",
     ) -> LoadedModel:
-        """Loads the base and merges the adapter into it."""
+        """Loads the base and merges the adapter into it.
+
+        Args:
+            dtype: Data type of the weights.
+            attention: `eager` where attention patterns are wanted.
+
+        Raises:
+            KdprobeError: The base cannot be loaded, or the adapter does not fit it.
+        """
         from kdprobe.models.adapters import merge
         from kdprobe.models.load import load
 

@@ -1,15 +1,16 @@
-"""Teachers: models that answer, with their log-probabilities where they have them."""
+"""Teachers: what a teacher is asked and what it answers, and the built-in teacher that runs a Hugging Face model."""
 
-from kdprobe.teachers.teacher import (
-    Passage,
-    Request,
-    Response,
-    Sampling,
-    ScoringTeacher,
-    SparseRows,
-    Teacher,
-    checked,
-)
+from typing import TYPE_CHECKING
+
+from kdprobe.lazy import lazy_exports
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, Teacher
+
+if TYPE_CHECKING:
+    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__, {"kdprobe.teachers.transformers_teacher": ["TransformersOptions", "TransformersTeacher"]}
+    )
 
 __all__ = [
     "Passage",
@@ -19,5 +20,6 @@ __all__ = [
     "ScoringTeacher",
     "SparseRows",
     "Teacher",
-    "checked",
+    "TransformersOptions",
+    "TransformersTeacher",
 ]

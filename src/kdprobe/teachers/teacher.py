@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """A conversation to answer; every response carries its request's id."""
+    """A conversation to answer.
+
+    Attributes:
+        id: Unique among the requests; every response carries its request's.
+        messages: The conversation, each message with `role` and `content`; the last one is the user's.
+    """
 
     id: str
     messages: list[dict[str, str]]

@@ -21,10 +21,11 @@ from kdprobe.testing.fixtures import (
 )
 from kdprobe.testing.head_metric import check_head_metric
 from kdprobe.testing.hosts import host_with
+from kdprobe.testing.models import write_random_adapter, write_tiny_model
 from kdprobe.testing.problem_source import check_problem_source
-from kdprobe.testing.problems import problem_rows, some_problems
 from kdprobe.testing.strategy import check_strategy
 from kdprobe.testing.teacher import check_teacher
+from kdprobe.testing.word_problems import problem_rows, some_problems
 
 __all__ = [
     "ContractError",
@@ -46,4 +47,6 @@ __all__ = [
     "tiny_teacher",
     "tiny_transfer_set",
     "train_context",
+    "write_random_adapter",
+    "write_tiny_model",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kdprobe.testing.problems import some_problems
+from kdprobe.testing.word_problems import some_problems
 
 if TYPE_CHECKING:
     from kdprobe.distill.distiller import TrainContext
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random model with a chat tokenizer."""
-    from kdprobe.testing.tiny_model import write_tiny_model
+    from kdprobe.testing.models import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
@@ -134,7 +134,7 @@ def analysis_context(
     from kdprobe.probing.analysis import AnalysisContext
     from kdprobe.probing.metrics.metric import head_metrics_of
     from kdprobe.students.student import Student
-    from kdprobe.testing.tiny_model import write_random_adapter
+    from kdprobe.testing.models import write_random_adapter
 
     adapter = write_random_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "random")
     students = [Student("untrained", tiny_record), Student("tuned", tiny_record, adapter)]

@@ -14,7 +14,7 @@ from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import Message, PromptPair, Strategy
 from kdprobe.testing.contract import ContractError, require
 from kdprobe.testing.other_process import rendered_in_other_process
-from kdprobe.testing.problems import some_problems, telling_problems
+from kdprobe.testing.word_problems import some_problems, telling_problems
 
 ROLES = ("system", "user", "assistant")
 

@@ -13,7 +13,7 @@ from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, checked
 from kdprobe.testing.contract import ContractError, require
-from kdprobe.testing.problems import some_problems
+from kdprobe.testing.word_problems import some_problems
 
 TOLERANCE = 1e-3
 """Nats; a teacher that serves rounded log-probabilities needs a wider one."""

@@ -1,1 +1,21 @@
-"""Transfer sets: what the teacher left behind for one strategy, how it is stored, how faithful it is."""
+"""Transfer sets: what a teacher answered under one strategy, captured, and read back from its folder."""
+
+from typing import TYPE_CHECKING
+
+from kdprobe.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from kdprobe.transfer.capture import Setting
+    from kdprobe.transfer.capture import capture as capture_transfer_set
+    from kdprobe.transfer.transfer_set import TransferSet
+    from kdprobe.transfer.transfer_set import read as read_transfer_set
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "kdprobe.transfer.capture": ["Setting", "capture as capture_transfer_set"],
+            "kdprobe.transfer.transfer_set": ["TransferSet", "read as read_transfer_set"],
+        },
+    )
+
+__all__ = ["Setting", "TransferSet", "capture_transfer_set", "read_transfer_set"]

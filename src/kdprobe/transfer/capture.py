@@ -49,6 +49,9 @@ def capture(
         conversations: Problem id to what the strategy made of it.
         setting: How.
         samples: How many answers to each problem.
+
+    Raises:
+        KdprobeError: The teacher left a problem unanswered, or answered one twice or without being asked.
     """
     by_name = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
     requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in by_name.items()]

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.console import progress
-from kdprobe.probing import AnalysisContext, AnalysisResult
-from kdprobe.probing.analysis import Need
-from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
+from kdprobe.probing import FROM_WEIGHTS, AnalysisContext, AnalysisResult, Need, change_maps, head_map
 from kdprobe_circuits.options import CopyingOptions
 from kdprobe_circuits.tables import by_head
 from kdprobe_circuits.weights import Circuits, circuits
@@ -35,8 +33,8 @@ class CopyingAnalysis:
         """Reads the weights; problems serve the self-check alone."""
         with progress("Copying heads", len(context.students)) as bar:
             scores = {}
-            for one in circuits(context):
-                scores[one.name] = copying_scores(one)
+            for student in circuits(context):
+                scores[student.name] = copying_scores(student)
                 bar.advance()
         first, *others = scores
         changes = {name: scores[name] - scores[first] for name in others}

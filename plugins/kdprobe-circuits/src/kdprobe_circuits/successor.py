@@ -19,9 +19,7 @@ from torch import Tensor
 
 from kdprobe import KdprobeError
 from kdprobe.console import progress
-from kdprobe.probing import AnalysisContext, AnalysisResult
-from kdprobe.probing.analysis import Need
-from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
+from kdprobe.probing import FROM_WEIGHTS, AnalysisContext, AnalysisResult, Need, change_maps, head_map
 from kdprobe_circuits.options import SuccessorOptions
 from kdprobe_circuits.tables import by_head
 from kdprobe_circuits.weights import Circuits, circuits
@@ -46,9 +44,9 @@ class SuccessorAnalysis:
         """
         with progress("Successor heads", len(context.students)) as bar:
             scores = {}
-            for one in circuits(context):
-                numbers = number_tokens(one.tokenizer, self.options.largest)
-                scores[one.name] = successor_scores(one, numbers)
+            for student in circuits(context):
+                numbers = number_tokens(student.tokenizer, self.options.largest)
+                scores[student.name] = successor_scores(student, numbers)
                 bar.advance()
         first, *others = scores
         changes = {name: scores[name] - scores[first] for name in others}

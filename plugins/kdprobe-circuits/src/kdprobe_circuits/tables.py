@@ -15,5 +15,5 @@ def by_head(student: str, **columns: NDArray[np.float64] | int) -> pd.DataFrame:
         columns: Name to `[layer, head]`, or to what is the same for all.
     """
     layer, head = np.indices(next(np.shape(value) for value in columns.values() if np.ndim(value)))
-    told = {name: np.ravel(value) if np.ndim(value) else value for name, value in columns.items()}
-    return pd.DataFrame({"student": student, "layer": layer.ravel(), "head": head.ravel(), **told})
+    flat = {name: np.ravel(value) if np.ndim(value) else value for name, value in columns.items()}
+    return pd.DataFrame({"student": student, "layer": layer.ravel(), "head": head.ravel(), **flat})

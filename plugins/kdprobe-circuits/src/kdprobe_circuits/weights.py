@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdprobe import KdprobeError
 from kdprobe.probing import AnalysisContext
-from kdprobe.students.bridge import boot
+from kdprobe.students import boot
 
 _CHECKED = 2
 """Sequences of the self-check: two, so that one of them is padded."""

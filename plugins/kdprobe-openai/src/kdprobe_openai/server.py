@@ -148,11 +148,11 @@ class Server:
 
     def _quoted(self, reply: httpx.Response) -> str:
         """What the server said, cut short and without the key, which some servers repeat."""
-        said = reply.text
+        text = reply.text
         if self._key:
-            said = said.replace(self._key, "…")
-        said = " ".join(said.split())[:_MOST_QUOTED]
-        return f" ({said})" if said else ""
+            text = text.replace(self._key, "…")
+        text = " ".join(text.split())[:_MOST_QUOTED]
+        return f" ({text})" if text else ""
 
 
 def _key(variable: str | None) -> str | None:
@@ -169,14 +169,14 @@ def _key(variable: str | None) -> str | None:
 
 def _retry_after(reply: httpx.Response) -> float | None:
     """Seconds to wait by the header Retry-After (RFC 9110, section 10.2.3): a number, or a date."""
-    said = reply.headers.get("retry-after")
-    if said is None:
+    value = reply.headers.get("retry-after")
+    if value is None:
         return None
     try:
-        return max(0.0, float(said))
+        return max(0.0, float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):
         return None

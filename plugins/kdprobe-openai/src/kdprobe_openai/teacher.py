@@ -13,7 +13,7 @@ from anyio.from_thread import start_blocking_portal
 
 from kdprobe import KdprobeError
 from kdprobe.console import note
-from kdprobe.models.reference import ModelRecord, resolve
+from kdprobe.models import ModelRecord, resolve, response_ids
 from kdprobe.teachers import Request, Response, Sampling
 from kdprobe_openai.answer import Answer, UnusableError
 from kdprobe_openai.options import ServerOptions
@@ -50,7 +50,7 @@ class ServerTeacher:
 
     @cached_property
     def _tokens(self) -> TokenMap:
-        from kdprobe.models.load import load_tokenizer
+        from kdprobe.models import load_tokenizer
 
         return TokenMap(load_tokenizer(self.record))
 
@@ -138,8 +138,6 @@ class ServerTeacher:
         return Response(request.id, answer.text.strip(), np.array(ids, dtype=np.int64), answer.finished, rows)
 
     def _text_only(self, request: Request, answer: Answer) -> Response:
-        from kdprobe.models.conversation import response_ids
-
         text = answer.text.strip()
         ids = response_ids(self._tokens.tokenizer, text)
         # An answer that was cut off teaches no end of turn.

@@ -102,9 +102,9 @@ def _chosen(examples: list[Problem], problem: Problem, options: FewShotOptions) 
         return Random(f"{options.seed}/{problem.id}").sample(examples, options.shots)  # noqa: S311 - not for secrets
     if options.choose == "similar":
         likeness = [_cosine(_words(example.question), _words(problem.question)) for example in examples]
-        best = sorted(range(len(examples)), key=lambda place: -likeness[place])[: options.shots]
+        best = sorted(range(len(examples)), key=lambda index: -likeness[index])[: options.shots]
         # The most like one stands next to the question.
-        return [examples[place] for place in reversed(best)]
+        return [examples[index] for index in reversed(best)]
     return examples[: options.shots]
 
 
@@ -129,7 +129,7 @@ def _answer(example: Problem) -> str:
 
 
 def _own() -> list[Problem]:
-    return [Problem.from_gsm8k(f"example-{number}", row) for number, row in enumerate(OWN, start=1)]
+    return [Problem.from_gsm8k(f"example-{index}", row) for index, row in enumerate(OWN, start=1)]
 
 
 def _read(file: Path) -> list[Problem]:
@@ -141,8 +141,8 @@ def _read(file: Path) -> list[Problem]:
             f"The file of examples {file} cannot be read: {error}.", "It needs JSON lines with `question` and `answer`."
         ) from error
     return [
-        Problem.from_gsm8k(f"{file.name}, example {number}", row if isinstance(row, dict) else {})
-        for number, row in enumerate(rows, start=1)
+        Problem.from_gsm8k(f"{file.name}, example {index}", row if isinstance(row, dict) else {})
+        for index, row in enumerate(rows, start=1)
     ]
 
 

@@ -5,8 +5,7 @@
 
 import os
 
-from kdprobe import hookimpl
-from kdprobe.host.stage import FinishedStage
+from kdprobe import FinishedStage, hookimpl
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from kdprobe.host.stage import FinishedStage
+from kdprobe import FinishedStage
 
 DATABASE = "sqlite:///mlflow.db"
 """In the working folder, where `mlflow ui` looks."""
@@ -49,8 +49,8 @@ def write(stage: FinishedStage) -> None:
     # Last, so that a stage that was told in part is told again.
     client.set_tag(below.info.run_id, key, stage.key)
     # Nobody says when a run has ended; a run that is over takes further figures all the same.
-    for told in (below, run):
-        client.set_terminated(told.info.run_id)
+    for open_run in (below, run):
+        client.set_terminated(open_run.info.run_id)
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
@@ -61,8 +61,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Run:
     """The MLflow run of that name and these tags, made if it is not there."""
-    told = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
-    for run in client.search_runs([experiment], filter_string=told):
+    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    for run in client.search_runs([experiment], filter_string=wanted):
         # Those below a run carry its tag too; its name, which ends in a digest, is its own.
         if run.info.run_name == name:
             return run
@@ -74,9 +74,9 @@ def _history(stage: FinishedStage) -> list[Metric]:
     rows = json.loads((stage.folder / "training.json").read_text(encoding="utf-8")).get("history", [])
     return [
         metric
-        for number, row in enumerate(rows, start=1)
+        for index, row in enumerate(rows, start=1)
         for metric in _metrics(
-            {f"training/{name}": value for name, value in row.items() if name != "step"}, int(row.get("step", number))
+            {f"training/{name}": value for name, value in row.items() if name != "step"}, int(row.get("step", index))
         )
     ]
 

@@ -14,12 +14,18 @@ from trl import DistillationConfig, DistillationTrainer
 
 from kdprobe import KdprobeError
 from kdprobe.console import progress
-from kdprobe.distill.adapter import adapter_norm, base_norm, lora_config
-from kdprobe.distill.distiller import Need, TrainContext, Trained
-from kdprobe.models import processes
-from kdprobe.models.conversation import prompt_ids, prompt_text, tokenizer_digest
-from kdprobe.models.load import LoadedModel, load, quiet
-from kdprobe.teachers.transformers_teacher import TransformersTeacher
+from kdprobe.distill import Need, TrainContext, Trained, adapter_norm, base_norm, lora_config
+from kdprobe.models import (
+    LoadedModel,
+    load_model,
+    merge,
+    process_count,
+    prompt_ids,
+    prompt_text,
+    quiet,
+    tokenizer_digest,
+)
+from kdprobe.teachers import TransformersTeacher
 from kdprobe_trl.options import OnPolicyOptions
 from kdprobe_trl.primed import PrimedTeacher, Prompt
 
@@ -43,9 +49,9 @@ class OnPolicyDistiller:
             KdprobeError: The teacher's weights are not here, its tokenizer is not the student's, two problems put one
                 prompt to the student, or there are several processes.
         """
-        if processes.count() > 1:
+        if process_count() > 1:
             raise KdprobeError("The distiller 'trl-on-policy' trains in one process.", "Start it without torchrun.")
-        student, teacher = load(context.student, dtype=context.dtype), teacher_model(context.teacher)
+        student, teacher = load_model(context.student, dtype=context.dtype), teacher_model(context.teacher)
         if tokenizer_digest(student.tokenizer) != tokenizer_digest(teacher.tokenizer):
             raise KdprobeError(
                 "The student's tokenizer is not the teacher's.",
@@ -84,9 +90,7 @@ def teacher_model(teacher: Any) -> LoadedModel:
             "The distiller 'trl-on-policy' needs the teacher's weights in this process.",
             "Use the teacher 'transformers'.",
         )
-    from kdprobe.models.adapters import merge
-
-    loaded = load(teacher.record, dtype=teacher.options.dtype)
+    loaded = load_model(teacher.record, dtype=teacher.options.dtype)
     return merge(loaded, teacher.adapter) if teacher.adapter else loaded
 
 
@@ -145,10 +149,15 @@ def _arguments(options: OnPolicyOptions, context: TrainContext, scratch: Path, *
 
 def _history(trainer: Any) -> list[dict[str, float]]:
     """One row per optimiser step."""
-    told = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm": "grad_norm", "entropy": "entropy"}
-    lengths = {"completions/mean_length": "mean_tokens"}
+    columns = {
+        "loss": "loss",
+        "learning_rate": "learning_rate",
+        "grad_norm": "grad_norm",
+        "entropy": "entropy",
+        "completions/mean_length": "mean_tokens",
+    }
     return [
-        {"step": row["step"], **{ours: float(row[name]) for name, ours in {**told, **lengths}.items() if name in row}}
+        {"step": row["step"], **{ours: float(row[name]) for name, ours in columns.items() if name in row}}
         for row in trainer.state.log_history
         if "loss" in row
     ]

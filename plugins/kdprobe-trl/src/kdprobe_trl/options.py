@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kdprobe.distill.options import LoraOptions
+from kdprobe.distill import LoraOptions
 
 
 class OnPolicyOptions(BaseModel):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from kdprobe import KdprobeError
-from kdprobe.models.batching import right_padded
+from kdprobe.models import right_padded
 
 Prompt = tuple[int, ...]
 
@@ -35,8 +35,8 @@ class PrimedTeacher(nn.Module):
 
     def __init__(self, model: Any, prompts: Mapping[Prompt, Prompt], pad: int) -> None:
         super().__init__()
-        for one, other in pairwise(sorted(prompts)):
-            if other[: len(one)] == one:
+        for shorter, longer in pairwise(sorted(prompts)):
+            if longer[: len(shorter)] == shorter:
                 raise KdprobeError(
                     "The prompt of one problem is the beginning of another's, so answers could not be told "
                     "from prompts.",
@@ -72,8 +72,8 @@ class PrimedBackbone(nn.Module):
             `last_hidden_state` `[batch, position, width]`: at the student's position that predicts a token of the
             answer, the state by which the teacher predicts it after the primed prompt.
         """
-        places = [mask.nonzero()[:, 0] for mask in attention_mask.bool()]
-        read = [ids[place].tolist() for ids, place in zip(input_ids, places, strict=True)]
+        positions = [mask.nonzero()[:, 0] for mask in attention_mask.bool()]
+        read = [ids[own_positions].tolist() for ids, own_positions in zip(input_ids, positions, strict=True)]
         prompts = [self._prompt_of(tokens) for tokens in read]
         primed = [self.prompts[prompt] for prompt in prompts]
         ids, mask = right_padded(
@@ -83,9 +83,9 @@ class PrimedBackbone(nn.Module):
         )
         states = self.layers(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         aligned = torch.zeros((*input_ids.shape, states.shape[-1]), dtype=states.dtype, device=states.device)
-        for row, (own, prompt, place) in enumerate(zip(primed, prompts, places, strict=True)):
+        for row, (own, prompt, own_positions) in enumerate(zip(primed, prompts, positions, strict=True)):
             # The last token of a prompt predicts the first of the answer.
-            predicting = place[len(prompt) - 1 :]
+            predicting = own_positions[len(prompt) - 1 :]
             aligned[row, predicting] = states[row, len(own) - 1 : len(own) - 1 + len(predicting)]
         return BaseModelOutput(last_hidden_state=aligned)
 

@@ -25,8 +25,7 @@ from xml.etree import ElementTree as ET
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe import KdprobeError, Problem
-from kdprobe.problems import Split
-from kdprobe.problems.draw import normalised
+from kdprobe.problems import Split, normalised
 from kdprobe_word_problems.splits import once, split_of
 
 Row = Mapping[str, Any]
@@ -88,18 +87,18 @@ class Collection:
                 yield problem
 
     def _read(self, rows: Iterator[Row], part: str) -> Iterator[Problem]:
-        for number, row in enumerate(rows, start=1):
+        for index, row in enumerate(rows, start=1):
             try:
                 question, equation, answer = self.read(row)
             except (KeyError, IndexError, TypeError, AttributeError) as error:
                 raise KdprobeError(
-                    f"Row {number} is none of the collection {self.name!r} ({type(error).__name__}: {error}).",
+                    f"Row {index} is none of the collection {self.name!r} ({type(error).__name__}: {error}).",
                     "Check that the file is the one that the collection's authors publish.",
                 ) from error
             value = _number(answer)
             if value is not None and question.strip():
                 solution = f"{equation} = {value}\n#### {value}" if equation else f"#### {value}"
-                yield Problem(f"{self.name}-{part}{number}", " ".join(question.split()), solution, value)
+                yield Problem(f"{self.name}-{part}{index}", " ".join(question.split()), solution, value)
 
 
 def _svamp(row: Row) -> tuple[str, str, str]:

@@ -11,8 +11,7 @@ import re
 from fractions import Fraction
 
 from kdprobe import Extraction
-from kdprobe.problems import extract, matches
-from kdprobe.problems.answers import last_match
+from kdprobe.problems import extract, last_match, matches
 
 # Bounded, so that time is linear in the length of the text.
 _RESULT = re.compile(

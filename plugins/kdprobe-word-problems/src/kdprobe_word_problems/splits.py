@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from kdprobe import Problem
-from kdprobe.problems import Split
-from kdprobe.problems.draw import normalised
+from kdprobe.problems import Split, normalised
 
 _SHARES: dict[Split, range] = {"teacher": range(2), "transfer": range(2, 7), "test": range(7, 10)}
 """Tenths of all questions."""

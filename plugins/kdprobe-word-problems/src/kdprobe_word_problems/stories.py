@@ -15,8 +15,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe import KdprobeError, Problem
-from kdprobe.problems import Split
-from kdprobe.problems.draw import normalised
+from kdprobe.problems import Split, normalised
 from kdprobe_word_problems.splits import split_of
 
 NAMES = ("Ann", "Ben", "Carla", "David", "Ella", "Farid", "Grace", "Hugo", "Ines", "Jon", "Kira", "Liam")
@@ -102,8 +101,10 @@ def _story(random: Random, options: StoriesOptions, id_: str) -> Problem:
         operations.append(event.operation)
         count = after
     for _ in range(options.distractors):
-        told = f"{random.choice([name, friend])} also has {random.randint(2, options.largest)} {random.choice(OTHERS)}."
-        sentences.insert(random.randint(1, len(sentences)), told)
+        sentence = (
+            f"{random.choice([name, friend])} also has {random.randint(2, options.largest)} {random.choice(OTHERS)}."
+        )
+        sentences.insert(random.randint(1, len(sentences)), sentence)
     question = f"{' '.join(sentences)} How many {things} does {name} have now?"
     solution = "\n".join([*lines, f"#### {count}"])
     return Problem(id_, question, solution, str(count), group="-".join(operations))
@@ -124,6 +125,6 @@ def _events(random: Random, cast: Cast, count: int, largest: int) -> list[Event]
         events.append(Event("multiply", "*", times, f"A week later {name} has {times} times as many {things}."))
     if divisors := [d for d in range(2, _LARGEST_FACTOR + 1) if count % d == 0 and count > d]:
         among = random.choice(divisors)
-        told = f"Then {name} splits the {things} into {among} equal parts and keeps one part."
-        events.append(Event("divide", "/", among, told))
+        sentence = f"Then {name} splits the {things} into {among} equal parts and keeps one part."
+        events.append(Event("divide", "/", among, sentence))
     return events
