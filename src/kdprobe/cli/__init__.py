@@ -120,7 +120,7 @@ def _told(error: Exception, opened: list[Host]) -> str | None:
 
 
 def _plugin_at_fault(error: Exception, opened: list[Host]) -> Provider | None:
-    from kdprobe.host.fault import plugin_at_fault
+    from kdprobe.host.guard import plugin_at_fault
 
     return next((plugin for host in opened if (plugin := plugin_at_fault(error, host.providers))), None)
 
