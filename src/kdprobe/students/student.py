@@ -42,7 +42,12 @@ class Student:
         dtype: Dtype = "auto",
         attention: Literal["sdpa", "eager"] = "sdpa",
     ) -> LoadedModel:
-        """Loads the base and merges the adapter into it."""
+        """Loads the base and merges the adapter into it.
+
+        Raises:
+            UsageError: The adapter does not fit the base.
+            KdprobeError: The base cannot be loaded.
+        """
         from kdprobe.models.adapters import merge
         from kdprobe.models.load import load
 
