@@ -1,4 +1,4 @@
-"""Students: base model plus adapter (or none), loaded merged, handed over to TransformerLens, or exported."""
+"""Students: base model plus adapter (or none), loaded merged, and handed over to TransformerLens."""
 
 from kdprobe.students.student import Student
 

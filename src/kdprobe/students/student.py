@@ -42,12 +42,7 @@ class Student:
         dtype: Dtype = "auto",
         attention: Literal["sdpa", "eager"] = "sdpa",
     ) -> LoadedModel:
-        """Loads the base and merges the adapter into it.
-
-        Raises:
-            UsageError: The adapter does not fit the base.
-            KdprobeError: The base cannot be loaded.
-        """
+        """Loads the base and merges the adapter into it."""
         from kdprobe.models.adapters import merge
         from kdprobe.models.load import load
 

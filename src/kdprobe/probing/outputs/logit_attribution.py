@@ -12,7 +12,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,17 +28,14 @@ from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
-from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.options import AttributionOptions
 from kdprobe.probing.interventions.sweep import Array, chosen_students
-from kdprobe.probing.labels import head_label
-from kdprobe.probing.tables import POOLED, means, top
-from kdprobe.stats.bootstrap import Means, means_over_problems
+from kdprobe.probing.outputs.attribution_report import attribution_statements, attribution_table
+from kdprobe.probing.tables import top
 from kdprobe.students.bridge import boot
 from kdprobe.students.sequence import ProblemSequence
 from kdprobe.students.student import Student
 
-_NAMED = 3
 _TOP = 10
 TOLERANCE = 1e-2
 """Largest difference allowed between a gold token's logit and the sum of what was written into it."""
@@ -60,7 +57,7 @@ class AttributionAnalysis:
             bridge = compatible_bridge(student, sequences, context.pool.bases)
             with progress(f"Logit attribution: {student.name}", len(sequences)) as bar:
                 attributions[student.name] = attribute(bridge, sequences, bar=bar)
-        tables = [_table(name, values, sequences, context.seed) for name, values in attributions.items()]
+        tables = [attribution_table(name, values, sequences, context.seed) for name, values in attributions.items()]
         pooled = {name: values[..., 0].mean(axis=0) for name, values in attributions.items()}
         return AnalysisResult(
             tables={"attribution": pd.concat(tables, ignore_index=True)},
@@ -71,7 +68,7 @@ class AttributionAnalysis:
                 },
                 "logit",
             ),
-            statements=_statements(attributions, context.seed),
+            statements=attribution_statements(attributions, context.seed),
             summary={
                 "students": {
                     name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
@@ -189,38 +186,3 @@ def _refuse(error: float) -> None:
             f"What the heads wrote does not add up to the logits (off by {error:.2g}).",
             "Direct attribution would not be true of this architecture; leave the analysis out.",
         )
-
-
-def _table(name: str, values: Array, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
-    """One row per head, target and problem, and over all problems."""
-    frames = []
-    for target, metric in enumerate(TARGETS):
-        pooled = means_over_problems(values[..., target], seed)
-        frames.append(means(pooled, student=name, metric=f"logit_gold_{metric}", problem=POOLED))
-        missing = np.full(values.shape[1:3], np.nan)
-        frames += [
-            means(
-                Means(value[..., target], missing, missing),
-                student=name,
-                metric=f"logit_gold_{metric}",
-                problem=sequence.id,
-            )
-            for sequence, value in zip(sequences, values, strict=True)
-        ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _statements(attributions: Mapping[str, Array], seed: int) -> list[str]:
-    sentences = []
-    for name, values in attributions.items():
-        pooled = means_over_problems(values[..., 0], seed)
-        heads = []
-        for head in ranked(np.abs(pooled.value))[:_NAMED]:
-            low, high = pooled.low[head], pooled.high[head]
-            interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
-            heads.append(f"{head_label(*head)} ({pooled.value[head]:+.2f}{interval})")
-        sentences.append(
-            f"{name}: the heads that write most into the logits of the gold solution's tokens themselves are "
-            f"{'; '.join(heads)}, in the mean over tokens. What later layers make of heads is not counted."
-        )
-    return sentences
