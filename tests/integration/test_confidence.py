@@ -20,7 +20,7 @@ def records(problems):
 
 @pytest.mark.parametrize("chunk_rows", [1, 3, 1000])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_sureness_is_that_of_full_logits(torch, tiny_record, problems, records, chunk_rows, batch_size, monkeypatch):
+def test_confidence_is_that_of_full_logits(torch, tiny_record, problems, records, chunk_rows, batch_size, monkeypatch):
     from kdprobe.models import lm_head
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.probing.outputs import token_confidence as answers
@@ -28,7 +28,7 @@ def test_sureness_is_that_of_full_logits(torch, tiny_record, problems, records, 
 
     student = Student("tiny", tiny_record).load(dtype="float32")
     monkeypatch.setattr(lm_head, "CHUNK_BYTES", chunk_rows * 4 * len(student.tokenizer))
-    found = answers.sureness(student, problems[:4], records, batch_size=batch_size, label="")
+    found = answers.answer_confidence(student, problems[:4], records, batch_size=batch_size, label="")
     for problem, record, one in zip(problems, records, found, strict=False):
         prompt = prompt_ids(student.tokenizer, bare(problem))
         written = student.tokenizer(record["response"], add_special_tokens=False)["input_ids"]

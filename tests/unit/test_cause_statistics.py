@@ -6,7 +6,7 @@ from scipy.stats import bootstrap, spearmanr
 
 from kdprobe.errors import KdprobeError
 from kdprobe.probing.interventions.gain import Gain
-from kdprobe.probing.interventions.random_control import control
+from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.sweep import Sweep, chosen_students
 from kdprobe.stats.rank_correlation import spearman
 from kdprobe.students.student import Student
@@ -65,14 +65,14 @@ def swept(together, random):
 
 @pytest.mark.parametrize(("together", "sign", "p"), [(-5, -1, 1 / 5), (-2, -1, 3 / 5), (-5, 1, 1), (1, 1, 2 / 5)])
 def test_p_counts_sets_that_do_as_much(together, sign, p):
-    found = control(swept(float(together), [-3.0, -2.0, 0.0, 1.0]), "top", sign, seed=0)
+    found = random_control(swept(float(together), [-3.0, -2.0, 0.0, 1.0]), "top", sign, seed=0)
     assert found.p == pytest.approx(p)
     assert found.effect == together
     assert found.heads == 2
 
 
 def test_without_random_sets_nothing_is_claimed():
-    found = control(swept(-5.0, []), "top", -1, seed=0)
+    found = random_control(swept(-5.0, []), "top", -1, seed=0)
     assert found.p == 1
     assert "random" not in found.sentence()
 

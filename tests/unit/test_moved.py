@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdprobe.probing.attention.moved import compare, effects, moved, moved_sentence
-from kdprobe.probing.attention.threshold import Threshold, seed_differences, threshold
+from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.students.replicates import by_arm, named_replicate
 
 PROBLEMS, LAYERS, HEADS = 12, 2, 3
@@ -60,7 +60,7 @@ def test_a_large_effect_in_one_problem_alone_is_not_enough():
 def test_what_another_seed_changes_is_the_bar():
     students = measured(**{"arm@0": {(0, 0): 0.5, (1, 1): 0.3}, "arm@1": {(0, 0): 0.5, (1, 1): 0.1}})
     arms = {"arm": ["arm@0", "arm@1"]}
-    bar = threshold(seed_differences(effects(students, "entropy"), arms), 0.05)
+    bar = movement_threshold(seed_differences(effects(students, "entropy"), arms), 0.05)
     assert bar.value == pytest.approx(0.2, abs=0.01)
     assert not bar.stated
     (comparison,) = compared(students, arms)
@@ -71,8 +71,8 @@ def test_what_another_seed_changes_is_the_bar():
 
 
 def test_the_stated_effect_is_the_bar_where_seeds_change_less():
-    assert threshold([], 0.05) == Threshold(0.05, stated=True)
-    assert threshold([np.full((2, 2), -0.01)], 0.05) == Threshold(0.05, stated=True)
+    assert movement_threshold([], 0.05) == Threshold(0.05, stated=True)
+    assert movement_threshold([np.full((2, 2), -0.01)], 0.05) == Threshold(0.05, stated=True)
 
 
 def test_a_sentence_says_that_none_moved_and_what_moved_most():

@@ -220,20 +220,24 @@ def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...])
     }
 
 
-def _pair(render: Strategy, problem: Problem, who: str) -> PromptPair:
-    """What a strategy makes of a problem; a plugin's fault is the plugin's, told in a sentence."""
+def _pair(render: Strategy, problem: Problem, subject: str) -> PromptPair:
+    """What a strategy makes of a problem.
+
+    Raises:
+        KdprobeError: The strategy raised, or returned something else.
+    """
     try:
         pair = render(problem)
     except KdprobeError:
         raise
     except (Exception, SystemExit) as error:
         raise KdprobeError(
-            f"{who} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
+            f"{subject} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
             "This is a fault of the plugin; --debug shows where.",
         ) from error
     if not isinstance(pair, PromptPair):
         raise KdprobeError(
-            f"{who} must return a PromptPair, and returned {type(pair).__name__} for problem {problem.id!r}.",
+            f"{subject} must return a PromptPair, and returned {type(pair).__name__} for problem {problem.id!r}.",
             "This is a fault of the plugin.",
         )
     return pair
@@ -252,7 +256,7 @@ def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
 
 
 def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
-    used = [
+    entries = [
         ("problem-sources", experiment.problems.source),
         ("teachers", experiment.teacher.name),
         ("distillers", experiment.distill.name),
@@ -261,7 +265,7 @@ def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
         *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
         *(("extractors", name) for name in host.unique_names("extractors")),
     ]
-    return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in used}
+    return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in entries}
 
 
 def _provenance(provider: Provider) -> dict[str, str]:

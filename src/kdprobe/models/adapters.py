@@ -51,35 +51,35 @@ def resolve_adapter(name: str) -> AdapterRecord:
     return AdapterRecord(name, folder, digest_files([folder / _CONFIG, folder / _WEIGHTS]))
 
 
-def named_adapters(given: Sequence[str]) -> dict[str, AdapterRecord]:
+def named_adapters(arguments: Sequence[str]) -> dict[str, AdapterRecord]:
     """Finds adapters that a command names.
 
     Args:
-        given: Each `NAME=PATH` or `PATH`. One without a name is called by the last parts of its path, as many as tell
-            such adapters apart.
+        arguments: Each `NAME=PATH` or `PATH`. One without a name is called by the last parts of its path, as many as
+            it takes for such names to differ.
 
     Raises:
         UsageError: One is not there, or two have one name.
     """
-    pairs = [_name_and_place(text) for text in given]
-    short = iter(_last_parts([place for name, place in pairs if name is None]))
-    names = [next(short) if name is None else name for name, _ in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"Two adapters are called {twice[0]!r}.", "Give them names: --adapter NAME=PATH.")
-    return {name: resolve_adapter(place) for name, (_, place) in zip(names, pairs, strict=True)}
+    pairs = [_name_and_path(text) for text in arguments]
+    short_names = iter(_last_parts([path for name, path in pairs if name is None]))
+    names = [next(short_names) if name is None else name for name, _ in pairs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"Two adapters are called {repeated[0]!r}.", "Give them names: --adapter NAME=PATH.")
+    return {name: resolve_adapter(path) for name, (_, path) in zip(names, pairs, strict=True)}
 
 
-def _name_and_place(text: str) -> tuple[str | None, str]:
-    name, given, place = text.partition("=")
-    return (name, place) if given and not Path(text).exists() else (None, text)
+def _name_and_path(text: str) -> tuple[str | None, str]:
+    name, equals, path = text.partition("=")
+    return (name, path) if equals and not Path(text).exists() else (None, text)
 
 
-def _last_parts(places: Sequence[str]) -> list[str]:
-    parts = [Path(place.removeprefix(SHIPPED_PREFIX)).expanduser().absolute().parts for place in places]
-    longest = max(map(len, parts), default=0)
-    shortened = (["/".join(some[-count:]) for some in parts] for count in range(1, longest + 1))
-    # Where nothing tells two apart, they are one folder.
-    return next((names for names in shortened if len(set(names)) == len(names)), [some[-1] for some in parts])
+def _last_parts(paths: Sequence[str]) -> list[str]:
+    all_parts = [Path(path.removeprefix(SHIPPED_PREFIX)).expanduser().absolute().parts for path in paths]
+    longest = max(map(len, all_parts), default=0)
+    candidates = (["/".join(parts[-count:]) for parts in all_parts] for count in range(1, longest + 1))
+    # Where no two names ever differ, the paths are of one folder.
+    return next((names for names in candidates if len(set(names)) == len(names)), [parts[-1] for parts in all_parts])
 
 
 def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:

@@ -61,5 +61,5 @@ def anatomy(model: Any) -> Anatomy:
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    found = (getattr(module, name, None) for name in names)
-    return next((child for child in found if child is not None), None)
+    children = (getattr(module, name, None) for name in names)
+    return next((child for child in children if child is not None), None)

@@ -30,5 +30,5 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> Sequence[int]:
     if len(sequences) == 1:
         return []
     width = max(len(shortest) - 1, 0)
-    places = zip(*(sequence[:width] for sequence in sequences), strict=True)
-    return shortest[: next((place for place, ids in enumerate(places) if len(set(ids)) > 1), width)]
+    columns = zip(*(sequence[:width] for sequence in sequences), strict=True)
+    return shortest[: next((position for position, ids in enumerate(columns) if len(set(ids)) > 1), width)]

@@ -24,8 +24,8 @@ def prompt_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
 def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
     """The conversation as token ids, up to where the response begins."""
     # A chat template writes its own beginning-of-sequence token; adding another would double it.
-    own = not tokenizer.chat_template
-    ids: list[int] = tokenizer(prompt_text(tokenizer, messages), add_special_tokens=own)["input_ids"]
+    plain = not tokenizer.chat_template
+    ids: list[int] = tokenizer(prompt_text(tokenizer, messages), add_special_tokens=plain)["input_ids"]
     return ids
 
 

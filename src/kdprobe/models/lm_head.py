@@ -60,15 +60,15 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
         matrix: The output matrix, `[V, d_model]`.
         vocabulary: How many real token ids there are.
     """
-    found, start = [], 0
+    chunks, start = [], 0
     for logits in logits_in_chunks(rows, matrix, vocabulary):
         ids = targets[start : start + len(logits)]
         # log_softmax adds up V terms one after the other in float32, off by 5e-6 nats for 49,152 and always to one
         # side; logsumexp adds them up pairwise.
         chosen = logits.gather(1, ids[:, None])[:, 0]
-        found.append(chosen.double() - logits.logsumexp(dim=-1).double())
+        chunks.append(chosen.double() - logits.logsumexp(dim=-1).double())
         start += len(logits)
-    return torch.cat(found)
+    return torch.cat(chunks)
 
 
 def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> Iterator[Tensor]:

@@ -44,10 +44,10 @@ class SharedBases:
         Raises:
             KdprobeError: It cannot be loaded.
         """
-        wanted = concrete_dtype(dtype, default_device())
-        if wanted != self._dtype:
+        concrete = concrete_dtype(dtype, default_device())
+        if concrete != self._dtype:
             self.clear()
-            self._dtype = wanted
+            self._dtype = concrete
         shared = self._load((record.digest, None), record, attention)
         model = same_weights(shared.model)
         with quiet():

@@ -1,9 +1,10 @@
-"""Probing: what an analysis is given and returns, measuring heads, interventions on them, and figures."""
+"""Probing: what the heads of students do and cause, what their weights say of it, and what students put out."""
 
 from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
 from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.labels import head_label
 from kdprobe.probing.metrics.metric import HeadMetric, head_metrics_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "ablated",
     "change_maps",
     "exact_effects",
+    "head_label",
     "head_map",
     "head_metrics_of",
     "head_outputs",

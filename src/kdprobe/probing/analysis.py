@@ -39,8 +39,8 @@ class AnalysisContext:
     """What an analysis may look at.
 
     Attributes:
-        students: The students; the first is the one that others are compared with. Names of the form ARM@SEED are
-            replicates of one arm.
+        students: The students; the first is the one that others are compared with. Students with the same `arm` are
+            replicates of it, which differ by their `seed`.
         problems: On which they are looked at: the first of the test problems.
         batch_size: Sequences at once.
         seed: Of whatever is drawn at random.
@@ -87,14 +87,14 @@ class AnalysisContext:
 
     @property
     def has(self) -> frozenset[Need]:
-        """What there is; patterns come from files, or from students that read problems."""
-        there: dict[Need, bool] = {
+        """The needs that are met; patterns come from files, or from students that read problems."""
+        available: dict[Need, bool] = {
             "patterns": bool(self.patterns or (self.students and self.problems)),
             "students": bool(self.students),
             "problems": bool(self.problems),
             "scores": bool(self.records),
         }
-        return frozenset(need for need, present in there.items() if present)
+        return frozenset(need for need, present in available.items() if present)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class AnalysisResult:
         tables: Name to a tidy table: one observation a row.
         figures: In the report's order.
         statements: Sentences that the figures support.
-        summary: The few figures that `--json` shows, ready for JSON.
+        summary: The few numbers that `--json` shows, ready for JSON.
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -151,9 +151,9 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
         KdprobeError: The context lacks something.
     """
     if missing := sorted(analysis.needs - context.has):
-        there = " and ".join(sorted(context.has)) or "nothing"
+        available = " and ".join(sorted(context.has)) or "nothing"
         raise KdprobeError(
-            f"The analysis {name!r} needs {' and '.join(missing)}, and there is {there} to look at.",
+            f"The analysis {name!r} needs {' and '.join(missing)}, and there is {available} to look at.",
             "Scores come from an experiment's evaluation; students from a model, patterns from files or students.",
         )
     return analysis.run(context)

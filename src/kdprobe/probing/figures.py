@@ -36,8 +36,8 @@ def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: in
 
 def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figure:
     figure = go.Figure()
-    for place, (student, value) in enumerate(values.items()):
-        colour = _COLOURS[place % len(_COLOURS)]
+    for index, (student, value) in enumerate(values.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
         curve = means_over_problems(value.mean(axis=2), seed)
         # A metric that looks at the layer below says nothing of layer 0.
         layers = np.flatnonzero(np.isfinite(curve.value))

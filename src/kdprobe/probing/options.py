@@ -1,4 +1,4 @@
-"""Options of the built-in analyses; light to import, so that listing plugins stays quick."""
+"""Options of the analyses of attention and of `confidence`; light to import, so that listing plugins stays quick."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DivergenceOptions(BaseModel):
 
 
 class AssociationOptions(BaseModel):
-    """Which metric, and how problems are told apart by length."""
+    """Which metric, and how problems are grouped by length."""
 
     model_config = ConfigDict(extra="forbid")
 

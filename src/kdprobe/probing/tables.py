@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdprobe.probing.attention.moved import Comparison
+from kdprobe.probing.labels import Head
 from kdprobe.probing.metrics.measure import Measured
 from kdprobe.stats.bootstrap import Means, means_over_problems
 
@@ -32,10 +33,9 @@ def pooled(measured: Measured, seed: int) -> pd.DataFrame:
 
 def by_problem(measured: Measured, problems: Sequence[str]) -> pd.DataFrame:
     """The same columns, a row per problem; a single observation has no interval."""
-    nothing = np.nan
     return pd.concat(
         [
-            means(Means(value, np.full_like(value, nothing), np.full_like(value, nothing)), **keys)
+            means(Means(value, np.full_like(value, np.nan), np.full_like(value, np.nan)), **keys)
             for student, metrics in measured.items()
             for metric, values in metrics.items()
             for problem, value in zip(problems, values, strict=True)
@@ -45,9 +45,7 @@ def by_problem(measured: Measured, problems: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def differences(
-    comparisons: Sequence[Comparison], heads_moved: Mapping[str, Sequence[tuple[int, int]]]
-) -> pd.DataFrame:
+def differences(comparisons: Sequence[Comparison], heads_moved: Mapping[str, Sequence[Head]]) -> pd.DataFrame:
     """Paired differences: student, layer, head, metric, problem, value, low, high, against, p_over_problems, moved.
 
     Args:
@@ -60,9 +58,9 @@ def differences(
         frame["against"] = comparison.against
         frame["p_over_problems"] = comparison.p.ravel()
         key = f"{comparison.arm} {comparison.metric}"
-        places = list(zip(frame["layer"], frame["head"], strict=True))
+        heads = list(zip(frame["layer"], frame["head"], strict=True))
         frame["moved"] = pd.array(
-            [place in heads_moved[key] for place in places] if key in heads_moved else [None] * len(frame),
+            [head in heads_moved[key] for head in heads] if key in heads_moved else [None] * len(frame),
             dtype="boolean",
         )
         frames.append(frame)
@@ -94,6 +92,6 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.7g")
 
 
-def top(values: NDArray[np.float64], places: Sequence[tuple[int, int]], name: str) -> list[dict[str, Any]]:
+def top(values: NDArray[np.float64], heads: Sequence[Head], name: str) -> list[dict[str, Any]]:
     """Heads as JSON shows them."""
-    return [{"layer": layer, "head": head, name: float(values[layer, head])} for layer, head in places]
+    return [{"layer": layer, "head": head, name: float(values[layer, head])} for layer, head in heads]

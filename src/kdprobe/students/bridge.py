@@ -76,13 +76,15 @@ def boot(
     """Loads a merged student into TransformerLens and compares it with Hugging Face.
 
     Args:
-        student: Who.
+        student: The student.
         check: A few token id sequences of different lengths to compare on; padding is part of the check.
         bases: Where the base model is loaded; others may share it.
         own_weights: Share none with others, for those who rewrite them.
 
     Raises:
-        KdprobeError: Logits or patterns differ by more than `TOLERANCE`: nothing measured would be true.
+        UsageError: The adapter does not fit the base.
+        KdprobeError: TransformerLens does not know the architecture, or logits or patterns differ by more than
+            `TOLERANCE`: nothing measured would be true.
     """
     bases = SharedBases() if bases is None else bases
     loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
@@ -119,12 +121,16 @@ def bridge_over(loaded: LoadedModel, model: Any) -> Any:
 def checked(
     name: str, take: Callable[[], Twins], loaded: LoadedModel, check: Sequence[Sequence[int]]
 ) -> BridgedStudent:
-    """A bridged student, if it says what Hugging Face says; errors as `boot`."""
+    """A bridged student, if it says what Hugging Face says.
+
+    Raises:
+        KdprobeError: Logits or patterns differ by more than `TOLERANCE`, or a layer has no attention heads.
+    """
     twins = take()
     ids, mask = right_padded(check, loaded.tokenizer.pad_token_id, loaded.device)
     real = mask.bool()
-    theirs = twins.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
-    layers, patterns = twins.bridge.cfg.n_layers, getattr(theirs, "attentions", None) or ()
+    reference = twins.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
+    layers, patterns = twins.bridge.cfg.n_layers, getattr(reference, "attentions", None) or ()
     if len(patterns) != layers:
         raise KdprobeError(
             f"{name!r} has {layers} layers, and {len(patterns)} with attention heads.",
@@ -132,7 +138,7 @@ def checked(
         )
     prefix = read_prefix(twins, common_prefix(check))
 
-    def off(source: Show) -> float:
+    def largest_error(source: Show) -> float:
         """How far the patterns of a source are from those that Hugging Face returns; infinite where it shows none."""
         errors = [math.inf] * layers
 
@@ -143,9 +149,9 @@ def checked(
         return float(np.max(errors))
 
     logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
-    logit_error = float((logits[real] - theirs.logits[real]).abs().max())
-    pattern_error = off(in_transformer_lens)
-    # Unlike max, it does not lose what is no number.
+    logit_error = float((logits[real] - reference.logits[real]).abs().max())
+    pattern_error = largest_error(in_transformer_lens)
+    # Unlike max, it does not lose NaN.
     if not np.max([logit_error, pattern_error]) <= TOLERANCE:
         raise KdprobeError(
             f"TransformerLens and Hugging Face disagree on {name!r}: logits by {logit_error:.2g}, "
@@ -153,7 +159,7 @@ def checked(
             "Nothing is reported about its heads; TransformerLens may not support this architecture exactly.",
         )
     try:
-        source = in_hugging_face if off(in_hugging_face) <= TOLERANCE else in_transformer_lens
+        source = in_hugging_face if largest_error(in_hugging_face) <= TOLERANCE else in_transformer_lens
     except KdprobeError:
         source = in_transformer_lens
     return BridgedStudent(name, loaded.tokenizer, logit_error, pattern_error, take, source)

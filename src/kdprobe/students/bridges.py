@@ -118,9 +118,9 @@ def _load(students: Sequence[Student], bases: SharedBases) -> _Base:
     for student in students:
         if student.adapter is not None:
             loaded = attach(loaded, student.adapter, _adapter_name(student))
-    again = same_weights(loaded.model)
-    twins = Twins(_inside(loaded.model), bridge_over(base, _inside(again)))
-    return _Base(base, (loaded.model, again), twins)
+    bridged = same_weights(loaded.model)
+    twins = Twins(_inside(loaded.model), bridge_over(base, _inside(bridged)))
+    return _Base(base, (loaded.model, bridged), twins)
 
 
 def _inside(model: Any) -> Any:

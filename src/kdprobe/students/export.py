@@ -16,7 +16,7 @@ from kdprobe.models.reference import Dtype
 from kdprobe.students.student import Student
 
 PROVENANCE = "kdprobe.json"
-_ASKED = "Tom has 3 apples and buys 4 more. How many apples has he?"
+_QUESTION = "Tom has 3 apples and buys 4 more. How many apples has he?"
 _TOLERANCE = 1e-3
 """Largest difference of a logit that merging in float32 may make."""
 
@@ -96,20 +96,20 @@ def _side_by_side(student: Student, dtype: Dtype) -> tuple[torch.Tensor, float]:
     return _logits(replace(base, model=model)), allowed
 
 
-def _read_back(folder: Path, like: LoadedModel) -> LoadedModel:
+def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, like.dtype), use_safetensors=True, trust_remote_code=False
+            folder, dtype=getattr(torch, merged.dtype), use_safetensors=True, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return LoadedModel(model.to(like.device).eval(), tokenizer, like.record, like.dtype)
+    return LoadedModel(model.to(merged.device).eval(), tokenizer, merged.record, merged.dtype)
 
 
 def _logits(loaded: LoadedModel) -> torch.Tensor:
     """Logits of a short conversation, `[tokens, V]`, float32."""
-    ids = torch.tensor([prompt_ids(loaded.tokenizer, [{"role": "user", "content": _ASKED}])], device=loaded.device)
+    ids = torch.tensor([prompt_ids(loaded.tokenizer, [{"role": "user", "content": _QUESTION}])], device=loaded.device)
     with torch.inference_mode():
         logits: torch.Tensor = loaded.model(input_ids=ids, use_cache=False).logits[0].float()
     return logits

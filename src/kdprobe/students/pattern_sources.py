@@ -72,9 +72,9 @@ def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
         ids = ids[: window - 1] if window else ids
     if not ids or _depends_on_length(config):
         return None
-    read = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
-    cache = getattr(read, "past_key_values", None)
-    return Prefix(len(ids), read.attentions, cache) if hasattr(cache, "batch_repeat_interleave") else None
+    output = model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=True, output_attentions=True)
+    cache = getattr(output, "past_key_values", None)
+    return Prefix(len(ids), output.attentions, cache) if hasattr(cache, "batch_repeat_interleave") else None
 
 
 def _depends_on_length(config: Any) -> bool:
@@ -99,29 +99,29 @@ def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefi
     """
     attentions = anatomy(twins.model).attentions
     positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
-    given: dict[str, Any] = {"use_cache": False}
+    arguments: dict[str, Any] = {"use_cache": False}
     start = 0
     if prefix is not None:
         start = prefix.length
         cache = copy.deepcopy(prefix.cache)
         cache.batch_repeat_interleave(len(ids))
-        given = {"use_cache": True, "past_key_values": cache}
-    # Counted from the first real token, where the model is told.
+        arguments = {"use_cache": True, "past_key_values": cache}
+    # Counted from the first real token, where the model takes positions.
     if "position_ids" in inspect.signature(twins.model.forward).parameters:
-        given["position_ids"] = positions[:, start:]
+        arguments["position_ids"] = positions[:, start:]
 
     def show(layer: int, output: Any) -> None:
         pattern = _pattern(output)
-        visit(layer, pattern if prefix is None else _whole(prefix.patterns[layer], pattern))
+        visit(layer, pattern if prefix is None else _all_rows(prefix.patterns[layer], pattern))
         if layer == len(attentions) - 1:
             raise _Seen
 
     with ExitStack() as stack:
         for layer, module in enumerate(attentions):
-            handle = module.register_forward_hook(lambda _module, _given, output, layer=layer: show(layer, output))
+            handle = module.register_forward_hook(lambda _module, _inputs, output, layer=layer: show(layer, output))
             stack.callback(handle.remove)
         try:
-            twins.model(input_ids=ids[:, start:], attention_mask=mask, **given)
+            twins.model(input_ids=ids[:, start:], attention_mask=mask, **arguments)
         except _Seen:
             return
 
@@ -160,7 +160,7 @@ def _pattern(output: Any) -> Tensor:
     return pattern
 
 
-def _whole(prefix: Tensor, rest: Tensor) -> Tensor:
+def _all_rows(prefix: Tensor, rest: Tensor) -> Tensor:
     """The rows of all queries, from those of the prefix, `[1, head, length, length]`, and those after it."""
-    before = nn.functional.pad(prefix, (0, rest.shape[2])).expand(len(rest), -1, -1, -1)
-    return torch.cat([before, rest], dim=2)
+    prefix_rows = nn.functional.pad(prefix, (0, rest.shape[2])).expand(len(rest), -1, -1, -1)
+    return torch.cat([prefix_rows, rest], dim=2)

@@ -31,12 +31,12 @@ def by_arm(replicates: Iterable[Replicate]) -> dict[str, list[str]]:
 
 
 def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str) -> list[str]:
-    """The students that an analysis is told to look at, by name or by arm; all where it is told of none.
+    """The students that an analysis is to look at, by name or by arm; all where none is named.
 
     Args:
         replicates: All there are.
         names: Of students or arms.
-        analysis: Who looks.
+        analysis: The analysis.
 
     Raises:
         UsageError: There is no such student.
@@ -48,14 +48,15 @@ def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str)
             f"The analysis {analysis!r} is to look at {unknown[0]!r}, and there is no such student.",
             f"There are {', '.join(all_names)}.",
         )
-    wanted = {member for name in names or all_names for member in members[name]}
-    return [name for name in all_names if name in wanted]
+    chosen_names = {member for name in names or all_names for member in members[name]}
+    return [name for name in all_names if name in chosen_names]
 
 
 def named_replicate(name: str) -> tuple[str, int]:
-    """Arm and seed of a student that a command line calls `ARM@SEED`; any other name is an arm of one student.
+    """Arm and seed of a student, or a file of patterns, that a command line calls `ARM@SEED`.
 
-    This is syntax, read where a command's arguments are; everywhere else arm and seed are fields.
+    Any other name is an arm of one student. This is syntax, read where a command's arguments are; everywhere else arm
+    and seed are fields.
     """
     arm, _, seed = name.rpartition("@")
     return (arm, int(seed)) if arm and seed.isdecimal() else (name, 0)

@@ -16,8 +16,8 @@ def resolve_students(model: str, adapters: Sequence[str], against: str | None) -
 
     Args:
         model: The base, by alias, folder, GGUF file or id of the Hub; itself one of the students.
-        adapters: `PATH` or `NAME=PATH`; each is a student on top of the base.
-        against: Whom to compare with instead of the base: the name of one of the adapters, or another model.
+        adapters: `PATH` or `NAME=PATH`; each is a student on top of the base. A name `ARM@SEED` says arm and seed.
+        against: What to compare with instead of the base: the name of one of the adapters, or another model.
 
     Raises:
         UsageError: Something is not there, or two have one name.

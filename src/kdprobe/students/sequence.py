@@ -145,7 +145,7 @@ def _question_positions(tokenizer: Any, problem: Problem) -> tuple[tuple[int, ..
     if start < 0:
         return (), ()
     encoded = tokenizer(text, add_special_tokens=not tokenizer.chat_template, return_offsets_mapping=True)
-    numbers = [found.span() for found in _QUESTION_NUMBER.finditer(problem.question)]
+    numbers = [number.span() for number in _QUESTION_NUMBER.finditer(problem.question)]
     return (
         _tokens(encoded["offset_mapping"], [(start, start + len(problem.question))]),
         _tokens(encoded["offset_mapping"], [(start + first, start + last) for first, last in numbers]),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.console import progress
-from kdprobe.probing import FROM_WEIGHTS, AnalysisContext, AnalysisResult, Need, change_maps, head_map
+from kdprobe.probing import FROM_WEIGHTS, AnalysisContext, AnalysisResult, Need, change_maps, head_label, head_map
 from kdprobe_circuits.options import CopyingOptions
 from kdprobe_circuits.tables import by_head
 from kdprobe_circuits.weights import Circuits, circuits
@@ -95,8 +95,8 @@ def copying_score(value: Tensor, output: Tensor, between: Tensor) -> Tensor:
 def _change(name: str, change: NDArray[np.float64], first: str) -> str:
     if not change.any():
         return f"{name}: no head's copying score differs from {first}'s."
-    layer, head = np.unravel_index(np.abs(change).argmax(), change.shape)
+    layer, head = (int(index) for index in np.unravel_index(np.abs(change).argmax(), change.shape))
     return (
-        f"{name}: the head whose copying score differs most from {first}'s is layer {layer}, head {head} "
+        f"{name}: the head whose copying score differs most from {first}'s is {head_label(layer, head)} "
         f"({change[layer, head]:+.3f}). A property of the weights: it has no interval, and shows no cause."
     )

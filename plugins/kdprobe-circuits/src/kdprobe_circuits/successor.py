@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kdprobe import KdprobeError
 from kdprobe.console import progress
-from kdprobe.probing import FROM_WEIGHTS, AnalysisContext, AnalysisResult, Need, change_maps, head_map
+from kdprobe.probing import FROM_WEIGHTS, AnalysisContext, AnalysisResult, Need, change_maps, head_label, head_map
 from kdprobe_circuits.options import SuccessorOptions
 from kdprobe_circuits.tables import by_head
 from kdprobe_circuits.weights import Circuits, circuits
@@ -132,11 +132,11 @@ def _states(bridge: Any, numbers: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def _best(name: str, scores: NDArray[np.float64], numbers: int) -> str:
-    layer, head = np.unravel_index(scores.argmax(), scores.shape)
+    layer, head = (int(index) for index in np.unravel_index(scores.argmax(), scores.shape))
     pairs = numbers - 1
     # How many of the pairs the best of so many heads gets by guessing, at most once in twenty models.
     by_chance = int(binom.isf(_LEVEL / scores.size, pairs, 1 / numbers))
     return (
-        f"{name}: the best successor head is layer {layer}, head {head}, which gives {round(scores.max() * pairs)} of "
+        f"{name}: the best successor head is {head_label(layer, head)}, which gives {round(scores.max() * pairs)} of "
         f"{pairs} numbers their next one; the best of {scores.size} heads that guess would give up to {by_chance}."
     )

@@ -34,7 +34,7 @@ def analyse_stage(
     config, host = context.experiment.probe, context.host
     validated = host.options("analyses", name, options)
     needs = host.build("analyses", name, validated).needs
-    # Said here, and not after hours of training.
+    # Refused here, and not after hours of training.
     chosen([student for student, _, _ in arms], getattr(validated, "students", ()), name)
     problems = context.problems.test[: config.problems]
     settings = {
@@ -60,8 +60,8 @@ def analyse_stage(
 
         adapters = dict(zip(trained, inputs, strict=False))
         scores = dict(zip(scored, inputs[len(trained) :], strict=True))
-        asked = {problem.id for problem in problems}
-        looked_at = AnalysisContext(
+        problem_ids = {problem.id for problem in problems}
+        analysis_context = AnalysisContext(
             students=[
                 trained_student(student, [adapters[student.name]] if student.name in adapters else [])
                 for student, _, _ in arms
@@ -69,13 +69,13 @@ def analyse_stage(
             problems=problems,
             batch_size=config.batch_size,
             records={
-                arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in asked]
+                arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in problem_ids]
                 for arm, path in scores.items()
             },
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
         )
-        result = run_analysis(name, host.build("analyses", name, validated), looked_at)
+        result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
         write_json(folder / STATEMENTS, list(result.statements))

@@ -123,8 +123,9 @@ def _training(
         taught = read(inputs[0]) if transfer else None
         problems: Sequence[Problem] = context.problems.transfer
         if selected:
-            kept = read_json(inputs[-1] / SELECTION)
-            answers = {(id_, sample) for id_, sample in kept[inputs[0].name if transfer else next(iter(kept))]}
+            selection = read_json(inputs[-1] / SELECTION)
+            strategy_name = inputs[0].name if transfer else next(iter(selection))
+            answers = {(id_, sample) for id_, sample in selection[strategy_name]}
             problems = tuple(problem for problem in problems if problem.id in {id_ for id_, _ in answers})
             taught = taught.only(answers) if taught else None
         trained = built.train(
@@ -141,7 +142,7 @@ def _training(
                 scratch=scratch,
             )
         )
-        books = {key: value for key, value in asdict(trained).items() if key != "adapter"}
-        write_json(folder / TRAINING, {"caution": caution_of(context.host, kind)} | books)
+        record = {key: value for key, value in asdict(trained).items() if key != "adapter"}
+        write_json(folder / TRAINING, {"caution": caution_of(context.host, kind)} | record)
 
     return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)

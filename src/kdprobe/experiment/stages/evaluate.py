@@ -83,13 +83,13 @@ def examination_stage(
         "environment": environment(*libraries),
     }
 
-    def work(folder: Path, made: list[Path], scratch: Path) -> None:
+    def work(folder: Path, input_folders: list[Path], scratch: Path) -> None:
         import pandas as pd
 
-        records = answer(made, scratch, f"lm-eval: {name}")
-        asked = _conditions(settings)
+        records = answer(input_folders, scratch, f"lm-eval: {name}")
+        conditions = _conditions(settings)
         rows = [
-            {**record, "question": problem.question, "conditions": asked}
+            {**record, "question": problem.question, "conditions": conditions}
             for problem, record in zip(problems, records, strict=True)
         ]
         pd.DataFrame(rows).to_parquet(folder / RECORDS)
@@ -121,8 +121,8 @@ def answers_of(
         ledger=Ledger(scratch / "gold.jsonl"),
     )
     return [
-        {**record, "log_p_gold_value": read.value, "log_p_gold_solution": read.solution, "gold_tokens": read.tokens}
-        for record, read in zip(records, gold, strict=True)
+        {**record, "log_p_gold_value": log_p.value, "log_p_gold_solution": log_p.solution, "gold_tokens": log_p.tokens}
+        for record, log_p in zip(records, gold, strict=True)
     ]
 
 
@@ -146,18 +146,18 @@ def write_records(records: Path, file: Path) -> Path:
 
 
 def _conditions(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """How a model was examined, as `Outputs` has it, from the settings of its stage."""
+    """How a model was examined, as `kdprobe.comparison.answers.Outputs` has it, from the settings of its stage."""
     from kdprobe.models.load import concrete_dtype
 
-    protocol, known = settings["protocol"], settings["environment"]
+    protocol, installation = settings["protocol"], settings["environment"]
     task = {"name": protocol["task"]} if protocol.get("task") else {}
     decoding = {name: str(protocol[name]) for name in ("temperature", "top_p")}
     if "student" in settings:
-        decoding["dtype"] = concrete_dtype(protocol["dtype"], known["device"])
+        decoding["dtype"] = concrete_dtype(protocol["dtype"], installation["device"])
     return {
         "budget": {"tokens": str(protocol["max_new_tokens"])},
         "decoding": decoding,
         **({"prompt": {"chat template": settings["template"]}} if "template" in settings else {}),
         "task": {**task, "format": str(settings["task"])},
-        "versions": dict(known["libraries"]),
+        "versions": dict(installation["libraries"]),
     }

@@ -59,10 +59,10 @@ def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
     """What of a plugin's offer decides what it makes."""
     entry = host.get(kind, name)
     provider = entry.provider
-    own = {"plugin": name, "format": entry.spec.format}
+    key = {"plugin": name, "format": entry.spec.format}
     if provider.source == BUILTIN:
-        return own
-    return own | {"package": provider.name, "version": provider.version, "source": provider.source_hash}
+        return key
+    return key | {"package": provider.name, "version": provider.version, "source": provider.source_hash}
 
 
 def problems_key(context: StageContext, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def select_stage(context: StageContext, transfers: Mapping[str, Stage]) -> Stage
         from kdprobe.transfer.transfer_set import read
 
         right = {input_.name: right_answers(read(input_).responses, problems) for input_ in inputs}
-        kept = matched(right)
-        refuse_nothing(kept)
-        write_json(folder / SELECTION, kept)
+        selection = matched(right)
+        refuse_nothing(selection)
+        write_json(folder / SELECTION, selection)
 
     return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work)

@@ -69,7 +69,7 @@ def transfer_stage(
         }
         if config.texts == OWN or (config.texts == strategy and not inputs):
             setting = Setting(sampling, manifest, f"Teacher answers: {strategy}", scratch)
-            made = capture(teacher, problems, conversations, setting, config.samples)
+            transfer_set = capture(teacher, problems, conversations, setting, config.samples)
         else:
             if inputs:
                 answers = list(read(inputs[0]).responses)
@@ -78,15 +78,16 @@ def transfer_stage(
             else:
                 answers = file_texts(Path(config.texts), problems, tokenizer)
             prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
-            made = score(teacher, answers, prompts, Setting(sampling, manifest, f"Teacher reads: {strategy}", scratch))
-        write(made, folder)
+            setting = Setting(sampling, manifest, f"Teacher reads: {strategy}", scratch)
+            transfer_set = score(teacher, answers, prompts, setting)
+        write(transfer_set, folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)))
 
     return Stage("transfer", strategy, settings, (texts,) if texts else (), work)
 
 
-def _sampling(context: StageContext, more: tuple[float, ...]) -> Any:
+def _sampling(context: StageContext, extra: tuple[float, ...]) -> Any:
     from kdprobe.teachers.teacher import Sampling
 
-    temperatures = tuple(sorted({1.0, *context.distiller.temperatures(), *more}))
+    temperatures = tuple(sorted({1.0, *context.distiller.temperatures(), *extra}))
     return Sampling(**context.experiment.transfer.sampling, temperatures=temperatures)

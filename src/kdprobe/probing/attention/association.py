@@ -11,6 +11,7 @@ from kdprobe.errors import UsageError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import head_map
+from kdprobe.probing.labels import head_label
 from kdprobe.probing.metrics.measure import measure
 from kdprobe.probing.options import AssociationOptions
 from kdprobe.stats.p_values import SIGNIFICANT
@@ -41,11 +42,11 @@ class AssociationAnalysis:
         for name, values in measure(context, only).items():
             solved = {record["id"]: bool(record["correct"]) for record in context.records[name]}
             correct = np.array([solved[problem.id] for problem in context.problems])
-            found, q = _tested(values[metric], correct, strata)
-            frames.append(_table(name, metric, found, q))
+            association, q = associate(values[metric], correct, strata)
+            frames.append(_table(name, metric, association, q))
             title = f"Association of {metric} with correctness: {name}"
-            figures.append(head_map(title, found.superiority, "probability", _CAPTION))
-            statements.append(_sentence(name, metric, found, q, correct))
+            figures.append(head_map(title, association.superiority, "probability", _CAPTION))
+            statements.append(_sentence(name, metric, association, q, correct))
         return AnalysisResult({"association": pd.concat(frames, ignore_index=True)}, figures, statements)
 
 
@@ -54,21 +55,31 @@ def build(options: AssociationOptions) -> AssociationAnalysis:
     return AssociationAnalysis(options)
 
 
-def _tested(
+def associate(
     values: NDArray[np.float64], correct: NDArray[np.bool_], strata: NDArray[np.int64]
 ) -> tuple[Association, NDArray[np.float64]]:
-    """Association and q of every head, `[layer, head]`; NaN for heads without a value on some problem."""
+    """Tests a metric of every head against correctness, within strata.
+
+    Args:
+        values: The metric, `[problem, layer, head]`.
+        correct: Whether the student solved the problem, `[problem]`.
+        strata: The stratum of each problem, `[problem]`, as `length_strata` makes them.
+
+    Returns:
+        The association and its q, the false discovery rate over the heads, each `[layer, head]`; NaN for heads without
+        a value on some problem.
+    """
     shape = values.shape[1:]
-    flat = values.reshape(len(values), -1)
-    known = np.isfinite(flat).all(axis=0)
-    found = van_elteren(flat[:, known], correct, strata)
-    superiority, p, q = (np.full(flat.shape[1], np.nan) for _ in range(3))
-    superiority[known], p[known] = found.superiority, found.p
-    q[known] = false_discovery_control(found.p) if known.any() else np.nan
-    return Association(superiority.reshape(shape), p.reshape(shape), found.pairs), q.reshape(shape)
+    by_head = values.reshape(len(values), -1)
+    complete = np.isfinite(by_head).all(axis=0)
+    tested = van_elteren(by_head[:, complete], correct, strata)
+    superiority, p, q = (np.full(by_head.shape[1], np.nan) for _ in range(3))
+    superiority[complete], p[complete] = tested.superiority, tested.p
+    q[complete] = false_discovery_control(tested.p) if complete.any() else np.nan
+    return Association(superiority.reshape(shape), p.reshape(shape), tested.pairs), q.reshape(shape)
 
 
-def _table(student: str, metric: str, found: Association, q: NDArray[np.float64]) -> pd.DataFrame:
+def _table(student: str, metric: str, association: Association, q: NDArray[np.float64]) -> pd.DataFrame:
     layer, head = np.indices(q.shape)
     return pd.DataFrame(
         {
@@ -77,28 +88,29 @@ def _table(student: str, metric: str, found: Association, q: NDArray[np.float64]
             "head": head.ravel(),
             "metric": metric,
             "problem": tables.POOLED,
-            "value": found.superiority.ravel(),
-            "p_over_problems": found.p.ravel(),
+            "value": association.superiority.ravel(),
+            "p_over_problems": association.p.ravel(),
             "q": q.ravel(),
         }
     )
 
 
-def _sentence(student: str, metric: str, found: Association, q: NDArray[np.float64], correct: NDArray[np.bool_]) -> str:
+def _sentence(
+    student: str, metric: str, association: Association, q: NDArray[np.float64], correct: NDArray[np.bool_]
+) -> str:
     lead = f"{student}, {int(correct.sum())} of {len(correct)} right:"
-    if not found.pairs:
+    if not association.pairs:
         return f"{lead} no right and wrong answers of like length, so there is nothing to associate {metric} with."
     order = np.argsort(np.where(np.isfinite(q), q, np.inf), axis=None, kind="stable")
-    places = [tuple(int(axis) for axis in np.unravel_index(place, q.shape)) for place in order]
-    heads = [place for place in places if q[place] <= SIGNIFICANT]
-    if not heads:
+    layers, heads = np.unravel_index(order, q.shape)
+    associated = [head for head in zip(layers.tolist(), heads.tolist(), strict=True) if q[head] <= SIGNIFICANT]
+    if not associated:
         return f"{lead} no head's {metric} is associated with correctness (smallest q {np.nanmin(q):.2g})."
-    named = "; ".join(
-        f"layer {place[0]}, head {place[1]} ({found.superiority[place]:.2f}, q {q[place]:.2g})"
-        for place in heads[:_NAMED]
+    listed = "; ".join(
+        f"{head_label(*head)} ({association.superiority[head]:.2f}, q {q[head]:.2g})" for head in associated[:_NAMED]
     )
     return (
-        f"{lead} {metric} of {len(heads)} heads is associated with correctness at a false discovery rate of "
-        f"{SIGNIFICANT:g}, first {named}. The number is the probability that it is higher where the answer is right; "
+        f"{lead} {metric} of {len(associated)} heads is associated with correctness at a false discovery rate of "
+        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher where the answer is right; "
         "an association within problems of like length, not a cause."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from kdprobe.errors import KdprobeError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
-from kdprobe.probing.attention.threshold import Threshold, threshold
+from kdprobe.probing.attention.threshold import Threshold, movement_threshold
 from kdprobe.probing.figures import head_map
+from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import DivergenceOptions
 from kdprobe.probing.patterns.pairwise import Divergences, files_side_by_side, students_side_by_side
 from kdprobe.stats.bootstrap import Means, means_over_problems
@@ -24,6 +26,21 @@ from kdprobe.students.replicates import Replicate, by_arm
 TOP = 10
 """As published."""
 _NAMED = 3
+
+
+@dataclass(frozen=True)
+class ArmDivergences:
+    """How far the attention of arms diverges, over all problems.
+
+    Attributes:
+        variance: Population variance over all students, mean over cells, `[layer, head]`.
+        distances: Arm to its mean Jensen-Shannon divergence from the first student, `[layer, head]`, in nats.
+        threshold: What such a divergence has to reach before a head counts as moved.
+    """
+
+    variance: Means
+    distances: dict[str, Means]
+    threshold: Threshold
 
 
 class DivergenceAnalysis:
@@ -44,21 +61,13 @@ class DivergenceAnalysis:
         names = [replicate.name for replicate in compared]
         if len(names) < 2:  # noqa: PLR2004
             raise KdprobeError(f"Divergence takes two students, and there is only {names[0]!r}.", "Give another one.")
-        divergences = _divergences(context)
-        variance = means_over_problems(divergences.variance, context.seed)
-        distances = {pair: means_over_problems(values, context.seed) for pair, values in _arms(divergences, compared)}
-        grouped = by_arm(compared)
-        replicates = [
-            means_over_problems(values).value
-            for (one, other), values in divergences.jensen_shannon.items()
-            if any({one, other} <= set(members) for members in grouped.values())
-        ]
-        bar = threshold(replicates, self.options.smallest_effect)
+        averaged = arm_divergences(_divergences(context), compared, self.options.smallest_effect, context.seed)
+        variance, distances, threshold = averaged.variance, averaged.distances, averaged.threshold
         leading = ranked(variance.value)[:TOP]
         return AnalysisResult(
             tables={
                 "divergence": tables.means(variance, student=" ".join(names), metric="variance", problem=tables.POOLED),
-                "jensen_shannon": _table(distances, names[0], bar),
+                "jensen_shannon": _table(distances, names[0], threshold),
             },
             figures=[
                 head_map("Variance of attention between students, by head", variance.value, "variance"),
@@ -69,11 +78,11 @@ class DivergenceAnalysis:
             ],
             statements=[
                 _variance_sentence(variance.value, leading, len(names)),
-                *(_distance_sentence(arm, names[0], distance, bar) for arm, distance in distances.items()),
+                *(_distance_sentence(arm, names[0], distance, threshold) for arm, distance in distances.items()),
             ],
             summary={
                 "top": tables.top(variance.value, leading, "variance"),
-                "threshold": {"metric": "jensen_shannon", "value": bar.value, "stated": bar.stated},
+                "threshold": {"metric": "jensen_shannon", "value": threshold.value, "stated": threshold.stated},
                 "jensen_shannon": {
                     arm: tables.top(distance.value, ranked(distance.value)[:TOP], "nats")
                     for arm, distance in distances.items()
@@ -87,6 +96,29 @@ def build(options: DivergenceOptions) -> DivergenceAnalysis:
     return DivergenceAnalysis(options)
 
 
+def arm_divergences(
+    divergences: Divergences, compared: Sequence[Replicate], smallest_effect: float, seed: int
+) -> ArmDivergences:
+    """Averages over problems and over the students of an arm.
+
+    Args:
+        divergences: From `students_side_by_side` or `files_side_by_side`.
+        compared: The students or files in the same order, with their arms.
+        smallest_effect: The smallest divergence of interest, in nats.
+        seed: Of the bootstrap.
+    """
+    distances = {arm: means_over_problems(values, seed) for arm, values in _arms(divergences, compared)}
+    grouped = by_arm(compared)
+    replicates = [
+        means_over_problems(values).value
+        for pair, values in divergences.jensen_shannon.items()
+        if any(set(pair) <= set(members) for members in grouped.values())
+    ]
+    return ArmDivergences(
+        means_over_problems(divergences.variance, seed), distances, movement_threshold(replicates, smallest_effect)
+    )
+
+
 def _divergences(context: AnalysisContext) -> Divergences:
     if context.patterns:
         shapes = {file.pattern.shape for file in context.patterns}
@@ -96,22 +128,22 @@ def _divergences(context: AnalysisContext) -> Divergences:
                 "Divergence compares the same layers and heads on the same tokens.",
             )
         return files_side_by_side(context.patterns)
-    _refuse_unlike(context)
+    _refuse_different_heads(context)
     with progress("Students side by side", len(context.sequences), unit="tok") as bar:
         return students_side_by_side(
             context.bridges, context.students, context.sequences, batch_size=context.batch_size, bar=bar
         )
 
 
-def _refuse_unlike(context: AnalysisContext) -> None:
+def _refuse_different_heads(context: AnalysisContext) -> None:
     shapes = {}
     for student in context.students:
         config = context.bridges.boot(student.name).bridge.cfg
         shapes[student.name] = (config.n_layers, config.n_heads)
     if len(set(shapes.values())) > 1:
-        said = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads) in shapes.items())
+        sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads) in shapes.items())
         raise KdprobeError(
-            f"The students have different layers and heads ({said}).", "Divergence compares the same heads."
+            f"The students have different layers and heads ({sizes}).", "Divergence compares the same heads."
         )
 
 
@@ -124,29 +156,28 @@ def _arms(divergences: Divergences, compared: Sequence[Replicate]) -> list[tuple
     ]
 
 
-def _table(distances: Mapping[str, Means], against: str, bar: Threshold) -> pd.DataFrame:
+def _table(distances: Mapping[str, Means], against: str, threshold: Threshold) -> pd.DataFrame:
     frames: list[Any] = []
     for arm, distance in distances.items():
         frame = tables.means(distance, student=arm, metric="jensen_shannon", problem=tables.POOLED)
-        frames.append(frame.assign(against=against, moved=distance.value.ravel() >= bar.value))
+        frames.append(frame.assign(against=against, moved=distance.value.ravel() >= threshold.value))
     table: pd.DataFrame = pd.concat(frames, ignore_index=True)
     return table
 
 
-def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[tuple[int, int]], students: int) -> str:
-    heads = ", ".join(f"layer {layer}, head {head} ({variance[layer, head]:.2g})" for layer, head in leading[:_NAMED])
+def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[Head], students: int) -> str:
+    heads = ", ".join(f"{head_label(*head)} ({variance[head]:.2g})" for head in leading[:_NAMED])
     return f"The {students} students' attention varies most in {heads}: population variance, mean over cells."
 
 
-def _distance_sentence(arm: str, against: str, distance: Means, bar: Threshold) -> str:
+def _distance_sentence(arm: str, against: str, distance: Means, threshold: Threshold) -> str:
     order = ranked(distance.value)
-    found = [head for head in order if distance.value[head] >= bar.value and distance.value[head] > 0]
-    named = ", ".join(
-        f"layer {layer}, head {head} ({distance.value[layer, head]:.3g} nats)"
-        for layer, head in (found or order[:1])[:_NAMED]
+    moved = [head for head in order if distance.value[head] >= threshold.value and distance.value[head] > 0]
+    listed = ", ".join(
+        f"{head_label(*head)} ({distance.value[head]:.3g} nats)" for head in (moved or order[:1])[:_NAMED]
     )
-    means = f"moved means a Jensen-Shannon divergence per query row of {bar.sentence('nats')}"
-    if not found:
-        return f"{arm} and {against}: no head moved ({means}). The largest divergence is that of {named}."
-    heads = f"{len(found)} of {distance.value.size} heads moved" if len(found) > 1 else "1 head moved"
-    return f"{arm} and {against}: {heads}, most of all {named}. Here {means}."
+    means = f"moved means a Jensen-Shannon divergence per query row of {threshold.sentence('nats')}"
+    if not moved:
+        return f"{arm} and {against}: no head moved ({means}). The largest divergence is that of {listed}."
+    heads = f"{len(moved)} of {distance.value.size} heads moved" if len(moved) > 1 else "1 head moved"
+    return f"{arm} and {against}: {heads}, most of all {listed}. Here {means}."

@@ -10,7 +10,7 @@ from kdprobe.errors import UsageError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
 from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence
-from kdprobe.probing.attention.threshold import Threshold, seed_differences, threshold
+from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
 from kdprobe.probing.metrics.measure import Measured, measure, per_layer
 from kdprobe.probing.metrics.metric import HeadMetric
@@ -29,42 +29,39 @@ class HeadsAnalysis:
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Measures everything there is, and compares what read the same tokens."""
-        decides = _deciding(self.options.metric, context)
+        deciding_metric = _deciding_metric(self.options.metric, context)
         measured = measure(context)
-        alike = _comparable(context, measured)
-        looked_at: Sequence[Replicate] = context.patterns or context.students
-        arms = by_arm([replicate for replicate in looked_at if replicate.name in alike][1:])
-        metrics = list(next(iter(alike.values())))
-        comparisons = compare(alike, arms, metrics, permutations=self.options.permutations, seed=context.seed)
-        bar = threshold(seed_differences(effects(alike, decides.name), arms), self.options.smallest_effect)
-        deciding = [comparison for comparison in comparisons if comparison.metric == decides.name]
+        comparable = _comparable(context, measured)
+        replicates: Sequence[Replicate] = context.patterns or context.students
+        comparisons, threshold = compare_arms(comparable, replicates, self.options, context.seed)
+        deciding = [comparison for comparison in comparisons if comparison.metric == deciding_metric.name]
         problems = ["prompt"] if context.patterns else [sequence.id for sequence in context.sequences]
         return AnalysisResult(
             tables={
                 "heads": tables.pooled(measured, context.seed),
                 "heads_by_problem": tables.by_problem(measured, problems),
-                **_difference_table(comparisons, deciding, bar),
+                **_difference_table(comparisons, deciding, threshold),
                 **_check_table(context),
             },
             figures=[
                 *layer_curves(measured, context.head_metrics, context.seed),
-                *_maps(measured, deciding, decides),
+                *_maps(measured, deciding, deciding_metric),
             ],
             statements=[
                 *_check_sentence(context),
-                _means_sentence(measured, decides, context.seed),
-                *(moved_sentence(comparison, bar, decides.unit) for comparison in deciding),
+                _means_sentence(measured, deciding_metric, context.seed),
+                *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
                     f"{name} is not compared: it has other layers, heads or tokens."
                     for name in measured
-                    if name not in alike
+                    if name not in comparable
                 ),
             ],
             summary={
                 "per_layer": {name: per_layer(values) for name, values in measured.items()},
-                "threshold": {"metric": decides.name, "value": bar.value, "stated": bar.stated},
+                "threshold": {"metric": deciding_metric.name, "value": threshold.value, "stated": threshold.stated},
                 "moved": {
-                    comparison.arm: tables.top(comparison.effect.value, moved(comparison, bar), "change")
+                    comparison.arm: tables.top(comparison.effect.value, moved(comparison, threshold), "change")
                     for comparison in deciding
                 },
             },
@@ -76,10 +73,28 @@ def build(options: HeadsOptions) -> HeadsAnalysis:
     return HeadsAnalysis(options)
 
 
-def _deciding(name: str, context: AnalysisContext) -> HeadMetric:
-    known = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
-    if name not in known:
-        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"There are: {', '.join(known)}.")
+def compare_arms(
+    measured: Measured, replicates: Sequence[Replicate], options: HeadsOptions, seed: int
+) -> tuple[list[Comparison], Threshold]:
+    """Compares every arm with the first student by every metric, and says what counts as moved.
+
+    Args:
+        measured: Students that read the same tokens and have the same layers and heads, the first one in front.
+        replicates: The same students with their arms; those that were not measured are left out.
+        options: The deciding metric, the smallest effect of interest and the number of permutations.
+        seed: Of the bootstrap and the permutations.
+    """
+    arms = by_arm([replicate for replicate in replicates if replicate.name in measured][1:])
+    metrics = list(next(iter(measured.values())))
+    comparisons = compare(measured, arms, metrics, permutations=options.permutations, seed=seed)
+    by_seed = seed_differences(effects(measured, options.metric), arms)
+    return comparisons, movement_threshold(by_seed, options.smallest_effect)
+
+
+def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
+    names = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
+    if name not in names:
+        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"There are: {', '.join(names)}.")
     return context.head_metrics[name]
 
 
@@ -93,11 +108,11 @@ def _comparable(context: AnalysisContext, measured: Measured) -> Measured:
 
 
 def _difference_table(
-    comparisons: list[Comparison], deciding: list[Comparison], bar: Threshold
+    comparisons: list[Comparison], deciding: list[Comparison], threshold: Threshold
 ) -> dict[str, pd.DataFrame]:
     if not comparisons:
         return {}
-    heads_moved = {f"{comparison.arm} {comparison.metric}": moved(comparison, bar) for comparison in deciding}
+    heads_moved = {f"{comparison.arm} {comparison.metric}": moved(comparison, threshold) for comparison in deciding}
     return {"differences": tables.differences(comparisons, heads_moved)}
 
 
@@ -133,12 +148,12 @@ def _checks(context: AnalysisContext) -> Mapping[str, Mapping[str, float]]:
 
 
 def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:
-    said = []
+    means = []
     for name, values in measured.items():
         mean = means_over_problems(known_mean(values[metric.name], (1, 2)), seed)
         interval = f" ({mean.low:.4f} to {mean.high:.4f})" if mean.low == mean.low else ""
-        said.append(f"{name} {mean.value:.4f}{interval}")
+        means.append(f"{name} {mean.value:.4f}{interval}")
     problems = len(next(iter(measured.values()))[metric.name])
     over = f"{problems} problems" if problems > 1 else "one prompt"
     unit = f" in {metric.unit}" if metric.unit else ""
-    return f"{metric.summary}{unit}, mean over all heads and {over}: {', '.join(said)}."
+    return f"{metric.summary}{unit}, mean over all heads and {over}: {', '.join(means)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,14 @@ from torch import Tensor
 from kdprobe.errors import UsageError
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
 from kdprobe.probing.attention.moved import ranked
+from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import AttentionOptions
 
+if TYPE_CHECKING:
+    from kdprobe.students.bridge import BridgedStudent
+
 Patterns = NDArray[np.float32]
+"""Attention of one student on one sequence, `[layer, head, query, key]`."""
 
 _SHOWN = 3
 
@@ -35,11 +41,11 @@ class AttentionAnalysis:
         layers, heads = next(iter(patterns.values())).shape[:2]
         chosen = self.options.heads or _most_varied(patterns)
         if wrong := [head for head in chosen if head[0] >= layers or head[1] >= heads or min(head) < 0]:
-            raise UsageError(f"There is no layer {wrong[0][0]}, head {wrong[0][1]}: there are {layers} x {heads}.")
+            raise UsageError(f"There is no {head_label(*wrong[0])}: there are {layers} x {heads}.")
         figures = [_figure(tokens, patterns, head) for head in chosen]
         table = pd.concat([_table(tokens, patterns, head) for head in chosen], ignore_index=True)
-        shown = "; ".join(f"layer {layer}, head {head}" for layer, head in chosen)
-        return AnalysisResult({"attention": table}, figures, [f"Shown: {shown}."])
+        labels = "; ".join(head_label(*head) for head in chosen)
+        return AnalysisResult({"attention": table}, figures, [f"Shown: {labels}."])
 
 
 def build(options: AttentionOptions) -> AttentionAnalysis:
@@ -47,15 +53,26 @@ def build(options: AttentionOptions) -> AttentionAnalysis:
     return AttentionAnalysis(options)
 
 
+def patterns_on(bridged: BridgedStudent, ids: Sequence[int]) -> Patterns:
+    """A student's attention on one sequence of token ids, `[layer, head, query, key]`, float32."""
+    from kdprobe.probing.patterns.stream import read
+
+    layers: list[Patterns] = []
+
+    def keep(_row: int, _layer: int, pattern: Tensor) -> None:
+        layers.append(pattern.cpu().numpy().copy())
+
+    read(bridged, [ids], keep)
+    return np.stack(layers)
+
+
 def _from_files(context: AnalysisContext) -> tuple[list[str], dict[str, Patterns]]:
     first = context.patterns[0].pattern
-    alike = {file.name: file.pattern for file in context.patterns if file.pattern.shape == first.shape}
-    return [str(place) for place in range(first.shape[-1])], alike
+    patterns = {file.name: file.pattern for file in context.patterns if file.pattern.shape == first.shape}
+    return [str(position) for position in range(first.shape[-1])], patterns
 
 
 def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], dict[str, Patterns]]:
-    from kdprobe.probing.patterns.stream import read
-
     if problem >= len(context.sequences):
         raise UsageError(f"There is no problem {problem}: there are {len(context.sequences)}, counted from 0.")
     ids = context.sequences[problem].ids
@@ -63,29 +80,23 @@ def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], d
     tokens: list[str] = []
     for student in context.students:
         bridged = context.bridges.boot(student.name)
-        layers: list[Patterns] = []
-
-        def keep(_row: int, _layer: int, pattern: Tensor, *, layers: list[Patterns] = layers) -> None:
-            layers.append(pattern.cpu().numpy().copy())
-
-        read(bridged, [ids], keep)
-        patterns[student.name] = np.stack(layers)
+        patterns[student.name] = patterns_on(bridged, ids)
         tokens = tokens or [bridged.tokenizer.decode([id_]) for id_ in ids]
     return tokens, patterns
 
 
-def _most_varied(patterns: Mapping[str, Patterns]) -> list[tuple[int, int]]:
+def _most_varied(patterns: Mapping[str, Patterns]) -> list[Head]:
     if len(patterns) == 1:
         raise UsageError("With one student, say which heads.", "For example: --option attention.heads=[[22,6]].")
     return ranked(np.stack(list(patterns.values())).var(axis=0, dtype=np.float64).mean(axis=(-2, -1)))[:_SHOWN]
 
 
-def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: tuple[int, int]) -> Figure:
+def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: Head) -> Figure:
     """One map with a menu of students. Tokens are escaped: plotly reads HTML in labels."""
     # A number before each token: an axis of words would put equal words in one place.
-    labels = [f"{place} {html.escape(repr(token)[1:-1])}" for place, token in enumerate(tokens)]
+    labels = [f"{position} {html.escape(repr(token)[1:-1])}" for position, token in enumerate(tokens)]
     figure = go.Figure()
-    for place, (name, pattern) in enumerate(patterns.items()):
+    for index, (name, pattern) in enumerate(patterns.items()):
         figure.add_heatmap(
             z=np.round(pattern[head], 4).tolist(),
             x=labels,
@@ -93,7 +104,7 @@ def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: tuple
             zmin=0,
             zmax=1,
             colorscale="Blues",
-            visible=place == 0,
+            visible=index == 0,
             name=name,
             hovertemplate="from %{y} to %{x}: %{z:.3f}<extra></extra>",
         )
@@ -101,9 +112,9 @@ def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: tuple
         {
             "label": html.escape(name),
             "method": "update",
-            "args": [{"visible": [place == other for other in range(len(patterns))]}],
+            "args": [{"visible": [index == other for other in range(len(patterns))]}],
         }
-        for place, name in enumerate(patterns)
+        for index, name in enumerate(patterns)
     ]
     figure.update_layout(
         xaxis={"title": "key", "showticklabels": False},
@@ -111,10 +122,10 @@ def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: tuple
         updatemenus=[{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.15, "type": "dropdown"}],
     )
     caption = "Attention from each token (down) to those before it; the menu switches between students."
-    return Figure(f"Attention of layer {head[0]}, head {head[1]}", caption, figure.to_plotly_json())
+    return Figure(f"Attention of {head_label(*head)}", caption, figure.to_plotly_json())
 
 
-def _table(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: tuple[int, int]) -> pd.DataFrame:
+def _table(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: Head) -> pd.DataFrame:
     query, key = np.tril_indices(len(tokens))
     frames = [
         pd.DataFrame(
@@ -124,8 +135,8 @@ def _table(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: tuple[
                 "head": head[1],
                 "query": query,
                 "key": key,
-                "query_token": [tokens[place] for place in query.tolist()],
-                "key_token": [tokens[place] for place in key.tolist()],
+                "query_token": [tokens[position] for position in query.tolist()],
+                "key_token": [tokens[position] for position in key.tolist()],
                 "weight": pattern[head][query, key],
             }
         )

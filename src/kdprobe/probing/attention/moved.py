@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.probing.attention.threshold import Threshold
+from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.metrics.measure import Measured
 from kdprobe.stats.bootstrap import Means, means_over_problems
 from kdprobe.stats.max_t import max_t
@@ -69,7 +70,7 @@ def effects(measured: Measured, metric: str) -> dict[str, Array]:
     return {name: means_over_problems(values[metric]).value for name, values in measured.items()}
 
 
-def moved(comparison: Comparison, threshold: Threshold) -> list[tuple[int, int]]:
+def moved(comparison: Comparison, threshold: Threshold) -> list[Head]:
     """Heads that moved, by falling effect: the effect reaches the threshold, and p, where there is one, allows it.
 
     p alone never makes a head moved: on identical tokens the most trivial change is significant.
@@ -79,8 +80,8 @@ def moved(comparison: Comparison, threshold: Threshold) -> list[tuple[int, int]]
     return [head for head in ranked(size) if enough[head]]
 
 
-def ranked(values: Array) -> list[tuple[int, int]]:
-    """Layers and heads by falling value; those without a value last."""
+def ranked(values: Array) -> list[Head]:
+    """Heads by falling value, `[layer, head]`; those without a value last."""
     order = np.argsort(-np.nan_to_num(values, nan=-np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, values.shape)
     return list(zip(layers.tolist(), heads.tolist(), strict=True))
@@ -88,24 +89,24 @@ def ranked(values: Array) -> list[tuple[int, int]]:
 
 def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> str:
     """Which heads moved, or that none did; what the largest change was."""
-    found = moved(comparison, threshold)
+    heads = moved(comparison, threshold)
     value = comparison.effect.value
-    shown = f" {unit}" if unit else ""
+    spaced_unit = f" {unit}" if unit else ""
 
-    def named(head: tuple[int, int]) -> str:
+    def change(head: Head) -> str:
         low, high = comparison.effect.low[head], comparison.effect.high[head]
         interval = f", {low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
-        return f"layer {head[0]}, head {head[1]} ({value[head]:+.3f}{shown}{interval})"
+        return f"{head_label(*head)} ({value[head]:+.3f}{spaced_unit}{interval})"
 
     means = f"moved means {comparison.metric} changed by {threshold.sentence(unit)}; {_tested(comparison.problems)}"
-    who = f"{comparison.arm} against {comparison.against}"
-    if not found:
+    pair = f"{comparison.arm} against {comparison.against}"
+    if not heads:
         largest = ranked(np.abs(value))[0]
-        return f"{who}: no head moved ({means}). The largest change is that of {named(largest)}."
-    heads = "; ".join(named(head) for head in found[:_NAMED])
-    lead = f"{len(found)} of {value.size} heads moved" if len(found) > 1 else f"1 of {value.size} heads moved"
-    most = ", most of all " if len(found) > _NAMED else ": "
-    return f"{who}: {lead}{most}{heads}. Here {means}. Differences seen, not causes shown."
+        return f"{pair}: no head moved ({means}). The largest change is that of {change(largest)}."
+    changes = "; ".join(change(head) for head in heads[:_NAMED])
+    lead = f"{len(heads)} of {value.size} heads moved"
+    most = ", most of all " if len(heads) > _NAMED else ": "
+    return f"{pair}: {lead}{most}{changes}. Here {means}. Differences seen, not causes shown."
 
 
 def _tested(problems: int) -> str:
@@ -120,9 +121,9 @@ def _tested(problems: int) -> str:
 def _p(differences: Array, permutations: int, seed: int) -> Array:
     """P of every head; NaN with one problem, and for heads without a value on some problem that others have one on."""
     p = np.full(differences.shape[1:], np.nan)
-    known = np.isfinite(differences)
-    problems = known.any(axis=(1, 2))
-    heads = known[problems].all(axis=0)
+    finite = np.isfinite(differences)
+    problems = finite.any(axis=(1, 2))
+    heads = finite[problems].all(axis=0)
     if problems.sum() > 1 and heads.any():
         p[heads] = max_t(differences[problems][:, heads], permutations=permutations, seed=seed)
     return p

@@ -30,7 +30,7 @@ class Threshold:
         return f"at least {self.value:.2g}{' ' if unit else ''}{unit}, {reason}"
 
 
-def threshold(replicates: Sequence[Array], smallest: float) -> Threshold:
+def movement_threshold(replicates: Sequence[Array], smallest: float) -> Threshold:
     """The larger of the stated smallest effect and the largest difference that another seed made.
 
     Args:
@@ -45,11 +45,11 @@ def seed_differences(effects: Mapping[str, Array], grouped: Mapping[str, Sequenc
     """Differences of effects between any two students of one arm.
 
     Args:
-        effects: Student to effects.
+        effects: Student to effects, `[layer, head]`.
         grouped: Arm to its students; those without effects are left out.
     """
     return [
-        effects[one] - effects[other]
+        effects[first] - effects[second]
         for members in grouped.values()
-        for one, other in combinations([name for name in members if name in effects], 2)
+        for first, second in combinations([name for name in members if name in effects], 2)
     ]

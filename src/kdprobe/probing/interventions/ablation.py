@@ -1,11 +1,13 @@
-"""The analysis `ablation`: which heads a student leans on when it reads the gold solution."""
+"""The analysis `ablation`: which heads a student relies on when it reads the gold solution."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-import pandas as pd
 
 from kdprobe.console import progress
+from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
@@ -16,19 +18,11 @@ from kdprobe.probing.interventions.figures import control_figure
 from kdprobe.probing.interventions.forward import head_outputs, reader
 from kdprobe.probing.interventions.head_evidence import head_evidence, pattern_changes
 from kdprobe.probing.interventions.options import AblationOptions
-from kdprobe.probing.interventions.random_control import control
+from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.replacement import ablated
-from kdprobe.probing.interventions.sweep import (
-    Array,
-    Sign,
-    Sweep,
-    chosen_sequences,
-    chosen_students,
-    load_in_full,
-    sweep,
-)
-from kdprobe.probing.interventions.tables import effect_table, set_table
-from kdprobe.students.student import Student
+from kdprobe.probing.interventions.sweep import Array, Sign, Sweep, chosen_students, load_in_full, sweep_heads
+from kdprobe.probing.interventions.tables import effect_table, joined, set_table
+from kdprobe.students.sequence import ProblemSequence
 
 _WORSE: Sign = -1
 """Heads whose loss costs most come first."""
@@ -44,54 +38,52 @@ class AblationAnalysis:
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Goes through the students; of trained ones, the heads that moved most are taken away for real, too."""
+        first, pool, seed = context.students[0], context.pool, context.seed
         students = chosen_students(context.students, self.options.students, "ablation")
-        sequences = chosen_sequences(context, self.options)
-        moved = pattern_changes(context, students, sequences)
-        swept = {one.name: self._sweep(one, moved.get(one.name), context) for one in students}
-        evidence = head_evidence(context, students, moved, swept)
+        sequences = context.sequences[: self.options.problems]
+        moved = pattern_changes(context.bridges, first, students, sequences, batch_size=context.batch_size)
+        sweeps = {
+            student.name: ablate(
+                load_in_full(pool, student),
+                sequences,
+                self.options,
+                name=student.name,
+                batch_size=context.batch_size,
+                seed=seed,
+                moved=moved.get(student.name),
+            )
+            for student in students
+        }
+        evidence = head_evidence(first, students, moved, sweeps, pool)
         controls = {
-            name: {kind: control(one, kind, _WORSE, context.seed) for kind in one.sets if kind != "every"}
-            for name, one in swept.items()
+            name: {kind: random_control(sweep, kind, _WORSE, seed) for kind in sweep.sets if kind != "every"}
+            for name, sweep in sweeps.items()
         }
         tables = {
-            "ablation": _joined([effect_table(name, one, sequences, context.seed) for name, one in swept.items()]),
-            "ablation_sets": _joined([set_table(name, one, context.seed) for name, one in swept.items()]),
+            "ablation": joined([effect_table(name, sweep, sequences, seed) for name, sweep in sweeps.items()]),
+            "ablation_sets": joined([set_table(name, sweep, seed) for name, sweep in sweeps.items()]),
             "head_evidence": evidence.table,
             "head_correlations": evidence.correlations,
         }
-        statements = [*ablation_statements(swept, controls, self.options, context.seed), *evidence.statements]
+        statements = [*ablation_statements(sweeps, controls, self.options, seed), *evidence.statements]
         if self.options.accuracy:
-            tables["accuracy"] = accuracy_without_heads(context, self.options, swept)
+            tables["accuracy"] = accuracy_without_heads(
+                students, context.problems, self.options, sweeps, pool, batch_size=context.batch_size, seed=seed
+            )
             statements += accuracy_sentences(tables["accuracy"])
         screened = {
-            f"Ablating each head, to first order: log p(gold solution) of {name}": one.screened[..., 0].mean(axis=0)
-            for name, one in swept.items()
+            f"Ablating each head, to first order: log p(gold solution) of {name}": sweep.screened[..., 0].mean(axis=0)
+            for name, sweep in sweeps.items()
         }
         figures = [
             *signed_maps(screened, "nats"),
             control_figure(
                 "Ablating heads together, and random sets of as many",
-                {f"{name}, {kind}": one for name, kinds in controls.items() for kind, one in kinds.items()},
+                {f"{name}, {kind}": control for name, kinds in controls.items() for kind, control in kinds.items()},
             ),
             *evidence.figures,
         ]
-        return AnalysisResult(tables, figures, statements, ablation_summary(swept, controls))
-
-    def _sweep(self, student: Student, moved: Array | None, context: AnalysisContext) -> Sweep:
-        sequences = chosen_sequences(context, self.options)
-        with reader(load_in_full(context, student)) as reading:
-            with progress(f"Reading: {student.name}", len(sequences)) as bar:
-                donor = ablated(head_outputs(reading, sequences, bar=bar), self.options.replacement)
-            with progress(f"Ablating by gradient: {student.name}", len(sequences)) as bar:
-                screened = screened_effects(reading, sequences, [donor], bar=bar)[0].numpy()
-            # Attention that did not change has no order of change.
-            most_moved = ranked(moved) if moved is not None and np.any(moved) else []
-            return sweep(
-                *(reading, donor, screened, self.options, context),
-                sign=_WORSE,
-                label=f"Ablating: {student.name}",
-                moved=most_moved,
-            )
+        return AnalysisResult(tables, figures, statements, ablation_summary(sweeps, controls))
 
 
 def build(options: AblationOptions) -> AblationAnalysis:
@@ -99,6 +91,42 @@ def build(options: AblationOptions) -> AblationAnalysis:
     return AblationAnalysis(options)
 
 
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    return table
+def ablate(
+    student: LoadedModel,
+    sequences: Sequence[ProblemSequence],
+    options: AblationOptions,
+    *,
+    name: str,
+    batch_size: int,
+    seed: int,
+    moved: Array | None = None,
+) -> Sweep:
+    """Takes the heads of one student away.
+
+    Args:
+        student: The student, merged, in float32.
+        sequences: What it reads.
+        options: What a head is replaced by, how many heads for real, and what to compare them with.
+        name: How progress calls the student.
+        batch_size: Heads, or sets of heads, at once.
+        seed: Of the random sets.
+        moved: How much each head's attention changed by training, `[layer, head]`, where that is known; those that
+            changed most are taken away for real, too.
+
+    Raises:
+        KdprobeError: The heads of its architecture are not found, or do not add up to what its attention writes.
+    """
+    with reader(student) as reading:
+        with progress(f"Reading: {name}", len(sequences)) as bar:
+            donor = ablated(head_outputs(reading, sequences, bar=bar), options.replacement)
+        with progress(f"Ablating by gradient: {name}", len(sequences)) as bar:
+            screened = screened_effects(reading, sequences, [donor], bar=bar)[0].numpy()
+        return sweep_heads(
+            *(reading, sequences, donor, screened, options),
+            batch_size=batch_size,
+            seed=seed,
+            sign=_WORSE,
+            label=f"Ablating: {name}",
+            # Attention that did not change has no order of change.
+            moved=ranked(moved) if moved is not None and np.any(moved) else [],
+        )

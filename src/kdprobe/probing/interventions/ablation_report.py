@@ -10,6 +10,7 @@ import numpy as np
 from kdprobe.probing.interventions.options import AblationOptions
 from kdprobe.probing.interventions.random_control import Control
 from kdprobe.probing.interventions.sweep import Sweep
+from kdprobe.probing.labels import head_label
 from kdprobe.stats.bootstrap import means_over_problems
 
 _NAMED = 3
@@ -18,56 +19,55 @@ Controls = Mapping[str, Mapping[str, Control]]
 
 
 def ablation_statements(
-    swept: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int
+    sweeps: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int
 ) -> list[str]:
     """How it was done, and per student the heads that cost most, together with the random control."""
-    problems = len(next(iter(swept.values())).exact)
+    problems = len(next(iter(sweeps.values())).exact)
     replaced = "its mean output over the problems" if options.replacement == "mean" else "nothing"
     how = (
         f"A head is replaced by {replaced}; its effect is the change of log p(gold solution) over {problems} "
         "problems. All are screened by gradient, the first run exactly. Which come first was seen on the same problems."
     )
     sentences = [how]
-    for name, one in swept.items():
+    for name, sweep in sweeps.items():
         top = f"The first {controls[name]['top'].heads} {controls[name]['top'].sentence()}"
-        sentences.append(f"{name}: {_costly(one, seed)} {top}")
+        sentences.append(f"{name}: {_costly(sweep, seed)} {top}")
         if "moved" in controls[name]:
-            moved, effect = one.sets["moved"], controls[name]["moved"]
-            heads = "; ".join(f"layer {layer}, head {head}" for layer, head in moved[:_NAMED])
-            whose = f"the {len(moved)} heads whose attention moved most (first {heads})"
-            sentences.append(f"{name}: {whose} {effect.sentence()}")
+            moved, control = sweep.sets["moved"], controls[name]["moved"]
+            heads = "; ".join(head_label(*head) for head in moved[:_NAMED])
+            those = f"the {len(moved)} heads whose attention moved most (first {heads})"
+            sentences.append(f"{name}: {those} {control.sentence()}")
     return sentences
 
 
-def ablation_summary(swept: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:
+def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:
     """Per student the exact effects, the costliest head first, and each set with its random control."""
     return {
         "students": {
             name: {
                 "heads": [
                     {"layer": layer, "head": head, "effect": float(effect)}
-                    for effect, (layer, head) in sorted(zip(one.exact[..., 0].mean(axis=0), one.heads, strict=True))
+                    for effect, (layer, head) in sorted(zip(sweep.exact[..., 0].mean(axis=0), sweep.heads, strict=True))
                 ],
-                "random": one.random[..., 0].mean(axis=0).tolist(),
-                **{kind: {"effect": found.effect, "p": found.p} for kind, found in controls[name].items()},
+                "random": sweep.random[..., 0].mean(axis=0).tolist(),
+                **{kind: {"effect": control.effect, "p": control.p} for kind, control in controls[name].items()},
             }
-            for name, one in swept.items()
+            for name, sweep in sweeps.items()
         }
     }
 
 
-def _costly(one: Sweep, seed: int) -> str:
+def _costly(sweep: Sweep, seed: int) -> str:
     """The heads whose loss costs most, beyond their intervals."""
-    effects = means_over_problems(one.exact[..., 0], seed)
-    known = np.isfinite(effects.high)
-    costs = np.where(known, effects.high, effects.value) < 0
-    named = "; ".join(
-        f"layer {layer}, head {head} ({effects.value[place]:+.2f} nats"
-        + (f", {effects.low[place]:+.2f} to {effects.high[place]:+.2f})" if known[place] else ")")
-        for place in np.argsort(effects.value)[:_NAMED]
-        if costs[place]
-        for layer, head in [one.heads[place]]
+    effects = means_over_problems(sweep.exact[..., 0], seed)
+    has_interval = np.isfinite(effects.high)
+    costs = np.where(has_interval, effects.high, effects.value) < 0
+    listed = "; ".join(
+        f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
+        + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f})" if has_interval[index] else ")")
+        for index in np.argsort(effects.value)[:_NAMED]
+        if costs[index]
     )
-    if not named:
-        return f"none of the {len(one.heads)} heads that were run exactly costs anything beyond its interval."
-    return f"of {len(one.heads)} heads that were run exactly, those that cost most are {named}."
+    if not listed:
+        return f"none of the {len(sweep.heads)} heads that were run exactly costs anything beyond its interval."
+    return f"of {len(sweep.heads)} heads that were run exactly, those that cost most are {listed}."

@@ -17,38 +17,54 @@ from kdprobe.evaluation.protocol import Protocol
 from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.shared_bases import own_weights, same_weights
-from kdprobe.probing.analysis import AnalysisContext
-from kdprobe.probing.interventions.exact_effects import Head
 from kdprobe.probing.interventions.joint_effects import random_sets
 from kdprobe.probing.interventions.options import AblationOptions
 from kdprobe.probing.interventions.sweep import Sweep, load_in_full
+from kdprobe.probing.labels import Head
+from kdprobe.problems.problem import Problem
 from kdprobe.stats.intervals import accuracy_interval
 from kdprobe.stats.mcnemar import paired_test
 from kdprobe.stats.p_values import p_text
+from kdprobe.students.pool import StudentPool
+from kdprobe.students.student import Student
 
 
 def accuracy_without_heads(
-    context: AnalysisContext, options: AblationOptions, swept: Mapping[str, Sweep]
+    students: Sequence[Student],
+    problems: Sequence[Problem],
+    options: AblationOptions,
+    sweeps: Mapping[str, Sweep],
+    pool: StudentPool,
+    *,
+    batch_size: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Examines every student whole, without its top heads, and without as many random ones.
+
+    Args:
+        students: Those that were ablated.
+        problems: What they are asked.
+        options: The token budget, and whether random heads come from the same layers.
+        sweeps: Student to what ablation did.
+        pool: Where students are loaded.
+        batch_size: Of the evaluation.
+        seed: Of the random heads.
 
     Returns:
         One row per student and set: `student`, `set`, `heads`, `n`, `correct`, `accuracy`, `low`, `high`, and, paired
         with the whole student, `only_whole`, `only_without`, `p` (exact McNemar).
     """
-    protocol = Protocol(options.max_new_tokens, batch_size=context.batch_size, dtype="float32")
+    protocol = Protocol(options.max_new_tokens, batch_size=batch_size, dtype="float32")
     rows = []
-    for student in context.students:
-        if student.name not in swept:
-            continue
-        one = swept[student.name]
-        shape = one.screened.shape[1:3]
-        drawn = random_sets(one.sets["top"], shape, 1, same_layers=options.same_layers, seed=context.seed)[0]
+    for student in students:
+        sweep = sweeps[student.name]
+        shape = sweep.screened.shape[1:3]
+        drawn = random_sets(sweep.sets["top"], shape, 1, same_layers=options.same_layers, seed=seed)[0]
         whole: list[bool] = []
-        loaded = load_in_full(context, student)
-        for kind, heads in (("none", []), ("top", one.sets["top"]), ("random", drawn)):
+        loaded = load_in_full(pool, student)
+        for kind, heads in (("none", []), ("top", sweep.sets["top"]), ("random", drawn)):
             reduced = without_heads(loaded, heads)
-            records = evaluate(reduced, context.problems, protocol, label=f"lm-eval: {student.name} without {kind}")
+            records = evaluate(reduced, problems, protocol, label=f"lm-eval: {student.name} without {kind}")
             correct = [record["correct"] for record in records]
             whole = whole or correct
             paired = paired_test(whole, correct)

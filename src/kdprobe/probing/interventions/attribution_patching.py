@@ -38,10 +38,10 @@ def screened_effects(
     Returns:
         `[donor, sequence, layer, head, target]`, float64, in nats.
     """
-    own = reading.output_matrices
-    layers, heads = own.shape[:2]
+    matrices = reading.output_matrices
+    layers, heads = matrices.shape[:2]
     effects = torch.zeros(len(donors), len(sequences), layers, heads, len(TARGETS), dtype=torch.float64)
-    for number, sequence in enumerate(sequences):
+    for index, sequence in enumerate(sequences):
         with torch.enable_grad(), _gradients_from_the_first_layer(reading):
             run = clean_run(reading, sequence)
             slopes = [
@@ -51,10 +51,10 @@ def screened_effects(
         with torch.no_grad():
             for target, slope in enumerate(slopes):
                 for layer in range(layers):
-                    given = _slope_times_output(slope[layer][0], run.z[layer].detach(), own[layer])
-                    for place, donor in enumerate(donors):
-                        taken = _slope_times_output(slope[layer][0], donor.z[number][layer], donor.matrices[layer])
-                        effects[place, number, layer, :, target] = (taken - given).double().cpu()
+                    own = _slope_times_output(slope[layer][0], run.z[layer].detach(), matrices[layer])
+                    for donor_index, donor in enumerate(donors):
+                        replaced = _slope_times_output(slope[layer][0], donor.z[index][layer], donor.matrices[layer])
+                        effects[donor_index, index, layer, :, target] = (replaced - own).double().cpu()
         bar.advance(1)
     return effects
 
@@ -63,8 +63,8 @@ def screened_effects(
 def _gradients_from_the_first_layer(reading: Reader) -> Iterator[None]:
     """Weights are frozen, so the graph has to begin somewhere: at what the first layer reads."""
 
-    def begin(_module: Any, positional: Any, named: Any) -> None:
-        (positional[0] if positional else named["hidden_states"]).requires_grad_()
+    def begin(_module: Any, positional: Any, keyword: Any) -> None:
+        (positional[0] if positional else keyword["hidden_states"]).requires_grad_()
 
     handle = reading.anatomy.layers[0].register_forward_pre_hook(begin, with_kwargs=True)
     try:

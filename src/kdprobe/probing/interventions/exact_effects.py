@@ -22,13 +22,11 @@ from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
 from kdprobe.probing.interventions.forward import TARGETS, CleanRun, Reader, clean_run
 from kdprobe.probing.interventions.replacement import Donor, written
+from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
 
 TOLERANCE = 1e-2
 """Largest change of a log-probability by starting in the middle, in nats; rounding in float32 makes about 1e-4."""
-
-Head = tuple[int, int]
-"""Layer and head, from 0."""
 
 
 @torch.no_grad()
@@ -59,20 +57,20 @@ def exact_effects(
         KdprobeError: The student does not work the way that restarting takes for granted.
     """
     by_layer: dict[int, list[int]] = {}
-    for place, (layer, _) in enumerate(heads):
-        by_layer.setdefault(layer, []).append(place)
+    for column, (layer, _) in enumerate(heads):
+        by_layer.setdefault(layer, []).append(column)
     effects = torch.zeros(len(sequences), len(heads), len(TARGETS), dtype=torch.float64)
-    for number, sequence in enumerate(sequences):
+    for index, sequence in enumerate(sequences):
         run = clean_run(reading, sequence)
-        if number == 0:
+        if index == 0:
             _refuse_untrue(reading, sequence, run)
-        for layer, all_places in by_layer.items():
-            for start in range(0, len(all_places), batch_size):
-                places = all_places[start : start + batch_size]
-                chosen = [heads[place][1] for place in places]
-                with restarted(reading, run, layer, _attended(reading, run, donor, number, layer, chosen)):
+        for layer, layer_columns in by_layer.items():
+            for start in range(0, len(layer_columns), batch_size):
+                columns = layer_columns[start : start + batch_size]
+                chosen = [heads[column][1] for column in columns]
+                with restarted(reading, run, layer, _attended(reading, run, donor, index, layer, chosen)):
                     log_p = reading.score(sequence, copies=len(chosen))
-                effects[number, places] = (log_p - run.log_p).cpu()
+                effects[index, columns] = (log_p - run.log_p).cpu()
         bar.advance(1)
     return effects
 
@@ -97,19 +95,19 @@ def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> I
 
 
 def _attended(  # noqa: PLR0917
-    reading: Reader, run: CleanRun, donor: Donor, number: int, layer: int, chosen: list[int]
+    reading: Reader, run: CleanRun, donor: Donor, index: int, layer: int, chosen: list[int]
 ) -> Tensor:
-    """What a layer's attention writes with each of these heads replaced, `[head, position, d_model]`.
+    """What a layer's attention writes on a sequence with each of these heads replaced, `[head, position, d_model]`.
 
     The output projection is run again on the changed z. To add and subtract what heads wrote would cost less by a
     little, and be rounded otherwise than in a pass of the whole model, of which later layers make 1e-4 nats.
     """
     z = run.z[layer].repeat(len(chosen), 1, 1, 1)
-    theirs = donor.z[number][layer][:, chosen]
-    for place, head in enumerate(chosen):
-        z[place, :, head] = theirs[:, place]
+    donor_z = donor.z[index][layer][:, chosen]
+    for copy, head in enumerate(chosen):
+        z[copy, :, head] = donor_z[:, copy]
     attended: Tensor = reading.anatomy.outputs[layer](z.flatten(2))
-    return attended + written(theirs, donor.matrices[layer, chosen] - reading.output_matrices[layer, chosen])
+    return attended + written(donor_z, donor.matrices[layer, chosen] - reading.output_matrices[layer, chosen])
 
 
 def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) -> None:
@@ -134,9 +132,9 @@ def _answers(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]
     def forward(*_: Any, **__: Any) -> Any:
         return output
 
-    usual = module.forward
+    original = module.forward
     module.forward = forward
     try:
         yield
     finally:
-        module.forward = usual
+        module.forward = original

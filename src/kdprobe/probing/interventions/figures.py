@@ -15,7 +15,7 @@ def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
     """Effects of random sets as points, those of the chosen heads as diamonds, a row per student."""
     figure = go.Figure()
     names = list(controls)
-    random = [(value, name) for name, one in controls.items() for value in one.random.tolist()]
+    random = [(value, name) for name, control in controls.items() for value in control.random.tolist()]
     figure.add_scatter(
         x=[value for value, _ in random],
         y=[names.index(name) for _, name in random],
@@ -24,15 +24,15 @@ def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
         name="random sets",
     )
     figure.add_scatter(
-        x=[one.effect for one in controls.values()],
+        x=[control.effect for control in controls.values()],
         y=list(range(len(names))),
         mode="markers",
         marker={"size": 12, "symbol": "diamond"},
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [one.high - one.effect for one in controls.values()],
-            "arrayminus": [one.effect - one.low for one in controls.values()],
+            "array": [control.high - control.effect for control in controls.values()],
+            "arrayminus": [control.effect - control.low for control in controls.values()],
         },
         name="chosen heads",
     )

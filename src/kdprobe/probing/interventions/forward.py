@@ -49,15 +49,15 @@ class Reader:
         """
         ids = torch.tensor([sequence.ids_without_end], device=self.student.device)
         rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
-        hidden = {}
+        masking = {}
         if mask is not None:
-            # Said outright: some models count positions over what the mask leaves.
-            places = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
-            hidden = {"attention_mask": mask.to(ids.device), "position_ids": places}
+            # Given explicitly: some models count positions over what the mask leaves.
+            positions = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
+            masking = {"attention_mask": mask.to(ids.device), "position_ids": positions}
         model: Any = self.student.model
-        read = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **hidden).logits
+        output = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **masking).logits
         targets = ids[0, sequence.begin :].repeat(copies)
-        log_p = log_probabilities(read.flatten(0, 1), targets, self.matrix, len(self.student.tokenizer))
+        log_p = log_probabilities(output.flatten(0, 1), targets, self.matrix, len(self.student.tokenizer))
         log_p = log_p.view(copies, -1)
         value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
         return torch.stack([log_p.sum(dim=1), log_p[:, value].sum(dim=1)], dim=1)
@@ -65,7 +65,11 @@ class Reader:
 
 @contextmanager
 def reader(student: LoadedModel) -> Iterator[Reader]:
-    """Makes a student ready to read, without gradients to its weights."""
+    """Makes a student ready to read, without gradients to its weights.
+
+    Raises:
+        KdprobeError: The attention heads of its architecture are not found.
+    """
     student.model.requires_grad_(False)
     with without_lm_head(student.model, len(student.tokenizer)) as matrix:
         parts = anatomy(student.model)
@@ -99,8 +103,8 @@ def clean_run(reading: Reader, sequence: ProblemSequence) -> CleanRun:
     bundled: set[nn.Module] = set()
     parts = reading.anatomy
 
-    def enter(_module: Any, positional: Any, named: Any) -> None:
-        inputs.append(positional[0] if positional else named["hidden_states"])
+    def enter(_module: Any, positional: Any, keyword: Any) -> None:
+        inputs.append(positional[0] if positional else keyword["hidden_states"])
 
     def heads(_module: Any, positional: Any) -> None:
         z.append(positional[0][0].unflatten(-1, (parts.heads, -1)))

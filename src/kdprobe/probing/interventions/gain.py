@@ -37,10 +37,10 @@ class Gain:
         return -1 if self.means.value[0] < 0 else 1
 
     @property
-    def known(self) -> np.ndarray:
-        """Per target, whether there is a gain to have shares of: its interval leaves zero out, `[target]`."""
-        known: np.ndarray = (self.means.low > 0) | (self.means.high < 0)
-        return known
+    def differs(self) -> np.ndarray:
+        """Whether the gain differs from zero, so that it has shares: its interval leaves zero out, `[target]`."""
+        differs: np.ndarray = (self.means.low > 0) | (self.means.high < 0)
+        return differs
 
     def share(self, effects: Array) -> Means:
         """Effects over the gain, problems drawn for both together.
@@ -61,16 +61,16 @@ class Gain:
         with np.errstate(divide="ignore", invalid="ignore"):
             value = effects.mean(axis=0) / gain.mean(axis=0)
             low, high = percentiles(bootstrap(share, problems, seed=self.seed))
-        return Means(*(np.where(self.known, one, np.nan) for one in (value, low, high)))
+        return Means(*(np.where(self.differs, part, np.nan) for part in (value, low, high)))
 
     def sentence(self, trained: str, first: str) -> str:
         """The gain in words."""
-        value, low, high = (float(one[0]) for one in (self.means.value, self.means.low, self.means.high))
+        value, low, high = (float(part[0]) for part in (self.means.value, self.means.low, self.means.high))
         interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
-        said = f"log p(gold solution) of {trained} minus that of {first}: {value:+.2f} nats{interval}"
-        if self.known[0]:
-            return f"{said}."
-        return f"{said}; not known to differ from zero, so no shares of it are given."
+        gain = f"log p(gold solution) of {trained} minus that of {first}: {value:+.2f} nats{interval}"
+        if self.differs[0]:
+            return f"{gain}."
+        return f"{gain}; not known to differ from zero, so no shares of it are given."
 
 
 def gain_table(student: str, against: str, gain: Gain, problems: list[str]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """One table of what is known of every head of a trained student: weights that moved, attention that moved, and effect.
 
-Whether they go together is told as an association over heads: a head that moved much need not matter, and the other way
-round.
+Whether they go together is reported as an association over heads: a head that moved much need not matter, and the other
+way round.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import pandas as pd
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
-from kdprobe.probing.analysis import AnalysisContext, Figure
+from kdprobe.probing.analysis import Figure
 from kdprobe.probing.figures import change_against_effect
 from kdprobe.probing.interventions.sweep import Array, Sweep
 from kdprobe.probing.patterns.pairwise import students_side_by_side
 from kdprobe.probing.weights.geometry import CIRCUITS, circuit_changes
 from kdprobe.stats.rank_correlation import spearman
+from kdprobe.students.bridges import Bridges
+from kdprobe.students.pool import StudentPool
 from kdprobe.students.sequence import ProblemSequence
 from kdprobe.students.student import Student
 
@@ -47,80 +49,94 @@ class Evidence:
 
 
 def head_evidence(
-    context: AnalysisContext, students: Sequence[Student], patterns: Mapping[str, Array], swept: Mapping[str, Sweep]
+    first: Student,
+    students: Sequence[Student],
+    patterns: Mapping[str, Array],
+    sweeps: Mapping[str, Sweep],
+    pool: StudentPool | None = None,
 ) -> Evidence:
     """Puts changes next to effects, for the students that are not the first.
 
     Args:
-        context: Whose first student the others are compared with.
+        first: The student that the others are compared with.
         students: Those that were ablated.
         patterns: Trained student to `pattern_changes`.
-        swept: Student to what ablation did.
+        sweeps: Student to what ablation did.
+        pool: Where students are loaded.
     """
     trained = [student for student in students if student.name in patterns]
     table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
     if trained:
-        circuits = circuit_changes([context.students[0], *trained], context.pool)
-        rows = [_rows(one.name, circuits, patterns[one.name], swept[one.name]) for one in trained]
+        circuits = circuit_changes([first, *trained], pool)
+        rows = [_rows(student.name, circuits, patterns[student.name], sweeps[student.name]) for student in trained]
         table = pd.concat(rows, ignore_index=True)
     correlations = _correlations(table)
     return Evidence(table, correlations, _figures(table), _statements(correlations))
 
 
 def pattern_changes(
-    context: AnalysisContext, students: Sequence[Student], sequences: Sequence[ProblemSequence]
+    bridges: Bridges,
+    first: Student,
+    students: Sequence[Student],
+    sequences: Sequence[ProblemSequence],
+    *,
+    batch_size: int,
 ) -> dict[str, Array]:
     """Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
 
     The first student itself is left out.
 
+    Args:
+        bridges: Where students are inside TransformerLens.
+        first: The student that the others are compared with.
+        students: Which students; the first may be one of them.
+        sequences: What they read.
+        batch_size: Sequences at once.
+
     Raises:
         KdprobeError: A student has other layers and heads than the first.
     """
-    first = context.students[0]
     trained = [student for student in students if student.name != first.name]
     if not trained:
         return {}
-    configs = [context.bridges.boot(student.name).bridge.cfg for student in [first, *trained]]
+    configs = [bridges.boot(student.name).bridge.cfg for student in [first, *trained]]
     if len({(config.n_layers, config.n_heads) for config in configs}) > 1:
         raise KdprobeError(
             f"The students have other layers and heads than {first.name!r}, whom they are compared with.",
             "Look at one of them at a time.",
         )
     with progress("Attention side by side", len(sequences), unit="tok") as bar:
-        found = students_side_by_side(
-            context.bridges, [first, *trained], sequences, batch_size=context.batch_size, bar=bar
-        )
-    return {student.name: found.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
+        divergences = students_side_by_side(bridges, [first, *trained], sequences, batch_size=batch_size, bar=bar)
+    return {student.name: divergences.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
 
 
-def _rows(student: str, circuits: pd.DataFrame, pattern: Array, swept: Sweep) -> pd.DataFrame:
-    layer, head = np.indices(pattern.shape)
+def _rows(student: str, circuits: pd.DataFrame, pattern: Array, sweep: Sweep) -> pd.DataFrame:
     exact = np.full(pattern.shape, np.nan)
-    for place, effect in zip(swept.heads, swept.exact[..., 0].mean(axis=0), strict=True):
-        exact[place] = effect
-    rows = pd.DataFrame({"student": student, "layer": layer.ravel(), "head": head.ravel()})
+    for (layer, head), effect in zip(sweep.heads, sweep.exact[..., 0].mean(axis=0), strict=True):
+        exact[layer, head] = effect
+    layers, heads = np.indices(pattern.shape)
+    rows = pd.DataFrame({"student": student, "layer": layers.ravel(), "head": heads.ravel()})
     relative = circuits[circuits["student"] == student].pivot_table(
         index=_KEYS, columns="circuit", values="relative", dropna=False
     )
     rows = rows.merge(relative.reindex(columns=list(CIRCUITS)).reset_index(), on=_KEYS, how="left")
     rows["pattern"] = pattern.ravel()
-    rows["ablation_gradient"] = swept.screened[..., 0].mean(axis=0).ravel()
+    rows["ablation_gradient"] = sweep.screened[..., 0].mean(axis=0).ravel()
     rows["ablation_exact"] = exact.ravel()
     return rows
 
 
 def _correlations(table: pd.DataFrame) -> pd.DataFrame:
     """Changes against the size of the effect to first order, which every head has."""
-    found = []
+    correlations = []
     for student, rows in table.groupby("student", sort=False):
         for change in CHANGES:
-            known = rows[[change, "ablation_gradient"]].dropna()
+            both = rows[[change, "ablation_gradient"]].dropna()
             # Heads that all changed alike, or not at all, have no order.
-            if len(known) > 3 and known[change].nunique() > 1:  # noqa: PLR2004 - the interval's degrees of freedom
-                correlation, interval = spearman(known[change].to_numpy(), known["ablation_gradient"].abs().to_numpy())
-                found.append((student, change, correlation, interval.low, interval.high, len(known)))
-    return pd.DataFrame(found, columns=["student", "change", "spearman", "low", "high", "heads"])
+            if len(both) > 3 and both[change].nunique() > 1:  # noqa: PLR2004 - the interval's degrees of freedom
+                correlation, interval = spearman(both[change].to_numpy(), both["ablation_gradient"].abs().to_numpy())
+                correlations.append((student, change, correlation, interval.low, interval.high, len(both)))
+    return pd.DataFrame(correlations, columns=["student", "change", "spearman", "low", "high", "heads"])
 
 
 def _figures(table: pd.DataFrame) -> list[Figure]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from kdprobe.console import Progress
-from kdprobe.probing.interventions.exact_effects import Head
 from kdprobe.probing.interventions.forward import Reader
 from kdprobe.probing.interventions.replacement import Donor
+from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
 
 
@@ -42,49 +42,49 @@ def joint_effects(
     """
     layers, heads = reading.output_matrices.shape[:2]
     chosen = torch.zeros(len(sets), layers, heads, dtype=torch.bool)
-    for place, members in enumerate(sets):
+    for set_index, members in enumerate(sets):
         for layer, head in members:
-            chosen[place, layer, head] = True
+            chosen[set_index, layer, head] = True
     effects = []
-    for number, sequence in enumerate(sequences):
+    for index, sequence in enumerate(sequences):
         clean = reading.score(sequence)
-        found = []
-        for some in torch.split(chosen, batch_size):
-            with _replaced(reading, donor, number, some.to(clean.device)):
-                found.append(reading.score(sequence, copies=len(some)) - clean)
-        effects.append(torch.cat(found).cpu())
+        changes = []
+        for batch in torch.split(chosen, batch_size):
+            with _replaced(reading, donor, index, batch.to(clean.device)):
+                changes.append(reading.score(sequence, copies=len(batch)) - clean)
+        effects.append(torch.cat(changes).cpu())
         bar.advance(1)
     return torch.stack(effects)
 
 
 @contextmanager
-def _replaced(reading: Reader, donor: Donor, number: int, chosen: Tensor) -> Iterator[None]:
+def _replaced(reading: Reader, donor: Donor, index: int, chosen: Tensor) -> Iterator[None]:
     """While the block runs, the chosen heads of each copy write what the donor's write.
 
     Args:
         reading: The student.
         donor: Whose outputs.
-        number: Which sequence is read.
-        chosen: `[copy, layer, head]`.
+        index: Which sequence is read.
+        chosen: Which heads are replaced, `[copy, layer, head]`, boolean.
     """
-    theirs = donor.z[number]
+    donor_z = donor.z[index]
 
     def enter(layer: int, positional: Any) -> tuple[Tensor]:
         z = positional[0].unflatten(-1, (*chosen.shape[-1:], -1))
-        return (torch.where(chosen[:, layer, None, :, None], theirs[layer], z).flatten(2),)
+        return (torch.where(chosen[:, layer, None, :, None], donor_z[layer], z).flatten(2),)
 
     def leave(layer: int, output: Tensor) -> Tensor:
         # The projection was the student's own; the donor's may be another.
-        other = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
-        replaced: Tensor = output + (theirs[layer] * chosen[:, layer, None, :, None]).flatten(2) @ other
+        difference = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
+        replaced: Tensor = output + (donor_z[layer] * chosen[:, layer, None, :, None]).flatten(2) @ difference
         return replaced
 
     with ExitStack() as stack:
         for layer, projection in enumerate(reading.anatomy.outputs):
             if chosen[:, layer].any():
                 for hook in (
-                    projection.register_forward_pre_hook(lambda _, given, layer=layer: enter(layer, given)),
-                    projection.register_forward_hook(lambda _, _given, output, layer=layer: leave(layer, output)),
+                    projection.register_forward_pre_hook(lambda _, inputs, layer=layer: enter(layer, inputs)),
+                    projection.register_forward_hook(lambda _, _inputs, output, layer=layer: leave(layer, output)),
                 ):
                     stack.callback(hook.remove)
         yield
@@ -106,13 +106,13 @@ def random_sets(
     layers, heads = shape
     if not same_layers:
         drawn = (random.choice(layers * heads, size=len(top), replace=False) for _ in range(count))
-        return [[divmod(int(place), heads) for place in places] for places in drawn]
-    wanted = np.bincount([layer for layer, _ in top], minlength=layers)
+        return [[divmod(int(index), heads) for index in indices] for indices in drawn]
+    sizes = np.bincount([layer for layer, _ in top], minlength=layers)
     return [
         [
             (layer, int(head))
-            for layer, some in enumerate(wanted)
-            for head in random.choice(heads, size=some, replace=False)
+            for layer, size in enumerate(sizes)
+            for head in random.choice(heads, size=size, replace=False)
         ]
         for _ in range(count)
     ]

@@ -1,4 +1,4 @@
-"""Options of the analyses of causes; light to import, so that listing plugins stays quick."""
+"""Options of the interventions, `attribution` and `shapley`; light to import, so that listing plugins stays quick."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AttributionOptions(BaseModel):
     students: list[str] = Field(default=[], description="Which students or arms; unless told, all.")
 
 
-class CauseOptions(AttributionOptions):
+class InterventionOptions(AttributionOptions):
     """What interventions take besides."""
 
     exact: int | Literal["all"] = Field(
@@ -31,7 +31,7 @@ class CauseOptions(AttributionOptions):
     same_layers: bool = Field(default=False, description="Random sets take as many heads from each layer.")
 
 
-class AblationOptions(CauseOptions):
+class AblationOptions(InterventionOptions):
     """What heads do for the gold solution, by taking them away."""
 
     replacement: Literal["mean", "zero"] = Field(
@@ -43,7 +43,7 @@ class AblationOptions(CauseOptions):
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that examination.")
 
 
-class PatchingOptions(CauseOptions):
+class PatchingOptions(InterventionOptions):
     """Which heads carry what training gained, by moving head outputs between students."""
 
     into: list[Into] = Field(

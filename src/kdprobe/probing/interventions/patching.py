@@ -6,10 +6,11 @@ in the first student, where a carrying head brings part of the gain, and the oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
+from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.forward import HeadOutputs, head_outputs, reader
@@ -17,7 +18,8 @@ from kdprobe.probing.interventions.gain import Gain
 from kdprobe.probing.interventions.options import PatchingOptions
 from kdprobe.probing.interventions.patching_report import Patched, patching_result
 from kdprobe.probing.interventions.replacement import patched
-from kdprobe.probing.interventions.sweep import Sign, chosen_sequences, chosen_students, load_in_full, sweep
+from kdprobe.probing.interventions.sweep import Sign, chosen_students, load_in_full, sweep_heads
+from kdprobe.students.sequence import ProblemSequence
 from kdprobe.students.student import Student
 
 
@@ -36,57 +38,38 @@ class PatchingAnalysis:
             KdprobeError: There is no other, or its heads are not those of the first.
         """
         first = context.students[0]
-        students = [
-            one
-            for one in chosen_students(context.students, self.options.students, "patching")
-            if one.name != first.name
-        ]
+        chosen = chosen_students(context.students, self.options.students, "patching")
+        students = [student for student in chosen if student.name != first.name]
         if not students:
             raise KdprobeError(
                 "Patching moves head outputs between two students, and there is one.", "Add an adapter, or `--against`."
             )
-        outputs = {student.name: self._outputs(student, context) for student in [first, *students]}
-        _refuse_unlike(outputs)
-        log_p = {name: one.log_p.cpu().numpy() for name, one in outputs.items()}
-        gains = {one.name: Gain(log_p[one.name], log_p[first.name], context.seed) for one in students}
-        found: list[Patched] = []
+        sequences = context.sequences[: self.options.problems]
+        outputs = {
+            student.name: read_heads(load_in_full(context.pool, student), sequences, student.name)
+            for student in [first, *students]
+        }
+        _refuse_different_heads(outputs)
+        log_p = {name: output.log_p.cpu().numpy() for name, output in outputs.items()}
+        gains = {student.name: Gain(log_p[student.name], log_p[first.name], context.seed) for student in students}
+
+        def patch_into(receiver: Student, sources: Mapping[str, str]) -> list[Patched]:
+            return patch(
+                load_in_full(context.pool, receiver),
+                *(sequences, sources, outputs, gains),
+                options=self.options,
+                name=receiver.name,
+                batch_size=context.batch_size,
+                seed=context.seed,
+            )
+
+        pairs: list[Patched] = []
         if "first" in self.options.into:
-            found += self._patch(first, {one.name: one.name for one in students}, outputs, gains, context)
+            pairs += patch_into(first, {student.name: student.name for student in students})
         if "student" in self.options.into:
             for student in students:
-                found += self._patch(student, {student.name: first.name}, outputs, gains, context)
-        return patching_result(found, first.name, gains, context, chosen_sequences(context, self.options))
-
-    def _outputs(self, student: Student, context: AnalysisContext) -> HeadOutputs:
-        sequences = chosen_sequences(context, self.options)
-        with (
-            reader(load_in_full(context, student)) as reading,
-            progress(f"Reading: {student.name}", len(sequences)) as bar,
-        ):
-            return head_outputs(reading, sequences, bar=bar)
-
-    def _patch(
-        self,
-        receiver: Student,
-        sources: Mapping[str, str],
-        outputs: Mapping[str, HeadOutputs],
-        gains: Mapping[str, Gain],
-        context: AnalysisContext,
-    ) -> list[Patched]:
-        """Patches one receiver from several sources; `sources` are by the trained student whose gain is at stake."""
-        sequences = chosen_sequences(context, self.options)
-        donors = {trained: patched(outputs[source]) for trained, source in sources.items()}
-        found = []
-        with reader(load_in_full(context, receiver)) as reading:
-            with progress(f"Patching by gradient: {receiver.name}", len(sequences)) as bar:
-                screened = screened_effects(reading, sequences, list(donors.values()), bar=bar).numpy()
-            for (trained, source), one in zip(sources.items(), screened, strict=True):
-                # Into the first student a carrying head brings the gain; out of the trained one it takes it away.
-                sign: Sign = gains[trained].sign if source == trained else -gains[trained].sign
-                label = f"Patching {source} into {receiver.name}"
-                swept = sweep(reading, donors[trained], one, self.options, context, sign=sign, label=label)
-                found.append(Patched(trained, source, receiver.name, gains[trained], sign, swept))
-        return found
+                pairs += patch_into(student, {student.name: first.name})
+        return patching_result(pairs, first.name, gains, sequences, context.seed)
 
 
 def build(options: PatchingOptions) -> PatchingAnalysis:
@@ -94,8 +77,71 @@ def build(options: PatchingOptions) -> PatchingAnalysis:
     return PatchingAnalysis(options)
 
 
-def _refuse_unlike(outputs: Mapping[str, HeadOutputs]) -> None:
-    shapes = {name: tuple(one.matrices.shape) for name, one in outputs.items()}
+def read_heads(student: LoadedModel, sequences: Sequence[ProblemSequence], name: str) -> HeadOutputs:
+    """What every head of a student writes on every sequence.
+
+    Args:
+        student: The student, merged, in float32.
+        sequences: What it reads.
+        name: How progress calls the student.
+
+    Raises:
+        KdprobeError: The heads of its architecture are not found.
+    """
+    with reader(student) as reading, progress(f"Reading: {name}", len(sequences)) as bar:
+        return head_outputs(reading, sequences, bar=bar)
+
+
+def patch(
+    receiver: LoadedModel,
+    sequences: Sequence[ProblemSequence],
+    sources: Mapping[str, str],
+    outputs: Mapping[str, HeadOutputs],
+    gains: Mapping[str, Gain],
+    *,
+    options: PatchingOptions,
+    name: str,
+    batch_size: int,
+    seed: int,
+) -> list[Patched]:
+    """Replaces head outputs of one student by those of others.
+
+    Args:
+        receiver: The student whose outputs are replaced, merged, in float32.
+        sequences: What it reads.
+        sources: The trained student whose gain is at stake, to the student whose outputs are taken: the trained one
+            itself, where the receiver is the first student, or the first student, where the trained one receives.
+        outputs: Student to what its heads write, from `read_heads`.
+        gains: Trained student to its gain.
+        options: How many heads for real, and what to compare them with.
+        name: The receiver's name.
+        batch_size: Heads, or sets of heads, at once.
+        seed: Of the random sets.
+
+    Raises:
+        KdprobeError: The receiver's heads do not add up to what its attention writes.
+    """
+    donors = {trained: patched(outputs[source]) for trained, source in sources.items()}
+    pairs = []
+    with reader(receiver) as reading:
+        with progress(f"Patching by gradient: {name}", len(sequences)) as bar:
+            all_screened = screened_effects(reading, sequences, list(donors.values()), bar=bar).numpy()
+        for (trained, source), screened in zip(sources.items(), all_screened, strict=True):
+            # Into the first student a carrying head brings the gain; out of the trained one it takes it away.
+            sign: Sign = gains[trained].sign if source == trained else -gains[trained].sign
+            sweep = sweep_heads(
+                *(reading, sequences, donors[trained], screened, options),
+                batch_size=batch_size,
+                seed=seed,
+                sign=sign,
+                label=f"Patching {source} into {name}",
+            )
+            pairs.append(Patched(trained, source, name, gains[trained], sign, sweep))
+    return pairs
+
+
+def _refuse_different_heads(outputs: Mapping[str, HeadOutputs]) -> None:
+    shapes = {name: tuple(output.matrices.shape) for name, output in outputs.items()}
     if len(set(shapes.values())) > 1:
-        said = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads, *_) in shapes.items())
-        raise KdprobeError(f"The students have different layers and heads ({said}).", "Patching swaps the same heads.")
+        sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads, *_) in shapes.items())
+        raise KdprobeError(f"The students have different layers and heads ({sizes}).", "Patching swaps the same heads.")

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
+from kdprobe.probing.analysis import AnalysisResult
 from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.interventions.figures import control_figure
 from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.gain import Gain, gain_table
-from kdprobe.probing.interventions.random_control import control
+from kdprobe.probing.interventions.random_control import random_control
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
-from kdprobe.probing.interventions.tables import effect_table, set_table
+from kdprobe.probing.interventions.tables import effect_table, joined, set_table
+from kdprobe.probing.labels import head_label
 from kdprobe.probing.tables import POOLED
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.students.sequence import ProblemSequence
@@ -34,7 +35,7 @@ class Patched:
         receiver: Whose were replaced.
         gain: What training gained.
         sign: The direction in which a head that carries gain moves the receiver.
-        swept: What the replacements did.
+        sweep: What the replacements did.
     """
 
     trained: str
@@ -42,7 +43,7 @@ class Patched:
     receiver: str
     gain: Gain
     sign: Sign
-    swept: Sweep
+    sweep: Sweep
 
     @property
     def name(self) -> str:
@@ -55,28 +56,36 @@ class Patched:
 
 
 def patching_result(
-    found: Sequence[Patched],
+    pairs: Sequence[Patched],
     first: str,
     gains: Mapping[str, Gain],
-    context: AnalysisContext,
     sequences: Sequence[ProblemSequence],
+    seed: int,
 ) -> AnalysisResult:
-    """Everything that the analysis returns."""
+    """Everything that the analysis returns.
+
+    Args:
+        pairs: What patching did, pair by pair.
+        first: The first student's name.
+        gains: Trained student to its gain.
+        sequences: What was read.
+        seed: Of the bootstrap.
+    """
     problems = [sequence.id for sequence in sequences]
-    controls = {one.name: control(one.swept, "top", one.sign, context.seed) for one in found}
+    controls = {pair.name: random_control(pair.sweep, "top", pair.sign, seed) for pair in pairs}
     return AnalysisResult(
         tables={
-            "patching": _joined([_with_shares(one, sequences, context.seed) for one in found]),
-            "patching_sets": _joined(
-                [set_table(one.receiver, one.swept, context.seed).assign(source=one.source) for one in found]
+            "patching": joined([_with_shares(pair, sequences, seed) for pair in pairs]),
+            "patching_sets": joined(
+                [set_table(pair.receiver, pair.sweep, seed).assign(source=pair.source) for pair in pairs]
             ),
-            "gain": _joined([gain_table(name, first, gain, problems) for name, gain in gains.items()]),
+            "gain": joined([gain_table(name, first, gain, problems) for name, gain in gains.items()]),
         },
         figures=[
             *signed_maps(
                 {
-                    f"Patching each head, to first order: {one.name}": one.swept.screened[..., 0].mean(axis=0)
-                    for one in found
+                    f"Patching each head, to first order: {pair.name}": pair.sweep.screened[..., 0].mean(axis=0)
+                    for pair in pairs
                 },
                 "nats",
             ),
@@ -85,27 +94,22 @@ def patching_result(
         statements=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
             *(
-                f"{_sentence(one, context.seed)} The first {controls[one.name].heads}: {controls[one.name].sentence()}"
-                for one in found
+                f"{_sentence(pair, seed)} The first {controls[pair.name].heads}: {controls[pair.name].sentence()}"
+                for pair in pairs
             ),
         ],
-        summary={"pairs": [_summary(one) for one in found]},
+        summary={"pairs": [_summary(pair) for pair in pairs]},
     )
 
 
-def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    return table
-
-
-def _with_shares(one: Patched, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
+def _with_shares(pair: Patched, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
     """The effects with whose output was taken, and over all problems the share of the gain that each head carries."""
-    table = effect_table(one.receiver, one.swept, sequences, seed)
-    table.insert(1, "source", one.source)
+    table = effect_table(pair.receiver, pair.sweep, sequences, seed)
+    table.insert(1, "source", pair.source)
     table[["share", "share_low", "share_high"]] = np.nan
-    screened = one.swept.screened.reshape(len(sequences), -1, len(TARGETS))
-    for method, effects in (("gradient", screened), ("exact", one.swept.exact)):
-        share = one.gain.share(one.towards_gain(effects))
+    screened = pair.sweep.screened.reshape(len(sequences), -1, len(TARGETS))
+    for method, effects in (("gradient", screened), ("exact", pair.sweep.exact)):
+        share = pair.gain.share(pair.towards_gain(effects))
         for target, name in enumerate(TARGETS):
             # Rows of one method, target and problem are in the order of the heads.
             rows = (
@@ -116,43 +120,42 @@ def _with_shares(one: Patched, sequences: Sequence[ProblemSequence], seed: int) 
     return table
 
 
-def _sentence(one: Patched, seed: int) -> str:
+def _sentence(pair: Patched, seed: int) -> str:
     """Which heads carry most, and what all together carry."""
-    effects = means_over_problems(one.swept.exact[..., 0], seed)
-    shares = one.gain.share(one.towards_gain(one.swept.exact)).value[:, 0]
-    order = np.argsort(-one.sign * effects.value)[:_NAMED]
-    carrying = [place for place in order if one.sign * effects.value[place] > 0]
-    named = "; ".join(
-        f"layer {layer}, head {head} ({effects.value[place]:+.2f}"
-        + (f", {effects.low[place]:+.2f} to {effects.high[place]:+.2f}" if np.isfinite(effects.low[place]) else "")
-        + (f", {shares[place]:.0%} of the gain)" if np.isfinite(shares[place]) else ")")
-        for place in carrying
-        for layer, head in [one.swept.heads[place]]
+    effects = means_over_problems(pair.sweep.exact[..., 0], seed)
+    shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
+    order = np.argsort(-pair.sign * effects.value)[:_NAMED]
+    carrying = [index for index in order if pair.sign * effects.value[index] > 0]
+    listed = "; ".join(
+        f"{head_label(*pair.sweep.heads[index])} ({effects.value[index]:+.2f}"
+        + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f}" if np.isfinite(effects.low[index]) else "")
+        + (f", {shares[index]:.0%} of the gain)" if np.isfinite(shares[index]) else ")")
+        for index in carrying
     )
-    every = float(one.swept.together["every"][:, 0].mean())
-    all_shares = one.gain.share(one.towards_gain(one.swept.together["every"])).value[0]
-    whole = f"all heads together {every:+.2f} nats" + (
-        f", {all_shares:.0%} of the gain" if np.isfinite(all_shares) else ""
+    all_heads = pair.sweep.together["every"]
+    share = pair.gain.share(pair.towards_gain(all_heads)).value[0]
+    together = f"all heads together {float(all_heads[:, 0].mean()):+.2f} nats" + (
+        f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
-    lead = f"most of all {named}" if carrying else "no single head that was run moves it that way"
-    return f"{one.name}: {whole}; {lead}."
+    lead = f"most of all {listed}" if carrying else "no single head that was run moves it that way"
+    return f"{pair.name}: {together}; {lead}."
 
 
-def _summary(one: Patched) -> dict[str, Any]:
+def _summary(pair: Patched) -> dict[str, Any]:
     """The gain, and the heads that were run exactly, those that carry most first."""
-    effects = one.swept.exact[..., 0].mean(axis=0)
-    shares = one.gain.share(one.towards_gain(one.swept.exact)).value[:, 0]
+    effects = pair.sweep.exact[..., 0].mean(axis=0)
+    shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
     return {
-        "source": one.source,
-        "receiver": one.receiver,
-        "gain": float(one.gain.means.value[0]),
+        "source": pair.source,
+        "receiver": pair.receiver,
+        "gain": float(pair.gain.means.value[0]),
         "heads": [
             {
-                "layer": one.swept.heads[place][0],
-                "head": one.swept.heads[place][1],
-                "effect": float(effects[place]),
-                "share": float(shares[place]) if np.isfinite(shares[place]) else None,
+                "layer": pair.sweep.heads[index][0],
+                "head": pair.sweep.heads[index][1],
+                "effect": float(effects[index]),
+                "share": float(shares[index]) if np.isfinite(shares[index]) else None,
             }
-            for place in np.argsort(-one.sign * effects, kind="stable")
+            for index in np.argsort(-pair.sign * effects, kind="stable")
         ],
     }

@@ -20,7 +20,7 @@ class Control:
         effect: Of these heads together.
         low: Where its 95 % interval over problems begins; NaN for one problem.
         high: Where it ends.
-        random: Effects of the random sets, `[set]`.
+        random: Effects of the random sets, `[set]`, in nats.
         p: Share of sets, this one counted in, whose effect reaches that of these heads. Heads that were chosen on the
             same problems are rare by choice: it does not say what other problems would show.
     """
@@ -53,10 +53,10 @@ class Control:
         return f"{effect}; {drawn}; {verdict}{standing} (p = {p_text(self.p)})."
 
 
-def control(swept: Sweep, kind: str, sign: Sign, seed: int) -> Control:
+def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
     """Compares one of a sweep's sets with the random ones; `sign` says in which direction an effect is large."""
-    means = means_over_problems(swept.together[kind][:, 0], seed)
-    random = swept.random[..., 0].mean(axis=0)
+    means = means_over_problems(sweep.together[kind][:, 0], seed)
+    random = sweep.random[..., 0].mean(axis=0)
     effect = float(means.value)
     p = (1 + int((sign * random >= sign * effect).sum())) / (1 + len(random))
-    return Control(len(swept.sets[kind]), effect, float(means.low), float(means.high), random, p)
+    return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, p)

@@ -43,12 +43,12 @@ def written(z: Tensor, matrices: Tensor) -> Tensor:
     return z.transpose(0, 1) @ matrices
 
 
-def ablated(own: HeadOutputs, kind: Ablation) -> Donor:
+def ablated(outputs: HeadOutputs, kind: Ablation) -> Donor:
     """Zero, or every head's mean over all positions of all sequences (Wang et al., 2022, arXiv 2211.00593)."""
-    total = torch.stack([z.sum(dim=1) for z in own.z]).sum(dim=0)
-    mean = total / sum(z.shape[1] for z in own.z)
+    total = torch.stack([z.sum(dim=1) for z in outputs.z]).sum(dim=0)
+    mean = total / sum(z.shape[1] for z in outputs.z)
     constant = (mean if kind == "mean" else torch.zeros_like(mean))[:, None]
-    return Donor([constant] * len(own.z), own.matrices)
+    return Donor([constant] * len(outputs.z), outputs.matrices)
 
 
 def patched(source: HeadOutputs) -> Donor:

@@ -35,9 +35,9 @@ def mean_distance(view: PatternView) -> Selection:
 
     In tokens it would grow with the prompt, and so would its rounding.
     """
-    place = view.valid_keys.cumsum(-1) - 1
-    back = (place[:, :, None] - place[:, None]).clamp_min(0)
-    return back / place[:, :, None].clamp_min(1), view.valid_queries & (place > 0)
+    position = view.valid_keys.cumsum(-1) - 1
+    distance = (position[:, :, None] - position[:, None]).clamp_min(0)
+    return distance / position[:, :, None].clamp_min(1), view.valid_queries & (position > 0)
 
 
 def duplicate_token(view: PatternView) -> Selection:
@@ -88,11 +88,11 @@ def attended(name: str) -> Callable[[PatternView], Tensor]:
 
 def _selections(view: PatternView) -> tuple[list[str], Tensor, Tensor]:
     """Every selection that the view has something for: names, weights `[batch, query * key, name]`, counts."""
-    there = {
+    available = {
         *(["tokens"] if view.tokens is not None else []),
         *(["spans"] if view.spans else []),
     }
-    names = [name for name, (_, needs) in SELECTIONS.items() if needs <= there]
+    names = [name for name, (_, needs) in SELECTIONS.items() if needs <= available]
     weights, counts = [], []
     for name in names:
         cells, queries = SELECTIONS[name][0](view)

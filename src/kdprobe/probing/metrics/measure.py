@@ -14,8 +14,10 @@ from kdprobe.probing.patterns.files import PatternFile
 from kdprobe.stats.bootstrap import known_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from kdprobe.students.bridge import BridgedStudent
+    from kdprobe.students.sequence import ProblemSequence
     from kdprobe.students.student import Student
 
 Measured = dict[str, dict[str, NDArray[np.float64]]]
@@ -28,6 +30,10 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
     Args:
         context: Files, or students and problems.
         metrics: By default all that the context has.
+
+    Raises:
+        UsageError: The students' tokenizers differ.
+        KdprobeError: A student failed its self-check.
     """
     metrics = context.head_metrics if metrics is None else metrics
     measured = {file.name: measure_file(file, metrics) for file in context.patterns}
@@ -41,23 +47,42 @@ def _measure_student(
     context: AnalysisContext, student: Student, metrics: Mapping[str, HeadMetric]
 ) -> dict[str, NDArray[np.float64]]:
     """Metric to values `[problem, layer, head]`; what an analysis of this run measured before is taken from there."""
-    looked_at = ("head metrics", student, tuple(context.problems), context.batch_size)
-    whole = (*looked_at, tuple(context.head_metrics.values()))
-    if whole in context.pool:
-        known: dict[str, NDArray[np.float64]] = context.pool.once(whole, dict)
-        if metrics.keys() <= known.keys():
-            return {name: known[name] for name in metrics}
-    return context.pool.once((*looked_at, tuple(metrics.values())), lambda: _read_student(context, student, metrics))
+    key = ("head metrics", student, tuple(context.problems), context.batch_size)
+    all_metrics_key = (*key, tuple(context.head_metrics.values()))
+    if all_metrics_key in context.pool:
+        values: dict[str, NDArray[np.float64]] = context.pool.once(all_metrics_key, dict)
+        if metrics.keys() <= values.keys():
+            return {name: values[name] for name in metrics}
+
+    def make() -> dict[str, NDArray[np.float64]]:
+        bridged = context.bridges.boot(student.name)
+        return measure_student(bridged, context.sequences, metrics, batch_size=context.batch_size)
+
+    return context.pool.once((*key, tuple(metrics.values())), make)
 
 
-def _read_student(
-    context: AnalysisContext, student: Student, metrics: Mapping[str, HeadMetric]
+def measure_student(
+    student: BridgedStudent,
+    sequences: Sequence[ProblemSequence],
+    metrics: Mapping[str, HeadMetric],
+    *,
+    batch_size: int,
 ) -> dict[str, NDArray[np.float64]]:
+    """Measures every head of a student on every sequence.
+
+    Args:
+        student: Inside TransformerLens.
+        sequences: What it reads.
+        metrics: Name to metric.
+        batch_size: Sequences at once.
+
+    Returns:
+        Metric to values `[problem, layer, head]`.
+    """
     from kdprobe.probing.patterns.stream import head_metrics
 
-    bridged = context.bridges.boot(student.name)
-    with progress(f"Heads of {student.name}", len(context.sequences), unit="tok") as bar:
-        return head_metrics(bridged, context.sequences, metrics, batch_size=context.batch_size, bar=bar)
+    with progress(f"Heads of {student.name}", len(sequences), unit="tok") as bar:
+        return head_metrics(student, sequences, metrics, batch_size=batch_size, bar=bar)
 
 
 def measure_file(file: PatternFile, metrics: Mapping[str, HeadMetric]) -> dict[str, NDArray[np.float64]]:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
 from kdprobe.probing.options import ConfidenceOptions
-from kdprobe.probing.outputs.token_confidence import MEASURES, sureness
+from kdprobe.probing.outputs.token_confidence import MEASURES, answer_confidence
 from kdprobe.stats.calibration import Bin, auroc, auroc_interval, calibration_error, reliability
 
 TITLES = {
@@ -39,20 +39,20 @@ class ConfidenceAnalysis:
         for student in context.students:
             records = {record["id"]: record for record in context.records[student.name]}
             answers = [records[problem.id] for problem in context.problems]
-            sure = sureness(
+            confidences = answer_confidence(
                 context.pool.merged(student),
                 context.problems,
                 answers,
                 batch_size=context.batch_size,
                 label=f"Confidence of {student.name}",
             )
-            frame = _frame(student.name, answers, [asdict(one) for one in sure])
+            frame = _frame(student.name, answers, [asdict(confidence) for confidence in confidences])
             frames.append(frame)
-            known = frame.dropna(subset=[*MEASURES])
+            measured = frame.dropna(subset=[*MEASURES])
             bins[student.name] = reliability(
-                known[_CALIBRATED].to_numpy(float), known["correct"].to_numpy(bool), self.options.bins
+                measured[_CALIBRATED].to_numpy(float), measured["correct"].to_numpy(bool), self.options.bins
             )
-            rows += [_row(known, student.name, measure, context.seed, bins[student.name]) for measure in MEASURES]
+            rows += [_row(measured, student.name, measure, context.seed, bins[student.name]) for measure in MEASURES]
         answers_table, summary = pd.concat(frames, ignore_index=True), pd.DataFrame(rows)
         return AnalysisResult(
             tables={"answers": answers_table, "confidence": summary, "reliability": _reliability_table(bins)},
@@ -69,8 +69,10 @@ def build(options: ConfidenceOptions) -> ConfidenceAnalysis:
     return ConfidenceAnalysis(options)
 
 
-def _frame(student: str, records: Sequence[Mapping[str, Any]], sure: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(sure)
+def _frame(
+    student: str, records: Sequence[Mapping[str, Any]], confidences: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
+    frame = pd.DataFrame(confidences)
     frame.insert(0, "student", student)
     frame.insert(1, "problem", [record["id"] for record in records])
     frame.insert(2, "correct", [bool(record["correct"]) for record in records])
@@ -79,8 +81,8 @@ def _frame(student: str, records: Sequence[Mapping[str, Any]], sure: Sequence[Ma
     return frame
 
 
-def _row(known: pd.DataFrame, student: str, measure: str, seed: int, bins: list[Bin]) -> dict[str, Any]:
-    values, correct = known[measure].to_numpy(float), known["correct"].to_numpy(bool)
+def _row(answers: pd.DataFrame, student: str, measure: str, seed: int, bins: list[Bin]) -> dict[str, Any]:
+    values, correct = answers[measure].to_numpy(float), answers["correct"].to_numpy(bool)
     # Low entropy is confidence.
     confidence = -values if measure == "entropy" else values
     interval = auroc_interval(confidence, correct, seed)
@@ -104,9 +106,9 @@ def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> lis
         if row["measure"] != _CALIBRATED:
             continue
         if np.isnan(row["auroc"]):
-            alike = "right" if row["right"] else "wrong"
+            outcome = "right" if row["right"] else "wrong"
             sentences.append(
-                f"{row['student']}: all {row['answers']} answers are {alike}; confidence cannot tell any apart."
+                f"{row['student']}: all {row['answers']} answers are {outcome}; confidence cannot tell any apart."
             )
             continue
         sentences.append(
@@ -123,18 +125,23 @@ def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _reliability_table(bins: Mapping[str, list[Bin]]) -> pd.DataFrame:
-    numbered = ((name, place, one) for name, rows in bins.items() for place, one in enumerate(rows, start=1))
-    return pd.DataFrame([{"student": name, "bin": place, **asdict(one)} for name, place, one in numbered])
+    return pd.DataFrame(
+        [
+            {"student": name, "bin": index, **asdict(bin_)}
+            for name, student_bins in bins.items()
+            for index, bin_ in enumerate(student_bins, start=1)
+        ]
+    )
 
 
 def _box(answers: pd.DataFrame, measure: str) -> Figure:
     title, unit = TITLES[measure]
     figure = go.Figure()
     for correct, name in ((True, "right"), (False, "wrong")):
-        some = answers[answers["correct"] == correct].dropna(subset=[measure])
+        rows = answers[answers["correct"] == correct].dropna(subset=[measure])
         figure.add_box(
-            x=[html.escape(student) for student in some["student"]],
-            y=some[measure].tolist(),
+            x=[html.escape(student) for student in rows["student"]],
+            y=rows[measure].tolist(),
             name=name,
             boxpoints="all",
             jitter=0.4,
@@ -147,11 +154,11 @@ def _box(answers: pd.DataFrame, measure: str) -> Figure:
 def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "grey"}, name="calibrated")
-    for name, rows in bins.items():
-        filled = [one for one in rows if one.answers]
+    for name, student_bins in bins.items():
+        filled = [bin_ for bin_ in student_bins if bin_.answers]
         figure.add_scatter(
-            x=[one.confidence for one in filled],
-            y=[one.accuracy for one in filled],
+            x=[bin_.confidence for bin_ in filled],
+            y=[bin_.accuracy for bin_ in filled],
             mode="lines+markers",
             name=name,
         )

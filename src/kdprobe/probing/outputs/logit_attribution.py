@@ -12,7 +12,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,18 +24,18 @@ from torch import Tensor
 
 from kdprobe.console import Progress, progress
 from kdprobe.errors import KdprobeError
+from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
-from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.options import AttributionOptions
 from kdprobe.probing.interventions.sweep import Array, chosen_students
-from kdprobe.probing.tables import POOLED, means, top
-from kdprobe.stats.bootstrap import Means, means_over_problems
+from kdprobe.probing.outputs.attribution_report import attribution_statements, attribution_table
+from kdprobe.probing.tables import top
 from kdprobe.students.bridge import boot
 from kdprobe.students.sequence import ProblemSequence
+from kdprobe.students.student import Student
 
-_NAMED = 3
 _TOP = 10
 TOLERANCE = 1e-2
 """Largest difference allowed between a gold token's logit and the sum of what was written into it."""
@@ -52,26 +52,23 @@ class AttributionAnalysis:
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Goes through the students."""
         sequences = context.sequences[: self.options.problems]
-        found: dict[str, Array] = {}
+        attributions: dict[str, Array] = {}
         for student in chosen_students(context.students, self.options.students, "attribution"):
-            # Compatibility mode rewrites weights: no bridge that others measure on.
-            check = [sequence.ids for sequence in sequences[:2]]
-            bridge = boot(student, check, context.pool.bases, own_weights=True).bridge
-            bridge.enable_compatibility_mode(disable_warnings=True)
+            bridge = compatible_bridge(student, sequences, context.pool.bases)
             with progress(f"Logit attribution: {student.name}", len(sequences)) as bar:
-                found[student.name] = attribute(bridge, sequences, bar=bar)
-        tables = [_table(name, values, sequences, context.seed) for name, values in found.items()]
-        pooled = {name: values[..., 0].mean(axis=0) for name, values in found.items()}
+                attributions[student.name] = attribute(bridge, sequences, bar=bar)
+        tables = [attribution_table(name, values, sequences, context.seed) for name, values in attributions.items()]
+        pooled = {name: values[..., 0].mean(axis=0) for name, values in attributions.items()}
         return AnalysisResult(
             tables={"attribution": pd.concat(tables, ignore_index=True)},
             figures=signed_maps(
                 {
-                    f"Direct attribution of the gold tokens' logits to heads: {name}": one
-                    for name, one in pooled.items()
+                    f"Direct attribution of the gold tokens' logits to heads: {name}": values
+                    for name, values in pooled.items()
                 },
                 "logit",
             ),
-            statements=_statements(found, context.seed),
+            statements=attribution_statements(attributions, context.seed),
             summary={
                 "students": {
                     name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
@@ -85,12 +82,29 @@ def build(options: AttributionOptions) -> AttributionAnalysis:
     return AttributionAnalysis(options)
 
 
+def compatible_bridge(student: Student, sequences: Sequence[ProblemSequence], bases: SharedBases | None = None) -> Any:
+    """A student on a `TransformerBridge` of its own, in compatibility mode, which rewrites weights.
+
+    Args:
+        student: The student.
+        sequences: What it reads; the self-check is on the first two.
+        bases: Where the base model is loaded; others may share it.
+
+    Raises:
+        KdprobeError: TransformerLens does not know the architecture, or the self-check failed.
+    """
+    check = [sequence.ids for sequence in sequences[:2]]
+    bridge = boot(student, check, bases, own_weights=True).bridge
+    bridge.enable_compatibility_mode(disable_warnings=True)
+    return bridge
+
+
 @torch.inference_mode()
 def attribute(bridge: Any, sequences: Sequence[ProblemSequence], *, bar: Progress) -> Array:
     """What every head writes into the logits of the gold tokens, means over a target's tokens.
 
     Args:
-        bridge: A student in compatibility mode.
+        bridge: A student, from `compatible_bridge`.
         sequences: What it reads.
         bar: Advanced by one per sequence.
 
@@ -150,14 +164,20 @@ def _read(bridge: Any, ids: Tensor, rows: Tensor) -> _Stream:
     z = [f"blocks.{layer}.attn.hook_z" for layer in layers]
     attended = [f"blocks.{layer}.hook_attn_out" for layer in layers]
     last, scale = f"blocks.{layers[-1]}.hook_resid_post", "ln_final.hook_scale"
-    kept: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
 
     def keep(name: str, tensor: Tensor, hook: Any) -> None:  # noqa: ARG001 - called by name
-        kept[name] = tensor[0, rows]
+        activations[name] = tensor[0, rows]
 
     hooks = [(name, partial(keep, name)) for name in (*z, *attended, last, scale)]
     logits = bridge.run_with_hooks(ids, fwd_hooks=hooks, return_type="logits")[0, rows]
-    return _Stream([kept[name] for name in z], [kept[name] for name in attended], kept[last], kept[scale], logits)
+    return _Stream(
+        [activations[name] for name in z],
+        [activations[name] for name in attended],
+        activations[last],
+        activations[scale],
+        logits,
+    )
 
 
 def _refuse(error: float) -> None:
@@ -166,35 +186,3 @@ def _refuse(error: float) -> None:
             f"What the heads wrote does not add up to the logits (off by {error:.2g}).",
             "Direct attribution would not be true of this architecture; leave the analysis out.",
         )
-
-
-def _table(name: str, values: Array, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
-    """One row per head, target and problem, and over all problems."""
-    frames = []
-    for target, metric in enumerate(TARGETS):
-        pooled = means_over_problems(values[..., target], seed)
-        frames.append(means(pooled, student=name, metric=f"logit_gold_{metric}", problem=POOLED))
-        nothing = np.full(values.shape[1:3], np.nan)
-        frames += [
-            means(
-                Means(one[..., target], nothing, nothing), student=name, metric=f"logit_gold_{metric}", problem=read.id
-            )
-            for read, one in zip(sequences, values, strict=True)
-        ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _statements(found: Mapping[str, Array], seed: int) -> list[str]:
-    sentences = []
-    for name, values in found.items():
-        pooled = means_over_problems(values[..., 0], seed)
-        named = []
-        for head in ranked(np.abs(pooled.value))[:_NAMED]:
-            low, high = pooled.low[head], pooled.high[head]
-            interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
-            named.append(f"layer {head[0]}, head {head[1]} ({pooled.value[head]:+.2f}{interval})")
-        sentences.append(
-            f"{name}: the heads that write most into the logits of the gold solution's tokens themselves are "
-            f"{'; '.join(named)}, in the mean over tokens. What later layers make of heads is not counted."
-        )
-    return sentences

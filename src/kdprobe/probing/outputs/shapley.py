@@ -52,13 +52,15 @@ class ShapleyAnalysis:
         for student in chosen_students(context.students, self.options.students, "shapley"):
             loaded = context.pool.merged(student)
             questions = [words(loaded.tokenizer, sequence) for sequence in sequences]
-            # Every order begins with nobody there.
+            # Every order begins with all words hidden.
             total = sum(len(question) + 1 for question in questions) * self.options.orders
             with progress(f"Shapley values of {student.name}", total, unit="tok") as bar, reader(loaded) as reading:
                 for sequence, question in zip(sequences, questions, strict=True):
-                    game = _game(reading, sequence, question, TARGETS.index(self.options.target), bar)
-                    samples = shapley_samples(
-                        game, len(question), self.options.orders, seed=context.seed, batch_size=context.batch_size
+                    samples = word_samples(
+                        *(reading, sequence, question, self.options),
+                        batch_size=context.batch_size,
+                        seed=context.seed,
+                        bar=bar,
                     )
                     rows += _rows(student.name, sequence.id, question, samples)
         table = pd.DataFrame(rows)
@@ -85,19 +87,46 @@ def build(options: ShapleyOptions) -> ShapleyAnalysis:
 def words(tokenizer: Any, sequence: ProblemSequence) -> list[Word]:
     """The question's words, in order; a word begins where the text has white space."""
     numbers = set(sequence.numbers)
-    found: list[Word] = []
+    question: list[Word] = []
     text = ""
-    for place, position in enumerate(sequence.question):
-        # Decoded from the beginning, because a single token does not tell whether a space precedes it.
-        longer = tokenizer.decode([sequence.ids[known] for known in sequence.question[: place + 1]])
+    for index, position in enumerate(sequence.question):
+        # Decoded from the beginning, because a single token does not show whether a space precedes it.
+        longer = tokenizer.decode([sequence.ids[earlier] for earlier in sequence.question[: index + 1]])
         piece, text = longer[len(text) :], longer
-        if found and not piece[:1].isspace():
-            last = found[-1]
-            joined = Word(last.text + piece, (*last.positions, position), last.number or position in numbers)
-            found[-1] = joined
+        if question and not piece[:1].isspace():
+            last = question[-1]
+            question[-1] = Word(last.text + piece, (*last.positions, position), last.number or position in numbers)
         else:
-            found.append(Word(piece.strip(), (position,), position in numbers))
-    return found
+            question.append(Word(piece.strip(), (position,), position in numbers))
+    return question
+
+
+def word_samples(
+    reading: Reader,
+    sequence: ProblemSequence,
+    question: list[Word],
+    options: ShapleyOptions,
+    *,
+    batch_size: int,
+    seed: int,
+    bar: Progress,
+) -> NDArray[np.float64]:
+    """What each word of a question adds to the log-probability of the gold answer, in random orders of the words.
+
+    Args:
+        reading: The student.
+        sequence: The problem.
+        question: Its words, from `words`.
+        options: Which gold tokens, and how many orders.
+        batch_size: Sets of words at once.
+        seed: Of the orders.
+        bar: Advanced by one per set of words.
+
+    Returns:
+        `[order, word]`, in nats, as `shapley_samples` says.
+    """
+    game = _game(reading, sequence, question, TARGETS.index(options.target), bar)
+    return shapley_samples(game, len(question), options.orders, seed=seed, batch_size=batch_size)
 
 
 def shapley_samples(
@@ -106,7 +135,7 @@ def shapley_samples(
     """What each player adds when it joins, in random orders.
 
     Args:
-        game: From who is there, `[set, player]`, 1 or 0, to the value of each set, `[set]`, float64.
+        game: From which players are present, `[set, player]`, 1 or 0, to the value of each set, `[set]`, float64.
         players: How many there are.
         orders: How many random orders.
         seed: Of the orders.
@@ -119,13 +148,14 @@ def shapley_samples(
     from captum.attr import ShapleyValueSampling
 
     method = ShapleyValueSampling(game)
-    all_there = torch.ones(1, players, dtype=torch.float64)
+    all_present = torch.ones(1, players, dtype=torch.float64)
     samples = np.empty((orders, players))
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
         for row in samples:
-            # One order a call: only single orders tell how far the estimate may be off.
-            row[:] = method.attribute(all_there, baselines=0, n_samples=1, perturbations_per_eval=batch_size)[0].numpy()
+            # One order a call: only single orders show how far the estimate may be off.
+            values = method.attribute(all_present, baselines=0, n_samples=1, perturbations_per_eval=batch_size)
+            row[:] = values[0].numpy()
     return samples
 
 
@@ -145,11 +175,11 @@ def _game(
 
 def _rows(student: str, problem: str, question: list[Word], samples: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
     means, errors = samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
-    for place, (word, mean, error) in enumerate(zip(question, means, errors, strict=True)):
+    for index, (word, mean, error) in enumerate(zip(question, means, errors, strict=True)):
         yield {
             "student": student,
             "problem": problem,
-            "place": place,
+            "place": index,
             "word": word.text,
             "number": word.number,
             "value": mean,
@@ -158,10 +188,10 @@ def _rows(student: str, problem: str, question: list[Word], samples: NDArray[np.
 
 
 def _statements(table: pd.DataFrame, target: str) -> Iterator[str]:
-    for student, mine in table.groupby("student", sort=False):
-        totals = mine.groupby("problem")["value"].sum()
-        numbers = mine["number"]
-        carried = mine.loc[numbers, "value"].abs().sum() / mine["value"].abs().sum()
+    for student, rows in table.groupby("student", sort=False):
+        totals = rows.groupby("problem")["value"].sum()
+        numbers = rows["number"]
+        carried = rows.loc[numbers, "value"].abs().sum() / rows["value"].abs().sum()
         over = f", on average over {len(totals)} problems" if len(totals) > 1 else ""
         yield (
             f"{student}: the question's words add {totals.mean():+.2f} nats to log p(gold {target}){over}; numbers, "

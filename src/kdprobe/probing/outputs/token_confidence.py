@@ -21,7 +21,7 @@ MEASURES = ("max_logit", "max_probability", "entropy", "margin")
 
 
 @dataclass(frozen=True)
-class Sureness:
+class AnswerConfidence:
     """Means over the tokens of one answer, end of turn included where it was written; NaN for an empty answer.
 
     Attributes:
@@ -39,29 +39,32 @@ class Sureness:
     margin: float
 
 
-def sureness(
+def answer_confidence(
     student: LoadedModel,
     problems: Sequence[Problem],
     records: Sequence[Mapping[str, Any]],
     *,
     batch_size: int,
     label: str,
-) -> list[Sureness]:
+) -> list[AnswerConfidence]:
     """Reads a student's answers back to it, all tokens of one at once; logits exist for a chunk of rows at a time.
 
-    The text is tokenised anew, which may differ from the tokens as they were written.
+    The text is tokenised again, which may differ from the tokens as they were written.
 
     Args:
-        student: Who wrote them.
-        problems: In the order of the result.
-        records: `response` and `cut_off` of each.
+        student: The student that wrote them.
+        problems: What it was asked.
+        records: `response` and `cut_off` of the answer to each problem.
         batch_size: Answers at once.
         label: How progress calls this student.
+
+    Returns:
+        One for each problem, in order.
     """
-    asked = [prompt_ids(student.tokenizer, bare(problem)) for problem in problems]
-    written = [_written(student.tokenizer, record) for record in records]
-    order = sorted(range(len(problems)), key=lambda place: -len(asked[place]) - len(written[place]))
-    results: dict[int, Sureness] = {}
+    prompts = [prompt_ids(student.tokenizer, bare(problem)) for problem in problems]
+    answers = [_answer_ids(student.tokenizer, record) for record in records]
+    order = sorted(range(len(problems)), key=lambda index: -len(prompts[index]) - len(answers[index]))
+    results: dict[int, AnswerConfidence] = {}
     with (
         progress(label, len(problems), unit="tok") as bar,
         torch.inference_mode(),
@@ -70,26 +73,27 @@ def sureness(
         step = batch_size if matrix is not None else 1
         for start in range(0, len(order), step):
             batch = order[start : start + step]
-            sequences = [asked[place] + written[place] for place in batch]
+            sequences = [prompts[index] + answers[index] for index in batch]
             ids, mask = right_padded(sequences, student.tokenizer.pad_token_id, student.device)
             # Row t - 1 predicts token t; rows before the shortest question's end predict nothing that was written.
-            first = min(len(asked[place]) for place in batch) - 1
+            first = min(len(prompts[index]) for index in batch) - 1
             keep = torch.arange(first, ids.shape[1], device=student.device)
             rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
-            for row, place in enumerate(batch):
-                begin = len(asked[place]) - 1 - first
-                mine = rows[row, begin : begin + len(written[place])]
-                results[place] = _mean(logits_in_chunks(mine, matrix, len(student.tokenizer)), len(mine))
+            for row, index in enumerate(batch):
+                begin = len(prompts[index]) - 1 - first
+                answer_rows = rows[row, begin : begin + len(answers[index])]
+                chunks = logits_in_chunks(answer_rows, matrix, len(student.tokenizer))
+                results[index] = _mean(chunks, len(answer_rows))
             bar.advance(len(batch), work=int(mask.sum()))
-    return [results[place] for place in range(len(problems))]
+    return [results[index] for index in range(len(problems))]
 
 
-def _written(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
+def _answer_ids(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
     ids: list[int] = tokenizer(record["response"], add_special_tokens=False)["input_ids"]
     return ids if record["cut_off"] else [*ids, tokenizer.eos_token_id]
 
 
-def _mean(chunks: Iterator[Tensor], tokens: int) -> Sureness:
+def _mean(chunks: Iterator[Tensor], tokens: int) -> AnswerConfidence:
     totals = torch.zeros(len(MEASURES), dtype=torch.float64)
     for logits in chunks:
         largest = logits.amax(dim=-1)
@@ -99,4 +103,4 @@ def _mean(chunks: Iterator[Tensor], tokens: int) -> Sureness:
         entropy = -(p * log_p).sum(dim=-1)
         totals += torch.stack([largest, best, entropy, best - second]).double().sum(dim=-1).cpu()
     means = totals / tokens if tokens else torch.full_like(totals, torch.nan)
-    return Sureness(tokens, *means.tolist())
+    return AnswerConfidence(tokens, *means.tolist())

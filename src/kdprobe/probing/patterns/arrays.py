@@ -22,12 +22,16 @@ _NUMBER = re.compile(r"\d+")
 
 
 def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
-    """Everything in a file or folder, by key or by path without suffix."""
+    """Everything in a file or folder, by key or by path without suffix.
+
+    Raises:
+        UsageError: There is none, it cannot be read, or it is of another kind.
+    """
     if not file.exists():
         raise UsageError(f"There is no file or folder {file}.", "Check the path.")
     try:
         if file.is_dir():
-            return {str(one.relative_to(file).with_suffix("")): _load_npy(one) for one in sorted(file.rglob("*.npy"))}
+            return {str(npy.relative_to(file).with_suffix("")): _load_npy(npy) for npy in sorted(file.rglob("*.npy"))}
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
@@ -66,7 +70,11 @@ def _load_safetensors(file: Path) -> dict[str, NDArray[Any]]:
 
 
 def assembled(arrays: Mapping[str, NDArray[Any]], file: Path) -> NDArray[np.float32]:
-    """All layers in one array: they may be together, or one a layer, or one a head."""
+    """All layers in one array, `[layer, head, query, key]`: they may be together, or one a layer, or one a head.
+
+    Raises:
+        UsageError: The arrays are no patterns, or do not say which layer and head they are of.
+    """
     squares = {key: _without_batch(array) for key, array in arrays.items() if _square(array)}
     if sum(array.ndim == _ALL and array.shape[0] == 1 for array in squares.values()) > 1:
         # One array a layer, each with its batch axis.
@@ -107,22 +115,19 @@ def _stacked(arrays: Mapping[str, NDArray[Any]], axes: list[str], file: Path) ->
     if len(arrays) == 1:
         (only,) = arrays.values()
         return only[(None,) * len(axes)]
-    numbers = {key: tuple(int(found) for found in _NUMBER.findall(key)) for key in arrays}
+    numbers = {key: tuple(int(digits) for digits in _NUMBER.findall(key)) for key in arrays}
     columns = list(zip(*numbers.values(), strict=False))
-    places = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    if len({len(found) for found in numbers.values()}) > 1 or len(places) > len(axes):
+    varying = [index for index, column in enumerate(columns) if len(set(column)) > 1]
+    if len({len(row) for row in numbers.values()}) > 1 or len(varying) > len(axes):
         raise UsageError(
             f"The names in {file} do not say which {' and '.join(axes)} an array is of.",
             "Number them, as in layer_0.npy or layer_0/head_3.npy.",
         )
-    varying = [columns[place] for place in places]
-    starts, ends = [min(column) for column in varying], [max(column) for column in varying]
-    sizes = [end - start + 1 for start, end in zip(starts, ends, strict=True)]
+    sizes = [max(columns[index]) - min(columns[index]) + 1 for index in varying]
     if int(np.prod(sizes)) != len(arrays):
         raise UsageError(f"The arrays in {file} are numbered with gaps, or twice.", "All must be there.")
-    by_number = sorted(arrays, key=lambda key: [numbers[key][place] for place in places])
-    stacked = np.stack([arrays[key] for key in by_number])
-    first = stacked.shape[1:]
+    ordered = sorted(arrays, key=lambda key: [numbers[key][index] for index in varying])
+    stacked = np.stack([arrays[key] for key in ordered])
     # One varying number for arrays of one head each: a single layer.
     lead = sizes if len(sizes) == len(axes) else [1, *sizes]
-    return stacked.reshape(*lead, *first)
+    return stacked.reshape(*lead, *stacked.shape[1:])

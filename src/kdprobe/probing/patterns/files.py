@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
+from kdprobe.probing.labels import head_label
 from kdprobe.probing.patterns.arrays import HINT, arrays_of, assembled
 from kdprobe.students.replicates import named_replicate
 
@@ -34,25 +35,25 @@ class PatternFile:
     arm: str
 
 
-def read_patterns(named: Sequence[str]) -> list[PatternFile]:
+def read_patterns(arguments: Sequence[str]) -> list[PatternFile]:
     """Reads files or folders of patterns.
 
     Args:
-        named: `PATH` or `NAME=PATH` each.
+        arguments: `PATH` or `NAME=PATH` each, as a command line has them; a name may be `ARM@SEED`.
 
     Raises:
         UsageError: One cannot be read, holds no patterns, or has another's name.
     """
     files = []
-    for text in named:
-        name, given, path = text.partition("=")
+    for text in arguments:
+        name, equals, path = text.partition("=")
         # A path may hold an equals sign itself.
-        file = Path(path) if given and not Path(text).exists() else Path(text)
+        file = Path(path) if equals and not Path(text).exists() else Path(text)
         name = name if file != Path(text) else file.stem or file.name
         files.append(PatternFile(name, file, _read(file), arm=named_replicate(name)[0]))
     names = [file.name for file in files]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"Two files of patterns are called {twice[0]!r}.", "Give them names: --patterns NAME=FILE.")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"Two files of patterns are called {repeated[0]!r}.", "Give them names: --patterns NAME=FILE.")
     return files
 
 
@@ -63,16 +64,16 @@ def _read(file: Path) -> NDArray[np.float32]:
 
 
 def _refuse_wrong(pattern: NDArray[np.float32], file: Path) -> None:
-    """Refuses what is no attention; the sentence says why."""
+    """Raises if the array is not a valid attention pattern."""
     if not np.isfinite(pattern).all():
         raise UsageError(f"The patterns in {file} hold NaN or infinity.", HINT)
     if pattern.min() < 0:
         raise UsageError(f"The patterns in {file} hold negative weights.", HINT)
-    off = np.abs(pattern.sum(axis=-1, dtype=np.float64) - 1)
-    if off.max() > ROW_SUM_TOLERANCE:
-        layer, head, query = np.unravel_index(off.argmax(), off.shape)
+    errors = np.abs(pattern.sum(axis=-1, dtype=np.float64) - 1)
+    if errors.max() > ROW_SUM_TOLERANCE:
+        layer, head, query = (int(index) for index in np.unravel_index(errors.argmax(), errors.shape))
         raise UsageError(
-            f"The patterns in {file} do not sum to one over keys: layer {layer}, head {head}, query {query} is off by "
-            f"{off.max():.2g}.",
+            f"The patterns in {file} do not sum to one over keys: {head_label(layer, head)}, query {query} is off by "
+            f"{errors.max():.2g}.",
             f"{HINT} Leave padding out.",
         )

@@ -71,10 +71,16 @@ class _Moments:
 
 
 class _Batch:
-    """What is kept of one batch: row and layer to patterns."""
+    """What is kept of one batch, by row and layer.
 
-    def __init__(self, first: str, places: Sequence[int], found: dict[tuple[str, str], Array]) -> None:
-        self._first, self._places, self._found = first, places, found
+    Args:
+        first: The student that all are compared with.
+        indices: Which sequences these are, by row.
+        divergences: Pair of students to their divergence, `[problem, layer, head]`; the batch's part is filled in.
+    """
+
+    def __init__(self, first: str, indices: Sequence[int], divergences: dict[tuple[str, str], Array]) -> None:
+        self._first, self._indices, self._divergences = first, indices, divergences
         self.moments: dict[tuple[int, int], _Moments] = {}
         self._anchor: dict[tuple[int, int], Tensor] = {}
 
@@ -91,7 +97,8 @@ class _Batch:
                 self.moments[key].add(pattern)
             for pair in pairs:
                 other = self.moments[key].first if pair[1] == self._first else self._anchor[key]
-                self._found[pair][self._places[row], layer] = jensen_shannon(pattern, other).double().cpu().numpy()
+                divergence = jensen_shannon(pattern, other).double().cpu().numpy()
+                self._divergences[pair][self._indices[row], layer] = divergence
             if anchors:
                 self._anchor[key] = pattern.clone()
 
@@ -121,50 +128,53 @@ def students_side_by_side(
     shape = (len(sequences), config.n_layers, config.n_heads)
     variance = np.zeros(shape)
     pairs = [pair for members in grouped.values() for name in members for pair in _pairs(name, names[0], members)]
-    found = {pair: np.zeros(shape) for pair in pairs}
+    divergences = {pair: np.zeros(shape) for pair in pairs}
     prefixes = {name: bridges.boot(name).prefix([sequence.ids for sequence in sequences]) for name in names}
-    for places in batches([len(sequence.ids) for sequence in sequences], batch_size):
-        ids = [sequences[place].ids for place in places]
-        batch = _Batch(names[0], places, found)
+    for indices in batches([len(sequence.ids) for sequence in sequences], batch_size):
+        ids = [sequences[index].ids for index in indices]
+        batch = _Batch(names[0], indices, divergences)
         for members in grouped.values():
             for name in members:
                 read(bridges.boot(name), ids, batch.visitor(name, members), prefix=prefixes[name])
         for (row, layer), moments in batch.moments.items():
-            variance[places[row], layer] = moments.variance(len(names)).cpu().numpy()
-        bar.advance(len(places), work=len(names) * sum(map(len, ids)))
-    return Divergences(variance, found)
+            variance[indices[row], layer] = moments.variance(len(names)).cpu().numpy()
+        bar.advance(len(indices), work=len(names) * sum(map(len, ids)))
+    return Divergences(variance, divergences)
 
 
 def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:
-    """The same for patterns from files of one shape, as they were dumped."""
+    """The same for patterns from files of one shape.
+
+    The variance is that of patterns as they were dumped; for the divergence, rows are divided by their sums.
+    """
     first, *others = files
     shape = (1, *first.pattern.shape[:2])
     variance = np.zeros(shape)
-    found = {(other.name, first.name): np.zeros(shape) for other in others}
+    divergences = {(other.name, first.name): np.zeros(shape) for other in others}
     for layer in range(shape[1]):
-        here = torch.from_numpy(first.pattern[layer])
-        moments = _Moments(here)
+        first_pattern = torch.from_numpy(first.pattern[layer])
+        moments = _Moments(first_pattern)
         for other in others:
             pattern = torch.from_numpy(other.pattern[layer])
             moments.add(pattern)
-            divided = (one / one.sum(dim=-1, keepdim=True) for one in (pattern, here))
-            found[other.name, first.name][0, layer] = jensen_shannon(*divided).double().numpy()
+            p, q = (weights / weights.sum(dim=-1, keepdim=True) for weights in (pattern, first_pattern))
+            divergences[other.name, first.name][0, layer] = jensen_shannon(p, q).double().numpy()
         variance[0, layer] = moments.variance(len(files)).numpy()
-    return Divergences(variance, found)
+    return Divergences(variance, divergences)
 
 
-def jensen_shannon(one: Tensor, other: Tensor) -> Tensor:
+def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
     """Mean over query rows of the Jensen-Shannon divergence in nats, between 0 and log 2; `[head]`.
 
     With m the mean of both and d = (p - q) / (p + q), it is half the sum of m ((1 + d) log(1 + d) +
     (1 - d) log(1 - d)), which loses nothing where p and q are close.
 
     Args:
-        one: `[head, query, key]`.
-        other: The same.
+        p: `[head, query, key]`; each row sums to one.
+        q: The same.
     """
-    total = one + other
-    share = (one - other) / total.clamp_min(1e-30)
+    total = p + q
+    share = (p - q) / total.clamp_min(1e-30)
     terms = torch.special.xlog1py(1 + share, share) + torch.special.xlog1py(1 - share, -share)
     rows: Tensor = terms.mul_(total).sum(dim=-1) / 4
     return rows.mean(dim=-1).clamp_min(0)

@@ -47,8 +47,8 @@ def head_metrics(
     config = student.bridge.cfg
     prefix = student.prefix([sequence.ids for sequence in sequences])
     values = {name: np.full((len(sequences), config.n_layers, config.n_heads), np.nan) for name in metrics}
-    for places in batches([len(sequence.ids) for sequence in sequences], batch_size):
-        batch = [sequences[place] for place in places]
+    for indices in batches([len(sequence.ids) for sequence in sequences], batch_size):
+        batch = [sequences[index] for index in indices]
         measured: dict[str, list[Tensor]] = {name: [] for name in metrics}
         views = _Views(batch, padding, config.device)
 
@@ -59,14 +59,14 @@ def head_metrics(
 
         forward(student, [sequence.ids for sequence in batch], reduce, prefix=prefix, padding=padding)
         for name, layers in measured.items():
-            values[name][places] = torch.stack(layers, dim=1).double().cpu().numpy()
-        bar.advance(len(places), work=sum(len(sequence.ids) for sequence in batch))
+            values[name][indices] = torch.stack(layers, dim=1).double().cpu().numpy()
+        bar.advance(len(indices), work=sum(len(sequence.ids) for sequence in batch))
     return values
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Places in batches of like length, longest first: shorter ones then find room in memory that was used before."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    """Indices in batches of like length, longest first: shorter ones then find room in memory that was used before."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
@@ -100,7 +100,7 @@ def read(
     *,
     prefix: Prefix | None = None,
 ) -> None:
-    """The same, one sequence after the other in every layer, without padding.
+    """One forward pass as in `forward`, shown one sequence after the other in every layer, without padding.
 
     Args:
         student: Inside TransformerLens.
@@ -123,10 +123,11 @@ class _Views:
         lengths = [len(sequence.ids) for sequence in batch]
         starts = [max(lengths) - length if padding == "left" else 0 for length in lengths]
 
-        def mask(places: Sequence[Sequence[int]]) -> Tensor:
+        def mask(positions: Sequence[Sequence[int]]) -> Tensor:
+            """Where these positions of each sequence are in the batch, `[batch, position]`."""
             marked = torch.zeros(len(batch), max(lengths), dtype=torch.bool)
-            for row, (start, some) in enumerate(zip(starts, places, strict=True)):
-                marked[row, [start + place for place in some]] = True
+            for row, start in enumerate(starts):
+                marked[row, [start + position for position in positions[row]]] = True
             return marked.to(device)
 
         valid = mask([range(length) for length in lengths])

@@ -70,8 +70,8 @@ class PatternView:
             `[batch, head]`, float64, so that long sequences lose nothing; NaN where no row counts.
         """
         counted = self.valid_queries if queries is None else queries & self.valid_queries
-        kept = torch.where(counted[:, None], rows, 0).sum(dim=-1, dtype=torch.float64)
-        return kept / counted.sum(dim=-1, keepdim=True)
+        total = torch.where(counted[:, None], rows, 0).sum(dim=-1, dtype=torch.float64)
+        return total / counted.sum(dim=-1, keepdim=True)
 
     @cached_property
     def visible(self) -> Tensor:
@@ -83,8 +83,8 @@ class PatternView:
         """Reduces keys away, a few matrices at a time: what lies between stays in the processor's cache.
 
         Args:
-            reduce: From matrices `[some, query, key]`, one of each pattern, and memory of that shape to write on;
-                returns `[some, query]`.
+            reduce: From matrices `[matrix, query, key]`, one of each pattern, and memory of that shape to write on;
+                returns `[matrix, query]`.
             patterns: Of this view's shape.
 
         Returns:
@@ -97,8 +97,8 @@ class PatternView:
         flat = [pattern.flatten(0, 1) for pattern in patterns]
         rows = self.pattern.new_empty(batch * heads, queries)
         for start in range(0, batch * heads, step):
-            some = [pattern[start : start + step] for pattern in flat]
-            rows[start : start + step] = reduce(*some, memory[: len(some[0])])
+            matrices = [pattern[start : start + step] for pattern in flat]
+            rows[start : start + step] = reduce(*matrices, memory[: len(matrices[0])])
         return rows.view(batch, heads, queries)
 
     @cached_property
@@ -114,7 +114,7 @@ class PatternView:
 
     @cached_property
     def below_squares(self) -> Tensor:
-        """The same of the layer below; it has one."""
+        """Sum of squares of every query row of the layer below, `[batch, head, query]`; there must be one."""
         below = self._beneath
         squares: Tensor = self.once(f"squares {self.layer - 1}", lambda: _squares(below))
         return squares
@@ -142,8 +142,8 @@ def _entropy(pattern: Tensor, memory: Tensor) -> Tensor:
     return -memory.log_().mul_(pattern).sum(dim=-1)
 
 
-def _products(one: Tensor, other: Tensor, memory: Tensor) -> Tensor:
-    return torch.mul(one, other, out=memory).sum(dim=-1)
+def _products(pattern: Tensor, below: Tensor, memory: Tensor) -> Tensor:
+    return torch.mul(pattern, below, out=memory).sum(dim=-1)
 
 
 def _squares(pattern: Tensor) -> Tensor:

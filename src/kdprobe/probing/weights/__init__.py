@@ -1,1 +1,1 @@
-"""What training changed in the weights of heads: QK and OV circuits, from the LoRA factors."""
+"""What training changed in the weights of heads: QK and OV circuits, from LoRA factors or two whole models."""

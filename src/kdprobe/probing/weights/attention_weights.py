@@ -53,7 +53,7 @@ def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
     """The same for two whole models: one that was trained without an adapter, and what it was before.
 
     Raises:
-        KdprobeError: Their weights have different shapes.
+        KdprobeError: Their weights have different shapes, or are not kept in four projections.
     """
     shapes = [{name: weight.shape for name, weight in model.named_parameters()} for model in (before, after)]
     if shapes[0] != shapes[1]:
@@ -70,7 +70,7 @@ def _layers(model: Any, update: Callable[[str, Any], Update]) -> Iterator[dict[s
     names = {module: name for name, module in model.named_modules()}
     config = model.config.get_text_config()
     key_heads = getattr(config, "num_key_value_heads", None) or parts.heads
-    sharing = torch.arange(parts.heads, device=model.device) // (parts.heads // key_heads)
+    key_head = torch.arange(parts.heads, device=model.device) // (parts.heads // key_heads)
     for attention, output in zip(parts.attentions, parts.outputs, strict=True):
         modules = {name: getattr(attention, f"{name}_proj", None) for name in ("q", "k", "v")} | {"o": output}
         if None in modules.values():
@@ -80,16 +80,16 @@ def _layers(model: Any, update: Callable[[str, Any], Update]) -> Iterator[dict[s
             )
         weights = {}
         for name, module in modules.items():
-            heads, used = (key_heads, sharing) if name in {"k", "v"} else (parts.heads, slice(None))
-            weights[name] = _by_heads(_weight(module), update(names[module], module), heads, name == "o", used)
+            heads, index = (key_heads, key_head) if name in {"k", "v"} else (parts.heads, slice(None))
+            weights[name] = _by_heads(_weight(module), update(names[module], module), heads, name == "o", index)
         yield weights
 
 
-def _by_heads(weight: Tensor, update: Update, heads: int, transposed: bool, used: Tensor | slice) -> HeadWeights:
-    """Cuts a weight and its update into heads, and takes those that the query heads use."""
+def _by_heads(weight: Tensor, update: Update, heads: int, transposed: bool, index: Tensor | slice) -> HeadWeights:
+    """Cuts a weight and its update into heads; `index` says which of them each query head uses."""
 
     def split(matrix: Tensor) -> Tensor:
-        return matrix.reshape(heads, -1, matrix.shape[1])[used]
+        return matrix.reshape(heads, -1, matrix.shape[1])[index]
 
     if transposed:
         weight = weight.T

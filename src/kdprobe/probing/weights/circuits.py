@@ -56,9 +56,9 @@ def change_norm(left: Tensor, right: Tensor, left_change: Change | None, right_c
     tops: list[Tensor] = []
     bottoms: list[Tensor] = []
     if left_change is not None:
-        moved = right if right_change is None else right + right_change.dense
+        changed_right = right if right_change is None else right + right_change.dense
         tops.append(left_change.inner.expand(len(left), -1, -1))
-        bottoms.append(left_change.outer.mT @ moved)
+        bottoms.append(left_change.outer.mT @ changed_right)
     if right_change is not None:
         tops.append(right_change.outer.mT @ left)
         bottoms.append(right_change.inner.expand(len(left), -1, -1))

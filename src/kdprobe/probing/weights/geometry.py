@@ -17,6 +17,7 @@ from kdprobe.models.adapters import attach, changes_base
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
+from kdprobe.probing.labels import head_label
 from kdprobe.probing.weights.attention_weights import HeadWeights, adapter_weights, full_weights
 from kdprobe.probing.weights.circuits import change_norm, product_norm
 from kdprobe.students.pool import StudentPool
@@ -57,11 +58,15 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
     student's base, with that base.
 
     Args:
-        students: Who; the first is the one that others are compared with.
+        students: The students; the first is the one that others are compared with.
         pool: Where they are loaded; what it knows of a student already is not measured again.
 
     Returns:
         One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their ratio.
+
+    Raises:
+        KdprobeError: The architecture does not keep its attention weights in four projections, or two models that are
+            compared differ in shape.
     """
     pool = StudentPool() if pool is None else pool
     first, rows = students[0], []
@@ -75,11 +80,10 @@ def _rows(bases: SharedBases, student: Student, first: Student) -> list[tuple[An
     for layer, weights in enumerate(_trained_weights(bases, student, first)):
         for circuit, names in CIRCUITS.items():
             left, right = (weights[name] for name in names)
-            change = change_norm(left.weight, right.weight, left.change, right.change)
-            base = product_norm(left.weight, right.weight)
-            for head, (moved, before) in enumerate(zip(change.tolist(), base.tolist(), strict=True)):
-                relative = moved / before if before else np.nan
-                rows.append((student.name, layer, head, circuit, before, moved, relative))
+            changes = change_norm(left.weight, right.weight, left.change, right.change).tolist()
+            base_norms = product_norm(left.weight, right.weight).tolist()
+            for head, (base, change) in enumerate(zip(base_norms, changes, strict=True)):
+                rows.append((student.name, layer, head, circuit, base, change, change / base if base else np.nan))
     return rows
 
 
@@ -98,8 +102,8 @@ def _trained_weights(bases: SharedBases, student: Student, first: Student) -> It
 
 def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
     for circuit, name in _NAMES.items():
-        some = rows[rows["circuit"] == circuit]
-        values = some.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
+        circuit_rows = rows[rows["circuit"] == circuit]
+        values = circuit_rows.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
         title = f"Relative change of the {name} circuit, by head: {student}"
         yield head_map(title, values, "of the base", FROM_WEIGHTS)
 
@@ -114,11 +118,11 @@ def _statements(changes: pd.DataFrame) -> list[str]:
             continue
         parts = []
         for circuit, name in _NAMES.items():
-            some = rows[rows["circuit"] == circuit].reset_index()
-            top = some.iloc[some["relative"].argmax()]
+            circuit_rows = rows[rows["circuit"] == circuit].reset_index()
+            top = circuit_rows.iloc[circuit_rows["relative"].argmax()]
             parts.append(
-                f"{name} by {some['relative'].median():.1%} in the median head and most, by "
-                f"{top['relative']:.1%}, in layer {top['layer']}, head {top['head']}"
+                f"{name} by {circuit_rows['relative'].median():.1%} in the median head and most, by "
+                f"{top['relative']:.1%}, in {head_label(top['layer'], top['head'])}"
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.")
     return sentences
