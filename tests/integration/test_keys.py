@@ -5,6 +5,7 @@ changes because a stage now makes something else, raise its FORMAT (or the `form
 where code was only moved or rewritten, a key that changes is a fault.
 """
 
+import datetime as dt
 import hashlib
 import importlib.util
 import json
@@ -80,6 +81,37 @@ def test_a_model_in_another_folder_keeps_its_keys(tiny_model, tiny_config, tmp_p
     assert keys(moved) == keys(tiny_model)
     (moved / "config.json").write_text((moved / "config.json").read_text() + "\n")
     assert keys(moved) != keys(tiny_model)
+
+
+def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny_config, tmp_path, monkeypatch):
+    from transformers.utils import chat_template_utils
+
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.host.registry import Host
+
+    dated = shutil.copytree(tiny_model, tmp_path / "dated")
+    template = dated / "chat_template.jinja"
+    template.write_text("Today: {{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+
+    def keys(extra=""):
+        host = Host()
+        return [stage.key for stage in make_plan(load_experiment(tiny_config(dated, extra=extra), host), host).stages]
+
+    first = keys()
+
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2031, 12, 24, tzinfo=tz)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+    assert keys() == first
+    other = keys("[conversation]\ndate = 2026-11-25")
+    assert not set(other) & set(first)
+    # Without a template that asks for it, the date decides nothing.
+    template.write_text((tiny_model / "chat_template.jinja").read_text())
+    assert keys() == keys("[conversation]\ndate = 2026-11-25")
 
 
 def test_a_third_partys_plugin_is_keyed_by_version_and_source_too(tmp_path):

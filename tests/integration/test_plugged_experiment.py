@@ -127,7 +127,7 @@ def finished(config, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
     for _ in range(2):
         plan, host = planned(config)
-        name = run(plan, store, host.tell)
+        name = run(plan, store, host.notify)
     results = load_results(store, name)
     told = [json.loads(line) for line in (config.parent / "plugins" / "told.jsonl").read_text().splitlines()]
     return plan, results, comparison_of(results, host.all("extractors")), told
@@ -152,7 +152,7 @@ def test_a_strategy_that_shows_the_answer_to_students_is_in_every_output(finishe
     _, results, compared, _ = finished
     assert "'peeking' shows students the gold answer" in results.record["cautions"][0]
     assert compared.verdict[0] == results.record["cautions"][0]
-    assert "student-prompt" in {statement.code for statement in compared.statements}
+    assert "student-prompt" in {finding.code for finding in compared.findings}
 
 
 def test_observers_hear_of_every_stage_once_a_run_and_their_faults_change_nothing(finished):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.problems.problem import Problem
@@ -51,3 +53,20 @@ def test_likeness_within_a_template_is_scope_and_no_finding():
     (sentence,) = scope(known)
     assert sentence.startswith("1 of 2 test problems are from templates that students learnt from (1): ")
     assert scope(APART) == []
+
+
+def test_a_prompt_that_changed_between_training_and_test_is_shown_where_it_differs():
+    def trained(name, form, tested):
+        records = [{"correct": True, "conditions": {"prompt": {"form": tested}}}]
+        training = {"adapter_norm": 1.0, "prompt_form": form}
+        return replace(arm("none", 0), name=name, training=training, records=records)
+
+    opening = "<|system|>Cutting knowledge date: December 2023. Today: "
+    dated = [f"{opening}{day} Nov 2026<|user|>{{question}}<|assistant|>" for day in (24, 25)]
+    known = APART | {"conversations": {"none": {"bare": True}}}
+    assert codes([trained("none", dated[0], dated[0])], known) == {}
+    evidence = codes([trained("none", *dated), trained("other", dated[1], dated[1])], known)["prompt-changed"]
+    assert evidence.startswith("Prompts changed between training and test: none: trained on …")
+    assert "24 Nov" in evidence
+    assert "25 Nov" in evidence
+    assert "other" not in evidence

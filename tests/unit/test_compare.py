@@ -9,6 +9,7 @@ from scipy.stats import bootstrap
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from kdprobe.comparison.findings import excerpts
 from kdprobe.stats.bootstrap import mean_interval
 
 DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))
@@ -211,6 +212,16 @@ def test_samples_of_lm_eval_tell_how_they_were_asked(tmp_path, run_cli):
     assert set(found) == {"unequal-prompt", "unequal-budget"}
     assert "form: Q: {question} (a), Question: {question} (b)" in found["unequal-prompt"]
     assert compared(run_cli, samples("a", "Q: ", 50), samples("b", "Q: ", 50))["findings"] == []
+
+
+def test_long_prompts_are_shown_where_they_begin_to_differ():
+    first, second = (f"{'The same opening for all. ' * 5}Today: {day} Nov 2026. {{question}}" for day in (24, 25))
+    shown = excerpts([first, second])
+    assert "24 Nov 2026" in shown[0]
+    assert "25 Nov 2026" in shown[1]
+    assert max(map(len, shown)) < 70
+    assert excerpts(["a", "b"]) == ["a", "b"]
+    assert len(set(excerpts([first, f"{first} and more"]))) == 2
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="KDPROBE_TEST_DATA names no folder with the real answers")

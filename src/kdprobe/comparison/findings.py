@@ -12,6 +12,8 @@ from kdprobe.problems.correctness import Judged
 from kdprobe.stats.mcnemar import PairedTest
 from kdprobe.stats.p_values import SIGNIFICANT
 
+_LONGEST = 60
+"""Characters of a value that a finding shows."""
 _SHARE = 0.05
 """Of answers cut off, or without a value, that is worth a finding; and an accuracy that is at the floor."""
 
@@ -81,16 +83,25 @@ def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
                 if aspect in values:
                     by_value.setdefault(values[aspect], []).append(name)
             if len(by_value) > 1:
-                values_text = ", ".join(f"{_short(value)} ({', '.join(names)})" for value, names in by_value.items())
+                shown = zip(excerpts(list(by_value)), by_value.values(), strict=True)
+                values_text = ", ".join(f"{excerpt} ({', '.join(names)})" for excerpt, names in shown)
                 differences.append(f"{aspect}: {values_text}")
         if differences:
             findings.append(Finding(code, f"The arms differ in {'; '.join(differences)}.", action))
     return findings
 
 
-def _short(value: str) -> str:
-    longest = 60
-    return value if len(value) <= longest else f"{value[:longest]!r}…"
+def excerpts(values: Sequence[str]) -> list[str]:
+    """Values that differ, short ones whole, long ones around where they begin to differ."""
+    if max(map(len, values)) <= _LONGEST:
+        return list(values)
+    columns = enumerate(zip(*values, strict=False))
+    shared = next((index for index, characters in columns if len(set(characters)) > 1), min(map(len, values)))
+    start = max(0, shared - _LONGEST // 3)
+    return [
+        ("…" if start else "") + repr(value[start : start + _LONGEST]) + ("…" if len(value) > start + _LONGEST else "")
+        for value in values
+    ]
 
 
 def budget(outputs: Outputs) -> int | None:

@@ -25,6 +25,7 @@ from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
 from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
+from kdprobe.models.conversation import prompt_form
 from kdprobe.models.load import LoadedModel, quiet
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem
@@ -50,7 +51,8 @@ def evaluate(
         shots: The problems that a few-shot task takes its examples from.
 
     Returns:
-        One record per problem, in order: id, group, gold, response, value, rule, correct, cut_off, tokens, prompt_hash.
+        One record per problem, in order: id, group, gold, response, value, rule, correct, cut_off, tokens, prompt_hash,
+        prompt_form.
 
     Raises:
         KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
@@ -127,7 +129,13 @@ def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> 
         "cut_off": None if entry["finished"] is None else not entry["finished"],
         "tokens": entry["tokens"],
         "prompt_hash": sample["prompt_hash"],
+        "prompt_form": prompt_form(_prompt_text(sample["arguments"][0][0]), problem.question),
     }
+
+
+def _prompt_text(prompt: Any) -> str:
+    """What a model was asked: text, or for a server the messages as JSON, which lm-eval wraps."""
+    return str(getattr(prompt, "prompt", prompt))
 
 
 def _write(problems: Sequence[Problem], file: Path) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.findings import Finding, excerpts
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
@@ -31,6 +31,7 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         *_misaligned(arms),
         *_unmatched(arms),
         *_foreign_prompts(record),
+        *_changed_prompts(arms, record),
         *_contamination(record),
         *_few_seeds(arms),
     ]
@@ -151,6 +152,27 @@ def _few_seeds(arms: Sequence[ArmResults]) -> list[Finding]:
         f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
     )
     return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]
+
+
+def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
+    """Students that were tested with another form of prompt than they were trained on, as both were recorded."""
+    bare = {strategy for strategy, pair in record["conversations"].items() if pair["bare"]}
+    changed = []
+    for arm in arms:
+        trained, tested = (arm.training or {}).get("prompt_form"), _tested_form(arm)
+        if (arm.strategy is None or arm.strategy in bare) and trained and tested and trained != tested:
+            before, after = excerpts([trained, tested])
+            changed.append(f"{arm.name}: trained on {before}, tested on {after}")
+    if not changed:
+        return []
+    action = "Run the experiment again with one [conversation]; these scores measure the change of prompt."
+    return [Finding("prompt-changed", f"Prompts changed between training and test: {'; '.join(changed)}.", action)]
+
+
+def _tested_form(arm: ArmResults) -> str | None:
+    conditions = next((record.get("conditions") for record in arm.records), None) or {}
+    form = (conditions.get("prompt") or {}).get("form")
+    return None if form is None else str(form)
 
 
 def _foreign_prompts(record: dict[str, Any]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +13,7 @@ from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
 from kdprobe.experiment.tune.space import TuneConfig, tuning_mistakes
 from kdprobe.host.registry import Host
+from kdprobe.models.conversation import DEFAULT_DATE, Conversation
 from kdprobe.models.reference import SMOLLM2, Dtype
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
@@ -51,6 +53,21 @@ class TeacherConfig(_Plugged):
     """Who answers."""
 
     name: str = "transformers"
+
+
+class ConversationConfig(_Section):
+    """How messages become text, besides the model's own chat template: the same for teacher, training and test."""
+
+    system: str | None = Field(default=None, description="A system message for conversations that have none.")
+    date: dt.date = Field(default=DEFAULT_DATE, description="Today, for templates that ask; never the clock.")
+    template_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="What the template takes by name, such as `enable_thinking`."
+    )
+
+    @property
+    def conversation(self) -> Conversation:
+        """The same for models."""
+        return Conversation(self.system, self.date, self.template_arguments)
 
 
 class TransferConfig(_Section):
@@ -153,6 +170,7 @@ class Experiment(_Section):
     problems: ProblemsConfig
     student: StudentConfig = StudentConfig()
     teacher: TeacherConfig
+    conversation: ConversationConfig = ConversationConfig()
     transfer: TransferConfig = TransferConfig()
     strategies: list[Annotated[StrategyConfig, BeforeValidator(_named)]] = Field(min_length=1)
     distill: DistillConfig = DistillConfig()

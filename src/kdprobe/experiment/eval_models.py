@@ -10,14 +10,16 @@ from typing import Any
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.ledger import Ledger
-from kdprobe.evaluation.protocol import COMPLETION, Protocol, task_of
+from kdprobe.evaluation.protocol import BARE, COMPLETION, Protocol, task_of
 from kdprobe.experiment.stages.evaluate import Records, answers_of, examination_stage
 from kdprobe.experiment.stages.keys import problems_digest
 from kdprobe.experiment.store import Stage
 from kdprobe.models.adapters import AdapterRecord
+from kdprobe.models.conversation import Conversation, prompt_text, template_digest, texts_digest
 from kdprobe.models.reference import ModelRecord, digest_files, short_name
 from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import bare
 
 _MOST_SHOTS, _ENDLESS_SOURCE_SHOTS = 7_473, 64
 """From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
@@ -81,7 +83,6 @@ def local_eval_stages(
     Returns:
         Name to stage.
     """
-    from kdprobe.models.conversation import template_digest
     from kdprobe.models.load import concrete_dtype, default_device, load_tokenizer
     from kdprobe.models.shared_bases import SharedBases
 
@@ -91,7 +92,7 @@ def local_eval_stages(
     protocol = replace(request.protocol, task=task, dtype=dtype)
     identity = {
         "student": base.as_key(),
-        "template": template_digest(tokenizer),
+        **_prompts_key(tokenizer, base.conversation, request, bare_task=task in BARE.values()),
         "shots": problems_digest(request.shots),
     }
 
@@ -108,6 +109,15 @@ def local_eval_stages(
     base_name = base.name if short_name(base.name) in adapters else short_name(base.name)
     students: dict[str, AdapterRecord | None] = {base_name: None} if with_base or not adapters else {}
     return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
+
+
+def _prompts_key(
+    tokenizer: Any, conversation: Conversation, request: EvalRequest, *, bare_task: bool
+) -> dict[str, Any]:
+    """What of the prompts decides answers: their text, or where lm-eval adds examples what they are rendered with."""
+    if bare_task:
+        return {"prompts": texts_digest(prompt_text(tokenizer, bare(problem)) for problem in request.problems)}
+    return {"template": template_digest(tokenizer), "conversation": conversation.as_key()}
 
 
 def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str | None, request: EvalRequest) -> Stage:

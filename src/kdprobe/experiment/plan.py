@@ -6,7 +6,7 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
@@ -82,6 +82,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         KdprobeError: A model, a file or a plugin that the config names is not there, or problems overlap.
     """
     student = resolve(experiment.student.model, experiment.student.revision)
+    student = replace(student, conversation=experiment.conversation.conversation)
     problems = experiment.problems
     source = host.create("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)

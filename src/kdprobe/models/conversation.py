@@ -1,31 +1,110 @@
 """Conversations as token ids, by one rule for training, teaching, testing and probing.
 
-Chat models read their own template. Models without one read a plain question/answer form.
+Chat models read their own template. Models without one read a plain question/answer form. What a template takes besides
+the messages (the date, its own arguments, a system message) is part of a `Conversation`, and is bound to the tokenizer
+where it is loaded: whoever renders with it, lm-eval included, renders the same text on any day.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any, Self
+
+from kdprobe.errors import KdprobeError
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
 """How a model without a chat template is asked; the lm-eval task for completion models says the same."""
+DEFAULT_DATE = dt.date(2024, 7, 26)
+"""What templates are told that ask for today's date: never the clock. Llama 3.1's template names this day itself."""
+_CLOCK = RLock()
+
+Messages = Sequence[dict[str, str]]
 
 
-def prompt_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
-    """The conversation as the text that the model continues."""
+@dataclass(frozen=True)
+class Conversation:
+    """How messages become text, besides the model's own template.
+
+    Attributes:
+        system: A system message for conversations that have none, or `None`.
+        date: Today, for templates that ask.
+        template_arguments: What the template takes by name, such as `enable_thinking`.
+    """
+
+    system: str | None = None
+    date: dt.date = DEFAULT_DATE
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def opened(self, messages: Messages) -> list[dict[str, str]]:
+        """The messages, with the system message in front where they have none."""
+        if self.system is None or (messages and messages[0]["role"] == "system"):
+            return list(messages)
+        return [{"role": "system", "content": self.system}, *messages]
+
+    def as_key(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "system": self.system,
+            "date": self.date.isoformat(),
+            "template_arguments": dict(self.template_arguments),
+        }
+
+
+PLAIN_CONVERSATION = Conversation()
+"""Nothing but the template and the default date."""
+
+
+def bind(tokenizer: Any, conversation: Conversation) -> Any:
+    """Makes a tokenizer's `apply_chat_template` render as the conversation says, and returns the tokenizer.
+
+    Raises:
+        KdprobeError: The tokenizer has no chat template, and the conversation has something to tell one.
+    """
+    if not tokenizer.chat_template:
+        if conversation.system is not None or conversation.template_arguments:
+            raise KdprobeError(
+                f"The model {tokenizer.name_or_path!r} has no chat template, which a system message and template "
+                "arguments are for.",
+                "Leave them out of [conversation], or use a chat model.",
+            )
+        return tokenizer
+    render = tokenizer.apply_chat_template
+
+    def apply_chat_template(messages: Any, *arguments: Any, **named: Any) -> Any:
+        with _today(conversation.date):
+            return render(conversation.opened(messages), *arguments, **{**conversation.template_arguments, **named})
+
+    tokenizer.apply_chat_template = apply_chat_template
+    return tokenizer
+
+
+def prompt_text(tokenizer: Any, messages: Messages) -> str:
+    """The conversation as the text that the model continues.
+
+    Raises:
+        KdprobeError: The chat template refuses the messages, or leaves one of them out.
+    """
     if tokenizer.chat_template:
-        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return text
+        return _rendered(tokenizer, messages)
     return PLAIN_FORM.replace("{question}", "\n\n".join(message["content"] for message in messages))
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """The conversation as token ids, up to where the response begins."""
+def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
+    """The conversation as token ids, up to where the response begins; errors as `prompt_text`."""
+    return text_ids(tokenizer, prompt_text(tokenizer, messages))
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """The text of a conversation as token ids."""
     # A chat template writes its own beginning-of-sequence token; adding another would double it.
     plain = not tokenizer.chat_template
-    ids: list[int] = tokenizer(prompt_text(tokenizer, messages), add_special_tokens=plain)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=plain)["input_ids"]
     return ids
 
 
@@ -34,6 +113,20 @@ def response_ids(tokenizer: Any, text: str) -> list[int]:
     lead = "" if tokenizer.chat_template else " "
     ids: list[int] = tokenizer(lead + text, add_special_tokens=False)["input_ids"]
     return [*ids, tokenizer.eos_token_id]
+
+
+def prompt_form(prompt: str, question: str) -> str:
+    """A prompt with `{question}` in the place of its question: equal forms ask in the same way."""
+    escaped = json.dumps(question)[1:-1]
+    return prompt.replace(escaped, "{question}").replace(question, "{question}")
+
+
+def texts_digest(texts: Iterable[str]) -> str:
+    """Digest of rendered conversations, in order."""
+    content = hashlib.sha256()
+    for text in texts:
+        content.update(text.encode() + b"\0")
+    return content.hexdigest()
 
 
 def template_digest(tokenizer: Any) -> str:
@@ -46,3 +139,46 @@ def tokenizer_digest(tokenizer: Any) -> str:
     """Digest of the vocabulary: equal digests mean that token ids mean the same."""
     pairs = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _today(day: dt.date) -> Iterator[None]:
+    """What templates are told of the time while the block runs: midnight of that day.
+
+    transformers hands templates a function that asks the clock, and makes text of whatever else is given by its name.
+    """
+    from transformers.utils import chat_template_utils
+
+    class Fixed(dt.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Self:
+            return cls(day.year, day.month, day.day, tzinfo=tz)
+
+    with _CLOCK:
+        clock = chat_template_utils.datetime
+        chat_template_utils.datetime = Fixed
+        try:
+            yield
+        finally:
+            chat_template_utils.datetime = clock
+
+
+def _rendered(tokenizer: Any, messages: Messages) -> str:
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    except (TemplateError, TypeError, ValueError, KeyError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise KdprobeError(
+            f"The chat template of {tokenizer.name_or_path!r} refuses a conversation of {roles}: {error}",
+            "Use a strategy without such messages, or another model.",
+        ) from error
+    for message in messages:
+        if message["role"] != "assistant" and message["content"].strip() not in text:
+            raise KdprobeError(
+                f"The chat template of {tokenizer.name_or_path!r} leaves out or changes the {message['role']} message "
+                f"{message['content'][:40]!r}.",
+                "Use a strategy without such messages, or another model.",
+            )
+    return text

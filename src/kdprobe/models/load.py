@@ -19,6 +19,7 @@ from kdprobe.console import note
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models import processes
 from kdprobe.models.cache import cache_folder
+from kdprobe.models.conversation import bind
 from kdprobe.models.reference import Dtype, ModelRecord
 
 
@@ -110,10 +111,11 @@ def load(
 
 
 def load_tokenizer(record: ModelRecord) -> Any:
-    """The tokenizer alone, with a padding token.
+    """The tokenizer alone, with a padding token; its chat template renders as the record's conversation says.
 
     Raises:
-        KdprobeError: The model's folder has none that can be loaded.
+        KdprobeError: The model's folder has none that can be loaded, or it has no chat template to tell what the
+            conversation says.
     """
     from transformers import AutoTokenizer
 
@@ -128,7 +130,7 @@ def load_tokenizer(record: ModelRecord) -> Any:
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return bind(tokenizer, record.conversation)
 
 
 @contextmanager

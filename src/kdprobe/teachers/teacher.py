@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kdprobe.errors import KdprobeError
+from kdprobe.models.conversation import Conversation, Messages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,6 +133,25 @@ class ScoringTeacher(Teacher, Protocol):
 
     def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
         """Its distribution at every scored token of every passage, by id, in any order; nothing is sampled."""
+        ...
+
+
+@runtime_checkable
+class RenderingTeacher(Teacher, Protocol):
+    """A teacher that reads what its own chat template makes of messages, so that its prompts are known beforehand.
+
+    Attributes:
+        conversation: How messages become text, besides the template; set before anything is asked.
+    """
+
+    conversation: Conversation
+
+    def rendered(self, messages: Messages) -> str:
+        """The text that it continues.
+
+        Raises:
+            KdprobeError: The template refuses the messages, or leaves one of them out.
+        """
         ...
 
 

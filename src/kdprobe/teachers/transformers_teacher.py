@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows
 
@@ -46,6 +49,27 @@ class TransformersTeacher:
             "dtype": concrete_dtype(self.options.dtype, default_device()),
             "batch_size": self.options.batch_size,
         }
+
+    @property
+    def conversation(self) -> Conversation:
+        """How messages become text for it."""
+        return self.record.conversation
+
+    @conversation.setter
+    def conversation(self, conversation: Conversation) -> None:
+        self.record = replace(self.record, conversation=conversation)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from kdprobe.models.load import load_tokenizer
+
+        return load_tokenizer(self.record)
+
+    def rendered(self, messages: Messages) -> str:
+        """The text that it continues; errors as `prompt_text`."""
+        from kdprobe.models.conversation import prompt_text
+
+        return prompt_text(self._tokenizer, messages)
 
     @property
     def part_size(self) -> int:

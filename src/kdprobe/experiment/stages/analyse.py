@@ -15,7 +15,7 @@ from kdprobe.experiment.store import Stage, write_json
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
 
-FORMAT = 4
+FORMAT = 5
 FIGURES = "figures.json"
 STATEMENTS = "statements.json"
 
@@ -45,6 +45,7 @@ def analyse_stage(
         "student": context.student.as_key(),
         "arms": [[student.name, student.arm, student.seed] for student, _, _ in arms],
         "problems": problems_key(context, problems),
+        "prompts": context.test_prompts(problems),
         "batch_size": config.batch_size,
         "environment": environment("torch", "transformers", "peft", "transformer-lens"),
     }

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.keys import StageContext, plugin_key, problems_key, strategy_key, teacher_key
+from kdprobe.experiment.stages.keys import (
+    StageContext,
+    plugin_key,
+    problems_key,
+    refuse_other_prompts,
+    strategy_key,
+    teacher_key,
+)
+from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
-from kdprobe.experiment.store import Stage, digest, read_json, write_json
+from kdprobe.experiment.store import Stage, read_json, write_json
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
@@ -18,7 +26,7 @@ from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.student import Student
 
-FORMAT = 4
+FORMAT = 5
 ADAPTER = "adapter"
 TRAINING = "training.json"
 FINE_TUNE = "fine-tune"
@@ -111,7 +119,7 @@ def _training(
         "processes": processes.count(),
         "problems": problems_key(context, context.problems.transfer),
         "strategy": strategy,
-        "student_conversations": digest({id_: pair.student for id_, pair in conversations.items()}),
+        "prompts": context.student_prompts(conversations),
         **(teacher_key(context, teacher, conversations) if teacher else {}),
         "environment": environment("torch", "transformers", "peft"),
     }
@@ -120,6 +128,7 @@ def _training(
         from kdprobe.distill.distiller import TrainContext
         from kdprobe.transfer.transfer_set import read
 
+        refuse_other_prompts(settings["prompts"], context.student_prompts(conversations))
         taught = read(inputs[0]) if transfer else None
         problems: Sequence[Problem] = context.problems.transfer
         if selected:
@@ -143,6 +152,8 @@ def _training(
             )
         )
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"}
-        write_json(folder / TRAINING, {"caution": caution_of(context.host, kind)} | record)
+        read_by_student = {id_: pair.student for id_, pair in conversations.items()}
+        form = write_prompts(folder, context.tokenizer, problems, read_by_student)
+        write_json(folder / TRAINING, {"caution": caution_of(context.host, kind), "prompt_form": form} | record)
 
     return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)

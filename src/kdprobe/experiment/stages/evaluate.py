@@ -20,7 +20,7 @@ from kdprobe.students.student import Student
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
-FORMAT = 5
+FORMAT = 6
 RECORDS = "records.parquet"
 Records = list[dict[str, Any]]
 """One for each problem, in order."""
@@ -47,7 +47,11 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         student.name,
         problems,
         protocol,
-        identity={"student": context.student.as_key(), "source": source_key(context)},
+        identity={
+            "student": context.student.as_key(),
+            "source": source_key(context),
+            "prompts": context.test_prompts(problems),
+        },
         answer=answer,
         inputs=(distill,) if distill else (),
     )
@@ -87,7 +91,7 @@ def examination_stage(
         import pandas as pd
 
         records = answer(input_folders, scratch, f"lm-eval: {name}")
-        conditions = _conditions(settings)
+        conditions = _conditions(settings, {record.pop("prompt_form") for record in records})
         rows = [
             {**record, "question": problem.question, "conditions": conditions}
             for problem, record in zip(problems, records, strict=True)
@@ -145,7 +149,7 @@ def write_records(records: Path, file: Path) -> Path:
     return file
 
 
-def _conditions(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _conditions(settings: Mapping[str, Any], forms: set[str]) -> dict[str, dict[str, str]]:
     """How a model was examined, as `kdprobe.comparison.answers.Outputs` has it, from the settings of its stage."""
     from kdprobe.models.load import concrete_dtype
 
@@ -157,7 +161,8 @@ def _conditions(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {
         "budget": {"tokens": str(protocol["max_new_tokens"])},
         "decoding": decoding,
-        **({"prompt": {"chat template": settings["template"]}} if "template" in settings else {}),
+        # Examples that are drawn for each problem leave no form in common.
+        **({"prompt": {"form": next(iter(forms))}} if len(forms) == 1 else {}),
         "task": {**task, "format": str(settings["task"])},
         "versions": dict(installation["libraries"]),
     }

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.store import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
+from kdprobe.models.conversation import Conversation, prompt_text, texts_digest
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
-from kdprobe.strategies.prompt_pair import PromptPair
+from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.pool import StudentPool
+from kdprobe.teachers.teacher import RenderingTeacher
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,42 @@ class StageContext:
         config = self.experiment.distill
         return self.host.create("distillers", config.name, config.options)
 
-    @property
+    @cached_property
     def teacher(self) -> Any:
-        """The teacher of the config; its weights are loaded when it is asked."""
-        config = self.experiment.teacher
-        return self.host.create("teachers", config.name, config.options)
+        """The teacher of the config, told how to converse; its weights are loaded when it is asked.
+
+        Raises:
+            KdprobeError: `[conversation]` has something to tell a teacher that does not take it.
+        """
+        config, conversation = self.experiment.teacher, self.experiment.conversation.conversation
+        teacher = self.host.create("teachers", config.name, config.options)
+        if hasattr(teacher, "conversation"):
+            teacher.conversation = conversation
+        elif conversation != Conversation(date=conversation.date):
+            raise KdprobeError(
+                f"The teacher {config.name!r} takes no system message and no template arguments.",
+                "Leave [conversation] out, or choose another teacher.",
+            )
+        return teacher
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The student's tokenizer."""
+        from kdprobe.models.load import load_tokenizer
+
+        return load_tokenizer(self.student)
+
+    def student_prompts(self, conversations: Mapping[str, PromptPair]) -> str:
+        """Digest of what students read while they train.
+
+        Raises:
+            KdprobeError: The student's chat template refuses a conversation.
+        """
+        return texts_digest(prompt_text(self.tokenizer, pair.student) for pair in conversations.values())
+
+    def test_prompts(self, problems: Sequence[Problem]) -> str:
+        """Digest of what students read of problems that they are tested or looked at with; errors as above."""
+        return texts_digest(prompt_text(self.tokenizer, bare(problem)) for problem in problems)
 
 
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
@@ -88,11 +123,37 @@ def strategy_key(context: StageContext, label: str) -> dict[str, Any]:
 
 def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str, PromptPair]) -> dict[str, Any]:
     """What of a teacher, and of what it reads, decides what it says."""
-    return {
+    key = {
         "teacher": teacher.provenance,
         "plugin": plugin_key(context.host, "teachers", context.experiment.teacher.name),
-        "conversations": digest({id_: pair.teacher for id_, pair in conversations.items()}),
     }
+    if isinstance(teacher, RenderingTeacher):
+        return key | {"prompts": teacher_prompts(teacher, conversations)}
+    # What a server makes of messages is not known here.
+    messages = {id_: pair.teacher for id_, pair in conversations.items()}
+    return key | {"messages": digest(messages), "conversation": context.experiment.conversation.conversation.as_key()}
+
+
+def teacher_prompts(teacher: RenderingTeacher, conversations: Mapping[str, PromptPair]) -> str:
+    """Digest of what a teacher reads.
+
+    Raises:
+        KdprobeError: Its chat template refuses a conversation.
+    """
+    return texts_digest(teacher.rendered(pair.teacher) for pair in conversations.values())
+
+
+def refuse_other_prompts(planned: str, now: str) -> None:
+    """Checks that a stage reads what it was planned and keyed with.
+
+    Raises:
+        KdprobeError: It does not.
+    """
+    if planned != now:
+        raise KdprobeError(
+            "The chat template makes other text of the conversations than when this run was planned.",
+            "Use the same versions of transformers and of the model's files where you plan and where you run.",
+        )
 
 
 def texts_key(context: StageContext) -> Any:

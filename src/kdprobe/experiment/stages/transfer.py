@@ -9,11 +9,21 @@ from typing import Any
 
 from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.keys import StageContext, problems_key, strategy_key, teacher_key, texts_key
+from kdprobe.experiment.stages.keys import (
+    StageContext,
+    problems_key,
+    refuse_other_prompts,
+    strategy_key,
+    teacher_key,
+    teacher_prompts,
+    texts_key,
+)
+from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.store import Stage, write_json
 from kdprobe.strategies.prompt_pair import PromptPair
+from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 3
+FORMAT = 4
 FIDELITY = "fidelity.json"
 
 
@@ -51,13 +61,15 @@ def transfer_stage(
     }
 
     def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
-        from kdprobe.models.conversation import prompt_ids, template_digest, tokenizer_digest
+        from kdprobe.models.conversation import prompt_ids, tokenizer_digest
         from kdprobe.models.load import load_tokenizer
         from kdprobe.transfer.capture import Setting, capture, score
         from kdprobe.transfer.fidelity import fidelity
         from kdprobe.transfer.texts import file_texts, gold_texts
         from kdprobe.transfer.transfer_set import read, write
 
+        if isinstance(teacher, RenderingTeacher):
+            refuse_other_prompts(settings["prompts"], teacher_prompts(teacher, conversations))
         # A teacher of another family brings its own tokenizer; the record of which one decides what it fits.
         record = getattr(teacher, "record", context.student)
         tokenizer = load_tokenizer(record)
@@ -65,7 +77,7 @@ def transfer_stage(
             "strategy": strategy,
             "tokenizer": tokenizer_digest(tokenizer),
             "vocabulary": len(tokenizer),
-            "chat_template": template_digest(tokenizer),
+            "prompts": "rendered here" if isinstance(teacher, RenderingTeacher) else "rendered by the server",
         }
         if config.texts == OWN or (config.texts == strategy and not inputs):
             setting = Setting(sampling, manifest, f"Teacher answers: {strategy}", scratch)
@@ -81,6 +93,9 @@ def transfer_stage(
             setting = Setting(sampling, manifest, f"Teacher reads: {strategy}", scratch)
             transfer_set = score(teacher, answers, prompts, setting)
         write(transfer_set, folder)
+        if isinstance(teacher, RenderingTeacher):
+            primed = {id_: pair.teacher for id_, pair in conversations.items()}
+            write_prompts(folder, tokenizer, problems, primed)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)))
 
     return Stage("transfer", strategy, settings, (texts,) if texts else (), work)

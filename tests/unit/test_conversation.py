@@ -1,0 +1,116 @@
+"""Conversations as text: the same on any day, complete, or refused in a sentence."""
+
+import datetime as dt
+
+import pytest
+
+from kdprobe.errors import KdprobeError
+from kdprobe.models.conversation import Conversation, bind, prompt_form, prompt_ids, prompt_text
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+DATED = "Today: {{ strftime_now('%d %b %Y') }}\n" + CHATML
+NO_SYSTEM = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}{{ message['content'] }}{% endfor %}"
+)
+FORGETFUL = "{% for message in messages if message['role'] == 'user' %}{{ message['content'] | trim }}{% endfor %}"
+ALTERNATING = (
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}{{ message['content'] }}{% endfor %}"
+)
+HI = [{"role": "user", "content": "Hi there"}]
+
+
+@pytest.fixture
+def tokenizer(torch, tiny_model):
+    """Makes the tiny model's tokenizer with another chat template."""
+    from transformers import AutoTokenizer
+
+    def make(template, **conversation):
+        loaded = AutoTokenizer.from_pretrained(tiny_model)
+        loaded.chat_template = template
+        return bind(loaded, Conversation(**conversation))
+
+    return make
+
+
+@pytest.fixture
+def another_day(monkeypatch):
+    """The clock of chat templates says the year 2031."""
+    from transformers.utils import chat_template_utils
+
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2031, 12, 24)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+
+
+def test_a_template_that_asks_for_today_is_told_the_constant_date(tokenizer, another_day):
+    assert prompt_text(tokenizer(DATED), HI).startswith("Today: 26 Jul 2024\n")
+    assert prompt_text(tokenizer(DATED, date=dt.date(2025, 2, 3)), HI).startswith("Today: 03 Feb 2025\n")
+
+
+def test_the_clock_is_left_as_it_was(tokenizer, another_day):
+    from transformers.utils import chat_template_utils
+
+    prompt_text(tokenizer(DATED), HI)
+    with pytest.raises(KdprobeError):
+        prompt_text(tokenizer(ALTERNATING), HI + HI)
+    assert chat_template_utils.datetime.now().year == 2031
+
+
+def test_lm_evals_own_rendering_is_the_same(tokenizer, another_day):
+    """As lm-eval calls it: the tokenizer's method, with arguments of its own."""
+    bound = tokenizer(DATED, system="Be brief.", template_arguments={"enable_thinking": False})
+    rendered = bound.apply_chat_template(HI, tokenize=False, add_generation_prompt=True, continue_final_message=False)
+    assert rendered == prompt_text(bound, HI)
+    assert rendered.count("Be brief.") == 1
+    assert rendered.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+def test_template_arguments_reach_the_template(tokenizer):
+    assert prompt_text(tokenizer(CHATML), HI).endswith("assistant\n")
+    thinking_off = tokenizer(CHATML, template_arguments={"enable_thinking": False})
+    assert prompt_text(thinking_off, HI).endswith("assistant\n<think>\n\n</think>\n\n")
+
+
+def test_a_system_message_opens_conversations_that_have_none(tokenizer):
+    bound = tokenizer(CHATML, system="Be brief.")
+    assert prompt_text(bound, HI).startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi there")
+    taught = [{"role": "system", "content": "Teach."}, *HI]
+    assert "Be brief." not in prompt_text(bound, taught)
+    ids = prompt_ids(bound, HI)
+    assert bound.decode(ids) == prompt_text(bound, HI)
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "sentence"),
+    [
+        (NO_SYSTEM, [{"role": "system", "content": "Be brief."}, *HI], "refuses a conversation of system, user"),
+        (ALTERNATING, HI + HI, "refuses a conversation of user, user: Conversation roles must alternate"),
+        (FORGETFUL, [{"role": "system", "content": "Be brief."}, *HI], "leaves out or changes the system message"),
+        ("{{ messages[0]['content'][:4] }}", HI, "leaves out or changes the user message 'Hi there'"),
+        ("{{ messages[0]['content'].nothing() }}", HI, "refuses a conversation of user"),
+    ],
+)
+def test_what_a_template_does_not_render_whole_is_refused(tokenizer, template, messages, sentence):
+    with pytest.raises(KdprobeError, match=sentence):
+        prompt_text(tokenizer(template), messages)
+
+
+@pytest.mark.parametrize("conversation", [{"system": "Be brief."}, {"template_arguments": {"enable_thinking": False}}])
+def test_a_model_without_a_template_takes_neither_system_message_nor_arguments(tokenizer, conversation):
+    assert prompt_text(tokenizer(None), HI) == "Question: Hi there\nAnswer:"
+    with pytest.raises(KdprobeError, match="has no chat template"):
+        tokenizer(None, **conversation)
+
+
+def test_a_form_has_the_question_left_out_plain_or_in_json():
+    assert prompt_form('<user>Say "hi"</user>', 'Say "hi"') == "<user>{question}</user>"
+    assert prompt_form('[{"content": "Say \\"hi\\""}]', 'Say "hi"') == '[{"content": "{question}"}]'
