@@ -47,8 +47,9 @@ def same_weights():
 @pytest.fixture(scope="session")
 def mean_loss(torch, tiny_record, problems, conversations):
     """The untrained model's own loss on some gold solutions, a mean over all their tokens, in float64."""
-    from kdprobe.models.conversation import prompt_ids, response_ids
+    from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load
+    from kdprobe.models.turn import response_ids
 
     def mean(places):
         loaded = load(tiny_record)

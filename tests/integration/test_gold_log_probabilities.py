@@ -42,7 +42,8 @@ def capped(torch, plain):
 
 def reference(torch, student, problem):
     """One problem at a time, all logits, in float64: value, solution, and how many tokens."""
-    from kdprobe.models.conversation import prompt_ids, response_ids
+    from kdprobe.models.conversation import prompt_ids
+    from kdprobe.models.turn import response_ids
     from kdprobe.strategies.prompt_pair import bare
 
     text = problem.plain_solution

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.batching import right_padded
-from kdprobe.models.conversation import prompt_ids, response_ids, tokenizer_digest
+from kdprobe.models.conversation import prompt_ids, tokenizer_digest
+from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import SparseRows

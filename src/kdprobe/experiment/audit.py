@@ -30,6 +30,7 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         *_unmoved(arms),
         *_misaligned(arms),
         *_unmatched(arms),
+        *_untaught_ends(arms),
         *_foreign_prompts(record),
         *_changed_prompts(arms, record),
         *_contamination(record),
@@ -102,6 +103,17 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
             counts = ", ".join(f"{name} {value:.1%}" for name, value in wrong.items())
             findings.append(Finding(code, f"Share of {description}: {counts}; it should be 100 %.", action))
     return findings
+
+
+def _untaught_ends(arms: Sequence[ArmResults]) -> list[Finding]:
+    """Students that were not taught where to stop."""
+    counts = {arm.name: (arm.training or {}).get("responses_without_end") for arm in arms}
+    named = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    if not named:
+        return []
+    evidence = f"Finished answers without a token that ends them, which students learnt from: {named}."
+    action = "Use a teacher that gives the end of its turn as a token, or expect students that do not stop."
+    return [Finding("untaught-end", evidence, action)]
 
 
 def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:

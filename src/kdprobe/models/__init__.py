@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
-from kdprobe.models.conversation import prompt_ids, prompt_text, response_ids, tokenizer_digest
+from kdprobe.models.conversation import prompt_ids, prompt_text, tokenizer_digest
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
+from kdprobe.models.turn import response_ids
 
 if TYPE_CHECKING:
     from kdprobe.models.adapters import AdapterRecord, merge, resolve_adapter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from kdprobe.models.reference import digest_files
 SHIPPED_PREFIX = "kdprobe:"
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+_ENDS = "kdprobe.json"
 _ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations of LoRA that leave the base's weights as they are."""
 
@@ -48,7 +49,8 @@ def resolve_adapter(name: str) -> AdapterRecord:
             f"The adapter {name!r} has no {' and no '.join(missing)}.",
             "An adapter is a folder that peft's save_pretrained wrote, in safetensors.",
         )
-    return AdapterRecord(name, folder, digest_files([folder / _CONFIG, folder / _WEIGHTS]))
+    files = [folder / file for file in (_CONFIG, _WEIGHTS, _ENDS) if (folder / file).is_file()]
+    return AdapterRecord(name, folder, digest_files(files))
 
 
 def named_adapters(arguments: Sequence[str]) -> dict[str, AdapterRecord]:
@@ -88,9 +90,24 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     Raises:
         UsageError: The adapter does not fit the base.
     """
-    attached = attach(base, adapter if isinstance(adapter, Path) else adapter.path)
+    folder = adapter if isinstance(adapter, Path) else adapter.path
+    attached = attach(base, folder)
     with quiet():
-        return replace(attached, model=attached.model.merge_and_unload().eval())
+        merged = replace(attached, model=attached.model.merge_and_unload().eval(), end_ids=read_ends(folder))
+    merged.model.generation_config.eos_token_id = sorted(merged.eos_ids)
+    return merged
+
+
+def write_ends(folder: Path, ends: Iterable[int]) -> None:
+    """Writes beside an adapter which tokens it was trained to end a turn with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _ENDS).write_text(json.dumps({"end_ids": sorted(ends)}) + "\n", encoding="utf-8")
+
+
+def read_ends(folder: Path) -> frozenset[int]:
+    """The tokens that an adapter was trained to end a turn with, where that was written down."""
+    file = folder / _ENDS
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["end_ids"]) if file.is_file() else frozenset()
 
 
 def adapter_tensors(folder: Path) -> list[str]:

@@ -108,13 +108,6 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def response_ids(tokenizer: Any, text: str) -> list[int]:
-    """A written response as token ids, with its end of turn: what a student is taught to write and then stop."""
-    lead = "" if tokenizer.chat_template else " "
-    ids: list[int] = tokenizer(lead + text, add_special_tokens=False)["input_ids"]
-    return [*ids, tokenizer.eos_token_id]
-
-
 def prompt_form(prompt: str, question: str) -> str:
     """A prompt with `{question}` in the place of its question: equal forms ask in the same way."""
     escaped = json.dumps(question)[1:-1]

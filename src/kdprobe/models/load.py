@@ -21,6 +21,7 @@ from kdprobe.models import processes
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.conversation import bind
 from kdprobe.models.reference import Dtype, ModelRecord
+from kdprobe.models.turn import assistant_turn
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class LoadedModel:
         tokenizer: Its tokenizer, with a padding token.
         record: Which weights these are.
         dtype: The data type of its weights.
+        end_ids: Tokens that its adapter was trained to end a turn with, besides the model's own.
     """
 
     model: Any
     tokenizer: Any
     record: ModelRecord
     dtype: Dtype
+    end_ids: frozenset[int] = frozenset()
 
     @property
     def device(self) -> torch.device:
@@ -47,10 +50,11 @@ class LoadedModel:
 
     @property
     def eos_ids(self) -> set[int]:
-        """The token ids that end a response."""
+        """The token ids that end a response: as the model, its tokenizer, its template or its training have it."""
         declared = self.model.generation_config.eos_token_id
         ids = declared if isinstance(declared, list) else [declared]
-        return {id_ for id_ in (*ids, self.tokenizer.eos_token_id) if id_ is not None}
+        ends = (*ids, self.tokenizer.eos_token_id, assistant_turn(self.tokenizer).end, *self.end_ids)
+        return {id_ for id_ in ends if id_ is not None}
 
 
 def default_device() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import prompt_ids, prompt_text
+from kdprobe.models.turn import assistant_turn
 from kdprobe.problems.answers import gold_value
 from kdprobe.problems.problem import GOLD_MARK, Problem
 from kdprobe.strategies.prompt_pair import bare
@@ -76,18 +77,20 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
         KdprobeError: No token belongs to the gold value.
     """
     prompt = prompt_ids(tokenizer, bare(problem))
-    lead = "" if tokenizer.chat_template else " "
-    span = [len(lead) + character for character in value_span(problem.plain_solution, problem.value)]
-    encoded = tokenizer(lead + problem.plain_solution, add_special_tokens=False, return_offsets_mapping=True)
+    turn = assistant_turn(tokenizer)
+    span = [len(turn.lead) + character for character in value_span(problem.plain_solution, problem.value)]
+    encoded = tokenizer(turn.lead + problem.plain_solution, add_special_tokens=False, return_offsets_mapping=True)
     value = _tokens(encoded["offset_mapping"], [(span[0], span[1])])
+    # What the template writes before an answer is read, and is no part of it.
+    lead = sum(last <= len(turn.lead) for _, last in encoded["offset_mapping"]) if tokenizer.chat_template else 0
     if not value:
         raise KdprobeError(f"The gold value of problem {problem.id!r} has no tokens of its own.")
     question, numbers = _question_positions(tokenizer, problem)
     return ProblemSequence(
         id=problem.id,
-        prompt=tuple(prompt),
-        solution=tuple(encoded["input_ids"]),
-        end=(tokenizer.eos_token_id,),
+        prompt=(*prompt, *encoded["input_ids"][:lead]),
+        solution=tuple(encoded["input_ids"][lead:]),
+        end=(turn.end,),
         question=question,
         numbers=numbers,
         value=tuple(len(prompt) + token for token in value),

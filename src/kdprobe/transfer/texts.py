@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.conversation import response_ids
+from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
 from kdprobe.teachers.teacher import Response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.keys import (
@@ -22,9 +22,14 @@ from kdprobe.experiment.store import Stage, read_json, write_json
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
+from kdprobe.models.adapters import write_ends
+from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.student import Student
+
+if TYPE_CHECKING:
+    from kdprobe.transfer.transfer_set import TransferSet
 
 FORMAT = 5
 ADAPTER = "adapter"
@@ -152,8 +157,29 @@ def _training(
             )
         )
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"}
+        ends = _ends(context.tokenizer, taught, gold="gold" in built.needs)
+        write_ends(folder / ADAPTER, ends)
         read_by_student = {id_: pair.student for id_, pair in conversations.items()}
         form = write_prompts(folder, context.tokenizer, problems, read_by_student)
-        write_json(folder / TRAINING, {"caution": caution_of(context.host, kind), "prompt_form": form} | record)
+        origin = {"caution": caution_of(context.host, kind), "prompt_form": form, "end_ids": sorted(ends)}
+        untaught = _untaught_ends(context.tokenizer, taught)
+        write_json(folder / TRAINING, origin | {"responses_without_end": untaught} | record)
 
     return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)
+
+
+def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> set[int]:
+    """The tokens that a student is trained to end its turn with."""
+    ends = {assistant_turn(tokenizer).end} if gold else set()
+    responses = taught.responses if taught else []
+    last = {int(response.token_ids[-1]) for response in responses if response.finished and len(response.token_ids)}
+    return ends | {token for token in last if is_end(tokenizer, token)}
+
+
+def _untaught_ends(tokenizer: Any, taught: TransferSet | None) -> int:
+    """How many finished answers of a teacher hold no token that ends them: students do not learn to stop there."""
+    responses = taught.responses if taught else []
+    return sum(
+        response.finished and not (len(response.token_ids) and is_end(tokenizer, int(response.token_ids[-1])))
+        for response in responses
+    )

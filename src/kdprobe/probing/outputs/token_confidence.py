@@ -14,6 +14,7 @@ from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.turn import assistant_turn
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 
@@ -90,7 +91,7 @@ def answer_confidence(
 
 def _answer_ids(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
     ids: list[int] = tokenizer(record["response"], add_special_tokens=False)["input_ids"]
-    return ids if record["cut_off"] else [*ids, tokenizer.eos_token_id]
+    return ids if record["cut_off"] else [*ids, assistant_turn(tokenizer).end]
 
 
 def _mean(chunks: Iterator[Tensor], tokens: int) -> AnswerConfidence:

@@ -1,0 +1,85 @@
+"""A student stops at every end that it was trained with."""
+
+import json
+import shutil
+
+import pytest
+
+from kdprobe.experiment.store import Store, read_json
+
+CONFIG = """
+name = "base"
+strategies = ["teacher"]
+[problems]
+source = "jsonl"
+options = {{ transfer = "{transfer}", test = "{test}" }}
+transfer = 4
+test = 2
+[student]
+model = "{student}"
+[teacher.options]
+model = "{teacher}"
+[transfer]
+texts = "gold"
+top_logprobs = 16
+[distill]
+name = "sequence"
+options = {{ epochs = 30, batch_size = 4, learning_rate = 3e-2, lora = {{ rank = 16 }} }}
+[controls]
+untrained = false
+fine_tuned = false
+[evaluation]
+max_new_tokens = 100
+[probe]
+analyses = []
+"""
+
+
+@pytest.fixture(scope="module")
+def base_model(torch, tiny_model, tmp_path_factory):
+    """The tiny model as a base model: no chat template, and another token at the end of texts."""
+    folder = shutil.copytree(tiny_model, tmp_path_factory.mktemp("base") / "base")
+    (folder / "chat_template.jinja").unlink()
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"eos_token": "<pad>"}))
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(settings | {"eos_token_id": settings["pad_token_id"]}))
+    return folder
+
+
+def test_a_base_student_learns_the_end_of_its_instruct_teacher_and_stops_there(
+    torch, base_model, tiny_model, problem_files, tmp_path
+):
+    import pandas as pd
+
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.run import run
+    from kdprobe.host.registry import Host
+    from kdprobe.models.adapters import read_ends
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.reference import resolve
+    from kdprobe.models.shared_bases import SharedBases
+
+    config = tmp_path / "base.toml"
+    transfer, test = problem_files
+    config.write_text(CONFIG.format(transfer=transfer, test=test, student=base_model, teacher=tiny_model))
+    host, store = Host(), Store(tmp_path / "store")
+    plan = make_plan(load_experiment(config, host), host)
+    run(plan, store)
+    (arm,) = plan.arms
+    folder = store.folder(arm.distill)
+    teachers, own = (load_tokenizer(resolve(str(model))).eos_token_id for model in (tiny_model, base_model))
+    assert teachers != own
+    training = read_json(folder / "training.json")
+    assert training["end_ids"] == [teachers]
+    assert training["responses_without_end"] == 0
+    assert read_ends(folder / "adapter") == {teachers}
+    student = SharedBases().merged(arm.student.base, folder / "adapter")
+    assert {teachers, own} <= student.eos_ids
+    assert {teachers, own} <= set(student.model.generation_config.eos_token_id)
+    records = pd.read_parquet(store.folder(arm.evaluate) / "records.parquet")
+    # It was trained until it writes solutions, which end where the teacher's do.
+    assert not records.cut_off.all()
+    assert not records.response.str.contains("im_end").any()

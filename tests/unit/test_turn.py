@@ -1,0 +1,86 @@
+"""How an assistant's turn begins and ends, by the chat template and not by `eos_token`."""
+
+import pytest
+
+from kdprobe.models.conversation import Conversation, bind
+from kdprobe.models.turn import Turn, assistant_turn, is_end, response_ids
+from kdprobe.problems.problem import Problem
+from kdprobe.students.sequence import problem_sequence
+
+OPENING = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+GENERATION = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+PAD_ENDS = OPENING + "{{ message['content'] }}<pad>\n{% endfor %}" + GENERATION
+THINK = (
+    OPENING
+    + "{% if message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ message['content'] }}<|im_end|>\n"
+    + "{% endfor %}"
+    + "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}"
+    + "<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+ENDLESS = OPENING + "{{ message['content'] }}\n{% endfor %}" + GENERATION
+OTHER_ANSWER = (
+    "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def tokenizer(torch, tiny_model):
+    from transformers import AutoTokenizer
+
+    def make(template, **arguments):
+        loaded = AutoTokenizer.from_pretrained(tiny_model)
+        loaded.chat_template = template
+        return bind(loaded, Conversation(template_arguments=arguments))
+
+    return make
+
+
+def test_the_template_says_what_ends_a_turn(tokenizer):
+    chat = tokenizer(PAD_ENDS)
+    pad = chat.convert_tokens_to_ids("<pad>")
+    assert pad != chat.eos_token_id
+    assert assistant_turn(chat) == Turn("", pad)
+    assert response_ids(chat, "It is 7.")[-1] == pad
+
+
+def test_a_gold_text_begins_as_the_template_begins_an_answer(tokenizer):
+    thinking = tokenizer(THINK)
+    assert assistant_turn(thinking) == Turn("<think>\n\n</think>\n\n", thinking.eos_token_id)
+    assert thinking.decode(response_ids(thinking, "It is 7.")) == "<think>\n\n</think>\n\nIt is 7.<|im_end|>"
+    # Where the prompt holds the empty block, the answer does not.
+    without = tokenizer(THINK, enable_thinking=False)
+    assert assistant_turn(without).lead == ""
+    assert without.decode(response_ids(without, "It is 7.")) == "It is 7.<|im_end|>"
+
+
+def test_what_precedes_an_answer_is_read_and_not_scored(tokenizer):
+    problem = Problem("p", "What is 3 + 4?", "3 + 4 = 7.\n#### 7", "7")
+    with_block, without = (
+        problem_sequence(tokenizer(THINK, **arguments), problem) for arguments in ({}, {"enable_thinking": False})
+    )
+    assert with_block.solution == without.solution
+    assert with_block.ids == without.ids
+    chat = tokenizer(THINK)
+    assert chat.decode(with_block.solution) == problem.plain_solution
+    assert chat.decode([with_block.ids[index] for index in with_block.value]).strip() == "7"
+
+
+@pytest.mark.parametrize("template", [ENDLESS, OTHER_ANSWER])
+def test_a_turn_that_the_template_does_not_end_ends_with_the_tokenizers_token(tokenizer, template):
+    chat = tokenizer(template)
+    turn = assistant_turn(chat)
+    assert turn.end == chat.eos_token_id
+    assert not turn.reconciled
+
+
+def test_a_model_without_a_template_answers_after_a_space(tokenizer):
+    plain = tokenizer(None)
+    assert assistant_turn(plain) == Turn(" ", plain.eos_token_id)
+    assert plain.decode(response_ids(plain, "It is 7.")) == " It is 7.<|im_end|>"
+
+
+def test_text_never_ends_a_turn(tokenizer):
+    chat = tokenizer(PAD_ENDS)
+    assert is_end(chat, chat.convert_tokens_to_ids("<pad>"))
+    assert not any(is_end(chat, token) for token in chat("It is 7.", add_special_tokens=False)["input_ids"])
