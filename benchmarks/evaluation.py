@@ -90,7 +90,7 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
     """Answers the problems in one way."""
     import torch
 
-    from kdprobe.cli.options import open_problems, read_settings
+    from kdprobe.cli.inputs import open_problems, read_settings
     from kdprobe.evaluation import recording as watched
     from kdprobe.evaluation.ledger import Ledger
     from kdprobe.evaluation.lm_eval_run import evaluate
