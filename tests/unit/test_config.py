@@ -40,7 +40,7 @@ def test_full_takes_all_strategies_under_another_name(host):
 def test_a_strategy_may_be_a_name_or_a_table(host):
     own = {"name": "template", "label": "polite", "options": {"text": "Please: {question}"}}
     experiment = check({**DATA, "strategies": ["none", own]}, host, "mine.toml")
-    assert [strategy.arm for strategy in experiment.strategies] == ["none", "polite"]
+    assert [strategy.display_name for strategy in experiment.strategies] == ["none", "polite"]
 
 
 def test_all_mistakes_are_told_at_once(host):
