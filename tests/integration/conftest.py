@@ -92,7 +92,7 @@ def other_families(torch, tiny_model, tmp_path_factory):
         Qwen2Config,
     )
 
-    from kdprobe.testing.tiny_model import random_llama
+    from kdprobe.testing.tiny_model import TINY_LLAMA, random_llama
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     shape = {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}
@@ -117,7 +117,7 @@ def other_families(torch, tiny_model, tmp_path_factory):
         "mamba": MambaConfig(**shape, hidden_size=32, num_hidden_layers=2, bos_token_id=None),
     }
     rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
-    models = {"dynamic": random_llama(**shape, max_position_embeddings=24, rope_parameters=rope)}
+    models = {"dynamic": random_llama(**{**TINY_LLAMA, **shape}, max_position_embeddings=24, rope_parameters=rope)}
     for name, config in configs.items():
         torch.manual_seed(1)
         models[name] = AutoModelForCausalLM.from_config(config)

@@ -36,9 +36,9 @@ def test_a_row_takes_what_its_keys_and_values_take(torch, tiny):
 
 def load_half():
     from kdprobe.models.load import LoadedModel
-    from kdprobe.testing.tiny_model import random_llama
+    from kdprobe.testing.tiny_model import TINY_LLAMA, random_llama
 
-    return LoadedModel(random_llama(dtype="bfloat16").eval(), None, None, "bfloat16")
+    return LoadedModel(random_llama(**TINY_LLAMA, vocab_size=400, dtype="bfloat16").eval(), None, None, "bfloat16")
 
 
 FITTING = [(1000, 1319, 63), (1000, 193, 49), (1000, 192, 64), (1000, 64, 32), (1000, 32, 16), (1000, 3, 3)]

@@ -13,8 +13,7 @@ CHAT_TEMPLATE = (
 )
 
 
-TINY_SHAPE = {
-    "vocab_size": 400,
+TINY_LLAMA: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -24,6 +23,7 @@ TINY_SHAPE = {
     "initializer_range": 0.3,
     "bos_token_id": None,
 }
+"""Arguments of `LlamaConfig`, less those that the tokenizer decides."""
 
 
 def random_llama(*, seed: int = 0, dtype: str = "float32", **config: Any) -> Any:
@@ -32,19 +32,20 @@ def random_llama(*, seed: int = 0, dtype: str = "float32", **config: Any) -> Any
     Args:
         seed: Of the weights.
         dtype: Data type of the weights.
-        config: Arguments of `LlamaConfig`, before those of `TINY_SHAPE`.
+        config: Arguments of `LlamaConfig`, such as `TINY_LLAMA`.
     """
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(LlamaConfig(**{**TINY_SHAPE, **config}), dtype=getattr(torch, dtype))
+    return AutoModelForCausalLM.from_config(LlamaConfig(**config), dtype=getattr(torch, dtype))
 
 
 def write_tiny_model(folder: Path) -> Path:
     """Writes a random Llama (2 layers, 4 heads, 2 key-value heads) with its tokenizer; the same one every time."""
     tokenizer = _tokenizer()
     random_llama(
+        **TINY_LLAMA,
         vocab_size=len(tokenizer),
         max_position_embeddings=2048,
         eos_token_id=tokenizer.eos_token_id,
