@@ -61,7 +61,7 @@ _MOST_POWER = 12
 
 
 class Token(NamedTuple):
-    """A piece of text: its kind, as the pattern above calls it, and its place."""
+    """A piece of text: its kind, as the pattern above calls it, and its position."""
 
     kind: str
     text: str
@@ -89,8 +89,8 @@ class Expression:
     def values(self) -> set[Fraction]:
         """The exact value; two in `7/12 / 1/12`, where a fraction may be meant; none where there is no value."""
         joined = _with_fractions(self.tokens)
-        found = {_value(self.tokens), _value(joined) if 1 < len(joined) < len(self.tokens) else None}
-        return {value for value in found if value is not None}
+        candidates = {_value(self.tokens), _value(joined) if 1 < len(joined) < len(self.tokens) else None}
+        return {value for value in candidates if value is not None}
 
     @property
     def is_fraction(self) -> bool:
@@ -105,36 +105,36 @@ def tokens_of(text: str) -> list[Token]:
         for match in _TOKEN.finditer(text)
         if (kind := match.lastgroup or "") != "money"
     ]
-    for place, token in enumerate(tokens):
+    for position, token in enumerate(tokens):
         # In "3 times * 5" it is a unit.
-        spelt = token.kind == "times" and token.text.lower() == "times"
-        if spelt and _kind(tokens, place + 1) not in {*_NUMBERS, "open"}:
-            tokens[place] = token._replace(kind="word")
+        spelled_out = token.kind == "times" and token.text.lower() == "times"
+        if spelled_out and _kind(tokens, position + 1) not in {*_NUMBERS, "open"}:
+            tokens[position] = token._replace(kind="word")
     kept: list[Token] = []
-    place = 0
-    while place < len(tokens):
-        token = tokens[place]
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
         if token.kind in {"word", "unit"} and kept and kept[-1].kind in _ENDS_OPERAND:
-            stop = place
+            stop = position
             while stop < len(tokens) and tokens[stop].kind in {"word", "unit"}:
                 stop += 1
-            kept += _behind_operand(kept, tokens[place:stop], _kind(tokens, stop))
-            place = stop
-        elif token.kind == "line" and place + 1 < len(tokens) and tokens[place + 1].kind == "equals":
-            place += 1
+            kept += _behind_operand(kept, tokens[position:stop], _kind(tokens, stop))
+            position = stop
+        elif token.kind == "line" and position + 1 < len(tokens) and tokens[position + 1].kind == "equals":
+            position += 1
         else:
             kept.append(token)
-            place += 1
+            position += 1
     return kept
 
 
 def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: str) -> list[Token]:
     """What is left of words right behind an operand: an operator, nothing where they are its unit, else the words."""
     *units, last = words
-    spelt = last.text.lower()
-    apart = last.start > before[-1].end
-    times = spelt == "x" and following in ({*_NUMBERS, "open", "minus"} if apart or units else {*_NUMBERS, "open"})
-    if times or (spelt == "of" and not units and following in _NUMBERS and _is_a_part(before)):
+    word = last.text.lower()
+    spaced = last.start > before[-1].end
+    multiplies = word == "x" and following in ({*_NUMBERS, "open", "minus"} if spaced or units else {*_NUMBERS, "open"})
+    if multiplies or (word == "of" and not units and following in _NUMBERS and _is_a_part(before)):
         return [last._replace(kind="times")] if _are_units(units, before[-1]) else list(words)
     left_out = following in {*_OPERATORS, "equals", "close"} and _are_units(words, before[-1])
     return [] if left_out else list(words)
@@ -156,8 +156,8 @@ def _is_variable(word: Token) -> bool:
     return len(letters) == 1 and letters not in _UNIT_LETTERS
 
 
-def _kind(tokens: Sequence[Token], place: int) -> str:
-    return tokens[place].kind if place < len(tokens) else ""
+def _kind(tokens: Sequence[Token], position: int) -> str:
+    return tokens[position].kind if position < len(tokens) else ""
 
 
 def ending_before(tokens: Sequence[Token], stop: int, first: int) -> Expression | None:
@@ -165,8 +165,8 @@ def ending_before(tokens: Sequence[Token], stop: int, first: int) -> Expression 
 
     Args:
         tokens: Of the whole text, from `tokens_of`.
-        stop: Place of the token that it ends before.
-        first: Place of the first token that may belong to it.
+        stop: Index of the token that it ends before.
+        first: Index of the first token that may belong to it.
 
     Returns:
         The expression; `None` where there is none, or where something before it changes what it means.
@@ -233,14 +233,14 @@ def _is_half_of_something(tokens: Sequence[Token], end: int) -> bool:
 def _behind_open_brackets(tokens: Sequence[Token], begin: int, stop: int) -> int:
     """Where the part begins whose brackets are all closed, and opened."""
     opened: list[int] = []
-    for place in range(begin, stop):
-        if tokens[place].kind == "open":
-            opened.append(place)
-        elif tokens[place].kind == "close":
+    for position in range(begin, stop):
+        if tokens[position].kind == "open":
+            opened.append(position)
+        elif tokens[position].kind == "close":
             if opened:
                 opened.pop()
             else:
-                begin = place + 1
+                begin = position + 1
     return max(begin, opened[-1] + 1) if opened else begin
 
 
@@ -261,16 +261,16 @@ def _value(tokens: Sequence[Token]) -> Fraction | None:
 
 def _with_fractions(tokens: Sequence[Token]) -> list[Token]:
     """The tokens, with every `3/4` that is written together as one."""
-    made: list[Token] = []
+    joined: list[Token] = []
     for token in tokens:
-        if token.kind == "number" and len(made) > 1 and made[-1].text == "/" and made[-2].kind == "number":
-            above, stroke = made[-2:]
+        if token.kind == "number" and len(joined) > 1 and joined[-1].text == "/" and joined[-2].kind == "number":
+            above, stroke = joined[-2:]
             together = above.end == stroke.start and stroke.end == token.start
             if together and above.text.isdecimal() and token.text.isdecimal():
-                made[-2:] = [Token("fraction", f"{above.text}/{token.text}", above.start, token.end)]
+                joined[-2:] = [Token("fraction", f"{above.text}/{token.text}", above.start, token.end)]
                 continue
-        made.append(token)
-    return made
+        joined.append(token)
+    return joined
 
 
 def _evaluate(tokens: Sequence[Token]) -> Fraction:
@@ -281,47 +281,47 @@ def _evaluate(tokens: Sequence[Token]) -> Fraction:
         IndexError: No expression: an operator lacks an operand.
     """
     values: list[Fraction] = []
-    waiting: list[str] = []
+    operators: list[str] = []
 
     def reduce(least: int) -> None:
-        while waiting and waiting[-1] != "open" and _BINDS[waiting[-1]] >= least:
-            operator = waiting.pop()
+        while operators and operators[-1] != "open" and _BINDS[operators[-1]] >= least:
+            operator = operators.pop()
             right = values.pop()
             values.append(-right if operator == "sign" else _apply(operator, values.pop(), right))
 
     after_operand = False
-    for place, token in enumerate(tokens):
+    for position, token in enumerate(tokens):
         kind = token.kind
         if after_operand and kind in {*_NUMBERS, "open"}:
             # "2(3 + 4)" multiplies; "2 3" is no expression.
-            if kind != "open" or tokens[place - 1].end != token.start:
+            if kind != "open" or tokens[position - 1].end != token.start:
                 raise ArithmeticError("two operands without an operator")
             reduce(_BINDS["times"])
-            waiting.append("times")
+            operators.append("times")
             after_operand = False
         if kind in _NUMBERS:
             values.append(_number(token))
             after_operand = True
         elif kind == "open":
-            waiting.append(kind)
+            operators.append(kind)
         elif kind == "close":
             reduce(0)
-            waiting.pop()
+            operators.pop()
         elif kind == "percent":
             values.append(values.pop() / 100)
         elif not after_operand:
             if kind not in {"plus", "minus"}:
                 raise ArithmeticError("an operator without an operand")
-            waiting += ["sign"] if kind == "minus" else []
+            operators += ["sign"] if kind == "minus" else []
         else:
             # Powers are taken from the right; nobody writes two of them in a word problem.
             reduce(_BINDS[kind])
-            waiting.append(kind)
+            operators.append(kind)
             after_operand = False
     if not after_operand:
         raise ArithmeticError("an operand is missing at the end")
     reduce(0)
-    if waiting or len(values) != 1:
+    if operators or len(values) != 1:
         raise ArithmeticError("unbalanced")
     return values[0]
 
@@ -356,8 +356,8 @@ def decimals(expression: Expression) -> int:
     return len(written.partition(".")[2])
 
 
-def rounded(value: Fraction, places: int) -> Fraction:
-    """A value rounded half up, away from zero, to decimals."""
-    scale = 10**places
+def rounded(value: Fraction, digits: int) -> Fraction:
+    """A value rounded half up, away from zero, to this many decimals."""
+    scale = 10**digits
     nearest = Fraction(math.floor(abs(value) * scale + Fraction(1, 2)), scale)
     return nearest if value >= 0 else -nearest

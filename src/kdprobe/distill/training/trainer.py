@@ -61,7 +61,7 @@ def train(
         model = get_peft_model(student.model, lora_config(options.lora))
     model.train()
     pad = student.tokenizer.pad_token_id
-    trained, held = hold_out(examples, options.validation, context.seed)
+    trained, held_out = hold_out(examples, options.validation, context.seed)
     length = Length.of(len(trained), options)
     vocabulary = len(student.tokenizer)
     with (
@@ -78,14 +78,14 @@ def train(
             args=_arguments(options, length, context, scratch, student),
             train_dataset=[*trained, filler(pad)] if processes.count() > 1 else trained,
             data_collator=lambda batch: collate(batch, pad, objective.temperature),
-            callbacks=[StepEnd(bar, history), *([validation] if held else []), Checkpoints(history.rows)],
+            callbacks=[StepEnd(bar, history), *([validation] if held_out else []), Checkpoints(history.rows)],
             objective=objective,
             vocabulary=vocabulary,
             matrix=matrix,
             history=history,
             options=options,
             length=length,
-            held=held,
+            held_out=held_out,
         )
         # It would print every log line to stdout, where results belong.
         trainer.remove_callback(PrinterCallback)
@@ -133,10 +133,10 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         objective: What to minimise.
         vocabulary: How many real token ids there are.
         matrix: The output matrix that was taken off the model, or `None` where the model makes its logits itself.
-        history: The books.
+        history: Where the losses are recorded.
         options: The learning rate's schedule.
         length: What the schedule is laid out over.
-        held: The examples to validate on.
+        held_out: The examples to validate on.
         arguments: The Trainer's own.
     """
 
@@ -149,7 +149,7 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         history: History,
         options: TrainingOptions,
         length: Length,
-        held: Sequence[Example],
+        held_out: Sequence[Example],
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
@@ -158,7 +158,7 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
-        self.options, self.length, self.held = options, length, held
+        self.options, self.length, self.held_out = options, length, held_out
         self.lr_scheduler: LambdaLR | None
         self.control: Any
 
@@ -178,10 +178,10 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         """One process trains in the library's order; several in the same one, filled up to come out even."""
         if processes.count() == 1:
             return super()._get_train_sampler(train_dataset)
-        together = self.options.batch_size * processes.count()
+        examples_at_once = self.options.batch_size * processes.count()
         return EvenOrder(
             len(self.train_dataset) - 1,
-            together,
+            examples_at_once,
             self.args.seed,
             epoch=lambda: self.state.global_step // self.length.epoch,
         )
@@ -198,9 +198,9 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         labels = inputs["labels"]
-        wanted = labels != IGNORED
+        labelled = labels != IGNORED
         # The head runs only where some sequence of the batch has a label.
-        positions = wanted.any(dim=0).nonzero()[:, 0]
+        positions = labelled.any(dim=0).nonzero()[:, 0]
         outputs = model(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
@@ -208,34 +208,34 @@ class _RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             use_cache=False,
         )
         # Without its head the model gives hidden states where it would give logits.
-        rows = outputs.logits[wanted[:, positions]]
+        rows = outputs.logits[labelled[:, positions]]
         if not len(rows):  # Nothing but fillers: a gradient of zero, for the other processes to add to.
             return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
-        parts = self._parts(rows, labels[wanted], _teacher(inputs, self.objective.temperature))
+        parts = self._parts(rows, labels[labelled], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
         self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
         # Gradients are averaged over processes, and the count is that of all of them.
         loss = parts["loss"].sum() / count * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def evaluate(self, *_known: Any, **_more: Any) -> dict[str, float]:
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, a mean over all their response tokens."""
-        books, self.history = self.history, History([])
+        history, self.history = self.history, History([])
         self.model.eval()
         with torch.no_grad():
-            own = self.held[processes.rank() :: processes.count()]
-            for start in range(0, len(own), self.options.batch_size):
-                batch = self.data_collator(own[start : start + self.options.batch_size])
+            examples = self.held_out[processes.rank() :: processes.count()]
+            for start in range(0, len(examples), self.options.batch_size):
+                batch = self.data_collator(examples[start : start + self.options.batch_size])
                 self.compute_loss(self.model, self._prepare_inputs(batch))
         self.model.train()
-        books, self.history = self.history, books
-        metrics = {"eval_loss": books.means()[0]["loss"]}
+        measured, self.history = self.history, history
+        metrics = {"eval_loss": measured.means()[0]["loss"]}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Tells trackers what the books say of the step, its parts too."""
+        """Reports the step's history row to trackers, parts of the loss included."""
         if "loss" in logs:
             logs = {**logs, **{name: value for name, value in self.history.rows[-1].items() if name != "step"}}
         super().log(logs, start_time)

@@ -27,15 +27,15 @@ PATHS: dict[str, tuple[str, ...]] = {
     "rank": ("lora", "rank"),
     "divergence": ("divergence",),
 }
-"""Where each of the names of the space stands in a distiller's options."""
+"""The path of each name of the space in a distiller's options."""
 
 RANGES = ("alpha", "learning_rate")
 LOGARITHMIC = ("learning_rate",)
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    if twice := [value for value in values if values.count(value) > 1]:
-        raise ValueError(f"{twice[0]!r} occurs twice")
+    if repeated := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"{repeated[0]!r} occurs twice")
     return values
 
 
@@ -172,7 +172,7 @@ def space_of(distiller: str, options: dict[str, Any], config: SpaceConfig | None
 
 
 def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
-    """What is wrong with `[tune]` beyond the types: a strategy that is not there, a space that does not fit.
+    """What is wrong with `[tune]` beyond the types: a strategy that does not exist, a space that does not fit.
 
     Args:
         data: The config as it was read.
@@ -203,12 +203,14 @@ def _space_mistakes(data: Mapping[str, Any], space: dict[str, Any], host: Host) 
         try:
             SpaceConfig.model_validate({name: values})
         except ValidationError:
-            continue  # said by the check of the whole config
+            continue  # reported by the check of the whole config
         if not _takes(distiller, PATHS[name], host):
             mistakes.append(f"tune.space.{name}: the distiller {distiller!r} has no option {'.'.join(PATHS[name])!r}")
             continue
         for value in values:
-            mistakes += [f"tune.space.{name}: {told}" for told in _refusals(distiller, options, name, value, host)]
+            mistakes += [
+                f"tune.space.{name}: {refusal}" for refusal in _refusals(distiller, options, name, value, host)
+            ]
     return mistakes
 
 
@@ -231,22 +233,22 @@ def _takes(distiller: str, path: tuple[str, ...], host: Host) -> bool:
 
 
 def _refusals(distiller: str, options: dict[str, Any], name: str, value: Any, host: Host) -> list[str]:
-    """What a distiller has against a value at its place; mistakes elsewhere in the options are told elsewhere."""
-    tried = copy.deepcopy(options) if isinstance(options, dict) else {}
+    """Why a distiller refuses a value of this option; mistakes in other options are reported by other checks."""
+    candidate = copy.deepcopy(options) if isinstance(options, dict) else {}
     try:
-        _put(tried, PATHS[name], value)
-        host.options("distillers", distiller, tried)
+        _put(candidate, PATHS[name], value)
+        host.options("distillers", distiller, candidate)
     except ValidationError as error:
-        place = ".".join(PATHS[name]) + ": "
-        return [line.removeprefix(place) for line in sentences(error, None) if line.startswith(place)]
+        prefix = ".".join(PATHS[name]) + ": "
+        return [line.removeprefix(prefix) for line in sentences(error, None) if line.startswith(prefix)]
     except (UsageError, TypeError):
         return []
     return []
 
 
 def _drop_foreign(options: dict[str, Any], divergence: str) -> None:
-    own = PARAMETERS.get(divergence, ("", 0.0))[0]
-    for parameter in {name for name, _ in PARAMETERS.values()} - {own}:
+    own_parameter = PARAMETERS.get(divergence, ("", 0.0))[0]
+    for parameter in {name for name, _ in PARAMETERS.values()} - {own_parameter}:
         options.pop(parameter, None)
 
 
