@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.store import alone
-from kdprobe.experiment.tune.space import LOGARITHMIC, RANGES, Space
+from kdprobe.experiment.tune.config import RANGES
+from kdprobe.experiment.tune.space import LOGARITHMIC, Space
 
 if TYPE_CHECKING:
     import optuna
