@@ -50,6 +50,8 @@ def compare_disturbed(config: Path, kills: int, seed: int, folder: Path) -> str 
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)
             run.wait()
+        if run.returncode not in {0, -signal.SIGKILL}:
+            return f"process {kill + 1} failed with exit code {run.returncode}"
         for stage, when in finished(store).items():
             if made.setdefault(stage, when) != when:
                 return f"after kill {kill + 1}, the finished stage {stage.name} was made again"
