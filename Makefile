@@ -4,17 +4,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests run in two processes; `make test WORKERS=0` runs them in one, where --pdb works. A file's tests stay together,
+# because they share what is slow to make, and the longest files are the first in the order of their names.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+KILLS ?= 20
+SEED ?= 0
 
-.PHONY: demo test test-quick lint docs format llama-server clean
+.PHONY: demo test test-quick faults lint docs format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
 
 test: $(READY)  ## All tests, the real small model among them.
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(BIN)/python -m pytest -m "not e2e"
+	$(PYTEST) -m "not e2e"
+
+faults: $(READY)  ## Kills and resumes a run many times: make faults [CONFIG=mine.toml] [KILLS=20] [SEED=0]; CI has two kills.
+	$(BIN)/python tests/e2e/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.
 	$(BIN)/ruff check .

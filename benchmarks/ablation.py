@@ -22,16 +22,13 @@ attention's own included.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
-import json
 import os
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from peak_memory import peak_in_child, peak_of
+from result_file import write_result
 
 WAYS = ("restarted", "singly", "forward", "batched", "bridge")
 MODEL = "smollm2-135m-instruct"
@@ -69,9 +66,8 @@ def main() -> None:
         )
     print(f"floor by multiplications: {setting.floor():.2f}")
     if given.json:
-        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
         result = {"asked": vars(given) | {"json": None}, "seconds": seconds, "mebibytes": memory, "apart": apart}
-        given.json.write_text(json.dumps(result | {"floor": setting.floor(), "machine": machine}, indent=2) + "\n")
+        write_result(given.json, result | {"floor": setting.floor()})
 
 
 class Setting:
@@ -248,8 +244,7 @@ def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str
 
 def child(way: str, given: argparse.Namespace) -> float:
     """Peak memory of one way in a process of its own, in MiB."""
-    command = [sys.executable, __file__, f"--problems={given.problems}", "--memory-of", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    return peak_in_child(__file__, f"--problems={given.problems}", "--memory-of", way)
 
 
 def peak(way: str, given: argparse.Namespace) -> float:
@@ -258,24 +253,11 @@ def peak(way: str, given: argparse.Namespace) -> float:
 
     setting = Setting(given)
     ready = prepared(way, setting)
-    # Loading leaves freed memory behind that would be used again unseen.
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = high_water()
+    setting.layers = setting.layers[:1]
     with torch.no_grad():
         if way in {"restarted", "singly"}:
-            setting.layers = setting.layers[:1]
-            restarted(setting, ready, setting.heads if way == "restarted" else 1)
-        else:
-            forward_each(way, setting, setting.layers[0], ready)
-    return (high_water() - before) / 2**20
-
-
-def high_water() -> int:
-    """The process's peak resident size in bytes, since it was last cleared."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+            return peak_of(lambda: restarted(setting, ready, setting.heads if way == "restarted" else 1))
+        return peak_of(lambda: forward_each(way, setting, setting.layers[0], ready))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import importlib.util
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-K, VOCABULARY, LEARNING_RATE = 64, 49_152, 2e-4
+from peak_memory import peak_of
+from result_file import write_result
+from shapes import SHAPES
+
+K, LEARNING_RATE = 64, 2e-4
+VOCABULARY = SHAPES["smollm2-135m"]["vocab_size"]
 WAYS = ("kdprobe", "TRL")
 
 
@@ -74,37 +78,16 @@ def main() -> None:
         )
     if given.json:
         asked = {name: getattr(given, name) for name in ("steps", "rounds", "batch", "prompt", "response")}
-        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-        result = {
-            **asked,
-            "seconds": seconds,
-            "cpu_seconds": cpu,
-            "mebibytes": memory,
-            "rounds": rounds,
-            "machine": machine,
-        }
-        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        result = {**asked, "seconds": seconds, "cpu_seconds": cpu, "mebibytes": memory, "rounds": rounds}
+        write_result(given.json, result)
 
 
 def model_of(seed: int) -> Any:
     """Random weights of SmolLM2-135M's shape; the student is number 0, its teacher number 1."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from kdprobe.testing.tiny_model import random_llama
 
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    return LlamaForCausalLM(config).eval()
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return random_llama(seed=seed, **SHAPES["smollm2-135m"], **special).eval()
 
 
 def tokenizer() -> Any:
@@ -297,21 +280,14 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
         importlib.import_module(module)
     ids = token_ids(given.batch * (given.steps + 1), given.prompt + given.response)
     rows = stored(given.rows) if way == "kdprobe" else []
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = high_water()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
         if way == "kdprobe":
-            train_kdprobe(ids, rows, given.prompt, given.batch, Path(folder))
+            peak = peak_of(lambda: train_kdprobe(ids, rows, given.prompt, given.batch, folder))
         else:
-            train_trl(ids, given.prompt, given.batch, Path(folder))
+            peak = peak_of(lambda: train_trl(ids, given.prompt, given.batch, folder))
     wall, cpu = ([after - end for end, after in itertools.pairwise(column)] for column in zip(*clock.ends, strict=True))
-    return {"seconds": wall, "cpu_seconds": cpu, "mebibytes": (high_water() - before) / 2**20}
-
-
-def high_water() -> int:
-    """The process's peak resident size in bytes, since it was last cleared."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return {"seconds": wall, "cpu_seconds": cpu, "mebibytes": peak}
 
 
 if __name__ == "__main__":

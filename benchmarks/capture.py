@@ -13,21 +13,20 @@ All ways decode the same batch greedily with a model of SmolLM2-135M's shape, as
 All must write the same tokens. Ways alternate within one process, so that a slow moment of the machine meets all of
 them; ratios are of medians. `own` is the time inside the capture alone as a share of the rest of its run: far less
 noisy than a difference of two runs. Memory is the peak of a process of its own above what it held before (Linux);
-with `--model` it reads low, as loading leaves freed memory behind that is used again.
+with `--model` that includes the weights, which loading only maps and decoding touches first.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from peak_memory import peak_in_child, peak_of
+from result_file import write_result
+from shapes import SHAPES
 
 K, FORCED_BATCH = 64, 8
 TEMPERATURES = {"capture, T = 1": (1.0,), "capture, 3 T": (1.0, 2.0, 4.0)}
@@ -60,35 +59,26 @@ def main() -> None:
         )
     if given.json:
         asked = {name: getattr(given, name) for name in ("dtype", "batch", "prompt", "new_tokens", "repeats", "model")}
-        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-        result = {**asked, "seconds": seconds, "own": own, "mebibytes": memory, "machine": machine}
-        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_result(given.json, {**asked, "seconds": seconds, "own": own, "mebibytes": memory})
 
 
 def prepare(given: argparse.Namespace) -> tuple[Any, Any]:
     """A model in evaluation mode, and random prompts `[batch, tokens]`."""
     import torch
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import GenerationConfig
 
-    torch.manual_seed(0)
     if given.model:
         from kdprobe.models.load import load
         from kdprobe.models.reference import resolve
 
         model = load(resolve(given.model), dtype=given.dtype, device="cpu").model
     else:
-        config = LlamaConfig(
-            vocab_size=49_152,
-            hidden_size=576,
-            intermediate_size=1536,
-            num_hidden_layers=30,
-            num_attention_heads=9,
-            num_key_value_heads=3,
-            tie_word_embeddings=True,
-        )
-        model = LlamaForCausalLM(config).to(getattr(torch, given.dtype)).eval()
+        from kdprobe.testing.tiny_model import random_llama
+
+        model = random_llama(dtype=given.dtype, **SHAPES["smollm2-135m"]).eval()
     # No end of turn: every sequence is as long as asked for.
     model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=given.new_tokens, pad_token_id=0)
+    torch.manual_seed(0)
     return model, torch.randint(model.config.vocab_size, (given.batch, given.prompt))
 
 
@@ -157,23 +147,13 @@ def child(way: str, given: argparse.Namespace) -> float:
     """Peak memory of one way in a process of its own, in MiB."""
     asked = [f"--dtype={given.dtype}", f"--batch={given.batch}", f"--prompt={given.prompt}"]
     model = [f"--model={given.model}"] if given.model else []
-    command = [sys.executable, __file__, *asked, f"--new-tokens={given.new_tokens}", *model, "--memory-of", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    return peak_in_child(__file__, *asked, f"--new-tokens={given.new_tokens}", *model, "--memory-of", way)
 
 
 def peak(way: str, given: argparse.Namespace) -> float:
     """Peak of this process above what it held before, in MiB."""
     model, prompts = prepare(given)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = high_water()
-    run(way, model, prompts)
-    return (high_water() - before) / 2**20
-
-
-def high_water() -> int:
-    """The process's peak resident size in bytes, since it was last cleared."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return peak_of(lambda: run(way, model, prompts))
 
 
 if __name__ == "__main__":

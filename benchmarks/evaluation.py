@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from peak_memory import high_water
+from result_file import write_result
 
 AUTOMATIC, SHRINKING, STATIC = "automatic", "shrinking", "static"
 LEAST = 0.95
@@ -65,9 +66,8 @@ def main() -> None:
             f"{row['tokens_per_second']:>8.1f}{row['ratio']:>16.2f}{row['mebibytes']:>8.0f}{row['gpu_mebibytes']:>9.0f}"
         )
     if given.json:
-        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
         asked = {name: value for name, value in vars(given).items() if name not in {"json", "way"}}
-        given.json.write_text(json.dumps({**asked, "table": table, "machine": machine}, indent=2) + "\n")
+        write_result(given.json, {**asked, "table": table})
     if table[-1]["ratio"] < LEAST:
         sys.exit(f"The automatic way has less than {LEAST} of the throughput of the best static batch.")
 
@@ -90,7 +90,7 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
     """Answers the problems in one way."""
     import torch
 
-    from kdprobe.cli.options import open_problems, read_settings
+    from kdprobe.cli.inputs import is_finite, open_problems, read_settings
     from kdprobe.evaluation import recording
     from kdprobe.evaluation.ledger import Ledger
     from kdprobe.evaluation.lm_eval_run import evaluate
@@ -105,8 +105,9 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
         recording.can_shrink = lambda _: False
     size = int(number) if number else "auto"
     protocol = Protocol(max_new_tokens=given.max_new_tokens, dtype=given.dtype, batch_size=size)
-    source = open_problems(Host(), given.source, read_settings(tuple(given.option)))
-    request = eval_request(source, given.source, given.problems, protocol)
+    host = Host()
+    source = open_problems(host, given.source, read_settings(tuple(given.option)))
+    request = eval_request(source, given.source, given.problems, protocol, finite=is_finite(host, given.source))
     student = load(resolve(given.model), dtype=given.dtype)
     ledger = Ledger(None)
     started = time.perf_counter()
@@ -121,15 +122,9 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
         "tokens_per_second": tokens / seconds,
         "right": sum(record["correct"] for record in records),
         "cut_off": sum(record["cut_off"] for record in records),
-        "mebibytes": peak(),
+        "mebibytes": high_water(),
         "gpu_mebibytes": gpu,
     }
-
-
-def peak() -> float:
-    """Most memory that this process ever held, in MiB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 if __name__ == "__main__":

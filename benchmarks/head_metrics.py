@@ -21,17 +21,14 @@ the longest of them would decide.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
-import json
 import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from peak_memory import peak_in_child, peak_of
+from result_file import write_result
 
 WAYS = ("forward", "streamed", "all metrics", "vectorised", "per matrix")
 PUBLISHED = ("entropy", "self_attention", "sparsity", "similarity")
@@ -69,10 +66,8 @@ def main() -> None:
     few, many = (child("streamed", few_problems, given, times) for times in (1, TIMES))
     print(f"streamed, {few_problems} problems and {TIMES} times as many: {few:.0f} and {many:.0f} MiB")
     if given.json:
-        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
         asked = {name: getattr(given, name) for name in ("problems", "batch", "repeats")}
-        result = {**asked, "seconds": seconds, "mebibytes": memory, "few": few, "many": many, "machine": machine}
-        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_result(given.json, {**asked, "seconds": seconds, "mebibytes": memory, "few": few, "many": many})
 
 
 def prepare(count: int) -> tuple[Any, list[Any]]:
@@ -212,28 +207,15 @@ def times(given: argparse.Namespace) -> dict[str, float]:
 def child(way: str, problems: int, given: argparse.Namespace, times: int = 1) -> float:
     """Peak memory of one way in a process of its own, in MiB."""
     asked = (f"--problems={problems}", f"--batch={given.batch}", f"--times={times}", "--memory-of", way)
-    command = [sys.executable, __file__, *asked]
     # The C library gives memory back at once, or the peak would be what it holds in reserve, another in every run.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.split()[-1])
+    return peak_in_child(__file__, *asked, env=env)
 
 
 def peak(way: str, given: argparse.Namespace) -> float:
     """Peak of this process above what it held before, in MiB."""
     student, sequences = prepare(given.problems)
-    # Loading leaves freed memory behind that would be used again unseen.
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = high_water()
-    run(way, student, sequences * given.times, given.batch)
-    return (high_water() - before) / 2**20
-
-
-def high_water() -> int:
-    """The process's peak resident size in bytes, since it was last cleared."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return peak_of(lambda: run(way, student, sequences * given.times, given.batch))
 
 
 if __name__ == "__main__":

@@ -20,47 +20,17 @@ allocator.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from peak_memory import peak_in_child, peak_of
+from result_file import write_result
+from shapes import SHAPES
+
 BATCH, LENGTH, RESPONSE, K = 8, 220, 110, 64
-SHAPES: dict[str, dict[str, Any]] = {
-    "smollm2-135m": {
-        "vocab_size": 49_152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "tie_word_embeddings": True,
-    },
-    "llama-3.2-1b": {
-        "vocab_size": 128_256,
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "tie_word_embeddings": True,
-    },
-    "llama-3.1-8b": {
-        "vocab_size": 128_256,
-        "hidden_size": 4096,
-        "intermediate_size": 14_336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "tie_word_embeddings": False,
-    },
-}
 WAYS = ("ordinary", "dense CE", "dense KD", "head CE", "head KD", "teacher in the loop")
 
 
@@ -94,34 +64,30 @@ def main() -> None:
         f"ratio {parts['head part sparse'] / parts['head part dense']:.2f}"
     )
     if given.json:
-        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
         asked = {name: getattr(given, name) for name in ("dtype", "device", "shape", "repeats")}
         if given.device == "cuda":
             import torch
 
-            machine["gpu"] = torch.cuda.get_device_name()
-        result = {**asked, "seconds": seconds, "mebibytes": memory, "head": parts, "machine": machine}
-        given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            asked["gpu"] = torch.cuda.get_device_name()
+        write_result(given.json, {**asked, "seconds": seconds, "mebibytes": memory, "head": parts})
 
 
 def prepare(given: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     """Model with adapter, a batch with a teacher's rows, and the output matrix."""
     import torch
+    from kdprobe.testing.tiny_model import random_llama
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, LlamaConfig
 
     from kdprobe.distill.objectives import SparseLogprobs
 
     # The weights, the batch and all that the steps make.
     torch.set_default_device(given.device)
-    torch.manual_seed(0)
-    config = LlamaConfig(**SHAPES[given.shape])
-    base = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, given.dtype))
+    base = random_llama(dtype=given.dtype, **SHAPES[given.shape])
     model = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
-    ids = torch.randint(config.vocab_size, (BATCH, LENGTH))
+    ids = torch.randint(base.config.vocab_size, (BATCH, LENGTH))
     labels = ids.clone()
     labels[:, : LENGTH - RESPONSE] = -100
-    teacher = SparseLogprobs.from_logits(torch.randn(BATCH * RESPONSE, config.vocab_size), K)
+    teacher = SparseLogprobs.from_logits(torch.randn(BATCH * RESPONSE, base.config.vocab_size), K)
     return model, {"input_ids": ids, "labels": labels, "teacher": teacher}, base.lm_head.weight
 
 
@@ -176,8 +142,7 @@ def times(given: argparse.Namespace) -> dict[str, float]:
 def child(way: str, given: argparse.Namespace) -> float:
     """Peak memory of a step in a process of its own, in MiB."""
     asked = [f"--{name}={getattr(given, name)}" for name in ("dtype", "device", "shape")]
-    command = [sys.executable, __file__, *asked, "--memory-of", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    return peak_in_child(__file__, *asked, "--memory-of", way)
 
 
 def peak(way: str, given: argparse.Namespace) -> float:
@@ -206,16 +171,7 @@ def peak(way: str, given: argparse.Namespace) -> float:
         before = torch.cuda.memory_allocated()
         work().mean().backward()
         return float(torch.cuda.max_memory_allocated() - before) / 2**20
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = high_water()
-    work().mean().backward()
-    return (high_water() - before) / 2**20
-
-
-def high_water() -> int:
-    """The process's peak resident size in bytes, since it was last cleared."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return peak_of(lambda: work().mean().backward())
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ import contextlib
 import io
 import json
 import os
+from collections import Counter
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Loading a plotting or array library must not find a GPU: the tests' numbers are a CPU's.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# And one thread's, whatever number of tests run at once.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
@@ -17,6 +20,20 @@ from kdprobe.testing import problem_rows as rows
 
 # The kit that plugins are tested with: a tiny model, problems, their conversations.
 pytest_plugins = ["kdprobe.testing"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The seconds of each suite, those of all workers together."""
+    seconds, tests = Counter(), Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                suite = "/".join(report.nodeid.split("/")[:2])
+                seconds[suite] += report.duration
+                tests[suite] += report.when == "call"
+    terminalreporter.section("seconds per suite")
+    for suite in sorted(seconds):
+        terminalreporter.line(f"{suite:<20}{seconds[suite]:>8.1f} s {tests[suite]:>6} tests")
 
 
 def write_jsonl(file, data):
@@ -47,14 +64,7 @@ def run_cli():
 def torch():
     import torch
 
-    torch.set_num_threads(1)
     return torch
-
-
-@pytest.fixture(scope="session")
-def tiny_model(torch, tiny_model):
-    """The kit's, on one thread."""
-    return tiny_model
 
 
 @pytest.fixture(scope="session")

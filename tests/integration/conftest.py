@@ -68,20 +68,12 @@ def mean_loss(torch, tiny_record, problems, conversations):
 
 @pytest.fixture(scope="session")
 def make_adapter(torch, tmp_path_factory):
-    """Saves a LoRA adapter of random weights, strong enough to change what heads do; returns its folder."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    """Writes a random LoRA adapter, as `write_random_adapter` does, into a new folder; returns the folder."""
+    from kdprobe.testing.tiny_model import write_random_adapter
 
-    def make(model, seed, targets=("q_proj", "k_proj", "v_proj", "o_proj"), **config):
-        torch.manual_seed(seed)
-        base = AutoModelForCausalLM.from_pretrained(model)
-        wrapped = get_peft_model(base, LoraConfig(r=2, target_modules=list(targets), **config))
-        for name, weight in wrapped.named_parameters():
-            if "lora_B" in name or (name.endswith("bias") and weight.requires_grad):
-                torch.nn.init.normal_(weight, std=0.2)
+    def make(model, seed, **config):
         folder = tmp_path_factory.mktemp("adapter") / f"adapter-{seed}"
-        wrapped.save_pretrained(folder)
-        return folder
+        return write_random_adapter(model, folder, seed=seed, **config)
 
     return make
 
@@ -89,12 +81,13 @@ def make_adapter(torch, tmp_path_factory):
 @pytest.fixture(scope="session")
 def other_families(torch, tiny_model, tmp_path_factory):
     """Folders of random models of other architectures, with the tiny model's tokenizer."""
+    from kdprobe.testing.tiny_model import TINY_LLAMA, random_llama
     from transformers import (
+        AutoModelForCausalLM,
         AutoTokenizer,
         GPT2Config,
         GPTNeoConfig,
         GPTNeoXConfig,
-        LlamaConfig,
         MambaConfig,
         MistralConfig,
         PersimmonConfig,
@@ -119,45 +112,30 @@ def other_families(torch, tiny_model, tmp_path_factory):
             bos_token_id=None,
         ),
         "mistral": MistralConfig(**shape, **wide, num_key_value_heads=2, sliding_window=8, bos_token_id=None),
-        "dynamic": LlamaConfig(
-            **shape,
-            **wide,
-            max_position_embeddings=24,
-            rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
-            bos_token_id=None,
-        ),
         # Neither can be probed.
         "persimmon": PersimmonConfig(**shape, **wide, bos_token_id=None),
         "mamba": MambaConfig(**shape, hidden_size=32, num_hidden_layers=2, bos_token_id=None),
     }
-    folders = {}
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+    models = {"dynamic": random_llama(**{**TINY_LLAMA, **shape}, max_position_embeddings=24, rope_parameters=rope)}
     for name, config in configs.items():
-        from transformers import AutoModelForCausalLM
-
         torch.manual_seed(1)
+        models[name] = AutoModelForCausalLM.from_config(config)
+    folders = {}
+    for name, model in models.items():
         folders[name] = tmp_path_factory.mktemp("families") / name
-        AutoModelForCausalLM.from_config(config).save_pretrained(folders[name])
+        model.save_pretrained(folders[name])
         tokenizer.save_pretrained(folders[name])
     return folders
 
 
 @pytest.fixture(scope="session")
-def tiny_student(torch, tiny_record, tmp_path_factory):
+def tiny_student(tiny_record, make_adapter):
     """Makes a student of the tiny model with a random adapter."""
-    from peft import LoraConfig, get_peft_model
-
-    from kdprobe.models.load import load
     from kdprobe.students.student import Student
 
-    def make(modules, *, name="trained", size=0.2, seed=0, **options):
-        folder = tmp_path_factory.mktemp("adapter")
-        torch.manual_seed(seed)
-        config = LoraConfig(**{"r": 2, "lora_alpha": 4, "task_type": "CAUSAL_LM", **options}, target_modules=modules)
-        model = get_peft_model(load(tiny_record, dtype="float32").model, config)
-        for parameter, weight in model.named_parameters():
-            if "lora_B" in parameter:
-                torch.nn.init.normal_(weight, std=size) if size else torch.nn.init.zeros_(weight)
-        model.save_pretrained(folder)
-        return Student(name, tiny_record, folder)
+    def make(modules, **config):
+        adapter = make_adapter(tiny_record.path, 0, target_modules=modules, **{"lora_alpha": 4, **config})
+        return Student("trained", tiny_record, adapter)
 
     return make

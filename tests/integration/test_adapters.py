@@ -4,27 +4,18 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def adapters(tiny_model, torch, tmp_path_factory):
+def adapters(tiny_model, make_adapter):
     """Folders of adapters of several kinds with random weights."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     kinds = {
         "lora": {"target_modules": ["q_proj", "o_proj"]},
         "whole": {"target_modules": ["v_proj"], "modules_to_save": ["lm_head"]},
         "dora": {"target_modules": ["k_proj", "down_proj"], "use_dora": True},
         "tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [1, 2, 3]},
     }
-    folders = {}
-    for number, (name, known) in enumerate(kinds.items()):
-        torch.manual_seed(number)
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(r=4, **known))
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                torch.nn.init.normal_(parameter, std=0.3)
-        folders[name] = tmp_path_factory.mktemp("adapters") / name
-        model.save_pretrained(folders[name])
-    return folders
+    return {
+        name: make_adapter(tiny_model, seed, r=4, size=0.3, **config)
+        for seed, (name, config) in enumerate(kinds.items())
+    }
 
 
 def logits(torch, loaded):

@@ -35,19 +35,11 @@ def test_a_row_takes_what_its_keys_and_values_take(torch, tiny):
 
 
 def load_half():
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from kdprobe.testing.tiny_model import TINY_LLAMA, random_llama
 
     from kdprobe.models.load import LoadedModel
 
-    config = LlamaConfig(
-        vocab_size=400,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    return LoadedModel(LlamaForCausalLM(config).bfloat16().eval(), None, None, "bfloat16")
+    return LoadedModel(random_llama(**TINY_LLAMA, vocab_size=400, dtype="bfloat16").eval(), None, None, "bfloat16")
 
 
 FITTING = [(1000, 1319, 63), (1000, 193, 49), (1000, 192, 64), (1000, 64, 32), (1000, 32, 16), (1000, 3, 3)]

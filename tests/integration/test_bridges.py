@@ -116,7 +116,8 @@ def test_an_adapter_that_cannot_lie_beside_the_weights_is_merged(
     folder = other_families[family]
     record = resolve(str(folder))
     extra = {"fan_in_fan_out": True} if family == "gpt2" else {}
-    students = [Student("base", record), Student("trained", record, make_adapter(folder, 3, targets, **extra))]
+    adapter = make_adapter(folder, 3, target_modules=targets, **extra)
+    students = [Student("base", record), Student("trained", record, adapter)]
     pool = Bridges(students, [sequence.ids for sequence in sequences[:2]])
     for name in ("trained", "base", "trained"):
         student = pool.students[name]
@@ -201,7 +202,7 @@ def test_an_adapter_of_another_model_is_told(other_families, tiny_record, make_a
     from kdprobe.students.bridges import Bridges
 
     stranger = Student(
-        "stranger", tiny_record, make_adapter(other_families["gpt2"], 4, ["c_attn"], fan_in_fan_out=True)
+        "stranger", tiny_record, make_adapter(other_families["gpt2"], 4, target_modules=["c_attn"], fan_in_fan_out=True)
     )
     with pytest.raises(UsageError, match="does not fit the model"):
         Bridges([stranger], [sequences[0].ids]).boot("stranger")

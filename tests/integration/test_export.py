@@ -6,25 +6,12 @@ from kdprobe.errors import KdprobeError, UsageError
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["lora", "dora"])
-def student(request, torch, tiny_record, tmp_path_factory):
+def student(request, tiny_model, tiny_record, make_adapter):
     """A student whose adapter does something."""
-    from peft import get_peft_model
-
-    from kdprobe.distill.adapter import lora_config
-    from kdprobe.distill.options import LoraOptions
-    from kdprobe.models.load import load
     from kdprobe.students.student import Student
 
-    folder = tmp_path_factory.mktemp("adapter")
-    torch.manual_seed(0)
-    model = get_peft_model(load(tiny_record).model, lora_config(LoraOptions(dora=request.param)))
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.2)
-        if "magnitude" in name:
-            weight.data *= 1.2
-    model.save_pretrained(folder)
-    return Student("primed", tiny_record, folder)
+    adapter = make_adapter(tiny_model, 0, target_modules="all-linear", use_dora=request.param)
+    return Student("primed", tiny_record, adapter)
 
 
 def test_exported_model_is_plain_and_gives_the_students_logits(student, torch, tmp_path):

@@ -1,7 +1,8 @@
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.tune.space import SpaceConfig, space_of
+from kdprobe.experiment.tune.config import SpaceConfig
+from kdprobe.experiment.tune.space import space_of
 from kdprobe.experiment.tune.study import STARTUP, open_study
 from kdprobe.host.registry import Host
 

@@ -220,11 +220,11 @@ def test_loss_mixes_divergence_and_cross_entropy(distil):
 def test_training_without_the_head_is_training_with_logits(options, distil, monkeypatch):
     from contextlib import nullcontext
 
-    from kdprobe.distill.training import trainer
+    from kdprobe.distill.training import row_trainer, trainer
 
     used = []
-    sparse_kd_loss = trainer.sparse_kd_loss
-    monkeypatch.setattr(trainer, "sparse_kd_loss", lambda *known: used.append(1) or sparse_kd_loss(*known))
+    sparse_kd_loss = row_trainer.sparse_kd_loss
+    monkeypatch.setattr(row_trainer, "sparse_kd_loss", lambda *known: used.append(1) or sparse_kd_loss(*known))
     small = {"learning_rate": 1e-3, **options}
     fast = distil("logits", **small)
     assert len(used) == 3

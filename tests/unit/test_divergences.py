@@ -10,7 +10,6 @@ from scipy.special import rel_entr, softmax
 from kdprobe.distill.objectives import SparseLogprobs, between_cells, divergence
 from kdprobe.errors import KdprobeError
 
-torch.set_num_threads(1)
 V = 30
 SKEW, BETA = 0.1, 0.3
 

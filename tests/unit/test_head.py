@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.sparse_kd import sparse_kd_loss
 
-torch.set_num_threads(1)
 ROWS, WIDTH, V = 7, 12, 50
 KINDS = ["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"]
 few = settings(max_examples=40, deadline=None)

@@ -8,7 +8,6 @@ from kdprobe.host.registry import Host
 from kdprobe.probing import PatternView
 from kdprobe.probing.metrics.metric import head_metrics_of
 
-torch.set_num_threads(1)
 METRICS = head_metrics_of(Host())
 HEADS = 3
 

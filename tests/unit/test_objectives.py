@@ -8,7 +8,6 @@ from scipy.special import log_softmax, rel_entr, softmax
 from kdprobe.distill.objectives import SparseLogprobs, divergence
 from kdprobe.errors import KdprobeError
 
-torch.set_num_threads(1)
 V = 40
 
 

@@ -8,8 +8,6 @@ from scipy.spatial.distance import jensenshannon
 from kdprobe.probing.patterns.files import PatternFile
 from kdprobe.probing.patterns.pairwise import files_side_by_side, jensen_shannon
 
-torch.set_num_threads(1)
-
 
 def patterns(random, layers=2, heads=3, length=6):
     weights = np.tril(random.random((layers, heads, length, length)) ** 3)

@@ -1,7 +1,8 @@
 import pytest
 
 from kdprobe.errors import UsageError
-from kdprobe.experiment.tune.space import DEFAULT_SPACE, SpaceConfig, space_of
+from kdprobe.experiment.tune.config import DEFAULT_SPACE, SpaceConfig
+from kdprobe.experiment.tune.space import space_of
 from kdprobe.host.registry import Host
 
 

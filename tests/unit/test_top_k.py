@@ -5,7 +5,6 @@ from scipy.special import log_softmax, logsumexp
 
 from kdprobe.teachers.capture import TopKCapture, top_k
 
-torch.set_num_threads(1)
 V = 40
 
 

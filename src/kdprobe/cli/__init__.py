@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +13,6 @@ from kdprobe import __version__
 from kdprobe.errors import KdprobeError
 
 if TYPE_CHECKING:
-    from kdprobe.comparison.findings import Finding
-    from kdprobe.host.choice import Choice
     from kdprobe.host.provider import Provider
     from kdprobe.host.registry import Host
 
@@ -96,15 +92,15 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        told = None if "--debug" in arguments else _told(error, opened)
-        if told is None:
+        message = None if "--debug" in arguments else _message(error, opened)
+        if message is None:
             raise
-        _say(told)
+        _say(message)
         return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
 
 
-def _told(error: Exception, opened: list[Host]) -> str | None:
+def _message(error: Exception, opened: list[Host]) -> str | None:
     """What to say in place of a traceback; `None` where the fault is kdprobe's own."""
     if isinstance(error, KdprobeError):
         return str(error)
@@ -129,81 +125,3 @@ def _say(text: str) -> None:
     from kdprobe.console import visible
 
     click.echo(f"kdprobe: {visible(text)}", err=True)
-
-
-def json_option(function: Any) -> Any:
-    """`--json`, as every command has it."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
-
-
-def plugin_options(function: Any) -> Any:
-    """`--plugins-dir` and `--no-plugins`, as every command that needs plugins has them; `open_host` reads them."""
-
-    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-        ctx.meta[f"kdprobe.{param.name}"] = value
-
-    folder = click.option(
-        "--plugins-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        envvar="KDPROBE_PLUGINS_DIR",
-        expose_value=False,
-        callback=keep,
-        help="Load the plugins in this folder too.",
-    )
-    none = click.option(
-        "--no-plugins",
-        is_flag=True,
-        envvar="KDPROBE_NO_PLUGINS",
-        expose_value=False,
-        callback=keep,
-        help="Load kdprobe's own plugins only.",
-    )
-    return folder(none(function))
-
-
-def plugin_choice() -> Choice:
-    """Which plugins the command line and the environment want."""
-    from kdprobe.host.choice import Choice
-
-    meta = click.get_current_context().meta
-    return Choice.of_environment(none=meta["kdprobe.no_plugins"], folder=meta["kdprobe.plugins_dir"])
-
-
-def open_host() -> Host:
-    """The plugins of this process, for a command that has `plugin_options`."""
-    from kdprobe.host.registry import Host
-
-    host = Host(choice=plugin_choice())
-    opened: list[Host] | None = click.get_current_context().find_object(list)
-    if opened is not None:
-        opened.append(host)
-    return host
-
-
-def store_option(function: Any) -> Any:
-    """`--store`, as every command that reads or writes runs has it."""
-    return click.option(
-        "--store",
-        "store_folder",
-        type=click.Path(file_okay=False),
-        default="kdprobe-runs",
-        show_default=True,
-        envvar="KDPROBE_STORE",
-        help="The folder of stages and runs.",
-    )(function)
-
-
-def strict_option(function: Any) -> Any:
-    """`--strict`, as every command that audits has it."""
-    return click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")(function)
-
-
-def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:
-    """What `--strict` does, once everything is told.
-
-    Raises:
-        KdprobeError: There are findings, and they are to fail the command.
-    """
-    if strict and findings:
-        codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
-        raise KdprobeError(f"There are findings: {codes}.", "They fail because of --strict.")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import fail_where_found, json_option, open_host, plugin_options, store_option, strict_option
+from kdprobe.cli.inputs import fail_where_found, open_host
+from kdprobe.cli.options import column_options, json_option, plugin_options, store_option, strict_option
 
 EPILOG = """\b
 Examples:
@@ -22,9 +23,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...")
 @click.option("--extractor", "chosen", default="robust", show_default=True, help="The extractor that decides.")
-@click.option("--response-column", help="What the model wrote.")
-@click.option("--gold-column", help="The gold answer.")
-@click.option("--id-column", help="What identifies a problem; answers are paired by it.")
+@column_options
 @click.option(
     "--claims",
     "table",

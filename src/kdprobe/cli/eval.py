@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from kdprobe.cli import json_option, open_host, plugin_options, store_option
+from kdprobe.cli.inputs import is_finite, open_host, open_problems, read_settings, refuse_strays
 from kdprobe.cli.options import (
     adapters_option,
-    is_finite,
-    open_problems,
+    dtype_option,
+    extractor_option,
+    json_option,
+    plugin_options,
     problems_option,
-    read_settings,
-    refuse_strays,
     settings_option,
+    store_option,
 )
 from kdprobe.errors import UsageError
 
@@ -56,18 +57,12 @@ Examples:
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
 @click.option("--batch-size", help="Problems at once; by default as many as memory and throughput suggest.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
-)
+@dtype_option
 @click.option(
     "--model-type", default=HUGGING_FACE, show_default=True, help="Any of lm-eval's: vllm, openai-chat-completions…"
 )
 @click.option("--model-args", default="", metavar="K=V,…", help="lm-eval's arguments for such a model.")
-@click.option("--extractor", default="robust", show_default=True, help="An extractor's name, or `all`.")
+@extractor_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Write the records here: a folder, or one model's FILE.jsonl."
 )
@@ -114,9 +109,9 @@ def command(  # noqa: PLR0917 - click passes them by name
             files[name] = store.folder(stage) / RECORDS
             if copies:
                 files[name] = write_records(files[name], copies[name])
-    found = [one for file in files.values() for one in scores(read_outputs(file, Columns()), extractors)]
+    found = [score for file in files.values() for score in scores(read_outputs(file, Columns()), extractors)]
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(score) for score in found])
     else:
         show_scores(found, {str(file): name for name, file in files.items()})
         for name, file in files.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli.options import dtype_option, json_option, store_option
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.reference import Dtype
 
@@ -15,13 +15,7 @@ from kdprobe.models.reference import Dtype
 @click.command()
 @click.argument("student")
 @click.option("--merged", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
-)
+@dtype_option
 @store_option
 @json_option
 def command(

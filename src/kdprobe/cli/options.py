@@ -1,27 +1,71 @@
-"""What commands name in the same words: problems, adapters, and the options of what plugins provide."""
+"""The options that several commands have, one decorator each."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
-from kdprobe.errors import UsageError
+from kdprobe.models.reference import Dtype
 
-if TYPE_CHECKING:
-    from kdprobe.host.registry import Host
-    from kdprobe.problems.draw import Source
-    from kdprobe.problems.problem import Problem, Split
 
-Settings = dict[str, dict[str, Any]]
-"""Name of an analysis or a problem source to its options."""
+def json_option(function: Any) -> Any:
+    """`--json`, as every command has it."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
+
+
+def plugin_options(function: Any) -> Any:
+    """`--plugins-dir` and `--no-plugins`, for every command that needs plugins; `inputs.open_host` reads them."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        ctx.meta[f"kdprobe.{param.name}"] = value
+
+    folder = click.option(
+        "--plugins-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="KDPROBE_PLUGINS_DIR",
+        expose_value=False,
+        callback=keep,
+        help="Load the plugins in this folder too.",
+    )
+    none = click.option(
+        "--no-plugins",
+        is_flag=True,
+        envvar="KDPROBE_NO_PLUGINS",
+        expose_value=False,
+        callback=keep,
+        help="Load kdprobe's own plugins only.",
+    )
+    return folder(none(function))
+
+
+def store_option(function: Any) -> Any:
+    """`--store`, for every command that reads or writes runs."""
+    return click.option(
+        "--store",
+        "store_folder",
+        type=click.Path(file_okay=False),
+        default="kdprobe-runs",
+        show_default=True,
+        envvar="KDPROBE_STORE",
+        help="The folder of stages and runs.",
+    )(function)
+
+
+def strict_option(function: Any) -> Any:
+    """`--strict`, for every command that audits; `inputs.fail_where_found` does what it says."""
+    return click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")(function)
+
+
+def full_option(function: Any) -> Any:
+    """`--full`, for the commands that take an experiment."""
+    return click.option("--full", is_flag=True, help="All four of the paper's strategies.")(function)
 
 
 def problems_option(function: Any) -> Any:
-    """`--problems`, as every command has it that takes problems from outside an experiment."""
+    """`--problems`, for every command that takes problems from outside an experiment."""
     return click.option(
         "--problems",
         default="gsm8k",
@@ -32,87 +76,42 @@ def problems_option(function: Any) -> Any:
 
 
 def adapters_option(function: Any) -> Any:
-    """`--adapter`, as every command has it that looks at several students of one base."""
+    """`--adapter`, for every command that looks at several students of one base."""
     return click.option(
         "--adapter", "adapters", multiple=True, metavar="[NAME=]PATH", help="A LoRA adapter of MODEL; repeatable."
     )(function)
 
 
 def settings_option(whose: str) -> Callable[[Any], Any]:
-    """`--option NAME.KEY=VALUE`, as every command has it that builds what plugins provide."""
+    """`--option NAME.KEY=VALUE`, for every command that builds parts of plugins; `inputs.read_settings` reads it."""
     return click.option(
         "--option", "settings", multiple=True, metavar="NAME.KEY=VALUE", help=f"An option of {whose}; repeatable."
     )
 
 
-def read_settings(settings: tuple[str, ...]) -> Settings:
-    """Name to key to value; values are TOML, or text where they are not.
-
-    Raises:
-        UsageError: One is not of the form NAME.KEY=VALUE.
-    """
-    options: Settings = {}
-    for setting in settings:
-        place, given, text = setting.partition("=")
-        name, dot, key = place.partition(".")
-        if not (given and dot and key):
-            raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        options.setdefault(name, {})[key] = value
-    return options
+def extractor_option(function: Any) -> Any:
+    """`--extractor`, for every command that scores answers under one extractor or all of them."""
+    return click.option("--extractor", default="robust", show_default=True, help="An extractor's name, or `all`.")(
+        function
+    )
 
 
-def refuse_strays(settings: Settings, named: set[str]) -> None:
-    """Refuses options of what the command does not use.
-
-    Raises:
-        UsageError: There are some.
-    """
-    if stray := sorted(settings.keys() - named):
-        raise UsageError(
-            f"--option names {stray[0]!r}, which is not asked for.", f"Options here are of {', '.join(sorted(named))}."
-        )
+def column_options(function: Any) -> Any:
+    """`--response-column`, `--gold-column` and `--id-column`, for every command that reads files of answers."""
+    response = click.option("--response-column", help="What the model wrote.")
+    gold = click.option(
+        "--gold-column", help="The gold answer: a value, or a solution that ends in #### value or A: value."
+    )
+    identifier = click.option("--id-column", help="What identifies a problem.")
+    return response(gold(identifier(function)))
 
 
-def create(host: Host, kind: str, name: str, settings: Settings) -> Any:
-    """Builds something that plugins provide.
-
-    Raises:
-        UsageError: There is no such thing, or its options have mistakes.
-    """
-    from pydantic import ValidationError
-
-    from kdprobe.experiment.config_checks import sentences
-
-    try:
-        return host.create(kind, name, settings.get(name, {}))
-    except ValidationError as error:
-        raise UsageError(
-            f"Options of {name}: {'; '.join(sentences(error, None))}.", f"They are given as --option {name}.KEY=VALUE."
-        ) from error
-
-
-def is_finite(host: Host, problems: str) -> bool:
-    """Whether the problems that `--problems` names come to an end; errors as `open_problems`."""
-    return Path(problems).suffix == ".jsonl" or getattr(host.get("problem-sources", problems).spec, "finite", False)
-
-
-def open_problems(host: Host, problems: str, settings: Settings) -> Source:
-    """The problems that `--problems` names; a file has a test part only.
-
-    Raises:
-        UsageError: There is no such source, its options have mistakes, or a file's other part is asked for.
-    """
-    if Path(problems).suffix != ".jsonl":
-        return create(host, "problem-sources", problems, settings)  # type: ignore[no-any-return]
-    from kdprobe.problems.sources.jsonl import read
-
-    def source(split: Split) -> Iterator[Problem]:
-        if split != "test":
-            raise UsageError("A file of problems has no solved ones to show.", "Use --problems jsonl with two files.")
-        yield from read(Path(problems))
-
-    return source
+def dtype_option(function: Any) -> Any:
+    """`--dtype`, for every command that loads weights."""
+    return click.option(
+        "--dtype",
+        type=click.Choice(get_args(Dtype)),
+        default="auto",
+        show_default=True,
+        help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
+    )(function)

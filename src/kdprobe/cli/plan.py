@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, open_host, plugin_options, store_option
+from kdprobe.cli.inputs import open_host
+from kdprobe.cli.options import full_option, json_option, plugin_options, store_option
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--full", is_flag=True, help="All four of the paper's strategies.")
+@full_option
 @store_option
 @plugin_options
 @json_option

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from kdprobe.cli import json_option, plugin_choice, plugin_options
+from kdprobe.cli.inputs import plugin_choice
 from kdprobe.cli.new_plugin import command as new
+from kdprobe.cli.options import json_option, plugin_options
 from kdprobe.errors import UsageError
 
 EPILOG = """\b

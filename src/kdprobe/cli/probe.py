@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdprobe.cli import json_option, open_host, plugin_options
-from kdprobe.cli.options import (
-    adapters_option,
-    create,
-    open_problems,
-    problems_option,
-    read_settings,
-    refuse_strays,
-    settings_option,
-)
+from kdprobe.cli.inputs import create, open_host, open_problems, read_settings, refuse_strays
+from kdprobe.cli.options import adapters_option, json_option, plugin_options, problems_option, settings_option
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,7 +116,7 @@ def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResul
         if context.patterns
         else f"{len(context.problems)} problems; all students read the same tokens."
     )
-    names = [one.name for one in (context.patterns or context.students)]
+    names = [source.name for source in (context.patterns or context.students)]
     return write_probe_page(out, names, subject, results)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import fail_where_found, json_option, open_host, plugin_options, store_option, strict_option
+from kdprobe.cli.inputs import fail_where_found, open_host
+from kdprobe.cli.options import json_option, plugin_options, store_option, strict_option
 from kdprobe.errors import UsageError
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import fail_where_found, json_option, open_host, plugin_options, store_option, strict_option
+from kdprobe.cli.inputs import fail_where_found, open_host
+from kdprobe.cli.options import full_option, json_option, plugin_options, store_option, strict_option
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--full", is_flag=True, help="All four of the paper's strategies.")
+@full_option
 @strict_option
 @store_option
 @plugin_options

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, store_option
+from kdprobe.cli.options import json_option, store_option
 
 
 @click.command()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli import json_option, open_host, plugin_options
+from kdprobe.cli.inputs import open_host
+from kdprobe.cli.options import column_options, extractor_option, json_option, plugin_options
 
 EPILOG = """\b
 Examples:
@@ -19,15 +20,13 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--extractor", "name", default="robust", show_default=True, help="An extractor's name, or `all`.")
-@click.option("--response-column", help="What the model wrote.")
-@click.option("--gold-column", help="The gold answer: a value, or a solution that ends in #### value or A: value.")
-@click.option("--id-column", help="What identifies a problem.")
+@extractor_option
+@column_options
 @plugin_options
 @json_option
 def command(  # noqa: PLR0917 - click passes them by name
     files: tuple[Path, ...],
-    name: str,
+    extractor: str,
     response_column: str | None,
     gold_column: str | None,
     id_column: str | None,
@@ -47,11 +46,11 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.experiment.compare_runs import short_names
 
     host = open_host()
-    names = host.names("extractors") if name == "all" else [name]
-    extractors = {known: host.create("extractors", known) for known in names}
+    names = host.names("extractors") if extractor == "all" else [extractor]
+    extractors = {name: host.create("extractors", name) for name in names}
     columns = Columns(response_column, gold_column, id_column)
-    found = [one for file in files for one in scores(read_outputs(file, columns), extractors)]
+    found = [score for file in files for score in scores(read_outputs(file, columns), extractors)]
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(score) for score in found])
     else:
         show_scores(found, {str(file): name for file, name in short_names(files).items()})

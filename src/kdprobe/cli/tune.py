@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdprobe.cli import json_option, open_host, plugin_options, store_option
+from kdprobe.cli.inputs import open_host
+from kdprobe.cli.options import json_option, plugin_options, store_option
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,5 +77,5 @@ def command(  # noqa: PLR0917 - click passes them by name
 
 def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
     """The command line goes before the config."""
-    told = {name: value for name, value in given.items() if value is not None}
-    return experiment.model_copy(update={"tune": experiment.tune.model_copy(update=told)})
+    update = {name: value for name, value in given.items() if value is not None}
+    return experiment.model_copy(update={"tune": experiment.tune.model_copy(update=update)})

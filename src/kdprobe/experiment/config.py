@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
-from kdprobe.experiment.tune.space import TuneConfig, tuning_mistakes
+from kdprobe.experiment.tune.config import TuneConfig
+from kdprobe.experiment.tune.space_checks import tuning_mistakes
 from kdprobe.host.registry import Host
 from kdprobe.models.conversation import DEFAULT_DATE, Conversation
 from kdprobe.models.reference import SMOLLM2, Dtype

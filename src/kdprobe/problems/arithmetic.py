@@ -13,16 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kdprobe.problems.expressions import (
-    Expression,
-    Token,
-    beginning_at,
-    decimals,
-    ending_before,
-    number_at,
-    rounded,
-    tokens_of,
-)
+from kdprobe.problems.expression_tokens import Token, tokens_of
+from kdprobe.problems.expression_values import rounded
+from kdprobe.problems.expressions import Expression, beginning_at, decimals, ending_before, number_at
 
 _EXACT_DECIMALS = 9
 

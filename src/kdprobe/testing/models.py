@@ -1,4 +1,4 @@
-"""A tiny random model with a chat tokenizer, written to a folder; torch is imported only to make it."""
+"""Random models and adapters, tiny unless asked otherwise; torch is imported only to make them."""
 
 from __future__ import annotations
 
@@ -13,41 +13,71 @@ CHAT_TEMPLATE = (
 )
 
 
+TINY_LLAMA: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    # Large weights, so that heads differ from uniform attention and tokens from a uniform guess.
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+}
+"""Arguments of `LlamaConfig`, less those that the tokenizer decides."""
+
+
+def random_llama(*, seed: int = 0, dtype: str = "float32", **config: Any) -> Any:
+    """A Llama of random weights, in memory.
+
+    Args:
+        seed: Of the weights.
+        dtype: Data type of the weights.
+        config: Arguments of `LlamaConfig`, such as `TINY_LLAMA`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(LlamaConfig(**config), dtype=getattr(torch, dtype))
+
+
 def write_tiny_model(folder: Path) -> Path:
     """Writes a random Llama (2 layers, 4 heads, 2 key-value heads) with its tokenizer; the same one every time."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     tokenizer = _tokenizer()
-    torch.manual_seed(0)
-    config = LlamaConfig(
+    random_llama(
+        **TINY_LLAMA,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=2048,
-        # Large weights, so that heads differ from uniform attention and tokens from a uniform guess.
-        initializer_range=0.3,
-        bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def write_random_adapter(model: Path, folder: Path) -> Path:
-    """Writes a random LoRA adapter of the model: a student that is another than its base, without any training."""
+def write_random_adapter(model: Path, folder: Path, *, seed: int = 0, size: float = 0.2, **config: Any) -> Path:
+    """Writes a LoRA adapter as if trained: every weight that training would move is moved at random.
+
+    Args:
+        model: Folder of the base model.
+        folder: Where the adapter is written.
+        seed: Of the weights.
+        size: Standard deviation of each move; with 0 the student is its base.
+        config: Arguments of peft's `LoraConfig`; without them, rank 2 on the projections of attention.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    torch.manual_seed(1)
-    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(folder)
+    torch.manual_seed(seed)
+    projections = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    lora = LoraConfig(**{"r": 2, "target_modules": projections, "task_type": "CAUSAL_LM", **config})
+    student = get_peft_model(AutoModelForCausalLM.from_pretrained(model), lora)
+    with torch.no_grad():
+        for weight in student.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight), alpha=size)
+    student.save_pretrained(folder)
     return folder
 
 

@@ -4,8 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 
 def main():
     from kdprobe.distill.distiller import TrainContext
@@ -15,7 +13,6 @@ def main():
     from kdprobe.problems.problem import Problem
     from kdprobe.transfer.transfer_set import read
 
-    torch.set_num_threads(1)
     given = json.loads(Path(sys.argv[1]).read_text())
     problems = [Problem(**row) for row in given["problems"]]
     host = Host()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.scores import beside
+from kdprobe.cli.show.scores import other_measures
 from kdprobe.cli.show.tables import new_table, points, sentence_list
 from kdprobe.console import out, plain
 
@@ -51,9 +51,9 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         tables[pair.family].add_row(*_pair_row(pair))
     return [
         _accuracies(comparison.arms),
-        beside({score.name: score for score in comparison.arms}),
+        other_measures({score.name: score for score in comparison.arms}),
         *tables.values(),
-        _apart(comparison.pairs),
+        _pair_measures(comparison.pairs),
         *_strategy_tables(comparison.strategies),
     ]
 
@@ -120,7 +120,7 @@ def _pair_row(pair: Pair) -> list[str | Text]:
     ]
 
 
-def _apart(pairs: Sequence[Pair]) -> Table:
+def _pair_measures(pairs: Sequence[Pair]) -> Table:
     """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = new_table(

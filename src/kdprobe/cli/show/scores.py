@@ -37,10 +37,10 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
             "unknown" if score.cut_off is None else f"{score.cut_off:.1%}",
         )
     out().print(table)
-    out().print(beside({names[score.file]: score for score in scores}))
+    out().print(other_measures({names[score.file]: score for score in scores}))
 
 
-def beside(scores: Mapping[str, Score]) -> Table:
+def other_measures(scores: Mapping[str, Score]) -> Table:
     """What tells models apart whose accuracies are at the floor."""
     scored = any(score.log_p_interval for score in scores.values())
     table = new_table(

@@ -39,7 +39,7 @@ def show_tuning(tuned: Tuned) -> None:
     listed = tuned.trials if tuned.current.number is not None else [tuned.current, *tuned.trials]
     # A failed trial has no figures: it comes last.
     ranked = sorted(listed, key=lambda trial: (trial.failure is not None, -trial.value(tuned.by)))
-    shown = [trial for place, trial in enumerate(ranked) if place < _BEST or trial.number == tuned.current.number]
+    shown = [trial for rank, trial in enumerate(ranked) if rank < _BEST or trial.number == tuned.current.number]
     names = list(tuned.current.choice)
     table = new_table(
         f"Trials of {tuned.study}, best {NAMES[tuned.by]} first, on the validation problems",
@@ -48,9 +48,9 @@ def show_tuning(tuned: Tuned) -> None:
         "accuracy", "log p\n(gold)", "cut\noff",
     )  # fmt: skip
     for trial in shown:
-        number = "" if trial.number is None else str(trial.number)
+        label = "" if trial.number is None else str(trial.number)
         mark = "*" if trial.number == tuned.current.number else ""
-        table.add_row(f"{number}{mark}", *(plain(str(trial.choice[name])) for name in names), *_figures(trial))
+        table.add_row(f"{label}{mark}", *(plain(str(trial.choice[name])) for name in names), *_figures(trial))
     out().print(table)
     out().print("* The current options, those of the config.")
     if len(listed) > len(shown):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.store import exclusive
-from kdprobe.experiment.tune.space import LOGARITHMIC, RANGES, Space
+from kdprobe.experiment.tune.config import RANGES
+from kdprobe.experiment.tune.space import LOGARITHMIC, Space
 
 if TYPE_CHECKING:
     import optuna
@@ -127,7 +128,7 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     waiting = f"Another process is tuning {file.stem}; waiting for it."
-    with exclusive(file.with_suffix(".lock"), waiting), _quiet_optuna():
+    with exclusive(file.with_suffix(".lock"), waiting), _hushed():
         import optuna
 
         try:
@@ -153,8 +154,8 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Silences Optuna, which reports every trial on stderr; kdprobe does that itself."""
+def _hushed() -> Iterator[None]:
+    """Optuna tells every trial on stderr; kdprobe tells them itself."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -173,11 +174,11 @@ def _distribution(name: str, values: list[Any]) -> BaseDistribution:
     return CategoricalDistribution(values)
 
 
-def _sampler(kind: str, seed: int, trial_number: int) -> BaseSampler:
+def _sampler(kind: str, seed: int, number: int) -> BaseSampler:
     from optuna.samplers import RandomSampler, TPESampler
 
-    trial_seed = int.from_bytes(hashlib.sha256(f"{seed}/{trial_number}".encode()).digest()[:4])
-    return TPESampler(seed=trial_seed, n_startup_trials=STARTUP) if kind == "tpe" else RandomSampler(seed=trial_seed)
+    own = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4])
+    return TPESampler(seed=own, n_startup_trials=STARTUP) if kind == "tpe" else RandomSampler(seed=own)
 
 
 def _failure(handle: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.tune.space import Criterion
+from kdprobe.experiment.tune.config import Criterion
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval, accuracy_interval
 from kdprobe.stats.mcnemar import PairedTest, paired_test

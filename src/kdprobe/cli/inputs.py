@@ -1,0 +1,125 @@
+"""What commands make of the shared options: the plugins, problems and settings they name, and what `--strict` does."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdprobe.errors import KdprobeError, UsageError
+
+if TYPE_CHECKING:
+    from kdprobe.comparison.findings import Finding
+    from kdprobe.host.choice import Choice
+    from kdprobe.host.registry import Host
+    from kdprobe.problems.draw import Source
+    from kdprobe.problems.problem import Problem, Split
+
+Settings = dict[str, dict[str, Any]]
+"""Name of an analysis or a problem source to its options."""
+
+
+def plugin_choice() -> Choice:
+    """Which plugins the command line and the environment want."""
+    from kdprobe.host.choice import Choice
+
+    meta = click.get_current_context().meta
+    return Choice.of_environment(none=meta["kdprobe.no_plugins"], folder=meta["kdprobe.plugins_dir"])
+
+
+def open_host() -> Host:
+    """The plugins of this process, for a command that has `plugin_options`."""
+    from kdprobe.host.registry import Host
+
+    host = Host(choice=plugin_choice())
+    opened: list[Host] | None = click.get_current_context().find_object(list)
+    if opened is not None:
+        opened.append(host)
+    return host
+
+
+def read_settings(settings: tuple[str, ...]) -> Settings:
+    """Name to key to value; values are TOML, or text where they are not.
+
+    Raises:
+        UsageError: One is not of the form NAME.KEY=VALUE.
+    """
+    options: Settings = {}
+    for setting in settings:
+        target, equals, text = setting.partition("=")
+        name, dot, key = target.partition(".")
+        if not (equals and dot and key):
+            raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        options.setdefault(name, {})[key] = value
+    return options
+
+
+def refuse_strays(settings: Settings, named: set[str]) -> None:
+    """Refuses options of what the command does not use.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if stray := sorted(settings.keys() - named):
+        raise UsageError(
+            f"--option names {stray[0]!r}, which is not asked for.", f"Options here are of {', '.join(sorted(named))}."
+        )
+
+
+def create(host: Host, kind: str, name: str, settings: Settings) -> Any:
+    """Builds something that plugins provide.
+
+    Raises:
+        UsageError: There is no such thing, or its options have mistakes.
+    """
+    from pydantic import ValidationError
+
+    from kdprobe.experiment.config_checks import sentences
+
+    try:
+        return host.create(kind, name, settings.get(name, {}))
+    except ValidationError as error:
+        raise UsageError(
+            f"Options of {name}: {'; '.join(sentences(error, None))}.", f"They are given as --option {name}.KEY=VALUE."
+        ) from error
+
+
+def is_finite(host: Host, problems: str) -> bool:
+    """Whether the problems that `--problems` names come to an end; errors as `open_problems`."""
+    return Path(problems).suffix == ".jsonl" or getattr(host.get("problem-sources", problems).spec, "finite", False)
+
+
+def open_problems(host: Host, problems: str, settings: Settings) -> Source:
+    """The problems that `--problems` names; a file has a test part only.
+
+    Raises:
+        UsageError: There is no such source, its options have mistakes, or a file's other part is asked for.
+    """
+    if Path(problems).suffix != ".jsonl":
+        return create(host, "problem-sources", problems, settings)  # type: ignore[no-any-return]
+    from kdprobe.problems.sources.jsonl import read
+
+    def source(split: Split) -> Iterator[Problem]:
+        if split != "test":
+            raise UsageError("A file of problems has no solved ones to show.", "Use --problems jsonl with two files.")
+        yield from read(Path(problems))
+
+    return source
+
+
+def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:
+    """What `--strict` does, once everything is told.
+
+    Raises:
+        KdprobeError: There are findings, and they are to fail the command.
+    """
+    if strict and findings:
+        codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
+        raise KdprobeError(f"There are findings: {codes}.", "They fail because of --strict.")

@@ -1,0 +1,122 @@
+r"""The tokens of calculations that stand in running text, such as the left side of `3 apples * $2 = $6`.
+
+Numbers (decimals, thousands separators, `2 1/2`, `\frac{1}{2}`), with currency, percent and up to four words of unit,
+joined by `+ - * / ^` and their spellings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_TOKEN = re.compile(
+    r"""
+  [^\S\n]{0,40}+
+  (?:
+    # Most of an answer is words; tried first, they are not tried against everything else.
+    (?P<plain>(?!(?:multiplied[ ]by|times|divided[ ]by|plus|minus|equals|is|percent)\b)
+      [^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
+  | (?P<mark><<[^<>\n]{0,200}>>)
+  | (?P<fraction>\\[dt]?frac\s?\{\d{1,20}\}\s?\{\d{1,20}\}|\d{1,6}[ ]\d{1,3}/\d{1,3}(?![\d./]))
+  | (?P<number>
+      (?:\d{1,3}(?:(?:,\d{3}){1,6}|(?:[ ]\d{3}){1,6})(?!\d)|\d{1,20}+(?!\d))(?:\.\d{1,20}+(?!\d))?
+    | \.\d{1,20}+(?!\d)
+    )
+  | (?P<unit>(?<=\d)(?:[-/][^\W\d_]{1,30}){1,3})
+  | (?P<times>\\times|\\cdot|\*(?!\*)|[\u00d7\u00b7\u2219\u22c5]|(?:multiplied[ ]by|times)\b)
+  | (?P<divide>\\div|//?|÷|divided[ ]by\b)
+  | (?P<plus>\+|plus\b)
+  | (?P<minus>[-\u2212\u2013]|minus\b)
+  | (?P<power>\^|\*\*)
+  | (?P<equals>[=≈]|(?:equals|is)\b)
+  | (?P<open>\()
+  | (?P<close>\))
+  | (?P<percent>\\?%|percent\b)
+  | (?P<money>\\?[$€£])
+  | (?P<word>[^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
+  | (?P<line>\n)
+  | (?P<other>\d{1,400}|\S)
+  )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+OPERATORS = {"times", "divide", "plus", "minus", "power"}
+NUMBERS = {"number", "fraction"}
+ENDS_OPERAND = {*NUMBERS, "percent", "close"}
+_UNIT_LETTERS = {"m", "g", "h", "l", "s"}
+"""Of one letter, the words that may be the unit of a number; any other is taken for a variable."""
+_MOST_WORDS = 4
+
+
+class Token(NamedTuple):
+    """A piece of text: its kind, as the pattern above calls it, and its position."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def tokens_of(text: str) -> list[Token]:
+    """The tokens of a text, less what plays no part in a calculation: spaces, currency, the units of numbers."""
+    tokens = [
+        Token("word" if kind == "plain" else kind, match[kind], *match.span(kind))
+        for match in _TOKEN.finditer(text)
+        if (kind := match.lastgroup or "") != "money"
+    ]
+    for position, token in enumerate(tokens):
+        # In "3 times * 5" it is a unit.
+        spelled_out = token.kind == "times" and token.text.lower() == "times"
+        if spelled_out and kind_at(tokens, position + 1) not in {*NUMBERS, "open"}:
+            tokens[position] = token._replace(kind="word")
+    kept: list[Token] = []
+    position = 0
+    while position < len(tokens):
+        token = tokens[position]
+        if token.kind in {"word", "unit"} and kept and kept[-1].kind in ENDS_OPERAND:
+            stop = position
+            while stop < len(tokens) and tokens[stop].kind in {"word", "unit"}:
+                stop += 1
+            kept += _behind_operand(kept, tokens[position:stop], kind_at(tokens, stop))
+            position = stop
+        elif token.kind == "line" and position + 1 < len(tokens) and tokens[position + 1].kind == "equals":
+            position += 1
+        else:
+            kept.append(token)
+            position += 1
+    return kept
+
+
+def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: str) -> list[Token]:
+    """What is left of words right behind an operand: an operator, nothing where they are its unit, else the words."""
+    *units, last = words
+    word = last.text.lower()
+    spaced = last.start > before[-1].end
+    multiplies = word == "x" and following in ({*NUMBERS, "open", "minus"} if spaced or units else {*NUMBERS, "open"})
+    if multiplies or (word == "of" and not units and following in NUMBERS and _is_a_part(before)):
+        return [last._replace(kind="times")] if _are_units(units, before[-1]) else list(words)
+    left_out = following in {*OPERATORS, "equals", "close"} and _are_units(words, before[-1])
+    return [] if left_out else list(words)
+
+
+def _are_units(words: Sequence[Token], before: Token) -> bool:
+    glued = bool(words) and words[0].start == before.end and len(words[0].text) == 1
+    return len(words) <= _MOST_WORDS and not glued and not any(is_variable(word) for word in words)
+
+
+def _is_a_part(before: Sequence[Token]) -> bool:
+    """Whether what was just read is a percentage or a fraction, of which something else is taken."""
+    slash = len(before) > 1 and before[-2].kind == "divide" and before[-2].text == "/"
+    return before[-1].kind in {"percent", "fraction"} or (slash and before[-1].kind == "number")
+
+
+def is_variable(word: Token) -> bool:
+    """Whether a word is a letter that stands for a number, not a unit."""
+    letters = word.text.strip("-/.")
+    return len(letters) == 1 and letters not in _UNIT_LETTERS
+
+
+def kind_at(tokens: Sequence[Token], position: int) -> str:
+    """The kind of a token; empty behind the last one."""
+    return tokens[position].kind if position < len(tokens) else ""
