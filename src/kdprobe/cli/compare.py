@@ -54,8 +54,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     """
     from kdprobe.cli.show.comparison import comparison_data, show_comparison
     from kdprobe.cli.show.tables import print_json
-    from kdprobe.comparison.answers import Columns
     from kdprobe.comparison.claims import claim_findings, read_claims
+    from kdprobe.comparison.reading.columns import Columns
     from kdprobe.experiment.compare_runs import compare_named
     from kdprobe.experiment.store import Store
 

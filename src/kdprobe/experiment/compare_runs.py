@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kdprobe.comparison.answers import Columns, read_outputs
+from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.reading.columns import Columns
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import UsageError
 from kdprobe.experiment.audit import audit
