@@ -84,7 +84,7 @@ def main() -> None:
 
 def model_of(seed: int) -> Any:
     """Random weights of SmolLM2-135M's shape; the student is number 0, its teacher number 1."""
-    from kdprobe.testing.tiny_model import random_llama
+    from kdprobe.testing.models import random_llama
 
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     return random_llama(seed=seed, **SHAPES["smollm2-135m"], **special).eval()

@@ -73,7 +73,7 @@ def prepare(given: argparse.Namespace) -> tuple[Any, Any]:
 
         model = load(resolve(given.model), dtype=given.dtype, device="cpu").model
     else:
-        from kdprobe.testing.tiny_model import random_llama
+        from kdprobe.testing.models import random_llama
 
         model = random_llama(dtype=given.dtype, **SHAPES["smollm2-135m"]).eval()
     # No end of turn: every sequence is as long as asked for.

@@ -1,4 +1,4 @@
-"""Shapes of real models, for random weights: `kdprobe.testing.tiny_model.random_llama(**SHAPES[name])`."""
+"""Shapes of real models, for random weights: `kdprobe.testing.models.random_llama(**SHAPES[name])`."""
 
 from __future__ import annotations
 

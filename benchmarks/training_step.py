@@ -75,10 +75,10 @@ def main() -> None:
 def prepare(given: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     """Model with adapter, a batch with a teacher's rows, and the output matrix."""
     import torch
-    from kdprobe.testing.tiny_model import random_llama
     from peft import LoraConfig, get_peft_model
 
     from kdprobe.distill.objectives import SparseLogprobs
+    from kdprobe.testing.models import random_llama
 
     # The weights, the batch and all that the steps make.
     torch.set_default_device(given.device)

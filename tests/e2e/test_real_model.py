@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_ends_with_figures_and_a_page(finished):
     results, _ = finished
-    assert [arm["name"] for arm in results["arms"]] == ["untrained", "none"]
+    assert [arm["name"] for arm in results["arms"]] == ["untrained", "unprimed"]
     assert all(arm["n"] == 4 for arm in results["arms"])
     page = Path(results["report"]).read_text()
     assert "Plotly.newPlot" in page

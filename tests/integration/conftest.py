@@ -69,7 +69,7 @@ def mean_loss(torch, tiny_record, problems, conversations):
 @pytest.fixture(scope="session")
 def make_adapter(torch, tmp_path_factory):
     """Writes a random LoRA adapter, as `write_random_adapter` does, into a new folder; returns the folder."""
-    from kdprobe.testing.tiny_model import write_random_adapter
+    from kdprobe.testing.models import write_random_adapter
 
     def make(model, seed, **config):
         folder = tmp_path_factory.mktemp("adapter") / f"adapter-{seed}"
@@ -81,7 +81,6 @@ def make_adapter(torch, tmp_path_factory):
 @pytest.fixture(scope="session")
 def other_families(torch, tiny_model, tmp_path_factory):
     """Folders of random models of other architectures, with the tiny model's tokenizer."""
-    from kdprobe.testing.tiny_model import TINY_LLAMA, random_llama
     from transformers import (
         AutoModelForCausalLM,
         AutoTokenizer,
@@ -93,6 +92,8 @@ def other_families(torch, tiny_model, tmp_path_factory):
         PersimmonConfig,
         Qwen2Config,
     )
+
+    from kdprobe.testing.models import TINY_LLAMA, random_llama
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     shape = {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}

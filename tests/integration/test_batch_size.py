@@ -35,9 +35,8 @@ def test_a_row_takes_what_its_keys_and_values_take(torch, tiny):
 
 
 def load_half():
-    from kdprobe.testing.tiny_model import TINY_LLAMA, random_llama
-
     from kdprobe.models.load import LoadedModel
+    from kdprobe.testing.models import TINY_LLAMA, random_llama
 
     return LoadedModel(random_llama(**TINY_LLAMA, vocab_size=400, dtype="bfloat16").eval(), None, None, "bfloat16")
 

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -36,7 +37,7 @@ def times(store):
 
 def test_every_arm_has_a_record_of_every_test_problem(finished):
     plan, _, results = finished
-    assert [arm.name for arm in results.arms] == ["untrained", "fine-tuned", "none", "teacher"]
+    assert [arm.name for arm in results.arms] == ["untrained", "fine-tuned", "unprimed", "teacher"]
     for arm in results.arms:
         assert [record["id"] for record in arm.records] == [problem.id for problem in plan.draw.test]
         assert all(1 <= record["tokens"] <= 8 for record in arm.records)
@@ -47,8 +48,8 @@ def test_every_arm_has_a_record_of_every_test_problem(finished):
 def test_arms_were_trained_and_taught_as_planned(finished):
     by = {arm.name: arm for arm in finished[2].arms}
     assert by["untrained"].training is by["untrained"].adapter is by["fine-tuned"].fidelity is None
-    assert all(by[name].training["adapter_norm"] > 0 for name in ("fine-tuned", "none", "teacher"))
-    assert all(by[name].fidelity["responses"] == 4 for name in ("none", "teacher"))
+    assert all(by[name].training["adapter_norm"] > 0 for name in ("fine-tuned", "unprimed", "teacher"))
+    assert all(by[name].fidelity["responses"] == 4 for name in ("unprimed", "teacher"))
 
 
 def test_findings_are_those_of_the_answers_and_of_the_training(compared):
@@ -138,9 +139,9 @@ def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
 
 def test_findings_say_which_heads_moved_or_that_none_did(finished):
     (heads,) = finished[2].analyses
-    said = [sentence for sentence in heads.statements if " against untrained: " in sentence]
-    assert [sentence.split(" against ")[0] for sentence in said] == ["fine-tuned", "none", "teacher"]
-    assert all("heads moved" in sentence or "no head moved" in sentence for sentence in said)
+    moved = [sentence for sentence in heads.statements if " against untrained: " in sentence]
+    assert [sentence.split(" against ")[0] for sentence in moved] == ["fine-tuned", "unprimed", "teacher"]
+    assert all("heads moved" in sentence or "no head moved" in sentence for sentence in moved)
 
 
 def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished, tiny_model, tiny_config, tmp_path):
@@ -168,10 +169,84 @@ def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished,
 def test_run_record_holds_what_decides_the_run(finished):
     plan, store, results = finished
     assert results.record["config"]["name"] == "tiny"
-    assert set(results.record["conversations"]) == {"none", "teacher"}
+    assert set(results.record["conversations"]) == {"unprimed", "teacher"}
     assert results.record["student"]["digest"] == plan.student.digest
     assert results.record["plugins"]["strategies/teacher"]["plugin"] == "builtin:strategies"
     assert store.runs() == [plan.run]
+
+
+def said(store, run):
+    """The arms that a run's record calls unprimed, and its verdict."""
+    from kdprobe.experiment.results import comparison_of, load_results
+    from kdprobe.host.registry import Host
+
+    results = load_results(store, run)
+    unprimed = [arm.name for arm in results.arms if arm.unprimed]
+    return unprimed, comparison_of(results, Host().all("extractors")).verdict
+
+
+def in_other_words(verdict, names):
+    pattern = "|".join(rf"\b{name}\b" for name in names)
+    return [re.sub(pattern, lambda match: names[match[0]], sentence) for sentence in verdict]
+
+
+def test_labels_change_names_and_no_verdict(finished, compared, tiny_model, tiny_config, run_cli, tmp_path):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.run import run
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+    shutil.copytree(finished[1].root, tmp_path, dirs_exist_ok=True)
+    host, store = Host(), Store(tmp_path)
+    labelled = '[{ name = "none", label = "bare" }, { name = "teacher", label = "none" }]'
+    plan = make_plan(load_experiment(tiny_config(tiny_model, strategies=labelled), host), host)
+    # Labels decide nothing but what tables hold.
+    assert {stage.kind for stage in plan.stages if not store.has(stage)} == {"analyse"}
+    unprimed, verdict = said(store, run(plan, store))
+    assert unprimed == ["bare"]
+    assert verdict == in_other_words(compared.verdict, {"unprimed": "bare", "teacher": "none"})
+    assert verdict != compared.verdict
+    assert "log p(gold value) differs by" in verdict[0]
+    assert "differs by +0.00 nats" not in verdict[0]
+    # By what the run calls them, else by the strategy's name.
+    names = [f"{plan.run}/{name}" for name in ("none", "teacher", "bare")]
+    told = json.loads(run_cli("compare", names[0], names[2], "--store", tmp_path, "--json"))
+    assert json.loads(run_cli("compare", names[1], names[2], "--store", tmp_path, "--json")) == told
+
+
+def test_a_template_of_the_question_alone_is_unprimed_too(tiny_model, tiny_config):
+    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.host.registry import Host
+
+    host = Host()
+    plain = '["none", { name = "template", label = "plain", options = { text = "{question}" } }, "teacher"]'
+    plan = make_plan(load_experiment(tiny_config(tiny_model, strategies=plain), host), host)
+    assert [arm.student.name for arm in plan.arms if arm.unprimed] == ["unprimed", "plain"]
+
+
+@pytest.mark.parametrize(("name", "labels"), [("none", (None, None)), ("bare", ("bare", "none"))])
+def test_records_without_roles_are_read(finished, compared, tmp_path, name, labels):
+    from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.store import Store
+
+    plan, store, _ = finished
+    old = Store(shutil.copytree(store.root, tmp_path / "store"))
+    file = old.run_folder(plan.run) / "run.json"
+    record = json.loads(file.read_text())
+    names = {"unprimed": name, "teacher": labels[1] or "teacher"}
+    for strategy, label in zip(record["config"]["strategies"], labels, strict=True):
+        strategy["label"] = label
+    for arm in record["arms"]:
+        del arm["unprimed"], arm["strategy_name"]
+        for key in ("name", "arm", "strategy"):
+            arm[key] = names.get(arm[key], arm[key])
+    file.write_text(json.dumps(record))
+    unprimed, verdict = said(old, plan.run)
+    assert unprimed == [name]
+    assert verdict == in_other_words(compared.verdict, names)
+    assert load_results(old, plan.run).arm("teacher").strategy_name == "teacher"
 
 
 def test_a_second_run_makes_no_stage(finished, tiny_model, tiny_config):
@@ -237,12 +312,13 @@ def test_runs_and_their_arms_are_compared_from_the_command_line(finished, run_cl
     assert {pair["family"] for pair in whole["pairs"]} == {
         "distilled against untrained",
         "distilled against fine-tuned",
-        "primed against none",
+        "primed against unprimed",
     }
     assert "single-seed" in {finding["code"] for finding in whole["findings"]}
-    first, second = (f"{plan.run}/{arm}" for arm in ("none", "teacher"))
+    first, second = (f"{plan.run}/{arm}" for arm in ("unprimed", "teacher"))
     two = json.loads(run_cli("compare", first, second, *where))
     assert [(pair["a"], pair["b"], pair["family"]) for pair in two["pairs"]] == [(first, second, "all pairs")]
+    assert json.loads(run_cli("compare", f"{plan.run}/none", second, *where)) == two
     file = store.root / "none.parquet"
     pd.DataFrame(results.arms[2].records).to_parquet(file)
     mixed = json.loads(run_cli("compare", file, second, *where))

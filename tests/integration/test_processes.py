@@ -113,8 +113,8 @@ def test_an_experiment_in_two_processes_is_made_once_and_told_once(tiny_config, 
         return json.loads(finished.stdout), finished.stderr
 
     told, notes = run()
-    assert [arm["name"] for arm in told["arms"]] == ["untrained", "fine-tuned", "none", "teacher"]
-    assert notes.count("evaluate none …") == 1
+    assert [arm["name"] for arm in told["arms"]] == ["untrained", "fine-tuned", "unprimed", "teacher"]
+    assert notes.count("evaluate unprimed …") == 1
     stages = {file.parent: json.loads(file.read_text()) for file in tmp_path.glob("stages/distill/*/stage.json")}
     assert len(stages) == 3
     for folder, manifest in stages.items():

@@ -132,7 +132,7 @@ def test_loss_is_the_published_one_over_the_misaligned_rows(
     assert alignment.own_problem < 0.05
     assert alignment.own_next_token < 0.2
     assert alignment.same_token < 0.2
-    arm = ArmResults("none", "none", "published", 0, None, None, {"alignment": asdict(alignment)}, [], {}, None)
+    arm = ArmResults("unprimed", "unprimed", "published", 0, None, None, {"alignment": asdict(alignment)}, [], {}, None)
     codes = [finding.code for finding in _misaligned([arm])]
     assert codes == ["misaligned-positions", "misaligned-tokens", "misaligned-problems"]
 
@@ -178,7 +178,7 @@ def test_every_output_of_such_a_run_names_the_misalignments(published_run, run_c
         "plan --json": run_cli("plan", file, "--store", store, "--json"),
         "runs": run_cli("runs", "--store", store),
         "runs --json": run_cli("runs", "--store", store, "--json"),
-        "export --json": run_cli("export", f"{name}/none", "--store", store, "--merged", tmp_path / "m", "--json"),
+        "export --json": run_cli("export", f"{name}/unprimed", "--store", store, "--merged", tmp_path / "m", "--json"),
         "kdprobe.json": (tmp_path / "m" / "kdprobe.json").read_text(),
     }
     training = [file.read_text() for file in store.glob("stages/distill/*/training.json")]

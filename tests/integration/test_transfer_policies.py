@@ -55,7 +55,7 @@ def answers(file, problems, right):
 def test_a_distiller_that_needs_no_responses_asks_no_teacher(planned):
     plan, _ = planned(('name = "logits"', 'name = "fine-tune"'))
     assert {stage.kind for stage in plan.stages} == {"distill", "evaluate", "analyse"}
-    assert [arm.student.name for arm in plan.arms] == ["untrained", "fine-tuned", "none", "teacher"]
+    assert [arm.student.name for arm in plan.arms] == ["untrained", "fine-tuned", "unprimed", "teacher"]
 
 
 def test_each_strategys_teacher_reads_the_answers_of_one(planned):
@@ -63,19 +63,24 @@ def test_each_strategys_teacher_reads_the_answers_of_one(planned):
     plan, store = planned(transfer('texts = "none"'))
     read = made(plan, store)
     by = {arm.strategy: arm.transfer for arm in plan.arms if arm.transfer}
-    assert by["teacher"].inputs == (by["none"],)
-    for arm in ("none", "teacher"):
-        assert [r.text for r in read[arm].responses] == [r.text for r in own["none"].responses]
+    assert by["teacher"].inputs == (by["unprimed"],)
+    for arm in ("unprimed", "teacher"):
+        assert [r.text for r in read[arm].responses] == [r.text for r in own["unprimed"].responses]
     # The same words, another distribution: the teacher was primed.
-    assert (read["teacher"].responses[0].rows.logprobs != read["none"].responses[0].rows.logprobs).any()
-    assert [r.text for r in own["teacher"].responses] != [r.text for r in own["none"].responses]
+    assert (read["teacher"].responses[0].rows.logprobs != read["unprimed"].responses[0].rows.logprobs).any()
+    assert [r.text for r in own["teacher"].responses] != [r.text for r in own["unprimed"].responses]
+
+
+def test_a_strategy_called_own_is_not_what_the_others_read(planned):
+    plan, _ = planned(('"teacher"', '{ name = "teacher", label = "own" }'))
+    assert [arm.transfer.inputs for arm in plan.arms if arm.transfer] == [(), ()]
 
 
 def test_gold_solutions_are_texts_too(planned):
     plan, store = planned(transfer('texts = "gold"'))
     read = made(plan, store)
     expected = [problem.plain_solution for problem in plan.draw.transfer]
-    assert [r.text for r in read["none"].responses] == [r.text for r in read["teacher"].responses] == expected
+    assert [r.text for r in read["unprimed"].responses] == [r.text for r in read["teacher"].responses] == expected
 
 
 def test_matched_rejection_leaves_every_arm_and_the_control_the_same_problems(planned, tmp_path):
@@ -101,7 +106,7 @@ def test_rejection_by_itself_leaves_the_control_all_problems(planned, tmp_path):
     plan, _ = planned(transfer(f'texts = "{file}"\nfilter = "correct"'))
     by = {arm.student.name: arm for arm in plan.arms}
     assert by["fine-tuned"].select is None
-    assert by["none"].select.inputs == (by["none"].transfer,)
+    assert by["unprimed"].select.inputs == (by["unprimed"].transfer,)
 
 
 def test_nothing_left_to_learn_from_is_told(planned, tmp_path):
@@ -137,7 +142,7 @@ def test_texts_may_name_problems_by_their_question(planned, tmp_path):
     rows = [{"question": p.question, "response": p.value} for p in reversed(plan.draw.transfer)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read = made(*planned(transfer(f'texts = "{file}"')))
-    assert [r.text for r in read["none"].responses] == [p.value for p in plan.draw.transfer]
+    assert [r.text for r in read["unprimed"].responses] == [p.value for p in plan.draw.transfer]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,9 @@ def test_students_of_different_problems_are_a_finding():
     def arm(name, kept):
         return ArmResults(name, name, "logits", 0, None, kept, None, [], {}, None)
 
-    (finding,) = _unmatched([arm("none", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)])
+    (finding,) = _unmatched(
+        [arm("unprimed", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)]
+    )
     assert finding.code == "unmatched-filter"
-    assert "none 1, primed 2, 1 of them shared" in finding.evidence
-    assert _unmatched([arm("none", [["p1", 0], ["p1", 1]]), arm("primed", [["p1", 0]])]) == []
+    assert "unprimed 1, primed 2, 1 of them shared" in finding.evidence
+    assert _unmatched([arm("unprimed", [["p1", 0], ["p1", 1]]), arm("primed", [["p1", 0]])]) == []

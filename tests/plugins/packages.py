@@ -77,7 +77,7 @@ options = { epochs = 1, batch_size = 2, learning_rate = 1e-2 }
     page = (run / "report.html").read_text()
     for shown in ("OV copying score", "Successor score", "What the answer reads that comes", "step-back"):
         assert shown in page, shown
-    assert_tracked(folder, told["run"], {"none", "step-back", "rationalise", "untrained", "fine-tuned"})
+    assert_tracked(folder, told["run"], {"unprimed", "step-back", "rationalise", "untrained", "fine-tuned"})
     print("the experiment with a served teacher ran, and its report shows what plugins found")
 
 

@@ -27,13 +27,13 @@ def codes(arms, known=APART):
 
 def test_strategies_need_three_seeds():
     def compared(*seeds):
-        return codes([arm(strategy, seed) for strategy in ("none", "teacher") for seed in seeds])
+        return codes([arm(strategy, seed) for strategy in ("unprimed", "teacher") for seed in seeds])
 
     assert compared(0) == {"single-seed": "2 strategies are compared by 1 seed each."}
     assert compared(0, 1) == {"few-seeds": "2 strategies are compared by 2 seeds each."}
     assert compared(0, 1, 2) == {}
     # One strategy alone is compared with none.
-    assert codes([arm("none", 0), arm(None, 0)]) == {}
+    assert codes([arm("unprimed", 0), arm(None, 0)]) == {}
 
 
 def test_problems_that_were_trained_on_are_told_with_their_twins():

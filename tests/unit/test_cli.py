@@ -60,8 +60,8 @@ def test_plugins_json_is_a_list_of_records(tmp_path):
     assert strategies["provides"]["strategies"][:2] == ["none", "teacher"]
 
 
-def test_plan_lists_missing_stages_and_writes_nothing(tmp_path, model, tiny_config):
-    done = kdprobe("plan", tiny_config(model), "--json", "--store", tmp_path / "store", cwd=tmp_path)
+def test_plan_lists_missing_stages_and_writes_nothing(tmp_path, tiny_model, tiny_config):
+    done = kdprobe("plan", tiny_config(tiny_model), "--json", "--store", tmp_path / "store", cwd=tmp_path)
     plan = json.loads(done.stdout)
     assert done.returncode == 0
     assert plan["run"].startswith("tiny-")

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -28,14 +29,16 @@ def arm(name, correct, strategy=None, distiller="logits", seed=0, **changes):
         tokens=[20] * N,
         log_p_gold_value=list(random.normal(-3, 1, N)),
     )
-    return Arm(name, dataclasses.replace(outputs, **changes), strategy, distiller, seed)
+    return Arm(
+        name, dataclasses.replace(outputs, **changes), strategy, distiller, seed, unprimed=strategy == "unprimed"
+    )
 
 
-def arms(none=20, teacher=20, untrained=20, tuned=20):
+def arms(unprimed=20, teacher=20, untrained=20, tuned=20):
     return [
         arm("untrained", untrained, distiller=None),
         arm("fine-tuned", tuned, distiller="fine-tune"),
-        arm("none", none, "none"),
+        arm("unprimed", unprimed, "unprimed"),
         arm("teacher", teacher, "teacher"),
     ]
 
@@ -43,37 +46,84 @@ def arms(none=20, teacher=20, untrained=20, tuned=20):
 def test_families_hold_the_planned_pairs_and_no_others():
     pairs = {(pair.family, pair.a, pair.b) for pair in compare(arms()).pairs}
     assert pairs == {
-        ("distilled against untrained", "none", "untrained"),
+        ("distilled against untrained", "unprimed", "untrained"),
         ("distilled against untrained", "teacher", "untrained"),
-        ("distilled against fine-tuned", "none", "fine-tuned"),
+        ("distilled against fine-tuned", "unprimed", "fine-tuned"),
         ("distilled against fine-tuned", "teacher", "fine-tuned"),
-        ("primed against none", "teacher", "none"),
+        ("primed against unprimed", "teacher", "unprimed"),
     }
 
 
 def test_pairs_are_of_one_seed():
-    seeded = [arm(f"{name}@{seed}", 20, name, seed=seed) for seed in (0, 1) for name in ("none", "teacher")]
+    seeded = [arm(f"{name}@{seed}", 20, name, seed=seed) for seed in (0, 1) for name in ("unprimed", "teacher")]
     pairs = {(pair.a, pair.b) for pair in compare(seeded).pairs}
-    assert pairs == {("teacher@0", "none@0"), ("teacher@1", "none@1")}
+    assert pairs == {("teacher@0", "unprimed@0"), ("teacher@1", "unprimed@1")}
+
+
+def called(arms, names):
+    """The same arms under other names, and no other roles."""
+
+    def renamed(name):
+        strategy, at, seed = name.partition("@")
+        return f"{names.get(strategy, strategy)}{at}{seed}"
+
+    return [
+        dataclasses.replace(arm, name=renamed(arm.name), strategy=arm.strategy and renamed(arm.strategy))
+        for arm in arms
+    ]
+
+
+@pytest.mark.parametrize(
+    "names", [{"unprimed": "bare", "teacher": "none"}, {"unprimed": "teacher", "teacher": "unprimed"}]
+)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_arms_are_called_changes_no_verdict(seeds, names):
+    students = seeded(3, teacher=(38, 37, 38)) if seeds == 3 else [*arms(teacher=38, untrained=2)[2:]]
+    compared = [arm("untrained", 2, distiller=None), *students]
+    plain, other = compare(compared), compare(called(compared, names))
+    assert "teacher" in plain.verdict[0]
+
+    def in_other_words(sentence):
+        return re.sub("unprimed|teacher", lambda match: names[match[0]], sentence)
+
+    assert other.verdict == [in_other_words(sentence) for sentence in plain.verdict]
+    assert [pair.test for pair in other.pairs] == [pair.test for pair in plain.pairs]
+    assert [pair.p_holm for pair in other.strategies] == [pair.p_holm for pair in plain.strategies]
+    assert [arm.unprimed for arm in other.arms] == [arm.unprimed for arm in plain.arms]
+
+
+def test_a_primed_arm_is_compared_with_every_unprimed_one_and_these_are_not_with_each_other():
+    other = dataclasses.replace(arm("plain", 10, "plain"), unprimed=True)
+    primed = [pair for pair in compare([*arms(teacher=38), other]).pairs if pair.family == "primed against unprimed"]
+    assert [(pair.a, pair.b) for pair in primed] == [("teacher", "unprimed"), ("teacher", "plain")]
+    assert max(pair.p_holm / pair.test.p for pair in primed) == pytest.approx(2)
+    strategies = seeded(3, teacher=(38, 37, 38))
+    copies = [
+        dataclasses.replace(arm, name=arm.name.replace("unprimed", "plain"), strategy="plain")
+        for arm in strategies
+        if arm.unprimed
+    ]
+    pairs = compare([*strategies, *copies]).strategies
+    assert [(pair.a, pair.b) for pair in pairs] == [("teacher", "unprimed"), ("teacher", "plain")]
 
 
 def test_holm_is_within_a_family():
-    by = {(pair.family, pair.a): pair for pair in compare(arms(none=29, teacher=30)).pairs}
-    alone = by["primed against none", "teacher"]
-    family = [by["distilled against untrained", name] for name in ("teacher", "none")]
+    by = {(pair.family, pair.a): pair for pair in compare(arms(unprimed=29, teacher=30)).pairs}
+    alone = by["primed against unprimed", "teacher"]
+    family = [by["distilled against untrained", name] for name in ("teacher", "unprimed")]
     assert alone.p_holm == alone.test.p
     assert family[0].p_holm == pytest.approx(2 * family[0].test.p)
 
 
 def test_equal_students_do_not_differ_significantly():
     verdict = " ".join(compare(arms()).verdict)
-    assert "teacher and none do not differ significantly" in verdict
+    assert "teacher and unprimed do not differ significantly" in verdict
     assert "No distilled student is significantly better" in verdict
 
 
 def test_different_students_differ():
     verdict = " ".join(compare(arms(teacher=38)).verdict)
-    assert "teacher and none differ: teacher solves 45.0 points more" in verdict
+    assert "teacher and unprimed differ: teacher solves 45.0 points more" in verdict
     assert "Better than the untrained student: teacher" in verdict
 
 
@@ -91,7 +141,7 @@ def test_verdict_speaks_of_students_not_of_strategies():
     assert not any("strategy is better" in sentence for sentence in verdict)
 
 
-def seeded(seeds, teacher, none=(20, 21, 19)):
+def seeded(seeds, teacher, unprimed=(20, 21, 19)):
     """Students of two strategies; each solves so many problems, spread evenly over them."""
 
     def student(strategy, seed, correct):
@@ -101,7 +151,7 @@ def seeded(seeds, teacher, none=(20, 21, 19)):
 
     return [
         student(strategy, seed, correct)
-        for strategy, counts in (("none", none), ("teacher", teacher))
+        for strategy, counts in (("unprimed", unprimed), ("teacher", teacher))
         for seed, correct in zip(range(seeds), counts, strict=False)
     ]
 
@@ -109,7 +159,7 @@ def seeded(seeds, teacher, none=(20, 21, 19)):
 def test_three_seeds_speak_of_strategies():
     compared = compare(seeded(3, teacher=(38, 37, 38)))
     (pair,) = compared.strategies
-    assert (pair.family, pair.a, pair.b) == ("primed against none", "teacher", "none")
+    assert (pair.family, pair.a, pair.b) == ("primed against unprimed", "teacher", "unprimed")
     assert (pair.test.seeds_a, pair.test.seeds_b, pair.test.n) == (3, 3, N)
     assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
     assert pair.p_holm < 0.05
@@ -119,7 +169,7 @@ def test_three_seeds_speak_of_strategies():
 
 def test_equal_strategies_are_not_told_apart():
     verdict = compare(seeded(3, teacher=(20, 21, 19))).verdict
-    assert verdict[0].startswith("No difference between the strategies teacher and none is shown")
+    assert verdict[0].startswith("No difference between the strategies teacher and unprimed is shown")
 
 
 def test_two_seeds_speak_of_students_only():
@@ -133,17 +183,17 @@ def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
     untrained = arm("untrained", 2, distiller=None)
     compared = compare([untrained, *tuned, *seeded(3, teacher=(38, 37, 38))])
     assert [(pair.family, pair.a, pair.b) for pair in compared.strategies] == [
-        ("distilled against untrained", "none", "untrained"),
+        ("distilled against untrained", "unprimed", "untrained"),
         ("distilled against untrained", "teacher", "untrained"),
-        ("distilled against fine-tuned", "none", "fine-tuned"),
+        ("distilled against fine-tuned", "unprimed", "fine-tuned"),
         ("distilled against fine-tuned", "teacher", "fine-tuned"),
-        ("primed against none", "teacher", "none"),
+        ("primed against unprimed", "teacher", "unprimed"),
     ]
 
 
 def test_groups_are_what_was_drawn_where_problems_share_some():
     groups = [f"template {place % 4}" for place in range(N)]
-    a, b = (arm(name, correct, name, groups=groups) for name, correct in (("teacher", 38), ("none", 20)))
+    a, b = (arm(name, correct, name, groups=groups) for name, correct in (("teacher", 38), ("unprimed", 20)))
     compared = compare([a, b])
     (pair,) = compared.pairs
     assert (pair.clustered.groups, pair.clustered.p) == (4, 0.125)
@@ -156,19 +206,21 @@ def test_groups_are_what_was_drawn_where_problems_share_some():
     assert crossed.strategies[0].clustered.groups == 4
     assert crossed.strategies[0].test.groups == N
     assert "with the 4 templates as what was drawn" in crossed.verdict[0]
-    alone = [arm(name, 20, name, groups=[str(place) for place in range(N)]) for name in ("teacher", "none")]
+    alone = [arm(name, 20, name, groups=[str(place) for place in range(N)]) for name in ("teacher", "unprimed")]
     assert compare(alone).pairs[0].clustered is None
 
 
 def test_what_the_sample_could_have_shown_is_told():
-    close = compare(arms(none=20, teacher=24))
-    (pair,) = [pair for pair in close.pairs if pair.family == "primed against none"]
+    close = compare(arms(unprimed=20, teacher=24))
+    (pair,) = [pair for pair in close.pairs if pair.family == "primed against unprimed"]
     assert pair.detectable is None
-    assert "teacher and none fare alike on 36 of 40 problems; the other 4 are too few" in " ".join(close.verdict)
+    assert "teacher and unprimed fare alike on 36 of 40 problems; the other 4 are too few" in " ".join(close.verdict)
     responses = [f"The answer is {7 if place >= 18 else 8}" for place in range(N)]
-    wide = compare([arm("none", 20, "none"), arm("teacher", 0, "teacher", responses=responses)])
+    wide = compare([arm("unprimed", 20, "unprimed"), arm("teacher", 0, "teacher", responses=responses)])
     assert wide.pairs[0].detectable == pytest.approx(0.43, abs=0.03)
-    assert "38 of them decided differently, a true difference between teacher and none below" in " ".join(wide.verdict)
+    assert "38 of them decided differently, a true difference between teacher and unprimed below" in " ".join(
+        wide.verdict
+    )
 
 
 def test_without_an_unprimed_arm_nothing_is_said_about_priming():
@@ -177,8 +229,8 @@ def test_without_an_unprimed_arm_nothing_is_said_about_priming():
 
 
 def test_arms_on_different_problems_are_refused():
-    elsewhere = arm("none", 20, "none", ids=[f"x{place}" for place in range(N)])
-    with pytest.raises(KdprobeError, match="run/untrained and run/none share no problem"):
+    elsewhere = arm("unprimed", 20, "unprimed", ids=[f"x{place}" for place in range(N)])
+    with pytest.raises(KdprobeError, match="run/untrained and run/unprimed share no problem"):
         compare([arm("untrained", 20, distiller=None), elsewhere])
     asked = [arm(name, 20, questions=[f"{name} {place}?" for place in range(N)]) for name in ("a", "b")]
     with pytest.raises(KdprobeError, match="have the same ids for different questions"):
@@ -210,12 +262,12 @@ def test_without_strategies_all_pairs_are_one_family():
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"cut_off": [True] * 10 + [False] * 30}, "cut-off", "none 25.0%"),
-        ({"responses": ["None."] * 20 + ["The answer is 7"] * 20}, "no-answer", "none 50.0%"),
+        ({"cut_off": [True] * 10 + [False] * 30}, "cut-off", "unprimed 25.0%"),
+        ({"responses": ["None."] * 20 + ["The answer is 7"] * 20}, "no-answer", "unprimed 50.0%"),
     ],
 )
 def test_what_spoils_an_arm_is_found(changes, code, words):
-    (finding,) = compare([arm("untrained", 20, distiller=None), arm("none", 20, "none", **changes)]).findings
+    (finding,) = compare([arm("untrained", 20, distiller=None), arm("unprimed", 20, "unprimed", **changes)]).findings
     assert finding.code == code
     assert words in finding.evidence
 
@@ -250,7 +302,7 @@ def test_arms_examined_in_different_ways_are_found(kind, aspect, code):
 
 def test_scores_are_means_of_the_answers():
     tokens = list(range(N))
-    score = compare([arm("none", 10, "none", tokens=tokens)]).arms[0]
+    score = compare([arm("unprimed", 10, "unprimed", tokens=tokens)]).arms[0]
     assert (score.n, score.correct, score.accuracy, score.mean_tokens) == (N, 10, 0.25, np.mean(tokens))
 
 

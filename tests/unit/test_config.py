@@ -40,7 +40,62 @@ def test_full_takes_all_strategies_under_another_name(host):
 def test_a_strategy_may_be_a_name_or_a_table(host):
     own = {"name": "template", "label": "polite", "options": {"text": "Please: {question}"}}
     experiment = check({**DATA, "strategies": ["none", own]}, host, "mine.toml")
-    assert [strategy.display_name for strategy in experiment.strategies] == ["none", "polite"]
+    assert [strategy.display_name for strategy in experiment.strategies] == ["unprimed", "polite"]
+
+
+def template(label):
+    return {"name": "template", "label": label, "options": {"text": "Please: {question}"}}
+
+
+def test_a_label_is_the_display_name_whatever_it_is(host):
+    bare, primed = {"name": "none", "label": "bare"}, {"name": "teacher", "label": "none"}
+    experiment = check({**DATA, "strategies": [bare, primed, "none"]}, host, "mine.toml")
+    assert [strategy.display_name for strategy in experiment.strategies] == ["bare", "none", "unprimed"]
+    same = check({**DATA, "strategies": [{"name": "none", "label": "unprimed"}]}, host, "mine.toml")
+    assert same.strategies[0].display_name == "unprimed"
+
+
+def named(host, strategies, name, seeds=(0,), student=None):
+    """What `transfer.texts`, `tune.strategy` and the students of an analysis become, each of them given a name."""
+    data = {
+        **DATA,
+        "seeds": list(seeds),
+        "strategies": strategies,
+        "transfer": {"texts": name},
+        "tune": {"strategy": name},
+        "probe": {"analyses": ["heads", {"name": "ablation", "options": {"students": ["untrained", student or name]}}]},
+    }
+    experiment = check(data, host, "mine.toml")
+    (_, chosen) = experiment.probe.analyses[1].options["students"]
+    return experiment.transfer.texts, experiment.tune.strategy, chosen
+
+
+def test_a_config_names_strategies_by_display_name_or_by_name(host):
+    assert named(host, ["none", "teacher"], "unprimed") == ("unprimed",) * 3
+    assert named(host, ["none", "teacher"], "none") == ("unprimed",) * 3
+    assert named(host, [template("polite")], "template") == ("polite",) * 3
+    assert named(host, ["none"], "none", seeds=(3, 5), student="none@5") == ("unprimed", "unprimed", "unprimed@5")
+    # The display name goes before the name.
+    crossed = [{"name": "none", "label": "bare"}, {"name": "teacher", "label": "none"}]
+    assert named(host, crossed, "none") == ("none",) * 3
+    assert named(host, crossed, "teacher") == ("none",) * 3
+
+
+def test_a_name_that_two_strategies_have_is_refused(host):
+    told = mistakes(
+        host,
+        strategies=[template("short"), template("long")],
+        transfer={"texts": "template"},
+        tune={"strategy": "template"},
+    )
+    assert len(told) == 2
+    assert all(sentence.endswith("short, long") for sentence in told)
+
+
+def test_own_and_gold_texts_are_never_a_strategys(host):
+    for texts in ("own", "gold"):
+        data = {**DATA, "strategies": [template(texts), "teacher"], "transfer": {"texts": texts}}
+        assert check(data, host, "mine.toml").transfer.texts == texts
 
 
 def test_all_mistakes_are_told_at_once(host):
@@ -107,6 +162,9 @@ def test_unknown_plugin_option_is_placed(host):
     [
         ({"strategies": ["none", "none"]}, "'none' occurs twice"),
         ({"strategies": [{"name": "none", "label": "untrained"}]}, "name of a control"),
+        ({"strategies": [{"name": "teacher", "label": "unprimed"}]}, "give 'teacher' another label"),
+        ({"strategies": ["none", {"name": "none", "label": "unprimed"}]}, "'none' occurs twice"),
+        ({"strategies": [{"name": "none", "label": ["x"]}]}, "strategies.0.label: "),
         ({"seeds": [1, 1]}, "seeds: 1 occurs twice"),
         ({"name": "../up"}, "name:"),
         ({"strategies": [{"name": "none", "options": {"loud": True}}]}, "takes no options"),
@@ -163,7 +221,7 @@ def test_a_space_that_fits_is_taken(host):
         ({"validation": 1}, "tune.validation: "),
         ({"by": "loss"}, "tune.by: "),
         ({"sampler": "grid"}, "tune.sampler: "),
-        ({"strategy": "techer"}, "tune.strategy: there is no strategy 'techer' here; there are none, teacher"),
+        ({"strategy": "techer"}, "tune.strategy: there is no strategy 'techer' here; there are unprimed, teacher"),
         ({"space": {}}, "tune.space: names nothing to tune"),
         ({"space": {"temprature": [1.0]}}, "tune.space.temprature: is not known"),
         ({"space": {"temperature": []}}, "tune.space.temperature: "),

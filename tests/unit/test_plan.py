@@ -1,7 +1,8 @@
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.plan import _pair
+from kdprobe.experiment.plan import _pair, is_unprimed
+from kdprobe.host.registry import Host
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
@@ -29,3 +30,27 @@ def test_a_refusal_in_a_strategys_own_words_is_kept():
 def test_a_pair_is_passed_on():
     pair = PromptPair(bare(PROBLEM), bare(PROBLEM))
     assert _pair(lambda _problem: pair, PROBLEM, "") is pair
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("none", {}, True),
+        ("template", {"text": "{question}"}, True),
+        ("template", {"text": "{question}", "system": "Be brief."}, False),
+        ("template", {"text": "Think. {question}"}, False),
+        ("teacher", {}, False),
+    ],
+)
+def test_what_the_teacher_reads_decides_whether_a_strategy_is_unprimed(name, options, expected):
+    render = Host().create("strategies", name, options)
+    assert is_unprimed({PROBLEM.id: render(PROBLEM)}, [PROBLEM]) is expected
+
+
+def test_one_primed_problem_makes_a_strategy_primed():
+    other = Problem("p2", "How few?", "#### 1", "1")
+    told = [{"role": "user", "content": f"Think. {other.question}"}]
+    pairs = {"p1": PromptPair(bare(PROBLEM), bare(PROBLEM)), "p2": PromptPair(told, bare(other))}
+    assert not is_unprimed(pairs, [PROBLEM, other])
+    # What the student reads is another matter.
+    assert is_unprimed({"p1": PromptPair(bare(PROBLEM), told)}, [PROBLEM])

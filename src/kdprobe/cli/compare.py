@@ -14,7 +14,7 @@ Examples:
   kdprobe compare before.csv after.csv
   kdprobe compare *.csv.gz --extractor published --json
   kdprobe compare embedded                       a run's arms, as they were planned
-  kdprobe compare first/none second/none         arms of two runs
+  kdprobe compare a/unprimed b/unprimed          arms of two runs
   kdprobe compare a.jsonl b.jsonl --strict       fail where there are findings, for CI
   kdprobe compare *.csv.gz --claims table.csv    against published figures: arm, accuracy, correct, n
 """

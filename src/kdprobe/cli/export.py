@@ -43,17 +43,15 @@ def command(
     if not run:
         raise UsageError(f"{student!r} names no student.", "Write RUN/ARM, as in embedded/ground-truth.")
     results = load_results(store, run)
-    arms = {found.name: found for found in results.arms}
-    if arm not in arms:
-        raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(arms)}.")
+    found = results.arm(arm)
     config = results.record["config"]["student"]
     base = resolve(config["model"], config["revision"])
     if base.digest != results.record["student"]["digest"]:
         raise KdprobeError(
             f"The model {base.name!r} is no longer the one that {results.run} trained on.", "Run the experiment again."
         )
-    caution = (arms[arm].training or {}).get("caution", "")
-    exported = export(Student(arm, base, arms[arm].adapter, caution), merged, dtype=dtype)
+    caution = (found.training or {}).get("caution", "")
+    exported = export(Student(found.name, base, found.adapter, caution), merged, dtype=dtype)
     if as_json:
         print_json({**asdict(exported), "caution": caution})
     else:

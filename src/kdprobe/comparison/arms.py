@@ -14,8 +14,7 @@ from kdprobe.problems.draw import normalised
 ALL_PAIRS = "all pairs"
 AGAINST_UNTRAINED = "distilled against untrained"
 AGAINST_FINE_TUNED = "distilled against fine-tuned"
-PRIMED = "primed against none"
-UNPRIMED = "none"
+PRIMED = "primed against unprimed"
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Arm:
         strategy: Its teacher's strategy, or `None` where there is none or it is not known.
         distiller: Its distiller, or `None`.
         seed: Of its training.
+        unprimed: Whether its teacher read the bare question: the strategy's role, whatever it is called.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Arm:
     strategy: str | None = None
     distiller: str | None = None
     seed: int = 0
+    unprimed: bool = False
 
     @property
     def control(self) -> bool:
@@ -110,19 +111,24 @@ def shared_groups(arm: Arm, keys: Sequence[str]) -> list[str] | None:
 
 
 def families(arms: Sequence[Arm]) -> Families:
-    """The pairs that an experiment plans: distilled arms against each control, primed arms against `none`; or all."""
+    """The pairs that an experiment plans; all of them where no strategy is known.
+
+    Distilled arms meet each control. Every primed arm meets every unprimed one, and Holm's adjustment counts all these
+    pairs; unprimed arms do not meet each other, for neither is primed.
+    """
     distilled = [arm for arm in arms if not arm.control]
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]
     tuned = [arm for arm in arms if arm.control and arm.distiller is not None]
-    unprimed = [arm for arm in distilled if arm.strategy == UNPRIMED]
+    primed = [arm for arm in distilled if not arm.unprimed]
+    unprimed = [arm for arm in distilled if arm.unprimed]
     planned = {
         AGAINST_UNTRAINED: [(arm, control) for arm in distilled for control in untrained],
         AGAINST_FINE_TUNED: [(arm, control) for arm in distilled for control in tuned if control.seed == arm.seed],
         PRIMED: [
             (arm, other)
-            for arm in distilled
+            for arm in primed
             for other in unprimed
-            if arm.strategy != UNPRIMED and (arm.distiller, arm.seed) == (other.distiller, other.seed)
+            if (arm.distiller, arm.seed) == (other.distiller, other.seed)
         ],
     }
     return {name: pairs for name, pairs in planned.items() if pairs} or {ALL_PAIRS: list(combinations(arms, 2))}

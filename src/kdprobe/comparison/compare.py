@@ -81,7 +81,14 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
 
 def _score(arm: Arm, extractor: str, judged: Sequence[Judged], steps: StepAccuracy) -> ArmScore:
     fields = score_fields(arm.outputs, extractor, judged, steps)
-    return ArmScore(name=arm.name, strategy=arm.strategy, distiller=arm.distiller, seed=arm.seed, **fields)
+    return ArmScore(
+        name=arm.name,
+        strategy=arm.strategy,
+        distiller=arm.distiller,
+        seed=arm.seed,
+        unprimed=arm.unprimed,
+        **fields,
+    )
 
 
 def _right(arms: Sequence[Arm], judged: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, bool]]:

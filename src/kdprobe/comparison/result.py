@@ -23,12 +23,14 @@ class ArmScore(Score):
         strategy: Its teacher's strategy, or `None` for a control.
         distiller: Its distiller, or `None`.
         seed: Of its training.
+        unprimed: Whether its teacher read the bare question.
     """
 
     name: str
     strategy: str | None
     distiller: str | None
     seed: int
+    unprimed: bool
 
 
 @dataclass(frozen=True)

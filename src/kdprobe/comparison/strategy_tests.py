@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdprobe.comparison.arms import AGAINST_FINE_TUNED, AGAINST_UNTRAINED, PRIMED, UNPRIMED, Arm, shared_groups
+from kdprobe.comparison.arms import AGAINST_FINE_TUNED, AGAINST_UNTRAINED, PRIMED, Arm, shared_groups
 from kdprobe.stats.crossed import FEWEST_SEEDS, CrossedTest, crossed_test
 from kdprobe.stats.p_values import SIGNIFICANT, holm
 
@@ -41,7 +41,7 @@ class StrategyPair:
 
 
 def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]]) -> list[StrategyPair]:
-    """Primed strategies against `none`, and all against the controls, where each has three seeds or more.
+    """Primed strategies against unprimed ones, and all against the controls, where each has three seeds or more.
 
     The untrained student was made by no seed, so one of it is enough.
 
@@ -56,11 +56,12 @@ def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]])
             students.setdefault(arm.strategy or FINE_TUNED, []).append(arm)
     enough = {name: members for name, members in students.items() if len(members) >= FEWEST_SEEDS}
     strategies = [name for name in enough if name != FINE_TUNED]
+    unprimed = [name for name in strategies if enough[name][0].unprimed]
     enough |= {arm.name: [arm] for arm in untrained}
     planned = {
         AGAINST_UNTRAINED: [(name, arm.name) for name in strategies for arm in untrained],
         AGAINST_FINE_TUNED: [(name, FINE_TUNED) for name in strategies if FINE_TUNED in enough],
-        PRIMED: [(name, UNPRIMED) for name in strategies if name != UNPRIMED and UNPRIMED in enough],
+        PRIMED: [(name, other) for name in strategies if name not in unprimed for other in unprimed],
     }
     pairs = []
     for family, members in planned.items():

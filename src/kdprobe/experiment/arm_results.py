@@ -13,7 +13,7 @@ class ArmResults:
 
     Attributes:
         name: The arm.
-        strategy: Its strategy, or `None` for a control.
+        strategy: What the run calls its strategy, or `None` for a control.
         distiller: Its distiller, or `None` for the untrained student.
         seed: Of its training.
         fidelity: Measurements of its transfer set, or `None`.
@@ -22,6 +22,8 @@ class ArmResults:
         records: One per test problem.
         file: Where these are.
         adapter: The folder of its adapter, or `None`.
+        strategy_name: The strategy's own name, as `kdprobe plugins` lists it, or `None`.
+        unprimed: Whether its teacher read the bare question.
     """
 
     name: str
@@ -34,6 +36,15 @@ class ArmResults:
     records: list[dict[str, Any]]
     file: Path
     adapter: Path | None
+    strategy_name: str | None = None
+    unprimed: bool = False
+
+    @property
+    def other_name(self) -> str:
+        """The name with the strategy's own name in place of what the run calls it: `none@1` for `unprimed@1`."""
+        if self.strategy is None or self.strategy_name is None:
+            return self.name
+        return f"{self.strategy_name}{self.name.removeprefix(self.strategy)}"
 
     @property
     def accuracy(self) -> float:

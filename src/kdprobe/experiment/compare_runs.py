@@ -77,10 +77,7 @@ def _run(store: Store, name: str) -> tuple[Results, str | None]:
     if not run:
         return load_results(store, arm), None
     results = load_results(store, run)
-    arm_names = [arm_results.name for arm_results in results.arms]
-    if arm not in arm_names:
-        raise UsageError(f"The run {results.run} has no arm {arm!r}.", f"It has {', '.join(arm_names)}.")
-    return results, arm
+    return results, results.arm(arm).name
 
 
 def short_names(files: Sequence[Path]) -> dict[Path, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kdprobe.errors import ConfigError, UsageError
+from kdprobe.experiment.arm_names import display_name, resolved, student_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, plugin_mistakes, repeated, sentences, texts_mistakes
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
@@ -104,8 +106,8 @@ class StrategyConfig(_Plugged):
 
     @property
     def display_name(self) -> str:
-        """The label, or the name."""
-        return self.label or self.name
+        """The label, else `unprimed` for the strategy `none`, else the name."""
+        return display_name(self.name, self.label)
 
 
 class DistillConfig(_Plugged):
@@ -226,7 +228,41 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     mistakes += [*plugin_mistakes(data, host), *repeated(data), *texts_mistakes(data), *tuning_mistakes(data, host)]
     if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
-    return experiment
+    return _with_display_names(experiment)
+
+
+def _with_display_names(experiment: Experiment) -> Experiment:
+    """The config with the display name wherever it names a strategy, or the students of one."""
+    arms = {strategy.display_name: strategy.name for strategy in experiment.strategies}
+    students = arms | {
+        student_name(arm, seed, experiment.seeds): student_name(name, seed, experiment.seeds)
+        for arm, name in arms.items()
+        for seed in experiment.seeds
+    }
+    transfer, tune, probe = experiment.transfer, experiment.tune, experiment.probe
+    texts = transfer.texts if transfer.texts in {OWN, GOLD} else resolved(transfer.texts, arms) or transfer.texts
+    analyses = [
+        analysis.model_copy(update={"options": _with_student_names(analysis.options, students)})
+        for analysis in probe.analyses
+    ]
+    return experiment.model_copy(
+        update={
+            "transfer": transfer.model_copy(update={"texts": texts}),
+            "tune": tune.model_copy(update={"strategy": tune.strategy and resolved(tune.strategy, arms)}),
+            "probe": probe.model_copy(update={"analyses": analyses}),
+        }
+    )
+
+
+def _with_student_names(options: dict[str, Any], students: Mapping[str, str]) -> dict[str, Any]:
+    """Options of an analysis; those of all that look at some students only have a list `students`."""
+    chosen = options.get("students")
+    if not isinstance(chosen, list):
+        return options
+    return {
+        **options,
+        "students": [(resolved(name, students) or name) if isinstance(name, str) else name for name in chosen],
+    }
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:

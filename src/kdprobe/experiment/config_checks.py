@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdprobe.errors import UsageError
+from kdprobe.experiment.arm_names import BARE, UNPRIMED, display_name, resolved
 from kdprobe.host.registry import Host
 
 CONTROLS = ("untrained", "fine-tuned")
 OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
-"""Values of transfer.texts; any other is the name of an arm."""
+"""Values of transfer.texts; any other names a strategy."""
 _TABLES = {"model_type", "dict_type", "model_attributes_type"}
 
 
@@ -44,8 +45,16 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
 def repeated(data: Mapping[str, Any]) -> list[str]:
     """Names and seeds that must differ and do not."""
     mistakes = []
-    arms = arms_of(data)
-    mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in _repeated(arms)]
+    strategies = strategies_of(data)
+    mistakes += [
+        f"strategies: {UNPRIMED!r} is what the strategy {BARE!r} is called; give {name!r} another label"
+        for arm, name in strategies
+        if arm == UNPRIMED and name != BARE
+    ]
+    arms = [arm for arm, name in strategies if arm != UNPRIMED or name == BARE]
+    # In the words of the config, which need not say "unprimed" anywhere.
+    twice = [BARE if arm == UNPRIMED else arm for arm in _repeated(arms)]
+    mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in twice]
     mistakes += [
         f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
     ]
@@ -59,9 +68,13 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
 def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
     """A `transfer.texts` that names nothing."""
     texts = _table(data.get("transfer")).get("texts", OWN)
-    if not isinstance(texts, str) or texts in {OWN, GOLD, *arms_of(data)} or texts.endswith(TEXT_FILE):
+    if not isinstance(texts, str) or texts in {OWN, GOLD} or texts.endswith(TEXT_FILE):
         return []
-    return [f"transfer.texts: {texts!r} is none of {OWN!r}, {GOLD!r}, a strategy of this run, a {TEXT_FILE} file"]
+    strategies = dict(strategies_of(data))
+    if resolved(texts, strategies):
+        return []
+    known = f"{OWN!r}, {GOLD!r}, a strategy of this run, a {TEXT_FILE} file"
+    return [f"transfer.texts: {texts!r} is none of {known}; its strategies are {', '.join(strategies)}"]
 
 
 def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
@@ -120,9 +133,14 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
                 yield kind, f"{item}.name", name, f"{item}.options", _table(table.get("options"))
 
 
-def arms_of(data: Mapping[str, Any]) -> list[Any]:
-    """How the run calls its strategies."""
-    return [table.get("label") or table.get("name") for table in _listed(data.get("strategies"))]
+def strategies_of(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Display name and name of every strategy, as far as these are texts."""
+    named = [(table.get("name"), table.get("label")) for table in _listed(data.get("strategies"))]
+    return [
+        (display_name(name, label), name)
+        for name, label in named
+        if isinstance(name, str) and (label is None or isinstance(label, str))
+    ]
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -5,11 +5,13 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kdprobe.errors import KdprobeError
+from kdprobe.experiment.arm_names import student_name
 from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
+from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.stages.analyse import analyse_stage
 from kdprobe.experiment.stages.distill import FINE_TUNE, caution_of, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
@@ -23,7 +25,7 @@ from kdprobe.host.specs import StrategySpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.problems.problem import Problem
-from kdprobe.strategies.prompt_pair import PromptPair, Strategy
+from kdprobe.strategies.prompt_pair import PromptPair, Strategy, bare
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
 
@@ -33,7 +35,18 @@ FINE_TUNED = "fine-tuned"
 
 @dataclass(frozen=True)
 class Arm:
-    """Strategy x distiller x seed; controls have no strategy, the untrained student has no distiller."""
+    """Strategy x distiller x seed; controls have no strategy, the untrained student has no distiller.
+
+    Attributes:
+        student: Who learns.
+        strategy: What the run calls the teacher's strategy, or `None`.
+        distiller: Its name, or `None`.
+        transfer: What the teacher left, or `None`.
+        select: Which of it is learnt from, or `None`.
+        distill: The training, or `None`.
+        evaluate: The examination.
+        unprimed: Whether the teacher read the bare question at every transfer problem.
+    """
 
     student: Student
     strategy: str | None
@@ -42,6 +55,7 @@ class Arm:
     select: Stage | None
     distill: Stage | None
     evaluate: Stage
+    unprimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +155,7 @@ def transfer_stages(
         return {}
     label = context.experiment.transfer.texts
     texts = None
-    if label in conversations:
+    if label in conversations and label not in {OWN, GOLD}:
         texts = transfer_stage(context, label, conversations[label], temperatures=temperatures)
     return {
         strategy: texts
@@ -203,13 +217,31 @@ def _distilled(  # noqa: PLR0917
         selected=selected,
     )
     evaluate = evaluate_stage(context, student, distill)
-    return Arm(student, strategy, context.experiment.distill.name, transfer, selected, distill, evaluate)
+    return Arm(
+        student,
+        strategy,
+        context.experiment.distill.name,
+        transfer,
+        selected,
+        distill,
+        evaluate,
+        unprimed=is_unprimed(conversations, context.problems.transfer),
+    )
+
+
+def is_unprimed(conversations: Mapping[str, PromptPair], problems: Sequence[Problem]) -> bool:
+    """Whether a strategy puts the bare question to the teacher. What it does decides, whatever it is called.
+
+    Args:
+        conversations: Problem id to what the strategy made of the problem.
+        problems: All transfer problems.
+    """
+    return all(conversations[problem.id].teacher == bare(problem) for problem in problems)
 
 
 def _student(context: StageContext, arm: str, seed: int) -> Student:
-    """A student of an arm before it is trained; its name says the seed where there are several."""
-    name = arm if len(context.experiment.seeds) == 1 else f"{arm}@{seed}"
-    return Student(name, context.student, arm=arm, seed=seed)
+    """A student of an arm before it is trained."""
+    return Student(student_name(arm, seed, context.experiment.seeds), context.student, arm=arm, seed=seed)
 
 
 def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:

@@ -14,6 +14,7 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import UsageError
+from kdprobe.experiment.arm_names import BARE, resolved
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.run import RECORD
@@ -62,6 +63,18 @@ class Results:
             if arm.strategy and arm.fidelity
         }
 
+    def arm(self, name: str) -> ArmResults:
+        """The arm with this name, else the only one whose strategy has it.
+
+        Raises:
+            UsageError: There is no such arm.
+        """
+        arms = {arm.name: arm for arm in self.arms}
+        found = resolved(name, {arm.name: arm.other_name for arm in self.arms})
+        if found is None:
+            raise UsageError(f"The run {self.run} has no arm {name!r}.", f"It has {', '.join(arms)}.")
+        return arms[found]
+
 
 def load_results(store: Store, run: str) -> Results:
     """Reads a finished run.
@@ -82,7 +95,7 @@ def load_results(store: Store, run: str) -> Results:
         raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
     folder = store.run_folder(run)
     record = read_json(folder / RECORD)
-    arms = [_arm(store, arm) for arm in record["arms"]]
+    arms = [_arm(store, {**_role(arm, record), **arm}) for arm in record["arms"]]
     analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
     return Results(run, folder, record, arms, analyses)
 
@@ -106,9 +119,23 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
 def arms_of(results: Results) -> list[Arm]:
     """The arms of a run, for a comparison."""
     return [
-        Arm(arm.name, read_outputs(arm.file, source=f"{results.run}/{arm.name}"), arm.strategy, arm.distiller, arm.seed)
+        Arm(
+            arm.name,
+            read_outputs(arm.file, source=f"{results.run}/{arm.name}"),
+            arm.strategy,
+            arm.distiller,
+            arm.seed,
+            arm.unprimed,
+        )
         for arm in results.arms
     ]
+
+
+def _role(arm: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """What records of earlier versions do not say of an arm: there `none` was the only unprimed strategy."""
+    names = {strategy.get("label") or strategy["name"]: strategy["name"] for strategy in record["config"]["strategies"]}
+    name = names.get(arm["strategy"])
+    return {"strategy_name": name, "unprimed": name == BARE}
 
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
@@ -129,6 +156,8 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         records=pq.read_table(evaluate / RECORDS).to_pylist(),
         file=evaluate / RECORDS,
         adapter=distill / ADAPTER if distill else None,
+        strategy_name=arm["strategy_name"],
+        unprimed=arm["unprimed"],
     )
 
 

@@ -90,6 +90,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
     def key(stage: Any) -> str | None:
         return stage.key if stage else None
 
+    names = {strategy.display_name: strategy.name for strategy in plan.experiment.strategies}
     return {
         "run": plan.run,
         "config": to_data(plan.experiment),
@@ -98,6 +99,8 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
                 "name": arm.student.name,
                 "arm": arm.student.arm,
                 "strategy": arm.strategy,
+                "strategy_name": names[arm.strategy] if arm.strategy else None,
+                "unprimed": arm.unprimed,
                 "distiller": arm.distiller,
                 "seed": arm.student.seed,
                 "transfer": key(arm.transfer),

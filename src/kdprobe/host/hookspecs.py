@@ -214,7 +214,7 @@ def kdprobe_stage_finished(stage: FinishedStage) -> None:
         ...     print(stage.kind, stage.name, dict(stage.metrics))
         >>> kdprobe_stage_finished(
         ...     FinishedStage(
-        ...         run="mine-12ab", kind="evaluate", name="none", key="k", folder=None, seconds=1.0, made=True,
+        ...         run="mine-12ab", kind="evaluate", name="unprimed", key="k", folder=None, seconds=1.0, made=True,
         ...         metrics={"accuracy": 0.5},
         ...     )
         ... )

@@ -74,7 +74,8 @@ def transfer_stage(
         record = getattr(teacher, "record", context.student)
         tokenizer = load_tokenizer(record)
         manifest = {
-            "strategy": strategy,
+            # By its own name: a run that calls it otherwise takes the same transfer set.
+            "strategy": settings["strategy"]["plugin"],
             "tokenizer": tokenizer_digest(tokenizer),
             "vocabulary": len(tokenizer),
             "prompts": "rendered here" if isinstance(teacher, RenderingTeacher) else "rendered by the server",

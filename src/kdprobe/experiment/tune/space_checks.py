@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from kdprobe.errors import UsageError
-from kdprobe.experiment.config_checks import arms_of, sentences
+from kdprobe.experiment.arm_names import resolved
+from kdprobe.experiment.config_checks import sentences, strategies_of
 from kdprobe.experiment.tune.config import RANGES, SpaceConfig
 from kdprobe.experiment.tune.paths import PATHS, put_at
 from kdprobe.host.registry import Host
@@ -26,9 +27,9 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
     if not isinstance(tune, dict):
         return []
     mistakes = []
-    arms = arms_of(data)
-    if isinstance(arm := tune.get("strategy"), str) and arm not in arms:
-        mistakes.append(f"tune.strategy: there is no strategy {arm!r} here; there are {', '.join(map(str, arms))}")
+    strategies = dict(strategies_of(data))
+    if isinstance(name := tune.get("strategy"), str) and not resolved(name, strategies):
+        mistakes.append(f"tune.strategy: there is no strategy {name!r} here; there are {', '.join(strategies)}")
     if isinstance(space := tune.get("space"), dict):
         mistakes += _space_mistakes(data, space, host)
     return mistakes
