@@ -26,6 +26,8 @@ from kdprobe.errors import KdprobeError, UsageError
 
 DELIMITED, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".json", ".jsonl", ".ndjson"), (".parquet",)
 KINDS = f"{', '.join((*DELIMITED, *JSON))} (each also {', '.join(MAGIC)}) and {', '.join(PARQUET)}"
+ENDINGS = (*DELIMITED, *JSON, *PARQUET, *MAGIC)
+"""Of files that are read."""
 _BATCH = 4_096
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
 """What a broken file raises; pyarrow's errors are among them."""
