@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from kdprobe.comparison.reading.replies import is_printed_object, reply_in, samples, written_value
+from kdprobe.comparison.reading.replies import is_marked, is_printed_object, samples, written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
 
@@ -81,24 +81,22 @@ def text(value: Any) -> str:
 
 
 def _opened(cells: Sequence[Any]) -> Sequence[Any]:
-    """Cells with text that is a reply, or a list in every row, as what it stands for."""
+    """Cells with replies that were written as text, as JSON or as Python prints it, as what they stand for.
+
+    A model may write JSON itself. So a text is a reply where every text of the column is one, or where it has the marks
+    of a server's.
+    """
     if not all(isinstance(cell, str) or cell is None for cell in cells):
         return cells
-    opened = [reply_in(cell) if cell else None for cell in cells]
-    if any(value is not None for value in opened):
-        return [cell if value is None else value for cell, value in zip(cells, opened, strict=True)]
-    return _lists(cells) or cells
-
-
-def _lists(cells: Sequence[str | None]) -> list[Any] | None:
-    """Lists of texts that were written as text, if every cell is one: a model may write a list, but not always."""
-    opened: list[Any] = []
-    for cell in cells:
-        value = written_value(cell) if cell else None
-        if cell and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-            return None
-        opened.append(value)
-    return opened
+    values = [written_value(cell) if cell else None for cell in cells]
+    replies = [value is not None and samples(value) is not None for value in values]
+    if not any(replies):
+        return cells
+    everywhere = all(reply or not cell for reply, cell in zip(replies, cells, strict=True))
+    return [
+        value if reply and (everywhere or is_marked(value)) else cell
+        for cell, value, reply in zip(cells, values, replies, strict=True)
+    ]
 
 
 def _samples(table: Table, name: str, index: int, cell: Any, role: str) -> list[str]:

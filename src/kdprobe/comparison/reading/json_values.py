@@ -79,7 +79,8 @@ class _Scanner:
                 cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _CUT
                 if self._ended or not cut:
                     line = self.line + self._text.count("\n", self._at, error.pos)
-                    raise ValueError(f"line {line} is not valid JSON: {error.msg}") from error
+                    where = "" if line == self.line else f" on line {line}"
+                    raise ValueError(f"line {self.line} is not valid JSON: {error.msg}{where}") from error
                 self._read(more)
                 # Doubled, so that one value of many megabytes is not decoded from its beginning too often.
                 more *= 2

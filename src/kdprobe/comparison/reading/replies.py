@@ -124,22 +124,12 @@ def written_value(text: str) -> Any:
         return None
 
 
-def reply_in(text: str) -> Any:
-    """The reply that a text is when it was written into a cell as JSON or as Python prints it, or `None`.
-
-    A model may write JSON itself, so only what has the marks of a server's reply counts.
-    """
-    value = written_value(text)
-    marked = any(isinstance(item, dict) and _ENVELOPE & item.keys() for item in _outer(value))
-    return value if marked and samples(value) is not None else None
+def is_marked(value: Any) -> bool:
+    """Whether a list or an object has the marks of a server's reply, which no model writes by itself."""
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, dict) and not _ENVELOPE.isdisjoint(item) for item in items)
 
 
 def is_printed_object(text: str) -> bool:
     """Whether a text is a Python object as `print` shows it, from which nothing can be taken safely."""
     return _PRINTED.match(text) is not None
-
-
-def _outer(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return [item for inner in value for item in (inner if isinstance(inner, list) else [inner])]
-    return [value]
