@@ -22,6 +22,8 @@ _METRICS = ("exact_match", "acc", "acc_norm", "em", "math_verify", "pass@1", "mc
 """Looked for where a row does not list its metrics, as those of old versions do not."""
 _OF_VALUES = ("exact_match", "math_verify")
 """How the names of metrics begin that compare a final value, which an extractor may read as well."""
+_OF_SUCCESS = ("acc", "exact_match", "em", "math_verify", "pass@", "mc1")
+"""How the names of metrics begin that say whether an answer is right; they come before any other that is 0 or 1."""
 _ASKED = (*QUESTION, "ctx", "goal", "sentence", "text")
 
 
@@ -158,7 +160,8 @@ class LmEvalRows:
         numbers = sum(gold_value(gold_text(str(gold))) is not None for gold in table.cells[GOLD])
         if self.written and (self._columns.response or (of_values and 2 * numbers >= table.size) or not self.metrics):
             return None
-        for index, name in enumerate(self.metrics):
+        for name in sorted(self.metrics, key=lambda name: not name.startswith(_OF_SUCCESS)):
+            index = self.metrics.index(name)
             values = [row[index] for row in table.cells[METRICS]]
             if all(value in {0, 1} for value in values):
                 return name, [value == 1 for value in values]
