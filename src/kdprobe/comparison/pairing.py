@@ -18,7 +18,7 @@ from kdprobe.errors import KdprobeError
 Rows = NDArray[np.intp]
 Keys = Mapping[str, Sequence[str]]
 """Arm to what each of its problems goes by."""
-_SHORTEST = 20
+_SHORTEST = 12
 """Characters of a question; what is left of shorter ones, without what all prompts have in common, says little."""
 
 
