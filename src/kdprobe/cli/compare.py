@@ -40,6 +40,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     response_column: str | None,
     gold_column: str | None,
     id_column: str | None,
+    encoding: str | None,
     table: Path | None,
     strict: bool,
     store_folder: str,
@@ -47,15 +48,15 @@ def command(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Compare files of answers, runs, or single arms of runs, problem by problem.
 
-    Answers are paired by id, else by question. Pairs get exact McNemar tests and intervals. One run by itself is
-    compared in the families that it planned; otherwise all pairs are one family for Holm's adjustment. Findings say
-    what may spoil a comparison: unequal token budgets, prompts or versions, answers cut off or without a value,
-    different problems, a result that hangs on the extractor, problems that were trained on.
+    Answers are paired by id, or by question where ids do not meet; the output says which. Pairs get exact McNemar tests
+    and intervals. One run by itself is compared in the families that it planned; otherwise all pairs are one family for
+    Holm's adjustment. Findings say what may spoil a comparison: unequal token budgets, prompts or versions, answers cut
+    off or without a value, different problems, a result that hangs on the extractor, problems that were trained on.
     """
     from kdprobe.cli.show.comparison import comparison_data, show_comparison
     from kdprobe.cli.show.tables import print_json
-    from kdprobe.comparison.answers import Columns
     from kdprobe.comparison.claims import claim_findings, read_claims
+    from kdprobe.comparison.reading.columns import Columns
     from kdprobe.experiment.compare_runs import compare_named
     from kdprobe.experiment.store import Store
 
@@ -63,7 +64,9 @@ def command(  # noqa: PLR0917 - click passes them by name
     host.get("extractors", chosen)
     columns = Columns(response_column, gold_column, id_column)
     claims = read_claims(table) if table else []
-    comparison = compare_named(names, Store(Path(store_folder)), columns, host.all("extractors"), chosen)
+    comparison = compare_named(
+        names, Store(Path(store_folder)), columns, host.all("extractors"), chosen, encoding=encoding
+    )
     comparison.findings.extend(claim_findings(claims, comparison.arms))
     if as_json:
         print_json(comparison_data(comparison))

@@ -88,7 +88,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     from kdprobe.cli.show.scores import show_scores
     from kdprobe.cli.show.tables import print_json
-    from kdprobe.comparison.answers import Columns, read_outputs
+    from kdprobe.comparison.answers import read_outputs
+    from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.scoring import scores
     from kdprobe.console import note
     from kdprobe.experiment.run import reproducible

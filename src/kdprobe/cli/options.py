@@ -97,13 +97,14 @@ def extractor_option(function: Any) -> Any:
 
 
 def column_options(function: Any) -> Any:
-    """`--response-column`, `--gold-column` and `--id-column`, for every command that reads files of answers."""
+    """`--response-column`, `--gold-column`, `--id-column` and `--encoding`, for every command that reads answers."""
     response = click.option("--response-column", help="What the model wrote.")
     gold = click.option(
         "--gold-column", help="The gold answer: a value, or a solution that ends in #### value or A: value."
     )
     identifier = click.option("--id-column", help="What identifies a problem.")
-    return response(gold(identifier(function)))
+    encoding = click.option("--encoding", help="Of text files, such as utf-16 or cp1252; by default it is detected.")
+    return response(gold(identifier(encoding(function))))
 
 
 def dtype_option(function: Any) -> Any:

@@ -30,10 +30,12 @@ def command(  # noqa: PLR0917 - click passes them by name
     response_column: str | None,
     gold_column: str | None,
     id_column: str | None,
+    encoding: str | None,
     as_json: bool,
 ) -> None:
-    """Score answers that are there already: CSV, JSON lines, Parquet, lm-eval's samples. No model is needed.
+    """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples. No model is needed.
 
+    The output says which columns were read. A file whose columns or cells leave a doubt is refused with a sentence.
     An empty answer is a wrong answer, counted and said. Extractors differ in how they read the final value and in when
     they take it for right; `kdprobe plugins` lists them.
     """
@@ -41,7 +43,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     from kdprobe.cli.show.scores import show_scores
     from kdprobe.cli.show.tables import print_json
-    from kdprobe.comparison.answers import Columns, read_outputs
+    from kdprobe.comparison.answers import read_outputs
+    from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.scoring import scores
     from kdprobe.experiment.compare_runs import short_names
 
@@ -49,7 +52,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     names = host.names("extractors") if extractor == "all" else [extractor]
     extractors = {name: host.create("extractors", name) for name in names}
     columns = Columns(response_column, gold_column, id_column)
-    found = [score for file in files for score in scores(read_outputs(file, columns), extractors)]
+    found = [score for file in files for score in scores(read_outputs(file, columns, encoding=encoding), extractors)]
     if as_json:
         print_json([asdict(score) for score in found])
     else:

@@ -1,50 +1,27 @@
 """Existing answers: files of model outputs, read as records.
 
-CSV (plain or gzip), JSON lines (plain or gzip), Parquet, and the `samples_*.jsonl` of lm-eval. Text is kept as it is
-written: an empty cell is an empty answer, and `nan` is three letters.
+Text is kept as it is written: an empty cell is an empty answer, and `nan` is three letters.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from kdprobe.comparison.reading.cells import gold_texts, id_texts, question_texts, response_texts, text
+from kdprobe.comparison.reading.columns import CUT_OFF, QUESTION, TOKENS, Columns, choose, find, refuse_unknown
+from kdprobe.comparison.reading.gold import gold_text
+from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
+from kdprobe.comparison.reading.table import Table, read_table
+from kdprobe.errors import KdprobeError
 
-from kdprobe.errors import KdprobeError, UsageError
-
-RESPONSE = ("response", "model_answer", "model_output", "output", "prediction", "completion", "generation", "solution")
-GOLD = ("gold", "target", "ground_truth", "answer", "reference", "label", "expected")
-ID = ("id", "problem_id", "question_id", "doc_id")
-QUESTION = ("question", "problem", "prompt", "input")
-CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
 CONDITIONS = "conditions"
-_PROMPT, _DECODING = "lm-eval's prompt", "lm-eval's decoding"
-"""Columns for what lm-eval's samples hold separately."""
 GOLD_SOLUTION = ("log_p_gold_solution", "gold_tokens")
-TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a file hold what; `None` looks for usual names.
-
-    Attributes:
-        response: What the model wrote.
-        gold: The gold value, or an answer that ends in it.
-        id: What identifies a problem.
-    """
-
-    response: str | None = None
-    gold: str | None = None
-    id: str | None = None
-
-
 ANY_COLUMNS = Columns()
+_WHOLE_FLOAT = re.compile(r"-?\d+\.0")
 
 
 @dataclass(frozen=True)
@@ -64,6 +41,10 @@ class Outputs:
         log_p_gold_solution: Log-probability of a token of each gold solution on average, in nats, or `None`.
         conditions: What decided the answers besides the model, as far as it is known: `budget`, `prompt`, `decoding`,
             `task` and `versions`, each aspect to value.
+        columns: The columns that hold `response`, `gold` and `id`; `None` where there is none.
+        notes: What a reader should know of how the file was read.
+        metric: lm-eval's metric that judged the answers, or `None` where an extractor does.
+        right: What that metric says of each, or `None`.
     """
 
     file: str
@@ -77,6 +58,10 @@ class Outputs:
     log_p_gold_value: list[float] | None = None
     log_p_gold_solution: list[float] | None = None
     conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    metric: str | None = None
+    right: list[bool] | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -84,160 +69,120 @@ class Outputs:
         return self.ids or self.questions or [str(index) for index in range(len(self.responses))]
 
 
-def read_outputs(file: Path, columns: Columns = ANY_COLUMNS, *, source: str | None = None) -> Outputs:
-    """Reads a file of answers: anybody's, or the records of an evaluation.
+def read_outputs(
+    file: Path, columns: Columns = ANY_COLUMNS, *, source: str | None = None, encoding: str | None = None
+) -> Outputs:
+    """Reads a file of answers: anybody's, lm-eval's samples, or the records of an evaluation.
 
     Args:
         file: The file.
         columns: Which columns hold what.
         source: What the answers are called in messages; by default the file.
+        encoding: Of a text file, as Python names it; by default it is found out.
 
     Raises:
-        KdprobeError: It cannot be read, is empty, or a gold value is missing.
-        UsageError: A column is missing, or none of the usual names is a column.
+        KdprobeError: It cannot be read, is empty, a gold value is missing, or a cell holds no text.
+        UsageError: A column is missing, or which one is meant is not certain.
     """
-    table = _table(file)
-    if table.empty:
+    rows = LmEvalRows(columns)
+    table = read_table(file, rows.known, rows.read, encoding)
+    if not table.size:
         raise KdprobeError(f"{file} holds no answers.", "It needs one row per answer.")
-    response = _column(table, file, "response", columns.response, RESPONSE)
-    gold = _column(table, file, "gold", columns.gold, [name for name in GOLD if name != response])
-    id_ = _named(table, file, "id", columns.id) or _first(table, ID)
-    values = [gold_text(_text(value)) for value in table[gold]]
-    if "" in values:
-        raise KdprobeError(
-            f"{file}, row {values.index('') + 1}: there is no gold value in the column {gold!r}.",
-            "Name the right one with --gold-column.",
-        )
-    cut_off, tokens = _cells(table, CUT_OFF), _numbers(table, *TOKENS)
-    log_p, solution, size = (_numbers(table, name) for name in ("log_p_gold_value", *GOLD_SOLUTION))
+    refuse_unknown(table, columns)
+    judged = rows.metric(table) if rows.found else None
+    chosen = Columns(None, columns.gold or GOLD, columns.id or ID) if judged else choose(table, columns)
+    return _outputs(table, source or str(file), rows, chosen, judged)
+
+
+def _outputs(
+    table: Table, source: str, rows: LmEvalRows, columns: Columns, judged: tuple[str, list[bool]] | None
+) -> Outputs:
+    metric, right = judged or (None, None)
+    responses = response_texts(table, columns.response) if columns.response else [""] * table.size
+    cut_off, tokens = _texts(table, CUT_OFF), _numbers(table, TOKENS)
+    log_p, solution, size = (_numbers(table, (name,)) for name in ("log_p_gold_value", *GOLD_SOLUTION))
+    named = {"response": columns.response, "gold": columns.gold, "id": columns.id}
     return Outputs(
-        file=source or str(file),
-        responses=[_text(value) for value in table[response]],
-        gold=values,
-        ids=[_text(value) for value in table[id_]] if id_ else None,
-        questions=_cells(table, QUESTION),
-        groups=_cells(table, ("group",)),
+        file=source,
+        responses=responses,
+        gold=_gold(table, columns.gold, needed=not metric),
+        ids=_ids(table, columns.id),
+        questions=_questions(table),
+        groups=_texts(table, ("group",)),
         cut_off=[value.strip().lower() in {"true", "1", "1.0"} for value in cut_off] if cut_off else None,
         tokens=[round(value) for value in tokens] if tokens else None,
         log_p_gold_value=log_p,
         log_p_gold_solution=per_token(solution, size),
-        conditions=_conditions(table),
+        conditions=rows.conditions or _conditions(table),
+        columns=named | ({"metric": metric} if metric else {}),
+        notes=(*rows.notes(metric), *table.notes),
+        metric=metric,
+        right=right,
     )
 
 
 def per_token(solutions: Sequence[float] | None, tokens: Sequence[float] | None) -> list[float] | None:
     """Log-probabilities of whole solutions as what a token of them has on average."""
-    if solutions is None or tokens is None:
+    if solutions is None or tokens is None or not all(tokens):
         return None
     return [log_p / size for log_p, size in zip(solutions, tokens, strict=True)]
 
 
-def gold_text(gold: str) -> str:
-    """The value of a gold answer: after `####`, after a last line's `A:`, else all of it."""
-    if "####" in gold:
-        return gold.rpartition("####")[2].strip()
-    last = gold.rstrip().rpartition("\n")[2].strip()
-    return (last.removeprefix("A:") if last.startswith("A:") else gold).strip()
+def _gold(table: Table, name: str | None, *, needed: bool) -> list[str]:
+    """The gold values, each kept once."""
+    if name is None or name not in table.cells:
+        return [""] * table.size
+    kept: dict[str, str] = {}
+    values = [kept.setdefault(value, value) for value in map(gold_text, gold_texts(table, name))]
+    if needed and "" in values:
+        raise KdprobeError(
+            f"{table.place(values.index(''))}: there is no gold value in the column {name!r}.",
+            "Name the right one with --gold-column.",
+        )
+    return values
 
 
-def _table(file: Path) -> pd.DataFrame:
-    name = file.name.removesuffix(".gz")
-    try:
-        if name.endswith((".csv", ".tsv")):
-            return pd.read_csv(file, dtype=str, keep_default_na=False, sep="\t" if name.endswith(".tsv") else ",")
-        if name.endswith((".jsonl", ".json")):
-            return pd.DataFrame(_json_rows(file))
-        if name.endswith(".parquet"):
-            return pd.read_parquet(file)
-    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-        raise KdprobeError(f"{file} cannot be read: {reason}.", "Check the path and the file.") from error
-    raise UsageError(f"{file} is of no known kind.", "Known are .csv, .tsv, .jsonl (each also .gz) and .parquet.")
+def _ids(table: Table, name: str | None) -> list[str] | None:
+    """The ids as text; 3.0 is 3, for pandas writes whole numbers beside gaps like that."""
+    if name is None or name not in table.cells:
+        return None
+    ids = id_texts(table, name)
+    return [id_[:-2] for id_ in ids] if all(map(_WHOLE_FLOAT.fullmatch, ids)) else ids
 
 
-def _json_rows(file: Path) -> list[dict[str, Any]]:
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as stream:
-        rows = [json.loads(line) for line in stream if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is no JSON object")
-    return [_sample(row) if {"resps", "doc", "target"} <= row.keys() else row for row in rows]
-
-
-def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of lm-eval's samples: the first answer to a document, unfiltered, and how it was asked for."""
-    question = row["doc"].get("question") if isinstance(row["doc"], dict) else None
-    sample = {"response": row["resps"][0][0], "target": row["target"], "doc_id": row.get("doc_id")}
-    arguments = row.get("arguments", {})
-    arguments = arguments.get("gen_args_0", {}) if isinstance(arguments, dict) else {}
-    return sample | (
-        {"question": question, _PROMPT: arguments.get("arg_0"), _DECODING: arguments.get("arg_1")} if question else {}
-    )
-
-
-def _conditions(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+def _conditions(table: Table) -> dict[str, dict[str, str]]:
     """How answers were asked for, as far as the file says and all rows agree."""
-    if CONDITIONS in table:
-        first = table[CONDITIONS][0]
-        agreed = isinstance(first, dict) and all(row == first for row in table[CONDITIONS])
-        return {kind: _aspects(aspects) for kind, aspects in first.items() if aspects} if agreed else {}
-    if _PROMPT not in table:
+    cells = table.cells.get(CONDITIONS, [])
+    first = cells[0] if cells else None
+    if not isinstance(first, dict) or any(row is not first and row != first for row in cells):
         return {}
-    forms = {
-        _text(prompt).replace(json.dumps(question)[1:-1], "{question}").replace(question, "{question}")
-        for prompt, question in zip(table[_PROMPT], map(_text, table["question"]), strict=True)
-        if question
-    }
-    conditions = {"prompt": {"form": forms.pop()}} if len(forms) == 1 else {}
-    settings = [row for row in table[_DECODING] if isinstance(row, dict)]
-    if settings and all(row == settings[0] for row in settings):
-        decoding = {str(name): str(value) for name, value in settings[0].items()}
-        if budget := decoding.pop("max_gen_toks", None):
-            conditions["budget"] = {"tokens": budget}
-        conditions["decoding"] = decoding
-    return conditions
+    return {kind: _aspects(aspects) for kind, aspects in first.items() if aspects}
 
 
 def _aspects(aspects: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in aspects.items() if value is not None}
 
 
-def _column(table: pd.DataFrame, file: Path, role: str, requested: str | None, usual_names: Sequence[str]) -> str:
-    if name := _named(table, file, role, requested) or _first(table, usual_names):
-        return name
-    raise UsageError(
-        f"{file} has no column that looks like the {role}; it has {', '.join(map(str, table.columns))}.",
-        f"Name it with --{role}-column.",
-    )
+def _questions(table: Table) -> list[str] | None:
+    found = find(table, QUESTION)
+    questions = question_texts(table, found[0]) if found else []
+    return questions if any(questions) else None
 
 
-def _named(table: pd.DataFrame, file: Path, role: str, requested: str | None) -> str | None:
-    if requested is not None and requested not in table.columns:
-        raise UsageError(
-            f"{file} has no column {requested!r}; it has {', '.join(map(str, table.columns))}.",
-            f"Check --{role}-column.",
-        )
-    return requested
+def _texts(table: Table, names: Sequence[str]) -> list[str] | None:
+    """A column's cells as text, or `None` where there is no such column, nothing in it, or something else."""
+    cells = next((table.cells[name] for name in find(table, names)), [])
+    texts = [] if any(isinstance(cell, list | dict) for cell in cells) else list(map(text, cells))
+    return texts if any(texts) else None
 
 
-def _first(table: pd.DataFrame, names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in table.columns), None)
-
-
-def _cells(table: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
-    """A column's cells as text, or `None` where there is no such column or nothing in it."""
-    name = _first(table, names)
-    cells = [_text(value) for value in table[name]] if name else []
-    return cells if any(cells) else None
-
-
-def _numbers(table: pd.DataFrame, *names: str) -> list[float] | None:
-    """A column's cells as numbers, or `None` where one is missing."""
-    cells = _cells(table, names)
-    return [float(value) for value in cells] if cells and all(cells) else None
-
-
-def _text(value: Any) -> str:
-    """A cell as text; nothing, NaN and null are empty."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124 - only NaN differs from itself
+def _numbers(table: Table, names: Sequence[str]) -> list[float] | None:
+    """A column's cells as numbers, or `None` where one is missing; other things are left out with a note."""
+    texts = _texts(table, names)
+    if texts is None or not all(texts):
+        return None
+    try:
+        return list(map(float, texts))
+    except ValueError:
+        table.notes.append(f"{find(table, names)[0]!r} holds something else than numbers and is left out.")
+        return None

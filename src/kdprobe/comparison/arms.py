@@ -1,15 +1,12 @@
-"""What students answered, and which of them are compared with which, on what problems."""
+"""What students answered, and which of them are compared with which."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 from kdprobe.comparison.answers import Outputs
-from kdprobe.errors import KdprobeError
-from kdprobe.problems.draw import normalised
 
 ALL_PAIRS = "all pairs"
 AGAINST_UNTRAINED = "distilled against untrained"
@@ -45,69 +42,6 @@ class Arm:
 
 Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
 """Name of a family to its pairs."""
-
-
-def with_common_keys(arms: Sequence[Arm]) -> Sequence[Arm]:
-    """Arms that all go by ids, or all by questions, where that is possible."""
-    if all(arm.outputs.ids for arm in arms) or not all(arm.outputs.questions for arm in arms):
-        return arms
-    return [replace(arm, outputs=replace(arm.outputs, ids=None)) for arm in arms]
-
-
-def refuse_doubles(arm: Arm) -> None:
-    """Refuses an arm with two answers to one problem.
-
-    Raises:
-        KdprobeError: There is such a problem.
-    """
-    key, count = Counter(arm.outputs.keys).most_common(1)[0]
-    if count > 1:
-        raise KdprobeError(
-            f"{arm.outputs.file} answers the problem {key[:60]!r} {count} times.",
-            "Answers are paired by problem: name a column of unique ids with --id-column, or split the file.",
-        )
-
-
-def shared_keys(a: Arm, b: Arm) -> list[str]:
-    """The problems that both answer, in the order of a.
-
-    Raises:
-        KdprobeError: There is none, or what goes by one id is another question in each.
-    """
-    other_keys = set(b.outputs.keys)
-    keys = [key for key in a.outputs.keys if key in other_keys]
-    if not keys:
-        raise KdprobeError(
-            f"{a.outputs.file} and {b.outputs.file} share no problem.",
-            "They are paired by id, else by question; name the column with --id-column.",
-        )
-    questions, other_questions = _questions(a), _questions(b)
-    # One may hold the question within a prompt.
-    if (
-        questions
-        and other_questions
-        and not any(questions[k] in other_questions[k] or other_questions[k] in questions[k] for k in keys)
-    ):
-        raise KdprobeError(
-            f"{a.outputs.file} and {b.outputs.file} have the same ids for different questions.",
-            "Compare answers to the same problems.",
-        )
-    return keys
-
-
-def _questions(arm: Arm) -> dict[str, str] | None:
-    if arm.outputs.questions is None:
-        return None
-    return dict(zip(arm.outputs.keys, map(normalised, arm.outputs.questions), strict=True))
-
-
-def shared_groups(arm: Arm, keys: Sequence[str]) -> list[str] | None:
-    """The groups of problems, or `None` where they are not known, are all one, or hold one problem each."""
-    if arm.outputs.groups is None:
-        return None
-    group_of = dict(zip(arm.outputs.keys, arm.outputs.groups, strict=True))
-    groups = [group_of[key] for key in keys]
-    return groups if 1 < len(set(groups)) < len(groups) else None
 
 
 def families(arms: Sequence[Arm]) -> Families:

@@ -11,36 +11,23 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.comparison.arms import (
-    Arm,
-    Families,
-    families,
-    refuse_doubles,
-    shared_groups,
-    shared_keys,
-    with_common_keys,
-)
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm, Families, families
 from kdprobe.comparison.findings import (
     condition_findings,
     extractor_findings,
     problem_findings,
     share_findings,
 )
+from kdprobe.comparison.pairing import Pairing, Rows, pair_up
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
-from kdprobe.comparison.scoring import calculated, judge_arms, score_fields
-from kdprobe.comparison.step_accuracy import (
-    StepAccuracy,
-    StepAccuracyDifference,
-    step_accuracy,
-    step_accuracy_difference,
-)
+from kdprobe.comparison.scoring import JudgedAnswers, Right, calculated, judge_arms, score_fields, shared_groups
+from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy, step_accuracy_difference
 from kdprobe.comparison.strategy_tests import strategy_pairs
 from kdprobe.comparison.verdict import verdict
-from kdprobe.problems.arithmetic import Arithmetic
-from kdprobe.problems.correctness import Judged
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
-from kdprobe.stats.clustered import ClusterTest, clustered_test
+from kdprobe.stats.clustered import clustered_test
 from kdprobe.stats.mcnemar import PairedTest, paired_test
 from kdprobe.stats.p_values import SIGNIFICANT, holm
 from kdprobe.stats.power import detectable_difference
@@ -55,16 +42,14 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
         chosen: The extractor that decides.
 
     Raises:
-        KdprobeError: A problem occurs twice in an arm, or two arms share none.
+        KdprobeError: As `pair_up` and `judge_arms` raise.
     """
-    arms = with_common_keys(arms)
-    for arm in arms:
-        refuse_doubles(arm)
-    shared = {(a.name, b.name): shared_keys(a, b) for a, b in combinations(arms, 2)}
+    pairing = pair_up(arms)
+    shared = {(a.name, b.name): pairing.shared(a.name, b.name) for a, b in combinations(arms, 2)}
     planned = families(arms)
     judged = judge_arms(arms, extractors, chosen)
-    right = {name: _right(arms, answers) for name, answers in judged.items()}
-    tests = {name: _tests(planned, solved) for name, solved in right.items()}
+    right = {name: {arm: found.right for arm, found in answers.items()} for name, answers in judged.items()}
+    tests = {name: _tests(planned, solved, pairing) for name, solved in right.items()}
     steps = {arm.name: calculated(arm.outputs) for arm in arms}
     scores = [_score(arm, chosen, judged[chosen][arm.name], step_accuracy(steps[arm.name])) for arm in arms]
     outputs = {arm.name: arm.outputs for arm in arms}
@@ -74,12 +59,12 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]
-    pairs = _pairs(planned, right[chosen], tests[chosen], steps)
-    strategies = strategy_pairs(arms, right[chosen])
-    return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings)
+    pairs = _pairs(planned, right[chosen], tests[chosen], steps, pairing)
+    strategies = strategy_pairs(arms, right[chosen], pairing)
+    return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings, pairing.sentence)
 
 
-def _score(arm: Arm, extractor: str, judged: Sequence[Judged], steps: StepAccuracy) -> ArmScore:
+def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepAccuracy) -> ArmScore:
     fields = score_fields(arm.outputs, extractor, judged, steps)
     return ArmScore(
         name=arm.name,
@@ -91,38 +76,29 @@ def _score(arm: Arm, extractor: str, judged: Sequence[Judged], steps: StepAccura
     )
 
 
-def _right(arms: Sequence[Arm], judged: Mapping[str, Sequence[Judged]]) -> dict[str, dict[str, bool]]:
+def _tests(planned: Families, right: Right, pairing: Pairing) -> dict[tuple[str, str], PairedTest]:
+    members = [(a.name, b.name) for members in planned.values() for a, b in members]
     return {
-        arm.name: {key: answer.right for key, answer in zip(arm.outputs.keys, judged[arm.name], strict=True)}
-        for arm in arms
+        (a, b): paired_test(right[a][rows_a], right[b][rows_b])
+        for a, b in members
+        for rows_a, rows_b in [pairing.shared(a, b)]
     }
-
-
-Solved = Mapping[str, Mapping[str, bool]]
-"""Arm to problem to whether it was solved."""
-
-
-def _tests(planned: Families, right: Solved) -> dict[tuple[str, str], PairedTest]:
-    return {(a.name, b.name): paired_test(*_aligned(a, b, right)) for members in planned.values() for a, b in members}
-
-
-def _aligned(a: Arm, b: Arm, right: Solved) -> tuple[list[bool], list[bool]]:
-    """Whether each solved the problems that both have, in the order of a."""
-    keys = [key for key in right[a.name] if key in right[b.name]]
-    return [right[a.name][key] for key in keys], [right[b.name][key] for key in keys]
 
 
 def _pairs(
     planned: Families,
-    right: Solved,
+    right: Right,
     tests: Mapping[tuple[str, str], PairedTest],
-    steps: Mapping[str, Sequence[Arithmetic]],
+    steps: Mapping[str, StepCounts],
+    pairing: Pairing,
 ) -> list[Pair]:
     pairs = []
     for family, members in planned.items():
         family_tests = [tests[a.name, b.name] for a, b in members]
         for (a, b), test, p_holm in zip(members, family_tests, holm([test.p for test in family_tests]), strict=True):
-            differences = _log_p_differences(a, b)
+            rows_a, rows_b = pairing.shared(a.name, b.name)
+            groups = shared_groups(a.outputs, rows_a)
+            differences = _log_p_differences(a.outputs, b.outputs, rows_a, rows_b)
             discordant = (test.only_a + test.only_b) / test.n
             pairs.append(
                 Pair(
@@ -132,31 +108,18 @@ def _pairs(
                     test=test,
                     p_holm=p_holm,
                     detectable=detectable_difference(test.n, discordant, SIGNIFICANT / len(members)),
-                    clustered=_clustered(a, b, right),
+                    clustered=clustered_test(right[a.name][rows_a], right[b.name][rows_b], groups) if groups else None,
                     log_p_difference=None if differences is None else float(differences.mean()),
                     log_p_interval=None if differences is None else mean_interval(differences),
-                    arithmetic=_step_accuracy_difference(a, b, steps),
+                    arithmetic=step_accuracy_difference(steps[a.name][rows_a], steps[b.name][rows_b]),
                 )
             )
     return pairs
 
 
-def _clustered(a: Arm, b: Arm, right: Solved) -> ClusterTest | None:
-    groups = shared_groups(a, [key for key in right[a.name] if key in right[b.name]])
-    return clustered_test(*_aligned(a, b, right), groups) if groups else None
-
-
-def _log_p_differences(a: Arm, b: Arm) -> NDArray[np.float64] | None:
+def _log_p_differences(a: Outputs, b: Outputs, rows_a: Rows, rows_b: Rows) -> NDArray[np.float64] | None:
     """Difference of log p(gold value) at every problem that both have."""
-    if a.outputs.log_p_gold_value is None or b.outputs.log_p_gold_value is None:
+    if a.log_p_gold_value is None or b.log_p_gold_value is None:
         return None
-    log_p_b = dict(zip(b.outputs.keys, b.outputs.log_p_gold_value, strict=True))
-    log_p_a = zip(a.outputs.keys, a.outputs.log_p_gold_value, strict=True)
-    return np.asarray([value - log_p_b[key] for key, value in log_p_a if key in log_p_b])
-
-
-def _step_accuracy_difference(a: Arm, b: Arm, steps: Mapping[str, Sequence[Arithmetic]]) -> StepAccuracyDifference:
-    """Difference of the shares of right steps, over the problems that both have."""
-    steps_a, steps_b = (dict(zip(arm.outputs.keys, steps[arm.name], strict=True)) for arm in (a, b))
-    shared = [key for key in steps_a if key in steps_b]
-    return step_accuracy_difference([steps_a[key] for key in shared], [steps_b[key] for key in shared])
+    differences: NDArray[np.float64] = np.asarray(a.log_p_gold_value)[rows_a] - np.asarray(b.log_p_gold_value)[rows_b]
+    return differences

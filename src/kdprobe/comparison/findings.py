@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdprobe.comparison.answers import Outputs
-from kdprobe.comparison.scoring import Score
-from kdprobe.problems.correctness import Judged
+from kdprobe.comparison.pairing import Rows
+from kdprobe.comparison.scoring import JudgedAnswers, Score
+from kdprobe.problems.answers import gold_value
 from kdprobe.stats.mcnemar import PairedTest
 from kdprobe.stats.p_values import SIGNIFICANT
 
@@ -33,33 +34,44 @@ class Finding:
     action: str
 
 
-def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[str]]) -> list[Finding]:
+def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[Rows]]) -> list[Finding]:
     """Arms that answer different problems, or that call different ones the same.
 
     Args:
         arms: Name to answers.
-        shared: Two names to the keys of the problems that both answer.
+        shared: Two names to the rows of the problems that both answer, in the one and in the other.
     """
     counts = {name: len(outputs.responses) for name, outputs in arms.items()}
     mismatches = [
-        f"{a} has {counts[a]}, {b} {counts[b]}, {len(keys)} in both"
-        for (a, b), keys in shared.items()
-        if not len(keys) == counts[a] == counts[b]
+        f"{a} has {counts[a]}, {b} {counts[b]}, {len(rows)} in both"
+        for (a, b), (rows, _) in shared.items()
+        if not len(rows) == counts[a] == counts[b]
     ]
     findings = []
     if mismatches:
         action = "Pairs are compared on what they share; their accuracies above are on different problems."
         findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
-    gold = {name: dict(zip(outputs.keys, outputs.gold, strict=True)) for name, outputs in arms.items()}
     contradictions = [
         f"{a} and {b} at {differing} problems"
-        for (a, b), keys in shared.items()
-        if (differing := sum(gold[a][key] != gold[b][key] for key in keys))
+        for (a, b), rows in shared.items()
+        if (differing := sum(map(_are_different, *_golds((arms[a], arms[b]), rows))))
     ]
     if contradictions:
         action = "Score all files with one set of gold values."
         findings.append(Finding("gold-mismatch", f"Gold values differ: {'; '.join(contradictions)}.", action))
     return findings
+
+
+def _golds(pair: Sequence[Outputs], rows: Sequence[Rows]) -> list[list[str]]:
+    return [[outputs.gold[row] for row in held] for outputs, held in zip(pair, rows, strict=True)]
+
+
+def _are_different(gold: str, other: str) -> bool:
+    """Whether gold values differ, and not only in how they are written: 18 is 18.0."""
+    if gold == other:
+        return False
+    value = gold_value(gold)
+    return value is None or value != gold_value(other)
 
 
 _KINDS = {
@@ -151,7 +163,7 @@ Tests = Mapping[tuple[str, str], PairedTest]
 
 
 def extractor_findings(
-    chosen: str, judged: Mapping[str, Mapping[str, Sequence[Judged]]], tests: Mapping[str, Tests]
+    chosen: str, judged: Mapping[str, Mapping[str, JudgedAnswers]], tests: Mapping[str, Tests]
 ) -> list[Finding]:
     """Pairs whose order, significance or difference hangs on the extractor.
 
@@ -174,9 +186,9 @@ def extractor_findings(
     return [Finding("extractor-disagreement", f"{'; '.join(evidence)}.", action)]
 
 
-def _applies(judged: Mapping[str, Sequence[Judged]]) -> bool:
-    found = [answer.found for answers in judged.values() for answer in answers]
-    return sum(found) > len(found) / 2
+def _applies(judged: Mapping[str, JudgedAnswers]) -> bool:
+    found = [answers.found for answers in judged.values()]
+    return sum(int(values.sum()) for values in found) > sum(map(len, found)) / 2
 
 
 def _disagreement(test: PairedTest, other: PairedTest) -> str | None:

@@ -78,6 +78,7 @@ class Comparison:
         strategies: Planned pairs of strategies that were trained with enough seeds.
         verdict: What may be said, in sentences.
         findings: What may mislead.
+        pairing: What answers were paired by, as a sentence.
     """
 
     arms: list[ArmScore]
@@ -85,3 +86,4 @@ class Comparison:
     strategies: list[StrategyPair]
     verdict: list[str]
     findings: list[Finding] = field(default_factory=list)
+    pairing: str = ""

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
-from kdprobe.comparison.step_accuracy import StepAccuracy, step_accuracy
+from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
-from kdprobe.problems.arithmetic import Arithmetic, arithmetic
-from kdprobe.problems.correctness import Judged, judge
+from kdprobe.problems.arithmetic import arithmetic
+from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval, accuracy_interval
@@ -27,21 +28,23 @@ class Score:
 
     Attributes:
         file: Where its answers come from.
-        extractor: What read and judged the answers.
+        extractor: What read and judged the answers, or lm-eval's metric that judged them.
         n: Answers.
         correct: Those that are right.
         accuracy: Their share.
         interval: Of the accuracy, 95 %.
-        no_answer: Share of answers that hold no value, empty ones included.
-        empty: Share of answers that are empty.
+        no_answer: Share of answers that hold no value, empty ones included; `None` where no extractor read them.
+        empty: Share of answers that are empty; `None` where there is no text that the model wrote.
         cut_off: Share of answers that reached the token budget, or `None` where that is not known.
         mean_tokens: Tokens of an answer, or `None`.
         log_p_gold_value: Mean over the problems, in nats, or `None`.
-        log_p_interval: Of that mean, 95 %, or `None`.
+        log_p_interval: Of that mean, 95 %, or `None`; of a single problem there is none.
         log_p_gold_solution: Mean over the problems of the log-probability of a token of the gold solution, in nats, or
             `None`. A measure of style: it ranks nothing, least of all students that were trained on gold solutions.
         arithmetic: The steps that the answers calculate.
         rules: How often each rule of the extractor fired.
+        columns: The file's columns that hold `response`, `gold` and `id`; `None` where there is none.
+        notes: What to know of how the file was read.
     """
 
     file: str
@@ -50,8 +53,8 @@ class Score:
     correct: int
     accuracy: float
     interval: Interval
-    no_answer: float
-    empty: float
+    no_answer: float | None
+    empty: float | None
     cut_off: float | None
     mean_tokens: float | None
     log_p_gold_value: float | None
@@ -59,16 +62,46 @@ class Score:
     log_p_gold_solution: float | None
     arithmetic: StepAccuracy
     rules: dict[str, int]
+    columns: dict[str, str | None]
+    notes: list[str]
 
 
-def judge_outputs(outputs: Outputs, extractor: Extractor) -> list[Judged]:
-    """Every answer under one extractor, in order."""
-    return [judge(response, gold, extractor) for response, gold in zip(outputs.responses, outputs.gold, strict=True)]
+@dataclass(frozen=True)
+class JudgedAnswers:
+    """All answers of a model under one extractor, or as lm-eval's metric has them.
+
+    Attributes:
+        right: Whether each is right, `[answer]`.
+        found: Whether a value was found in it, `[answer]`.
+        rules: How often each rule fired.
+    """
+
+    right: NDArray[np.bool_]
+    found: NDArray[np.bool_]
+    rules: Counter[str]
+
+
+Right = Mapping[str, NDArray[np.bool_]]
+"""Arm to whether each of its answers is right."""
+
+
+def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
+    """Every answer under one extractor, in order; what is kept of each takes two bytes."""
+    count = len(outputs.responses)
+    judged = JudgedAnswers(np.zeros(count, dtype=bool), np.ones(count, dtype=bool), Counter())
+    if outputs.right is not None:
+        judged.right[:] = outputs.right
+        return judged
+    for index, (response, gold) in enumerate(zip(outputs.responses, outputs.gold, strict=True)):
+        answer = judge(response, gold, extractor)
+        judged.right[index], judged.found[index] = answer.right, answer.found
+        judged.rules[answer.extraction.rule] += 1
+    return judged
 
 
 def judge_arms(
     arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str
-) -> dict[str, dict[str, list[Judged]]]:
+) -> dict[str, dict[str, JudgedAnswers]]:
     """Extractor to arm to its answers as judged; one of a plugin that fails costs its own scores, not the others'.
 
     Args:
@@ -77,10 +110,17 @@ def judge_arms(
         chosen: The extractor that decides.
 
     Raises:
-        KdprobeError: The chosen extractor fails; any other one that does is left out with a note.
+        KdprobeError: The chosen extractor fails; any other one that does is left out with a note. Or the arms are
+            judged by different metrics.
     """
+    metrics = {arm.outputs.metric for arm in arms}
+    if len(metrics) > 1:
+        listed = "; ".join(f"{arm.outputs.file} by {_judge_name(arm.outputs, chosen)}" for arm in arms)
+        raise KdprobeError(f"The answers are judged in different ways: {listed}.", "Compare answers to one task.")
     judged = {}
     for name, extractor in extractors.items():
+        if name != chosen and metrics != {None}:
+            continue
         try:
             judged[name] = {arm.name: judge_outputs(arm.outputs, extractor) for arm in arms}
         except Exception as error:
@@ -91,40 +131,59 @@ def judge_arms(
     return judged
 
 
-def calculated(outputs: Outputs) -> list[Arithmetic]:
+def shared_groups(outputs: Outputs, rows: Sequence[int] | NDArray[np.intp]) -> list[str] | None:
+    """The groups of the problems in these rows; `None` where they are not known, all one, or of one problem each."""
+    if outputs.groups is None:
+        return None
+    groups = [outputs.groups[row] for row in rows]
+    return groups if 1 < len(set(groups)) < len(groups) else None
+
+
+def calculated(outputs: Outputs) -> StepCounts:
     """What every answer calculates, in order."""
     cut = outputs.cut_off or [False] * len(outputs.responses)
-    return [arithmetic(text, cut_off=ended) for text, ended in zip(outputs.responses, cut, strict=True)]
+    counts = np.zeros((len(cut), 2))
+    for index, (text, ended) in enumerate(zip(outputs.responses, cut, strict=True)):
+        answer = arithmetic(text, cut_off=ended)
+        counts[index] = answer.steps, answer.right
+    return counts
 
 
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
-    """A score under each of these extractors, by name."""
+    """A score under each of these extractors, by name; a single one where lm-eval's metric judges."""
     steps = step_accuracy(calculated(outputs))
+    judging = list(extractors.items())[:1] if outputs.metric else extractors.items()
     return [
-        Score(**score_fields(outputs, name, judge_outputs(outputs, extractor), steps))
-        for name, extractor in extractors.items()
+        Score(**score_fields(outputs, name, judge_outputs(outputs, extractor), steps)) for name, extractor in judging
     ]
 
 
-def score_fields(outputs: Outputs, name: str, judged: Sequence[Judged], steps: StepAccuracy) -> dict[str, Any]:
+def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy) -> dict[str, Any]:
     """The fields of a `Score`, from what `judge_outputs` found under the extractor of this name."""
-    n, correct = len(judged), sum(answer.right for answer in judged)
+    n, correct = len(judged.right), int(judged.right.sum())
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
+    without_text = outputs.metric and outputs.columns.get("response") is None
     return {
         "file": outputs.file,
-        "extractor": name,
+        "extractor": _judge_name(outputs, name),
         "n": n,
         "correct": correct,
         "accuracy": correct / n,
         "interval": accuracy_interval(correct, n),
-        "no_answer": sum(not answer.found for answer in judged) / n,
-        "empty": sum(not response.strip() for response in outputs.responses) / n,
+        "no_answer": None if outputs.metric else float(1 - judged.found.mean()),
+        "empty": None if without_text else sum(not response.strip() for response in outputs.responses) / n,
         "cut_off": None if outputs.cut_off is None else sum(outputs.cut_off) / n,
         "mean_tokens": None if outputs.tokens is None else sum(outputs.tokens) / n,
         "log_p_gold_value": None if log_p is None else float(log_p.mean()),
         "log_p_interval": None if log_p is None else mean_interval(log_p),
         "log_p_gold_solution": None if style is None else sum(style) / n,
         "arithmetic": steps,
-        "rules": dict(Counter(answer.extraction.rule for answer in judged).most_common()),
+        "rules": dict(judged.rules.most_common()),
+        "columns": dict(outputs.columns),
+        "notes": list(outputs.notes),
     }
+
+
+def _judge_name(outputs: Outputs, extractor: str) -> str:
+    return f"lm-eval's {outputs.metric}" if outputs.metric else extractor

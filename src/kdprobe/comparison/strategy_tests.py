@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kdprobe.comparison.arms import AGAINST_FINE_TUNED, AGAINST_UNTRAINED, PRIMED, Arm, shared_groups
+from kdprobe.comparison.arms import AGAINST_FINE_TUNED, AGAINST_UNTRAINED, PRIMED, Arm
+from kdprobe.comparison.pairing import Pairing
+from kdprobe.comparison.scoring import Right, shared_groups
 from kdprobe.stats.crossed import FEWEST_SEEDS, CrossedTest, crossed_test
 from kdprobe.stats.p_values import SIGNIFICANT, holm
 
@@ -40,14 +42,15 @@ class StrategyPair:
         return self.p_holm < SIGNIFICANT
 
 
-def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]]) -> list[StrategyPair]:
+def strategy_pairs(arms: Sequence[Arm], right: Right, pairing: Pairing) -> list[StrategyPair]:
     """Primed strategies against unprimed ones, and all against the controls, where each has three seeds or more.
 
     The untrained student was made by no seed, so one of it is enough.
 
     Args:
         arms: All arms.
-        right: Arm to problem to whether it was solved.
+        right: Whether each of an arm's answers is right.
+        pairing: Which of them are to the same problems.
     """
     students: dict[str, list[Arm]] = {}
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]
@@ -65,7 +68,7 @@ def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]])
     }
     pairs = []
     for family, members in planned.items():
-        tests = [_tests(enough[a], enough[b], right) for a, b in members]
+        tests = [_tests(enough[a], enough[b], right, pairing) for a, b in members]
         adjusted = holm([test.p for test, _ in tests])
         for (a, b), (test, clustered), p_holm in zip(members, tests, adjusted, strict=True):
             pairs.append(StrategyPair(family, a, b, test, clustered, p_holm))
@@ -73,12 +76,13 @@ def strategy_pairs(arms: Sequence[Arm], right: Mapping[str, Mapping[str, bool]])
 
 
 def _tests(
-    a: Sequence[Arm], b: Sequence[Arm], right: Mapping[str, Mapping[str, bool]]
+    a: Sequence[Arm], b: Sequence[Arm], right: Right, pairing: Pairing
 ) -> tuple[CrossedTest, CrossedTest | None]:
     """Over problems, and over groups of them."""
-    keys = [key for key in right[a[0].name] if all(key in right[arm.name] for arm in (*a, *b))]
-    left, other = (np.array([[right[arm.name][key] for key in keys] for arm in arms]) for arms in (a, b))
+    names = [arm.name for arm in (*a, *b)]
+    rows = pairing.shared(*names)
+    solved = np.array([right[name][held] for name, held in zip(names, rows, strict=True)])
     # One student that no seed made is no sample of a strategy's students.
-    other = other if len(b) > 1 else other[0]
-    groups = shared_groups(a[0], keys)
+    left, other = solved[: len(a)], solved[len(a) :] if len(b) > 1 else solved[len(a)]
+    groups = shared_groups(a[0].outputs, rows[0])
     return crossed_test(left, other), crossed_test(left, other, groups) if groups else None

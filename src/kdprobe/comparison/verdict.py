@@ -129,10 +129,9 @@ def _sentence(pair: Pair) -> str:
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence
-    return (
-        f"{sentence} Its log p(gold value) differs by {pair.log_p_difference:+.2f} nats "
-        f"({pair.log_p_interval.low:+.2f} to {pair.log_p_interval.high:+.2f})."
-    )
+    between = pair.log_p_interval
+    interval = f"{between.low:+.2f} to {between.high:+.2f}" if between.known else "too few problems for an interval"
+    return f"{sentence} Its log p(gold value) differs by {pair.log_p_difference:+.2f} nats ({interval})."
 
 
 def _points_text(difference: float) -> str:

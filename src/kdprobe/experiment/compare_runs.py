@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kdprobe.comparison.answers import Columns, read_outputs
+from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.reading.columns import Columns
+from kdprobe.comparison.reading.table import ENDINGS
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import UsageError
 from kdprobe.experiment.audit import audit
@@ -19,7 +21,13 @@ from kdprobe.problems.extractors import Extractor
 
 
 def compare_named(
-    names: Sequence[str], store: Store, columns: Columns, extractors: Mapping[str, Extractor], chosen: str
+    names: Sequence[str],
+    store: Store,
+    columns: Columns,
+    extractors: Mapping[str, Extractor],
+    chosen: str,
+    *,
+    encoding: str | None = None,
 ) -> Comparison:
     """Compares what the names stand for.
 
@@ -30,6 +38,7 @@ def compare_named(
         columns: Which columns of files hold what.
         extractors: By name, the chosen one among them.
         chosen: The extractor that decides.
+        encoding: Of text files; `None` to find it out.
 
     Raises:
         UsageError: A name stands for nothing, or there is one arm only.
@@ -51,7 +60,7 @@ def compare_named(
                 if named_arm in (None, arm.name)
             ]
         else:
-            arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns)))
+            arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns, encoding=encoding)))
     if len(arms) < 2:  # noqa: PLR2004
         raise UsageError(
             "A comparison takes two arms or more.", "Name several files or runs; `kdprobe score` scores a single file."
@@ -71,7 +80,7 @@ def _of_run(results: Results) -> list[Finding]:
 def _run(store: Store, name: str) -> tuple[Results, str | None]:
     """A run, and which of its arms is meant, or `None` for all."""
     run, _, arm = name.rpartition("/")
-    if name.endswith((".csv", ".tsv", ".json", ".jsonl", ".gz", ".parquet")):
+    if name.lower().endswith(ENDINGS):
         raise UsageError(f"There is no file {name}.", "Check the path.")
     if not run:
         return load_results(store, arm), None

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
-from kdprobe.stats.intervals import LEVEL, Interval
+from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval
 
 RESAMPLES = 2_000
 MEAN_RESAMPLES = 10_000
 """Of a mean that a verdict quotes: its interval's ends are then steady to about a hundredth of its width."""
 _FEW = 64
 """Units; up to here multinomial counts are quick to draw, and let equal units be drawn as one."""
+MANY = 10_000
+"""Units above which no draw is made unit by unit, for that would cost resamples times units."""
 _CELLS = 2**20
 """Counts drawn at once, so that memory does not grow with the number of resamples."""
 _CACHED_CELLS = 2**25
@@ -67,25 +70,38 @@ def percentile_interval(values: Array) -> Interval:
     """The same of a single statistic, `[resample]`; resamples in which it is NaN are left out."""
     finite = values[~np.isnan(values)]
     if not len(finite):
-        return Interval(float("nan"), float("nan"))
+        return NO_INTERVAL
     low, high = percentiles(finite)
     return Interval(float(low), float(high))
 
 
 def mean_interval(values: Array) -> Interval:
-    """Percentile bootstrap interval of a mean over problems.
+    """Percentile bootstrap interval of a mean over problems; a single problem has none.
+
+    Of more than `MANY` problems with more than a few different values, the interval is the one that the bootstrap tends
+    to: the mean and its standard error under the normal distribution.
 
     Args:
         values: One value per problem, `[problem]`.
     """
+    if len(values) < 2:  # noqa: PLR2004
+        return NO_INTERVAL
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= _FEW:
         return percentile_interval(
             bootstrap(lambda drawn: drawn @ distinct / len(values), counts, resamples=MEAN_RESAMPLES)
         )
+    if len(values) > MANY:
+        return normal_interval(float(values.mean()), float(values.std() / np.sqrt(len(values))))
     return percentile_interval(
         bootstrap(lambda drawn: drawn @ values / len(values), len(values), resamples=MEAN_RESAMPLES)
     )
+
+
+def normal_interval(estimate: float, error: float) -> Interval:
+    """The interval of an estimate with this standard error, by the normal distribution."""
+    half = float(norm.ppf((1 + LEVEL) / 2)) * error
+    return Interval(estimate - half, estimate + half)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from kdprobe.errors import KdprobeError
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 
 Numbers = NDArray[np.float64]
+_MOST_STEPS = 10**9
+"""Additions that an exact test may take: about a second."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ class Groups:
     def left_out_variance(self, values: NDArray[Any]) -> Numbers:
         """Variance of the means of values [..., n], by leaving out one group at a time (Tukey's jackknife): [...]."""
         means = np.asarray(values.mean(axis=-1), dtype=float)
-        shifts = (self.sums(values) - means[..., None] * self.sizes) / (self.n - self.sizes)
-        return np.asarray((self.count - 1) / self.count * (shifts**2).sum(axis=-1))
+        return _left_out_variance(self.sums(values), self.sizes, means[..., None])
 
 
-def clustered_test(a: Sequence[bool], b: Sequence[bool], groups: Sequence[Hashable]) -> ClusterTest:
+def clustered_test(
+    a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_], groups: Sequence[Hashable]
+) -> ClusterTest:
     """Compares two students on problems that come in groups.
 
     Args:
@@ -146,11 +149,22 @@ def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable
     Raises:
         KdprobeError: Fewer than two groups.
     """
-    grouping, solved = Groups(groups), np.asarray(right, dtype=float)
-    accuracy, variance = float(solved.mean()), float(grouping.left_out_variance(solved))
-    within = accuracy * (1 - accuracy)
-    effective_n = grouping.count if within == 0 else min(grouping.n, within / variance) if variance else grouping.n
-    effective_n *= (float(norm.ppf((1 + LEVEL) / 2)) / _quantile(grouping.df)) ** 2
+    grouping = Groups(groups)
+    return clustered_share_interval(grouping.sums(np.asarray(right, dtype=float)), grouping.sizes)
+
+
+def clustered_share_interval(sums: NDArray[Any], sizes: NDArray[Any]) -> Interval:
+    """The same from what each group holds.
+
+    Args:
+        sums: Solved problems of each group, `[groups]`, of two groups or more.
+        sizes: Its problems, `[groups]`.
+    """
+    count, n = len(sizes), int(sizes.sum())
+    accuracy = float(sums.sum()) / n
+    within, variance = accuracy * (1 - accuracy), float(_left_out_variance(sums, sizes, accuracy))
+    effective_n = count if within == 0 else min(n, within / variance) if variance else n
+    effective_n *= (float(norm.ppf((1 + LEVEL) / 2)) / _quantile(_degrees_of_freedom(sizes))) ** 2
     low, high = proportion_confint(accuracy * effective_n, effective_n, alpha=1 - LEVEL, method="wilson")
     return Interval(float(low), float(high))
 
@@ -158,20 +172,30 @@ def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable
 def sign_flip_p(totals: NDArray[np.int64]) -> float:
     """Two-sided p of a sum of whole numbers when each could as well have had the other sign.
 
-    Exact for any number of groups: the distribution of the sum is built up group by group, which covers all 2 ** G
-    signs. With one problem in each group it is McNemar's exact test.
+    Exact: the distribution of the sum is built up group by group, which covers all 2 ** G signs. With one problem in
+    each group it is McNemar's exact test. Of tens of thousands of groups that differ, whose sum has a normal
+    distribution, it is taken from that.
 
     Args:
         totals: Problems that only a solved minus problems that only b solved, for each group, [groups].
     """
+    steps = np.abs(totals[totals != 0])
+    if len(steps) * int(steps.sum()) > _MOST_STEPS:
+        return float(2 * norm.sf(abs(int(totals.sum())) / np.sqrt((steps.astype(float) ** 2).sum())))
     probabilities = np.ones(1)
-    for step in np.abs(totals[totals != 0]):
+    for step in steps:
         convolved = np.zeros(len(probabilities) + 2 * step)
         convolved[: len(probabilities)] += probabilities / 2
         convolved[2 * step :] += probabilities / 2
         probabilities = convolved
     sums = np.abs(np.arange(len(probabilities)) - len(probabilities) // 2)
     return float(min(1.0, probabilities[sums >= abs(totals.sum())].sum()))
+
+
+def _left_out_variance(sums: NDArray[Any], sizes: NDArray[Any], mean: NDArray[Any] | float) -> Numbers:
+    """Variance of the mean of all problems, from the sums [..., groups] and sizes [groups] of their groups: [...]."""
+    shifts = (sums - mean * sizes) / (sizes.sum() - sizes)
+    return np.asarray((len(sizes) - 1) / len(sizes) * (shifts**2).sum(axis=-1))
 
 
 def unanimous_counts(difference: float, units: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,21 @@ class Interval:
     """A confidence interval at 95 %, in the unit of what it is an interval of.
 
     Attributes:
-        low: Its lower end.
+        low: Its lower end; not a number where there are too few values for an interval.
         high: Its upper end.
     """
 
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there were enough values for an interval."""
+        return not math.isnan(self.low)
+
+
+NO_INTERVAL = Interval(math.nan, math.nan)
+"""Of what has too few values for one."""
 
 
 def accuracy_interval(correct: int, n: int) -> Interval:

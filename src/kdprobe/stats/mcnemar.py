@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 
-_FEW_DISCORDANT = 10
-"""Problems that only one side solved. With fewer, many resamples hold none, and the bootstrap's interval collapses."""
+_FEW = 10
+"""Problems that did not come out as most did. With fewer, many resamples hold none, and the bootstrap's interval is too
+short; without any it has no width."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PairedTest:
     p: float
 
 
-def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
+def paired_test(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_]) -> PairedTest:
     """Compares two students problem by problem: McNemar's exact test, and the difference with its interval.
 
     Args:
@@ -60,16 +62,19 @@ def paired_test(a: Sequence[bool], b: Sequence[bool]) -> PairedTest:
 def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
     """Interval of the difference of two students' accuracies on the same n problems.
 
-    The paired bootstrap over problems, where at least ten problems were solved by only one of the two. With fewer it
-    is too short, and of no width with none, so the interval is Bonett and Price's (2012).
+    A problem was solved by only a, by only b, or alike by both. The paired bootstrap over problems, where at least ten
+    problems were solved by only one of the two, and at least ten came out in another way than most. With fewer the
+    bootstrap's interval is too short, and of no width where all came out in one way, so the interval is Bonett and
+    Price's (2012).
 
     Args:
         only_a: Problems that only a solved.
         only_b: Problems that only b solved.
         n: Problems.
     """
-    if only_a + only_b >= _FEW_DISCORDANT:
-        return mean_interval(np.repeat([1.0, -1.0, 0.0], [only_a, only_b, n - only_a - only_b]))
+    alike = n - only_a - only_b
+    if min(only_a + only_b, n - max(only_a, only_b)) >= _FEW:
+        return mean_interval(np.repeat([1.0, -1.0, 0.0], [only_a, only_b, alike]))
     centre, error = cautious_difference(only_a, only_b, n)
     half = float(norm.ppf((1 + LEVEL) / 2)) * error
     return Interval(max(-1.0, centre - half), min(1.0, centre + half))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.scores import other_measures
-from kdprobe.cli.show.tables import new_table, points, sentence_list
+from kdprobe.cli.show.scores import other_measures, show_reading
+from kdprobe.cli.show.tables import nats, new_table, points, sentence_list, share
 from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
         "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
         "findings": [asdict(finding) for finding in comparison.findings],
+        "pairing": comparison.pairing,
     }
 
 
@@ -33,6 +34,8 @@ def show_comparison(comparison: Comparison) -> None:
     """Scores, pairs, findings and what may be said."""
     for table in comparison_tables(comparison):
         out().print(table)
+    show_reading({score.name: score for score in comparison.arms})
+    sentence_list("How they were paired", [comparison.pairing])
     show_findings(comparison)
     sentence_list("Which solves more?", comparison.verdict)
 
@@ -73,7 +76,7 @@ def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
         table.add_row(
             plain(f"{pair.a} - {pair.b}"),
             f"{test.difference * 100:+.1f}",
-            f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+            points(test.interval, "+.1f"),
             f"{test.seeds_a}, {test.seeds_b}",
             f"{test.spread_a * 100:.1f}, {test.spread_b * 100:.1f}",
             p_text(test.p),
@@ -96,8 +99,8 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
             f"{score.accuracy:.1%}",
             points(score.interval),
             *([log_p] if scored else []),
-            "unknown" if score.cut_off is None else f"{score.cut_off:.0%}",
-            f"{score.no_answer:.0%}",
+            share(score.cut_off, ".0%"),
+            share(score.no_answer, ".0%"),
         )
     return table
 
@@ -113,7 +116,7 @@ def _pair_row(pair: Pair) -> list[str | Text]:
     return [
         plain(f"{pair.a} - {pair.b}"),
         f"{test.difference * 100:+.1f}",
-        f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}",
+        points(test.interval, "+.1f"),
         f"{test.only_a} : {test.only_b}",
         p_text(test.p),
         p_text(pair.p_holm),
@@ -130,11 +133,10 @@ def _pair_measures(pairs: Sequence[Pair]) -> Table:
     rows = {(pair.a, pair.b): pair for pair in pairs}
     for (a, b), pair in rows.items():
         steps, log_p = pair.arithmetic, pair.log_p_interval
-        points = f"{steps.difference * 100:+.1f}, {steps.interval.low * 100:+.1f} to {steps.interval.high * 100:+.1f}"
         table.add_row(
             plain(f"{a} - {b}"),
-            points if steps.known else "unknown",
-            *([f"{pair.log_p_difference:+.2f}, {log_p.low:+.2f} to {log_p.high:+.2f}"] if log_p else []),
+            f"{steps.difference * 100:+.1f}, {points(steps.interval, '+.1f')}" if steps.known else "unknown",
+            *([f"{pair.log_p_difference:+.2f}, {nats(log_p, '+.2f')}"] if log_p else []),
         )
     return table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kdprobe.cli.show.tables import new_table, points
+from kdprobe.cli.show.tables import nats, new_table, points, sentence_list, share
 from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
@@ -32,12 +32,30 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
             plain(score.extractor),
             f"{score.correct}/{score.n}",
             f"{score.accuracy:.1%}, {points(score.interval)}",
-            f"{score.no_answer:.1%}",
-            *([f"{score.empty:.1%}"] if empty else []),
-            "unknown" if score.cut_off is None else f"{score.cut_off:.1%}",
+            share(score.no_answer),
+            *([share(score.empty)] if empty else []),
+            share(score.cut_off),
         )
     out().print(table)
-    out().print(other_measures({names[score.file]: score for score in scores}))
+    by_name = {names[score.file]: score for score in scores}
+    out().print(other_measures(by_name))
+    show_reading(by_name)
+
+
+def show_reading(scores: Mapping[str, Score]) -> None:
+    """Which columns of which files were read as what, and what else to know of how they were read."""
+    files: dict[tuple[str, ...], list[str]] = {}
+    for name, score in scores.items():
+        if score.columns:
+            files.setdefault((_columns_read(score.columns), *score.notes), []).append(name)
+    sentence_list("How the answers were read", [f"{', '.join(read)}: {' '.join(said)}" for said, read in files.items()])
+
+
+def _columns_read(columns: Mapping[str, str | None]) -> str:
+    """For example: The response is 'output', the gold answer 'target'; there is no id."""
+    response, gold, identifier = (columns.get(role) for role in ("response", "gold", "id"))
+    read = f"the response is {response!r}, the gold answer {gold!r}" if response else f"the gold answer is {gold!r}"
+    return f"{read}, the id {identifier!r}." if identifier else f"{read}; there is no id."
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:
@@ -53,7 +71,7 @@ def other_measures(scores: Mapping[str, Score]) -> Table:
             plain(name),
             str(steps.steps),
             f"{steps.share:.1%}, {points(steps.interval)}" if steps.steps else "none",
-            f"{steps.silent / steps.answers:.1%}",
-            *([f"{score.log_p_gold_value:.2f}, {log_p.low:.2f} to {log_p.high:.2f}"] if log_p else []),
+            "no text" if score.empty is None else f"{steps.silent / steps.answers:.1%}",
+            *([f"{score.log_p_gold_value:.2f}, {nats(log_p)}"] if log_p else []),
         )
     return table

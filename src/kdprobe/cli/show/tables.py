@@ -39,9 +39,19 @@ def sentence_list(title: str, sentences: Sequence[str]) -> None:
         console.print(Padding(plain(sentence), (0, 0, 0, 2)))
 
 
-def points(interval: Interval) -> str:
-    """An interval of shares, in percent."""
-    return f"{interval.low * 100:.1f} to {interval.high * 100:.1f}"
+def points(interval: Interval, form: str = ".1f") -> str:
+    """An interval of shares, in percent, or that there are too few values for one."""
+    return f"{interval.low * 100:{form}} to {interval.high * 100:{form}}" if interval.known else "too few"
+
+
+def nats(interval: Interval, form: str = ".2f") -> str:
+    """An interval of log-probabilities, or that there are too few values for one."""
+    return f"{interval.low:{form}} to {interval.high:{form}}" if interval.known else "too few"
+
+
+def share(value: float | None, form: str = ".1%") -> str:
+    """A share in percent, or that it is not known."""
+    return "unknown" if value is None else f"{value:{form}}"
 
 
 def print_json(data: Any) -> None:

@@ -166,12 +166,13 @@ def result(
 
 
 def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
-    test, interval = gain.test, gain.log_p_interval
+    test, between = gain.test, gain.log_p_interval
+    interval = f"{between.low:+.3f} to {between.high:+.3f}" if between.known else "too few problems for an interval"
     sentence = (
         f"Trial {best.number} against the current options, on the same {test.n} validation problems: "
         f"{test.difference * 100:+.1f} points of accuracy (95 % interval {test.interval.low * 100:+.1f} to "
         f"{test.interval.high * 100:+.1f}; {test.only_a} problems solved only by it, {test.only_b} only by the other), "
-        f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({interval.low:+.3f} to {interval.high:+.3f})."
+        f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({interval})."
     )
     sentences = [sentence]
     if not gain.shown(by):

@@ -1,0 +1,178 @@
+"""Which answers of several arms are to the same problems: by id, by question, or by row, and which of these it was."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, takewhile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.comparison.arms import Arm
+from kdprobe.errors import KdprobeError
+
+Rows = NDArray[np.intp]
+Keys = Mapping[str, Sequence[str]]
+"""Arm to what each of its problems goes by."""
+_SHORTEST = 12
+"""Characters of a question; what is left of shorter ones, without what all prompts have in common, says little."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Answers of several arms by problem.
+
+    Attributes:
+        rows: Arm to problem to the row of its answer.
+        sentence: What they are paired by.
+    """
+
+    rows: Mapping[str, Mapping[str, int]]
+    sentence: str
+
+    def shared(self, *names: str) -> list[Rows]:
+        """The rows in each of these arms of the problems that all of them answered, in the order of the first."""
+        arms = [self.rows[name] for name in names]
+        first, *others = arms
+        keys = [key for key in first if all(key in other for other in others)]
+        return [np.fromiter((arm[key] for key in keys), dtype=np.intp, count=len(keys)) for arm in arms]
+
+
+def pair_up(arms: Sequence[Arm]) -> Pairing:
+    """Pairs answers by id where the ids of all arms meet, else by question, else by row.
+
+    Args:
+        arms: With names that differ.
+
+    Raises:
+        KdprobeError: A problem occurs twice in an arm, two arms share none, or one id is of different questions.
+    """
+    keys, sentence = _keys(arms)
+    for arm in arms:
+        _refuse_doubles(arm, keys[arm.name])
+    pairing = Pairing({name: {key: row for row, key in enumerate(held)} for name, held in keys.items()}, sentence)
+    for a, b in combinations(arms, 2):
+        rows = pairing.shared(a.name, b.name)
+        if not len(rows[0]):
+            raise KdprobeError(
+                f"{a.outputs.file} and {b.outputs.file} share no problem.",
+                "They are paired by id, else by question; name the column with --id-column.",
+            )
+        _refuse_other_questions(a, b, rows)
+    return pairing
+
+
+def _keys(arms: Sequence[Arm]) -> tuple[Keys, str]:
+    ids = {arm.name: arm.outputs.ids for arm in arms if arm.outputs.ids}
+    asked = {arm.name: arm.outputs.questions for arm in arms if arm.outputs.questions}
+    if len(ids) == len(arms):
+        questions = _meeting(asked) if len(asked) == len(arms) and _overlap(ids) < _fewest(ids) else None
+        if questions is None or _overlap(ids) >= _overlap(questions) or _has_doubles(questions):
+            return ids, "Answers are paired by id."
+        return questions, f"Answers are paired by question: {_parted(ids)}."
+    if len(asked) == len(arms):
+        without = [arm.name for arm in arms if arm.name not in ids]
+        return _meeting(asked), f"Answers are paired by question: {_listed(without)} without ids."
+    sizes = {arm.name: len(arm.outputs.responses) for arm in arms}
+    if ids or asked or len({*sizes.values()}) > 1:
+        without = [arm.outputs.file for arm in arms if arm.name not in (ids or asked)] or [a.outputs.file for a in arms]
+        raise KdprobeError(
+            f"Answers cannot be paired by problem: {_listed(without)} without ids.",
+            "Name a column of ids, or of questions, with --id-column.",
+        )
+    return {name: list(map(str, range(size))) for name, size in sizes.items()}, (
+        "Answers are paired by row: there are no ids and no questions to pair them by."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _parted(ids: Keys) -> str:
+    """Which ids do not meet, as a clause."""
+    a, b = min(combinations(ids, 2), key=lambda pair: _overlap({name: ids[name] for name in pair}))
+    shared = len(set(ids[a]) & set(ids[b]))
+    return f"the ids of {a} and {b} do not meet" if not shared else f"{a} and {b} share {shared} ids only"
+
+
+def _overlap(keys: Keys) -> int:
+    """How many keys the two arms share that share fewest."""
+    sets = [set(held) for held in keys.values()]
+    return min((len(a & b) for a, b in combinations(sets, 2)), default=0)
+
+
+def _fewest(keys: Keys) -> int:
+    return min(map(len, keys.values()))
+
+
+def _has_doubles(keys: Keys) -> bool:
+    return any(len(set(held)) < len(held) for held in keys.values())
+
+
+def _meeting(questions: Keys) -> Keys:
+    """Questions as keys; without what all prompts of an arm have in common, where they meet only so."""
+    keys = {name: list(map(_plain, asked)) for name, asked in questions.items()}
+    if len(keys) > 1 and not _overlap(keys):
+        bare = {name: _bare(asked) for name, asked in keys.items()}
+        return bare if _overlap(bare) else keys
+    return keys
+
+
+def _plain(question: str) -> str:
+    """A question without case, spacing and punctuation that no calculation hangs on."""
+    text = unicodedata.normalize("NFKC", question).replace("\u2212", "-").lower()
+    return re.sub(r"[^\w+*/=<>%^-]+", " ", text).strip()
+
+
+def _bare(questions: Sequence[str]) -> list[str]:
+    """Questions without the words that all of them begin or end with."""
+    words = [question.split() for question in questions]
+    begin = _common(words)
+    end = _common([question[begin:][::-1] for question in words])
+    bare = [" ".join(question[begin : len(question) - end]) for question in words]
+    return bare if min(map(len, bare)) >= _SHORTEST else list(questions)
+
+
+def _common(questions: Sequence[list[str]]) -> int:
+    """How many words all of them begin with: as many as the first and the last in alphabetical order."""
+    pairs = zip(min(questions), max(questions), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _refuse_doubles(arm: Arm, keys: Sequence[str]) -> None:
+    if len(set(keys)) == len(keys):
+        return
+    key, count = Counter(keys).most_common(1)[0]
+    raise KdprobeError(
+        f"{arm.outputs.file} answers the problem {key[:60]!r} {count} times.",
+        "Answers are paired by problem: name a column of unique ids with --id-column, or split the file.",
+    )
+
+
+def _refuse_other_questions(a: Arm, b: Arm, rows: Sequence[Rows]) -> None:
+    """Refuses ids that stand for different questions; one may be asked within a prompt, or in another prompt."""
+    if a.outputs.questions is None or b.outputs.questions is None:
+        return
+    asked_a = [_plain(a.outputs.questions[row]) for row in rows[0]]
+    asked_b = [_plain(b.outputs.questions[row]) for row in rows[1]]
+    different = [index for index, pair in enumerate(zip(asked_a, asked_b, strict=True)) if not _same(*pair)]
+    if different and len(asked_a) > 1:
+        bare_a, bare_b = _bare(asked_a), _bare(asked_b)
+        different = [index for index in different if not _same(bare_a[index], bare_b[index])]
+    if different:
+        example = (a.outputs.ids or asked_a)[rows[0][different[0]]]
+        raise KdprobeError(
+            f"{a.outputs.file} and {b.outputs.file} have the same ids for different questions: {len(different)} of "
+            f"{len(asked_a)}, such as {example[:60]!r}.",
+            "Compare answers to the same problems, or pair them by question: name its column with --id-column.",
+        )
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two questions are one, or one holds the other."""
+    return a == b or not a or not b or f" {a} " in f" {b} " or f" {b} " in f" {a} "

@@ -1,0 +1,1 @@
+"""Files of answers, as rows: what compresses and encodes them, and how they are laid out."""

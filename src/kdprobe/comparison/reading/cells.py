@@ -1,0 +1,119 @@
+"""The cells of a column as text: taken as they are, taken out of a reply, or refused by column and row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from kdprobe.comparison.reading.replies import is_marked, is_printed_object, samples, written_value
+from kdprobe.comparison.reading.table import Table
+from kdprobe.errors import KdprobeError
+
+
+def response_texts(table: Table, name: str) -> list[str]:
+    """What the model wrote in each row; of several samples the first, and the table's notes say so.
+
+    Raises:
+        KdprobeError: A cell holds neither text nor a reply in a known form.
+    """
+    texts, most, silent = [], 1, 0
+    for index, cell in enumerate(_opened(table.cells[name])):
+        written = _samples(table, name, index, cell, "response")
+        texts.append(written[0] if written else "")
+        most = max(most, len(written))
+        silent += isinstance(cell, list | dict) and not any(written)
+    if most > 1:
+        table.notes.append(f"{name!r} holds up to {most} samples a row; the first of each is scored.")
+    if silent:
+        holds = "1 reply holds" if silent == 1 else f"{silent} replies hold"
+        counted = "it counts as an empty answer" if silent == 1 else "they count as empty answers"
+        table.notes.append(f"{holds} no text, as of a request that failed; {counted}.")
+    return texts
+
+
+def gold_texts(table: Table, name: str) -> list[str]:
+    """The gold answer of each row.
+
+    Raises:
+        KdprobeError: A cell holds neither text nor a number, or several values.
+    """
+    texts = []
+    for index, cell in enumerate(_opened(table.cells[name])):
+        values = _samples(table, name, index, cell, "gold")
+        if len(values) > 1:
+            raise KdprobeError(
+                f"{table.place(index)}: the column {name!r} holds {len(values)} gold values.",
+                "A problem has one; name the column with it with --gold-column.",
+            )
+        texts.append(values[0] if values else "")
+    return texts
+
+
+def id_texts(table: Table, name: str) -> list[str]:
+    """The ids as text.
+
+    Raises:
+        KdprobeError: A cell holds a list or an object.
+    """
+    for index, cell in enumerate(table.cells[name]):
+        if isinstance(cell, list | dict):
+            raise _refused(table, name, index, cell, "id")
+    return list(map(text, table.cells[name]))
+
+
+def question_texts(table: Table, name: str) -> list[str]:
+    """What was asked: of a conversation the last turn, of other lists and objects their JSON."""
+
+    def asked(cell: Any) -> str:
+        last = cell[-1] if isinstance(cell, list) and cell else None
+        value = last.get("content", last.get("value")) if isinstance(last, dict) else cell
+        return json.dumps(value, sort_keys=True, default=str) if isinstance(value, list | dict) else text(value)
+
+    return list(map(asked, table.cells[name]))
+
+
+def text(value: Any) -> str:
+    """A cell as text; nothing, NaN and null are empty."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124 - only NaN differs from itself
+
+
+def _opened(cells: Sequence[Any]) -> Sequence[Any]:
+    """Cells with replies that were written as text, as JSON or as Python prints it, as what they stand for.
+
+    A model may write JSON itself. So a text is a reply where every text of the column is one, or where it has the marks
+    of a server's.
+    """
+    if not all(isinstance(cell, str) or cell is None for cell in cells):
+        return cells
+    values = [written_value(cell) if cell else None for cell in cells]
+    replies = [value is not None and samples(value) is not None for value in values]
+    if not any(replies):
+        return cells
+    everywhere = all(reply or not cell for reply, cell in zip(replies, cells, strict=True))
+    return [
+        value if reply and (everywhere or is_marked(value)) else cell
+        for cell, value, reply in zip(cells, values, replies, strict=True)
+    ]
+
+
+def _samples(table: Table, name: str, index: int, cell: Any, role: str) -> list[str]:
+    found = samples(cell)
+    if found is None or (isinstance(cell, str) and is_printed_object(cell)):
+        raise _refused(table, name, index, cell, role)
+    return found
+
+
+def _refused(table: Table, name: str, index: int, cell: Any, role: str) -> KdprobeError:
+    if isinstance(cell, dict):
+        holds = f"an object ({', '.join(map(str, list(cell)[:6])) or 'empty'})"
+    elif isinstance(cell, list):
+        holds = f"a list of {len(cell)}"
+    else:
+        holds = "a printed Python object" if isinstance(cell, str) else f"a {type(cell).__name__}"
+    return KdprobeError(
+        f"{table.place(index)}: the column {name!r} holds {holds}, from which no text can be read.",
+        f"Name the column with the {role} with --{role}-column, or write its text into the file.",
+    )

@@ -1,0 +1,187 @@
+"""Which column of a table holds what: by usual names, and only where these leave no doubt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdprobe.comparison.reading.cells import gold_texts, text
+from kdprobe.comparison.reading.gold import gold_text
+from kdprobe.comparison.reading.table import Table
+from kdprobe.errors import UsageError
+from kdprobe.problems.answers import gold_value
+
+RESPONSE = (
+    "response", "model_answer", "model_response", "model_output", "model_completion", "output", "outputs",
+    "prediction", "predicted", "predicted_answer", "pred", "completion", "generation", "generated", "generated_text",
+    "generated_answer", "generated_solution", "responses", "completions", "generations", "predictions",
+    "llm_answer", "llm_response", "llm_output", "resps", "filtered_resps",
+)  # fmt: skip
+GOLD = (
+    "gold", "gold_answer", "gold_value", "target", "ground_truth", "ground_truth_answer", "reference",
+    "reference_answer", "label", "expected", "expected_answer", "correct_answer",
+)  # fmt: skip
+EITHER = ("answer", "solution")
+"""Names of a gold answer as well as of a model's."""
+REPLIES = ("choices", "result", "messages", "conversation")
+"""Columns of a server's reply, where no column has the name of a response."""
+ID = (
+    "custom_id", "id", "problem_id", "question_id", "doc_id", "task_id", "example_id", "sample_id", "item_id", "qid",
+    "uid", "uuid", "idx", "index",
+)  # fmt: skip
+QUESTION = ("question", "problem", "prompt", "input", "query", "instruction")
+CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
+TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
+MEASURES = ("group", "conditions", "log_p_gold_value", "log_p_gold_solution", "gold_tokens")
+_USUAL = frozenset((*RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *TOKENS, *MEASURES))
+_DOUBT = 0.05
+"""Share of rows in which two readings of the gold value may differ by how they are written."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a file hold what; `None` looks for usual names.
+
+    Attributes:
+        response: What the model wrote.
+        gold: The gold value, or an answer that ends in it.
+        id: What identifies a problem.
+    """
+
+    response: str | None = None
+    gold: str | None = None
+    id: str | None = None
+
+    def known(self, name: str) -> bool:
+        """Whether a column of this name may be needed."""
+        return usual(name) in _USUAL or name in {self.response, self.gold, self.id}
+
+
+def usual(name: str) -> str:
+    """A column's name as the lists here have it: `Model Answer` is `model_answer`."""
+    return re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_")
+
+
+def find(table: Table, names: Sequence[str]) -> list[str]:
+    """The table's columns of these usual names, in the order of the names."""
+    columns = {usual(name): name for name in reversed(list(table.cells))}
+    return [columns[name] for name in names if name in columns]
+
+
+def choose(table: Table, columns: Columns) -> Columns:
+    """The columns of a table that hold response, gold and, where there is one, id.
+
+    Raises:
+        UsageError: None has a usual name, several may be meant, or one is meant to be two things.
+    """
+    response = columns.response or _response(table, columns.gold)
+    gold = columns.gold or _gold(table, response)
+    if response == gold:
+        raise UsageError(
+            f"{table.file}: the column {gold!r} cannot hold both the response and the gold answer.",
+            "Name two columns with --response-column and --gold-column.",
+        )
+    return Columns(response, gold, columns.id or _id(table))
+
+
+def refuse_unknown(table: Table, columns: Columns) -> None:
+    """Refuses names of columns that the table does not have.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for role, name in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
+        if name is not None and name not in table.cells:
+            raise UsageError(
+                f"{table.file} has no column {name!r}; it has {_listed(table)}.", f"Check --{role}-column."
+            )
+
+
+def _response(table: Table, gold: str | None) -> str:
+    found = [name for name in find(table, RESPONSE) if name != gold]
+    if len(found) > 1 and any(table.cells[name] != table.cells[found[0]] for name in found):
+        raise _ambiguous(table, "response", found)
+    if found:
+        return found[0]
+    either = [name for name in find(table, EITHER) if name != gold]
+    certain = [gold] if gold else find(table, GOLD)
+    # Where another column holds worked solutions, these are not gold, too.
+    if certain and [usual(name) for name in either] == ["solution"] and _is_worked(table, certain[0]):
+        return either[0]
+    if either and (certain or len(either) > 1):
+        raise _ambiguous(table, "response", either)
+    replies = [
+        name for name in find(table, REPLIES) if any(isinstance(cell, list | dict) for cell in table.cells[name])
+    ]
+    if len(replies) == 1:
+        return replies[0]
+    raise _missing(table, "response")
+
+
+def _gold(table: Table, response: str) -> str:
+    found = [name for name in find(table, GOLD) if name != response]
+    if len(found) > 1 and _differ(table, found):
+        raise _ambiguous(table, "gold", found)
+    if found:
+        return found[0]
+    either = [name for name in find(table, EITHER) if name != response]
+    if len(either) > 1 and _differ(table, either, only_numbers=True):
+        raise _ambiguous(table, "gold", either)
+    if either:
+        return either[0]
+    raise _missing(table, "gold")
+
+
+def _id(table: Table) -> str | None:
+    """The first column of an id's name in which no two rows are alike, else the first of the commonest names."""
+    found = [name for name in find(table, ID) if any(cell not in {None, ""} for cell in map(text, table.cells[name]))]
+    unique = [name for name in found if len({*map(text, table.cells[name])}) == table.size]
+    common = [name for name in found if usual(name) in ID[:5]]
+    return next(iter([*unique, *common]), None)
+
+
+def _is_worked(table: Table, gold: str) -> bool:
+    """Whether a column holds gold reasoning that ends in the value, in most rows."""
+    golds = [text(cell) for cell in table.cells[gold]]
+    return sum(gold_text(answer) != answer.strip() for answer in golds) > table.size / 2
+
+
+def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -> bool:
+    """Whether columns hold different gold values, in more rows than notation explains.
+
+    Args:
+        table: The table.
+        names: The columns.
+        only_numbers: Leave rows out in which one of them is not a number.
+    """
+    first, *others = (list(map(gold_text, gold_texts(table, name))) for name in names)
+    differing = 0
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            values = gold_value(a), gold_value(b)
+            if None in values:
+                differing += a != b and not only_numbers
+            else:
+                differing += values[0] != values[1]
+    return differing > _DOUBT * table.size
+
+
+def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
+    listed = " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
+    verb = "may hold" if len(names) > 1 else "may or may not hold"
+    return UsageError(
+        f"{table.file}: {listed} {verb} the {role}; the names do not tell.",
+        f"Name the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
+    )
+
+
+def _missing(table: Table, role: str) -> UsageError:
+    return UsageError(
+        f"{table.file} has no column that looks like the {role}; it has {_listed(table)}.",
+        f"Name it with --{role}-column.",
+    )
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(map(str, table.names))

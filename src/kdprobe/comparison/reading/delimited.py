@@ -1,0 +1,83 @@
+"""Tables as text: CSV with commas, semicolons, tabs or bars, whatever the file is called."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, TextIO
+
+DELIMITERS = ",;\t|"
+_STATED = re.compile(r'\s*"?sep=(.)"?\s*')
+"""A first line in which spreadsheets say how they delimit."""
+_LONGEST = min(sys.maxsize, 2**31 - 1)
+
+Rows = Iterator[tuple[int, dict[str, Any]]]
+"""The line that a row begins on, and its cells by column."""
+
+
+def delimited_rows(stream: TextIO, known: Callable[[str], bool], *, tabs_first: bool = False) -> Rows:
+    """The rows of a table with a header; rows without anything in them are passed over.
+
+    The delimiter is the one under which most of the header's names are known, then the one that makes most columns.
+
+    Args:
+        stream: The text, with line ends as they are.
+        known: Whether a column of this name is of interest.
+        tabs_first: Whether tabs win where commas fit as well.
+
+    Raises:
+        ValueError: A row does not have as many cells as the header, or quotes do not match.
+    """
+    skipped, first = _first_line(stream)
+    delimiter = None
+    if stated := _STATED.fullmatch(first):
+        delimiter = stated[1]
+        more, first = _first_line(stream)
+        skipped += 1 + more
+    if not first:
+        raise ValueError("it is empty")
+    delimiter = delimiter or _delimiter(first, known, tabs_first=tabs_first)
+    csv.field_size_limit(_LONGEST)
+    reader = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    begins = skipped + 1
+    try:
+        for cells in reader:
+            if not header:
+                header = _header(cells, known)
+            elif any(map(str.strip, cells)):
+                if len(cells) != len(header):
+                    raise ValueError(f"line {begins} has {len(cells)} cells, the header has {len(header)}")
+                yield begins, dict(zip(header, cells, strict=True))
+            begins = skipped + reader.line_num + 1
+    except csv.Error as error:
+        why = "a quote is not closed" if "end of data" in str(error) else f"quotes do not match ({error})"
+        raise ValueError(f"in the row that begins on line {begins}, {why}") from error
+
+
+def _first_line(stream: TextIO) -> tuple[int, str]:
+    """How many empty lines come first, and the line after them; it is empty where there is none."""
+    for skipped, line in enumerate(stream):
+        if line.strip():
+            return skipped, line
+    return 0, ""
+
+
+def _delimiter(line: str, known: Callable[[str], bool], *, tabs_first: bool) -> str:
+    def fit(delimiter: str) -> tuple[int, int, bool]:
+        names = next(csv.reader([line], delimiter=delimiter), [])
+        return sum(known(name) for name in names), len(names), tabs_first and delimiter == "\t"
+
+    return max(DELIMITERS, key=fit)
+
+
+def _header(cells: list[str], known: Callable[[str], bool]) -> list[str]:
+    names = [name.strip() for name in cells]
+    for name, count in Counter(names).items():
+        if count > 1 and known(name):
+            raise ValueError(f"{count} columns are called {name!r}")
+    return names

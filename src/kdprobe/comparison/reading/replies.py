@@ -1,0 +1,135 @@
+"""What a model wrote, taken out of what servers and libraries wrap it in.
+
+Known are the replies of OpenAI's chat, completion and responses APIs and of their batches, of Anthropic's messages and
+batches, of Gemini, Ollama, vLLM and Hugging Face pipelines, conversations, and lists of samples of any of these.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+_INSIDE = (
+    "body", "response", "result", "message", "content", "generated_text", "text", "completion", "output",
+)  # fmt: skip
+"""Keys that hold the reply, outermost first."""
+_SAMPLES = ("choices", "candidates", "outputs")
+"""Keys that hold one object a sample."""
+_ENVELOPE = frozenset({*_SAMPLES, "body", "role"})
+"""Keys that no model writes by itself."""
+_WRITERS = frozenset({"assistant", "model", "ai", "gpt"})
+_LITERAL = re.compile(r"\s*[\[{]\s*['\"\[{]")
+_PRINTED = re.compile(
+    r"\s*(?:<[\w.]+ object at 0x|(?:Chat|Parsed)?Completion\w*\(|Message\(|AIMessage\(|ModelResponse\(|RequestOutput\()"
+)
+"""How printed Python objects begin."""
+
+
+def samples(value: Any) -> list[str] | None:
+    """What a model wrote: a text for each sample, none where a request failed or the reply holds no text.
+
+    Args:
+        value: A cell: text, a number, or a reply in a known form.
+
+    Returns:
+        The texts, or `None` where the form is not known.
+    """
+    if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
+        return []
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Number):
+        return [str(value)]
+    if isinstance(value, Mapping):
+        return _of_object(value)
+    return _of_list(value) if isinstance(value, Sequence) and not isinstance(value, bytes) else None
+
+
+def _of_object(reply: Mapping[str, Any]) -> list[str] | None:
+    for key in _SAMPLES:
+        if isinstance(reply.get(key), list):
+            return _flat([samples(sample) for sample in reply[key]])
+    if isinstance(reply.get("output"), list):
+        return _joined(
+            [item for item in reply["output"] if isinstance(item, Mapping) and item.get("type") == "message"]
+        )
+    if isinstance(reply.get("parts"), list):
+        return _joined(reply["parts"])
+    for key in _INSIDE:
+        if key in reply:
+            inside = reply[key]
+            return _joined(inside) if key == "content" and _is_objects(inside) else samples(inside)
+    return [] if "error" in reply else None
+
+
+def _of_list(items: Sequence[Any]) -> list[str] | None:
+    if all(item is None or isinstance(item, str) for item in items):
+        return [item or "" for item in items]
+    if _is_objects(items):
+        if all("role" in item or "from" in item for item in items):
+            return _last_turn(items)
+        if all(item.get("type") in {"text", "output_text", "thinking", "reasoning", "refusal"} for item in items):
+            return _joined(items)
+    return _flat([samples(item) for item in items]) if all(isinstance(item, list | dict) for item in items) else None
+
+
+def _last_turn(turns: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """What the model wrote last in a conversation; not known where it wrote nothing."""
+    for turn in reversed(turns):
+        if (turn.get("role") or turn.get("from")) in _WRITERS:
+            return samples(turn["value"]) if "value" in turn else _of_object(turn)
+    return None
+
+
+def _joined(parts: Sequence[Any]) -> list[str] | None:
+    """One text of several parts; thoughts and what else is no text are left out."""
+    texts = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif not isinstance(part, Mapping) or part.get("thought"):
+            continue
+        elif isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif _is_objects(part.get("content")):
+            texts += _joined(part["content"]) or []
+    return ["".join(texts)] if texts else []
+
+
+def _flat(found: Sequence[list[str] | None]) -> list[str] | None:
+    if any(texts is None for texts in found):
+        return None
+    return [text for texts in found if texts is not None for text in (texts or [""])]
+
+
+def _is_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def written_value(text: str) -> Any:
+    """The list or object that a text is, as JSON or as Python prints it; `None` where it is just text."""
+    if not _LITERAL.match(text):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def is_marked(value: Any) -> bool:
+    """Whether a list or an object has the marks of a server's reply, which no model writes by itself."""
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, dict) and not _ENVELOPE.isdisjoint(item) for item in items)
+
+
+def is_printed_object(text: str) -> bool:
+    """Whether a text is a Python object as `print` shows it, from which nothing can be taken safely."""
+    return _PRINTED.match(text) is not None

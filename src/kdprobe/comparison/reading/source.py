@@ -1,0 +1,153 @@
+"""The text of a file: decompressed, and decoded as its first bytes say, else as UTF-8, else as a Western 8-bit text."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from kdprobe.errors import KdprobeError, UsageError
+
+MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
+"""Ending of a compressed file to its first bytes."""
+_MARKS = (
+    ("utf-8-sig", codecs.BOM_UTF8),
+    ("utf-32", codecs.BOM_UTF32_LE),
+    ("utf-32", codecs.BOM_UTF32_BE),
+    ("utf-16", codecs.BOM_UTF16_LE),
+    ("utf-16", codecs.BOM_UTF16_BE),
+)
+"""Byte order marks; those of UTF-32 come first, because one begins with UTF-16's."""
+_HEAD = 4_096
+_NOT_ASCII, _LETTERS = re.compile(rb"[\x80-\xff]"), re.compile(rb"[\x80-\xff]{4,}")
+_WINDOWS_GAPS = frozenset(b"\x81\x8d\x8f\x90\x9d")
+"""Bytes that Windows-1252 leaves undefined."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a file's bytes are to be decoded.
+
+    Attributes:
+        name: As Python knows it.
+        note: What the reader should be told about it, or `None`.
+    """
+
+    name: str
+    note: str | None = None
+
+
+def compression(name: str) -> str:
+    """The ending that says how a file is compressed; empty where it is not."""
+    return next((ending for ending in MAGIC if name.lower().endswith(ending)), "")
+
+
+def open_bytes(file: Path) -> IO[bytes]:
+    """A file's bytes, decompressed; a compressed file is known by its first bytes, whatever it is called.
+
+    Raises:
+        ValueError: It is called compressed and is not.
+        OSError: It cannot be opened.
+    """
+    with file.open("rb") as raw:
+        head = raw.read(max(map(len, MAGIC.values())))
+    kind = next((ending for ending, magic in MAGIC.items() if head.startswith(magic)), "")
+    if (named := compression(file.name)) and named != kind:
+        raise ValueError(f"it is called {named} but is not compressed like that")
+    if kind == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"))
+    openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    stream: IO[bytes] = openers[kind](file, "rb") if kind else file.open("rb")
+    return stream
+
+
+def open_text(file: Path, encoding: Encoding) -> io.TextIOWrapper:
+    """A file's text; line ends stay as they are, for they may stand inside a cell."""
+    return io.TextIOWrapper(open_bytes(file), encoding=encoding.name, newline="")
+
+
+def encoding_of(file: Path, requested: str | None) -> Encoding:
+    """How to decode a file: as requested, else as its first bytes say, else as UTF-8.
+
+    Raises:
+        UsageError: The requested encoding does not exist.
+    """
+    with open_bytes(file) as stream:
+        head = stream.read(_HEAD)
+    marked = next((name for name, mark in _MARKS if head.startswith(mark)), None)
+    if requested is not None:
+        return Encoding("utf-8-sig" if marked == "utf-8-sig" and _is_utf8(requested) else _known(requested))
+    if marked is not None:
+        return Encoding(marked, None if marked == "utf-8-sig" else f"Read as {marked.upper()}.")
+    # ASCII characters in two bytes each: every other byte is zero.
+    for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[0::2])):
+        if zeros.count(0) > len(zeros) / 2:
+            return Encoding(name, f"Read as {name.upper()}.")
+    return Encoding("utf-8")
+
+
+def _known(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise UsageError(f"There is no encoding {name!r}.", "Name one as Python does: utf-16, cp1252.") from error
+    return name
+
+
+def _is_utf8(name: str) -> bool:
+    return codecs.lookup(_known(name)).name == "utf-8"
+
+
+def legacy_encoding(file: Path) -> Encoding:
+    """The 8-bit encoding of a file that is not UTF-8: Windows-1252, or Latin-1 where bytes are not of the former.
+
+    Raises:
+        KdprobeError: It is UTF-8 for the most part, so some bytes are broken; or it is in another script.
+    """
+    high, in_words, multibyte, gaps, broken_line = 0, 0, 0, False, 0
+    for number, line in enumerate(_lines(file), start=1):
+        if line.isascii():
+            continue
+        found = _NOT_ASCII.findall(line)
+        high += len(found)
+        in_words += sum(map(len, _LETTERS.findall(line)))
+        gaps = gaps or not _WINDOWS_GAPS.isdisjoint(line)
+        decoded = line.decode("utf-8", errors="surrogateescape")
+        broken = sum("\udc80" <= character <= "\udcff" for character in decoded)
+        multibyte += sum(not character.isascii() for character in decoded) - broken
+        if broken and not broken_line:
+            broken_line = number
+    if multibyte or in_words > high / 2:
+        why = "most of the file is UTF-8, but not this line" if multibyte else "it is not UTF-8"
+        raise KdprobeError(
+            f"{file}, line {broken_line}: the bytes cannot be decoded; {why}.",
+            "Name the encoding with --encoding, for example cp1252, gb18030 or shift_jis.",
+        )
+    name = "latin-1" if gaps else "cp1252"
+    return Encoding(name, f"Not UTF-8, read as {'Latin-1' if gaps else 'Windows-1252'}; --encoding names another.")
+
+
+def undecodable_line(file: Path, encoding: Encoding) -> int | None:
+    """The first line that cannot be decoded, or `None` where lines are not to be told apart in this encoding."""
+    if codecs.lookup(encoding.name).name.startswith(("utf-16", "utf-32")):
+        return None
+    for number, line in enumerate(_lines(file), start=1):
+        try:
+            line.decode(encoding.name)
+        except UnicodeDecodeError:
+            return number
+    return None
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with open_bytes(file) as stream:
+        yield from stream

@@ -1,0 +1,177 @@
+"""A file of answers as a table: the columns that matter, and where each row stands in the file."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from kdprobe.comparison.reading.delimited import DELIMITERS, Rows, delimited_rows
+from kdprobe.comparison.reading.json_values import json_values
+from kdprobe.comparison.reading.source import (
+    MAGIC,
+    Encoding,
+    compression,
+    encoding_of,
+    legacy_encoding,
+    open_text,
+    undecodable_line,
+)
+from kdprobe.errors import KdprobeError, UsageError
+
+DELIMITED, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".json", ".jsonl", ".ndjson"), (".parquet",)
+KINDS = f"{', '.join((*DELIMITED, *JSON))} (each also {', '.join(MAGIC)}) and {', '.join(PARQUET)}"
+ENDINGS = (*DELIMITED, *JSON, *PARQUET, *MAGIC)
+"""Of files that are read."""
+_BATCH = 4_096
+_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
+"""What a broken file raises; pyarrow's errors are among them."""
+
+
+@dataclass
+class Table:
+    """Rows by column.
+
+    Attributes:
+        file: Where they come from.
+        names: All columns of the file, in order of appearance.
+        cells: Column to its cells, for the columns that were asked for; `None` where a row has none.
+        lines: The line that each row begins on; empty where the file has no lines.
+        notes: What a reader should be told of how the file was read.
+    """
+
+    file: Path
+    names: list[str] = field(default_factory=list)
+    cells: dict[str, list[Any]] = field(default_factory=dict)
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    notes: list[str] = field(default_factory=list)
+    size: int = 0
+
+    def place(self, index: int) -> str:
+        """Where a row stands, for a message."""
+        row = f"row {index + 1}"
+        return f"{self.file}, line {self.lines[index]}, {row}" if self.lines else f"{self.file}, {row}"
+
+
+Change = Callable[[Rows], Rows]
+"""What is made of rows as they are read."""
+
+
+def read_table(file: Path, known: Callable[[str], bool], change: Change, encoding: str | None = None) -> Table:
+    """Reads a file row by row.
+
+    Args:
+        file: The file.
+        known: Whether a column of this name is kept.
+        change: What is made of the rows; it may be asked twice, where the first try at decoding fails.
+        encoding: The text's encoding, or `None` to find it out.
+
+    Raises:
+        KdprobeError: It cannot be read.
+        UsageError: It is of no known kind.
+    """
+    ending = Path(file.name.lower().removesuffix(compression(file.name))).suffix
+    if ending not in (*DELIMITED, *JSON, *PARQUET):
+        raise UsageError(f"{file} is of no known kind.", f"Known are {KINDS}.")
+    try:
+        if ending in PARQUET:
+            return _gathered(Table(file), change(_parquet_rows(file)), known, with_lines=False)
+        return _text_table(file, ending, known, change, encoding_of(file, encoding), sure=encoding is not None)
+    except _UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+        reason = reason.rstrip(".") or type(error).__name__
+        raise KdprobeError(f"{file} cannot be read: {reason}.", "Check the path and the file.") from error
+
+
+def _text_table(
+    file: Path, ending: str, known: Callable[[str], bool], change: Change, encoding: Encoding, *, sure: bool
+) -> Table:
+    table = Table(file, notes=[encoding.note] if encoding.note else [])
+    try:
+        with open_text(file, encoding) as stream:
+            if ending in JSON or (ending == ".txt" and _is_json(file, encoding)):
+                return _gathered(table, change(_json_rows(json_values(stream), known)), known)
+            return _gathered(table, change(delimited_rows(stream, known, tabs_first=ending != ".csv")), known)
+    except UnicodeDecodeError as error:
+        if sure or encoding.name != "utf-8":
+            line = undecodable_line(file, encoding)
+            place = f"{file}, line {line}" if line else f"{file}"
+            raise KdprobeError(
+                f"{place}: the bytes are not {encoding.name}.", "Name the encoding with --encoding."
+            ) from error
+    return _text_table(file, ending, known, change, legacy_encoding(file), sure=True)
+
+
+def _is_json(file: Path, encoding: Encoding) -> bool:
+    """Whether a text of any kind is JSON, or else a table."""
+    with open_text(file, encoding) as stream:
+        line = next((line.strip() for line in stream if line.strip()), "")
+    if not line.startswith(("[", "{")) and not any(delimiter in line for delimiter in DELIMITERS):
+        raise UsageError(f"{file} is of no known kind: neither JSON nor a table with a header.", f"Known are {KINDS}.")
+    return line.startswith(("[", "{"))
+
+
+def _json_rows(values: Iterator[tuple[int, Any]], known: Callable[[str], bool]) -> Rows:
+    """Objects as rows. A single object that holds the rows, or all cells of each column, is taken apart."""
+    first = list(islice(values, 2))
+    if len(first) == 1 and isinstance(first[0][1], dict) and (inside := _rows_inside(first[0][1], known)):
+        yield from ((0, row) for row in inside)
+        return
+    for line, value in chain(first, values):
+        if not isinstance(value, dict):
+            raise ValueError(f"line {line} holds no JSON object")  # noqa: TRY004 - the file is wrong, not the code
+        yield line, value
+
+
+def _rows_inside(value: dict[str, Any], known: Callable[[str], bool]) -> list[dict[str, Any]] | None:
+    """The rows of an object that is not one itself, or `None`."""
+    columns = [list(inner.values()) if isinstance(inner, dict) else inner for inner in value.values()]
+    if len(columns) > 1 and all(isinstance(column, list) for column in columns) and len({*map(len, columns)}) == 1:
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    lists = [inner for inner in value.values() if isinstance(inner, list) and inner]
+    inner = [rows for rows in lists if all(isinstance(row, dict) for row in rows)]
+    # A completion has a list of objects too, but these are no rows.
+    more = len(inner) == 1 and sum(map(known, inner[0][0])) > sum(map(known, value))
+    return inner[0] if more else None
+
+
+def _parquet_rows(file: Path) -> Rows:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=_BATCH):
+            yield from ((0, row) for row in batch.to_pylist())
+
+
+def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_lines: bool = True) -> Table:
+    """Rows as columns; a cell that is like the one above it is kept once."""
+    seen: dict[str, bool] = {}
+    for line, row in rows:
+        for name, value in row.items():
+            if name not in seen:
+                seen[name] = known(name)
+                if seen[name]:
+                    table.cells[name] = [None] * table.size
+            if seen[name]:
+                column = table.cells[name]
+                column.append(
+                    column[-1] if column and type(column[-1]) is type(value) and column[-1] == value else value
+                )
+        table.size += 1
+        for column in table.cells.values():
+            if len(column) < table.size:
+                column.append(None)
+        if with_lines and line:
+            table.lines.append(line)
+    table.names = list(seen)
+    return table
+
+
+def _append(column: list[Any], value: Any) -> None:
+    last = column[-1] if column else None
+    column.append(last if type(last) is type(value) and last == value else value)
