@@ -1,7 +1,7 @@
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.plan import _pair, is_unprimed
+from kdprobe.experiment.rendering import _pair, is_unprimed
 from kdprobe.host.registry import Host
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
