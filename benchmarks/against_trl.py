@@ -112,8 +112,8 @@ def teacher_rows(ids: Any, prompt: int, k: int) -> list[Any]:
     """What a teacher that was asked beforehand left for every example, as `SparseRows`."""
     import torch
 
-    from kdprobe.teachers.capture import top_k
     from kdprobe.teachers.teacher import SparseRows
+    from kdprobe.teachers.top_k_capture import top_k
 
     teacher, rows = model_of(1), []
     with torch.inference_mode():

@@ -87,7 +87,7 @@ def run(way: str, model: Any, prompts: Any) -> tuple[Any, float]:
     import torch
     from transformers import LogitsProcessor, LogitsProcessorList
 
-    from kdprobe.teachers.capture import TopKCapture, top_k
+    from kdprobe.teachers.top_k_capture import TopKCapture, top_k
 
     class Timed(LogitsProcessor):  # type: ignore[misc]
         """Hands every step on to a capture and keeps the time."""

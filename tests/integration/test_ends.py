@@ -53,7 +53,7 @@ def test_a_base_student_learns_the_end_of_its_instruct_teacher_and_stops_there(
 ):
     import pandas as pd
 
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
     from kdprobe.host.registry import Host

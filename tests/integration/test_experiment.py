@@ -18,7 +18,7 @@ def compared(finished):
 @pytest.fixture(scope="module")
 def finished(torch, tiny_model, tiny_config, tmp_path_factory):
     """A tiny experiment, run once: its plan, store and results."""
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.results import load_results
     from kdprobe.experiment.run import run
@@ -145,7 +145,7 @@ def test_findings_say_which_heads_moved_or_that_none_did(finished):
 
 
 def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished, tiny_model, tiny_config, tmp_path):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.results import load_results
     from kdprobe.experiment.run import run
@@ -191,7 +191,7 @@ def in_other_words(verdict, names):
 
 
 def test_labels_change_names_and_no_verdict(finished, compared, tiny_model, tiny_config, run_cli, tmp_path):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
     from kdprobe.experiment.store import Store
@@ -216,7 +216,7 @@ def test_labels_change_names_and_no_verdict(finished, compared, tiny_model, tiny
 
 
 def test_a_template_of_the_question_alone_is_unprimed_too(tiny_model, tiny_config):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.host.registry import Host
 
@@ -250,7 +250,7 @@ def test_records_without_roles_are_read(finished, compared, tmp_path, name, labe
 
 
 def test_a_second_run_makes_no_stage(finished, tiny_model, tiny_config):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
     from kdprobe.host.registry import Host
@@ -264,7 +264,7 @@ def test_a_second_run_makes_no_stage(finished, tiny_model, tiny_config):
 
 
 def test_a_change_of_the_evaluation_leaves_the_training_alone(finished, tiny_model, tiny_config):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.host.registry import Host
 

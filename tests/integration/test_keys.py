@@ -28,7 +28,7 @@ needs_embedded = pytest.mark.skipif(
 def plan(monkeypatch):
     """The embedded experiment, planned in a fixed environment by kdprobe's own plugins."""
     from kdprobe.experiment import stages
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.host.candidates import builtin_candidates
     from kdprobe.host.discovery import discover
@@ -69,7 +69,7 @@ def test_no_key_holds_a_path_a_module_or_the_version_of_kdprobe(plan):
 
 
 def test_a_model_in_another_folder_keeps_its_keys(tiny_model, tiny_config, tmp_path):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.host.registry import Host
 
@@ -86,7 +86,7 @@ def test_a_model_in_another_folder_keeps_its_keys(tiny_model, tiny_config, tmp_p
 def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny_config, tmp_path, monkeypatch):
     from transformers.utils import chat_template_utils
 
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.host.registry import Host
 
@@ -115,7 +115,7 @@ def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny
 
 
 def test_a_third_partys_plugin_is_keyed_by_version_and_source_too(tmp_path):
-    from kdprobe.experiment.stages.keys import plugin_key
+    from kdprobe.experiment.stages.context import plugin_key
     from kdprobe.host.candidates import Candidate, folder_candidates
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host

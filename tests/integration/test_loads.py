@@ -49,7 +49,7 @@ def test_all_analyses_of_a_run_load_one_base_once(analysis_context, make_adapter
 
 
 def test_the_students_of_an_experiment_are_evaluated_and_analysed_on_one_base(tiny_model, tiny_config, tmp_path, loads):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from kdprobe.experiment.config import load_experiment, to_data
+from kdprobe.experiment.config import to_data
+from kdprobe.experiment.load_config import load_experiment
 from kdprobe.experiment.plan import make_plan
 from kdprobe.experiment.results import comparison_of, load_results
 from kdprobe.experiment.run import run

@@ -43,7 +43,7 @@ def test_being_watched_changes_nothing(distil, same_weights):
 
 def test_trackers_are_no_part_of_a_stages_key(tiny_config, tiny_model):
     pytest.importorskip("tensorboard", reason="only an installed tracker can be named")
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.host.registry import Host
 
@@ -62,7 +62,7 @@ def test_trackers_are_no_part_of_a_stages_key(tiny_config, tiny_model):
 def test_a_tracker_that_is_unknown_or_not_installed_is_told_of_in_the_config(tiny_config, tiny_model, monkeypatch):
     from kdprobe.distill import options
     from kdprobe.errors import UsageError
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.host.registry import Host
 
     monkeypatch.setattr(options, "find_spec", lambda _name: None)

@@ -8,7 +8,7 @@ from kdprobe.errors import ConfigError, KdprobeError
 @pytest.fixture(scope="module")
 def planned(torch, tiny_model, tiny_config, tmp_path_factory):
     """Plans a tiny experiment after changes of its config's text; returns plan and store."""
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host

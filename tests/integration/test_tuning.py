@@ -47,7 +47,7 @@ def config(torch, tiny_model, tiny_config):
 
 @pytest.fixture(scope="module")
 def prepared(config, host):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.tune.search import prepare
 
     return lambda *extra, **changes: prepare(load_experiment(config(*extra, **changes), host), host)
@@ -257,7 +257,7 @@ def test_a_changed_config_is_another_study_and_more_trials_are_the_same(finished
 
 
 def test_a_run_does_not_depend_on_the_section_tune(config, host):
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
 
     runs = {make_plan(load_experiment(config(extra), host), host).run for extra in (None, "")}
@@ -287,7 +287,7 @@ def test_the_written_config_is_the_users_own_with_the_best_options(finished, con
     from click.testing import CliRunner
 
     from kdprobe.cli.tune import command
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
 
     _, store, tuned = finished
     file, out = config(comment=("[distill]", "# how\n[distill]")), tmp_path / "tuned.toml"

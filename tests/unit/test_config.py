@@ -4,7 +4,8 @@ import tomllib
 import pytest
 
 from kdprobe.errors import ConfigError, UsageError
-from kdprobe.experiment.config import ALL_STRATEGIES, check, load_experiment, to_data
+from kdprobe.experiment.config import ALL_STRATEGIES, to_data
+from kdprobe.experiment.load_config import check, load_experiment
 from kdprobe.host.registry import Host
 
 DATA = {

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
 
-from kdprobe.teachers.capture import TopKCapture, top_k
+from kdprobe.teachers.top_k_capture import TopKCapture, top_k
 
 V = 40
 

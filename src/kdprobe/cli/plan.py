@@ -23,7 +23,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     from kdprobe.cli.show.run import show_plan
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import older_sentence, set_threads
     from kdprobe.experiment.store import Store

@@ -26,7 +26,7 @@ def command(config: Path | None, full: bool, strict: bool, store_folder: str, as
     from kdprobe.cli.show.run import show_results, summary
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.results import comparison_of, load_results
     from kdprobe.experiment.run import run, set_threads

@@ -48,7 +48,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     from kdprobe.cli.show.tables import print_json
     from kdprobe.cli.show.tuning import show_tuning, tuning_summary
     from kdprobe.console import note
-    from kdprobe.experiment.config import load_experiment
+    from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.run import set_threads
     from kdprobe.experiment.store import Store
     from kdprobe.experiment.tune.search import prepare, tune

@@ -11,8 +11,8 @@ from typing import Any
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import BARE, COMPLETION, Protocol, task_of
+from kdprobe.experiment.stages.context import problems_digest
 from kdprobe.experiment.stages.evaluate import Records, answers_of, examination_stage
-from kdprobe.experiment.stages.keys import problems_digest
 from kdprobe.experiment.store import Stage
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.conversation import Conversation, prompt_text, template_digest, texts_digest

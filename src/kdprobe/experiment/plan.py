@@ -5,27 +5,25 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from kdprobe.errors import KdprobeError
 from kdprobe.experiment.arm_names import student_name
-from kdprobe.experiment.config import Experiment, StrategyConfig, to_data
+from kdprobe.experiment.config import Experiment, to_data
 from kdprobe.experiment.config_checks import GOLD, OWN
+from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.analyse import analyse_stage
-from kdprobe.experiment.stages.distill import FINE_TUNE, caution_of, distill_stage, fine_tune_stage
+from kdprobe.experiment.stages.context import StageContext
+from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
-from kdprobe.experiment.stages.keys import StageContext
 from kdprobe.experiment.stages.select import select_stage
 from kdprobe.experiment.stages.transfer import transfer_stage
 from kdprobe.experiment.store import Stage, digest
-from kdprobe.host.provider import Provider
+from kdprobe.experiment.used_plugins import cautions, plugins_used
 from kdprobe.host.registry import Host
-from kdprobe.host.specs import StrategySpec
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
-from kdprobe.problems.problem import Problem
-from kdprobe.strategies.prompt_pair import PromptPair, Strategy, bare
+from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
 
@@ -101,7 +99,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     source = host.create("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {
-        strategy.display_name: _render(host, strategy, drawn.transfer) for strategy in experiment.strategies
+        strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
     context = StageContext(experiment, host, student, drawn)
     transfers = transfer_stages(context, conversations)
@@ -135,8 +133,8 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         arms=tuple(arms),
         analyses=analyses,
         stages=tuple(ordered),
-        plugins=_plugins(experiment, host),
-        cautions=tuple(_cautions(experiment, host)),
+        plugins=plugins_used(experiment, host),
+        cautions=tuple(cautions(experiment, host)),
         pool=context.pool,
     )
 
@@ -229,78 +227,6 @@ def _distilled(  # noqa: PLR0917
     )
 
 
-def is_unprimed(conversations: Mapping[str, PromptPair], problems: Sequence[Problem]) -> bool:
-    """Whether a strategy puts the bare question to the teacher. What it does decides, whatever it is called.
-
-    Args:
-        conversations: Problem id to what the strategy made of the problem.
-        problems: All transfer problems.
-    """
-    return all(conversations[problem.id].teacher == bare(problem) for problem in problems)
-
-
 def _student(context: StageContext, arm: str, seed: int) -> Student:
     """A student of an arm before it is trained."""
     return Student(student_name(arm, seed, context.experiment.seeds), context.student, arm=arm, seed=seed)
-
-
-def _render(host: Host, strategy: StrategyConfig, problems: tuple[Problem, ...]) -> dict[str, PromptPair]:
-    render = host.create("strategies", strategy.name, strategy.options)
-    provider = host.get("strategies", strategy.name).provider.name
-    return {
-        problem.id: _pair(render, problem, f"The strategy {strategy.display_name!r} of {provider}")
-        for problem in problems
-    }
-
-
-def _pair(render: Strategy, problem: Problem, subject: str) -> PromptPair:
-    """What a strategy makes of a problem.
-
-    Raises:
-        KdprobeError: The strategy raised, or returned something else.
-    """
-    try:
-        pair = render(problem)
-    except KdprobeError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise KdprobeError(
-            f"{subject} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
-            "This is a fault of the plugin; --debug shows where.",
-        ) from error
-    if not isinstance(pair, PromptPair):
-        raise KdprobeError(
-            f"{subject} must return a PromptPair, and returned {type(pair).__name__} for problem {problem.id!r}.",
-            "This is a fault of the plugin.",
-        )
-    return pair
-
-
-def _cautions(experiment: Experiment, host: Host) -> Iterator[str]:
-    if caution := caution_of(host, experiment.distill.name):
-        yield caution
-    for strategy in experiment.strategies:
-        spec = host.get("strategies", strategy.name).spec
-        if isinstance(spec, StrategySpec) and spec.student_sees_gold:
-            yield (
-                f"The strategy {strategy.display_name!r} shows students the gold answer while they train, and the test "
-                "does not: what they learn may be to copy it."
-            )
-
-
-def _plugins(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
-    entries = [
-        ("problem-sources", experiment.problems.source),
-        ("teachers", experiment.teacher.name),
-        ("distillers", experiment.distill.name),
-        *(("strategies", strategy.name) for strategy in experiment.strategies),
-        *(("analyses", analysis.name) for analysis in experiment.probe.analyses),
-        *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
-        *(("extractors", name) for name in host.unique_names("extractors")),
-    ]
-    return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in entries}
-
-
-def _provenance(provider: Provider) -> dict[str, str]:
-    """Which plugin was used, for the record; keys have `plugin_key`."""
-    return {"plugin": provider.name, "version": provider.version, "source": provider.source_hash}

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kdprobe.models.batching import right_padded
 from kdprobe.models.load import LoadedModel
-from kdprobe.teachers.capture import top_k
 from kdprobe.teachers.teacher import Passage, Sampling, SparseRows
+from kdprobe.teachers.top_k_capture import top_k
 
 _CHUNK = 256
 """How many rows as wide as the vocabulary there are at once."""

@@ -111,7 +111,7 @@ class TransformersTeacher:
         )
 
         from kdprobe.models.batching import left_padded
-        from kdprobe.teachers.capture import TopKCapture
+        from kdprobe.teachers.top_k_capture import TopKCapture
 
         loaded = self._load()
         pad = loaded.tokenizer.pad_token_id

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kdprobe.experiment.stages.context import StageContext, plugin_key, problems_key
 from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS
-from kdprobe.experiment.stages.keys import StageContext, plugin_key, problems_key
 from kdprobe.experiment.store import Stage, write_json
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student

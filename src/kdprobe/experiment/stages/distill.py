@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.keys import (
+from kdprobe.experiment.stages.context import (
     StageContext,
     plugin_key,
     problems_key,
@@ -16,6 +15,7 @@ from kdprobe.experiment.stages.keys import (
     strategy_key,
     teacher_key,
 )
+from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.store import Stage, read_json, write_json

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
+from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
 from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.keys import StageContext, problems_digest, source_key
 from kdprobe.experiment.store import Stage, clean
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.keys import StageContext, problems_key
 from kdprobe.experiment.store import Stage, write_json
 
 FORMAT = 2

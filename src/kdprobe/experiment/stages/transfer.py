@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.experiment.config_checks import GOLD, OWN
-from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.keys import (
+from kdprobe.experiment.stages.context import (
     StageContext,
     problems_key,
     refuse_other_prompts,
@@ -18,6 +17,7 @@ from kdprobe.experiment.stages.keys import (
     teacher_prompts,
     texts_key,
 )
+from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.store import Stage, write_json
 from kdprobe.strategies.prompt_pair import PromptPair

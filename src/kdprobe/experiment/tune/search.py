@@ -16,9 +16,9 @@ from kdprobe.console import note
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan, select_stages, texts_first, transfer_stages
 from kdprobe.experiment.run import reproducible
+from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import TRAINING, distill_stage
 from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
-from kdprobe.experiment.stages.keys import StageContext
 from kdprobe.experiment.store import Stage, Store, digest, read_json
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study

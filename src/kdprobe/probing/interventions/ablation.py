@@ -14,11 +14,10 @@ from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.interventions.ablation_report import ablation_statements, ablation_summary
 from kdprobe.probing.interventions.accuracy import accuracy_sentences, accuracy_without_heads
 from kdprobe.probing.interventions.attribution_patching import screened_effects
-from kdprobe.probing.interventions.figures import control_figure
 from kdprobe.probing.interventions.forward import head_outputs, reader
 from kdprobe.probing.interventions.head_evidence import head_evidence, pattern_changes
 from kdprobe.probing.interventions.options import AblationOptions
-from kdprobe.probing.interventions.random_control import random_control
+from kdprobe.probing.interventions.random_control import control_figure, random_control
 from kdprobe.probing.interventions.replacement import ablated
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep, chosen_students, load_in_full, sweep_heads
 from kdprobe.probing.interventions.tables import effect_table, joined, set_table

@@ -11,10 +11,9 @@ import pandas as pd
 
 from kdprobe.probing.analysis import AnalysisResult
 from kdprobe.probing.figures import signed_maps
-from kdprobe.probing.interventions.figures import control_figure
 from kdprobe.probing.interventions.forward import TARGETS
 from kdprobe.probing.interventions.gain import Gain, gain_table
-from kdprobe.probing.interventions.random_control import random_control
+from kdprobe.probing.interventions.random_control import control_figure, random_control
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
 from kdprobe.probing.interventions.tables import effect_table, joined, set_table
 from kdprobe.probing.labels import head_label

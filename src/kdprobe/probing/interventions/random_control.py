@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import plotly.graph_objects as go
 
+from kdprobe.probing.analysis import Figure
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
@@ -60,3 +64,40 @@ def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
     effect = float(means.value)
     p = (1 + int((sign * random >= sign * effect).sum())) / (1 + len(random))
     return Control(len(sweep.sets[kind]), effect, float(means.low), float(means.high), random, p)
+
+
+def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
+    """Effects of random sets as points, those of the chosen heads as diamonds, a row per student."""
+    figure = go.Figure()
+    names = list(controls)
+    random = [(value, name) for name, control in controls.items() for value in control.random.tolist()]
+    figure.add_scatter(
+        x=[value for value, _ in random],
+        y=[names.index(name) for _, name in random],
+        mode="markers",
+        marker={"opacity": 0.5},
+        name="random sets",
+    )
+    figure.add_scatter(
+        x=[control.effect for control in controls.values()],
+        y=list(range(len(names))),
+        mode="markers",
+        marker={"size": 12, "symbol": "diamond"},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [control.high - control.effect for control in controls.values()],
+            "arrayminus": [control.effect - control.low for control in controls.values()],
+        },
+        name="chosen heads",
+    )
+    figure.update_layout(
+        xaxis_title="change of log p(gold solution), nats",
+        yaxis={
+            "tickvals": list(range(len(names))),
+            "ticktext": [html.escape(name) for name in names],
+            "automargin": True,
+        },
+    )
+    caption = "Sets of as many heads, replaced together; the interval is over problems."
+    return Figure(title, caption, figure.to_plotly_json())

@@ -1,0 +1,99 @@
+"""Reads an experiment's config: TOML, checked as a whole, with all mistakes reported at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kdprobe.errors import ConfigError, UsageError
+from kdprobe.experiment.arm_names import resolved, student_name
+from kdprobe.experiment.config import ALL_STRATEGIES, EMBEDDED, Experiment
+from kdprobe.experiment.config_checks import GOLD, OWN, plugin_mistakes, repeated, sentences, texts_mistakes
+from kdprobe.experiment.tune.space_checks import tuning_mistakes
+from kdprobe.host.registry import Host
+
+
+def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
+    """Reads and checks a config.
+
+    Args:
+        path: The TOML file, or `None` for the embedded experiment.
+        host: To check names and options of plugins; the config's own folder of plugins is loaded into it.
+        full: Use all four of the paper's strategies instead of the config's.
+
+    Raises:
+        ConfigError: With all the mistakes.
+    """
+    file = path or EMBEDDED
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"The config {file} cannot be read: {error.strerror}.", "`kdprobe init` writes one to start from."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The config {file} is not TOML: {error}.") from error
+    if not data:
+        raise UsageError(f"The config {file} is empty.", "`kdprobe init` writes one to start from.")
+    if full:
+        data["strategies"] = ALL_STRATEGIES
+        data["name"] = f"{data.get('name', 'experiment')}-full"
+    if isinstance(folder := data.get("plugins"), str):
+        host.load_folder(file.parent / folder)
+    return check(data, host, str(file))
+
+
+def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
+    """Checks a config that was read already.
+
+    Raises:
+        ConfigError: With all the mistakes: of the config itself, of plugin names, of plugin options.
+    """
+    mistakes: list[str] = []
+    experiment = None
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        mistakes += sentences(error, Experiment)
+    mistakes += [*plugin_mistakes(data, host), *repeated(data), *texts_mistakes(data), *tuning_mistakes(data, host)]
+    if mistakes or experiment is None:
+        raise ConfigError(source, mistakes)
+    return _with_display_names(experiment)
+
+
+def _with_display_names(experiment: Experiment) -> Experiment:
+    """The config with the display name wherever it names a strategy, or the students of one."""
+    arms = {strategy.display_name: strategy.name for strategy in experiment.strategies}
+    students = arms | {
+        student_name(arm, seed, experiment.seeds): student_name(name, seed, experiment.seeds)
+        for arm, name in arms.items()
+        for seed in experiment.seeds
+    }
+    transfer, tune, probe = experiment.transfer, experiment.tune, experiment.probe
+    texts = transfer.texts if transfer.texts in {OWN, GOLD} else resolved(transfer.texts, arms) or transfer.texts
+    analyses = [
+        analysis.model_copy(update={"options": _with_student_names(analysis.options, students)})
+        for analysis in probe.analyses
+    ]
+    return experiment.model_copy(
+        update={
+            "transfer": transfer.model_copy(update={"texts": texts}),
+            "tune": tune.model_copy(update={"strategy": tune.strategy and resolved(tune.strategy, arms)}),
+            "probe": probe.model_copy(update={"analyses": analyses}),
+        }
+    )
+
+
+def _with_student_names(options: dict[str, Any], students: Mapping[str, str]) -> dict[str, Any]:
+    """Options of an analysis; those of all that look at some students only have a list `students`."""
+    chosen = options.get("students")
+    if not isinstance(chosen, list):
+        return options
+    return {
+        **options,
+        "students": [(resolved(name, students) or name) if isinstance(name, str) else name for name in chosen],
+    }

@@ -1,0 +1,54 @@
+"""What strategies make of problems: the conversations of an experiment, and whether they prime the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.config import StrategyConfig
+from kdprobe.host.registry import Host
+from kdprobe.problems.problem import Problem
+from kdprobe.strategies.prompt_pair import PromptPair, Strategy, bare
+
+
+def render(host: Host, strategy: StrategyConfig, problems: Sequence[Problem]) -> dict[str, PromptPair]:
+    """The conversations that a strategy makes, problem id to both.
+
+    Raises:
+        KdprobeError: The strategy raised, or returned something else.
+    """
+    function = host.create("strategies", strategy.name, strategy.options)
+    provider = host.get("strategies", strategy.name).provider.name
+    return {
+        problem.id: _pair(function, problem, f"The strategy {strategy.display_name!r} of {provider}")
+        for problem in problems
+    }
+
+
+def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
+    """What a strategy makes of a problem; errors as `render`."""
+    try:
+        pair = function(problem)
+    except KdprobeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise KdprobeError(
+            f"{subject} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
+            "This is a fault of the plugin; --debug shows where.",
+        ) from error
+    if not isinstance(pair, PromptPair):
+        raise KdprobeError(
+            f"{subject} must return a PromptPair, and returned {type(pair).__name__} for problem {problem.id!r}.",
+            "This is a fault of the plugin.",
+        )
+    return pair
+
+
+def is_unprimed(conversations: Mapping[str, PromptPair], problems: Sequence[Problem]) -> bool:
+    """Whether a strategy puts the bare question to the teacher. What it does decides, whatever it is called.
+
+    Args:
+        conversations: Problem id to what the strategy made of the problem.
+        problems: All transfer problems.
+    """
+    return all(conversations[problem.id].teacher == bare(problem) for problem in problems)

@@ -1,0 +1,43 @@
+"""What is said of the plugins that an experiment uses: which they were, and what to know of their students."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kdprobe.experiment.config import Experiment
+from kdprobe.experiment.stages.distill import caution_of
+from kdprobe.host.provider import Provider
+from kdprobe.host.registry import Host
+from kdprobe.host.specs import StrategySpec
+
+
+def cautions(experiment: Experiment, host: Host) -> Iterator[str]:
+    """What everybody must know who sees the run's students."""
+    if caution := caution_of(host, experiment.distill.name):
+        yield caution
+    for strategy in experiment.strategies:
+        spec = host.get("strategies", strategy.name).spec
+        if isinstance(spec, StrategySpec) and spec.student_sees_gold:
+            yield (
+                f"The strategy {strategy.display_name!r} shows students the gold answer while they train, and the test "
+                "does not: what they learn may be to copy it."
+            )
+
+
+def plugins_used(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
+    """KIND/NAME of everything that was used to its plugin, version and source."""
+    entries = [
+        ("problem-sources", experiment.problems.source),
+        ("teachers", experiment.teacher.name),
+        ("distillers", experiment.distill.name),
+        *(("strategies", strategy.name) for strategy in experiment.strategies),
+        *(("analyses", analysis.name) for analysis in experiment.probe.analyses),
+        *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
+        *(("extractors", name) for name in host.unique_names("extractors")),
+    ]
+    return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in entries}
+
+
+def _provenance(provider: Provider) -> dict[str, str]:
+    """Which plugin was used, for the record; keys have `plugin_key`."""
+    return {"plugin": provider.name, "version": provider.version, "source": provider.source_hash}
