@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import datasets
@@ -30,25 +32,44 @@ def load(folder: str | None = None, **_metadata: Any) -> dict[str, datasets.Data
     return {part: _from_file(Path(folder) / f"{part}.jsonl") for part in ("train", "test")}
 
 
-def process_results(doc: dict[str, Any], results: list[str | None]) -> dict[str, float]:
-    """Scores one response under every extractor that kdprobe finds.
+def all_responses(responses: list[list[str | None]], _docs: list[dict[str, Any]]) -> list[list[str | None]]:
+    """The filter of the tasks: keeps every response to a problem, where lm-eval's own default keeps the first."""
+    return responses
+
+
+def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
+    """Scores the responses to one problem under every extractor that kdprobe finds.
 
     Args:
         doc: The problem.
-        results: The response, where lm-eval's `repeats` is above 1 the first; an API may send none.
+        results: What the filters left: a response, or a list of them where lm-eval's `repeats` is above 1. An API may
+            send none for one.
 
     Returns:
-        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`. Numbers only, because lm-eval
-        aggregates whatever this returns.
+        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`: each the mean over the responses to
+        the problem, so that every problem counts the same. Numbers only, because lm-eval aggregates whatever this
+        returns.
     """
-    response = results[0] or ""
+    responses = list(_texts(results)) or [""]
     gold = stated_value(doc["answer"])
-    judged = judge(response, gold)
+    judged = [judge(response, gold) for response in responses]
     return {
-        "exact_match": float(judged.right),
-        **{f"exact_match_{name}": _score(other, response, gold) for name, other in _others().items()},
-        "no_answer": float(not judged.found),
+        "exact_match": fmean(answer.right for answer in judged),
+        **{
+            f"exact_match_{name}": fmean(_score(other, response, gold) for response in responses)
+            for name, other in _others().items()
+        },
+        "no_answer": fmean(not answer.found for answer in judged),
     }
+
+
+def _texts(results: Any) -> Iterator[str]:
+    """All responses, however filters nest them."""
+    if isinstance(results, list | tuple):
+        for result in results:
+            yield from _texts(result)
+    else:
+        yield results or ""
 
 
 def _score(extractor: Extractor, response: str, gold: str) -> float:

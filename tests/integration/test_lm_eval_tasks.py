@@ -226,6 +226,93 @@ def test_a_group_has_the_mean_of_its_tasks(group, exam, replay):
         assert results[group][f"{metric},none"] == pytest.approx(sum(values) / 3)
 
 
+REPEATED = [["#### 55", "#### 54"], ["57", "The answer is 57."], ["I do not know.", "59"], ["60", None]]
+"""Two answers to each problem, whose values are 55, 57, 59 and 61."""
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory):
+    """A folder with the task under `repeats: 2`, as it is, with other filters, and as a file asks for it."""
+    from kdprobe.evaluation.protocol import task_folder
+
+    made = tmp_path_factory.mktemp("repeated")
+    ours = task_folder() / "gsm8k_kdprobe" / "gsm8k_kdprobe_completion.yaml"
+    filters = {
+        "all": None,
+        "both": [{"function": "take_first_k", "k": 2}],
+        "first": [{"function": "take_first"}],
+        "vote": [{"function": "majority_vote"}],
+    }
+    for name, steps in filters.items():
+        task = {"include": str(ours), "task": f"repeated_{name}", "repeats": 2}
+        task |= {"filter_list": [{"name": "none", "filter": steps}]} if steps else {}
+        (made / f"{name}.yaml").write_text(yaml.safe_dump(task))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("task", "right", "silent"),
+    [
+        ("all", [0.5, 1, 0.5, 0], [0, 0, 0.5, 0.5]),
+        ("both", [0.5, 1, 0.5, 0], [0, 0, 0.5, 0.5]),
+        ("first", [1, 1, 0, 0], [0, 0, 1, 0]),
+        ("vote", [1, 1, 0, 0], [0, 0, 1, 0]),
+    ],
+)
+def test_repeats_are_scored_by_their_mean_over_each_problem(task, right, silent, repeated, replay, folder):
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    class Repeating(replay):
+        def generate_until(self, requests, disable_tqdm=True):
+            answers = iter(answer for problem in REPEATED for answer in problem)
+            assert [request.doc_id for request in requests] == [0, 0, 1, 1, 2, 2, 3, 3]
+            return [next(answers) for _ in requests]
+
+    manager = TaskManager(include_path=str(repeated), include_defaults=False, metadata={"folder": str(folder)})
+    name = f"repeated_{task}"
+    results = simple_evaluate(
+        model=Repeating(None), tasks=[name], task_manager=manager, bootstrap_iters=0, log_samples=True
+    )
+    samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+    assert [sample["exact_match"] for sample in samples] == right
+    assert [sample["no_answer"] for sample in samples] == silent
+    assert results["results"][name]["exact_match,none"] == pytest.approx(sum(right) / 4)
+    assert results["results"][name]["no_answer,none"] == pytest.approx(sum(silent) / 4)
+
+
+def test_a_model_is_asked_as_often_as_a_task_repeats(repeated, folder, torch, tiny_record, tmp_path):
+    """From generation to `kdprobe score`, which reads the first answer to each problem and says so."""
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from kdprobe.comparison.answers import read_outputs
+    from kdprobe.models.load import load
+
+    loaded = load(tiny_record)
+    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=2, add_bos_token=False)
+    results = simple_evaluate(
+        model=model,
+        tasks=["repeated_all"],
+        task_manager=TaskManager(include_path=str(repeated), include_defaults=False, metadata={"folder": str(folder)}),
+        bootstrap_iters=0,
+        log_samples=True,
+        gen_kwargs={"max_gen_toks": 4, "do_sample": True, "temperature": 1.0},
+    )
+    samples = results["samples"]["repeated_all"]
+    assert [len(sample["resps"][0]) for sample in samples] == [2] * 4
+    assert all(0 <= sample["exact_match"] <= 1 for sample in samples)
+    tracker = EvaluationTracker(output_path=str(tmp_path))
+    tracker.general_config_tracker.model_name_sanitized = "tiny"
+    tracker.date_id = "now"
+    tracker.save_results_samples("repeated_all", samples)
+    outputs = read_outputs(tmp_path / "tiny" / "samples_repeated_all_now.jsonl")
+    assert outputs.responses == [sample["resps"][0][0] for sample in samples]
+    assert outputs.notes == ("'resps' holds up to 2 samples a row; the first of each is scored.",)
+
+
 PLUGIN = """
 from kdprobe import Extraction, ExtractorSpec, hookimpl
 

@@ -66,6 +66,7 @@ def test_columns_are_known_by_their_names_and_named_in_the_output(row, response,
             "'output' and 'completion'",
             "--response-column",
         ),
+        ({"response": "8", "answer": "7", "Answer": "9"}, "'answer' and 'Answer' may hold the gold", "--gold-column"),
         ({"response": "8", "target": "7", "label": "0"}, "'target' and 'label' may hold the gold", "--gold-column"),
         ({"response": "8", "answer": "8", "solution": WORKED}, "'answer' and 'solution' may hold the gold", "--gold-"),
     ],
@@ -190,6 +191,21 @@ def test_of_several_samples_the_first_is_scored_and_that_is_said(cell, tmp_path)
 )
 def test_what_a_model_may_have_written_itself_stays_as_it_is(text, tmp_path):
     assert read_outputs(cells_file(tmp_path, text, "7")).responses == [text, "7"]
+
+
+def test_json_that_the_model_wrote_in_every_row_is_text_and_that_is_said(tmp_path):
+    outputs = read_outputs(cells_file(tmp_path, '{"why": "3 + 4", "answer": 7}', '{"why": "", "answer": 8}'))
+    assert outputs.responses[0] == '{"why": "3 + 4", "answer": 7}'
+    assert outputs.notes == ("'response' holds a JSON object in every row, which is read as text.",)
+
+
+@pytest.mark.parametrize("write", [json.dumps, repr])
+def test_a_tools_own_objects_in_every_row_are_refused(write, tmp_path):
+    cells = [write({"data": {"written": f"so {n}"}, "usage": {"tokens": 34}}) for n in (7, 8)]
+    with pytest.raises(KdprobeError, match=r"line 2, row 1: the column 'response' holds an object \(data, usage\)"):
+        read_outputs(cells_file(tmp_path, *cells))
+    with pytest.raises(KdprobeError, match="line 2, row 1: the column 'response' holds a printed Python object"):
+        read_outputs(cells_file(tmp_path, "['so 7' 'so 8']"))
 
 
 def test_a_list_that_a_model_wrote_in_one_answer_stays_text(tmp_path):

@@ -112,6 +112,14 @@ def test_latin_1_is_read_where_bytes_are_not_of_windows_1252(tmp_path):
     assert "Latin-1" in outputs.notes[0]
 
 
+def test_utf_16_without_a_mark_is_known_in_any_script(tmp_path):
+    text = "id,response,gold\n" + "".join(f"{n},{chr(0x7B54) * 60}{n},{n}\n" for n in range(99))
+    for encoding in ("utf-16-le", "utf-16-be"):
+        outputs = read_outputs(written(tmp_path, "a.csv", text.encode(encoding)))
+        assert outputs.responses[7] == "\u7b54" * 60 + "7"
+        assert encoding.upper() in outputs.notes[0]
+
+
 def test_a_named_encoding_wins(tmp_path):
     file = written(tmp_path, "a.csv", "id,response,gold\na,\u7b54\u6848\u662f 7,7\n".encode("gb18030"))
     assert read_outputs(file, encoding="gb18030").responses == ["\u7b54\u6848\u662f 7"]
@@ -161,6 +169,7 @@ def test_a_file_with_one_broken_byte_is_not_taken_for_another_encoding(tmp_path)
         ("a.csv.zst", zst(b"id,response,gold\na,7,7\n" * 99)[:-9], "cannot be read"),
         ("a.csv.gz", b"\x1f\x8b\x08" + b"x" * 99, "cannot be read"),
         ("a.csv.bz2", "id,response,gold\na,7,7\n", "it is called .bz2 but is not compressed like that"),
+        ("a.csv", b"PK\x03\x04" + b"x" * 99, "it is a zip archive"),
         ("a.txt", "7", "neither JSON nor a table"),
         ("a.xlsx", "PK", "no known kind"),
     ],

@@ -18,7 +18,10 @@ def response_texts(table: Table, name: str) -> list[str]:
         KdprobeError: A cell holds neither text nor a reply in a known form.
     """
     texts, most, silent = [], 1, 0
-    for index, cell in enumerate(_opened(table.cells[name])):
+    cells = _opened(table.cells[name])
+    if _is_all_json(cells):
+        table.notes.append(f"{name!r} holds a JSON object in every row, which is read as text.")
+    for index, cell in enumerate(cells):
         written = _samples(table, name, index, cell, "response")
         texts.append(written[0] if written else "")
         most = max(most, len(written))
@@ -84,19 +87,30 @@ def _opened(cells: Sequence[Any]) -> Sequence[Any]:
     """Cells with replies that were written as text, as JSON or as Python prints it, as what they stand for.
 
     A model may write JSON itself. So a text is a reply where every text of the column is one, or where it has the marks
-    of a server's.
+    of a server's. Objects within objects in every row are a tool's, known or not.
     """
     if not all(isinstance(cell, str) or cell is None for cell in cells):
         return cells
     values = [written_value(cell) if cell else None for cell in cells]
-    replies = [value is not None and samples(value) is not None for value in values]
-    if not any(replies):
+    if not any(values):
         return cells
+    nested = all(_is_nested(value) or not cell for value, cell in zip(values, cells, strict=True))
+    replies = [value is not None and samples(value) is not None for value in values]
     everywhere = all(reply or not cell for reply, cell in zip(replies, cells, strict=True))
     return [
-        value if reply and (everywhere or is_marked(value)) else cell
+        value if cell and (nested or (reply and (everywhere or is_marked(value)))) else cell
         for cell, value, reply in zip(cells, values, replies, strict=True)
     ]
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(inner, list | dict) for inner in value.values())
+
+
+def _is_all_json(cells: Sequence[Any]) -> bool:
+    """Whether every text is an object, none of them a reply."""
+    texts = [cell for cell in cells if cell]
+    return bool(texts) and all(isinstance(cell, str) and isinstance(written_value(cell), dict) for cell in texts)
 
 
 def _samples(table: Table, name: str, index: int, cell: Any, role: str) -> list[str]:

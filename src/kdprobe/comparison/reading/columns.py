@@ -16,7 +16,8 @@ RESPONSE = (
     "response", "model_answer", "model_response", "model_output", "model_completion", "output", "outputs",
     "prediction", "predicted", "predicted_answer", "pred", "completion", "generation", "generated", "generated_text",
     "generated_answer", "generated_solution", "responses", "completions", "generations", "predictions",
-    "llm_answer", "llm_response", "llm_output", "resps", "filtered_resps",
+    "llm_answer", "llm_response", "llm_output", "student_answer", "assistant_response", "response_text", "output_text",
+    "raw_response", "raw_output", "reply", "resps", "filtered_resps",
 )  # fmt: skip
 GOLD = (
     "gold", "gold_answer", "gold_value", "target", "ground_truth", "ground_truth_answer", "reference",
@@ -65,8 +66,10 @@ def usual(name: str) -> str:
 
 def find(table: Table, names: Sequence[str]) -> list[str]:
     """The table's columns of these usual names, in the order of the names."""
-    columns = {usual(name): name for name in reversed(list(table.cells))}
-    return [columns[name] for name in names if name in columns]
+    columns: dict[str, list[str]] = {}
+    for name in table.cells:
+        columns.setdefault(usual(name), []).append(name)
+    return [column for name in names for column in columns.get(name, [])]
 
 
 def choose(table: Table, columns: Columns) -> Columns:

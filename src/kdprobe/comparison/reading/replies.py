@@ -24,9 +24,11 @@ _ENVELOPE = frozenset({*_SAMPLES, "body", "role"})
 _WRITERS = frozenset({"assistant", "model", "ai", "gpt"})
 _LITERAL = re.compile(r"\s*[\[{]\s*['\"\[{]")
 _PRINTED = re.compile(
-    r"\s*(?:<[\w.]+ object at 0x|(?:Chat|Parsed)?Completion\w*\(|Message\(|AIMessage\(|ModelResponse\(|RequestOutput\()"
+    r"\s*(?:<[\w.]+ object at 0x|(?:Chat|Parsed)?Completion\w*\(|Message\(|AIMessage\(|ModelResponse\(|RequestOutput\("
+    r"|\[\s*(['\"]).*?\1\s+['\"])",
+    re.DOTALL,
 )
-"""How printed Python objects begin."""
+"""How printed Python objects begin, and numpy's arrays of texts, which have no commas."""
 
 
 def samples(value: Any) -> list[str] | None:
@@ -118,6 +120,8 @@ def written_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
+    if is_printed_object(text):
+        return None
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):

@@ -17,6 +17,7 @@ from kdprobe.errors import KdprobeError, UsageError
 
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
 """Ending of a compressed file to its first bytes."""
+_ZIP = b"PK\x03\x04"
 _MARKS = (
     ("utf-8-sig", codecs.BOM_UTF8),
     ("utf-32", codecs.BOM_UTF32_LE),
@@ -53,11 +54,13 @@ def open_bytes(file: Path) -> IO[bytes]:
     """A file's bytes, decompressed; a compressed file is known by its first bytes, whatever it is called.
 
     Raises:
-        ValueError: It is called compressed and is not.
+        ValueError: It is called compressed and is not, or it is a zip archive.
         OSError: It cannot be opened.
     """
     with file.open("rb") as raw:
         head = raw.read(max(map(len, MAGIC.values())))
+    if head.startswith(_ZIP):
+        raise ValueError("it is a zip archive (or a spreadsheet), which must be unpacked first")
     kind = next((ending for ending, magic in MAGIC.items() if head.startswith(magic)), "")
     if (named := compression(file.name)) and named != kind:
         raise ValueError(f"it is called {named} but is not compressed like that")
@@ -88,10 +91,11 @@ def encoding_of(file: Path, requested: str | None) -> Encoding:
         return Encoding("utf-8-sig" if marked == "utf-8-sig" and _is_utf8(requested) else _known(requested))
     if marked is not None:
         return Encoding(marked, None if marked == "utf-8-sig" else f"Read as {marked.upper()}.")
-    # ASCII characters in two bytes each: every other byte is zero.
-    for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[0::2])):
-        if zeros.count(0) > len(zeros) / 2:
-            return Encoding(name, f"Read as {name.upper()}.")
+    # An ASCII character has a zero in its upper byte, and no text has zeros otherwise.
+    upper = {"utf-16-le": head[1::2].count(0), "utf-16-be": head[0::2].count(0)}
+    likeliest, other = sorted(upper, key=upper.__getitem__, reverse=True)
+    if upper[likeliest] > max(3, len(head) / 100, 4 * upper[other]):
+        return Encoding(likeliest, f"Read as {likeliest.upper()}.")
     return Encoding("utf-8")
 
 
