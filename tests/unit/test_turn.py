@@ -84,3 +84,17 @@ def test_text_never_ends_a_turn(tokenizer):
     chat = tokenizer(PAD_ENDS)
     assert is_end(chat, chat.convert_tokens_to_ids("<pad>"))
     assert not any(is_end(chat, token) for token in chat("It is 7.", add_special_tokens=False)["input_ids"])
+
+
+def test_the_ends_of_a_model_are_found_out_once(tiny_model, monkeypatch):
+    from kdprobe.models import load as module
+    from kdprobe.models.reference import resolve
+
+    loaded = module.load(resolve(str(tiny_model)))
+    asked = []
+    monkeypatch.setattr(
+        module, "assistant_turn", lambda tokenizer: asked.append(tokenizer) or assistant_turn(tokenizer)
+    )
+    ends = [loaded.eos_ids for _ in range(3)]
+    assert len(asked) == 1
+    assert ends[0] == ends[2] == {loaded.tokenizer.eos_token_id}

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,13 +49,16 @@ class LoadedModel:
         device: torch.device = next(self.model.parameters()).device
         return device
 
-    @property
-    def eos_ids(self) -> set[int]:
-        """The token ids that end a response: as the model, its tokenizer, its template or its training have it."""
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """The token ids that end a response: as the model, its tokenizer, its template or its training have it.
+
+        Asked for every token that is written, so it is found out once.
+        """
         declared = self.model.generation_config.eos_token_id
         ids = declared if isinstance(declared, list) else [declared]
         ends = (*ids, self.tokenizer.eos_token_id, assistant_turn(self.tokenizer).end, *self.end_ids)
-        return {id_ for id_ in ends if id_ is not None}
+        return frozenset(id_ for id_ in ends if id_ is not None)
 
 
 def default_device() -> str:
