@@ -19,7 +19,7 @@ from kdprobe.comparison.findings import (
     problem_findings,
     share_findings,
 )
-from kdprobe.comparison.pairing import Pairing, Rows, pair_up
+from kdprobe.comparison.pairing import Rows, pair_up
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.scoring import JudgedAnswers, Right, calculated, judge_arms, score_fields, shared_groups
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy, step_accuracy_difference
@@ -49,7 +49,10 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     planned = families(arms)
     judged = judge_arms(arms, extractors, chosen)
     right = {name: {arm: found.right for arm, found in answers.items()} for name, answers in judged.items()}
-    tests = {name: _tests(planned, solved, pairing) for name, solved in right.items()}
+    planned_rows = {
+        (a.name, b.name): pairing.shared(a.name, b.name) for members in planned.values() for a, b in members
+    }
+    tests = {name: _tests(planned_rows, solved) for name, solved in right.items()}
     steps = {arm.name: calculated(arm.outputs) for arm in arms}
     scores = [_score(arm, chosen, judged[chosen][arm.name], step_accuracy(steps[arm.name])) for arm in arms]
     outputs = {arm.name: arm.outputs for arm in arms}
@@ -59,7 +62,7 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]
-    pairs = _pairs(planned, right[chosen], tests[chosen], steps, pairing)
+    pairs = _pairs(planned, planned_rows, right[chosen], tests[chosen], steps)
     strategies = strategy_pairs(arms, right[chosen], pairing)
     return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings, pairing.sentence)
 
@@ -76,27 +79,26 @@ def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepAccuracy)
     )
 
 
-def _tests(planned: Families, right: Right, pairing: Pairing) -> dict[tuple[str, str], PairedTest]:
-    members = [(a.name, b.name) for members in planned.values() for a, b in members]
-    return {
-        (a, b): paired_test(right[a][rows_a], right[b][rows_b])
-        for a, b in members
-        for rows_a, rows_b in [pairing.shared(a, b)]
-    }
+PairedRows = Mapping[tuple[str, str], Sequence[Rows]]
+"""Two arms to the rows of the problems that both answered, in the one and in the other."""
+
+
+def _tests(rows: PairedRows, right: Right) -> dict[tuple[str, str], PairedTest]:
+    return {(a, b): paired_test(right[a][rows_a], right[b][rows_b]) for (a, b), (rows_a, rows_b) in rows.items()}
 
 
 def _pairs(
     planned: Families,
+    rows: PairedRows,
     right: Right,
     tests: Mapping[tuple[str, str], PairedTest],
     steps: Mapping[str, StepCounts],
-    pairing: Pairing,
 ) -> list[Pair]:
     pairs = []
     for family, members in planned.items():
         family_tests = [tests[a.name, b.name] for a, b in members]
         for (a, b), test, p_holm in zip(members, family_tests, holm([test.p for test in family_tests]), strict=True):
-            rows_a, rows_b = pairing.shared(a.name, b.name)
+            rows_a, rows_b = rows[a.name, b.name]
             groups = shared_groups(a.outputs, rows_a)
             differences = _log_p_differences(a.outputs, b.outputs, rows_a, rows_b)
             discordant = (test.only_a + test.only_b) / test.n

@@ -13,6 +13,7 @@ from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.replies import written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
+from kdprobe.models.conversation import prompt_form
 from kdprobe.problems.answers import gold_value
 
 RESPONSE, GOLD, ID = "resps", "target", "doc_id"
@@ -116,8 +117,7 @@ class LmEvalRows:
         if not question or not first:
             return
         if len(self._forms) <= 1:
-            prompt = str(first[0]).replace(json.dumps(question)[1:-1], "{question}")
-            self._forms.add(prompt.replace(question, "{question}"))
+            self._forms.add(prompt_form(str(first[0]), question))
         settings = first[1] if len(first) > 1 and isinstance(first[1], dict) else None
         if settings is not None and len(self._decoding) <= 1 and settings not in self._decoding:
             self._decoding.append(settings)

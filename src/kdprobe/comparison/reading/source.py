@@ -38,7 +38,7 @@ class Encoding:
 
     Attributes:
         name: As Python knows it.
-        note: What the reader should be told about it, or `None`.
+        note: What the reader should know about it, or `None`.
     """
 
     name: str

@@ -42,7 +42,8 @@ class Table:
         names: All columns of the file, in order of appearance.
         cells: Column to its cells, for the columns that were asked for; `None` where a row has none.
         lines: The line that each row begins on; empty where the file has no lines.
-        notes: What a reader should be told of how the file was read.
+        notes: What a reader should know of how the file was read.
+        size: How many rows there are.
     """
 
     file: Path
@@ -149,7 +150,7 @@ def _parquet_rows(file: Path) -> Rows:
 
 
 def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_lines: bool = True) -> Table:
-    """Rows as columns; a cell that is like the one above it is kept once."""
+    """Rows as columns."""
     seen: dict[str, bool] = {}
     for line, row in rows:
         for name, value in row.items():
@@ -158,10 +159,7 @@ def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_li
                 if seen[name]:
                     table.cells[name] = [None] * table.size
             if seen[name]:
-                column = table.cells[name]
-                column.append(
-                    column[-1] if column and type(column[-1]) is type(value) and column[-1] == value else value
-                )
+                _append(table.cells[name], value)
         table.size += 1
         for column in table.cells.values():
             if len(column) < table.size:
@@ -173,5 +171,6 @@ def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_li
 
 
 def _append(column: list[Any], value: Any) -> None:
+    """Appends a cell, or the one above it where they are alike."""
     last = column[-1] if column else None
     column.append(last if type(last) is type(value) and last == value else value)

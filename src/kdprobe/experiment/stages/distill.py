@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -157,29 +158,23 @@ def _training(
             )
         )
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"}
-        ends = _ends(context.tokenizer, taught, gold="gold" in built.needs)
+        ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
         write_ends(folder / ADAPTER, ends)
         read_by_student = {id_: pair.student for id_, pair in conversations.items()}
         form = write_prompts(folder, context.tokenizer, problems, read_by_student)
         origin = {"caution": caution_of(context.host, kind), "prompt_form": form, "end_ids": sorted(ends)}
-        untaught = _untaught_ends(context.tokenizer, taught)
-        write_json(folder / TRAINING, origin | {"responses_without_end": untaught} | record)
+        write_json(folder / TRAINING, origin | {"responses_without_end": without_end} | record)
 
     return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)
 
 
-def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> set[int]:
-    """The tokens that a student is trained to end its turn with."""
-    ends = {assistant_turn(tokenizer).end} if gold else set()
-    responses = taught.responses if taught else []
-    last = {int(response.token_ids[-1]) for response in responses if response.finished and len(response.token_ids)}
-    return ends | {token for token in last if is_end(tokenizer, token)}
+def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[set[int], int]:
+    """The tokens that a student is trained to end its turn with, and how many finished answers of a teacher hold none.
 
-
-def _untaught_ends(tokenizer: Any, taught: TransferSet | None) -> int:
-    """How many finished answers of a teacher hold no token that ends them: students do not learn to stop there."""
-    responses = taught.responses if taught else []
-    return sum(
-        response.finished and not (len(response.token_ids) and is_end(tokenizer, int(response.token_ids[-1])))
-        for response in responses
-    )
+    From those a student does not learn to stop.
+    """
+    finished = [response.token_ids for response in (taught.responses if taught else []) if response.finished]
+    last = Counter(int(ids[-1]) for ids in finished if len(ids))
+    ends = {token for token in last if is_end(tokenizer, token)}
+    without_end = len(finished) - sum(last[token] for token in ends)
+    return ends | ({assistant_turn(tokenizer).end} if gold else set()), without_end
