@@ -22,9 +22,9 @@ def arm(name, correct, strategy=None, distiller="logits", seed=0, **changes):
     random = np.random.default_rng(len(name))
     outputs = Outputs(
         file=f"run/{name}",
-        responses=[f"The answer is {7 if place < correct else 8}" for place in range(N)],
+        responses=[f"The answer is {7 if index < correct else 8}" for index in range(N)],
         gold=["7"] * N,
-        ids=[f"p{place}" for place in range(N)],
+        ids=[f"p{index}" for index in range(N)],
         cut_off=[False] * N,
         tokens=[20] * N,
         log_p_gold_value=list(random.normal(-3, 1, N)),
@@ -145,7 +145,7 @@ def seeded(seeds, teacher, unprimed=(20, 21, 19)):
     """Students of two strategies; each solves so many problems, spread evenly over them."""
 
     def student(strategy, seed, correct):
-        solved = [(place * correct) % N < correct for place in range(N)]
+        solved = [(index * correct) % N < correct for index in range(N)]
         responses = [f"The answer is {7 if right else 8}" for right in solved]
         return arm(f"{strategy}@{seed}", 0, strategy, seed=seed, responses=responses)
 
@@ -192,7 +192,7 @@ def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
 
 
 def test_groups_are_what_was_drawn_where_problems_share_some():
-    groups = [f"template {place % 4}" for place in range(N)]
+    groups = [f"template {index % 4}" for index in range(N)]
     a, b = (arm(name, correct, name, groups=groups) for name, correct in (("teacher", 38), ("unprimed", 20)))
     compared = compare([a, b])
     (pair,) = compared.pairs
@@ -206,7 +206,7 @@ def test_groups_are_what_was_drawn_where_problems_share_some():
     assert crossed.strategies[0].clustered.groups == 4
     assert crossed.strategies[0].test.groups == N
     assert "with the 4 templates as what was drawn" in crossed.verdict[0]
-    alone = [arm(name, 20, name, groups=[str(place) for place in range(N)]) for name in ("teacher", "unprimed")]
+    alone = [arm(name, 20, name, groups=[str(index) for index in range(N)]) for name in ("teacher", "unprimed")]
     assert compare(alone).pairs[0].clustered is None
 
 
@@ -215,7 +215,7 @@ def test_what_the_sample_could_have_shown_is_told():
     (pair,) = [pair for pair in close.pairs if pair.family == "primed against unprimed"]
     assert pair.detectable is None
     assert "teacher and unprimed fare alike on 36 of 40 problems; the other 4 are too few" in " ".join(close.verdict)
-    responses = [f"The answer is {7 if place >= 18 else 8}" for place in range(N)]
+    responses = [f"The answer is {7 if index >= 18 else 8}" for index in range(N)]
     wide = compare([arm("unprimed", 20, "unprimed"), arm("teacher", 0, "teacher", responses=responses)])
     assert wide.pairs[0].detectable == pytest.approx(0.43, abs=0.03)
     assert "38 of them decided differently, a true difference between teacher and unprimed below" in " ".join(
@@ -229,16 +229,16 @@ def test_without_an_unprimed_arm_nothing_is_said_about_priming():
 
 
 def test_arms_on_different_problems_are_refused():
-    elsewhere = arm("unprimed", 20, "unprimed", ids=[f"x{place}" for place in range(N)])
+    elsewhere = arm("unprimed", 20, "unprimed", ids=[f"x{index}" for index in range(N)])
     with pytest.raises(KdprobeError, match="run/untrained and run/unprimed share no problem"):
         compare([arm("untrained", 20, distiller=None), elsewhere])
-    asked = [arm(name, 20, questions=[f"{name} {place}?" for place in range(N)]) for name in ("a", "b")]
+    asked = [arm(name, 20, questions=[f"{name} {index}?" for index in range(N)]) for name in ("a", "b")]
     with pytest.raises(KdprobeError, match="have the same ids for different questions"):
         compare(asked)
 
 
 def test_arms_without_ids_are_paired_by_question():
-    questions = [f"How many are {place}?" for place in range(N)]
+    questions = [f"How many are {index}?" for index in range(N)]
     named = arm("a", 10, questions=questions)
     unnamed = arm("b", 10, ids=None, questions=questions[::-1])
     (pair,) = compare([named, unnamed]).pairs
@@ -290,7 +290,7 @@ def test_clean_arms_have_no_findings_and_floored_ones_have():
 )
 def test_arms_examined_in_different_ways_are_found(kind, aspect, code):
     def examined(*values):
-        names = [arm(f"arm{place}", 20, conditions={kind: {aspect: value}}) for place, value in enumerate(values)]
+        names = [arm(f"arm{index}", 20, conditions={kind: {aspect: value}}) for index, value in enumerate(values)]
         return compare([*names, arm("unknown", 20)]).findings
 
     assert examined("1", "1") == []

@@ -51,7 +51,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     Answers are paired by id, or by question where ids do not meet; the output says which. Pairs get exact McNemar tests
     and intervals. One run by itself is compared in the families that it planned; otherwise all pairs are one family for
     Holm's adjustment. Findings say what may spoil a comparison: unequal token budgets, prompts or versions, answers cut
-    off or without a value, different problems, a result that hangs on the extractor, problems that were trained on.
+    off or without a value, different problems, a result that depends on the extractor, problems that were trained on.
     """
     from kdprobe.cli.show.comparison import comparison_data, show_comparison
     from kdprobe.cli.show.tables import print_json

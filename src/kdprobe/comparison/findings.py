@@ -165,7 +165,7 @@ Tests = Mapping[tuple[str, str], PairedTest]
 def extractor_findings(
     chosen: str, judged: Mapping[str, Mapping[str, JudgedAnswers]], tests: Mapping[str, Tests]
 ) -> list[Finding]:
-    """Pairs whose order, significance or difference hangs on the extractor.
+    """Pairs whose order, significance or difference depends on the extractor.
 
     Args:
         chosen: The extractor that decides.
@@ -182,7 +182,7 @@ def extractor_findings(
                 evidence.append(f"{pair[0]} - {pair[1]}: {why} ({chosen} against {other})")
     if not evidence:
         return []
-    action = "Choose one extractor before looking at the answers, and report how much hangs on it."
+    action = "Choose one extractor before looking at the answers, and report how much depends on it."
     return [Finding("extractor-disagreement", f"{'; '.join(evidence)}.", action)]
 
 

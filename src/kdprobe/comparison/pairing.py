@@ -124,7 +124,7 @@ def _meeting(questions: Keys) -> Keys:
 
 
 def _plain(question: str) -> str:
-    """A question without case, spacing and punctuation that no calculation hangs on."""
+    """A question without case, spacing and punctuation that no calculation depends on."""
     text = unicodedata.normalize("NFKC", question).replace("\u2212", "-").lower()
     return re.sub(r"[^\w+*/=<>%^-]+", " ", text).strip()
 

@@ -54,7 +54,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         (
             "ablation",
             "interventions.ablation",
-            "Which heads a student leans on, next to how far they changed",
+            "Which heads a student relies on, next to how far they changed",
             AblationOptions,
         ),
         ("patching", "interventions.patching", "Which heads carry what training gained", PatchingOptions),

@@ -48,7 +48,7 @@ class PatternView:
     kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once a batch: for what hangs on the tokens and not on the layer."""
+        """What `make` returns, made once a batch: for what depends on the tokens and not on the layer."""
         if name not in self.shared:
             self.shared[name] = make()
         return self.shared[name]
