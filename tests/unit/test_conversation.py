@@ -74,6 +74,14 @@ def test_lm_evals_own_rendering_is_the_same(tokenizer, another_day):
     assert rendered.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
 
+def test_a_batch_of_conversations_is_rendered_as_each_alone(tokenizer, another_day):
+    """As trainers call it: several conversations at once, by transformers' own name of the argument."""
+    bound = tokenizer(DATED, system="Be brief.")
+    bye = [{"role": "user", "content": "Bye"}]
+    rendered = bound.apply_chat_template(conversation=[HI, bye], tokenize=False, add_generation_prompt=True)
+    assert rendered == [prompt_text(bound, HI), prompt_text(bound, bye)]
+
+
 def test_template_arguments_reach_the_template(tokenizer):
     assert prompt_text(tokenizer(CHATML), HI).endswith("assistant\n")
     thinking_off = tokenizer(CHATML, template_arguments={"enable_thinking": False})

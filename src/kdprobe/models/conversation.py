@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
@@ -74,14 +74,20 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
                 "Leave them out of [conversation], or use a chat model.",
             )
         return tokenizer
-    render = tokenizer.apply_chat_template
-
-    def apply_chat_template(messages: Any, *arguments: Any, **named: Any) -> Any:
-        with _today(conversation.date):
-            return render(conversation.opened(messages), *arguments, **{**conversation.template_arguments, **named})
-
-    tokenizer.apply_chat_template = apply_chat_template
+    tokenizer.apply_chat_template = _as_told(tokenizer.apply_chat_template, conversation)
     return tokenizer
+
+
+def _as_told(render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
+    """transformers' `apply_chat_template`, of one conversation or a batch of them, told what the conversation says."""
+
+    def apply_chat_template(conversation: Any, *arguments: Any, **named: Any) -> Any:
+        is_batch = bool(conversation) and not isinstance(conversation[0], Mapping)
+        opened = [told.opened(one) for one in conversation] if is_batch else told.opened(conversation)
+        with _today(told.date):
+            return render(opened, *arguments, **{**told.template_arguments, **named})
+
+    return apply_chat_template
 
 
 def prompt_text(tokenizer: Any, messages: Messages) -> str:
