@@ -54,7 +54,7 @@ class ConfigError(UsageError):
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Notes what was being done on any exception that passes, as in `with doing("reading a.json")`."""
+    """Notes what was being done on any exception that passes."""
     try:
         yield
     except BaseException as error:
