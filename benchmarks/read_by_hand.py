@@ -57,10 +57,14 @@ def main() -> None:
         ids = [{"file": file, "row": row} for file, row in drawn(texts)]
         given.draw.write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
         return
-    table = measured(texts, marked(texts), given.rule)
+    values = marked(texts)
+    table = measured(texts, values, given.rule)
     print(f"{given.rule:<36}" + "".join(f"{name:>13}" for name in OUTCOMES))
     for name, counts in table.items():
         print(f"{name:<36}" + "".join(f"{counts[outcome]:>13}" for outcome in OUTCOMES))
+    counted = sum(table["all"].values())
+    print(f"Read right: {table['all']['right']} of {counted} ({table['all']['right'] / counted:.1%}).", end=" ")
+    print(f"{len(values) - counted} ambiguous answers are left out.")
     if given.json:
         given.json.write_text(json.dumps({"rule": given.rule, "forms": table}, indent=1) + "\n", encoding="utf-8")
 
