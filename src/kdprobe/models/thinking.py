@@ -24,7 +24,9 @@ _HEADER = re.compile(
     r"(?:<\|constrain\|>[^<|]{0,80})?<\|message\|>"
 )
 _MESSAGE_END = re.compile(r"<\|(?:end|return|call)\|>")
-_BARE_HEADER = re.compile(r"\A\s{0,9}(?:analysis|commentary)(?=\w| to=)|assistant(?:analysis|commentary|(?P<final>final))")
+_BARE_HEADER = re.compile(
+    r"\A\s{0,9}(?:analysis|commentary)(?=\w| to=)|assistant(?:analysis|commentary|(?P<final>final))"
+)
 """A header of Harmony whose special tokens were left out in decoding: `analysisWe need … assistantfinalIt is 7`."""
 _OPENED = re.compile(rf"(?:[<\[◁](?:{_BEGIN})|<\|channel\|>analysis<\|message\|>)\s{{0,9}}\Z")
 _SPECIAL = re.compile(rf"{_MARK.pattern}|<\|(?:start|channel|constrain|message|end)\|>")

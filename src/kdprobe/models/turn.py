@@ -53,7 +53,8 @@ def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
     lead = before.removeprefix(prompt)
     continued = before.startswith(prompt) and bool(answer)
     if thinking is not None and not (continued and _THOUGHT in lead):
-        lead = f"{'' if begins_thinking(prompt) else '<think>' + chr(10)}{_THOUGHT}\n</think>\n\n"
+        begun = "" if begins_thinking(prompt) else "<think>\n"
+        lead = f"{begun}{_THOUGHT}\n</think>\n\n"
     elif not continued and begins_thinking(prompt):
         # An answer that is given without thinking ends at once what its prompt begins.
         lead = "\n</think>\n\n"
@@ -81,9 +82,9 @@ def response_ids(tokenizer: Any, text: str, thinking: str | None = None) -> list
     """
     turn = assistant_turn(tokenizer, thinking)
     if thinking and not text:
-        begun: list[int] = tokenizer(turn.lead[: turn.lead.rindex(thinking) + len(thinking)], add_special_tokens=False)[
+        thought: list[int] = tokenizer(turn.lead.partition(thinking)[0] + thinking, add_special_tokens=False)[
             "input_ids"
         ]
-        return begun
+        return thought
     ids: list[int] = tokenizer(turn.lead + text, add_special_tokens=False)["input_ids"]
     return [*ids, turn.end]
