@@ -26,7 +26,8 @@ from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
 from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
 from kdprobe.models.conversation import prompt_form
-from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.quiet import quiet
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdprobe.models.adapters import attach, changes_base
+from kdprobe.models.adapter_files import lies_beside
+from kdprobe.models.merging import attach
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
@@ -90,8 +91,8 @@ def _rows(bases: SharedBases, student: Student, first: Student) -> list[tuple[An
 def _trained_weights(bases: SharedBases, student: Student, first: Student) -> Iterator[dict[str, HeadWeights]]:
     if student.adapter is not None:
         base = bases.base(student.base, dtype="float32")
-        if not changes_base(student.adapter):
-            return adapter_weights(attach(base, student.adapter).model, "default")
+        if lies_beside(student.adapter):
+            return adapter_weights(attach(base, {"default": student.adapter}).model, "default")
         merged = bases.merged(student.base, student.adapter, dtype="float32")
         return full_weights(base.model, merged.model)
     if student.base.digest != first.base.digest:
