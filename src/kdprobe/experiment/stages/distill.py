@@ -32,7 +32,7 @@ from kdprobe.students.student import Student
 if TYPE_CHECKING:
     from kdprobe.transfer.transfer_set import TransferSet
 
-FORMAT = 5
+FORMAT = 6
 ADAPTER = "adapter"
 TRAINING = "training.json"
 FINE_TUNE = "fine-tune"

@@ -20,7 +20,7 @@ from kdprobe.students.student import Student
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
-FORMAT = 6
+FORMAT = 7
 RECORDS = "records.parquet"
 Records = list[dict[str, Any]]
 """One for each problem, in order."""
