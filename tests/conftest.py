@@ -15,8 +15,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from architectures import write_model
 
+from architectures import write_model
 from kdprobe.testing import problem_rows as rows
 
 # The kit that plugins are tested with: a tiny model, problems, their conversations.
