@@ -75,3 +75,16 @@ def write_model(architecture: str, tokenizer: Any, folder: Path, **changed: Any)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def attention_projections(architecture: str) -> list[str]:
+    """The names of the projections of attention."""
+    fused = {
+        "phi3": ["qkv_proj", "o_proj"],
+        "gpt2": ["c_attn", "attn.c_proj"],
+        "gpt_neox": ["query_key_value", "dense"],
+        "falcon": ["query_key_value", "dense"],
+        "opt": ["q_proj", "k_proj", "v_proj", "out_proj"],
+        "deepseek_v3": ["q_b_proj", "kv_b_proj", "o_proj"],
+    }
+    return fused.get(architecture, ["q_proj", "k_proj", "v_proj", "o_proj"])

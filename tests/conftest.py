@@ -78,7 +78,7 @@ def model_of(torch, tiny_model, tmp_path_factory):
     tokenizer, folder, written = AutoTokenizer.from_pretrained(tiny_model), tmp_path_factory.mktemp("models"), {}
 
     def make(architecture, **changed):
-        name = "-".join([architecture, *changed])
+        name = "-".join([architecture, *(f"{key}={value}" for key, value in changed.items())])
         if name not in written:
             written[name] = resolve(str(write_model(architecture, tokenizer, folder / name, **changed)))
         return written[name]
