@@ -22,9 +22,9 @@ _ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations of LoRA that leave the base's weights as they are."""
 _OF_EVERY_LORA = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "eva_config", "exclude_modules", "fan_in_fan_out",
-    "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout",
-    "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type",
-    "use_dora", "use_rslora",
+    "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_bias",
+    "lora_dropout", "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
+    "task_type", "use_dora", "use_rslora",
 }  # fmt: skip
 """What may be set of a LoRA that only adds to the outputs of linear layers; anything else makes it another kind."""
 _DRAWN = "pissa_niter_"

@@ -61,8 +61,11 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     """
     folder = adapter if isinstance(adapter, Path) else adapter.path
     was_tied = _is_tied(base.model)
+    adds_biases = getattr(adapter_config(folder), "lora_bias", False)
     for module in _touched(base, folder):
         own_weights(module)
+        if adds_biases and isinstance(module, nn.Linear) and module.bias is None:
+            module.bias = nn.Parameter(module.weight.new_zeros(module.out_features), requires_grad=False)
     attached = _attached(base, {"default": folder})
     prompts = list(_prompts(attached, folder))
     expected = sample_logits(attached, prompts)
