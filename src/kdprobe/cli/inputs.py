@@ -50,22 +50,31 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
     Raises:
         UsageError: One is not of the form NAME.KEY=VALUE.
     """
+    from kdprobe.experiment.config_checks import impossible_numbers
+
     options: Settings = {}
     for setting in settings:
         target, equals, text = setting.partition("=")
         name, dot, key = target.partition(".")
         if not (equals and dot and key):
             raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
-        options.setdefault(name, {})[key] = _value(text)
+        options.setdefault(name, {})[key] = _value(text, f"--option {target}")
     return options
 
 
-def _value(text: str) -> Any:
-    """A value as TOML has it, or text where it is none."""
+def _value(text: str, named: str) -> Any:
+    """A value as TOML has it, or text where it is none.
+
+    Raises:
+        UsageError: It is a number that nothing can be; `named` is what it is given to.
+    """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):  # not TOML: a text without its quotes
+        value = text
+    if mistake := next(impossible_numbers(value, named), None):
+        raise UsageError(f"{mistake}.")
+    return value
 
 
 def read_conversation(system: str | None, date: str | None, arguments: tuple[str, ...]) -> Conversation:
@@ -89,7 +98,7 @@ def read_conversation(system: str | None, date: str | None, arguments: tuple[str
             )
         if text in _NOT_TOML:
             raise UsageError(f"{argument!r} would be a text to the template.", f"Write {name}={_NOT_TOML[text]}.")
-        read[name] = None if text == "null" else _value(text)
+        read[name] = None if text == "null" else _value(text, f"--template-argument {name}")
     given = {"system": system, "date": date, "template_arguments": read}
     try:
         config = ConversationConfig.model_validate({key: value for key, value in given.items() if value is not None})
