@@ -123,7 +123,7 @@ def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny
             "leaves out or changes the system message 'Be brief.'",
         ),
         (
-            "{% if messages[-1].role == 'assistant' %}{{ raise_exception('no answers') }}{% endif %}{{ messages[0].content }}",
+            "{% if messages[1] %}{{ raise_exception('no answers') }}{% endif %}{{ messages[0].content }}",
             "",
             "refuses a conversation of user, assistant: no answers",
         ),

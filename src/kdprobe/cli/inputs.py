@@ -50,8 +50,6 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
     Raises:
         UsageError: One is not of the form NAME.KEY=VALUE.
     """
-    from kdprobe.experiment.config_checks import impossible_numbers
-
     options: Settings = {}
     for setting in settings:
         target, equals, text = setting.partition("=")
@@ -68,6 +66,8 @@ def _value(text: str, named: str) -> Any:
     Raises:
         UsageError: It is a number that nothing can be; `named` is what it is given to.
     """
+    from kdprobe.experiment.config_checks import impossible_numbers
+
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # not TOML: a text without its quotes
