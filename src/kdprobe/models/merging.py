@@ -64,7 +64,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     adds_biases = getattr(adapter_config(folder), "lora_bias", False)
     for module in _touched(base, folder):
         own_weights(module)
-        if adds_biases and isinstance(module, nn.Linear) and module.bias is None:
+        if adds_biases and getattr(module, "bias", True) is None:
             module.bias = nn.Parameter(module.weight.new_zeros(module.out_features), requires_grad=False)
     attached = _attached(base, {"default": folder})
     prompts = list(_prompts(attached, folder))
@@ -141,7 +141,7 @@ def _attached(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
     return replace(base, model=model.eval())
 
 
-def _touched(base: LoadedModel, folder: Path) -> list[nn.Module]:
+def _touched(base: LoadedModel, folder: Path) -> list[Any]:
     """The modules of a base that an adapter changes, if it fits.
 
     Raises:
