@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kdprobe.models.conversation import prompt_text
+from kdprobe.models.conversation import prompt_text, rendered
 from kdprobe.models.thinking import begins_thinking
 
 _QUESTION = [{"role": "user", "content": "Hi"}]
@@ -40,6 +40,9 @@ def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
         tokenizer: Of the model.
         thinking: What was thought before the answer. A template that leaves it out, as most do with earlier turns,
             would write it between `<think>` and `</think>`.
+
+    Raises:
+        KdprobeError: The chat template refuses an assistant's turn.
     """
     if not tokenizer.chat_template:
         return Turn(" " if thinking is None else f" <think>\n{thinking}\n</think>\n\n", tokenizer.eos_token_id)
@@ -48,7 +51,7 @@ def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
     if thinking is not None:
         # As the templates of Qwen3 and of gpt-oss call it.
         message |= {"reasoning_content": _THOUGHT, "thinking": _THOUGHT}
-    whole: str = tokenizer.apply_chat_template([*_QUESTION, message], tokenize=False)
+    whole = rendered(tokenizer, [*_QUESTION, message])
     before, answer, tail = whole.rpartition(_ANSWER)
     lead = before.removeprefix(prompt)
     continued = before.startswith(prompt) and bool(answer)
