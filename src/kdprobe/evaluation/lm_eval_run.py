@@ -55,8 +55,8 @@ def evaluate(
 
     Returns:
         One record per problem, in order: id, group, gold, response, thinking, thinking_closed, thinking_tokens, value,
-        rule, correct, cut_off, tokens, prompt_hash, prompt_form, and by_server: whether a server rendered the prompt from
-        the messages that the form shows.
+        rule, correct, cut_off, tokens, prompt_hash, prompt_form, and by_server: whether a server rendered the prompt
+        from the messages that the form shows.
 
     Raises:
         KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
