@@ -25,7 +25,7 @@ from kdprobe.host.stage import FinishedStage
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
 
-HOOK_API = 2
+HOOK_API = 3
 """Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 2`."""
 
 OLDEST_HOOK_API = 2

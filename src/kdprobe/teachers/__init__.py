@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, Teacher
+from kdprobe.teachers.teacher import (
+    PROMPT_TOO_LONG,
+    Passage,
+    Request,
+    Response,
+    Sampling,
+    ScoringTeacher,
+    SparseRows,
+    Teacher,
+    Thinking,
+)
 
 if TYPE_CHECKING:
     from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
@@ -13,6 +23,7 @@ else:
     )
 
 __all__ = [
+    "PROMPT_TOO_LONG",
     "Passage",
     "Request",
     "Response",
@@ -20,6 +31,7 @@ __all__ = [
     "ScoringTeacher",
     "SparseRows",
     "Teacher",
+    "Thinking",
     "TransformersOptions",
     "TransformersTeacher",
 ]

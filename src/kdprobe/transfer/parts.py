@@ -1,4 +1,4 @@
-"""Answers saved part by part, so that a capture that was killed goes on after its last part."""
+"""Answers saved part by part, or each when it arrives, so that a capture that was killed goes on after them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TypeVar
 import pyarrow as pa
 
 from kdprobe.console import note, progress
-from kdprobe.teachers.teacher import Response
+from kdprobe.teachers.teacher import PROMPT_TOO_LONG, Passage, Request, Response
 from kdprobe.transfer.transfer_set import read_rows, write_rows
 
 _SECONDS = "seconds"
-Question = TypeVar("Question")
+Question = TypeVar("Question", Request, Passage)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Answers:
 
 def in_parts(
     questions: Sequence[Question],
-    size: int,
+    size: int | None,
     answer: Callable[[int, Sequence[Question]], Iterable[Response]],
     *,
     vocabulary: int,
@@ -39,7 +39,7 @@ def in_parts(
 
     Args:
         questions: What is asked; every part is a slice of them.
-        size: Of a part.
+        size: Of a part; `None` asks all at once and saves each answer when it arrives.
         answer: Takes the part's index and its questions.
         vocabulary: How many token ids there are.
         label: How progress calls it.
@@ -48,6 +48,8 @@ def in_parts(
     Returns:
         All answers, in the order of the parts.
     """
+    if size is None:
+        return _one_by_one(questions, answer, vocabulary=vocabulary, label=label, scratch=scratch)
     answers = Answers()
     with progress(label, len(questions), unit="tok") as bar:
         for index, start in enumerate(range(0, len(questions), size)):
@@ -70,6 +72,48 @@ def in_parts(
             answers.responses += part.responses
             answers.seconds += part.seconds
     return answers
+
+
+def _one_by_one(
+    questions: Sequence[Question],
+    answer: Callable[[int, Sequence[Question]], Iterable[Response]],
+    *,
+    vocabulary: int,
+    label: str,
+    scratch: Path | None,
+) -> Answers:
+    files = {
+        question.id: scratch / f"answer-{index:06d}.parquet" if scratch else None
+        for index, question in enumerate(questions)
+    }
+    saved = {id_: part for id_, file in files.items() if (part := _read(file)) is not None}
+    answers = Answers(
+        [response for part in saved.values() for response in part.responses],
+        sum(part.seconds for part in saved.values()),
+    )
+    unanswered = [question for question in questions if question.id not in saved]
+    with progress(label, len(questions), unit="tok") as bar:
+        bar.skip(len(saved))
+        if saved and unanswered:
+            note(f"{label}: going on after {len(saved)} of {len(questions)}.")
+        stream = answer(0, unanswered) if unanswered else []
+        started = time.monotonic()
+        for response in stream:
+            part = Answers([response], time.monotonic() - started)
+            started += part.seconds
+            # A prompt that was too long may not be for the server that is asked next time.
+            if response.finish_reason != PROMPT_TOO_LONG:
+                _write(part, vocabulary, files[response.id])
+            bar.advance(1, work=len(response.token_ids))
+            answers.responses += part.responses
+            answers.seconds += part.seconds
+    return answers
+
+
+def forget(scratch: Path | None) -> None:
+    """Removes what was saved."""
+    for file in scratch.glob("*.parquet") if scratch else []:
+        file.unlink()
 
 
 def _write(part: Answers, vocabulary: int, file: Path | None) -> None:

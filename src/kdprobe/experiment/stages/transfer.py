@@ -23,7 +23,7 @@ from kdprobe.experiment.store import Stage, write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 5
+FORMAT = 6
 FIDELITY = "fidelity.json"
 
 
