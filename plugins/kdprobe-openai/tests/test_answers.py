@@ -1,5 +1,10 @@
 """What servers answer besides text: nothing, for many reasons, and thinking beside it."""
 
+import subprocess
+import sys
+import threading
+import time
+
 import numpy as np
 import pytest
 from served import ANSWER, REQUESTS, SAMPLING
@@ -270,3 +275,50 @@ def test_a_capture_without_anything_to_learn_is_refused_and_begins_anew(capture,
         capture(scratch=tmp_path)
     server.always = None
     assert all(response.text == ANSWER for response in capture(scratch=tmp_path))
+
+
+CAPTURE = """
+import sys
+from pathlib import Path
+from kdprobe import PromptPair
+from kdprobe.models import load_tokenizer, tokenizer_digest
+from kdprobe.teachers import Sampling
+from kdprobe.testing import host_with, some_problems
+from kdprobe.transfer import Setting, capture_transfer_set
+
+options = {"base_url": sys.argv[1], "model": "small", "tokenizer": sys.argv[2], "concurrency": 1}
+teacher = host_with("kdprobe_openai").create("teachers", "openai", options)
+tokenizer = load_tokenizer(teacher.record)
+manifest = {"tokenizer": tokenizer_digest(tokenizer), "vocabulary": len(tokenizer)}
+problems = some_problems(6)
+conversations = {problem.id: PromptPair([{"role": "user", "content": problem.id}], []) for problem in problems}
+setting = Setting(Sampling(max_new_tokens=64, top_logprobs=6), manifest, scratch=Path(sys.argv[3]))
+capture_transfer_set(teacher, problems, conversations, setting)
+"""
+
+
+def test_a_capture_that_is_killed_outright_has_what_arrived(capture, server, tiny_model, tmp_path):
+    there = lambda: len(list(tmp_path.glob("answer-*.parquet")))  # noqa: E731
+    arrived, released = threading.Event(), threading.Event()
+
+    def hold(_data):
+        if len(server.asked) > 3:
+            arrived.set()
+            released.wait()
+
+    server.always = hold
+    command = [sys.executable, "-c", CAPTURE, server.url, str(tiny_model), str(tmp_path)]
+    with subprocess.Popen(command) as killed:
+        while not arrived.wait(0.05):
+            assert killed.poll() is None
+        # The fourth answer never comes; the third was saved before it was read.
+        while there() < 3:
+            time.sleep(0.01)
+        killed.kill()
+    released.set()
+    first = asked(server)[:3]
+    server.always = None
+    del server.asked[:]
+    assert all(response.text == ANSWER for response in capture(scratch=tmp_path))
+    assert len(server.asked) == 3
+    assert set(asked(server)).isdisjoint(first)

@@ -157,6 +157,13 @@ def test_a_server_that_refuses_to_give_log_probabilities_is_asked_for_texts(make
     assert capsys.readouterr().err.count("the server refuses to give them") == 1
     with pytest.raises(KdprobeError, match="refuses the request: status 400"):
         list(make(log_probabilities="required").respond(REQUESTS, SAMPLING))
+    # So many are too many: that is for the user to change.
+    server.refuse = lambda body: {
+        "error": {"message": "Requested sample logprobs of 64, which is more than allowed: 20"}
+    }
+    with pytest.raises(KdprobeError, match="refuses the request: status 400") as error:
+        list(make().respond(REQUESTS, SAMPLING))
+    assert "transfer.top_logprobs" in error.value.hint
 
 
 def test_an_impossible_alternative_has_no_mass(make, server):

@@ -111,7 +111,9 @@ class Answer:
         """
         if not isinstance(self.entries, list) or not self.entries:
             raise UnusableError("the server sends none")
-        if self.tokens is not None and self.tokens != len(self.entries):
+        # Some count the thinking and do not describe it.
+        counts = {self.tokens, (self.tokens or 0) - (self.thinking_tokens or 0)}
+        if self.tokens is not None and len(self.entries) not in counts:
             raise UnusableError(f"the server counts {self.tokens} tokens and describes {len(self.entries)}")
         return [(_token(entry), _alternatives(entry, k)) for entry in self.entries]
 

@@ -37,8 +37,9 @@ class ServerOptions(BaseModel):
     )
     log_probabilities: Literal["auto", "required", "never"] = Field(
         default="auto",
-        description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: texts "
-        "only where they cannot be used, and say why. From texts only the distiller `sequence` can learn.",
+        description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: where "
+        "most answers have usable ones, the others teach nothing; else texts only. From texts only the distiller "
+        "`sequence` can learn.",
     )
     unscaled: bool = Field(
         default=False,
@@ -55,8 +56,8 @@ class ServerOptions(BaseModel):
     budget_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="How the server calls the token budget."
     )
-    leave_out: frozenset[Literal["temperature", "top_p", "seed"]] = Field(
-        default=frozenset(), description="Fields that are not sent, for servers that refuse them: theirs decides then."
+    leave_out: tuple[Literal["temperature", "top_p", "seed"], ...] = Field(
+        default=(), description="Fields that are not sent, for servers that refuse them: theirs decides then."
     )
     reasoning: Literal["drop", "prepend"] = Field(
         default="drop",

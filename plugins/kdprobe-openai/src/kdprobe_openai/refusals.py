@@ -21,8 +21,17 @@ _FILTERED = re.compile(
     r"|flagged",
     re.IGNORECASE,
 )
+_NOT = (
+    r"(?:not (?:\w+ )?(?:support|available|allowed|permitted|implement)|unsupported|unknown|unrecogni[sz]ed|unexpected)"
+)
+_NO_LOG_PROBABILITIES = re.compile(rf"logprobs.{{0,80}}{_NOT}|{_NOT}.{{0,80}}logprobs", re.IGNORECASE)
 _OF_ONE_PROMPT = frozenset({200, 400, 403, 413, 422, 500})
 """Statuses that servers give to a prompt that they do not take; llama.cpp's has said 500, and 200 with an error."""
+
+
+def refuses_log_probabilities(said: str) -> bool:
+    """Whether a server says that it gives no log-probabilities at all, and not that so many are too many."""
+    return _NO_LOG_PROBABILITIES.search(said) is not None
 
 
 def reason_of(status: int, said: str) -> str | None:

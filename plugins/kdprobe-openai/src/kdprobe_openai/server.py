@@ -44,13 +44,13 @@ class RefusedError(KdprobeError):
     """The server refuses the request.
 
     Attributes:
-        status: The reply's.
-        said: What the server said, without the key.
+        reason: Why this prompt has no answer, as a finish reason; `None` where the refusal is not about the prompt.
+        said: What the server said, cut short and without the key.
     """
 
-    def __init__(self, message: str, hint: str, status: int, said: str) -> None:
+    def __init__(self, message: str, hint: str, reason: str | None, said: str) -> None:
         super().__init__(message, hint)
-        self.status, self.said = status, said
+        self.reason, self.said = reason, said
 
 
 class Server:
@@ -130,35 +130,35 @@ class Server:
         except httpx.TransportError as error:
             # The name alone: what these errors say is the library's business, and may quote headers.
             raise PassingFaultError(type(error).__name__) from None
-        said = self._quoted(reply)
-        if reply.status_code in _PASSING and reason_of(reply.status_code, said) is None:
+        said, reason = self._quoted(reply), reason_of(reply.status_code, reply.text)
+        if reply.status_code in _PASSING and reason is None:
             raise PassingFaultError(f"status {reply.status_code}{said}", _retry_after(reply))
-        if reply.status_code in {401, 403} and reason_of(reply.status_code, said) is None:
+        if reply.status_code in {401, 403} and reason is None:
             variable = self.options.key_variable
             raise KdprobeError(
                 f"The server {self.options.base_url} refuses the key (status {reply.status_code}).",
                 f"Check the environment variable {variable}." if variable else "Name its variable with key_variable.",
             )
         if not reply.is_success:
-            raise self._refusal(reply, said)
+            raise self._refusal(reply, reason, said)
         try:
             data = reply.json()
         except ValueError:
             raise PassingFaultError(f"an answer that is no JSON{said}") from None
         if isinstance(data, dict) and data.get("error") and not data.get("choices"):
             # Some send their errors with the status of a success.
-            if reason_of(reply.status_code, said) is not None:
-                raise self._refusal(reply, said)
+            if reason is not None:
+                raise self._refusal(reply, reason, said)
             raise PassingFaultError(f"an error in place of an answer{said}")
         return data
 
-    def _refusal(self, reply: httpx.Response, said: str) -> RefusedError:
+    def _refusal(self, reply: httpx.Response, reason: str | None, said: str) -> RefusedError:
         return RefusedError(
             f"The server {self.options.base_url} refuses the request: status {reply.status_code}{said}.",
             "Check base_url, model and extra. A field that it does not take is left out with `leave_out`, the token "
             "budget is called otherwise with `budget_field`, and a server that serves fewer alternatives needs a lower "
             "transfer.top_logprobs.",
-            reply.status_code,
+            reason,
             said,
         )
 

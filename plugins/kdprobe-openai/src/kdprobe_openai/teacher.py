@@ -18,7 +18,7 @@ from kdprobe.models import Conversation, ModelRecord, resolve, response_ids
 from kdprobe.teachers import PROMPT_TOO_LONG, Request, Response, Sampling, SparseRows, Thinking
 from kdprobe_openai.answer import Answer, UnusableError
 from kdprobe_openai.options import ServerOptions
-from kdprobe_openai.refusals import reason_of
+from kdprobe_openai.refusals import refuses_log_probabilities
 from kdprobe_openai.server import RefusedError, Server
 from kdprobe_openai.tokens import TokenMap
 
@@ -139,11 +139,11 @@ class ServerTeacher:
         try:
             return await server.ask("chat/completions", self._body(request, sampling), Answer.of)
         except RefusedError as refused:
-            if reason := reason_of(refused.status, refused.said):
-                kind = "is too long" if reason == PROMPT_TOO_LONG else "is filtered"
+            if refused.reason is not None:
+                kind = "is too long" if refused.reason == PROMPT_TOO_LONG else "is filtered"
                 note(f"The server takes no prompt of {request.id}, which {kind}{refused.said}; it has no answer.")
-                return Answer("", reason)
-            if "logprobs" not in refused.said or self.options.log_probabilities != "auto":
+                return Answer("", refused.reason)
+            if self.options.log_probabilities != "auto" or not refuses_log_probabilities(refused.said):
                 raise
             self._texts_only = True
             self._say_texts_only(f"the server refuses to give them{refused.said}")
