@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import RLock
 from typing import Any, Self
 
@@ -79,7 +80,7 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
 
 
 def _as_told(render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
-    """transformers' `apply_chat_template`, of one conversation or a batch of them, told what the conversation says."""
+    """The `apply_chat_template` of transformers, of one conversation or a batch, told what the conversation says."""
 
     def apply_chat_template(conversation: Any, *arguments: Any, **named: Any) -> Any:
         is_batch = bool(conversation) and not isinstance(conversation[0], Mapping)
@@ -148,18 +149,23 @@ def _today(day: dt.date) -> Iterator[None]:
     """
     from transformers.utils import chat_template_utils
 
+    with _CLOCK:
+        clock = chat_template_utils.datetime
+        chat_template_utils.datetime = _stopped_clock(day)
+        try:
+            yield
+        finally:
+            chat_template_utils.datetime = clock
+
+
+@lru_cache(maxsize=8)
+def _stopped_clock(day: dt.date) -> type[dt.datetime]:
     class Fixed(dt.datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Self:
             return cls(day.year, day.month, day.day, tzinfo=tz)
 
-    with _CLOCK:
-        clock = chat_template_utils.datetime
-        chat_template_utils.datetime = Fixed
-        try:
-            yield
-        finally:
-            chat_template_utils.datetime = clock
+    return Fixed
 
 
 def _rendered(tokenizer: Any, messages: Messages) -> str:

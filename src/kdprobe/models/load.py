@@ -141,6 +141,28 @@ def load_tokenizer(record: ModelRecord) -> Any:
     return bind(tokenizer, record.conversation)
 
 
+def load_config(record: ModelRecord) -> Any:
+    """The configuration alone.
+
+    Raises:
+        UsageError: It cannot be read, or transformers does not know the architecture.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(_converted(record), trust_remote_code=False)
+    except KdprobeError:
+        raise
+    except Exception as error:
+        # Missing, unreadable, unknown, or with values that contradict each other: two libraries have a class for each.
+        reason = " ".join(str(error).split("\n")[:2]).strip()
+        raise UsageError(
+            f"The configuration of the model {record.name!r} cannot be used: {reason}",
+            "Its config.json must be whole and name an architecture that transformers knows by itself.",
+        ) from error
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps the progress bars and chatter of the libraries off the screen while the block runs."""
