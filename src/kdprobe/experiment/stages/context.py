@@ -87,12 +87,18 @@ class StageContext:
 
         return load_tokenizer(self.student)
 
+    @property
+    def teacher_record(self) -> ModelRecord:
+        """The model whose token ids the teacher's are; the student, where the teacher names none."""
+        record: ModelRecord = getattr(self.teacher, "record", self.student)
+        return record
+
     @cached_property
     def teacher_tokenizer(self) -> Any:
-        """The tokenizer that the teacher's token ids are of; the student's, where the teacher has none of its own."""
+        """That model's tokenizer."""
         from kdprobe.models.load import load_tokenizer
 
-        record: ModelRecord = getattr(self.teacher, "record", self.student)
+        record = self.teacher_record
         return self.tokenizer if record.as_key() == self.student.as_key() else load_tokenizer(record)
 
     @cached_property
@@ -189,9 +195,10 @@ def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str,
     }
     if isinstance(teacher, RenderingTeacher):
         return key | {"prompts": texts_digest(context.teacher_text(pair.teacher) for pair in conversations.values())}
-    # What a server makes of messages is not known here.
-    messages = {id_: pair.teacher for id_, pair in conversations.items()}
-    return key | {"messages": digest(messages), "conversation": context.experiment.conversation.conversation.as_key()}
+    # What a server makes of messages is not known here, and it has a clock of its own.
+    conversation = context.experiment.conversation.conversation
+    messages = {id_: conversation.opened(pair.teacher) for id_, pair in conversations.items()}
+    return key | {"messages": digest(messages), "template_arguments": dict(conversation.template_arguments)}
 
 
 def prompts_now(render: Callable[[Messages], str], conversations: Iterable[Messages]) -> str:
