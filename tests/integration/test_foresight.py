@@ -81,28 +81,6 @@ def codes(planned):
     return {finding.code for finding in planned.findings}
 
 
-@pytest.fixture
-def stranger(tiny_model, tmp_path):
-    """The tiny model with a tokenizer of another family."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    base = Tokenizer(models.BPE())
-    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    base.decoder = decoders.ByteLevel()
-    special = ["<s>", "</s>", "<unk>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    base.train_from_iterator(["zebras zigzag around azure azaleas and amazing mazes"] * 3, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="</s>", pad_token="<unk>")
-    tokenizer.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}</s>{% endfor %}[assistant] "
-    folder = shutil.copytree(tiny_model, tmp_path / "stranger")
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_a_teacher_of_another_family_is_refused_with_advice_that_works(plan, stranger):
     sentence = told(plan, "compares teacher and student token by token", 'distill.name = "sequence"', teacher=stranger)
     assert "ids stand for other tokens" in sentence
