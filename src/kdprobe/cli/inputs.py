@@ -12,7 +12,7 @@ import click
 from kdprobe.errors import KdprobeError, UsageError
 
 if TYPE_CHECKING:
-    from kdprobe.comparison.findings import Finding
+    from kdprobe.comparison.finding import Finding
     from kdprobe.host.choice import Choice
     from kdprobe.host.registry import Host
     from kdprobe.models.conversation import Conversation
