@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
 
 _SHARE = 0.05

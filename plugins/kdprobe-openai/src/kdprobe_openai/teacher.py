@@ -194,9 +194,7 @@ class ServerTeacher:
     def _ids(self, answer: Answer) -> list[int]:
         """The text as the student's token ids, with what was thought before it where that is wanted."""
         thinking = answer.thinking if self.options.reasoning == "prepend" else None
-        ids = response_ids(self._tokens.tokenizer, answer.text, thinking)
-        # An answer that did not end itself teaches no end of turn; thinking without an answer has none.
-        return ids if answer.finished or not answer.text else ids[:-1]
+        return response_ids(self._tokens.tokenizer, answer.text, thinking, ended=answer.finished)
 
     def _response(self, request: Request, answer: Answer, ids: list[int], rows: SparseRows | None = None) -> Response:
         return Response(
