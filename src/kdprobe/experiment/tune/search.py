@@ -19,10 +19,11 @@ from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import TRAINING, distill_stage
 from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
-from kdprobe.experiment.store import Stage, Store, digest, read_json
+from kdprobe.experiment.store import Stage, Store
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
 from kdprobe.experiment.tune.trials import Trial, Tuned, result
+from kdprobe.files import digest, read_json
 from kdprobe.host.registry import Host
 from kdprobe.problems.draw import Draw, draw_validation
 from kdprobe.strategies.prompt_pair import PromptPair
