@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from kdprobe.console import note
+from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
 from kdprobe.experiment.integrity.manifest import MANIFEST, seal
 from kdprobe.experiment.integrity.upkeep import (
@@ -157,7 +158,8 @@ class Store:
             folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
-            stage.work(folder, inputs, scratch)
+            with doing(f"making {stage.kind} {stage.name}"):
+                stage.work(folder, inputs, scratch)
             self._seal(stage, folder, time.monotonic() - started)
             self._put_in_place(stage, folder)
             shutil.rmtree(scratch, ignore_errors=True)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
-from kdprobe.models.conversation import prompt_ids, prompt_text, tokenizer_digest
+from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, tokenizer_digest
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
 from kdprobe.models.turn import response_ids
@@ -26,6 +26,7 @@ else:
 __all__ = [
     "SMOLLM2",
     "AdapterRecord",
+    "Conversation",
     "Dtype",
     "LoadedModel",
     "ModelRecord",

@@ -129,9 +129,10 @@ def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str,
     }
     if isinstance(teacher, RenderingTeacher):
         return key | {"prompts": teacher_prompts(teacher, conversations)}
-    # What a server makes of messages is not known here.
-    messages = {id_: pair.teacher for id_, pair in conversations.items()}
-    return key | {"messages": digest(messages), "conversation": context.experiment.conversation.conversation.as_key()}
+    # What a server makes of messages is not known here, and it has a clock of its own.
+    conversation = context.experiment.conversation.conversation
+    messages = {id_: conversation.opened(pair.teacher) for id_, pair in conversations.items()}
+    return key | {"messages": digest(messages), "template_arguments": dict(conversation.template_arguments)}
 
 
 def teacher_prompts(teacher: RenderingTeacher, conversations: Mapping[str, PromptPair]) -> str:
