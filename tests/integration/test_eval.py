@@ -106,6 +106,41 @@ def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path
     assert records(tmp_path / "last.jsonl") == records(files[f"{adapters[1].parent.name}-adapter"])
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("a+b", "a-b"), ("a b", "a-b"), ("A", "a"), ("a.", "a"), ("é", "e\u0301"), (".",), ("..",), ("+",), ("tiny",)],
+)
+def test_names_that_make_one_file_name_or_none_are_refused(
+    names, make_adapter, tiny_model, tmp_path, problem_files, capsys
+):
+    from kdprobe.cli import _run
+
+    given = [word for name in names for word in ("--adapter", f"{name}={make_adapter(tiny_model, 1)}")]
+    told = ["eval", tiny_model, *given, "--problems", problem_files[1], "--out", tmp_path / "out", "--with-base"]
+    if names == ("tiny",):
+        # The base has the name, but for the slashes of its path.
+        told[-1:] = [
+            "--adapter",
+            f"{str(tiny_model).strip('/').replace('/', '+')}={make_adapter(tiny_model, 2)}",
+            "--with-base",
+        ]
+    assert _run([str(word) for word in [*told, "--store", tmp_path / "store"]]) == 2
+    err = capsys.readouterr().err
+    assert "one file" in err if len(names) == 2 or names == ("tiny",) else "makes no file name" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_are_those_of_the_stores_own_records(evaluate, tmp_path, make_adapter, tiny_model):
+    names = {"first": 1, "second": 2}
+    given = [word for name, seed in names.items() for word in ("--adapter", f"{name}={make_adapter(tiny_model, seed)}")]
+    copied = evaluate(*given, "--out", tmp_path / "out")
+    kept = evaluate(*given)
+    assert [score["file"] for score in copied] == [str(tmp_path / "out" / f"{name}.jsonl") for name in names]
+    assert all(score["file"].endswith("records.parquet") for score in kept)
+    assert [{**score, "file": None} for score in copied] == [{**score, "file": None} for score in kept]
+    assert copied[0]["log_p_gold_value"] != copied[1]["log_p_gold_value"]
+
+
 def load_record(folder):
     from kdprobe.models.reference import resolve
 
