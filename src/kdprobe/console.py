@@ -42,6 +42,12 @@ def plain(text: str) -> Text:
     return Text(visible(text))
 
 
+def shortened(text: str, longest: int = 2000) -> str:
+    """Text with the middle left out of lines of more than so many characters, as a mistyped value may fill."""
+    half = longest // 2
+    return "\n".join(line if len(line) <= longest else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n"))
+
+
 def visible(text: str) -> str:
     r"""Text without control and direction-changing characters (all but `\n` and `\t` become `�`)."""
     hidden = {"Cc", "Cf", "Cs"}

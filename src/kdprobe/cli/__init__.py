@@ -102,6 +102,6 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    from kdprobe.console import visible
+    from kdprobe.console import shortened, visible
 
-    click.echo(f"kdprobe: {visible(text)}", err=True)
+    click.echo(f"kdprobe: {visible(shortened(text))}", err=True)

@@ -44,6 +44,15 @@ Examples:
 """
 
 
+def _temperature(_context: click.Context, _option: click.Parameter, given: float) -> float:
+    from kdprobe.experiment.config import not_too_cold
+
+    try:
+        return not_too_cold(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
 @click.command(epilog=EPILOG)
 @click.argument("model")
 @click.option("--revision", help="Of a model on the Hub: a commit, tag or branch.")
@@ -51,12 +60,12 @@ Examples:
 @click.option("--with-base", is_flag=True, help="With adapters: examine MODEL without one, too.")
 @problems_option
 @settings_option("the problem source")
-@click.option("--limit", type=click.IntRange(min=1), help="The first so many problems.")
+@click.option("--limit", type=click.IntRange(1, 2**31), help="The first so many problems.")
 @click.option("--task", help="A form of the task; by default the bare question.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Token budget.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=float, callback=_temperature, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the sampling.")
 @click.option("--batch-size", help="Problems at once; by default as many as memory and throughput suggest.")
 @dtype_option
 @click.option(

@@ -47,6 +47,8 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
     Raises:
         UsageError: One is not of the form NAME.KEY=VALUE.
     """
+    from kdprobe.experiment.config_checks import impossible_numbers
+
     options: Settings = {}
     for setting in settings:
         target, equals, text = setting.partition("=")
@@ -55,8 +57,10 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
             raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # not TOML: a text without its quotes
             value = text
+        if mistake := next(impossible_numbers(value, target), None):
+            raise UsageError(f"--option {mistake}.")
         options.setdefault(name, {})[key] = value
     return options
 

@@ -29,7 +29,9 @@ Examples:
 @adapters_option
 @click.option("--against", metavar="NAME|MODEL", help="Compare with this adapter or model instead of MODEL.")
 @problems_option
-@click.option("--limit", type=click.IntRange(1), default=16, show_default=True, help="The first so many problems.")
+@click.option(
+    "--limit", type=click.IntRange(1, 2**31), default=16, show_default=True, help="The first so many problems."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Sequences at once.")
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option("--analysis", "analyses", multiple=True, help="An analysis; repeatable.  [default: heads]")
