@@ -222,17 +222,13 @@ class Store:
         files = sorted(self.root.glob(f"{RUNS}/*/{RECORD}"), key=lambda file: file.stat().st_mtime, reverse=True)
         return [file.parent.name for file in files]
 
-    def stage_folders(self) -> list[Path]:
-        """The folders of all stages that have a manifest."""
-        return sorted(manifest.parent for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"))
-
     def older_stages(self) -> int:
         """How many stages have keys of an earlier version of kdprobe, which this one does not look for."""
         count = 0
-        for folder in self.stage_folders():
+        for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"):
             # A damaged one is reported when it is used.
             with suppress(DamagedStageError):
-                count += self.checks.manifest(folder).get("key_format") != KEY_FORMAT
+                count += self.checks.manifest(manifest.parent).get("key_format") != KEY_FORMAT
         return count
 
     @staticmethod

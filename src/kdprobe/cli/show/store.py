@@ -1,15 +1,29 @@
-"""What a store holds, in the terminal."""
+"""What a store holds, in the terminal and as JSON on stdout."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
     from kdprobe.experiment.integrity.verify import Entry
+
+
+def entry_data(entry: Entry) -> dict[str, Any]:
+    """A stage or a record, for machines."""
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "path": entry.path,
+        "bytes": entry.size,
+        "runs": entry.runs,
+        "damage": entry.faults,
+        "checksums": entry.checksums,
+        "moved": entry.moved,
+    }
 
 
 def show_entries(entries: Sequence[Entry]) -> None:
