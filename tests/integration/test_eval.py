@@ -468,3 +468,45 @@ def test_records_in_the_store_are_read_as_they_are(evaluate, tmp_path):
     assert len(table) == 6
     assert table.conditions[0]["budget"] == {"tokens": "12"}
     assert score["file"].endswith("/records.parquet")
+
+
+def texts_below(folder):
+    """Every file below a folder, and its content as text; of Parquet, what is in its cells, too."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            yield file, file.read_text(encoding="utf-8", errors="replace")
+            if file.suffix == ".parquet":
+                yield file, pd.read_parquet(file).to_json()
+
+
+def test_keys_and_passwords_are_sent_and_never_written_and_changing_them_repeats_nothing(
+    tmp_path, capfd, monkeypatch, problem_files
+):
+    pytest.importorskip("tenacity", reason="lm-eval's API models need lm-eval[api]")
+    from kdprobe.cli import _run
+
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-environment")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def told(password, port, key):
+        url = f"http://me:{password}@127.0.0.1:{port}/v1/chat/completions"
+        model_args = f"base_url={url},num_concurrent=1,max_retries=1,api_key={key}"
+        command = ["eval", "any", "--model-type", "local-chat-completions", "--model-args", model_args]
+        return [*command, "--problems", str(problem_files[1]), "--store", str(tmp_path / "store"), "--json"]
+
+    secrets = ["first-password", "second-password", "first-api-key", "second-api-key", "key-of-the-environment"]
+    with serving(lambda asked: KeyError if len(asked) > 3 else "#### 55") as (port, asked):
+        assert _run(told(secrets[0], port, secrets[2])) == 1
+        (scratch,) = (tmp_path / "store" / "making").glob("*.scratch")
+        assert _run(["--debug", *told(secrets[1], port, secrets[3])]) == 1
+        assert list((tmp_path / "store" / "making").glob("*.scratch")) == [scratch]
+        asked_before = len(asked)
+    with serving(lambda asked: "#### 55", port) as (port, asked):
+        assert _run(told(secrets[1], port, secrets[3])) == 0
+        assert 0 < len(asked) <= 6 - 3 < asked_before
+        assert _run(told(secrets[0], port, secrets[2])) == 0
+        assert len(asked) <= 6 - 3
+    out, err = capfd.readouterr()
+    for place, text in [("out", out), ("err", err), *texts_below(tmp_path)]:
+        for secret in secrets:
+            assert secret not in text, place

@@ -279,9 +279,11 @@ def test_a_plugin_that_fails_at_work_is_told_in_a_sentence(fault, said, faulty, 
     assert "Traceback" not in err
 
 
-def test_with_debug_the_plugin_s_traceback_is_shown(faulty):
-    with pytest.raises(IndexError):
-        _run(["--debug", *faulty("[][0]")])
+def test_with_debug_the_plugin_s_traceback_is_shown(faulty, capfd):
+    assert _run(["--debug", *faulty("[][0]")]) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert "\nIndexError: list index out of range\n" in err
 
 
 @pytest.mark.parametrize(

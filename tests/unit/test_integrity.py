@@ -108,7 +108,7 @@ def test_a_file_is_read_for_its_checksum_once(store, monkeypatch):
     assert read == []
     again = Store(store.root)
     for _ in range(2):
-        again.file("distill", stage().key, "a.parquet")
+        again.checks.file(again.folder(stage()), "a.parquet")
     assert read == ["a.parquet"]
     again.make(stage())
     again.make(stage(write, (stage(),), rank=1))

@@ -91,12 +91,13 @@ def _run(arguments: list[str]) -> int:
         # The reader went away (`kdprobe runs | head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (Exception, SystemExit) as error:  # click's own exits never get here
-        if "--debug" in arguments:
-            raise
-        from kdprobe.cli.faults import sentence
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure ends in a sentence; click's own exits never get here
+        from kdprobe.cli.faults import sentence, traceback_of
 
-        _say(sentence(error, opened))
+        if "--debug" in arguments:
+            click.echo(traceback_of(error), err=True)
+        else:
+            _say(sentence(error, opened))
         return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
 

@@ -179,13 +179,13 @@ def _copies(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
         if len(names) > 1:
             raise UsageError(f"{out} cannot hold the records of {len(names)} models.", "Give a folder to --out.")
         return {names[0]: out}
-    stems = {name: _OTHER.sub("-", name).strip("-.") for name in names}
+    # Some file systems take composed letters for decomposed ones, and A for a.
+    stems = {name: _OTHER.sub("-", unicodedata.normalize("NFC", name)).strip("-.") for name in names}
     if nameless := [name for name, stem in stems.items() if not stem]:
         raise UsageError(f"The name {nameless[0]!r} makes no file name.", "Give another: --adapter NAME=PATH.")
     by_file: dict[str, str] = {}
     for name, stem in stems.items():
-        # Some file systems take A for a, and composed letters for decomposed ones.
-        other = by_file.setdefault(unicodedata.normalize("NFC", stem).casefold(), name)
+        other = by_file.setdefault(stem.casefold(), name)
         if other != name:
             raise UsageError(
                 f"The records of {other!r} and of {name!r} would go into one file, {out / stem}.jsonl.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe import __version__
 from kdprobe.errors import KdprobeError, doing_when
+from kdprobe.redaction import said
 
 if TYPE_CHECKING:
     from kdprobe.host.provider import Provider
@@ -72,6 +73,11 @@ def _where_the_traceback_is(error: BaseException) -> str:
         return "kdprobe --debug shows the traceback; please report it."
 
 
+def traceback_of(error: BaseException) -> str:
+    """The traceback, without secrets."""
+    return said("".join(traceback.format_exception(error)))
+
+
 def _log(error: BaseException) -> Path:
     from platformdirs import user_log_path
 
@@ -79,7 +85,7 @@ def _log(error: BaseException) -> Path:
     folder = user_log_path("kdprobe", ensure_exists=True)
     file = folder / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}.log"
     head = f"kdprobe {__version__}, Python {platform.python_version()}, {sys.platform}, {now.isoformat()}\n"
-    file.write_text(head + "".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    file.write_text(head + traceback_of(error), encoding="utf-8", errors="backslashreplace")
     return file
 
 

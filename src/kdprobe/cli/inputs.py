@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.redaction import without_secrets
 
 if TYPE_CHECKING:
     from kdprobe.comparison.findings import Finding
@@ -62,6 +63,8 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
         if mistake := next(impossible_numbers(value, target), None):
             raise UsageError(f"--option {mistake}.")
         options.setdefault(name, {})[key] = value
+    # Before any message quotes a secret.
+    without_secrets(options)
     return options
 
 

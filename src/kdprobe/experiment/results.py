@@ -148,10 +148,10 @@ def _role(arm: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
     def file(kind: str, name: str) -> Path | None:
-        return store.file(kind, arm[kind], name) if arm.get(kind) else None
+        return store.checks.file(store.folder_of(kind, arm[kind]), name) if arm.get(kind) else None
 
     fidelity, training, selection = file("transfer", FIDELITY), file("distill", TRAINING), file("select", SELECTION)
-    records = store.file("evaluate", arm["evaluate"], RECORDS)
+    records = store.checks.file(store.folder_of("evaluate", arm["evaluate"]), RECORDS)
     return ArmResults(
         name=arm["name"],
         strategy=arm["strategy"],
@@ -169,9 +169,10 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
 
 
 def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
+    folder = store.folder_of("analyse", key)
     return AnalysisResults(
         name=name,
-        figures=read_json(store.file("analyse", key, FIGURES)),
-        statements=read_json(store.file("analyse", key, STATEMENTS)),
-        tables={file.stem: file for file in store.tables("analyse", key)},
+        figures=read_json(store.checks.file(folder, FIGURES)),
+        statements=read_json(store.checks.file(folder, STATEMENTS)),
+        tables={file.stem: file for file in store.checks.tables(folder)},
     )

@@ -43,6 +43,7 @@ from kdprobe.experiment.integrity.upkeep import (
 )
 from kdprobe.files import digest, sync
 from kdprobe.host.candidates import own_version
+from kdprobe.redaction import without_secrets
 
 Status = Literal["there", "missing", "damaged"]
 KEY_FORMAT = 2
@@ -68,6 +69,10 @@ class Stage:
     settings: dict[str, Any]
     inputs: tuple[Stage, ...]
     work: Callable[[Path, list[Path], Path], None]
+
+    def __post_init__(self) -> None:
+        """No secret gets into keys or manifests, whoever passed it on."""
+        object.__setattr__(self, "settings", without_secrets(self.settings))
 
     @property
     def key(self) -> str:
@@ -102,23 +107,15 @@ class Store:
 
     def folder(self, stage: Stage) -> Path:
         """Where a stage is, or will be."""
-        return self.root / STAGES / stage.kind / stage.key
+        return self.folder_of(stage.kind, stage.key)
+
+    def folder_of(self, kind: str, key: str) -> Path:
+        """The same, of a stage that a record names."""
+        return self.root / STAGES / kind / key
 
     def has(self, stage: Stage) -> bool:
         """Whether a stage is finished."""
         return (self.folder(stage) / MANIFEST).is_file()
-
-    def file(self, kind: str, key: str, name: str) -> Path:
-        """A file of a finished stage.
-
-        Raises:
-            DamagedStageError: It is not what was written.
-        """
-        return self.checks.file(self.root / STAGES / kind / key, name)
-
-    def tables(self, kind: str, key: str) -> list[Path]:
-        """The tables of a finished stage; errors as above."""
-        return self.checks.tables(self.root / STAGES / kind / key)
 
     def status(self, stage: Stage) -> Status:
         """Whether a stage is finished and whole, as far as its manifest and the sizes of its files say."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.console import out, plain
+from kdprobe.redaction import said
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,4 +59,4 @@ def print_json(data: Any) -> None:
     """Data on stdout; NaN and infinities become null."""
     from kdprobe.files import clean
 
-    click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(said(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False)))

@@ -26,6 +26,7 @@ from kdprobe.experiment.tune.trials import Trial, Tuned, result
 from kdprobe.files import digest, read_json
 from kdprobe.host.registry import Host
 from kdprobe.problems.draw import Draw, draw_validation
+from kdprobe.redaction import said
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.students.student import Student
 
@@ -191,7 +192,7 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
         _make(store, evaluated)
     except (ArithmeticError, RuntimeError) as error:
         # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
-        return replace(trial, failure=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return replace(trial, failure=said(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
     return trial.with_records(pq.read_table(store.folder(evaluated) / RECORDS).to_pylist())
 
 
