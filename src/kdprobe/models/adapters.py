@@ -18,6 +18,14 @@ _ENDS = "kdprobe.json"
 _ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations of LoRA that leave the base's weights as they are."""
 
+_PLAIN = {
+    *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision"),
+    *("inference_mode", "r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out"),
+    *("init_lora_weights", "eva_config", "bias", "lora_bias"),
+}
+"""Settings of LoRA with which an adapter is factors and nothing else; `changes_base` looks at two of them."""
+
 
 @dataclass(frozen=True)
 class AdapterRecord:
@@ -125,6 +133,18 @@ def changes_base(folder: Path) -> bool:
     """
     settings = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     return settings.get("bias", "none") != "none" or settings.get("init_lora_weights", True) not in _ADDED
+
+
+def adds_factors(folder: Path) -> bool:
+    """Whether all that an adapter does to weights is to add low-rank factors, with DoRA rows of another length.
+
+    A setting that is not known to leave it at that (other variants of LoRA, modules saved whole) means no.
+    """
+    from peft import LoraConfig
+
+    settings, usual = json.loads((folder / _CONFIG).read_text(encoding="utf-8")), LoraConfig().to_dict()
+    unusual = {name for name, value in settings.items() if value and value != usual.get(name)}
+    return settings["peft_type"] == "LORA" and unusual <= _PLAIN and not changes_base(folder)
 
 
 def attach(base: LoadedModel, folder: Path, name: str = "default") -> LoadedModel:

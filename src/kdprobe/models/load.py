@@ -80,7 +80,7 @@ def load(
     *,
     dtype: Dtype = "auto",
     device: str | None = None,
-    attention: Literal["sdpa", "eager"] = "sdpa",
+    attention: Literal["eager"] | None = None,
 ) -> LoadedModel:
     """Loads a model and its tokenizer.
 
@@ -88,7 +88,8 @@ def load(
         record: Which weights, from `resolve`.
         dtype: Data type of the weights; `auto` as in `concrete_dtype`.
         device: Where to, by default `default_device()`.
-        attention: `eager` where attention patterns are wanted.
+        attention: `eager` where attention patterns are wanted; by default what transformers chooses for the
+            architecture. Not every one has PyTorch's fused attention.
 
     Raises:
         KdprobeError: It cannot be loaded.

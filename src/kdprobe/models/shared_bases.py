@@ -20,7 +20,7 @@ from kdprobe.models.adapters import adapter_tensors, merge
 from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load, quiet
 from kdprobe.models.reference import Dtype, ModelRecord
 
-Attention = Literal["sdpa", "eager"]
+Attention = Literal["eager"] | None
 
 _PREFIX = "base_model.model."
 """Before the names of modules in peft's files."""
@@ -30,16 +30,16 @@ class SharedBases:
     """The bases that a process has loaded, of one data type at a time."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, Attention | None], LoadedModel] = {}
+        self._loaded: dict[tuple[str, Attention], LoadedModel] = {}
         self._dtype: Dtype | None = None
 
-    def base(self, record: ModelRecord, *, dtype: Dtype = "auto", attention: Attention = "sdpa") -> LoadedModel:
+    def base(self, record: ModelRecord, *, dtype: Dtype = "auto", attention: Attention = None) -> LoadedModel:
         """A base: loaded now, or over the weights that were loaded before.
 
         Args:
             record: Which weights.
             dtype: Of the weights. Bases of another data type are let go.
-            attention: `eager` where attention patterns are wanted.
+            attention: `eager` where attention patterns are wanted; by default what transformers chooses.
 
         Raises:
             KdprobeError: It cannot be loaded.
@@ -48,17 +48,18 @@ class SharedBases:
         if concrete != self._dtype:
             self.clear()
             self._dtype = concrete
-        shared = self._load((record.digest, None), record, attention)
+        shared = self._load(record, None)
         model = same_weights(shared.model)
-        with quiet():
-            model.set_attn_implementation(attention)
-        if model.config._attn_implementation != attention:  # noqa: SLF001 - transformers offers no other way to ask
-            # Some architectures choose their attention when they are built.
-            model = same_weights(self._load((record.digest, attention), record, attention).model)
+        if attention is not None:
+            with quiet():
+                model.set_attn_implementation(attention)
+            if model.config._attn_implementation != attention:  # noqa: SLF001 - transformers offers no other way to ask
+                # Some architectures choose their attention when they are built.
+                model = same_weights(self._load(record, attention).model)
         return replace(shared, model=model)
 
     def merged(
-        self, record: ModelRecord, adapter: Path | None, *, dtype: Dtype = "auto", attention: Attention = "sdpa"
+        self, record: ModelRecord, adapter: Path | None, *, dtype: Dtype = "auto", attention: Attention = None
     ) -> LoadedModel:
         """A base with an adapter's update in copies of the weights that it touches; arguments as those of `base`.
 
@@ -77,7 +78,8 @@ class SharedBases:
         """Lets all bases go; what was given out keeps its weights."""
         self._loaded.clear()
 
-    def _load(self, key: tuple[str, Attention | None], record: ModelRecord, attention: Attention) -> LoadedModel:
+    def _load(self, record: ModelRecord, attention: Attention) -> LoadedModel:
+        key = (record.digest, attention)
         if key not in self._loaded:
             self._loaded[key] = load(record, dtype=self._dtype or "auto", attention=attention)
         return self._loaded[key]

@@ -40,13 +40,13 @@ class Student:
         self,
         *,
         dtype: Dtype = "auto",
-        attention: Literal["sdpa", "eager"] = "sdpa",
+        attention: Literal["eager"] | None = None,
     ) -> LoadedModel:
         """Loads the base and merges the adapter into it.
 
         Args:
             dtype: Data type of the weights.
-            attention: `eager` where attention patterns are wanted.
+            attention: `eager` where attention patterns are wanted; by default what transformers chooses.
 
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
