@@ -174,7 +174,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     (kept,) = (tmp_path / "store" / "making").glob("*.scratch/answers.jsonl")
     assert len(Ledger(kept)) == 1 + 2 * after
     # A batch is there as a whole or not at all: a line each, after the plan's.
-    assert [len(json.loads(line)) for line in kept.read_text().splitlines()] == [1, *[2] * after]
+    assert [len(json.loads(line.partition(" ")[2])) for line in kept.read_text().splitlines()] == [1, *[2] * after]
     again = []
 
     def count(self, context, max_length, stop, **known):
@@ -468,6 +468,19 @@ def test_records_in_the_store_are_read_as_they_are(evaluate, tmp_path):
     assert len(table) == 6
     assert table.conditions[0]["budget"] == {"tokens": "12"}
     assert score["file"].endswith("/records.parquet")
+
+
+def test_an_answer_with_half_an_emoji_is_kept_once_and_for_all(tmp_path, run_cli, problem_files):
+    pytest.importorskip("tenacity", reason="lm-eval's API models need lm-eval[api]")
+    with serving(lambda asked: f"\ud83c and\x00 \x1b[31m {len(asked)}\n#### 55") as (port, asked):
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        command = ["eval", "any", "--model-type", "local-chat-completions", "--model-args", f"base_url={url}"]
+        command += ["--problems", problem_files[1], "--store", tmp_path / "store", "--json"]
+        first = json.loads(run_cli(*command, "--out", tmp_path / "out.jsonl"))
+        assert json.loads(run_cli(*command, "--out", tmp_path / "out.jsonl")) == first
+    assert len(asked) == 6
+    responses = [row["response"] for row in records(tmp_path / "out.jsonl")]
+    assert sorted(responses) == [f"\ufffd and\ufffd \ufffd[31m {n}\n#### 55" for n in range(1, 7)]
 
 
 def texts_below(folder):

@@ -26,6 +26,7 @@ from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, StopTexts, can_sh
 from kdprobe.models.load import LoadedModel
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import stated_value
+from kdprobe.text import safe_text
 
 PLAN = "batch plan"
 """The ledger's entry of how many problems are decoded at once."""
@@ -55,12 +56,12 @@ class Recording:
             for name, response in zip(unanswered, responses, strict=True):
                 # lm-eval does not pass on the answers that an API left empty.
                 if name not in self.ledger:
-                    self.keep({name: _entry(response)})
+                    self.keep({name: _entry(safe_text(response or ""))})
         return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """What lm-eval's models call with each answer: the request is prompt and arguments."""
-        self.keep({hash_string(request[0]): _entry(response)})
+        self.keep({hash_string(request[0]): _entry(safe_text(response or ""))})
 
     def keep(self, entries: dict[str, dict[str, Any]]) -> None:
         """Keeps answers that were finished together, and shows progress."""
