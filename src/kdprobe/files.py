@@ -59,6 +59,15 @@ def sync_all(folder: Path) -> None:
     sync(folder)
 
 
+def follow_umask(folder: Path) -> None:
+    """Gives files the permissions that other files get; safetensors writes such as only their owner may read."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(file.stat().st_mode | (0o666 & ~umask))
+
+
 def sha256(file: Path) -> str:
     """SHA-256 of a file's content, read piece by piece."""
     with file.open("rb") as stream:

@@ -304,6 +304,23 @@ def test_a_lock_whose_file_was_removed_still_keeps_two_processes_apart(store):
     assert not lock.exists()
 
 
+def test_files_get_the_permissions_that_the_umask_gives(store):
+    """safetensors writes files that only their owner may read."""
+
+    def work(folder, inputs, scratch):
+        write(folder, inputs, scratch)
+        (folder / "a.parquet").chmod(0o600)
+        (folder / "inner" / "weights").chmod(0o700)
+
+    before = os.umask(0o027)
+    try:
+        store.make(stage(work))
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in store.folder(stage()).rglob("*") if file.is_file()}
+    assert modes == {"a.parquet": 0o640, "weights": 0o740, "stage.json": 0o640}
+
+
 def test_a_seal_lists_every_file_below_the_folder(tmp_path):
     folder = tmp_path / "distill" / "key"
     folder.mkdir(parents=True)

@@ -44,6 +44,8 @@ Examples:
 """
 
 _INTERRUPTED = 130
+_KEEPING = {"run", "tune", "eval"}
+"""Commands that save what they finish, and go on from there; of the others nothing is left when they fail."""
 
 
 class _Commands(click.Group):
@@ -79,13 +81,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     opened: list[Host] = []
+    keeps = next((word for word in arguments if word in COMMANDS), None) in _KEEPING
     try:
         app.main(args=arguments, prog_name="kdprobe", standalone_mode=False, obj=opened)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted; what was finished is kept, the same command goes on from there.")
+        kept = "what was finished is kept, the same command goes on from there" if keeps else "nothing is kept of it"
+        _say(f"Interrupted; {kept}.")
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`kdprobe runs | head`); nothing is wrong.
@@ -97,7 +101,7 @@ def _run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             click.echo(traceback_of(error), err=True)
         else:
-            _say(sentence(error, opened))
+            _say(sentence(error, opened, keeps=keeps))
         return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
 

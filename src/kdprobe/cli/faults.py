@@ -23,38 +23,39 @@ _FULL_DISK = ("no space left on device", "disk is full", "disk quota exceeded")
 _FULL_MEMORY = ("memoryerror", "out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
 
 
-def sentence(error: BaseException, hosts: Sequence[Host]) -> str:
+def sentence(error: BaseException, hosts: Sequence[Host], *, keeps: bool) -> str:
     """What to say in place of a traceback.
 
     Args:
         error: Whatever ended the command.
         hosts: The hosts that were opened, whose plugins may be at fault.
+        keeps: Whether what the command finished is kept.
     """
     if isinstance(error, KdprobeError):
         return str(error)
-    return str(_as_told(error, hosts))
+    return str(_as_told(error, hosts, "What was finished is kept. " if keeps else ""))
 
 
-def _as_told(error: BaseException, hosts: Sequence[Host]) -> KdprobeError:
+def _as_told(error: BaseException, hosts: Sequence[Host], kept: str) -> KdprobeError:
     what = f"{_described(error)}{doing_when(error)}"
     said = f"{type(error).__name__} {error}".lower()
     if any(text in said for text in _FULL_DISK):
-        return KdprobeError(what, "Free some space on the disk; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Free some space on the disk.")
     if any(text in said for text in _FULL_MEMORY):
-        return KdprobeError(what, "Use a smaller batch or model, or more memory; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Use a smaller batch or model, or more memory.")
     if plugin := _plugin_at_fault(error, hosts):
         source = f"{plugin.source} {plugin.version}".strip()
         return KdprobeError(
             f"The plugin {plugin.name} ({source}) failed: {what}",
-            "What was finished is kept; kdprobe --debug shows where.",
+            f"{kept}kdprobe --debug shows where.",
         )
     if isinstance(error, ConnectionError | TimeoutError):
-        return KdprobeError(what, "Check the network; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Check the network.")
     if isinstance(error, OSError):
-        return KdprobeError(what, "Check the disk and its permissions; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Check the disk and its permissions.")
     return KdprobeError(
         f"kdprobe failed, or a library that it uses: {what}",
-        f"What was finished is kept. {_where_the_traceback_is(error)}",
+        f"{kept}{_where_the_traceback_is(error)}",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import follow_umask
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel, concrete_dtype, load, quiet
 from kdprobe.models.reference import Dtype
@@ -48,7 +49,8 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
 
     Raises:
         UsageError: There is something in the folder already.
-        KdprobeError: What was written does not give the student's logits; it is removed.
+        KdprobeError: What was written does not give the student's logits; it is removed, as
+            after any other failure.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"There is something at {folder} already.", "Give a folder that is new or empty.")
@@ -58,6 +60,16 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
     expected, allowed = _side_by_side(student, merged.dtype)
     merged.model.to(getattr(torch, merged.dtype))
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(student, merged, folder)
+        error = _difference(folder, merged, expected, allowed)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return Exported(folder, merged.dtype, error, allowed)
+
+
+def _write(student: Student, merged: LoadedModel, folder: Path) -> None:
     with quiet():
         merged.model.save_pretrained(folder)
         merged.tokenizer.save_pretrained(folder)
@@ -68,15 +80,19 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
         "caution": student.caution,
     }
     (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    follow_umask(folder)
+
+
+def _difference(folder: Path, merged: LoadedModel, expected: torch.Tensor, allowed: float) -> float:
+    """How far the logits of what was written are from the student's, at most."""
     error = float((_logits(_read_back(folder, merged)) - expected).abs().max())
     if not error <= allowed:
-        shutil.rmtree(folder)
         raise KdprobeError(
             f"The merged model's logits differ from the student's by {error:.2g} (allowed: {allowed:.2g}), "
             "so it was removed.",
             "Ship base and adapter instead.",
         )
-    return Exported(folder, merged.dtype, error, allowed)
+    return error
 
 
 def _side_by_side(student: Student, dtype: Dtype) -> tuple[torch.Tensor, float]:

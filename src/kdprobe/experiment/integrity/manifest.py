@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kdprobe.files import UnreadableError, read_sealed, sha256, sync_all, write_sealed
+from kdprobe.files import UnreadableError, follow_umask, read_sealed, sha256, sync_all, write_sealed
 
 MANIFEST = "stage.json"
 SIZE, SHA256 = "size", "sha256"
@@ -24,6 +24,7 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
+    follow_umask(folder)
     sync_all(folder)
     write_sealed(folder / MANIFEST, {**about, "files": files})
 
