@@ -10,7 +10,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from kdprobe.redaction import said
 
@@ -156,9 +156,9 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
         live.stop()
 
 
-def note(text: str) -> None:
-    """A line for the person who watches, on stderr."""
-    print(visible(text), file=sys.stderr, flush=True)  # noqa: T201
+def note(text: str, stream: TextIO | None = None) -> None:
+    """A line for the person who watches, on stderr or another stream."""
+    print(visible(text), file=stream or sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from kdprobe.cli.inputs import is_finite, open_host, open_problems, read_settings, refuse_strays
+from kdprobe.cli.inputs import (
+    is_finite,
+    open_host,
+    open_problems,
+    read_conversation,
+    read_settings,
+    refuse_strays,
+)
 from kdprobe.cli.options import (
     adapters_option,
+    conversation_options,
     dtype_option,
     extractor_option,
     json_option,
@@ -26,6 +34,7 @@ from kdprobe.errors import UsageError
 if TYPE_CHECKING:
     from kdprobe.experiment.store import Stage
     from kdprobe.host.registry import Host
+    from kdprobe.models.conversation import Conversation
 
 HUGGING_FACE = "hf"
 
@@ -67,6 +76,7 @@ def _temperature(_context: click.Context, _option: click.Parameter, given: float
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the sampling.")
 @click.option("--batch-size", help="Problems at once; by default as many as memory and throughput suggest.")
+@conversation_options
 @dtype_option
 @click.option(
     "--model-type", default=HUGGING_FACE, show_default=True, help="Any of lm-eval's: vllm, openai-chat-completions…"
@@ -108,7 +118,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     host = open_host()
     extractors = host.all("extractors") if extractor == "all" else {extractor: host.create("extractors", extractor)}
-    stages = _stages(model, adapters, host, given)
+    conversation = read_conversation(*(given.pop(name) for name in ("system", "date", "template_arguments")))
+    stages = _stages(model, adapters, host, conversation, given)
     copies = _copies(out, list(stages))
     store = Store(Path(store_folder))
     store.prepare()
@@ -123,14 +134,18 @@ def command(  # noqa: PLR0917 - click passes them by name
             # The store's own records, whatever becomes of the copies.
             found += scores(read_outputs(records, Columns(), source=str(shown[name])), extractors)
     if as_json:
-        print_json([asdict(score) for score in found])
+        print_json([asdict(score) | {"conversation": conversation.as_key()} for score in found])
     else:
         show_scores(found, {str(file): name for name, file in shown.items()})
+        if conversation.sentence:
+            note(conversation.sentence)
         for name, file in shown.items():
             note(f"Records of {name}: {file}")
 
 
-def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, Any]) -> dict[str, Stage]:
+def _stages(
+    model: str, adapters: tuple[str, ...], host: Host, conversation: Conversation, given: dict[str, Any]
+) -> dict[str, Stage]:
     """Name to stage of all models that are examined."""
     from kdprobe.evaluation.protocol import TASKS, Protocol
     from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
@@ -156,7 +171,7 @@ def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, 
     settings = read_settings(given["settings"])
     refuse_strays(settings, {problems})
     source = open_problems(host, problems, settings)
-    request = eval_request(source, problems, given["limit"], protocol, finite=is_finite(host, problems))
+    request = eval_request(source, problems, given["limit"], protocol, conversation, finite=is_finite(host, problems))
     if base is not None:
         return local_eval_stages(base, named, request, with_base=given["with_base"])
     stage = lm_eval_stage(model, given["model_type"], given["model_args"], size, request)

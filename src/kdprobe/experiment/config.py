@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,13 +13,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from kdprobe.experiment.arm_names import display_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.tune.config import TuneConfig
-from kdprobe.models.conversation import DEFAULT_DATE, Conversation
+from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
 from kdprobe.models.reference import SMOLLM2, Dtype
 from kdprobe.redaction import without_secrets
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _COLDEST = 0.01
 """Logits are divided by the temperature; below this, float32 overflows where sampling is greedy anyway."""
 
@@ -80,6 +82,21 @@ class ConversationConfig(_Section):
     template_arguments: dict[str, Any] = Field(
         default_factory=dict, description="What the template takes by name, such as `enable_thinking`."
     )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _is_day(cls, value: Any) -> Any:
+        is_day = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+        if not is_day and not (isinstance(value, str) and _DAY.fullmatch(value)):
+            raise ValueError("must be a day, as in 2026-11-25")
+        return value
+
+    @field_validator("template_arguments")
+    @classmethod
+    def _are_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(OWN_ARGUMENTS & arguments.keys()):
+            raise ValueError(f"must not hold {', '.join(taken)}, which no chat template decides")
+        return arguments
 
     @property
     def conversation(self) -> Conversation:

@@ -16,7 +16,7 @@ from kdprobe.files import write_json
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
 
-FORMAT = 5
+FORMAT = 6
 FIGURES = "figures.json"
 STATEMENTS = "statements.json"
 

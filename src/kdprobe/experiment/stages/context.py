@@ -19,7 +19,7 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
-from kdprobe.models.conversation import Conversation, prompt_text, texts_digest
+from kdprobe.models.conversation import Conversation, prompt_text, refuse_unread, texts_digest
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
@@ -88,6 +88,26 @@ class StageContext:
     def test_prompts(self, problems: Sequence[Problem]) -> str:
         """Digest of what students read of problems that they are tested or looked at with; errors as above."""
         return texts_digest(prompt_text(self.tokenizer, bare(problem)) for problem in problems)
+
+
+def check_templates(context: StageContext) -> None:
+    """Checks that chat templates write assistants' turns and read the arguments that they are given.
+
+    Raises:
+        KdprobeError: A template refuses an assistant's turn, or no template reads an argument.
+    """
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.turn import assistant_turn
+
+    tokenizers = [context.tokenizer]
+    teacher = context.teacher if {"responses", "teacher"} & set(context.distiller.needs) else None
+    if isinstance(teacher, RenderingTeacher) and hasattr(teacher, "record"):
+        tokenizers.append(load_tokenizer(teacher.record))
+    for tokenizer in tokenizers:
+        assistant_turn(tokenizer)
+    if teacher is None or isinstance(teacher, RenderingTeacher):
+        # What a server's template reads is not known here.
+        refuse_unread(context.experiment.conversation.conversation, tokenizers)
 
 
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 4
+FORMAT = 5
 FIDELITY = "fidelity.json"
 
 
