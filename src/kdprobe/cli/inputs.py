@@ -13,7 +13,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from kdprobe.comparison.findings import Finding
+    from kdprobe.comparison.finding import Finding
     from kdprobe.host.choice import Choice
     from kdprobe.host.registry import Host
     from kdprobe.models.conversation import Conversation

@@ -67,6 +67,8 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
+    for finding in plan.findings:
+        note(str(finding))
     if older := store.older_stages():
         note(older_sentence(older))
     for index, stage in enumerate(plan.stages, start=1):
