@@ -14,6 +14,7 @@ from kdprobe.teachers.teacher import (
     Teacher,
     Thinking,
 )
+from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
     from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
@@ -34,4 +35,5 @@ __all__ = [
     "Thinking",
     "TransformersOptions",
     "TransformersTeacher",
+    "safe_text",
 ]

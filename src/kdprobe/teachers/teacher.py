@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import Conversation, Messages
+from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -192,7 +193,7 @@ class RenderingTeacher(Teacher, Protocol):
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
-    """Passes responses on, and refuses unknown, doubled and missing ids.
+    """Passes responses on, their texts made safe, and refuses unknown, doubled and missing ids.
 
     Raises:
         KdprobeError: The teacher answered something it was not asked, twice, or not at all.
@@ -207,7 +208,8 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
                 "This is a fault of the teacher's plugin.",
             )
         seen.add(response.id)
-        yield response
+        thinking = response.thinking and replace(response.thinking, text=safe_text(response.thinking.text))
+        yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",

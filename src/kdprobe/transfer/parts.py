@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow as pa
-
 from kdprobe.console import note, progress
+from kdprobe.files import PARTIAL, sha256, sync
 from kdprobe.teachers.teacher import PROMPT_TOO_LONG, Passage, Request, Response
 from kdprobe.transfer.transfer_set import read_rows, write_rows
 
 _SECONDS = "seconds"
+_ENDING = ".parquet"
 Question = TypeVar("Question", Request, Passage)
 
 
@@ -54,8 +54,8 @@ def in_parts(
     with progress(label, len(questions), unit="tok") as bar:
         for index, start in enumerate(range(0, len(questions), size)):
             batch = questions[start : start + size]
-            file = scratch / f"part-{index:05d}.parquet" if scratch else None
-            part = _read(file)
+            name = f"part-{index:05d}"
+            part = _read(scratch, name)
             if part is None:
                 if 0 < start == bar.done and not bar.work:
                     note(f"{label}: going on after {start} of {len(questions)}.")
@@ -65,7 +65,7 @@ def in_parts(
                 started = time.monotonic()
                 part.responses += stream
                 part.seconds = time.monotonic() - started
-                _write(part, vocabulary, file)
+                _write(part, vocabulary, scratch, name)
                 bar.advance(len(batch), work=sum(len(response.token_ids) for response in part.responses))
             else:
                 bar.skip(len(batch))
@@ -82,11 +82,9 @@ def _one_by_one(
     label: str,
     scratch: Path | None,
 ) -> Answers:
-    files = {
-        question.id: scratch / f"answer-{index:06d}.parquet" if scratch else None
-        for index, question in enumerate(questions)
-    }
-    saved = {id_: part for id_, file in files.items() if (part := _read(file)) is not None}
+    names = {question.id: f"answer-{index:06d}" for index, question in enumerate(questions)}
+    files = {file.name.rpartition("-")[0]: file for file in scratch.glob(f"*{_ENDING}")} if scratch else {}
+    saved = {id_: part for id_, name in names.items() if name in files and (part := _whole(files[name], name))}
     answers = Answers(
         [response for part in saved.values() for response in part.responses],
         sum(part.seconds for part in saved.values()),
@@ -103,7 +101,7 @@ def _one_by_one(
             started += part.seconds
             # A prompt that was too long may not be for the server that is asked next time.
             if response.finish_reason != PROMPT_TOO_LONG:
-                _write(part, vocabulary, files[response.id])
+                _write(part, vocabulary, scratch, names[response.id])
             bar.advance(1, work=len(response.token_ids))
             answers.responses += part.responses
             answers.seconds += part.seconds
@@ -112,23 +110,31 @@ def _one_by_one(
 
 def forget(scratch: Path | None) -> None:
     """Removes what was saved."""
-    for file in scratch.glob("*.parquet") if scratch else []:
+    for file in scratch.glob(f"*{_ENDING}") if scratch else []:
         file.unlink()
 
 
-def _write(part: Answers, vocabulary: int, file: Path | None) -> None:
-    if file is not None:
-        partial = file.with_suffix(".partial")
+def _write(part: Answers, vocabulary: int, scratch: Path | None, name: str) -> None:
+    """Saves a part under its name and the checksum of its content, once that is on the disk."""
+    if scratch is not None:
+        partial = scratch / f".{name}{PARTIAL}"
         write_rows(part.responses, vocabulary, partial, {_SECONDS: repr(part.seconds)})
-        partial.rename(file)
+        sync(partial)
+        partial.rename(scratch / f"{name}-{sha256(partial)}{_ENDING}")
+        sync(scratch)
 
 
-def _read(file: Path | None) -> Answers | None:
-    """A saved part; `None` where there is none, or only the beginning of one that a crash of the machine left."""
-    if file is None or not file.is_file():
-        return None
-    try:
+def _read(scratch: Path | None, name: str) -> Answers | None:
+    """A saved part; `None` where there is none, or one that is not what was written."""
+    files = scratch.glob(f"{name}-*{_ENDING}") if scratch else ()
+    return next((part for file in files if (part := _whole(file, name))), None)
+
+
+def _whole(file: Path, name: str) -> Answers | None:
+    """The answers of a file; `None`, without it, where it is not what was written."""
+    if file.name == f"{name}-{sha256(file)}{_ENDING}":
         responses, notes = read_rows(file)
-    except pa.ArrowInvalid:
-        return None
-    return Answers(list(responses), float(notes[_SECONDS]))
+        return Answers(list(responses), float(notes[_SECONDS]))
+    note(f"{file} is damaged; its answers are asked for again.")
+    file.unlink()
+    return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdprobe.models import served_thinking, split_thinking
+from kdprobe.teachers import safe_text
 from kdprobe_openai.server import PassingFaultError
 
 _ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token"})
@@ -85,7 +86,7 @@ class Answer:
     @classmethod
     def _of_choice(cls, data: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any]) -> Answer:
         content, thoughts = _parts(message.get("content"))
-        written = split_thinking(content)
+        written = split_thinking(safe_text(content))
         thinking = served_thinking(message) or thoughts or written.thinking
         reason = choice.get("finish_reason")
         if message.get("refusal") and not written.answer.strip() and reason in {None, "stop"}:
@@ -95,8 +96,8 @@ class Answer:
         details = usage.get("completion_tokens_details")
         return cls(
             text=written.answer.strip(),
-            finish_reason=None if reason is None else str(reason)[:40],
-            thinking=thinking,
+            finish_reason=None if reason is None else safe_text(str(reason)[:40]),
+            thinking=None if thinking is None else safe_text(thinking),
             tokens=_count(usage.get("completion_tokens")),
             thinking_tokens=_count(details.get("reasoning_tokens")) if isinstance(details, Mapping) else None,
             entries=logprobs.get("content") if isinstance(logprobs, Mapping) else None,
