@@ -1,0 +1,62 @@
+r"""The marks of a final answer: `\boxed{...}`, `####`, "the final answer is", "the answer is" and their kind."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+RULES = ("boxed", "hashes", "final-answer", "answer-is")
+"""In the order in which they count."""
+_WINDOW = 200
+"""Characters behind a mark in which its value is looked for."""
+_MARK = re.compile(
+    r"""
+    (?P<boxed>(?:\\f?|\x08|(?<![A-Za-z]))b?oxed\s?\{)
+  | (?P<hashes>(?<!\#)\#{4}(?!\#))
+  | (?<![A-Za-z])(?P<final>final[\s_-]{1,2})?(?:answers?|(?:correct|right|best|answer)[ ](?:option|choice))
+    ["'*_`)\]]{0,4}[ ]{0,3}
+    (?:
+        (?:\([^()\n]{1,40}\)[ ]?)?
+        (?:(?:to|for|of|in)[ ][^.:=\n]{1,60}?[ ])?
+        (?:(?:is|are|was|(?:will|would|should|must|has[ ]to)[ ]be|equals|becomes|comes[ ]to|that)(?![A-Za-z])
+          |[:=>]|->|\u2192)
+      | ,[ ]which[ ]is(?![A-Za-z])
+      | of(?=[ ]\\?[$\u20ac\u00a3]?\d)
+      | (?P<bare>\n)
+    )
+    ["'*_`]{0,4}(?!\s{1,3}not\b|n't)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a text that says that the final answer follows.
+
+    Attributes:
+        rule: Which of `RULES`.
+        start: Where the mark begins.
+        end: Where it ends, and what it marks begins.
+        stop: Where to stop looking: at the next mark, or far from this one.
+        bare: Whether it is just a sign or a line of its own, so that the value must follow at once.
+    """
+
+    rule: str
+    start: int
+    end: int
+    stop: int
+    bare: bool
+
+
+def marks_in(text: str) -> dict[str, list[Mark]]:
+    """Rule to its marks, in order. The stretches behind marks do not overlap."""
+    found: dict[str, list[Mark]] = {rule: [] for rule in RULES}
+    matches = list(_MARK.finditer(text))
+    starts = [*(match.start() for match in matches[1:]), len(text)][: len(matches)]
+    for match, following in zip(matches, starts, strict=True):
+        rule = next((rule for rule in ("boxed", "hashes") if match[rule]), "answer-is")
+        rule = "final-answer" if match["final"] else rule
+        stop = min(following, match.end() + _WINDOW)
+        found[rule].append(Mark(rule, match.start(), match.end(), stop, bool(match["hashes"] or match["bare"])))
+    return found
