@@ -10,14 +10,12 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from itertools import islice
 
-from kdprobe.problems.reading.labels import options
-from kdprobe.problems.reading.last_number import last_number
-from kdprobe.problems.reading.marks import marks_in
-from kdprobe.problems.reading.numbers import Number, numbers_in, with_plain_digits
-from kdprobe.problems.reading.statements import stated
+from kdprobe.problems.reading.final_value import final_value
+from kdprobe.problems.reading.numbers import numbers_in, with_plain_digits
+from kdprobe.problems.reading.run_on import run_on
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -46,16 +44,10 @@ def extract(text: str) -> Extraction:
         The extraction; its value is `None` when the text holds no number, or none that is safe to read.
     """
     plain = with_plain_digits(text)
-    listed = cache(lambda: options(plain))
-    for rule, marks in marks_in(plain).items():
-        for mark in reversed(marks):
-            if number := stated(plain, mark, listed):
-                return _extraction(text, rule, number)
-    number = last_number(plain)
-    return _extraction(text, "last-number", number) if number else Extraction(None, "none")
-
-
-def _extraction(text: str, rule: str, number: Number) -> Extraction:
+    found = final_value(plain[: run_on(plain)])
+    if found is None:
+        return Extraction(None, "none")
+    rule, number = found
     return Extraction(number.value, rule, (number.start, number.end), text[number.start : number.end])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from kdprobe.problems.reading.calculations import result_in
 from kdprobe.problems.reading.numbers import Number, numbers_in
 
 _NAMED = re.compile(
@@ -49,7 +50,8 @@ def options(text: str) -> dict[str, Fraction | None]:
             continue
         stop = matches[index + 1].start() if index + 1 < len(matches) else len(text)
         line = text[match.end() : min(stop, match.end() + _LONGEST_OPTION)].partition("\n")[0]
-        values = {number.value for number in numbers_in(line)}
+        result = result_in(line, 0, len(line))
+        values = {result.value} if result else {number.value for number in numbers_in(line)}
         found[label] = values.pop() if len(values) == 1 else None
     return found if len(found) > 1 else {}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
-RULES = ("boxed", "hashes", "final-answer", "answer-is")
+KINDS = ("boxed", "hashes", "final", "answer", "conclusion")
 """In the order in which they count."""
 _WINDOW = 200
 """Characters behind a mark in which its value is looked for."""
@@ -22,9 +23,11 @@ _MARK = re.compile(
           |[:=>]|->|\u2192)
       | ,[ ]which[ ]is(?![A-Za-z])
       | of(?=[ ]\\?[$\u20ac\u00a3]?\d)
-      | (?P<bare>\n)
+      | (?P<bare>\n|[ ]in[ ](?:a|the)[ ]box(?:\W|ed\b))
     )
     ["'*_`]{0,4}(?!\s{1,3}not\b|n't)
+  | (?P<conclusion>(?<![A-Za-z])(?:we|I)[ ](?:(?:have|can|now|therefore|thus|then|may|must)[ ]){0,3}
+      (?:determined?|concluded?)[ ]that|in[ ]conclusion(?![A-Za-z]))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -35,14 +38,14 @@ class Mark:
     """A place in a text that says that the final answer follows.
 
     Attributes:
-        rule: Which of `RULES`.
+        kind: Which of `KINDS`.
         start: Where the mark begins.
         end: Where it ends, and what it marks begins.
         stop: Where to stop looking: at the next mark, or far from this one.
         bare: Whether it is just a sign or a line of its own, so that the value must follow at once.
     """
 
-    rule: str
+    kind: str
     start: int
     end: int
     stop: int
@@ -50,13 +53,11 @@ class Mark:
 
 
 def marks_in(text: str) -> dict[str, list[Mark]]:
-    """Rule to its marks, in order. The stretches behind marks do not overlap."""
-    found: dict[str, list[Mark]] = {rule: [] for rule in RULES}
+    """Kind to its marks, in order. The stretches behind marks do not overlap, but for boxes within other statements."""
+    found: dict[str, list[Mark]] = {kind: [] for kind in KINDS}
     matches = list(_MARK.finditer(text))
-    starts = [*(match.start() for match in matches[1:]), len(text)][: len(matches)]
-    for match, following in zip(matches, starts, strict=True):
-        rule = next((rule for rule in ("boxed", "hashes") if match[rule]), "answer-is")
-        rule = "final-answer" if match["final"] else rule
-        stop = min(following, match.end() + _WINDOW)
-        found[rule].append(Mark(rule, match.start(), match.end(), stop, bool(match["hashes"] or match["bare"])))
+    for match, following in pairwise([*matches, None]):
+        kind = next((kind for kind in KINDS if kind != "answer" and match[kind]), "answer")
+        stop = min(following.start() if following else len(text), match.end() + _WINDOW)
+        found[kind].append(Mark(kind, match.start(), match.end(), stop, bool(match["hashes"] or match["bare"])))
     return found

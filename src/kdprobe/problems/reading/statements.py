@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 from kdprobe.problems.reading.calculations import result_in, worked_out
 from kdprobe.problems.reading.labels import is_name
 from kdprobe.problems.reading.marks import Mark
-from kdprobe.problems.reading.numbers import Number, numbers_in
+from kdprobe.problems.reading.number_words import number_in_words
+from kdprobe.problems.reading.numbers import Number, first_number, numbers_in
 
 Options = Callable[[], Mapping[str, Fraction | None]]
 _OPENS = re.compile(r"(?:[\s*_~:=>$(\[{\"'`]|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+", re.IGNORECASE)
@@ -29,76 +31,89 @@ _CHOICE = re.compile(
     [).:,;\]}*$"'\\=]{0,6}\s{0,3}(?:(?:which\s)?is\s)?""",
     re.VERBOSE,
 )
-_SHORT = re.compile(r"[^.\n\d]{0,24}(?:[.\n)*]|$)")
-"""What ends the statement behind the value of a choice."""
+_SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?:[.\n)*;,]|$)")
+"""A unit at most, which may stand behind the value of a choice."""
+_BRACE = re.compile(r"[{}]")
 _OTHER = re.compile(r"[\s%$]{0,3}(?:to|or|through)\s{0,2}\\?[$\u20ac\u00a3]?(?=\d)", re.IGNORECASE)
 """Behind the number of "9 or 10", which is neither."""
-_SMALLER_UNIT = re.compile(
+_PARTS = re.compile(
     r"\s?(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
-    r",?\s?(?:and\s)?\d{1,6}\s?"
+    r",?\s?(?:and\s)?(?P<smaller>\d)[\d.]{0,6}\s?"
     r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz|hours?|days?|weeks?|months?)\b"
     r"(?!\s(?:a|an|per|each|every)\b)",
     re.IGNORECASE,
 )
-"""Behind the number of "2 hours and 30 minutes", which is neither 2 nor 30."""
+"""Behind the first number of "2 hours and 30 minutes"."""
 
 
-def stated(text: str, mark: Mark, options: Options) -> Number | None:
-    """The value that a mark marks.
+@dataclass(frozen=True)
+class Statement:
+    """What a mark states.
+
+    Attributes:
+        number: The value, and where it stands; the value is `None` where it is not certain.
+        is_choice: Whether a letter was chosen of which the value is not known, so that an earlier statement may have it.
+    """
+
+    number: Number
+    is_choice: bool = False
+
+
+def stated(text: str, mark: Mark, options: Options) -> Statement | None:
+    """What a mark states; `None` where that is no number, or where it was cut off.
 
     Args:
         text: With plain digits.
         mark: One of the text's.
         options: Finds what the text lists to choose from.
-
-    Returns:
-        The number; its value is `None` where it has none that is certain. `None` where the mark states no number.
     """
-    start, stop, at_once = _scope(text, mark)
-    if start is None:
+    scope = _scope(text, mark)
+    if scope is None:
         return None
-    if (choice := _CHOICE.match(text, start, stop)) and (not choice["bracketed"] or _is_chosen(choice, options)):
-        return _chosen(text, choice, stop, options)
-    return _number(text, start, stop, at_once=at_once)
+    start, stop, at_once = scope
+    if choice := _CHOICE.match(text, start, mark.stop):
+        label = choice["bracketed"] or choice["label"]
+        if label.isalpha() or label in options():
+            return _chosen(text, choice, label, mark.stop, options)
+    if word := number_in_words(text, start, stop):
+        return Statement(word)
+    number = _number(text, start, stop, at_once=at_once)
+    return Statement(number) if number else None
 
 
-def _scope(text: str, mark: Mark) -> tuple[int | None, int, bool]:
-    """Where the statement begins and stops, and whether its value must come at once."""
-    if mark.rule == "boxed":
-        closed = _closing(text, mark.end, mark.stop)
-        return (None, 0, False) if closed is None and mark.stop == len(text) else (mark.end, closed or mark.stop, False)
+def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
+    """Where a statement begins and stops, and whether its value must come at once; `None` where it was cut off."""
+    if mark.kind == "boxed":
+        return None if is_cut_off(text, mark) else (mark.end, _closing(text, mark) or mark.stop, False)
     opens = _OPENS.match(text, mark.end, mark.stop)
     start = opens.end() if opens else mark.end
     end = _SENTENCE_END.search(text, start, mark.stop)
     return start, end.start() if end else mark.stop, mark.bare or "\n" in text[mark.end : start]
 
 
-def _closing(text: str, start: int, stop: int) -> int | None:
-    """Where the brace closes that was opened before `start`, or `None`."""
+def is_cut_off(text: str, box: Mark) -> bool:
+    """Whether the text ends within a box, so that its number may lack digits."""
+    return box.stop == len(text) and _closing(text, box) is None
+
+
+def _closing(text: str, box: Mark) -> int | None:
+    """Where the brace of a box closes, or `None`."""
     depth = 1
-    for brace in _BRACE.finditer(text, start, stop):
+    for brace in _BRACE.finditer(text, box.end, box.stop):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:
             return brace.start()
     return None
 
 
-_BRACE = re.compile(r"[{}]")
-
-
-def _is_chosen(choice: re.Match[str], options: Options) -> bool:
-    """Whether brackets hold one of the options, and not just a value."""
-    return not choice["bracketed"].isdecimal() or choice["bracketed"] in options()
-
-
-def _chosen(text: str, choice: re.Match[str], stop: int, options: Options) -> Number | None:
-    """The value of an option: as written behind its letter, else as it was listed."""
-    label = choice["bracketed"] or choice["label"]
-    number = next(numbers_in(text, choice.end(), stop), None)
-    if number and number.start == choice.end() and (label.isalpha() and _SHORT.match(text, number.end)):
-        return number
+def _chosen(text: str, choice: re.Match[str], label: str, stop: int, options: Options) -> Statement:
+    """The value of an option: as it was listed, else as it is written behind its letter."""
     value = options().get(label)
-    return None if value is None else Number(value, choice.start("bracketed" if choice["bracketed"] else "label"), choice.end())
+    if value is None and (number := first_number(text, choice.end(), stop)) and number.start == choice.end():
+        if _SHORT.match(text, number.end):
+            return Statement(number)
+    start, end = choice.span("bracketed" if choice["bracketed"] else "label")
+    return Statement(Number(value, start, end), is_choice=value is None)
 
 
 def _number(text: str, start: int, stop: int, *, at_once: bool) -> Number | None:
@@ -111,6 +126,12 @@ def _number(text: str, start: int, stop: int, *, at_once: bool) -> Number | None
     if at_once and not follows:
         return None
     result = worked_out(text, first, stop) if follows else result_in(text, start, stop) or worked_out(text, first, stop)
-    if _OTHER.match(text, result.end, stop) or _SMALLER_UNIT.match(text, result.end):
+    if _OTHER.match(text, result.end, stop) or _PARTS.match(text, result.end):
         return Number(None, result.start, result.end)
     return result
+
+
+def is_part_of_larger(text: str, before: Number, number: Number) -> bool:
+    """Whether two numbers are one quantity, as in "2 hours and 30 minutes", which is neither 2 nor 30."""
+    parts = _PARTS.match(text, before.end)
+    return parts is not None and parts.start("smaller") == number.start
