@@ -9,7 +9,7 @@ from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.store import Stage, write_json
 
-FORMAT = 2
+FORMAT = 3
 SELECTION = "selection.json"
 
 

@@ -6,14 +6,16 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from kdprobe.problems.expression_tokens import NUMBERS, OPERATORS, Token, kind_at, tokens_of
+from kdprobe.problems.expression_tokens import ENDS_OPERAND, NUMBERS, OPERATORS, Token, kind_at, tokens_of
 from kdprobe.problems.expressions import Expression, beginning_at, ending_before
-from kdprobe.problems.reading.numbers import Number, first_number
+from kdprobe.problems.reading.numbers import Number, first_number, numbers_in
 
 _MAY_CALCULATE = re.compile(
     r"[-+*/=\u2212\u2013\u00d7\u00f7\u00b7\u2248^(x]|\\(?:times|cdot|div)|\b(?:plus|minus|times|divided|equals|is|of)\b",
     re.IGNORECASE,
 )
+_PERCENT = re.compile(r"\s?\\?%")
+_MONEY = re.compile(r"\\?[$\u20ac\u00a3\u00a5\u20b9] ?$")
 _WINDOW = 200
 _SIGNS = frozenset("-\u2212\u2013")
 
@@ -55,28 +57,37 @@ def result_in(text: str, start: int, stop: int) -> Number | None:
 
 def ended_by(text: str, number: Number) -> Number:
     """What ends with a number, worked out: in `so 54 - 18 =` it is 36, in `54 - 18 = 36` it is 36 as well."""
-    if text[number.start] in _SIGNS:
+    if number.value is None or text[number.start] in _SIGNS:
         return number
     line = max(text.rfind("\n", 0, number.start) + 1, number.end - _WINDOW)
     start = line if line == 0 or text[line - 1] == "\n" else text.find(" ", line, number.end) + 1 or number.start
-    tokens = tokens_of(text[start : number.end])
-    side = ending_before(tokens, len(tokens), 0)
-    if side is None or not side.calculates:
+    percent = _PERCENT.match(text, number.end)
+    tokens = tokens_of(text[start : percent.end() if percent else number.end])
+    side = ending_before(tokens, len(tokens), _behind_gap(tokens))
+    if side is None or not side.calculates or start + side.span[0] >= number.start:
         return number
     before = tokens[len(tokens) - len(side.tokens) - 1].kind if len(side.tokens) < len(tokens) else ""
     return _of_side(text, start, side, is_alone=before != "equals")
+
+
+def _behind_gap(tokens: Sequence[Token]) -> int:
+    """Where the numbers begin that operators join: `28 + 23` in `13.00 $28.00 + $23.00`."""
+    gaps = (
+        i for i in range(len(tokens) - 1, 0, -1) if tokens[i].kind in NUMBERS and tokens[i - 1].kind in ENDS_OPERAND
+    )
+    return next(gaps, 0)
 
 
 def _of_side(text: str, offset: int, side: Expression, *, is_alone: bool) -> Number:
     """The value of one side of an equation, or of a calculation on its own."""
     start, end = (offset + position for position in side.span)
     if not side.calculates:
-        digits = next(token for token in side.tokens if token.kind in NUMBERS)
-        signed = side.tokens[0].kind == "minus"
-        found = first_number(text, offset + (side.tokens[0] if signed else digits).start)
-        return found or Number(None, start, end)
+        first = next(token for token in side.tokens if token.kind in {*NUMBERS, "minus"})
+        money = _MONEY.search(text, max(0, offset + first.start - 4), offset + first.start)
+        return first_number(text, money.start() if money else offset + first.start) or Number(None, start, end)
     value = next(iter(side.values)) if len(side.values) == 1 else None
-    if is_alone and _is_range(side.tokens):
+    unsafe = any(number.value is None for number in numbers_in(text, start, end))
+    if unsafe or (is_alone and _is_range(side.tokens)):
         value = None
     return Number(_as_percent(value, side.tokens), start, end)
 

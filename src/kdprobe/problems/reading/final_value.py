@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from itertools import chain, pairwise
 
 from kdprobe.problems.reading.calculations import ended_by
-from kdprobe.problems.reading.labels import is_name, item_labels, options
+from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import KINDS, Mark, marks_in
-from kdprobe.problems.reading.numbers import Number, numbers_in
+from kdprobe.problems.reading.numbers import Number, numbers_from_last
 from kdprobe.problems.reading.statements import is_cut_off, is_part_of_larger, stated
 
 _RULES = {"final": "answer-is", "answer": "answer-is"}
@@ -26,14 +26,14 @@ def final_value(text: str) -> tuple[str, Number] | None:
         `None` where there is no number. The number's value is `None` where none is safe to read.
     """
     marks = marks_in(text)
-    listed = cache(lambda: options(text))
-    choice = None
+    labels = Labels(text)
+    unsaid = None
     for kind in KINDS:
         rule = _RULES.get(kind, kind)
-        statements = (found for mark in reversed(marks[kind]) if (found := stated(text, mark, listed)))
+        statements = (found for mark in reversed(marks[kind]) if (found := stated(text, mark, labels)))
         for statement in statements:
-            if statement.is_choice:
-                choice = choice or (rule, statement.number)
+            if statement.is_open:
+                unsaid = unsaid or (rule, statement.number)
                 continue
             number = statement.number
             for earlier in statements:
@@ -41,9 +41,9 @@ def final_value(text: str) -> tuple[str, Number] | None:
                     break
                 number = earlier.number
             return rule, number
-    if choice:
-        return choice
-    last = _last_number(text, marks["boxed"])
+    if unsaid:
+        return unsaid
+    last = _last_number(text, marks["boxed"], labels)
     return ("last-number", last) if last else None
 
 
@@ -52,18 +52,20 @@ def _belongs(text: str, earlier: Number, number: Number) -> bool:
     if _IN_A_ROW.fullmatch(text, earlier.end, number.start):
         return True
     written = text[number.start : number.end]
-    return number.end == len(text) and text.startswith(written, earlier.start) and len(written) < earlier.end - earlier.start
+    return (
+        number.end == len(text)
+        and text.startswith(written, earlier.start)
+        and len(written) < earlier.end - earlier.start
+    )
 
 
-def _last_number(text: str, boxes: list[Mark]) -> Number | None:
+def _last_number(text: str, boxes: list[Mark], labels: Labels) -> Number | None:
     """The last number that names nothing and was not cut off, worked out where a calculation ends with it."""
     stop = boxes[-1].start if boxes and is_cut_off(text, boxes[-1]) else len(text)
-    labels = item_labels(text)
-    numbers = list(numbers_in(text, 0, stop))
-    for index, number in reversed(list(enumerate(numbers))):
-        if number.start in labels or is_name(text, number):
+    for number, before in pairwise(chain(numbers_from_last(text, stop), [None])):
+        if number is None or labels.has(number):
             continue
-        if index and is_part_of_larger(text, numbers[index - 1], number):
-            return Number(None, numbers[index - 1].start, number.end)
+        if before and is_part_of_larger(text, before, number):
+            return Number(None, before.start, number.end)
         return ended_by(text, number)
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 
 KINDS = ("boxed", "hashes", "final", "answer", "conclusion")
 """In the order in which they count."""
@@ -14,7 +13,8 @@ _MARK = re.compile(
     r"""
     (?P<boxed>(?:\\f?|\x08|(?<![A-Za-z]))b?oxed\s?\{)
   | (?P<hashes>(?<!\#)\#{4}(?!\#))
-  | (?<![A-Za-z])(?P<final>final[\s_-]{1,2})?(?:answers?|(?:correct|right|best|answer)[ ](?:option|choice))
+  | (?<![A-Za-z])(?P<final>final[\s_-]{1,2})?(?<!incorrect[ ])(?<!wrong[ ])
+    (?:answers?|(?:correct|right|best)[ ](?:option|choice))
     ["'*_`)\]]{0,4}[ ]{0,3}
     (?:
         (?:\([^()\n]{1,40}\)[ ]?)?
@@ -56,8 +56,10 @@ def marks_in(text: str) -> dict[str, list[Mark]]:
     """Kind to its marks, in order. The stretches behind marks do not overlap, but for boxes within other statements."""
     found: dict[str, list[Mark]] = {kind: [] for kind in KINDS}
     matches = list(_MARK.finditer(text))
-    for match, following in pairwise([*matches, None]):
+    starts = [match.start() for match in matches[1:]] + [len(text)]
+    # Without matches there is one start too many.
+    for match, following in zip(matches, starts, strict=False):
         kind = next((kind for kind in KINDS if kind != "answer" and match[kind]), "answer")
-        stop = min(following.start() if following else len(text), match.end() + _WINDOW)
+        stop = min(following, match.end() + _WINDOW)
         found[kind].append(Mark(kind, match.start(), match.end(), stop, bool(match["hashes"] or match["bare"])))
     return found

@@ -1,4 +1,4 @@
-"""Numbers written as words, where a statement of the answer is nothing else: "The answer is twenty-five." """
+"""Numbers in words, where a statement of the answer begins with one: twenty-five."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from fractions import Fraction
 from kdprobe.problems.reading.numbers import Number
 
 _UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_SMALL = {word: value for value, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
+_TEN, _HUNDRED = 10, 100
+_SMALL = {word: value for value, word in enumerate(_UNITS)} | {word: _TEN * n for n, word in enumerate(_TENS, start=2)}
 _LARGE = {"thousand": 1_000, "million": 10**6, "billion": 10**9}
 _WORD = rf"(?:{'|'.join((*_SMALL, 'hundred', *_LARGE))})"
 _WORDS = re.compile(
     rf"(?P<sign>(?:negative|minus)[ ])?(?P<words>(?:an?[ ](?=hundred|thousand|million|billion))?"
     rf"{_WORD}\b(?:(?:[ -]|,[ ]|[ ,-]and[ ]){_WORD}\b){{0,11}})"
-    r"(?![ -](?:(?:and[ ])?(?:an?[ ]|one[ -])?(?:hal(?:f|ves)|thirds?|quarters?|(?:four|fif|six|seven|eigh|nin|ten)ths?)"
+    r"(?![ -](?:(?:and[ ])?(?:an?[ ]|one[ -])?(?:hal(?:f|ves)|thirds?|quarters?"
+    r"|(?:four|fif|six|seven|eigh|nin|ten)ths?)"
     r"|point|dozens?|of|by|to|or|and|times|plus|minus|step|more[ ]step)\b)",
     re.IGNORECASE,
 )
-_ALONE = re.compile(r"[.!,;)\]}*$\"']|\s*$|\s*\n|[ ](?:dollars?|hours?|minutes?|days?)\b", re.IGNORECASE)
+_ALONE = re.compile(r"[ ]{0,4}(?:[.!,;)\]}*$\"'\n]|$)|[ ](?:dollars?|hours?|minutes?|days?)\b", re.IGNORECASE)
 
 
 def number_in_words(text: str, start: int, stop: int) -> Number | None:
@@ -47,12 +49,13 @@ def _value(words: list[str]) -> int | None:
             last = _LARGE[word]
             total, below = total + max(below, 1) * last, 0
         elif word == "hundred":
-            if below > 99:
+            if below >= _HUNDRED:
                 return None
-            below = max(below, 1) * 100
+            below = max(below, 1) * _HUNDRED
         else:
-            value, digits = _SMALL[word], below % 100
-            if below and (not value or (digits and (digits % 10 or value > 9))):
+            value, digits = _SMALL[word], below % _HUNDRED
+            is_digit = 0 < value < _TEN
+            if below and (not value or (digits and (digits % _TEN or not is_digit))):
                 return None
             below += value
     return total + below

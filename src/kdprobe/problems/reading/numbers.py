@@ -17,11 +17,13 @@ from fractions import Fraction
 _SPACES = "\u00a0\u2006\u2007\u2009\u202f"
 """Spaces that group digits: no-break, six-per-em, figure, thin and narrow."""
 _SEPARATOR = rf"(?:,(?:\\!)?|\{{,\}}|\\[,;:]|[.:'\u2019_]|(?<!\.\d\d)[ {_SPACES}](?=\d{{3}}(?!\d)))"
-_RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,8}}"
+_RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,6}}"
 """Digits and what stands between digits without a gap."""
+_DIVISOR = rf"(?:\d{{1,20}}+|\.\d{{1,20}}+)(?:{_SEPARATOR}\d{{1,20}}+){{0,4}}"
+"""The same where it divides or is divided, and is shorter."""
 _VULGAR = "[\u00bc-\u00be\u2150-\u215e]"
 _FRAC = r"\\[dtc]?frac"
-_ARGUMENT = rf"(?:\s?\{{\s?(?:[-\u2212]\s?)?{_RUN}\s?\}}|\s?\d)"
+_ARGUMENT = rf"(?:\s?\{{\s?(?:[-\u2212]\s?)?{_DIVISOR}\s?\}}|\s?\d)"
 _RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b"
 _POWER = rf"(?:\^\s?\{{\s?[-\u2212+]?\d{{1,3}}\s?\}}|\^\s?[-\u2212+]?\d{{1,3}}|[{_RAISED}]{{1,4}})"
 _NUMBER = re.compile(
@@ -37,13 +39,14 @@ _NUMBER = re.compile(
             e(?P<exponent>[-\u2212+]?\d{{1,3}})(?!\w|\.\d)
           | \s?(?:\\times|\\cdot|[x*\u00d7\u00b7])\s?10\s?(?P<tens>{_POWER})(?!\w|\.\d)
           | (?P<power>{_POWER})(?!\w|\.\d)
-          | \s?[/\u2044]\s?(?P<denominator>{_RUN})
+          | \s?[/\u2044]\s?(?P<denominator>{_DIVISOR})
           | [ ](?:and[ ])?(?P<above>\d{{1,6}})[/\u2044](?P<below>\d{{1,6}})(?!\d|\.\d)
           | [ ]?(?P<fraction>{_FRAC}{_ARGUMENT}{{2}})
           | [ ]?(?P<vulgar>{_VULGAR})
           | (?P<half>[ ]and[ ](?:a|one)[ -]half\b)
         )?
-        (?:[ -]?(?P<magnitude>hundred|thousand|lakh|million|crore|billion|trillion)s?\b | (?P<letter>(?-i:k|K|M|B|bn)\b))?
+        (?:[ -]?(?P<magnitude>hundred|thousand|lakh|million|crore|billion|trillion)s?\b
+          | (?P<letter>(?-i:k|K|M|B|bn)\b))?
       | (?P<alone>{_VULGAR}|{_FRAC}{_ARGUMENT}{{2}})
       | (?P<other>(?:{_FRAC}\s?\{{[^{{}}]{{0,60}}\}}|\\sqrt(?:\[\d\])?)\s?\{{[^{{}}]{{0,60}}\}})
     )
@@ -51,7 +54,7 @@ _NUMBER = re.compile(
     (?P<rest>
         \d | \.?\\(?:overline|bar|dot)\s?\{{?\d{{0,20}}\}}? | \.\(\d{{1,20}}\) | /\d{{1,20}} | -\d{{1,6}}/\d{{1,6}}
       | \s?{_FRAC} | \\pi | (?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}? | \u03c0 | [bijnqruvwyz]\b | x(?=$|[^\w\s]|\s?[-+=)])
-      | e\d | \^(?!\s?\{{?\\circ) | -\d{{1,4}}-\d{{1,4}} | [{_RAISED}]
+      | e\d | [ -]digit | \^(?!\s?\{{?\\circ) | -\d{{1,4}}-\d{{1,4}} | [{_RAISED}]
     )?
     (?:(?=(?P<ellipsis>\.\.\.|\u2026))|)
     """,
@@ -115,6 +118,11 @@ def numbers_in(text: str, start: int = 0, stop: int | None = None) -> Iterator[N
         yield _number(match)
 
 
+def numbers_from_last(text: str, stop: int) -> Iterator[Number]:
+    """The numbers of a text with plain digits, the last one before `stop` first."""
+    return map(_number, reversed(list(_NUMBER.finditer(text, 0, stop))))
+
+
 def first_number(text: str, start: int = 0, stop: int | None = None) -> Number | None:
     """The first number of a text with plain digits, or `None`."""
     return next(numbers_in(text, start, stop), None)
@@ -143,13 +151,15 @@ def _value(match: re.Match[str]) -> Fraction | None:
     if match["alone"]:
         return _fraction(match["alone"])
     value = _run_value(match["run"])
-    if value is None:
-        return None
+    if value is None or (" " in match["run"] and not match["currency"]):
+        return None  # "1 200" may be two numbers, "$1 200" is one.
     if match["denominator"]:
         denominator = _run_value(match["denominator"])
         value = None if denominator is None else value / denominator
     elif match["power"] or match["exponent"] or match["tens"]:
-        base, written = (value, match["power"]) if match["power"] else (Fraction(10), match["exponent"] or match["tens"])
+        base, written = (
+            (value, match["power"]) if match["power"] else (Fraction(10), match["exponent"] or match["tens"])
+        )
         raised = _power(base, int(re.sub(r"[^-\d]", "", written.translate(_RAISED_DIGITS).replace("\u2212", "-"))))
         value = raised if match["power"] or raised is None else value * raised
     elif part := _part(match):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from kdprobe.problems.reading.calculations import result_in, worked_out
-from kdprobe.problems.reading.labels import is_name
+from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import Mark
 from kdprobe.problems.reading.number_words import number_in_words
 from kdprobe.problems.reading.numbers import Number, first_number, numbers_in
 
-Options = Callable[[], Mapping[str, Fraction | None]]
-_OPENS = re.compile(r"(?:[\s*_~:=>$(\[{\"'`]|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+", re.IGNORECASE)
+_OPENS = re.compile(
+    r"(?:[\s*_~:=>\[{\"'`]|\((?!\d{1,2}\))|\$(?![-\u2212]?[\d.])|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bvs)[.!?](?=[\s\"'*)]|$)|\n")
 _LEAD = re.compile(
     r"""(?:
-        [\s*_~\u2248:=>$(\[{"'`,]+ | \\[(\[] | \\(?:text|math)\w{0,4}\s?\{
-      | (?:about|approximately|roughly|around|exactly|precisely|just|only|simply|therefore|thus|then|now|indeed|equal[ ]to
-          |a[ ]total[ ]of|it[ ]is|that|at[ ](?:least|most)|[a-z]\w{0,20}\s?=)(?=[\s$\\*,:=\d-])
+        [\s*_~\u2248:=>(\[{"'`,]{1,20} | \$(?![-\u2212]?[\d.]) | \\[(\[] | \\(?:text|math)\w{0,4}\s?\{
+      | (?:about|approximately|roughly|around|exactly|precisely|just|only|simply|therefore|thus|then|now|indeed
+          |equal[ ]to|a[ ]total[ ]of|it[ ]is|that|at[ ](?:least|most)|[a-z]\w{0,20}\s?=)(?=[\s$\\*,:=\d-])
     ){0,12}+""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -36,6 +36,8 @@ _SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?
 _BRACE = re.compile(r"[{}]")
 _OTHER = re.compile(r"[\s%$]{0,3}(?:to|or|through)\s{0,2}\\?[$\u20ac\u00a3]?(?=\d)", re.IGNORECASE)
 """Behind the number of "9 or 10", which is neither."""
+_OTHERS = re.compile(rf"{_OTHER.pattern}|[\s%$]{{0,3}}(?:,|;|and)[\s\\]{{0,3}}\$?(?=\d)", re.IGNORECASE)
+"""The same in a box, which is to hold one value."""
 _PARTS = re.compile(
     r"\s?(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
     r",?\s?(?:and\s)?(?P<smaller>\d)[\d.]{0,6}\s?"
@@ -52,20 +54,21 @@ class Statement:
 
     Attributes:
         number: The value, and where it stands; the value is `None` where it is not certain.
-        is_choice: Whether a letter was chosen of which the value is not known, so that an earlier statement may have it.
+        is_open: Whether the mark names a value without saying which, by a letter or among other numbers, so that an
+            earlier statement may have it.
     """
 
     number: Number
-    is_choice: bool = False
+    is_open: bool = False
 
 
-def stated(text: str, mark: Mark, options: Options) -> Statement | None:
+def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
     """What a mark states; `None` where that is no number, or where it was cut off.
 
     Args:
         text: With plain digits.
         mark: One of the text's.
-        options: Finds what the text lists to choose from.
+        labels: The text's.
     """
     scope = _scope(text, mark)
     if scope is None:
@@ -73,12 +76,14 @@ def stated(text: str, mark: Mark, options: Options) -> Statement | None:
     start, stop, at_once = scope
     if choice := _CHOICE.match(text, start, mark.stop):
         label = choice["bracketed"] or choice["label"]
-        if label.isalpha() or label in options():
-            return _chosen(text, choice, label, mark.stop, options)
+        if label.isalpha() or label in labels.options:
+            return _chosen(text, choice, label, mark.stop, labels)
     if word := number_in_words(text, start, stop):
         return Statement(word)
-    number = _number(text, start, stop, at_once=at_once)
-    return Statement(number) if number else None
+    said = _said(text, start, stop, labels, at_once=at_once)
+    if said and (_OTHERS if mark.kind == "boxed" else _OTHER).match(text, said.number.end, stop):
+        return Statement(Number(None, said.number.start, said.number.end))
+    return said
 
 
 def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
@@ -106,29 +111,32 @@ def _closing(text: str, box: Mark) -> int | None:
     return None
 
 
-def _chosen(text: str, choice: re.Match[str], label: str, stop: int, options: Options) -> Statement:
+def _chosen(text: str, choice: re.Match[str], label: str, stop: int, labels: Labels) -> Statement:
     """The value of an option: as it was listed, else as it is written behind its letter."""
-    value = options().get(label)
-    if value is None and (number := first_number(text, choice.end(), stop)) and number.start == choice.end():
-        if _SHORT.match(text, number.end):
-            return Statement(number)
+    value = labels.options.get(label)
+    number = first_number(text, choice.end(), stop) if value is None else None
+    if number and number.start == choice.end() and _SHORT.match(text, number.end):
+        return Statement(number)
     start, end = choice.span("bracketed" if choice["bracketed"] else "label")
-    return Statement(Number(value, start, end), is_choice=value is None)
+    return Statement(Number(value, start, end), is_open=value is None)
 
 
-def _number(text: str, start: int, stop: int, *, at_once: bool) -> Number | None:
-    numbers = [number for number in numbers_in(text, start, stop) if not is_name(text, number)]
-    if not numbers:
-        return None
-    first = numbers[0]
+def _said(text: str, start: int, stop: int, labels: Labels, *, at_once: bool) -> Statement | None:
+    """The number that a sentence begins with, else what its equation comes to, else its only number."""
+    numbers = [number for number in numbers_in(text, start, stop) if not labels.has(number)]
     lead = _LEAD.match(text, start, stop)
-    follows = lead is not None and lead.end() >= first.start
-    if at_once and not follows:
+    follows = bool(numbers) and lead is not None and lead.end() >= numbers[0].start
+    if not numbers or (at_once and not follows):
         return None
-    result = worked_out(text, first, stop) if follows else result_in(text, start, stop) or worked_out(text, first, stop)
-    if _OTHER.match(text, result.end, stop) or _PARTS.match(text, result.end):
-        return Number(None, result.start, result.end)
-    return result
+    readable = follows and numbers[0].value is not None
+    result = None if readable else result_in(text, start, stop)
+    if result is None:
+        if not follows and len({number.value for number in numbers}) > 1:
+            return Statement(Number(None, numbers[0].start, numbers[-1].end), is_open=True)
+        result = worked_out(text, numbers[0], stop)
+    if _PARTS.match(text, result.end):
+        result = Number(None, result.start, result.end)
+    return Statement(result)
 
 
 def is_part_of_larger(text: str, before: Number, number: Number) -> bool:
