@@ -79,7 +79,7 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
 
 
 def _as_told(render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
-    """Transformers' `apply_chat_template`, of one conversation or a batch of them, told what the conversation says."""
+    """transformers' `apply_chat_template`, of one conversation or a batch of them, told what the conversation says."""
 
     def apply_chat_template(conversation: Any, *arguments: Any, **named: Any) -> Any:
         is_batch = bool(conversation) and not isinstance(conversation[0], Mapping)
