@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
+from architectures import write_model
 from kdprobe.testing import problem_rows as rows
 
 # The kit that plugins are tested with: a tiny model, problems, their conversations.
@@ -65,6 +66,24 @@ def torch():
     import torch
 
     return torch
+
+
+@pytest.fixture(scope="session")
+def model_of(torch, tiny_model, tmp_path_factory):
+    """Writes a random model of an architecture, each once; returns which it is."""
+    from transformers import AutoTokenizer
+
+    from kdprobe.models.reference import resolve
+
+    tokenizer, folder, written = AutoTokenizer.from_pretrained(tiny_model), tmp_path_factory.mktemp("models"), {}
+
+    def make(architecture, **changed):
+        name = "-".join([architecture, *(f"{key}={value}" for key, value in changed.items())])
+        if name not in written:
+            written[name] = resolve(str(write_model(architecture, tokenizer, folder / name, **changed)))
+        return written[name]
+
+    return make
 
 
 @pytest.fixture(scope="session")

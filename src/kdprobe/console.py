@@ -10,7 +10,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,12 @@ def plain(text: str) -> Text:
     from rich.text import Text
 
     return Text(visible(text))
+
+
+def shortened(text: str, longest: int = 2000) -> str:
+    """Text with the middle left out of lines of more than so many characters, as a mistyped value may fill."""
+    half = longest // 2
+    return "\n".join(line if len(line) <= longest else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n"))
 
 
 def visible(text: str) -> str:
@@ -147,9 +153,9 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
         live.stop()
 
 
-def note(text: str) -> None:
-    """A line for the person who watches, on stderr."""
-    print(visible(text), file=sys.stderr, flush=True)  # noqa: T201
+def note(text: str, stream: TextIO | None = None) -> None:
+    """A line for the person who watches, on stderr or another stream."""
+    print(visible(text), file=stream or sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

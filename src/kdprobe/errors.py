@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+_DOING = "while "
 
 
 class KdprobeError(Exception):
@@ -29,6 +32,11 @@ class KdprobeError(Exception):
         return f"{self.message}{stop} {self.hint}"
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UsageError(KdprobeError):
     """The command or the config asks for something that does not exist or does not fit."""
 
@@ -47,3 +55,19 @@ class ConfigError(UsageError):
         count = len(self.mistakes)
         listed = "\n".join(f"  - {mistake}" for mistake in self.mistakes)
         super().__init__(f"{source} has {count} mistake{'s' if count != 1 else ''}:\n{listed}")
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Notes what was being done on any exception that passes."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"{_DOING}{what}")
+        raise
+
+
+def doing_when(error: BaseException) -> str:
+    """What was being done when an error arose, the innermost first, as the end of a sentence; empty if nobody said."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_DOING)]
+    return "".join(f", {note}" for note in notes)

@@ -52,13 +52,12 @@ def test_export_overwrites_nothing(student, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_merged_model_that_is_not_the_student_is_removed(student, tiny_record, tmp_path, monkeypatch):
+def test_a_written_model_that_is_not_the_student_is_removed(student, tiny_record, tmp_path, monkeypatch):
     from kdprobe.models.load import load
     from kdprobe.students import export as module
-    from kdprobe.students.student import Student
 
-    # As if merging had lost the adapter.
-    monkeypatch.setattr(Student, "load", lambda self, **_known: load(tiny_record))
+    # As if writing had lost the adapter.
+    monkeypatch.setattr(module, "load", lambda _record, **known: load(tiny_record, **known))
     with pytest.raises(KdprobeError, match="so it was removed"):
         module.export(student, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -114,6 +114,39 @@ def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny
     assert keys() == keys("[conversation]\ndate = 2026-11-25")
 
 
+@pytest.mark.parametrize(
+    ("template", "extra", "sentence"),
+    [
+        (
+            "{{ messages[-1]['content'] }}",
+            'system = "Be brief."',
+            "leaves out or changes the system message 'Be brief.'",
+        ),
+        (
+            "{% if messages[1] %}{{ raise_exception('no answers') }}{% endif %}{{ messages[0].content }}",
+            "",
+            "refuses a conversation of user, assistant: no answers",
+        ),
+        (None, "template_arguments = { enable_thinking = false }", "does not read the argument 'enable_thinking'"),
+    ],
+)
+def test_what_a_template_does_not_take_is_a_mistake_at_plan_time(
+    tiny_model, tiny_config, tmp_path, template, extra, sentence
+):
+    from kdprobe.errors import KdprobeError
+    from kdprobe.experiment.load_config import load_experiment
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.host.registry import Host
+
+    folder = shutil.copytree(tiny_model, tmp_path / "other")
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    host = Host()
+    experiment = load_experiment(tiny_config(folder, '["none"]', f"[conversation]\n{extra}"), host)
+    with pytest.raises(KdprobeError, match=sentence):
+        make_plan(experiment, host)
+
+
 def test_a_third_partys_plugin_is_keyed_by_version_and_source_too(tmp_path):
     from kdprobe.experiment.stages.context import plugin_key
     from kdprobe.host.candidates import Candidate, folder_candidates

@@ -67,3 +67,20 @@ def test_the_students_of_an_experiment_are_evaluated_and_analysed_on_one_base(ti
     assert kinds.count("analyse") == 3
     assert loads[before:] == [str(tiny_model)]
     plan.pool.clear()
+
+
+@pytest.mark.parametrize("architecture", ["gemma2", "gpt_oss", "llama"])
+def test_attention_is_what_transformers_chooses_unless_patterns_are_wanted(architecture, model_of):
+    from transformers import AutoModelForCausalLM
+
+    from kdprobe.models.load import load
+    from kdprobe.models.shared_bases import SharedBases
+
+    def implementation(loaded):
+        return loaded.model.config._attn_implementation
+
+    record = model_of(architecture)
+    chosen = AutoModelForCausalLM.from_pretrained(record.path).config._attn_implementation
+    bases = SharedBases()
+    assert implementation(bases.base(record, attention="eager")) == "eager"
+    assert implementation(bases.base(record)) == implementation(load(record)) == chosen

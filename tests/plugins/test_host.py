@@ -267,14 +267,14 @@ def faulty(tmp_path):
     [
         ("[][0]", "IndexError: list index out of range"),
         ("json.loads('no')", "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
-        ("open('nowhere')", "FileNotFoundError: [Errno 2] No such file or directory: 'nowhere'"),
+        ("open('nowhere')", "No such file or directory: nowhere"),
     ],
 )
 def test_a_plugin_that_fails_at_work_is_told_in_a_sentence(fault, said, faulty, capfd):
     assert _run(faulty(fault)) == 1
     out, err = capfd.readouterr()
     assert out == ""
-    assert f"failed: {said}. What was finished is kept; --debug shows where.\n" in err
+    assert f"failed: {said}. What was finished is kept; kdprobe --debug shows where.\n" in err
     assert "The plugin faulty (" in err
     assert "Traceback" not in err
 
@@ -288,7 +288,17 @@ def test_with_debug_the_plugin_s_traceback_is_shown(faulty):
     ("error", "said"),
     [
         (TimeoutError("timed out"), "TimeoutError: timed out. Check the network; what was finished is kept."),
-        (OSError(28, "No space left on device", "a.npy"), "No space left on device: a.npy. Check the disk"),
+        (
+            OSError(28, "No space left on device", "a.npy"),
+            "No space left on device: a.npy. Free some space",
+        ),
+        (OSError(5, "Input/output error", "a.npy"), "Input/output error: a.npy. Check the disk"),
+        (
+            RuntimeError("I/O error: No space left on device (os error 28)"),
+            "(os error 28). Free some space",
+        ),
+        (MemoryError("Unable to allocate 9 TiB"), "MemoryError: Unable to allocate 9 TiB. Use a smaller batch"),
+        (RuntimeError("CUDA out of memory."), "RuntimeError: CUDA out of memory. Use a smaller batch"),
     ],
 )
 def test_a_fault_of_the_world_is_told(error, said, faulty, monkeypatch, capfd):
@@ -299,12 +309,32 @@ def test_a_fault_of_the_world_is_told(error, said, faulty, monkeypatch, capfd):
     assert said in capfd.readouterr().err
 
 
-def test_a_fault_of_kdprobe_is_no_plugin_s(faulty, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [RuntimeError("ours"), ZeroDivisionError("division by zero"), RecursionError("too deep"), SystemExit(3)]
+)
+def test_a_fault_that_nobody_foresaw_is_told_and_its_traceback_kept(error, faulty, monkeypatch, tmp_path, capfd):
     from kdprobe.probing import analysis
 
-    monkeypatch.setattr(analysis, "run_analysis", raises(RuntimeError("ours")))
-    with pytest.raises(RuntimeError, match="ours"):
-        _run(faulty("pass"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(analysis, "run_analysis", raises(error))
+    assert _run(faulty("pass")) == 1
+    [log] = (tmp_path / "state").rglob("*.log")
+    err = capfd.readouterr().err
+    assert "The plugin" not in err
+    assert f"kdprobe failed, or a library that it uses: {type(error).__name__}: {error}" in err
+    assert f"The traceback is in {log}; please report it." in err
+    assert "Traceback" not in err
+    assert log.read_text(encoding="utf-8").count("Traceback") == 1
+
+
+def test_where_no_log_can_be_written_the_fault_is_told_all_the_same(faulty, monkeypatch, tmp_path, capfd):
+    from kdprobe.probing import analysis
+
+    (tmp_path / "state").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(analysis, "run_analysis", raises(ZeroDivisionError("division by zero")))
+    assert _run(faulty("pass")) == 1
+    assert "division by zero. What was finished is kept. kdprobe --debug shows the traceback" in capfd.readouterr().err
 
 
 # Options

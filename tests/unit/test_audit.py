@@ -70,3 +70,15 @@ def test_a_prompt_that_changed_between_training_and_test_is_shown_where_it_diffe
     assert "24 Nov" in evidence
     assert "25 Nov" in evidence
     assert "other" not in evidence
+
+
+def test_prompts_that_a_server_makes_in_another_way_are_counted():
+    def taught(strategy, seed, **fidelity):
+        return replace(arm(strategy, seed), fidelity={"responses": 4, **fidelity})
+
+    same = taught("unprimed", 0, returned_prompts=4, prompts_unlike_template=0)
+    other = taught("teacher", 0, returned_prompts=4, prompts_unlike_template=3)
+    unknown = taught("other", 0)
+    found = codes([same, other, replace(other, seed=1), unknown])["server-prompt"]
+    assert found.endswith("the tokenizer's chat template does not make: teacher 3 of 4.")
+    assert "server-prompt" not in codes([same, unknown])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,3 +39,16 @@ def test_the_impossible_stays_impossible_and_ids_keep_their_width():
     assert back.rows.ids.tolist() == ids.tolist()
     assert back.rows.tail_logmass[0.1].tolist() == [-np.inf]
     assert (back.id, back.sample, back.finished) == ("p", 2, True)
+
+
+def test_prompts_come_back_where_a_server_returned_them():
+    def back(*prompts):
+        plain = Response("p", "text", np.arange(3), finished=True)
+        given = [replace(plain, prompt_ids=None if ids is None else np.array(ids)) for ids in prompts]
+        table = to_table(given, 400)
+        found = [read.prompt_ids for read in from_table(table)]
+        return "prompt_ids" in table.column_names, [None if ids is None else ids.tolist() for ids in found]
+
+    assert back([5, 399], [7]) == (True, [[5, 399], [7]])
+    assert back([5], None) == (True, [[5], None])
+    assert back(None) == (False, [None])

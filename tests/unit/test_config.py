@@ -1,4 +1,5 @@
 import copy
+import datetime as dt
 import tomllib
 
 import pytest
@@ -170,6 +171,10 @@ def test_unknown_plugin_option_is_placed(host):
         ({"name": "../up"}, "name:"),
         ({"strategies": [{"name": "none", "options": {"loud": True}}]}, "takes no options"),
         ({"strategies": [{"name": "template", "options": {"text": "no place"}}]}, "must contain {question}"),
+        ({"conversation": {"date": 0}}, "conversation.date: must be a day, as in 2026-11-25"),
+        ({"conversation": {"date": "0"}}, "conversation.date: must be a day"),
+        ({"conversation": {"date": dt.datetime(2026, 11, 25, tzinfo=dt.UTC)}}, "conversation.date: must be a day"),
+        ({"conversation": {"template_arguments": {"tokenize": True}}}, "must not hold tokenize"),
     ],
 )
 def test_senseless_configs_are_refused(host, changes, words):

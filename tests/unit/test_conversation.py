@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.conversation import Conversation, bind, prompt_form, prompt_ids, prompt_text
+from kdprobe.models.conversation import Conversation, bind, prompt_form, prompt_ids, prompt_text, refuse_unread
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -122,3 +122,29 @@ def test_a_model_without_a_template_takes_neither_system_message_nor_arguments(t
 def test_a_form_has_the_question_left_out_plain_or_in_json():
     assert prompt_form('<user>Say "hi"</user>', 'Say "hi"') == "<user>{question}</user>"
     assert prompt_form('[{"content": "Say \\"hi\\""}]', 'Say "hi"') == '[{"content": "{question}"}]'
+
+
+def test_arguments_of_callers_that_say_nothing_do_not_hide_those_of_the_conversation(tokenizer):
+    """lm-eval's vLLM passes `enable_thinking=None`."""
+    bound = tokenizer(CHATML, template_arguments={"enable_thinking": False})
+    for said in ({}, {"enable_thinking": None}, {"enable_thinking": True}):
+        rendered = bound.apply_chat_template(HI, tokenize=False, add_generation_prompt=True, **said)
+        assert rendered.endswith("<think>\n\n</think>\n\n"), said
+    defined = "{{ 'defined' if enable_thinking is defined else 'not defined' }}"
+    assert tokenizer(defined).apply_chat_template(HI, tokenize=False, enable_thinking=None) == "not defined"
+
+
+def test_a_system_message_that_the_template_leaves_out_is_refused_when_it_is_told(tokenizer):
+    with pytest.raises(KdprobeError, match="leaves out or changes the system message"):
+        tokenizer(FORGETFUL, system="Be brief.")
+    with pytest.raises(KdprobeError, match="refuses a conversation of system, user"):
+        tokenizer(NO_SYSTEM, system="Be brief.")
+
+
+def test_arguments_that_no_template_reads_are_refused(tokenizer):
+    asked = Conversation(template_arguments={"enable_thinking": False})
+    refuse_unread(asked, [tokenizer(CHATML)])
+    # Of a teacher and a student, one that reads it is enough.
+    refuse_unread(asked, [tokenizer(DATED), tokenizer(FORGETFUL)])
+    with pytest.raises(KdprobeError, match="does not read the argument 'thinking'"):
+        refuse_unread(Conversation(template_arguments={"thinking": False}), [tokenizer(CHATML)])

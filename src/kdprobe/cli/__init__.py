@@ -13,7 +13,6 @@ from kdprobe import __version__
 from kdprobe.errors import KdprobeError
 
 if TYPE_CHECKING:
-    from kdprobe.host.provider import Provider
     from kdprobe.host.registry import Host
 
 COMMANDS = {
@@ -91,37 +90,17 @@ def _run(arguments: list[str]) -> int:
         # The reader went away (`kdprobe runs | head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        message = None if "--debug" in arguments else _message(error, opened)
-        if message is None:
+    except (Exception, SystemExit) as error:  # click's own exits never get here
+        if "--debug" in arguments:
             raise
-        _say(message)
+        from kdprobe.cli.faults import sentence
+
+        _say(sentence(error, opened))
         return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
 
 
-def _message(error: Exception, opened: list[Host]) -> str | None:
-    """What to say in place of a traceback; `None` where the fault is kdprobe's own."""
-    if isinstance(error, KdprobeError):
-        return str(error)
-    if plugin := _plugin_at_fault(error, opened):
-        source = f"{plugin.source} {plugin.version}".strip()
-        what = f"The plugin {plugin.name} ({source}) failed: {type(error).__name__}: {error}"
-        return str(KdprobeError(what, "What was finished is kept; --debug shows where."))
-    if isinstance(error, ConnectionError | TimeoutError):
-        return str(KdprobeError(f"{type(error).__name__}: {error}", "Check the network; what was finished is kept."))
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'a file'}. Check the disk and its permissions."
-    return None
-
-
-def _plugin_at_fault(error: Exception, opened: list[Host]) -> Provider | None:
-    from kdprobe.host.guard import plugin_at_fault
-
-    return next((plugin for host in opened if (plugin := plugin_at_fault(error, host.providers))), None)
-
-
 def _say(text: str) -> None:
-    from kdprobe.console import visible
+    from kdprobe.console import shortened, visible
 
-    click.echo(f"kdprobe: {visible(text)}", err=True)
+    click.echo(f"kdprobe: {visible(shortened(text))}", err=True)

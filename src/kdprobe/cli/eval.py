@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from kdprobe.cli.inputs import is_finite, open_host, open_problems, read_settings, refuse_strays
+from kdprobe.cli.inputs import (
+    is_finite,
+    open_host,
+    open_problems,
+    read_conversation,
+    read_settings,
+    refuse_strays,
+)
 from kdprobe.cli.options import (
     adapters_option,
+    conversation_options,
     dtype_option,
     extractor_option,
     json_option,
@@ -25,6 +33,7 @@ from kdprobe.errors import UsageError
 if TYPE_CHECKING:
     from kdprobe.experiment.store import Stage
     from kdprobe.host.registry import Host
+    from kdprobe.models.conversation import Conversation
 
 HUGGING_FACE = "hf"
 
@@ -43,6 +52,15 @@ Examples:
 """
 
 
+def _temperature(_context: click.Context, _option: click.Parameter, given: float) -> float:
+    from kdprobe.experiment.config import not_too_cold
+
+    try:
+        return not_too_cold(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
 @click.command(epilog=EPILOG)
 @click.argument("model")
 @click.option("--revision", help="Of a model on the Hub: a commit, tag or branch.")
@@ -50,13 +68,14 @@ Examples:
 @click.option("--with-base", is_flag=True, help="With adapters: examine MODEL without one, too.")
 @problems_option
 @settings_option("the problem source")
-@click.option("--limit", type=click.IntRange(min=1), help="The first so many problems.")
+@click.option("--limit", type=click.IntRange(1, 2**31), help="The first so many problems.")
 @click.option("--task", help="A form of the task; by default the bare question.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Token budget.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--temperature", type=float, callback=_temperature, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True, help="Nucleus.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the sampling.")
 @click.option("--batch-size", help="Problems at once; by default as many as memory and throughput suggest.")
+@conversation_options
 @dtype_option
 @click.option(
     "--model-type", default=HUGGING_FACE, show_default=True, help="Any of lm-eval's: vllm, openai-chat-completions…"
@@ -98,7 +117,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     host = open_host()
     extractors = host.all("extractors") if extractor == "all" else {extractor: host.create("extractors", extractor)}
-    stages = _stages(model, adapters, host, given)
+    conversation = read_conversation(*(given.pop(name) for name in ("system", "date", "template_arguments")))
+    stages = _stages(model, adapters, host, conversation, given)
     copies = _copies(out, list(stages))
     store = Store(Path(store_folder))
     store.prepare()
@@ -112,14 +132,18 @@ def command(  # noqa: PLR0917 - click passes them by name
                 files[name] = write_records(files[name], copies[name])
     found = [score for file in files.values() for score in scores(read_outputs(file, Columns()), extractors)]
     if as_json:
-        print_json([asdict(score) for score in found])
+        print_json([asdict(score) | {"conversation": conversation.as_key()} for score in found])
     else:
         show_scores(found, {str(file): name for name, file in files.items()})
+        if conversation.sentence:
+            note(conversation.sentence)
         for name, file in files.items():
             note(f"Records of {name}: {file}")
 
 
-def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, Any]) -> dict[str, Stage]:
+def _stages(
+    model: str, adapters: tuple[str, ...], host: Host, conversation: Conversation, given: dict[str, Any]
+) -> dict[str, Stage]:
     """Name to stage of all models that are examined."""
     from kdprobe.evaluation.protocol import TASKS, Protocol
     from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
@@ -145,7 +169,7 @@ def _stages(model: str, adapters: tuple[str, ...], host: Host, given: dict[str, 
     settings = read_settings(given["settings"])
     refuse_strays(settings, {problems})
     source = open_problems(host, problems, settings)
-    request = eval_request(source, problems, given["limit"], protocol, finite=is_finite(host, problems))
+    request = eval_request(source, problems, given["limit"], protocol, conversation, finite=is_finite(host, problems))
     if base is not None:
         return local_eval_stages(base, named, request, with_base=given["with_base"])
     stage = lm_eval_stage(model, given["model_type"], given["model_args"], size, request)

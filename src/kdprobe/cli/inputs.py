@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from kdprobe.comparison.findings import Finding
     from kdprobe.host.choice import Choice
     from kdprobe.host.registry import Host
+    from kdprobe.models.conversation import Conversation
     from kdprobe.problems.draw import Source
     from kdprobe.problems.problem import Problem, Split
 
+_NOT_TOML = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false", "None": "null", "NULL": "null"}
+"""What other languages call values that TOML and JSON write otherwise."""
 Settings = dict[str, dict[str, Any]]
 """Name of an analysis or a problem source to its options."""
 
@@ -53,12 +56,58 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
         name, dot, key = target.partition(".")
         if not (equals and dot and key):
             raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        options.setdefault(name, {})[key] = value
+        options.setdefault(name, {})[key] = _value(text, f"--option {target}")
     return options
+
+
+def _value(text: str, named: str) -> Any:
+    """A value as TOML has it, or text where it is none.
+
+    Raises:
+        UsageError: It is a number that nothing can be; `named` is what it is given to.
+    """
+    from kdprobe.experiment.config_checks import impossible_numbers
+
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):  # not TOML: a text without its quotes
+        value = text
+    if mistake := next(impossible_numbers(value, named), None):
+        raise UsageError(f"{mistake}.")
+    return value
+
+
+def read_conversation(system: str | None, date: str | None, arguments: tuple[str, ...]) -> Conversation:
+    """What `conversation_options` give, with the defaults and refusals of `[conversation]` in an experiment.
+
+    Raises:
+        UsageError: The date is none, or an argument is not of the form NAME=VALUE or not the template's to take.
+    """
+    from pydantic import ValidationError
+
+    from kdprobe.experiment.config import ConversationConfig
+    from kdprobe.experiment.config_checks import sentences
+
+    read: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not (equals and name) or name in read:
+            raise UsageError(
+                f"{argument!r} is {'given twice' if name in read else 'not an argument'}.",
+                "Write --template-argument NAME=VALUE, as in enable_thinking=false.",
+            )
+        if text in _NOT_TOML:
+            raise UsageError(f"{argument!r} would be a text to the template.", f"Write {name}={_NOT_TOML[text]}.")
+        read[name] = None if text == "null" else _value(text, f"--template-argument {name}")
+    given = {"system": system, "date": date, "template_arguments": read}
+    try:
+        config = ConversationConfig.model_validate({key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise UsageError(
+            f"The conversation cannot be read: {'; '.join(sentences(error, None))}.",
+            "Mend --system, --date or --template-argument.",
+        ) from error
+    return config.conversation
 
 
 def refuse_strays(settings: Settings, named: set[str]) -> None:

@@ -89,6 +89,25 @@ def settings_option(whose: str) -> Callable[[Any], Any]:
     )
 
 
+def conversation_options(function: Any) -> Any:
+    """`--system`, `--date` and `--template-argument`, as `[conversation]` of an experiment has them.
+
+    `inputs.read_conversation` reads them.
+    """
+    system = click.option("--system", help="A system message for conversations that have none.")
+    date = click.option(
+        "--date", metavar="YYYY-MM-DD", help="Today, for chat templates that ask; a constant unless given."
+    )
+    arguments = click.option(
+        "--template-argument",
+        "template_arguments",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="What the chat template takes by name, such as enable_thinking=false; repeatable.",
+    )
+    return system(date(arguments(function)))
+
+
 def extractor_option(function: Any) -> Any:
     """`--extractor`, for every command that scores answers under one extractor or all of them."""
     return click.option("--extractor", default="robust", show_default=True, help="An extractor's name, or `all`.")(

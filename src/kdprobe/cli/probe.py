@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdprobe.cli.inputs import create, open_host, open_problems, read_settings, refuse_strays
-from kdprobe.cli.options import adapters_option, json_option, plugin_options, problems_option, settings_option
+from kdprobe.cli.inputs import create, open_host, open_problems, read_conversation, read_settings, refuse_strays
+from kdprobe.cli.options import (
+    adapters_option,
+    conversation_options,
+    json_option,
+    plugin_options,
+    problems_option,
+    settings_option,
+)
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
+    from kdprobe.models.conversation import Conversation
+    from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult
 
 EPILOG = """\b
 Examples:
@@ -29,7 +38,10 @@ Examples:
 @adapters_option
 @click.option("--against", metavar="NAME|MODEL", help="Compare with this adapter or model instead of MODEL.")
 @problems_option
-@click.option("--limit", type=click.IntRange(1), default=16, show_default=True, help="The first so many problems.")
+@conversation_options
+@click.option(
+    "--limit", type=click.IntRange(1, 2**31), default=16, show_default=True, help="The first so many problems."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Sequences at once.")
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option("--analysis", "analyses", multiple=True, help="An analysis; repeatable.  [default: heads]")
@@ -43,6 +55,9 @@ def command(  # noqa: PLR0917 - click passes them by name
     adapters: tuple[str, ...],
     against: str | None,
     problems: str,
+    system: str | None,
+    date: str | None,
+    template_arguments: tuple[str, ...],
     limit: int,
     batch_size: int,
     patterns: tuple[str, ...],
@@ -68,6 +83,9 @@ def command(  # noqa: PLR0917 - click passes them by name
         raise UsageError("Give either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
     if patterns and (adapters or against):
         raise UsageError("--adapter and --against go with MODEL, not with --patterns.")
+    conversation = read_conversation(system, date, template_arguments)
+    if patterns and conversation.sentence:
+        raise UsageError("--system, --date and --template-argument go with MODEL, not with --patterns.")
     if figures and out is None:
         raise UsageError("--figures needs --out.", "It says where the images go.")
     host = open_host()
@@ -84,19 +102,38 @@ def command(  # noqa: PLR0917 - click passes them by name
         from kdprobe.students.resolve import resolve_students
 
         context = AnalysisContext(
-            students=resolve_students(model, adapters, against),
+            students=resolve_students(model, adapters, against, conversation),
             problems=first_problems(open_problems(host, problems, options), limit),
             batch_size=batch_size,
             head_metrics=head_metrics_of(host),
         )
+        _check_conversation(conversation, context, built)
     results = {name: run_analysis(name, analysis, context) for name, analysis in built.items()}
     page = _write(out, context, results, images=figures) if out else None
     if as_json:
-        print_json(_data(context, results, page))
+        print_json(_data(context, results, page) | ({} if model is None else {"conversation": conversation.as_key()}))
     else:
         show_analyses({name: result.statements for name, result in results.items()})
+        if conversation.sentence:
+            note(conversation.sentence)
         if page:
             note(f"Tables and page: {page}")
+
+
+def _check_conversation(conversation: Conversation, context: AnalysisContext, analyses: Mapping[str, Analysis]) -> None:
+    """Renders the problems that are to be read, so that what a template refuses is known before weights are loaded.
+
+    Raises:
+        KdprobeError: A chat template refuses a problem, or none reads an argument that is given.
+    """
+    from kdprobe.models.conversation import refuse_unread
+    from kdprobe.models.load import load_tokenizer
+
+    if conversation.template_arguments:
+        bases = {student.base.digest: student.base for student in context.students}
+        refuse_unread(conversation, [load_tokenizer(base) for base in bases.values()])
+    if any({"patterns", "problems"} & analysis.needs for analysis in analyses.values()):
+        _ = context.sequences
 
 
 def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResult], *, images: bool) -> Path:
@@ -114,7 +151,8 @@ def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResul
     subject = (
         "Attention patterns from files."
         if context.patterns
-        else f"{len(context.problems)} problems; all students read the same tokens."
+        else f"{len(context.problems)} problems; all students read the same tokens. "
+        f"{context.students[0].base.conversation.sentence}".strip()
     )
     names = [source.name for source in (context.patterns or context.students)]
     return write_probe_page(out, names, subject, results)

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.comparison.reading.cells import gold_texts, id_texts, question_texts, response_texts, text
-from kdprobe.comparison.reading.columns import CUT_OFF, QUESTION, TOKENS, Columns, choose, find, refuse_unknown
+from kdprobe.comparison.reading.columns import (
+    CUT_OFF,
+    PROMPT_HASH,
+    QUESTION,
+    TOKENS,
+    Columns,
+    choose,
+    find,
+    refuse_unknown,
+)
 from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
 from kdprobe.comparison.reading.table import Table, read_table
@@ -45,6 +54,7 @@ class Outputs:
         notes: What a reader should know of how the file was read.
         metric: lm-eval's metric that judged the answers, or `None` where an extractor does.
         right: What that metric says of each, or `None`.
+        prompts: lm-eval's hash of each prompt, or `None`.
     """
 
     file: str
@@ -62,6 +72,7 @@ class Outputs:
     notes: Sequence[str] = ()
     metric: str | None = None
     right: list[bool] | None = None
+    prompts: list[str] | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -118,6 +129,7 @@ def _outputs(
         notes=(*rows.notes(metric), *table.notes),
         metric=metric,
         right=right,
+        prompts=_texts(table, (PROMPT_HASH,)),
     )
 
 

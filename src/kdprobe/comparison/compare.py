@@ -17,6 +17,7 @@ from kdprobe.comparison.findings import (
     condition_findings,
     extractor_findings,
     problem_findings,
+    prompt_findings,
     share_findings,
 )
 from kdprobe.comparison.pairing import Rows, pair_up
@@ -59,6 +60,7 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     findings = [
         *problem_findings(outputs, shared),
         *condition_findings(outputs),
+        *prompt_findings(outputs, shared),
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]

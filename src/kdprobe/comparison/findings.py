@@ -103,6 +103,33 @@ def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
     return findings
 
 
+def prompt_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[Rows]]) -> list[Finding]:
+    """Arms that read different prompts of the same problems, by lm-eval's hashes, where no form of the prompt says so.
+
+    Args:
+        arms: Name to answers.
+        shared: Two names to the rows of the problems that both answer, in the one and in the other.
+    """
+    differing = []
+    for (a, b), (rows_a, rows_b) in shared.items():
+        prompts, others = arms[a].prompts, arms[b].prompts
+        if prompts is None or others is None or _differ_in_form(arms[a], arms[b]):
+            continue
+        pairs = [(prompts[row_a], others[row_b]) for row_a, row_b in zip(rows_a, rows_b, strict=True)]
+        if count := sum(first != second for first, second in pairs if first and second):
+            differing.append(f"{a} and {b} at {count} of {len(pairs)} problems")
+    if not differing:
+        return []
+    code, action = _KINDS["prompt"]
+    return [Finding(code, f"The arms read different prompts: {'; '.join(differing)}.", action)]
+
+
+def _differ_in_form(first: Outputs, second: Outputs) -> bool:
+    """Whether the form of the prompts differs, or where they were rendered: then no two hashes are alike."""
+    mine, theirs = first.conditions.get("prompt", {}), second.conditions.get("prompt", {})
+    return any(mine[aspect] != theirs[aspect] for aspect in ("form", "rendered") if aspect in mine and aspect in theirs)
+
+
 def excerpts(values: Sequence[str]) -> list[str]:
     """Values that differ, short ones whole, long ones around where they begin to differ."""
     if max(map(len, values)) <= _LONGEST:

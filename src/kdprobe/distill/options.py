@@ -105,7 +105,7 @@ class LogitsOptions(TrainingOptions):
     divergence: Kind = Field(default="forward-kl", description="D.")
     skew: float | None = Field(default=None, ge=0, lt=1, description="Of the skew divergences; 0.1 unless told.")
     beta: float | None = Field(default=None, gt=0, lt=1, description="Of jsd, the teacher's weight; 0.5 unless told.")
-    temperature: float = Field(default=1.0, gt=0, description="T, of teacher and student alike.")
+    temperature: float = Field(default=1.0, ge=0.01, description="T, of teacher and student alike.")
     alpha: float = Field(default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens.")
 
     @model_validator(mode="after")
@@ -142,7 +142,7 @@ class PublishedOptions(TrainingOptions):
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps that warm up.")
     weight_decay: float = Field(default=1e-2, ge=0, description="A part of the gradient.")
     max_grad_norm: float = Field(default=0.0, ge=0, description="0 clips nothing.")
-    temperature: float = Field(default=5.942267335064758, gt=0, description="T, of teacher and student alike.")
+    temperature: float = Field(default=5.942267335064758, ge=0.01, description="T, of teacher and student alike.")
     alpha: float = Field(
         default=0.6093348343631224, ge=0, le=1, description="Weight of the cross-entropy on the gold answer's tokens."
     )

@@ -22,11 +22,13 @@ from lm_eval.tasks import TaskManager
 from kdprobe.console import note, progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
+from kdprobe.evaluation.lm_eval_conversation import NOTHING_TOLD, Told
 from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
 from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
 from kdprobe.models.conversation import prompt_form
-from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.quiet import quiet
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem
 
@@ -52,7 +54,7 @@ def evaluate(
 
     Returns:
         One record per problem, in order: id, group, gold, response, value, rule, correct, cut_off, tokens, prompt_hash,
-        prompt_form.
+        prompt_form, and by_server: whether a server rendered the prompt from the messages that the form shows.
 
     Raises:
         KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
@@ -86,8 +88,12 @@ def run_task(
     label: str,
     ledger: Ledger,
     shots: Sequence[Problem] = (),
+    told: Told = NOTHING_TOLD,
 ) -> list[dict[str, Any]]:
-    """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`."""
+    """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`.
+
+    `told` is what a model is told besides that does not render prompts here.
+    """
     if answered := len(ledger) - (PLAN in ledger):
         note(f"{label}: {answered} of {len(problems)} answers are there already; going on after them.")
     with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, quiet_lm_eval():
@@ -102,7 +108,8 @@ def run_task(
             ),
             apply_chat_template=not task.endswith("completion"),
             fewshot_as_multiturn=not task.endswith("completion"),
-            gen_kwargs=protocol.generation_arguments(),
+            system_instruction=told.system,
+            gen_kwargs={**protocol.generation_arguments(), **told.generation_arguments},
             torch_random_seed=protocol.seed,
             bootstrap_iters=0,
             log_samples=True,
@@ -115,7 +122,7 @@ def run_task(
 
 
 def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    response = sample["resps"][0][0]
+    response, prompt = sample["resps"][0][0], sample["arguments"][0][0]
     judged = judge(response, problem.value)
     extraction = judged.extraction
     return {
@@ -129,13 +136,10 @@ def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> 
         "cut_off": None if entry["finished"] is None else not entry["finished"],
         "tokens": entry["tokens"],
         "prompt_hash": sample["prompt_hash"],
-        "prompt_form": prompt_form(_prompt_text(sample["arguments"][0][0]), problem.question),
+        # For a server that renders them itself, messages as JSON, which lm-eval wraps.
+        "prompt_form": prompt_form(str(getattr(prompt, "prompt", prompt)), problem.question),
+        "by_server": not isinstance(prompt, str),
     }
-
-
-def _prompt_text(prompt: Any) -> str:
-    """What a model was asked: text, or for a server the messages as JSON, which lm-eval wraps."""
-    return str(getattr(prompt, "prompt", prompt))
 
 
 def _write(problems: Sequence[Problem], file: Path) -> None:

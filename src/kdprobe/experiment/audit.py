@@ -33,6 +33,7 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         *_untaught_ends(arms),
         *_foreign_prompts(record),
         *_changed_prompts(arms, record),
+        *_served_prompts(arms),
         *_contamination(record),
         *_few_seeds(arms),
     ]
@@ -185,6 +186,21 @@ def _tested_form(arm: ArmResults) -> str | None:
     conditions = next((record.get("conditions") for record in arm.records), None) or {}
     form = (conditions.get("prompt") or {}).get("form")
     return None if form is None else str(form)
+
+
+def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
+    """Teachers whose server read other prompts than the chat template that kdprobe knows makes."""
+    fidelities = {arm.strategy: arm.fidelity for arm in arms if arm.fidelity and arm.fidelity.get("returned_prompts")}
+    unlike = [
+        f"{strategy} {fidelity['prompts_unlike_template']} of {fidelity['returned_prompts']}"
+        for strategy, fidelity in fidelities.items()
+        if fidelity["prompts_unlike_template"]
+    ]
+    if not unlike:
+        return []
+    evidence = f"Prompts that the server read and the tokenizer's chat template does not make: {', '.join(unlike)}."
+    action = "Look at prompts.parquet: the server has another template, other arguments, or the date of its own clock."
+    return [Finding("server-prompt", evidence, action)]
 
 
 def _foreign_prompts(record: dict[str, Any]) -> list[Finding]:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from kdprobe.experiment.arm_names import display_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.tune.config import TuneConfig
-from kdprobe.models.conversation import DEFAULT_DATE, Conversation
+from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
 from kdprobe.models.reference import SMOLLM2, Dtype
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_COLDEST = 0.01
+"""Logits are divided by the temperature; below this, float32 overflows where sampling is greedy anyway."""
+
+
+def not_too_cold(temperature: float) -> float:
+    """The temperature.
+
+    Raises:
+        ValueError: It is so low that dividing logits by it overflows.
+    """
+    if not (temperature == 0 or _COLDEST <= temperature < math.inf):
+        raise ValueError(f"a temperature is 0, which decodes greedily, or a number from {_COLDEST}")
+    return temperature
+
+
+_Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_Temperature = Annotated[float, Field(ge=0), AfterValidator(not_too_cold)]
 
 
 class _Section(BaseModel):
@@ -35,8 +55,8 @@ class ProblemsConfig(_Section):
 
     source: str
     options: dict[str, Any] = Field(default_factory=dict)
-    transfer: int = Field(ge=1, description="Problems that the teacher answers.")
-    test: int = Field(ge=1, description="Problems that decide.")
+    transfer: int = Field(ge=1, le=2**31, description="Problems that the teacher answers.")
+    test: int = Field(ge=1, le=2**31, description="Problems that decide.")
 
 
 class StudentConfig(_Section):
@@ -62,6 +82,21 @@ class ConversationConfig(_Section):
         default_factory=dict, description="What the template takes by name, such as `enable_thinking`."
     )
 
+    @field_validator("date", mode="before")
+    @classmethod
+    def _is_day(cls, value: Any) -> Any:
+        is_day = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+        if not is_day and not (isinstance(value, str) and _DAY.fullmatch(value)):
+            raise ValueError("must be a day, as in 2026-11-25")
+        return value
+
+    @field_validator("template_arguments")
+    @classmethod
+    def _are_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(OWN_ARGUMENTS & arguments.keys()):
+            raise ValueError(f"must not hold {', '.join(taken)}, which no chat template decides")
+        return arguments
+
     @property
     def conversation(self) -> Conversation:
         """The same for models."""
@@ -72,9 +107,9 @@ class TransferConfig(_Section):
     """How the teacher decodes, what is kept of its distributions, and which answers students learn from."""
 
     max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0, description="0 decodes greedily.")
+    temperature: _Temperature = Field(default=0.0, description="0 decodes greedily.")
     top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int = 0
+    seed: _Seed = 0
     top_logprobs: int = Field(default=64, ge=1, description="k.")
     samples: int = Field(default=1, ge=1, description="Answers to each problem.")
     texts: str = Field(default=OWN, description="Whose answers the teacher's distribution is taken at.")
@@ -124,9 +159,9 @@ class EvaluationConfig(_Section):
     """One protocol for all arms."""
 
     max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=0.0, ge=0)
+    temperature: _Temperature = 0.0
     top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int = 0
+    seed: _Seed = 0
     batch_size: int | Literal["auto"] = Field(
         default=32, description="Problems decoded at once; auto: by the memory that is free."
     )
@@ -162,8 +197,10 @@ class Experiment(_Section):
     """A whole experiment."""
 
     name: str = Field(pattern=_NAME)
-    seeds: list[int] = Field(default=[0], min_length=1)
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; by default torch decides.")
+    seeds: list[_Seed] = Field(default=[0], min_length=1)
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of torch; by default torch decides."
+    )
     plugins: str | None = Field(default=None, description="A folder of plugins, relative to the config.")
     problems: ProblemsConfig
     student: StudentConfig = StudentConfig()

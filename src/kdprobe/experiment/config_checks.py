@@ -6,6 +6,7 @@ Everything here reads the raw data, so that one mistake never hides another.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,23 @@ from kdprobe.host.registry import Host
 CONTROLS = ("untrained", "fine-tuned")
 OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
 """Values of transfer.texts; any other names a strategy."""
+_BITS = 64
 _TABLES = {"model_type", "dict_type", "model_attributes_type"}
+
+
+def impossible_numbers(data: Any, key: str = "") -> Iterator[str]:
+    """Numbers that no computation can take: infinite ones, NaN, and integers of more than 64 bits."""
+    match data:
+        case dict():
+            for name, value in data.items():
+                yield from impossible_numbers(value, f"{key}.{name}" if key else name)
+        case list():
+            for index, value in enumerate(data):
+                yield from impossible_numbers(value, f"{key}.{index}")
+        case float() if not math.isfinite(data):
+            yield f"{key}: {data} is not a finite number"
+        case int() if data.bit_length() >= _BITS:
+            yield f"{key}: {data:.3g} is too large a number"
 
 
 def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:

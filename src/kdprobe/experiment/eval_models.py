@@ -15,8 +15,16 @@ from kdprobe.experiment.stages.context import problems_digest
 from kdprobe.experiment.stages.evaluate import Records, answers_of, examination_stage
 from kdprobe.experiment.store import Stage
 from kdprobe.models.adapters import AdapterRecord
-from kdprobe.models.conversation import Conversation, prompt_text, template_digest, texts_digest
+from kdprobe.models.conversation import (
+    PLAIN_CONVERSATION,
+    Conversation,
+    prompt_text,
+    refuse_unread,
+    template_digest,
+    texts_digest,
+)
 from kdprobe.models.reference import ModelRecord, digest_files, short_name
+from kdprobe.models.turn import assistant_turn
 from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
@@ -34,14 +42,18 @@ class EvalRequest:
         problems: The problems.
         shots: What a few-shot task takes its examples from; empty where it needs none.
         protocol: How; without a task it is the bare question in the form that the model has.
+        conversation: What chat templates are told besides the messages.
     """
 
     problems: Sequence[Problem]
     shots: Sequence[Problem]
     protocol: Protocol
+    conversation: Conversation = PLAIN_CONVERSATION
 
 
-def eval_request(source: Source, name: str, limit: int | None, protocol: Protocol, *, finite: bool) -> EvalRequest:
+def eval_request(
+    source: Source, name: str, limit: int | None, protocol: Protocol, conversation: Conversation, *, finite: bool
+) -> EvalRequest:
     """Takes problems from a source.
 
     Args:
@@ -49,6 +61,7 @@ def eval_request(source: Source, name: str, limit: int | None, protocol: Protoco
         name: What the source is called: a plugin's name for it, or a file.
         limit: The first so many test problems; `None` takes all.
         protocol: How models are asked.
+        conversation: What chat templates are told besides the messages.
         finite: Whether the source ends.
 
     Raises:
@@ -59,7 +72,7 @@ def eval_request(source: Source, name: str, limit: int | None, protocol: Protoco
         raise UsageError(f"The problem source {name!r} may have no end.", "Say how many problems with --limit.")
     shown = "_fewshot" in (protocol.task or "")
     shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _ENDLESS_SOURCE_SHOTS)) if shown else ()
-    return EvalRequest(_first(source, limit), shots, protocol)
+    return EvalRequest(_first(source, limit), shots, protocol, conversation)
 
 
 def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
@@ -86,13 +99,17 @@ def local_eval_stages(
     from kdprobe.models.load import concrete_dtype, default_device, load_tokenizer
     from kdprobe.models.shared_bases import SharedBases
 
+    base = replace(base, conversation=request.conversation)
     tokenizer = load_tokenizer(base)
     task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
+    _refuse_unheard(task, request.conversation)
+    refuse_unread(request.conversation, [tokenizer])
     dtype = concrete_dtype(request.protocol.dtype, default_device())
     protocol = replace(request.protocol, task=task, dtype=dtype)
     identity = {
         "student": base.as_key(),
-        **_prompts_key(tokenizer, base.conversation, request, bare_task=task in BARE.values()),
+        **_prompts_key(tokenizer, request, task),
+        "conversation": request.conversation.as_key(),
         "shots": problems_digest(request.shots),
     }
 
@@ -111,13 +128,29 @@ def local_eval_stages(
     return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
 
 
-def _prompts_key(
-    tokenizer: Any, conversation: Conversation, request: EvalRequest, *, bare_task: bool
-) -> dict[str, Any]:
-    """What of the prompts decides answers: their text, or where lm-eval adds examples what they are rendered with."""
-    if bare_task:
-        return {"prompts": texts_digest(prompt_text(tokenizer, bare(problem)) for problem in request.problems)}
-    return {"template": template_digest(tokenizer), "conversation": conversation.as_key()}
+def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, Any]:
+    """What of the prompts decides answers: their text, or where lm-eval adds examples what they are rendered with.
+
+    Raises:
+        KdprobeError: The chat template refuses a conversation of the task.
+    """
+    if task in BARE.values():
+        prompts = [prompt_text(tokenizer, bare(problem)) for problem in request.problems]
+        assistant_turn(tokenizer)
+        return {"prompts": texts_digest(prompts)}
+    if not task.endswith(COMPLETION):
+        question = bare(request.problems[0])
+        prompt_text(tokenizer, [*question, {"role": "assistant", "content": "An example."}, *question])
+    return {"template": template_digest(tokenizer)}
+
+
+def _refuse_unheard(task: str, conversation: Conversation) -> None:
+    """Refuses what only a chat template could be told, where a task uses none."""
+    if task.endswith(COMPLETION) and (conversation.system is not None or conversation.template_arguments):
+        raise UsageError(
+            f"The task {task} uses no chat template, which a system message and template arguments are for.",
+            "Leave them out, or take a task for chat models.",
+        )
 
 
 def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str | None, request: EvalRequest) -> Stage:
@@ -140,12 +173,14 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
     protocol = replace(
         request.protocol, task=task_of(request.protocol, chat=True) if chat else _completion(request.protocol)
     )
+    _refuse_unheard(protocol.task or "", request.conversation)
     is_folder = Path(model).is_dir()
     package = model_type.partition("-")[0]
 
     def answer(_inputs: list[Path], scratch: Path, label: str) -> Records:
         from lm_eval.api.registry import get_model
 
+        from kdprobe.evaluation.lm_eval_conversation import NOTHING_TOLD, tell
         from kdprobe.evaluation.lm_eval_run import quiet_lm_eval, run_task
         from kdprobe.evaluation.recording import Recording
 
@@ -156,8 +191,17 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
                 recording_model = recording_class.create_from_arg_obj(model_arguments, {"batch_size": batch_size})
             ledger = Ledger(scratch / "answers.jsonl")
             task = protocol.task or ""
+            speaks = not task.endswith(COMPLETION)
+            told = tell(recording_model, model_type, request.conversation) if speaks else NOTHING_TOLD
             return run_task(
-                recording_model, request.problems, protocol, task=task, label=label, ledger=ledger, shots=request.shots
+                recording_model,
+                request.problems,
+                protocol,
+                task=task,
+                label=label,
+                ledger=ledger,
+                shots=request.shots,
+                told=told,
             )
         except KdprobeError:
             raise
@@ -175,6 +219,7 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
         "model_type": model_type,
         "model_args": parsed,
         "batch_size": batch_size,
+        "conversation": request.conversation.as_key(),
         "shots": problems_digest(request.shots),
     }
     libraries = ("lm-eval", *({package} & {"vllm", "sglang"}))

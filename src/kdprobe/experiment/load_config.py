@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.arm_names import resolved, student_name
 from kdprobe.experiment.config import ALL_STRATEGIES, EMBEDDED, Experiment
-from kdprobe.experiment.config_checks import GOLD, OWN, plugin_mistakes, repeated, sentences, texts_mistakes
+from kdprobe.experiment.config_checks import (
+    GOLD,
+    OWN,
+    impossible_numbers,
+    plugin_mistakes,
+    repeated,
+    sentences,
+    texts_mistakes,
+)
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
 from kdprobe.host.registry import Host
 
@@ -35,7 +43,9 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
         raise UsageError(
             f"The config {file} cannot be read: {error.strerror}.", "`kdprobe init` writes one to start from."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise UsageError(f"The config {file} is nested too deeply.") from error
+    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise UsageError(f"The config {file} is not TOML: {error}.") from error
     if not data:
         raise UsageError(f"The config {file} is empty.", "`kdprobe init` writes one to start from.")
@@ -59,7 +69,13 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         mistakes += sentences(error, Experiment)
-    mistakes += [*plugin_mistakes(data, host), *repeated(data), *texts_mistakes(data), *tuning_mistakes(data, host)]
+    mistakes += [
+        *impossible_numbers(data),
+        *plugin_mistakes(data, host),
+        *repeated(data),
+        *texts_mistakes(data),
+        *tuning_mistakes(data, host),
+    ]
     if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
     return _with_display_names(experiment)

@@ -13,7 +13,7 @@ from kdprobe.experiment.config import Experiment, to_data
 from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.analyse import analyse_stage
-from kdprobe.experiment.stages.context import StageContext
+from kdprobe.experiment.stages.context import StageContext, check_templates
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
 from kdprobe.experiment.stages.select import select_stage
@@ -102,6 +102,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
     context = StageContext(experiment, host, student, drawn)
+    check_templates(context)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)
     arms = _controls(context, selections)

@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kdprobe.console import note
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, doing
 from kdprobe.host.candidates import own_version
 
 MANIFEST = "stage.json"
@@ -127,7 +127,8 @@ class Store:
             folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
-            stage.work(folder, [self.folder(needed) for needed in stage.inputs], scratch)
+            with doing(f"making {stage.kind} {stage.name}"):
+                stage.work(folder, [self.folder(needed) for needed in stage.inputs], scratch)
             seconds = time.monotonic() - started
             self._seal(stage, folder, seconds)
             target = self.folder(stage)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,13 @@ PLAIN_FORM = "Question: {question}\nAnswer:"
 """How a model without a chat template is asked; the lm-eval task for completion models says the same."""
 DEFAULT_DATE = dt.date(2024, 7, 26)
 """What templates are told that ask for today's date: never the clock. Llama 3.1's template names this day itself."""
+OWN_ARGUMENTS = frozenset(
+    {"conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt"}
+    | {"continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"}
+    | {"return_assistant_tokens_mask", "tokenizer_kwargs"}
+)
+"""What `apply_chat_template` takes for itself, and hands no template under its name or as it was given."""
+_OTHER_MESSAGES = "Use a strategy or a task without such messages, or another model."
 _CLOCK = RLock()
 
 Messages = Sequence[dict[str, str]]
@@ -47,6 +55,11 @@ class Conversation:
             return list(messages)
         return [{"role": "system", "content": self.system}, *messages]
 
+    @property
+    def sentence(self) -> str:
+        """What was said, for people; empty where that is nothing but the default date."""
+        return "" if self == PLAIN_CONVERSATION else f"Chat templates are told {json.dumps(self.as_key())}."
+
     def as_key(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {
@@ -64,28 +77,53 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
     """Makes a tokenizer's `apply_chat_template` render as the conversation says, and returns the tokenizer.
 
     Raises:
-        KdprobeError: The tokenizer has no chat template, and the conversation has something to tell one.
+        KdprobeError: The tokenizer has no chat template, and the conversation has something to tell one, or its
+            template refuses the system message or leaves it out.
     """
     if not tokenizer.chat_template:
         if conversation.system is not None or conversation.template_arguments:
             raise KdprobeError(
                 f"The model {tokenizer.name_or_path!r} has no chat template, which a system message and template "
                 "arguments are for.",
-                "Leave them out of [conversation], or use a chat model.",
+                "Leave them out, or use a chat model.",
             )
         return tokenizer
     tokenizer.apply_chat_template = _as_told(tokenizer.apply_chat_template, conversation)
+    if conversation.system is not None:
+        prompt_text(tokenizer, conversation.opened([{"role": "user", "content": "Hi"}]))
     return tokenizer
 
 
+def refuse_unread(conversation: Conversation, tokenizers: Sequence[Any]) -> None:
+    """Checks that the template arguments are read: templates ignore those that they do not know.
+
+    Args:
+        conversation: With the arguments.
+        tokenizers: Whose chat templates may read them.
+
+    Raises:
+        KdprobeError: No template has such a name.
+    """
+    templates = "".join(str(tokenizer.chat_template) for tokenizer in tokenizers)
+    for name in conversation.template_arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", templates):
+            models = " and ".join(dict.fromkeys(repr(tokenizer.name_or_path) for tokenizer in tokenizers))
+            raise KdprobeError(
+                f"The chat template of {models} does not read the argument {name!r}.",
+                "Check how the template calls it; an argument that it ignores would change nothing.",
+            )
+
+
 def _as_told(render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
-    """transformers' `apply_chat_template`, of one conversation or a batch of them, told what the conversation says."""
+    """The `apply_chat_template` of transformers, of one conversation or a batch, told what the conversation says."""
 
     def apply_chat_template(conversation: Any, *arguments: Any, **named: Any) -> Any:
         is_batch = bool(conversation) and not isinstance(conversation[0], Mapping)
         opened = [told.opened(one) for one in conversation] if is_batch else told.opened(conversation)
         with _today(told.date):
-            return render(opened, *arguments, **{**told.template_arguments, **named})
+            # Callers such as lm-eval's vLLM pass arguments as None where they have nothing to say.
+            said = {name: value for name, value in named.items() if value is not None}
+            return render(opened, *arguments, **{**said, **told.template_arguments})
 
     return apply_chat_template
 
@@ -97,7 +135,9 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
         KdprobeError: The chat template refuses the messages, or leaves one of them out.
     """
     if tokenizer.chat_template:
-        return _rendered(tokenizer, messages)
+        text = rendered(tokenizer, messages, add_generation_prompt=True)
+        _refuse_omissions(tokenizer, messages, text)
+        return text
     return PLAIN_FORM.replace("{question}", "\n\n".join(message["content"] for message in messages))
 
 
@@ -162,22 +202,30 @@ def _today(day: dt.date) -> Iterator[None]:
             chat_template_utils.datetime = clock
 
 
-def _rendered(tokenizer: Any, messages: Messages) -> str:
+def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
+    """What the chat template makes of messages.
+
+    Raises:
+        KdprobeError: It refuses them.
+    """
     from jinja2.exceptions import TemplateError
 
     try:
-        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **arguments)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise KdprobeError(
             f"The chat template of {tokenizer.name_or_path!r} refuses a conversation of {roles}: {error}",
-            "Use a strategy without such messages, or another model.",
+            _OTHER_MESSAGES,
         ) from error
+    return text
+
+
+def _refuse_omissions(tokenizer: Any, messages: Messages, text: str) -> None:
     for message in messages:
         if message["role"] != "assistant" and message["content"].strip() not in text:
             raise KdprobeError(
                 f"The chat template of {tokenizer.name_or_path!r} leaves out or changes the {message['role']} message "
                 f"{message['content'][:40]!r}.",
-                "Use a strategy without such messages, or another model.",
+                _OTHER_MESSAGES,
             )
-    return text

@@ -7,39 +7,33 @@ touches; all other weights stay shared. So the base is what it was, to the bit, 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from torch import nn
-
-from kdprobe.models.adapters import adapter_tensors, merge
-from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load, quiet
+from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load
+from kdprobe.models.merging import merge
+from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, ModelRecord
+from kdprobe.models.weights import same_weights
 
-Attention = Literal["sdpa", "eager"]
-
-_PREFIX = "base_model.model."
-"""Before the names of modules in peft's files."""
+Attention = Literal["eager"] | None
 
 
 class SharedBases:
     """The bases that a process has loaded, of one data type at a time."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, Attention | None], LoadedModel] = {}
+        self._loaded: dict[tuple[str, Attention], LoadedModel] = {}
         self._dtype: Dtype | None = None
 
-    def base(self, record: ModelRecord, *, dtype: Dtype = "auto", attention: Attention = "sdpa") -> LoadedModel:
+    def base(self, record: ModelRecord, *, dtype: Dtype = "auto", attention: Attention = None) -> LoadedModel:
         """A base: loaded now, or over the weights that were loaded before.
 
         Args:
             record: Which weights.
             dtype: Of the weights. Bases of another data type are let go.
-            attention: `eager` where attention patterns are wanted.
+            attention: `eager` where attention patterns are wanted; by default what transformers chooses.
 
         Raises:
             KdprobeError: It cannot be loaded.
@@ -48,17 +42,18 @@ class SharedBases:
         if concrete != self._dtype:
             self.clear()
             self._dtype = concrete
-        shared = self._load((record.digest, None), record, attention)
+        shared = self._load(record, None)
         model = same_weights(shared.model)
-        with quiet():
-            model.set_attn_implementation(attention)
-        if model.config._attn_implementation != attention:  # noqa: SLF001 - transformers offers no other way to ask
-            # Some architectures choose their attention when they are built.
-            model = same_weights(self._load((record.digest, attention), record, attention).model)
+        if attention is not None:
+            with quiet():
+                model.set_attn_implementation(attention)
+            if model.config._attn_implementation != attention:  # noqa: SLF001 - transformers offers no other way to ask
+                # Some architectures choose their attention when they are built.
+                model = same_weights(self._load(record, attention).model)
         return replace(shared, model=model)
 
     def merged(
-        self, record: ModelRecord, adapter: Path | None, *, dtype: Dtype = "auto", attention: Attention = "sdpa"
+        self, record: ModelRecord, adapter: Path | None, *, dtype: Dtype = "auto", attention: Attention = None
     ) -> LoadedModel:
         """A base with an adapter's update in copies of the weights that it touches; arguments as those of `base`.
 
@@ -69,40 +64,14 @@ class SharedBases:
         base = self.base(record, dtype=dtype, attention=attention)
         if adapter is None:
             return base
-        for module in _touched(base.model, adapter):
-            own_weights(module)
         return merge(base, adapter)
 
     def clear(self) -> None:
         """Lets all bases go; what was given out keeps its weights."""
         self._loaded.clear()
 
-    def _load(self, key: tuple[str, Attention | None], record: ModelRecord, attention: Attention) -> LoadedModel:
+    def _load(self, record: ModelRecord, attention: Attention) -> LoadedModel:
+        key = (record.digest, attention)
         if key not in self._loaded:
             self._loaded[key] = load(record, dtype=self._dtype or "auto", attention=attention)
         return self._loaded[key]
-
-
-def same_weights(model: Any) -> Any:
-    """The model's modules once more, over the same weights."""
-    return copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
-
-
-def _touched(model: Any, adapter: Path) -> Iterator[nn.Module]:
-    """The modules of a model that an adapter's tensors belong to."""
-    modules = dict(model.named_modules())
-    paths = set()
-    for name in adapter_tensors(adapter):
-        path = name.removeprefix(_PREFIX)
-        while path and path not in modules:
-            path = path.rpartition(".")[0]
-        paths.add(path)
-    return (modules[path] for path in sorted(paths - {""}))
-
-
-def own_weights(module: nn.Module) -> None:
-    """Gives a module copies of its weights, which others may share with it."""
-    for part in module.modules():
-        for name, weight in part.named_parameters(recurse=False):
-            # A copy of its own class: quantised weights keep what they are read by.
-            setattr(part, name, copy.deepcopy(weight))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kdprobe.models.conversation import prompt_text
+from kdprobe.models.conversation import prompt_text, rendered
 
 _QUESTION = [{"role": "user", "content": "Hi"}]
 _ANSWER = "XYZZY"
@@ -32,11 +32,15 @@ class Turn:
 
 
 def assistant_turn(tokenizer: Any) -> Turn:
-    """How the tokenizer's chat template writes an assistant's turn, or the plain form where it has none."""
+    """How the tokenizer's chat template writes an assistant's turn, or the plain form where it has none.
+
+    Raises:
+        KdprobeError: The chat template refuses an assistant's turn.
+    """
     if not tokenizer.chat_template:
         return Turn(" ", tokenizer.eos_token_id)
     prompt = prompt_text(tokenizer, _QUESTION)
-    whole: str = tokenizer.apply_chat_template([*_QUESTION, {"role": "assistant", "content": _ANSWER}], tokenize=False)
+    whole = rendered(tokenizer, [*_QUESTION, {"role": "assistant", "content": _ANSWER}])
     lead, answer, tail = whole.removeprefix(prompt).partition(_ANSWER)
     if not whole.startswith(prompt) or not answer:
         return Turn("", tokenizer.eos_token_id, reconciled=False)

@@ -19,6 +19,8 @@ from kdprobe.probing.options import (
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
+_FORMATS = {"geometry": 2, "ablation": 2}
+"""Of the analyses whose results are no longer what they first were."""
 
 
 @hookimpl
@@ -71,7 +73,9 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             ShapleyOptions,
         ),
     ):
-        yield AnalysisSpec(name=name, summary=summary, build=_analysis(module), options=options)
+        yield AnalysisSpec(
+            name=name, summary=summary, build=_analysis(module), options=options, format=_FORMATS.get(name, 1)
+        )
 
 
 @hookimpl

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kdprobe.errors import UsageError
 from kdprobe.models.adapters import named_adapters
+from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 from kdprobe.models.reference import resolve, short_name
 from kdprobe.students.replicates import named_replicate
 from kdprobe.students.student import Student
 
 
-def resolve_students(model: str, adapters: Sequence[str], against: str | None) -> list[Student]:
+def resolve_students(
+    model: str, adapters: Sequence[str], against: str | None, conversation: Conversation = PLAIN_CONVERSATION
+) -> list[Student]:
     """The students, the one that others are compared with first.
 
     Args:
         model: The base, by alias, folder, GGUF file or id of the Hub; itself one of the students.
         adapters: `PATH` or `NAME=PATH`; each is a student on top of the base. A name `ARM@SEED` says arm and seed.
         against: What to compare with instead of the base: the name of one of the adapters, or another model.
+        conversation: What their chat templates are told besides the messages.
 
     Raises:
         UsageError: Something is not there, or two have one name.
     """
-    base = resolve(model)
+    base = replace(resolve(model), conversation=conversation)
     students = [Student(short_name(model), base)]
     for name, record in named_adapters(adapters).items():
         arm, seed = named_replicate(name)
@@ -35,4 +40,5 @@ def resolve_students(model: str, adapters: Sequence[str], against: str | None) -
     if against is None:
         return students
     name = short_name(against)
-    return [Student(name if name not in names else against, resolve(against)), *students]
+    other = replace(resolve(against), conversation=conversation)
+    return [Student(name if name not in names else against, other), *students]

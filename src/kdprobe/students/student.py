@@ -40,19 +40,19 @@ class Student:
         self,
         *,
         dtype: Dtype = "auto",
-        attention: Literal["sdpa", "eager"] = "sdpa",
+        attention: Literal["eager"] | None = None,
     ) -> LoadedModel:
         """Loads the base and merges the adapter into it.
 
         Args:
             dtype: Data type of the weights.
-            attention: `eager` where attention patterns are wanted.
+            attention: `eager` where attention patterns are wanted; by default what transformers chooses.
 
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
         """
-        from kdprobe.models.adapters import merge
         from kdprobe.models.load import load
+        from kdprobe.models.merging import merge
 
         base = load(self.base, dtype=dtype, attention=attention)
         return merge(base, self.adapter) if self.adapter else base

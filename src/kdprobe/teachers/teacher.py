@@ -92,6 +92,7 @@ class Response:
         finished: `False` when the answer was cut off at the token budget.
         rows: The teacher's distribution at every position, or `None` from a teacher without log-probabilities.
         sample: Which of several answers to one problem, from 0; set by the transfer set.
+        prompt_ids: Token ids of what the teacher read, from a server that says it, `[tokens]`; else `None`.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Response:
     finished: bool
     rows: SparseRows | None = None
     sample: int = 0
+    prompt_ids: NDArray[np.int64] | None = None
 
 
 class Teacher(Protocol):

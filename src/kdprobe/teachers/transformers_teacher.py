@@ -160,8 +160,8 @@ class TransformersTeacher:
         if self._loaded is None:
             from transformers import GenerationConfig
 
-            from kdprobe.models.adapters import merge
             from kdprobe.models.load import load
+            from kdprobe.models.merging import merge
 
             loaded = load(self.record, dtype=self.options.dtype)
             eos = loaded.model.generation_config.eos_token_id

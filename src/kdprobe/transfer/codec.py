@@ -43,6 +43,9 @@ def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
         "finished": pa.array([response.finished for response in responses], pa.bool_()),
         "token_ids": _lists([response.token_ids.astype(width) for response in responses]),
     }
+    if any(response.prompt_ids is not None for response in responses):
+        prompts = [None if response.prompt_ids is None else response.prompt_ids.tolist() for response in responses]
+        columns["prompt_ids"] = pa.array(prompts, pa.list_(pa.int32()))
     rows = [response.rows for response in responses if response.rows is not None]
     if rows:
         if len(rows) < len(responses):
@@ -80,6 +83,7 @@ def _response(row: pa.Table, temperatures: tuple[float, ...]) -> Response:
             tail_logmass={t: values(f"{_TAIL}{t!r}") for t in temperatures},
             token_logprobs=values("token_logprobs"),
         )
+    prompt = row["prompt_ids"][0].as_py() if "prompt_ids" in row.column_names else None
     return Response(
         id=row["id"][0].as_py(),
         text=row["text"][0].as_py(),
@@ -87,6 +91,7 @@ def _response(row: pa.Table, temperatures: tuple[float, ...]) -> Response:
         finished=row["finished"][0].as_py(),
         rows=rows,
         sample=row["sample"][0].as_py(),
+        prompt_ids=None if prompt is None else np.array(prompt, dtype=np.int64),
     )
 
 

@@ -38,12 +38,14 @@ class Answer:
         finished: Whether the model ended it, or the token budget.
         tokens: How many tokens the server counted, or `None`.
         entries: Entries of its log-probabilities as they came, or `None`.
+        prompt_ids: Token ids of the prompt as the server rendered it, where it says them, or `None`.
     """
 
     text: str
     finished: bool
     tokens: int | None
     entries: Any
+    prompt_ids: list[int] | None = None
 
     @classmethod
     def of(cls, data: Any) -> Answer:
@@ -66,6 +68,7 @@ class Answer:
             finished=reason == "stop",
             tokens=tokens if isinstance(tokens, int) else None,
             entries=logprobs.get("content") if isinstance(logprobs, Mapping) else None,
+            prompt_ids=_token_ids(data.get("prompt_token_ids")),
         )
 
     def served(self, k: int) -> list[tuple[Served, list[Served]]]:
@@ -79,6 +82,12 @@ class Answer:
         if self.tokens is not None and self.tokens != len(self.entries):
             raise UnusableError(f"the server counts {self.tokens} tokens and describes {len(self.entries)}")
         return [(_token(entry), _alternatives(entry, k)) for entry in self.entries]
+
+
+def _token_ids(listed: Any) -> list[int] | None:
+    """Token ids as vLLM returns them where `return_token_ids` asks for them."""
+    is_ids = isinstance(listed, list) and all(isinstance(id_, int) and not isinstance(id_, bool) for id_ in listed)
+    return listed if is_ids and listed else None
 
 
 def _alternatives(entry: Any, k: int) -> list[Served]:

@@ -13,8 +13,8 @@ from anyio.from_thread import start_blocking_portal
 
 from kdprobe import KdprobeError
 from kdprobe.console import note
-from kdprobe.models import ModelRecord, resolve, response_ids
-from kdprobe.teachers import Request, Response, Sampling
+from kdprobe.models import Conversation, ModelRecord, resolve, response_ids
+from kdprobe.teachers import Request, Response, Sampling, SparseRows
 from kdprobe_openai.answer import Answer, UnusableError
 from kdprobe_openai.options import ServerOptions
 from kdprobe_openai.server import Server
@@ -22,6 +22,8 @@ from kdprobe_openai.tokens import TokenMap
 
 _NOT_DECIDING = {"key_variable", "concurrency", "requests_per_minute", "attempts", "timeout", "longest_wait"}
 """Options that decide how a server is asked, and not what it answers."""
+_TEMPLATE_ARGUMENTS = "chat_template_kwargs"
+"""How servers call what their chat template takes by name."""
 
 
 class ServerTeacher:
@@ -29,13 +31,29 @@ class ServerTeacher:
 
     Attributes:
         record: The model whose tokenizer gives the answers their token ids.
+        conversation: What the server's chat template is told besides the messages; it has a clock of its own.
     """
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
         self.record: ModelRecord = resolve(options.tokenizer, options.tokenizer_revision)
+        self._conversation = Conversation()
         self._texts_only = options.log_probabilities == "never"
         self._decided = options.log_probabilities != "auto"
+
+    @property
+    def conversation(self) -> Conversation:
+        """How messages become text, as far as a request can say it."""
+        return self._conversation
+
+    @conversation.setter
+    def conversation(self, conversation: Conversation) -> None:
+        if conversation.template_arguments and _TEMPLATE_ARGUMENTS in self.options.extra:
+            raise KdprobeError(
+                f"Both [conversation] template_arguments and teacher.options.extra give {_TEMPLATE_ARGUMENTS}.",
+                "Keep those of [conversation], which students are told too.",
+            )
+        self._conversation = conversation
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -122,10 +140,12 @@ class ServerTeacher:
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         asked = {} if self._texts_only else {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+        arguments = dict(self.conversation.template_arguments)
         return {
             **self.options.extra,
+            **({_TEMPLATE_ARGUMENTS: arguments} if arguments else {}),
             "model": self.options.model,
-            "messages": request.messages,
+            "messages": self.conversation.opened(request.messages),
             self.options.budget_field: sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -135,14 +155,14 @@ class ServerTeacher:
 
     def _with_rows(self, request: Request, answer: Answer, sampling: Sampling) -> Response:
         ids, rows = self._tokens.rows(answer, sampling.top_logprobs)
-        return Response(request.id, answer.text.strip(), np.array(ids, dtype=np.int64), answer.finished, rows)
+        return _response(request, answer, ids, rows)
 
     def _text_only(self, request: Request, answer: Answer) -> Response:
         text = answer.text.strip()
         ids = response_ids(self._tokens.tokenizer, text)
         # An answer that was cut off teaches no end of turn.
         ids = ids if answer.finished else ids[:-1]
-        return Response(request.id, text, np.array(ids, dtype=np.int64), answer.finished)
+        return _response(request, answer, ids)
 
     def _give_up_rows(self, reason: UnusableError) -> None:
         """Goes on with texts only, if nothing was promised otherwise.
@@ -160,6 +180,17 @@ class ServerTeacher:
             f"The log-probabilities of {self.options.base_url} cannot be used, because {reason}. Texts only: the "
             "distiller 'sequence' can learn from them, 'logits' cannot."
         )
+
+
+def _response(request: Request, answer: Answer, ids: list[int], rows: SparseRows | None = None) -> Response:
+    return Response(
+        id=request.id,
+        text=answer.text.strip(),
+        token_ids=np.array(ids, dtype=np.int64),
+        finished=answer.finished,
+        rows=rows,
+        prompt_ids=None if answer.prompt_ids is None else np.array(answer.prompt_ids, dtype=np.int64),
+    )
 
 
 def _seed(seed: int, request: str) -> int:

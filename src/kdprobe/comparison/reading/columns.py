@@ -34,7 +34,8 @@ ID = (
 QUESTION = ("question", "problem", "prompt", "input", "query", "instruction")
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
 TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
-MEASURES = ("group", "conditions", "log_p_gold_value", "log_p_gold_solution", "gold_tokens")
+PROMPT_HASH = "prompt_hash"
+MEASURES = ("group", "conditions", PROMPT_HASH, "log_p_gold_value", "log_p_gold_solution", "gold_tokens")
 _USUAL = frozenset((*RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *TOKENS, *MEASURES))
 _DOUBT = 0.05
 """Share of rows in which two readings of the gold value may differ by how they are written."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from kdprobe.comparison.reading.columns import QUESTION, Columns
+from kdprobe.comparison.reading.columns import PROMPT_HASH, QUESTION, Columns
 from kdprobe.comparison.reading.delimited import Rows
 from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.replies import written_value
@@ -104,6 +104,7 @@ class LmEvalRows:
             GOLD: row.get(GOLD),
             ID: row.get(ID),
             "question": question,
+            PROMPT_HASH: row.get(PROMPT_HASH),
             METRICS: tuple(_number(row.get(name)) for name in self.metrics),
             **{name: value for name, value in named.items() if name not in {RESPONSE, ID}},
         }

@@ -27,7 +27,8 @@ from kdprobe.distill.training.schedule import Length
 from kdprobe.distill.training.validation import Validation, best_step, exhausted, hold_out
 from kdprobe.models import processes
 from kdprobe.models.lm_head import without_lm_head
-from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.quiet import quiet
 
 TRACKERS = "runs"
 """Where transformers has trackers write that write files, below the checkpoints' folder."""

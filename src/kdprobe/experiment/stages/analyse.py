@@ -15,7 +15,7 @@ from kdprobe.experiment.store import Stage, write_json
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
 
-FORMAT = 5
+FORMAT = 6
 FIGURES = "figures.json"
 STATEMENTS = "statements.json"
 

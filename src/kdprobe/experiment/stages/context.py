@@ -19,7 +19,7 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.store import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
-from kdprobe.models.conversation import Conversation, prompt_text, texts_digest
+from kdprobe.models.conversation import Conversation, prompt_text, refuse_unread, texts_digest
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
@@ -90,6 +90,26 @@ class StageContext:
         return texts_digest(prompt_text(self.tokenizer, bare(problem)) for problem in problems)
 
 
+def check_templates(context: StageContext) -> None:
+    """Checks that chat templates write assistants' turns and read the arguments that they are given.
+
+    Raises:
+        KdprobeError: A template refuses an assistant's turn, or no template reads an argument.
+    """
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.turn import assistant_turn
+
+    tokenizers = [context.tokenizer]
+    teacher = context.teacher if {"responses", "teacher"} & set(context.distiller.needs) else None
+    if isinstance(teacher, RenderingTeacher) and hasattr(teacher, "record"):
+        tokenizers.append(load_tokenizer(teacher.record))
+    for tokenizer in tokenizers:
+        assistant_turn(tokenizer)
+    if teacher is None or isinstance(teacher, RenderingTeacher):
+        # What a server's template reads is not known here.
+        refuse_unread(context.experiment.conversation.conversation, tokenizers)
+
+
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
     """What of a plugin's offer decides what it makes."""
     entry = host.get(kind, name)
@@ -129,9 +149,10 @@ def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str,
     }
     if isinstance(teacher, RenderingTeacher):
         return key | {"prompts": teacher_prompts(teacher, conversations)}
-    # What a server makes of messages is not known here.
-    messages = {id_: pair.teacher for id_, pair in conversations.items()}
-    return key | {"messages": digest(messages), "conversation": context.experiment.conversation.conversation.as_key()}
+    # What a server makes of messages is not known here, and it has a clock of its own.
+    conversation = context.experiment.conversation.conversation
+    messages = {id_: conversation.opened(pair.teacher) for id_, pair in conversations.items()}
+    return key | {"messages": digest(messages), "template_arguments": dict(conversation.template_arguments)}
 
 
 def teacher_prompts(teacher: RenderingTeacher, conversations: Mapping[str, PromptPair]) -> str:

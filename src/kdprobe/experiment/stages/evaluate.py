@@ -20,7 +20,7 @@ from kdprobe.students.student import Student
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
-FORMAT = 6
+FORMAT = 7
 RECORDS = "records.parquet"
 Records = list[dict[str, Any]]
 """One for each problem, in order."""
@@ -91,7 +91,8 @@ def examination_stage(
         import pandas as pd
 
         records = answer(input_folders, scratch, f"lm-eval: {name}")
-        conditions = _conditions(settings, {record.pop("prompt_form") for record in records})
+        prompts = {(record.pop("prompt_form"), record.pop("by_server")) for record in records}
+        conditions = _conditions(settings, prompts)
         rows = [
             {**record, "question": problem.question, "conditions": conditions}
             for problem, record in zip(problems, records, strict=True)
@@ -149,8 +150,13 @@ def write_records(records: Path, file: Path) -> Path:
     return file
 
 
-def _conditions(settings: Mapping[str, Any], forms: set[str]) -> dict[str, dict[str, str]]:
-    """How a model was examined, as `kdprobe.comparison.answers.Outputs` has it, from the settings of its stage."""
+def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> dict[str, dict[str, str]]:
+    """How a model was examined, as `kdprobe.comparison.answers.Outputs` has it.
+
+    Args:
+        settings: Of its stage.
+        prompts: The forms of the prompts, each with whether a server rendered it.
+    """
     from kdprobe.models.load import concrete_dtype
 
     protocol, installation = settings["protocol"], settings["environment"]
@@ -158,11 +164,24 @@ def _conditions(settings: Mapping[str, Any], forms: set[str]) -> dict[str, dict[
     decoding = {name: str(protocol[name]) for name in ("temperature", "top_p")}
     if "student" in settings:
         decoding["dtype"] = concrete_dtype(protocol["dtype"], installation["device"])
+    conversation = {
+        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        for name, value in settings.get("conversation", {}).items()
+        if value is not None
+    }
+    # Examples that are drawn for each problem leave no form in common.
+    prompt = {"form": next(iter(prompts))[0]} if len(prompts) == 1 else {}
+    if any(by_server for _, by_server in prompts):
+        # What the server's template made of them is not known, so all that it was told counts.
+        prompt |= {"rendered": "by the server", "template_arguments": conversation["template_arguments"]}
+        del conversation["date"]
+    elif conversation:
+        prompt["rendered"] = "here"
     return {
         "budget": {"tokens": str(protocol["max_new_tokens"])},
+        **({"conversation": conversation} if conversation else {}),
         "decoding": decoding,
-        # Examples that are drawn for each problem leave no form in common.
-        **({"prompt": {"form": next(iter(forms))}} if len(forms) == 1 else {}),
+        **({"prompt": prompt} if prompt else {}),
         "task": {**task, "format": str(settings["task"])},
         "versions": dict(installation["libraries"]),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from kdprobe.experiment.stages.context import (
     texts_key,
 )
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.prompts import write_prompts
+from kdprobe.experiment.stages.prompts import count_unlike_template, write_prompt_ids, write_prompts
 from kdprobe.experiment.store import Stage, write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 4
+FORMAT = 5
 FIDELITY = "fidelity.json"
 
 
@@ -93,11 +93,24 @@ def transfer_stage(
             prompts = {id_: prompt_ids(tokenizer, pair.teacher) for id_, pair in conversations.items()}
             setting = Setting(sampling, manifest, f"Teacher reads: {strategy}", scratch)
             transfer_set = score(teacher, answers, prompts, setting)
-        write(transfer_set, folder)
+        primed = {id_: pair.teacher for id_, pair in conversations.items()}
+        returned = {
+            response.id: response.prompt_ids.tolist()
+            for response in transfer_set.responses
+            if response.prompt_ids is not None
+        }
+        served = {}
         if isinstance(teacher, RenderingTeacher):
-            primed = {id_: pair.teacher for id_, pair in conversations.items()}
             write_prompts(folder, tokenizer, problems, primed)
-        write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)))
+        elif returned:
+            write_prompt_ids(folder, returned)
+            conversation = context.experiment.conversation.conversation
+            unlike = count_unlike_template(replace(record, conversation=conversation), returned, primed)
+            served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
+        # They are in a file of their own.
+        responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)
+        write(replace(transfer_set, responses=responses), folder)
+        write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)
 
     return Stage("transfer", strategy, settings, (texts,) if texts else (), work)
 

@@ -67,7 +67,7 @@ def head_evidence(
     trained = [student for student in students if student.name in patterns]
     table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
     if trained:
-        circuits = circuit_changes([first, *trained], pool)
+        circuits = circuit_changes([first, *trained], pool).table
         rows = [_rows(student.name, circuits, patterns[student.name], sweeps[student.name]) for student in trained]
         table = pd.concat(rows, ignore_index=True)
     correlations = _correlations(table)

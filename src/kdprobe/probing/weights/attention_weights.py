@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor
 
 from kdprobe.distill.adapter import MAGNITUDE
 from kdprobe.errors import KdprobeError
-from kdprobe.models.anatomy import anatomy
 from kdprobe.probing.weights.circuits import Change
+from kdprobe.probing.weights.projections import Projection, layer_projections, own_weight
 
 Update = tuple[Tensor, Tensor] | Tensor | None
 """What is added to a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the whole of it, or nothing."""
@@ -34,7 +33,7 @@ class HeadWeights:
 
 
 def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]]:
-    """A base's weights and what one of its adapters adds, layer by layer, as the adapter's own factors.
+    """A base's weights and what one of its LoRA adapters adds, layer by layer, as the adapter's own factors.
 
     Args:
         model: A peft model; which of its adapters is active does not matter.
@@ -44,64 +43,63 @@ def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]
         `q`, `k`, `v` and `o` of each layer.
 
     Raises:
-        KdprobeError: The architecture does not keep its attention weights in four projections.
+        KdprobeError: The architecture keeps its attention weights in another form.
     """
-    return _layers(model, lambda _name, module: _adapter_update(module, adapter))
+    for projections in layer_projections(model):
+        yield {
+            name: _by_heads(projection, _adapter_update(projection.module, adapter))
+            for name, projection in projections.items()
+        }
 
 
 def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
-    """The same for two whole models: one that was trained without an adapter, and what it was before.
+    """The same for two whole models: what one is after training, whatever it was trained with, and was before it.
 
     Raises:
-        KdprobeError: Their weights have different shapes, or are not kept in four projections.
+        KdprobeError: Their attention weights have different shapes, or are kept in another form.
     """
-    shapes = [{name: weight.shape for name, weight in model.named_parameters()} for model in (before, after)]
-    if shapes[0] != shapes[1]:
+    layers, trained_layers = list(layer_projections(before)), list(layer_projections(after))
+    if _shapes(layers) != _shapes(trained_layers):
         raise KdprobeError(
-            "The geometry of heads compares a model with what it was before training; these two differ in shape.",
+            "The geometry of heads compares a model with what it was before training; the attention weights of these "
+            "two differ in shape.",
             "Give the base that the student was trained from.",
         )
-    trained = dict(after.named_modules())
-    return _layers(before, lambda name, module: _weight(trained[name]) - _weight(module))
+    for projections, trained in zip(layers, trained_layers, strict=True):
+        yield {
+            name: _by_heads(projection, _difference(projection, trained[name]))
+            for name, projection in projections.items()
+        }
 
 
-def _layers(model: Any, update: Callable[[str, Any], Update]) -> Iterator[dict[str, HeadWeights]]:
-    parts = anatomy(model)
-    names = {module: name for name, module in model.named_modules()}
-    config = model.config.get_text_config()
-    key_heads = getattr(config, "num_key_value_heads", None) or parts.heads
-    key_head = torch.arange(parts.heads, device=model.device) // (parts.heads // key_heads)
-    for attention, output in zip(parts.attentions, parts.outputs, strict=True):
-        modules = {name: getattr(attention, f"{name}_proj", None) for name in ("q", "k", "v")} | {"o": output}
-        if None in modules.values():
-            raise KdprobeError(
-                "The geometry of heads needs attention layers with q_proj, k_proj, v_proj and an output projection.",
-                f"This architecture ({config.model_type}) keeps its weights in another form; leave the analysis out.",
-            )
-        weights = {}
-        for name, module in modules.items():
-            heads, index = (key_heads, key_head) if name in {"k", "v"} else (parts.heads, slice(None))
-            weights[name] = _by_heads(_weight(module), update(names[module], module), heads, name == "o", index)
-        yield weights
+def _shapes(layers: list[dict[str, Projection]]) -> list[list[tuple[Any, ...]]]:
+    """Sizes of all projections, and how they are cut into heads."""
+    return [
+        [(own_weight(projection.module).shape, projection.rows.tolist()) for projection in projections.values()]
+        for projections in layers
+    ]
 
 
-def _by_heads(weight: Tensor, update: Update, heads: int, transposed: bool, index: Tensor | slice) -> HeadWeights:
-    """Cuts a weight and its update into heads; `index` says which of them each query head uses."""
+def _difference(projection: Projection, trained: Projection) -> Tensor | None:
+    difference = own_weight(trained.module).double() - own_weight(projection.module).double()
+    return difference if difference.any() else None
 
-    def split(matrix: Tensor) -> Tensor:
-        return matrix.reshape(heads, -1, matrix.shape[1])[index]
 
-    if transposed:
+def _by_heads(projection: Projection, update: Update) -> HeadWeights:
+    """Cuts a weight and its update into heads."""
+    weight = own_weight(projection.module).double()
+    if projection.is_output:
         weight = weight.T
         update = (update[1].T, update[0].T) if isinstance(update, tuple) else update if update is None else update.T
+    by_heads = weight[projection.rows]
     if update is None:
-        return HeadWeights(split(weight), None)
+        return HeadWeights(by_heads, None)
     if isinstance(update, tuple):
-        return HeadWeights(split(weight), Change(split(update[0]), update[1][None]))
+        return HeadWeights(by_heads, Change(update[0][projection.rows], update[1][None]))
     # Not of low rank: each head's own rows, times one.
-    rows = split(update)
+    rows = update[projection.rows]
     identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    return HeadWeights(split(weight), Change(identity.expand(len(rows), -1, -1), rows))
+    return HeadWeights(by_heads, Change(identity.expand(len(rows), -1, -1), rows))
 
 
 def _adapter_update(module: Any, adapter: str) -> Update:
@@ -113,7 +111,7 @@ def _adapter_update(module: Any, adapter: str) -> Update:
     magnitudes = getattr(module, MAGNITUDE, {})
     if adapter not in magnitudes:
         return b, a
-    return _dora_change(_weight(module), b @ a, magnitudes[adapter].weight.detach().double())
+    return _dora_change(own_weight(module).double(), b @ a, magnitudes[adapter].weight.detach().double())
 
 
 def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> Tensor:
@@ -124,10 +122,3 @@ def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> Tensor:
     rounding = 4 * torch.finfo(torch.float32).eps
     stretch[(update == 0).all(dim=1) & (stretch.abs() <= rounding)] = 0
     return stretch[:, None] * weight + (1 + stretch[:, None]) * update
-
-
-def _weight(module: Any) -> Tensor:
-    """A projection's own weight without any adapter, `[out, in]`, float64."""
-    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-    weight: Tensor = dequantize_module_weight(base).detach().double()
-    return weight

@@ -1,31 +1,36 @@
 """The analysis `geometry`: how far training moved the QK and OV circuit of every head, from the weights alone.
 
 What is measured is the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases
-and norms: rotary embeddings turn queries and keys between the two factors, differently for every distance.
+and norms: rotary embeddings turn queries and keys between the two factors, differently for every distance. The change
+is that of an adapter's factors where it has such, else the difference of the merged weights from the base's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kdprobe.models.adapters import attach, changes_base
+from kdprobe.models.adapter_files import lies_beside
+from kdprobe.models.merging import attach
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
 from kdprobe.probing.labels import head_label
 from kdprobe.probing.weights.attention_weights import HeadWeights, adapter_weights, full_weights
 from kdprobe.probing.weights.circuits import change_norm, product_norm
+from kdprobe.probing.weights.uncounted import trained_biases, uncounted, uncounted_changes
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
 
 CIRCUITS = {"qk": ("q", "k"), "ov": ("o", "v")}
 _NAMES = {"qk": "QK", "ov": "OV"}
 _TOP = 10
+_COLUMNS = ["student", "layer", "head", "circuit", "base", "change", "relative"]
 
 
 class GeometryAnalysis:
@@ -37,12 +42,14 @@ class GeometryAnalysis:
         """Compares every student with the base that it was trained from."""
         changes = circuit_changes(context.students, context.pool)
         return AnalysisResult(
-            tables={"geometry": changes},
+            tables={"geometry": changes.table},
             figures=[
-                figure for name, rows in changes.groupby("student", sort=False) for figure in _maps(str(name), rows)
+                figure
+                for name, rows in changes.table.groupby("student", sort=False)
+                for figure in _maps(str(name), rows)
             ],
             statements=_statements(changes),
-            summary=_summary(changes),
+            summary=_summary(changes.table),
         )
 
 
@@ -51,7 +58,23 @@ def build(_options: None) -> GeometryAnalysis:
     return GeometryAnalysis()
 
 
-def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None) -> pd.DataFrame:
+@dataclass(frozen=True)
+class CircuitChanges:
+    """How far training moved the circuits of students.
+
+    Attributes:
+        table: One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their
+            ratio.
+        uncounted: What the attention of these students has that is in no circuit.
+        also_changed: Student to what of that its training changed.
+    """
+
+    table: pd.DataFrame
+    uncounted: list[str]
+    also_changed: dict[str, list[str]]
+
+
+def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None) -> CircuitChanges:
     """The circuits of all students that were trained.
 
     A student with an adapter is compared with the model under it; one without, that is another model than the first
@@ -61,23 +84,49 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
         students: The students; the first is the one that others are compared with.
         pool: Where they are loaded; what it knows of a student already is not measured again.
 
-    Returns:
-        One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their ratio.
-
     Raises:
-        KdprobeError: The architecture does not keep its attention weights in four projections, or two models that are
-            compared differ in shape.
+        KdprobeError: The architecture keeps its attention weights in a form that is not known, or those of two models
+            that are compared differ in shape.
     """
     pool = StudentPool() if pool is None else pool
-    first, rows = students[0], []
-    for student in students:
-        rows += pool.once(("circuits", student, first.base.digest), partial(_rows, pool.bases, student, first))
-    return pd.DataFrame(rows, columns=["student", "layer", "head", "circuit", "base", "change", "relative"])
+    first = students[0]
+    measured = [
+        pool.once(("circuits", student, first.base.digest), partial(_measured, pool.bases, student, first))
+        for student in students
+    ]
+    return CircuitChanges(
+        pd.DataFrame([row for one in measured for row in one.rows], columns=_COLUMNS),
+        list(dict.fromkeys(part for one in measured for part in one.uncounted)),
+        {student.name: one.also_changed for student, one in zip(students, measured, strict=True)},
+    )
 
 
-def _rows(bases: SharedBases, student: Student, first: Student) -> list[tuple[Any, ...]]:
+@dataclass(frozen=True)
+class _Measured:
+    """The same of one student; nothing of one that was not trained."""
+
+    rows: list[tuple[Any, ...]]
+    uncounted: list[str]
+    also_changed: list[str]
+
+
+def _measured(bases: SharedBases, student: Student, first: Student) -> _Measured:
+    if student.adapter is None and student.base.digest == first.base.digest:
+        return _Measured([], [], [])
+    before = bases.base(student.base if student.adapter else first.base, dtype="float32")
+    if student.adapter is not None and lies_beside(student.adapter):
+        # Asked before the adapter is attached, which puts parameters of its own into attention.
+        parts = uncounted(before.model)
+        model = attach(before, {"default": student.adapter}).model
+        return _Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
+    after = bases.merged(student.base, student.adapter, dtype="float32").model
+    rows = _rows(student, full_weights(before.model, after))
+    return _Measured(rows, uncounted(before.model), uncounted_changes(before.model, after))
+
+
+def _rows(student: Student, layers: Iterator[dict[str, HeadWeights]]) -> list[tuple[Any, ...]]:
     rows = []
-    for layer, weights in enumerate(_trained_weights(bases, student, first)):
+    for layer, weights in enumerate(layers):
         for circuit, names in CIRCUITS.items():
             left, right = (weights[name] for name in names)
             changes = change_norm(left.weight, right.weight, left.change, right.change).tolist()
@@ -85,19 +134,6 @@ def _rows(bases: SharedBases, student: Student, first: Student) -> list[tuple[An
             for head, (base, change) in enumerate(zip(base_norms, changes, strict=True)):
                 rows.append((student.name, layer, head, circuit, base, change, change / base if base else np.nan))
     return rows
-
-
-def _trained_weights(bases: SharedBases, student: Student, first: Student) -> Iterator[dict[str, HeadWeights]]:
-    if student.adapter is not None:
-        base = bases.base(student.base, dtype="float32")
-        if not changes_base(student.adapter):
-            return adapter_weights(attach(base, student.adapter).model, "default")
-        merged = bases.merged(student.base, student.adapter, dtype="float32")
-        return full_weights(base.model, merged.model)
-    if student.base.digest != first.base.digest:
-        models: list[Any] = [bases.base(record, dtype="float32").model for record in (first.base, student.base)]
-        return full_weights(*models)
-    return iter(())
 
 
 def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
@@ -108,13 +144,15 @@ def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
         yield head_map(title, values, "of the base", FROM_WEIGHTS)
 
 
-def _statements(changes: pd.DataFrame) -> list[str]:
-    if changes.empty:
+def _statements(changes: CircuitChanges) -> list[str]:
+    if changes.table.empty:
         return ["No student was trained, so no circuit changed."]
     sentences = []
-    for student, rows in changes.groupby("student", sort=False):
+    for student, rows in changes.table.groupby("student", sort=False):
+        also = " and the ".join(changes.also_changed[str(student)])
+        besides = f" Training also changed the {also}, which are in no circuit." if also else ""
         if not rows["change"].any():
-            sentences.append(f"{student}: no head's circuits changed.")
+            sentences.append(f"{student}: no head's circuits changed.{besides}")
             continue
         parts = []
         for circuit, name in _NAMES.items():
@@ -124,7 +162,9 @@ def _statements(changes: pd.DataFrame) -> list[str]:
                 f"{name} by {circuit_rows['relative'].median():.1%} in the median head and most, by "
                 f"{top['relative']:.1%}, in {head_label(top['layer'], top['head'])}"
             )
-        sentences.append(f"{student}: training moved {'; '.join(parts)}.")
+        sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
+    if changes.uncounted:
+        sentences.append(f"Left out, as in no circuit: the {' and the '.join(changes.uncounted)}.")
     return sentences
 
 
