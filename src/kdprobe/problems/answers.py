@@ -1,7 +1,7 @@
 r"""Reading the final value out of an answer, and comparing it with the gold value.
 
-The rule is `robust`: the last `\boxed{…}`, else the last `#### …`, else the last "answer is …", else the last number.
-Every pattern is linear in the length of the text: bounded repeats, no nested quantifiers.
+The rule is `robust`: the last `\boxed{…}`, else the last `#### …`, else the last "answer is …", else the last number. How
+each is read is in `kdprobe.problems.reading`, in time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Extraction:
     """The value an answer gives, and how it was found.
 
     Attributes:
-        value: The exact value, or `None` when the text holds none that the rule can read.
-        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is` or `last-number`.
+        value: The exact value, or `None` when the text holds none that the rule can read safely.
+        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion` or `last-number`.
         where: Start and end of what it read in the text, or `None`.
         written: What stands there, or `None`.
     """

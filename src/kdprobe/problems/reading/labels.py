@@ -56,7 +56,8 @@ class Labels:
     def options(self) -> Mapping[str, Fraction | None]:
         """What there is to choose from, `A) 12 B) 15` or `(1) ... (2) ...`: label to value.
 
-        The value is `None` where an option has none, or several. The first list counts, because answers name single options again.
+        The value is `None` where an option has none, or several. The first list counts, because answers name single
+        options again.
         """
         found: dict[str, Fraction | None] = {}
         matches = list(_OPTION.finditer(self._text))

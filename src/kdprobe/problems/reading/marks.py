@@ -9,11 +9,12 @@ KINDS = ("boxed", "hashes", "final", "answer", "conclusion")
 """In the order in which they count."""
 _WINDOW = 200
 """Characters behind a mark in which its value is looked for."""
+_OF_NUMBER = frozenset("0123456789.,:'")
 _MARK = re.compile(
     r"""
     (?P<boxed>(?:\\f?|\x08|(?<![A-Za-z]))b?oxed\s?\{)
   | (?P<hashes>(?<!\#)\#{4}(?!\#))
-  | (?<![A-Za-z])(?P<final>final[\s_-]{1,2})?(?<!incorrect[ ])(?<!wrong[ ])
+  | (?<![A-Za-z/])(?P<final>final[\s_-]{1,2})?(?<!incorrect[ ])(?<!wrong[ ])
     (?:answers?|(?:correct|right|best)[ ](?:option|choice))
     ["'*_`)\]]{0,4}[ ]{0,3}
     (?:
@@ -61,5 +62,8 @@ def marks_in(text: str) -> dict[str, list[Mark]]:
     for match, following in zip(matches, starts, strict=False):
         kind = next((kind for kind in KINDS if kind != "answer" and match[kind]), "answer")
         stop = min(following, match.end() + _WINDOW)
+        # The end of the window must not cut a number.
+        while match.end() < stop < following and _OF_NUMBER.issuperset(text[stop - 1 : stop + 1]):
+            stop -= 1
         found[kind].append(Mark(kind, match.start(), match.end(), stop, bool(match["hashes"] or match["bare"])))
     return found

@@ -56,7 +56,7 @@ _NUMBER = re.compile(
       | \s?{_FRAC} | \\pi | (?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}? | \u03c0 | [bijnqruvwyz]\b | x(?=$|[^\w\s]|\s?[-+=)])
       | e\d | [ -]digit | \^(?!\s?\{{?\\circ) | -\d{{1,4}}-\d{{1,4}} | [{_RAISED}]
     )?
-    (?:(?=(?P<ellipsis>\.\.\.|\u2026))|)
+    (?:(?=(?P<ellipsis>\.\.|\u2026))|)
     """,
     re.VERBOSE | re.IGNORECASE,
 )

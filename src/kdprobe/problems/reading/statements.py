@@ -20,7 +20,7 @@ _LEAD = re.compile(
     r"""(?:
         [\s*_~\u2248:=>(\[{"'`,]{1,20} | \$(?![-\u2212]?[\d.]) | \\[(\[] | \\(?:text|math)\w{0,4}\s?\{
       | (?:about|approximately|roughly|around|exactly|precisely|just|only|simply|therefore|thus|then|now|indeed
-          |equal[ ]to|a[ ]total[ ]of|it[ ]is|that|at[ ](?:least|most)|[a-z]\w{0,20}\s?=)(?=[\s$\\*,:=\d-])
+          |equal[ ]to|a[ ]total[ ]of|it[ ]is|at[ ](?:least|most)|[a-z]\w{0,20}\s?=)(?=[\s$\\*,:=\d-])
     ){0,12}+""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -34,6 +34,8 @@ _CHOICE = re.compile(
 _SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?:[.\n)*;,]|$)")
 """A unit at most, which may stand behind the value of a choice."""
 _BRACE = re.compile(r"[{}]")
+_UNCLOSED_END = re.compile(r"[$\n]|[.!?](?=\s)|\\?f?boxed")
+"""What ends a box whose brace was forgotten."""
 _OTHER = re.compile(r"[\s%$]{0,3}(?:to|or|through)\s{0,2}\\?[$\u20ac\u00a3]?(?=\d)", re.IGNORECASE)
 """Behind the number of "9 or 10", which is neither."""
 _OTHERS = re.compile(rf"{_OTHER.pattern}|[\s%$]{{0,3}}(?:,|;|and)[\s\\]{{0,3}}\$?(?=\d)", re.IGNORECASE)
@@ -89,7 +91,8 @@ def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
 def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
     """Where a statement begins and stops, and whether its value must come at once; `None` where it was cut off."""
     if mark.kind == "boxed":
-        return None if is_cut_off(text, mark) else (mark.end, _closing(text, mark) or mark.stop, False)
+        end = _closing(text, mark) or _UNCLOSED_END.search(text, mark.end, mark.stop)
+        return (mark.end, end.start(), False) if end else None
     opens = _OPENS.match(text, mark.end, mark.stop)
     start = opens.end() if opens else mark.end
     end = _SENTENCE_END.search(text, start, mark.stop)
@@ -98,16 +101,16 @@ def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
 
 def is_cut_off(text: str, box: Mark) -> bool:
     """Whether the text ends within a box, so that its number may lack digits."""
-    return box.stop == len(text) and _closing(text, box) is None
+    return not _closing(text, box) and not _UNCLOSED_END.search(text, box.end)
 
 
-def _closing(text: str, box: Mark) -> int | None:
-    """Where the brace of a box closes, or `None`."""
+def _closing(text: str, box: Mark) -> re.Match[str] | None:
+    """The brace that closes a box, or `None`."""
     depth = 1
     for brace in _BRACE.finditer(text, box.end, box.stop):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:
-            return brace.start()
+            return brace
     return None
 
 
