@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 
+from kdprobe.models.thinking import without_thinking
 from kdprobe.problems.reading.final_value import final_value
 from kdprobe.problems.reading.numbers import numbers_in, with_plain_digits
 from kdprobe.problems.reading.run_on import run_on
@@ -38,12 +39,12 @@ def extract(text: str) -> Extraction:
     """Reads the final value out of an answer.
 
     Args:
-        text: What a student wrote.
+        text: What a student wrote; of a thinking model only what follows its thinking is read.
 
     Returns:
         The extraction; its value is `None` when the text holds no number, or none that is safe to read.
     """
-    plain = with_plain_digits(text)
+    plain = with_plain_digits(without_thinking(text))
     found = final_value(plain[: run_on(plain)])
     if found is None:
         return Extraction(None, "none")
