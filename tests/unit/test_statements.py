@@ -46,7 +46,7 @@ def value(text):
         (r"\boxed{\text{18 dollars}}", 18),
         (r"$\boxed{18$. There were 3 steps.", 18),
         ("\x08oxed{18} in 3 steps", 18),
-        ("Answer：１８ in 3 steps", 18),
+        ("Answer\uff1a\uff11\uff18 in 3 steps", 18),
         # "final" counts more than what is said of other questions
         ("The final answer is 8. A new question: what is 5 + 17? The answer is 22.", 8),
         # in words
@@ -162,7 +162,7 @@ def test_what_runs_on_into_another_exercise_is_left_out(text, expected):
 
 
 def test_what_was_read_stands_where_it_says():
-    text = "Antwort：１８ · The answer is 9 * ２ = １８ eggs"
+    text = "Antwort\uff1a The answer is 9 * \uff12 = \uff11\uff18 eggs"
     extraction = extract(text)
-    assert extraction.written == "１８"
-    assert text[slice(*extraction.where)] == "１８"
+    assert extraction.written == "\uff11\uff18"
+    assert text[slice(*extraction.where)] == "\uff11\uff18"

@@ -1,7 +1,7 @@
 r"""Reading the final value out of an answer, and comparing it with the gold value.
 
-The rule is `robust`: the last `\boxed{…}`, else the last `#### …`, else the last "answer is …", else the last number. How
-each is read is in `kdprobe.problems.reading`, in time linear in the length of the text.
+The rule is `robust`: the last `\boxed{…}`, else the last `#### …`, else the last "answer is …", else the last number.
+How each is read is in `kdprobe.problems.reading`, in time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Extraction:
 
     Attributes:
         value: The exact value, or `None` when the text holds none that the rule can read safely.
-        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion` or `last-number`.
+        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion` or
+            `last-number`.
         where: Start and end of what it read in the text, or `None`.
         written: What stands there, or `None`.
     """
