@@ -291,6 +291,14 @@ def test_parts_of_a_store_on_different_disks_are_refused_at_the_start(tmp_path, 
     with pytest.raises(KdprobeError, match="on different disks"):
         Store(tmp_path).prepare()
     assert list(other_disk.iterdir()) == []
+    assert not list((tmp_path / "making").iterdir())
+
+
+def test_runs_may_be_on_another_disk(tmp_path, other_disk):
+    (tmp_path / "runs").symlink_to(other_disk)
+    store = Store(tmp_path)
+    store.prepare()
+    assert store.make(stage())
 
 
 def test_a_whole_store_on_another_disk_works(tmp_path, other_disk):

@@ -236,17 +236,7 @@ class Store:
         return {place: data_digest(self.checks.manifest(folder)) for place, folder in inputs.items()}
 
     def _seal(self, stage: Stage, folder: Path, seconds: float) -> None:
-        seal(
-            folder,
-            {
-                "kind": stage.kind,
-                "name": stage.name,
-                "key": stage.key,
-                "key_format": KEY_FORMAT,
-                "kdprobe": own_version(),
-                "settings": stage.settings,
-                "inputs": [needed.key for needed in stage.inputs],
-                MADE_FROM: self._origin(stage),
-                "seconds": round(seconds, 3),
-            },
-        )
+        what = {"kind": stage.kind, "name": stage.name, "key": stage.key, "key_format": KEY_FORMAT}
+        origin = {"inputs": [needed.key for needed in stage.inputs], MADE_FROM: self._origin(stage)}
+        how = {"kdprobe": own_version(), "settings": stage.settings, "seconds": round(seconds, 3)}
+        seal(folder, what | origin | how)

@@ -36,10 +36,9 @@ def make_folders(root: Path) -> None:
     try:
         for name in (STAGES, MAKING, RUNS, ASIDE):
             (root / name).mkdir(parents=True, exist_ok=True)
-        for folder in (root / RUNS, root / ASIDE, *_with_folders(root / STAGES)):
-            trial = root / MAKING / f"{_TRIAL}{os.getpid()}"
-            trial.touch()
-            trial.replace(folder / trial.name).unlink()
+        for folder in (root / ASIDE, *_with_folders(root / STAGES)):
+            _try_moving(root / MAKING / f"{_TRIAL}{os.getpid()}", folder)
+        _try_moving(root / RUNS / f"{_TRIAL}{os.getpid()}", root / RUNS)
     except OSError as error:
         if error.errno == errno.EXDEV:
             raise KdprobeError(
@@ -50,6 +49,14 @@ def make_folders(root: Path) -> None:
             f"The run folder {root} cannot be written: {error.strerror}.",
             "Choose another with --store, or change its permissions.",
         ) from error
+
+
+def _try_moving(trial: Path, folder: Path) -> None:
+    try:
+        trial.touch()
+        trial.replace(folder / trial.name).unlink()
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 @contextmanager
