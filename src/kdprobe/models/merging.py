@@ -86,9 +86,9 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     # True of NaN, too.
     if not difference <= _ALLOWED[base.dtype]:
         raise UsageError(
-            f"Merged into the model {base.record.name!r}, the adapter {folder} is not what it is beside it: "
+            f"The adapter {folder} is another student merged into the model {base.record.name!r} than attached to it: "
             f"logits differ by {difference:.2g} of their size (at most {_ALLOWED[base.dtype]:g} is allowed).",
-            "peft does not merge this kind of adapter exactly on this architecture; nothing is measured on it.",
+            "peft does not merge this kind of adapter exactly on this architecture, so nothing is measured on it.",
         )
     model.generation_config.eos_token_id = sorted(merged.eos_ids)
     return merged
