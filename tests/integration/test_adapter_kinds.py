@@ -72,10 +72,8 @@ REFUSED = {
     ),
 }
 
-pytestmark = [
-    # What peft says while the test makes its adapters.
-    pytest.mark.filterwarnings("ignore"),
-]
+# What peft says while the test makes its adapters.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
@@ -114,22 +112,16 @@ def make(torch, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pools(torch):
-    """For each base one pool for all kinds, and what that base and a plain adapter on it give before any other."""
+def left_as_it_was(torch, make):
+    """The pool of a base; after each kind the base's weights and a plain adapter's logits are what they were."""
     from kdprobe.students.pool import StudentPool
 
-    return {}, StudentPool
-
-
-@pytest.fixture(scope="module")
-def left_as_it_was(torch, make, pools):
-    """The pool of a base; after each kind the base's weights and a plain adapter's logits are what they were."""
-    known, new_pool = pools
+    known = {}
 
     def check(record):
         if record.digest not in known:
             plain, _ = make(record, "LoraConfig", {"target_modules": ALL, "r": 3})
-            pool = new_pool()
+            pool = StudentPool()
             base = pool.bases.base(record)
             before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
             known[record.digest] = pool, plain, before, logits(torch, pool.bases.merged(record, plain).model)
