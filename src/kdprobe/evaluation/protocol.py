@@ -11,7 +11,7 @@ from kdprobe.errors import UsageError
 from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
-TASK_FORMAT = 2
+TASK_FORMAT = 3
 """Goes up when a prompt, a filter or a metric of the task changes: that is another evaluation."""
 COMPLETION = "_completion"
 """How the names of tasks for models without a chat template end."""

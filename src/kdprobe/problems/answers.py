@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 
+from kdprobe.models.thinking import without_thinking
+
 # A sign, a currency mark, digits with thousands separators, decimals; then a denominator, or the fraction of a mixed
 # number. Bounded, so that a megabyte of digits costs linear time; a run of more than 40 digits is nobody's answer.
 _NUMBER = re.compile(
@@ -67,12 +69,12 @@ def extract(text: str) -> Extraction:
     """Reads the final value out of an answer.
 
     Args:
-        text: What a student wrote.
+        text: What a student wrote; of a thinking model only what follows its thinking is read.
 
     Returns:
         The extraction; its value is `None` when the text holds no number at all.
     """
-    plain = _without_latex_fractions(text)
+    plain = _without_latex_fractions(without_thinking(text))
     for rule, mark in _MARKS:
         last = last_match(mark, plain)
         if last is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,8 +86,8 @@ def boot(
 
     Raises:
         UsageError: The adapter does not fit the base.
-        KdprobeError: TransformerLens does not know the architecture, or logits or patterns differ by more than
-            `TOLERANCE`: nothing measured would be true.
+        KdprobeError: TransformerLens does not know the architecture or fails on it, or logits or patterns differ by
+            more than `TOLERANCE`: nothing measured would be true.
     """
     bases = SharedBases() if bases is None else bases
     loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
@@ -100,23 +101,32 @@ def bridge_over(loaded: LoadedModel, model: Any) -> Any:
     """A `TransformerBridge` over a model, whose attention modules it rewires.
 
     Raises:
-        KdprobeError: TransformerLens does not know its architecture.
+        KdprobeError: TransformerLens does not know its architecture, or fails on it.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    with quiet(), _in_a_sentence(loaded.record.name, model):
+        return TransformerBridge.boot_transformers(
+            str(model.config.name_or_path or loaded.record.name),
+            hf_model=model,
+            tokenizer=loaded.tokenizer,
+            device=str(loaded.device),
+        )
+
+
+@contextmanager
+def _in_a_sentence(name: str, model: Any) -> Iterator[None]:
+    """What TransformerLens raises says nothing to who has not read its code, and may be of any class."""
     try:
-        with quiet():
-            return TransformerBridge.boot_transformers(
-                str(model.config.name_or_path or loaded.record.name),
-                hf_model=model,
-                tokenizer=loaded.tokenizer,
-                device=str(loaded.device),
-            )
-    except (ValueError, NotImplementedError) as error:
-        raise KdprobeError(
-            f"TransformerLens does not know the architecture of {loaded.record.name!r} ({model.config.model_type}).",
-            "Leave out the analyses of heads; --debug shows what it said.",
-        ) from error
+        yield
+    except Exception as error:
+        kind = model.config.model_type
+        problem = (
+            f"TransformerLens does not know the architecture of {name!r} ({kind})."
+            if isinstance(error, (ValueError, NotImplementedError))
+            else f"TransformerLens fails on the architecture of {name!r} ({kind}) in this shape of its heads."
+        )
+        raise KdprobeError(problem, "Leave out the analyses of heads; --debug shows what it said.") from error
 
 
 @torch.inference_mode()
@@ -150,7 +160,8 @@ def checked(
         source(twins, ids, mask, compare, prefix)
         return float(np.max(errors))
 
-    logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
+    with _in_a_sentence(loaded.record.name, twins.model):
+        logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
     logit_error = float((logits[real] - reference.logits[real]).abs().max())
     pattern_error = largest_error(in_transformer_lens)
     # Unlike max, it does not lose NaN.

@@ -87,9 +87,11 @@ def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
 
 def _accuracies(scores: Sequence[ArmScore]) -> Table:
     scored = any(score.log_p_gold_value is not None for score in scores)
+    thinking = any(score.thinking for score in scores)
     table = new_table(
         f"Accuracy on the test problems ({scores[0].extractor})",
         "arm", "correct", "accuracy", "95 % CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
+        *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
         log_p = "" if score.log_p_gold_value is None else f"{score.log_p_gold_value:.2f}"
@@ -101,6 +103,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
             *([log_p] if scored else []),
             share(score.cut_off, ".0%"),
             share(score.no_answer, ".0%"),
+            *([f"{share(score.thinking, '.0%')}, {share(score.unclosed_thinking, '.0%')}"] if thinking else []),
         )
     return table
 
