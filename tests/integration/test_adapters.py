@@ -27,7 +27,7 @@ def logits(torch, loaded):
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
 def test_merged_students_share_a_base_that_none_of_them_changes(torch, tiny_record, adapters):
     from kdprobe.models.load import load
-    from kdprobe.models.merging import merge
+    from kdprobe.models.merging.merge import merge
     from kdprobe.models.shared_bases import SharedBases
 
     bases = SharedBases()
@@ -58,7 +58,7 @@ def test_initialisations_that_change_the_base_change_no_other_student(torch, tin
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from kdprobe.models.adapter_files import lies_beside
+    from kdprobe.models.merging.files import lies_beside
     from kdprobe.models.shared_bases import SharedBases
 
     torch.manual_seed(3)

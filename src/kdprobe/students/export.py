@@ -13,7 +13,7 @@ import torch
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.load import LoadedModel, concrete_dtype, load
-from kdprobe.models.merging import sample_logits
+from kdprobe.models.merging.merge import sample_logits
 from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.student import Student
