@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.pairing import Rows
 from kdprobe.comparison.scoring import JudgedAnswers, Score
 from kdprobe.problems.answers import gold_value
@@ -17,21 +17,6 @@ _LONGEST = 60
 """Characters of a value that a finding shows."""
 _SHARE = 0.05
 """Of answers cut off, or without a value, that is worth a finding; and an accuracy that is at the floor."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something the reader must know before believing the results.
-
-    Attributes:
-        code: What kind of thing; stable, for machines.
-        evidence: What was seen, and where.
-        action: What to do about it.
-    """
-
-    code: str
-    evidence: str
-    action: str
 
 
 def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[Rows]]) -> list[Finding]:

@@ -131,6 +131,28 @@ def load_tokenizer(record: ModelRecord) -> Any:
     return bind(tokenizer, record.conversation)
 
 
+def load_config(record: ModelRecord) -> Any:
+    """The configuration alone.
+
+    Raises:
+        UsageError: It cannot be read, or transformers does not know the architecture.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(_converted(record), trust_remote_code=False)
+    except KdprobeError:
+        raise
+    except Exception as error:
+        # Missing, unreadable, unknown, or with values that contradict each other: two libraries have a class for each.
+        reason = " ".join(str(error).split("\n")[:2]).strip()
+        raise UsageError(
+            f"The configuration of the model {record.name!r} cannot be used: {reason}",
+            "Its config.json must be whole and name an architecture that transformers knows by itself.",
+        ) from error
+
+
 def _complete(record: ModelRecord, folder: Path, **known: Any) -> Any:
     """A model all of whose weights, and no others, were in its files; arguments as those of `from_pretrained`.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import follow_umask
 from kdprobe.models.load import LoadedModel, concrete_dtype, load
 from kdprobe.models.merging.merge import sample_logits
 from kdprobe.models.quiet import quiet
@@ -72,6 +73,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
             "caution": student.caution,
         }
         (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        follow_umask(folder)
         error = float((sample_logits(_read_back(folder, merged)) - expected).abs().max())
         # True of NaN, too.
         if not error <= allowed:

@@ -42,7 +42,7 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_findings(comparison: Comparison) -> None:
     """What may mislead."""
-    sentence_list("Before you believe the figures", [f"{f.code}: {f.evidence} {f.action}" for f in comparison.findings])
+    sentence_list("Before you believe the figures", [str(finding) for finding in comparison.findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
