@@ -10,7 +10,7 @@ from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.store import Stage
 from kdprobe.files import write_json
 
-FORMAT = 2
+FORMAT = 3
 SELECTION = "selection.json"
 
 
