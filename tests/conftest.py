@@ -15,9 +15,14 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from architectures import write_model
 from kdprobe.testing import problem_rows as rows
+
+# How fast examples are drawn depends on what else the machine does.
+settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("any machine")
 
 # The kit that plugins are tested with: a tiny model, problems, their conversations.
 pytest_plugins = ["kdprobe.testing"]

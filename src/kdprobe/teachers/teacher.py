@@ -196,7 +196,7 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
     """Passes responses on, their texts made safe, and refuses unknown, doubled and missing ids.
 
     Raises:
-        KdprobeError: The teacher answered something it was not asked, twice, or not at all.
+        KdprobeError: The teacher answered something it was not asked, twice, or not at all, or without a text.
     """
     expected = {request.id for request in requests}
     seen: set[str] = set()
@@ -208,6 +208,11 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
                 "This is a fault of the teacher's plugin.",
             )
         seen.add(response.id)
+        if not isinstance(response.text, str):
+            raise KdprobeError(
+                f"The teacher's answer to problem {response.id!r} has no text.",
+                "This is a fault of the teacher's plugin.",
+            )
         thinking = response.thinking and replace(response.thinking, text=safe_text(response.thinking.text))
         yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
