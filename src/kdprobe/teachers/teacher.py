@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.conversation import Conversation, Messages
 
 if TYPE_CHECKING:
@@ -158,10 +158,11 @@ class RenderingTeacher(Teacher, Protocol):
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
-    """Passes responses on, and refuses unknown, doubled and missing ids.
+    """Passes responses on, and refuses unknown, doubled and missing ids, and rows that are no distribution.
 
     Raises:
         KdprobeError: The teacher answered something it was not asked, twice, or not at all.
+        NonFiniteError: A log-probability is NaN or +inf, or all of a row are -inf.
     """
     expected = {request.id for request in requests}
     seen: set[str] = set()
@@ -173,9 +174,26 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
                 "This is a fault of the teacher's plugin.",
             )
         seen.add(response.id)
+        _refuse_non_finite(response)
         yield response
     if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",
             "This is a fault of the teacher's plugin.",
+        )
+
+
+def _refuse_non_finite(response: Response) -> None:
+    """A log-probability of -inf is a token that the teacher rules out, which some of the top k may be."""
+    import numpy as np
+
+    rows = response.rows
+    if rows is None or not len(rows.logprobs):
+        return
+    columns = np.column_stack([rows.logprobs, rows.token_logprobs, *rows.tail_logmass.values()])
+    broken = np.isnan(columns).any(axis=1) | (columns == np.inf).any(axis=1) | (rows.logprobs == -np.inf).all(axis=1)
+    if broken.any():
+        raise NonFiniteError(
+            f"The teacher's log-probabilities for {response.id!r} are NaN or infinite at token "
+            f"{int(broken.argmax()) + 1} of the answer."
         )
