@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
 from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, tokenizer_digest
+from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
 from kdprobe.models.turn import response_ids
@@ -11,10 +12,10 @@ from kdprobe.models.turn import response_ids
 if TYPE_CHECKING:
     from kdprobe.models.adapters import AdapterRecord, resolve_adapter
     from kdprobe.models.batching import left_padded, right_padded
+    from kdprobe.models.chatter import quiet
     from kdprobe.models.load import LoadedModel, load_tokenizer
     from kdprobe.models.load import load as load_model
     from kdprobe.models.merging import merge
-    from kdprobe.models.quiet import quiet
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -23,7 +24,7 @@ else:
             "kdprobe.models.batching": ["left_padded", "right_padded"],
             "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
             "kdprobe.models.merging": ["merge"],
-            "kdprobe.models.quiet": ["quiet"],
+            "kdprobe.models.chatter": ["quiet"],
         },
     )
 
@@ -34,9 +35,11 @@ __all__ = [
     "Dtype",
     "LoadedModel",
     "ModelRecord",
+    "TokenizerMatch",
     "left_padded",
     "load_model",
     "load_tokenizer",
+    "match_tokenizers",
     "merge",
     "process_count",
     "prompt_ids",

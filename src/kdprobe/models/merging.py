@@ -21,9 +21,9 @@ from kdprobe.console import note
 from kdprobe.errors import UsageError, first_line
 from kdprobe.models.adapter_files import adapter_config, adapter_tensors, read_ends
 from kdprobe.models.adapters import AdapterRecord
+from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel, count_of
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, short_name
 from kdprobe.models.weights import own_weights, without_weights
 

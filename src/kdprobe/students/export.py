@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import concrete_dtype, load
 from kdprobe.models.merging import sample_logits
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.student import Student
 
