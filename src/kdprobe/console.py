@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from kdprobe.redaction import said
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -49,9 +51,10 @@ def shortened(text: str, longest: int = 2000) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Text without control and direction-changing characters (all but `\n` and `\t` become `�`)."""
+    r"""Text without secrets, control and direction-changing characters (all but `\n` and `\t` become `�`)."""
     hidden = {"Cc", "Cf", "Cs"}
-    return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in text)
+    shown = said(text)
+    return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in shown)
 
 
 class Progress:

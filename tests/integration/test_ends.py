@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from kdprobe.experiment.store import Store, read_json
+from kdprobe.experiment.store import Store
+from kdprobe.files import read_json
 
 CONFIG = """
 name = "base"

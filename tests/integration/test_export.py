@@ -31,6 +31,27 @@ def test_exported_model_is_plain_and_gives_the_students_logits(student, torch, t
     assert json.loads((tmp_path / "out" / "kdprobe.json").read_text())["student"] == "primed"
 
 
+def test_an_export_that_fails_or_is_interrupted_leaves_nothing(student, tmp_path, monkeypatch):
+    from kdprobe.students import export as module
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "resolve", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        module.export(student, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_as_readable_as_other_files(student, tmp_path):
+    from kdprobe.students.export import export
+
+    export(student, tmp_path / "out")
+    (tmp_path / "other").touch()
+    mode = (tmp_path / "other").stat().st_mode
+    assert {file.stat().st_mode for file in (tmp_path / "out").iterdir()} == {mode}
+
+
 def test_half_precision_is_held_to_what_rounding_does_to_the_base(student, torch, tmp_path):
     from safetensors.torch import load_file
 

@@ -39,7 +39,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
             "kind": stage.kind,
             "name": stage.name,
             "key": stage.key,
-            "status": "there" if store.has(stage) else "missing",
+            "status": store.status(stage),
         }
         for stage in plan.stages
     ]

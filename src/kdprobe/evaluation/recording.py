@@ -30,6 +30,7 @@ from kdprobe.models.outline.room import named, too_long
 from kdprobe.models.thinking import Written, marked, served_thinking, with_opening, written_text
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import stated_value
+from kdprobe.text import safe_text
 
 PLAN = "batch plan"
 """The ledger's entry of how many problems are decoded at once."""
@@ -59,12 +60,12 @@ class Recording:
             for name, response in zip(unanswered, responses, strict=True):
                 # lm-eval does not pass on the answers that an API left empty.
                 if name not in self.ledger:
-                    self.keep({name: _entry(unanswered[name].args[0], response)})
+                    self.keep({name: _entry(unanswered[name].args[0], safe_text(response or ""))})
         return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """What lm-eval's models call with each answer: the request is prompt and arguments."""
-        self.keep({hash_string(request[0]): _entry(request[0], response)})
+        self.keep({hash_string(request[0]): _entry(request[0], safe_text(response or ""))})
 
     def parse_generations(self, outputs: Any, **arguments: Any) -> list[str]:
         """As lm-eval's, which leaves out what a server serves of the thinking: here it comes first, between marks."""

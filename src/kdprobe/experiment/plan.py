@@ -21,8 +21,9 @@ from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tun
 from kdprobe.experiment.stages.evaluate import evaluate_stage
 from kdprobe.experiment.stages.select import select_stage
 from kdprobe.experiment.stages.transfer import transfer_stage
-from kdprobe.experiment.store import Stage, digest
+from kdprobe.experiment.store import Stage
 from kdprobe.experiment.used_plugins import cautions, plugins_used
+from kdprobe.files import digest
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,16 +72,13 @@ class BridgedStudent:
         self.source(self.take(), ids, mask, visit, prefix)
 
 
-def boot(
-    student: Student, check: Sequence[Sequence[int]], bases: SharedBases | None = None, *, own_weights: bool = False
-) -> BridgedStudent:
+def boot(student: Student, check: Sequence[Sequence[int]], bases: SharedBases | None = None) -> BridgedStudent:
     """Loads a merged student into TransformerLens and compares it with Hugging Face.
 
     Args:
         student: The student.
         check: A few token id sequences of different lengths to compare on; padding is part of the check.
         bases: Where the base model is loaded; others may share it.
-        own_weights: Share none with others, for those who rewrite them.
 
     Raises:
         UsageError: The adapter does not fit the base.
@@ -91,8 +87,6 @@ def boot(
     """
     bases = SharedBases() if bases is None else bases
     loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
-    if own_weights:
-        loaded = replace(loaded, model=copy.deepcopy(loaded.model))
     twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
     return checked(student.name, lambda: twins, loaded, check)
 

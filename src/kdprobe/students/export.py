@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import follow_umask
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import concrete_dtype, load
 from kdprobe.models.merging import sample_logits
@@ -72,6 +73,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
             "caution": student.caution,
         }
         (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        follow_umask(folder)
         written = replace(load(resolve(str(folder)), dtype=merged.dtype), tokenizer=merged.tokenizer)
         error = float((sample_logits(written) - expected).abs().max())
         # True of NaN, too.

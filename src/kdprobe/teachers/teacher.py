@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.conversation import Conversation, Messages
+from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,7 +159,7 @@ class RenderingTeacher(Teacher, Protocol):
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
-    """Passes responses on, and refuses unknown, doubled and missing ids, and rows that are no distribution.
+    """Passes responses on, texts made safe; refuses unknown, doubled and missing ids, and what is no distribution.
 
     Raises:
         KdprobeError: The teacher answered something it was not asked, twice, or not at all.
@@ -175,7 +176,7 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
             )
         seen.add(response.id)
         _refuse_non_finite(response)
-        yield response
+        yield replace(response, text=safe_text(response.text))
     if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",

@@ -58,8 +58,8 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], *, threads: int) -> 
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
     out().print(table)
-    missing = sum(stage["status"] == "missing" for stage in stages)
-    out().print(f"{len(stages) - missing} of {len(stages)} stages are there, {missing} would be made.")
+    there = sum(stage["status"] == "there" for stage in stages)
+    out().print(f"{there} of {len(stages)} stages are there, {len(stages) - there} would be made.")
     out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
 
 
@@ -71,7 +71,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:
         scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
-        table.add_row(plain(row["run"]), plain(scores))
+        table.add_row(plain(row["run"]), plain(row["damage"] or scores))
     out().print(table)
     cautioned: dict[str, list[str]] = {}
     for row in rows:

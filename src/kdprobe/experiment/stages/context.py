@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
-from kdprobe.experiment.store import digest
+from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
 from kdprobe.models.conversation import Conversation, Messages, prompt_text, texts_digest

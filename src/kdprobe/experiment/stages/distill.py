@@ -21,7 +21,8 @@ from kdprobe.experiment.stages.context import (
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
-from kdprobe.experiment.store import Stage, read_json, write_json
+from kdprobe.experiment.store import Stage
+from kdprobe.files import read_json, write_json
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes

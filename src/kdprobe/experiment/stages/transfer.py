@@ -19,7 +19,8 @@ from kdprobe.experiment.stages.context import (
 )
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import count_unlike_template, write_prompt_ids, write_prompts
-from kdprobe.experiment.store import Stage, write_json
+from kdprobe.experiment.store import Stage
+from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
