@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from datasets import Dataset
+from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 
@@ -29,6 +30,8 @@ from kdprobe.models import (
 from kdprobe.teachers import TransformersTeacher
 from kdprobe_trl.options import OnPolicyOptions
 from kdprobe_trl.primed import PrimedTeacher, Prompt
+
+_DIVERGED = "Lower the learning rate; where distill.dtype is float16, use bfloat16 or float32."
 
 
 class OnPolicyDistiller:
@@ -67,7 +70,7 @@ class OnPolicyDistiller:
             )
             # It would print every log line to stdout, where results belong.
             trainer.remove_callback(PrinterCallback)
-            with _progress(trainer, context.label):
+            with _progress(trainer, context.label), _finite_logits(trainer, student.model):
                 trainer.train()
             model = trainer.accelerator.unwrap_model(trainer.model)
             # The name, not the folder it was loaded from: an adapter travels, a path does not.
@@ -213,6 +216,26 @@ def _history(trainer: Any) -> list[dict[str, float]]:
 
 
 @contextmanager
+def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
+    """Looks at the logits that the student samples its answers from.
+
+    Raises:
+        NonFiniteError: They are NaN or infinite.
+    """
+
+    def look(_module: Any, _inputs: Any, logits: Tensor) -> None:
+        if not logits.amax(dim=-1).isfinite().all():
+            step = trainer.state.global_step + 1
+            raise NonFiniteError(f"The student's logits are NaN or infinite at step {step} of the training.", _DIVERGED)
+
+    handle = model.get_output_embeddings().register_forward_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def _progress(trainer: Any, label: str) -> Iterator[None]:
     """Shows optimiser steps while the block runs, and ends a training that diverges.
 
@@ -234,10 +257,7 @@ def _progress(trainer: Any, label: str) -> Iterator[None]:
         ) -> None:
             loss = (logs or {}).get("loss", 0.0)
             if not math.isfinite(loss):
-                raise NonFiniteError(
-                    f"The loss is {loss} at step {state.global_step} of the training.",
-                    "Lower the learning rate; where distill.dtype is float16, use bfloat16 or float32.",
-                )
+                raise NonFiniteError(f"The loss is {loss} at step {state.global_step} of the training.", _DIVERGED)
 
     with progress(label) as bar:
         trainer.add_callback(Step())
