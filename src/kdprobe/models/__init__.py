@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdprobe.models.chatter import quiet
     from kdprobe.models.load import LoadedModel, load_tokenizer
     from kdprobe.models.load import load as load_model
-    from kdprobe.models.merging import merge
+    from kdprobe.models.merging.merge import merge
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -23,7 +23,7 @@ else:
             "kdprobe.models.adapters": ["AdapterRecord", "resolve_adapter"],
             "kdprobe.models.batching": ["left_padded", "right_padded"],
             "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
-            "kdprobe.models.merging": ["merge"],
+            "kdprobe.models.merging.merge": ["merge"],
             "kdprobe.models.chatter": ["quiet"],
         },
     )
