@@ -7,6 +7,7 @@ from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, t
 from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
+from kdprobe.models.thinking import served_thinking, split_thinking, without_thinking, written_text
 from kdprobe.models.turn import response_ids
 
 if TYPE_CHECKING:
@@ -49,5 +50,9 @@ __all__ = [
     "resolve_adapter",
     "response_ids",
     "right_padded",
+    "served_thinking",
+    "split_thinking",
     "tokenizer_digest",
+    "without_thinking",
+    "written_text",
 ]
