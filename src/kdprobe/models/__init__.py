@@ -6,6 +6,7 @@ from kdprobe.lazy import lazy_exports
 from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, tokenizer_digest
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
+from kdprobe.models.thinking import served_thinking, split_thinking, without_thinking, written_text
 from kdprobe.models.turn import response_ids
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from kdprobe.models.batching import left_padded, right_padded
     from kdprobe.models.load import LoadedModel, load_tokenizer
     from kdprobe.models.load import load as load_model
-    from kdprobe.models.merging import merge
+    from kdprobe.models.merging.merge import merge
     from kdprobe.models.quiet import quiet
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -22,7 +23,7 @@ else:
             "kdprobe.models.adapters": ["AdapterRecord", "resolve_adapter"],
             "kdprobe.models.batching": ["left_padded", "right_padded"],
             "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
-            "kdprobe.models.merging": ["merge"],
+            "kdprobe.models.merging.merge": ["merge"],
             "kdprobe.models.quiet": ["quiet"],
         },
     )
@@ -46,5 +47,9 @@ __all__ = [
     "resolve_adapter",
     "response_ids",
     "right_padded",
+    "served_thinking",
+    "split_thinking",
     "tokenizer_digest",
+    "without_thinking",
+    "written_text",
 ]

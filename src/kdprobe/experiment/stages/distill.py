@@ -26,8 +26,8 @@ from kdprobe.files import read_json, write_json
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
-from kdprobe.models.adapter_files import write_ends
 from kdprobe.models.conversation import prompt_text
+from kdprobe.models.merging.files import write_ends
 from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
@@ -187,8 +187,9 @@ def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[se
 
     From those a student does not learn to stop.
     """
-    finished = [response.token_ids for response in (taught.responses if taught else []) if response.finished]
-    last = Counter(int(ids[-1]) for ids in finished if len(ids))
+    responses = taught.responses if taught else []
+    finished = [response.token_ids for response in responses if response.finished and len(response.token_ids)]
+    last = Counter(int(ids[-1]) for ids in finished)
     ends = {token for token in last if is_end(tokenizer, token)}
     without_end = len(finished) - sum(last[token] for token in ends)
     return ends | ({assistant_turn(tokenizer).end} if gold else set()), without_end
