@@ -106,7 +106,7 @@ def test_the_papers_answers_give_the_known_counts(arm, published_count, flexible
 
 @needs_data
 def test_robust_judges_as_the_authors_of_real_solutions_did():
-    from kdprobe.comparison.answers import gold_text
+    from kdprobe.problems.gold import gold_text
 
     robust = EXTRACTORS["robust"]
     lines = (DATA / "solutions" / "openai_6b.jsonl").read_text(encoding="utf-8").splitlines()
