@@ -24,8 +24,8 @@ class Extraction:
 
     Attributes:
         value: The exact value, or `None` when the text holds none that the rule can read safely.
-        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion` or
-            `last-number`.
+        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion`,
+            `opening` or `last-number`.
         where: Start and end of what it read in the text, or `None`.
         written: What stands there, or `None`.
     """
