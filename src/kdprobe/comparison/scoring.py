@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
@@ -23,9 +24,6 @@ from kdprobe.problems.reading.numbers import with_plain_digits
 from kdprobe.problems.reading.run_on import run_on
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval, accuracy_interval
-
-_SHOWN = 60
-"""Characters of a gold answer that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,26 +113,6 @@ def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
     return judged
 
 
-def refuse_gold_without_values(outputs: Outputs, judged: Iterable[JudgedAnswers]) -> None:
-    """Refuses gold answers that hold no number at all, which would make every answer wrong without a word.
-
-    Args:
-        outputs: The answers.
-        judged: The same under every extractor that is asked for; one of a plugin may compare something else.
-
-    Raises:
-        KdprobeError: No gold answer is a number, and no extractor finds an answer right.
-    """
-    if outputs.metric or outputs.gold_without_value < len(outputs.gold) or any(found.right.any() for found in judged):
-        return
-    column = outputs.columns.get("gold")
-    where = f"no gold answer in the column {column!r}" if column else "no gold answer"
-    raise KdprobeError(
-        f"{outputs.file}: {where} holds one number (the first is {outputs.gold[0][:_SHOWN]!r}).",
-        "Name the column with the gold values with --gold-column.",
-    )
-
-
 def judge_arms(
     arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str
 ) -> dict[str, dict[str, JudgedAnswers]]:
@@ -165,7 +143,7 @@ def judge_arms(
                 raise KdprobeError(fault, "This is a fault of its plugin; choose another extractor.") from error
             note(f"Left out: {fault}")
     for arm in arms:
-        refuse_gold_without_values(arm.outputs, (answers[arm.name] for answers in judged.values()))
+        refuse_gold_without_values(arm.outputs, (answers[arm.name].right for answers in judged.values()))
     return judged
 
 
@@ -195,7 +173,7 @@ def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]
     """
     judging = list(extractors.items())[:1] if outputs.metric else extractors.items()
     judged = {name: judge_outputs(outputs, extractor) for name, extractor in judging}
-    refuse_gold_without_values(outputs, judged.values())
+    refuse_gold_without_values(outputs, (found.right for found in judged.values()))
     steps = step_accuracy(calculated(outputs))
     return [Score(**score_fields(outputs, name, found, steps)) for name, found in judged.items()]
 
@@ -230,13 +208,8 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "run_on": runs_on,
         "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
         "columns": dict(outputs.columns),
-        "notes": [*outputs.notes, *_gold_notes(outputs)],
+        "notes": [*outputs.notes, *gold_notes(outputs)],
     }
-
-
-def _gold_notes(outputs: Outputs) -> list[str]:
-    count = 0 if outputs.metric else outputs.gold_without_value
-    return [f"{count} of {len(outputs.gold)} gold answers hold no number, so no number is right."] if count else []
 
 
 def _text_shares(responses: Sequence[str]) -> tuple[float, float, float, float]:
