@@ -1,4 +1,4 @@
-"""Tiny random models of twenty architectures, with the tiny model's tokenizer."""
+"""Tiny random models of many architectures, with the tiny model's tokenizer."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "first_k_dense_replace": 1,
     },
     "gpt_oss": {**GROUPED, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "glm4": {**GROUPED, "head_dim": 8},
     "opt": {**{k: v for k, v in WIDE.items() if k != "intermediate_size"}, "ffn_dim": 48, "word_embed_proj_dim": 32},
 }
 """Architecture, as transformers calls it, to arguments of its configuration."""

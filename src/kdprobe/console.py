@@ -10,7 +10,9 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from kdprobe.redaction import said
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,9 +51,10 @@ def shortened(text: str, longest: int = 2000) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Text without control and direction-changing characters (all but `\n` and `\t` become `�`)."""
+    r"""Text without secrets, control and direction-changing characters (all but `\n` and `\t` become `�`)."""
     hidden = {"Cc", "Cf", "Cs"}
-    return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in text)
+    shown = said(text)
+    return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in shown)
 
 
 class Progress:
@@ -153,9 +156,9 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
         live.stop()
 
 
-def note(text: str) -> None:
-    """A line for the person who watches, on stderr."""
-    print(visible(text), file=sys.stderr, flush=True)  # noqa: T201
+def note(text: str, stream: TextIO | None = None) -> None:
+    """A line for the person who watches, on stderr or another stream."""
+    print(visible(text), file=stream or sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -32,6 +32,11 @@ class KdprobeError(Exception):
         return f"{self.message}{stop} {self.hint}"
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UsageError(KdprobeError):
     """The command or the config asks for something that does not exist or does not fit."""
 

@@ -12,8 +12,10 @@ from statistics import fmean
 from typing import Any
 
 import datasets
+from lm_eval.api.task import ConfigurableTask
 
 from kdprobe.host.registry import Host
+from kdprobe.models.thinking import split_thinking, with_opening
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
 from kdprobe.problems.problem import stated_value
@@ -22,6 +24,27 @@ from kdprobe.problems.sources.jsonl import read
 
 MAIN = "robust"
 """The extractor behind `exact_match`."""
+
+
+class PromptedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untyped
+    """A task that knows its prompts when it scores, for some of them begin what a model thinks before it answers."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config={name: value for name, value in config.items() if name != "class"})
+
+    def apply_filters(self) -> Any:
+        """Gives each response the mark of thinking that its prompt ends with, then filters as lm-eval does."""
+        opened = []
+        for instance in self._instances:
+            written = [with_opening(str(instance.args[0]), response or "") for response in instance.resps]
+            opened += [text for text, response in zip(written, instance.resps, strict=True) if text != response]
+            instance.resps = written
+        if opened and not any(split_thinking(text).closed for text in opened):
+            logging.getLogger("lm_eval").warning(
+                "The prompts begin to think and no response ends it, so there are no answers. Raise max_gen_toks; if "
+                "think_end_token was given, leave it out: kdprobe's tasks tell thinking from answers themselves."
+            )
+        return super().apply_filters()
 
 
 def load(folder: str | None = None, **_metadata: Any) -> dict[str, datasets.Dataset]:
@@ -46,13 +69,14 @@ def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]
             send none for one.
 
     Returns:
-        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`: each the mean over the responses to
-        the problem, so that every problem counts the same. Numbers only, because lm-eval aggregates whatever this
-        returns.
+        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`, `thinking` for responses that think
+        first, `unclosed_thinking` for those that never end it: each the mean over the responses to the problem, so that
+        every problem counts the same. Numbers only, because lm-eval aggregates whatever this returns.
     """
     responses = list(_texts(results)) or [""]
     gold = stated_value(doc["answer"])
     judged = [judge(response, gold) for response in responses]
+    written = [split_thinking(response) for response in responses]
     return {
         "exact_match": fmean(answer.right for answer in judged),
         **{
@@ -60,6 +84,8 @@ def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]
             for name, other in _others().items()
         },
         "no_answer": fmean(not answer.found for answer in judged),
+        "thinking": fmean(response.thinking is not None for response in written),
+        "unclosed_thinking": fmean(not response.closed for response in written),
     }
 
 

@@ -140,3 +140,34 @@ def tiny_student(tiny_record, make_adapter):
         return Student("trained", tiny_record, adapter)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory):
+    """A tiny model whose tokenizer and chat template are of another family."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from kdprobe.testing.models import TINY_LLAMA, random_llama
+
+    base = Tokenizer(models.BPE())
+    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    base.decoder = decoders.ByteLevel()
+    special, alphabet = ["<s>", "</s>", "<unk>"], pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    base.train_from_iterator(["zebras zigzag around azure azaleas and amazing mazes"] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="</s>", pad_token="<unk>")
+    tokenizer.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}</s>{% endfor %}[assistant] "
+    folder = tmp_path_factory.mktemp("stranger")
+    random_llama(
+        **TINY_LLAMA,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=2048,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        seed=3,
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -26,8 +26,8 @@ def logits(torch, loaded):
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
 def test_merged_students_share_a_base_that_none_of_them_changes(torch, tiny_record, adapters):
-    from kdprobe.models.adapters import merge
     from kdprobe.models.load import load
+    from kdprobe.models.merging import merge
     from kdprobe.models.shared_bases import SharedBases
 
     bases = SharedBases()
@@ -58,7 +58,7 @@ def test_initialisations_that_change_the_base_change_no_other_student(torch, tin
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from kdprobe.models.adapters import changes_base
+    from kdprobe.models.adapter_files import lies_beside
     from kdprobe.models.shared_bases import SharedBases
 
     torch.manual_seed(3)
@@ -71,7 +71,7 @@ def test_initialisations_that_change_the_base_change_no_other_student(torch, tin
     with torch.inference_mode():
         expected = trained.eval()(input_ids=ids, use_cache=False).logits
     trained.save_pretrained(tmp_path)
-    assert changes_base(tmp_path)
+    assert not lies_beside(tmp_path)
     bases = SharedBases()
     untouched = logits(torch, bases.base(tiny_record))
     torch.testing.assert_close(logits(torch, bases.merged(tiny_record, tmp_path)), expected, atol=1e-4, rtol=1e-4)
@@ -109,6 +109,8 @@ def test_an_adapter_on_one_of_two_tied_layers_changes_that_one_alone(torch, tiny
 
     from kdprobe.models.reference import resolve
     from kdprobe.models.shared_bases import SharedBases
+    from kdprobe.students.export import export
+    from kdprobe.students.student import Student
 
     tied = AutoModelForCausalLM.from_pretrained(tiny_model, tie_word_embeddings=True)
     tied.lm_head.weight = tied.model.embed_tokens.weight
@@ -132,7 +134,13 @@ def test_an_adapter_on_one_of_two_tied_layers_changes_that_one_alone(torch, tiny
     base = bases.base(record)
     assert base.model.lm_head.weight is base.model.model.embed_tokens.weight
     untouched = logits(torch, base)
-    student = bases.merged(record, tmp_path / "adapter")
+    student = Student("student", record, tmp_path / "adapter")
     assert (expected - untouched).abs().max() > 0.5
-    torch.testing.assert_close(logits(torch, student), expected, atol=1e-4, rtol=1e-4)
+    for merged in (bases.merged(record, student.adapter), student.load()):
+        torch.testing.assert_close(logits(torch, merged), expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(logits(torch, bases.base(record)), untouched)
+    export(student, tmp_path / "out")
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert exported.config.tie_word_embeddings is False
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(ids).logits, expected, atol=1e-4, rtol=1e-4)

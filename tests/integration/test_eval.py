@@ -73,7 +73,7 @@ def test_records_are_those_of_an_experiments_evaluation(evaluate, tmp_path, torc
 
 def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path, tiny_model, monkeypatch, capfd):
     from kdprobe.models import load, shared_bases
-    from kdprobe.models.adapters import merge
+    from kdprobe.models.merging import merge
 
     loads, real = [], load.load
     monkeypatch.setattr(shared_bases, "load", lambda record, **known: loads.append(record) or real(record, **known))
@@ -104,6 +104,41 @@ def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path
     other = ("--store", tmp_path / "other", "--dtype", "float32")
     evaluate("--adapter", adapters[1], "--out", tmp_path / "last.jsonl", *other)
     assert records(tmp_path / "last.jsonl") == records(files[f"{adapters[1].parent.name}-adapter"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("a+b", "a-b"), ("a b", "a-b"), ("A", "a"), ("a.", "a"), ("é", "e\u0301"), (".",), ("..",), ("+",), ("tiny",)],
+)
+def test_names_that_make_one_file_name_or_none_are_refused(
+    names, make_adapter, tiny_model, tmp_path, problem_files, capsys
+):
+    from kdprobe.cli import _run
+
+    given = [word for name in names for word in ("--adapter", f"{name}={make_adapter(tiny_model, 1)}")]
+    told = ["eval", tiny_model, *given, "--problems", problem_files[1], "--out", tmp_path / "out", "--with-base"]
+    if names == ("tiny",):
+        # The base has the name, but for the slashes of its path.
+        told[-1:] = [
+            "--adapter",
+            f"{str(tiny_model).strip('/').replace('/', '+')}={make_adapter(tiny_model, 2)}",
+            "--with-base",
+        ]
+    assert _run([str(word) for word in [*told, "--store", tmp_path / "store"]]) == 2
+    err = capsys.readouterr().err
+    assert "one file" in err if len(names) == 2 or names == ("tiny",) else "makes no file name" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_are_those_of_the_stores_own_records(evaluate, tmp_path, make_adapter, tiny_model):
+    names = {"first": 1, "second": 2}
+    given = [word for name, seed in names.items() for word in ("--adapter", f"{name}={make_adapter(tiny_model, seed)}")]
+    copied = evaluate(*given, "--out", tmp_path / "out")
+    kept = evaluate(*given)
+    assert [score["file"] for score in copied] == [str(tmp_path / "out" / f"{name}.jsonl") for name in names]
+    assert all(score["file"].endswith("records.parquet") for score in kept)
+    assert [{**score, "file": None} for score in copied] == [{**score, "file": None} for score in kept]
+    assert copied[0]["log_p_gold_value"] != copied[1]["log_p_gold_value"]
 
 
 def load_record(folder):
@@ -139,7 +174,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     (kept,) = (tmp_path / "store" / "making").glob("*.scratch/answers.jsonl")
     assert len(Ledger(kept)) == 1 + 2 * after
     # A batch is there as a whole or not at all: a line each, after the plan's.
-    assert [len(json.loads(line)) for line in kept.read_text().splitlines()] == [1, *[2] * after]
+    assert [len(json.loads(line.partition(" ")[2])) for line in kept.read_text().splitlines()] == [1, *[2] * after]
     again = []
 
     def count(self, context, max_length, stop, **known):
@@ -433,3 +468,58 @@ def test_records_in_the_store_are_read_as_they_are(evaluate, tmp_path):
     assert len(table) == 6
     assert table.conditions[0]["budget"] == {"tokens": "12"}
     assert score["file"].endswith("/records.parquet")
+
+
+def test_an_answer_with_half_an_emoji_is_kept_once_and_for_all(tmp_path, run_cli, problem_files):
+    pytest.importorskip("tenacity", reason="lm-eval's API models need lm-eval[api]")
+    with serving(lambda asked: f"\ud83c and\x00 \x1b[31m {len(asked)}\n#### 55") as (port, asked):
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        command = ["eval", "any", "--model-type", "local-chat-completions", "--model-args", f"base_url={url}"]
+        command += ["--problems", problem_files[1], "--store", tmp_path / "store", "--json"]
+        first = json.loads(run_cli(*command, "--out", tmp_path / "out.jsonl"))
+        assert json.loads(run_cli(*command, "--out", tmp_path / "out.jsonl")) == first
+    assert len(asked) == 6
+    responses = [row["response"] for row in records(tmp_path / "out.jsonl")]
+    assert sorted(responses) == [f"\ufffd and\ufffd \ufffd[31m {n}\n#### 55" for n in range(1, 7)]
+
+
+def texts_below(folder):
+    """Every file below a folder, and its content as text; of Parquet, what is in its cells, too."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            yield file, file.read_text(encoding="utf-8", errors="replace")
+            if file.suffix == ".parquet":
+                yield file, pd.read_parquet(file).to_json()
+
+
+def test_keys_and_passwords_are_sent_and_never_written_and_changing_them_repeats_nothing(
+    tmp_path, capfd, monkeypatch, problem_files
+):
+    pytest.importorskip("tenacity", reason="lm-eval's API models need lm-eval[api]")
+    from kdprobe.cli import _run
+
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-environment")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def told(password, port, key):
+        url = f"http://me:{password}@127.0.0.1:{port}/v1/chat/completions"
+        model_args = f"base_url={url},num_concurrent=1,max_retries=1,api_key={key}"
+        command = ["eval", "any", "--model-type", "local-chat-completions", "--model-args", model_args]
+        return [*command, "--problems", str(problem_files[1]), "--store", str(tmp_path / "store"), "--json"]
+
+    secrets = ["first-password", "second-password", "first-api-key", "second-api-key", "key-of-the-environment"]
+    with serving(lambda asked: KeyError if len(asked) > 3 else "#### 55") as (port, asked):
+        assert _run(told(secrets[0], port, secrets[2])) == 1
+        (scratch,) = (tmp_path / "store" / "making").glob("*.scratch")
+        assert _run(["--debug", *told(secrets[1], port, secrets[3])]) == 1
+        assert list((tmp_path / "store" / "making").glob("*.scratch")) == [scratch]
+        asked_before = len(asked)
+    with serving(lambda asked: "#### 55", port) as (port, asked):
+        assert _run(told(secrets[1], port, secrets[3])) == 0
+        assert 0 < len(asked) <= 6 - 3 < asked_before
+        assert _run(told(secrets[0], port, secrets[2])) == 0
+        assert len(asked) <= 6 - 3
+    out, err = capfd.readouterr()
+    for place, text in [("out", out), ("err", err), *texts_below(tmp_path)]:
+        for secret in secrets:
+            assert secret not in text, place

@@ -31,6 +31,27 @@ def test_exported_model_is_plain_and_gives_the_students_logits(student, torch, t
     assert json.loads((tmp_path / "out" / "kdprobe.json").read_text())["student"] == "primed"
 
 
+def test_an_export_that_fails_or_is_interrupted_leaves_nothing(student, tmp_path, monkeypatch):
+    from kdprobe.students import export as module
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "resolve", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        module.export(student, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_as_readable_as_other_files(student, tmp_path):
+    from kdprobe.students.export import export
+
+    export(student, tmp_path / "out")
+    (tmp_path / "other").touch()
+    mode = (tmp_path / "other").stat().st_mode
+    assert {file.stat().st_mode for file in (tmp_path / "out").iterdir()} == {mode}
+
+
 def test_half_precision_is_held_to_what_rounding_does_to_the_base(student, torch, tmp_path):
     from safetensors.torch import load_file
 
@@ -52,13 +73,12 @@ def test_export_overwrites_nothing(student, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_merged_model_that_is_not_the_student_is_removed(student, tiny_record, tmp_path, monkeypatch):
+def test_a_written_model_that_is_not_the_student_is_removed(student, tiny_record, tmp_path, monkeypatch):
     from kdprobe.models.load import load
     from kdprobe.students import export as module
-    from kdprobe.students.student import Student
 
-    # As if merging had lost the adapter.
-    monkeypatch.setattr(Student, "load", lambda self, **_known: load(tiny_record))
+    # As if writing had lost the adapter.
+    monkeypatch.setattr(module, "load", lambda _record, **known: load(tiny_record, **known))
     with pytest.raises(KdprobeError, match="so it was removed"):
         module.export(student, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ DATA = Path(os.environ.get("KDPROBE_TEST_DATA", "/nowhere"))
 CHAT = ["gsm8k_kdprobe", "gsm8k_kdprobe_fewshot", "gsm8k_kdprobe_cot"]
 COMPLETION = [f"{task}_completion" for task in CHAT]
 METRICS = ["exact_match", "exact_match_published", "exact_match_strict", "exact_match_flexible", "no_answer"]
+THINKING = ["thinking", "unclosed_thinking"]
 ANSWERS = [
     "He counts: 53 + 2 = 55.\n#### 55",
     "The answer is 57.",
@@ -187,7 +188,7 @@ def test_the_numbers_are_those_of_the_extractors(task, exam, replay, problem_row
         assert [sample[metric] for sample in results["samples"][task]] == right
     assert results["results"][task]["no_answer,none"] == 0.25
     known = results["higher_is_better"][task]
-    assert known == {metric: metric != "no_answer" for metric in METRICS}
+    assert known == {metric: metric not in {"no_answer", "unclosed_thinking"} for metric in [*METRICS, *THINKING]}
 
 
 def both_scores(exam, replay, lm_evals_own, answers, data):
@@ -426,3 +427,50 @@ def test_a_chat_model_behind_an_api_needs_no_tokenizer(exam, problem_rows):
     assert {body["messages"][-1]["content"] for body in asked} == questions
     assert [results["results"][task]["exact_match,none"] for task in CHAT] == [0.25] * 3
     assert [results["results"][task]["no_answer,none"] for task in CHAT] == [0.25] * 3
+
+
+def test_thinking_is_no_answer_in_plain_lm_eval(exam, replay):
+    """The prompts begin to think, which responses do not repeat; one of them never ends it."""
+
+    class Thinker(replay):
+        tokenizer_name = "thinker"
+
+        def chat_template(self, *_):
+            return "thinks"
+
+        def apply_chat_template(self, messages, add_generation_prompt=True):
+            return "".join(f"[{message['role']}]{message['content']}" for message in messages) + "[assistant]<think>\n"
+
+    texts = [
+        "It is 55? #### 9\n</think>\n\n#### 55",
+        "57, so #### 57",
+        "<think>1</think>59",
+        "9</think>The answer is 9.",
+    ]
+    results = exam(Thinker(texts), ["gsm8k_kdprobe"], apply_chat_template=True)
+    scores = results["results"]["gsm8k_kdprobe"]
+    assert [scores[f"{metric},none"] for metric in ("exact_match", "no_answer", "thinking", "unclosed_thinking")] == [
+        0.5,
+        0.25,
+        1.0,
+        0.25,
+    ]
+    assert scores["exact_match_strict,none"] == 0.25
+    # What is logged says by itself where thinking begins.
+    logged = [sample["resps"][0][0] for sample in results["samples"]["gsm8k_kdprobe"]]
+    assert logged == [text if text.startswith("<think>") else f"<think>\n{text}" for text in texts]
+
+
+def test_a_run_in_which_no_thinking_ends_is_warned_of(exam, replay, caplog):
+    class Thinker(replay):
+        tokenizer_name = "thinker"
+
+        def chat_template(self, *_):
+            return "thinks"
+
+        def apply_chat_template(self, messages, add_generation_prompt=True):
+            return "[assistant]<think>\n"
+
+    results = exam(Thinker(["55", "57", "59", "61"]), ["gsm8k_kdprobe"], apply_chat_template=True)
+    assert results["results"]["gsm8k_kdprobe"]["unclosed_thinking,none"] == 1.0
+    assert "think_end_token" in caplog.text

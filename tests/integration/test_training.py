@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kdprobe.errors import KdprobeError
+from kdprobe.files import read_sealed, write_sealed
 
 
 def weights(trained):
@@ -119,8 +120,24 @@ def test_a_killed_training_goes_on_to_the_same_weights(optimiser, distil, tmp_pa
     # A checkpoint is really what it went on from: without its state the end is another.
     shutil.rmtree(tmp_path / "checkpoint-6")
     (tmp_path / "checkpoint-5" / "optimizer.pt").unlink()
+    history = tmp_path / "checkpoint-5" / "kdprobe_history.json"
+    sealed = read_sealed(history)
+    del sealed["files"]["optimizer.pt"]
+    write_sealed(history, sealed)
     other = distil("logits", scratch=tmp_path, **options)
     assert any((weights(other)[name] != weights(whole)[name]).any() for name in weights(whole))
+
+
+def test_a_training_does_not_go_on_from_a_damaged_checkpoint(distil, tmp_path, capsys):
+    options = {"checkpoint_steps": 1, "epochs": 2}
+    whole = distil("logits", scratch=tmp_path, **options)
+    (tmp_path / "checkpoint-6" / "kdprobe_history.json").unlink()
+    file = tmp_path / "checkpoint-5" / "adapter_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 64
+    file.write_bytes(content)
+    assert_close(whole, distil("logits", scratch=tmp_path, **options), atol=0)
+    assert "checkpoint-5 is damaged" in capsys.readouterr().err
 
 
 def test_sgd_steps_as_written_down(torch, distil):

@@ -84,7 +84,7 @@ def test_gold_solutions_are_texts_too(planned):
 
 
 def test_matched_rejection_leaves_every_arm_and_the_control_the_same_problems(planned, tmp_path):
-    from kdprobe.experiment.store import read_json
+    from kdprobe.files import read_json
 
     plan, _ = planned()
     file = answers(tmp_path / "answers.jsonl", plan.draw.transfer, right={1, 3})

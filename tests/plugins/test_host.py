@@ -53,7 +53,7 @@ def host(*candidates, choice=None):
 
 
 def raises(error):
-    def load(*_arguments):
+    def load(*_arguments, **_named):
         raise error
 
     return load
@@ -274,20 +274,42 @@ def test_a_plugin_that_fails_at_work_is_told_in_a_sentence(fault, said, faulty, 
     assert _run(faulty(fault)) == 1
     out, err = capfd.readouterr()
     assert out == ""
-    assert f"failed: {said}. What was finished is kept; kdprobe --debug shows where.\n" in err
+    assert f"failed: {said}. kdprobe --debug shows where.\n" in err
     assert "The plugin faulty (" in err
     assert "Traceback" not in err
 
 
-def test_with_debug_the_plugin_s_traceback_is_shown(faulty):
-    with pytest.raises(IndexError):
-        _run(["--debug", *faulty("[][0]")])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("probe", "Interrupted; nothing is kept of it."),
+        ("score", "Interrupted; nothing is kept of it."),
+        ("run", "Interrupted; what was finished is kept, the same command goes on from there."),
+        ("eval", "Interrupted; what was finished is kept, the same command goes on from there."),
+        ("tune", "Interrupted; what was finished is kept, the same command goes on from there."),
+    ],
+)
+def test_ctrl_c_says_what_is_true_of_the_command(command, said, monkeypatch, capfd):
+    import importlib
+
+    module = importlib.import_module(f"kdprobe.cli.{command}")
+    monkeypatch.setattr(module.command, "callback", raises(KeyboardInterrupt()))
+    arguments = {"probe": [], "score": ["a.csv"], "run": [], "eval": ["model"], "tune": [__file__]}[command]
+    assert _run([command, *arguments]) == 130
+    assert capfd.readouterr().err.strip() == f"kdprobe: {said}"
+
+
+def test_with_debug_the_plugin_s_traceback_is_shown(faulty, capfd):
+    assert _run(["--debug", *faulty("[][0]")]) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert "\nIndexError: list index out of range\n" in err
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (TimeoutError("timed out"), "TimeoutError: timed out. Check the network; what was finished is kept."),
+        (TimeoutError("timed out"), "TimeoutError: timed out. Check the network."),
         (
             OSError(28, "No space left on device", "a.npy"),
             "No space left on device: a.npy. Free some space",
@@ -334,7 +356,7 @@ def test_where_no_log_can_be_written_the_fault_is_told_all_the_same(faulty, monk
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(analysis, "run_analysis", raises(ZeroDivisionError("division by zero")))
     assert _run(faulty("pass")) == 1
-    assert "division by zero. What was finished is kept. kdprobe --debug shows the traceback" in capfd.readouterr().err
+    assert "division by zero. kdprobe --debug shows the traceback" in capfd.readouterr().err
 
 
 # Options

@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdprobe.host.registry import Host
-from kdprobe.problems import answers, expression_tokens
+from kdprobe.problems import expression_tokens
 from kdprobe.problems.arithmetic import arithmetic, arithmetic_steps
+from kdprobe.problems.reading import (
+    calculations,
+    final_value,
+    labels,
+    marks,
+    number_words,
+    numbers,
+    run_on,
+    statements,
+)
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "hostile_texts.py"
 spec = importlib.util.spec_from_file_location("hostile_texts", FILE)
@@ -58,13 +68,20 @@ def test_nothing_raises_on_what_hypothesis_finds(text):
 
 
 def patterns(module):
-    return {name: value for name, value in vars(module).items() if isinstance(value, re.Pattern)}
+    found = vars(module).items()
+    singles = {name: value for name, value in found if isinstance(value, re.Pattern)}
+    several = {name: value for name, value in found if isinstance(value, tuple)}
+    parts = {f"{name}[{i}]": part for name, value in several.items() for i, part in enumerate(value)}
+    return singles | {name: part for name, part in parts.items() if isinstance(part, re.Pattern)}
 
 
-@pytest.mark.parametrize("module", [answers, expression_tokens])
+READERS = (calculations, final_value, labels, marks, number_words, numbers, run_on, statements)
+
+
+@pytest.mark.parametrize("module", [*READERS, expression_tokens], ids=lambda module: module.__name__)
 def test_every_pattern_matches_a_bounded_stretch(module):
     """So that each place of a text costs at most so much, and a text twice as long at most twice."""
-    found = patterns(module) | dict(getattr(module, "_MARKS", ()))
+    found = patterns(module)
     assert found
     for name, pattern in found.items():
         _, longest = re._parser.parse(pattern.pattern, pattern.flags).getwidth()

@@ -52,7 +52,8 @@ class Batch:
                 for head, pattern in enumerate(patterns[row]):
                     batch[row, head, real, real] = torch.from_numpy(pattern)
         below, here = layers
-        return PatternView(here, below, tokens, valid, valid, spans, 1)
+        # A learned sink takes something else of every row.
+        return PatternView(here, below, tokens, valid, valid, spans, 1, sink=here.diagonal(dim1=-2, dim2=-1) / 2)
 
     def measured(self, side="right", more=0, noise=1.0):
         view = self.view(max(self.lengths) + more, side, noise)
@@ -109,6 +110,7 @@ REFERENCES = {
     "sparsity_normalised": lambda here, *_: mean(np.count_nonzero(row > 0.1) for row in here),
     "similarity_normalised": lambda here, below, *_: mean(map(cosine, here, below)),
     "sink": lambda here, *_: mean(here[1:, 0]),
+    "learned_sink": lambda here, *_: np.trace(here) / 2 / len(here),
     "previous_token": lambda here, *_: mean(here[q, q - 1] for q in range(1, len(here))),
     "mean_distance": lambda here, *_: mean(
         sum(w * (q - k) / q for k, w in enumerate(here[q])) for q in range(1, len(here))
@@ -174,6 +176,11 @@ def test_induction_looks_after_the_earlier_occurrence():
     view = PatternView(pattern, None, torch.tensor([[7, 8, 7]]), valid, valid, {}, 0)
     assert METRICS["induction"].measure(view).item() == pytest.approx(0.7)
     assert METRICS["duplicate_token"].measure(view).item() == pytest.approx(0.2)
+
+
+def test_models_without_a_learned_sink_leave_it_nothing():
+    view = PatternView(torch.eye(3).expand(1, 2, 3, 3), None, None, *[torch.ones(1, 3, dtype=torch.bool)] * 2, {}, 0)
+    assert METRICS["learned_sink"].measure(view).tolist() == [[0, 0]]
 
 
 def test_metrics_that_read_tokens_or_spans_say_so():

@@ -1,11 +1,13 @@
 import dataclasses
+import hashlib
 import json
 import math
 
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.store import Stage, Store, digest, read_json, write_json
+from kdprobe.experiment.store import Stage, Store
+from kdprobe.files import digest, read_json, write_json
 
 
 @pytest.fixture
@@ -30,7 +32,8 @@ def test_a_stage_is_made_once_and_kept(store):
     assert (store.make(made), store.make(made)) == (True, False)
     assert calls == [[]]
     assert (store.folder(made) / "out.txt").read_text() == "made"
-    assert read_json(store.folder(made) / "stage.json")["files"] == {"out.txt": 4}
+    sha256 = hashlib.sha256(b"made").hexdigest()
+    assert read_json(store.folder(made) / "stage.json")["files"] == {"out.txt": {"size": 4, "sha256": sha256}}
 
 
 def test_a_stage_reads_its_inputs_folders(store):

@@ -98,3 +98,39 @@ def test_the_ends_of_a_model_are_found_out_once(tiny_model, monkeypatch):
     ends = [loaded.eos_ids for _ in range(3)]
     assert len(asked) == 1
     assert ends[0] == ends[2] == {loaded.tokenizer.eos_token_id}
+
+
+BEGUN = (
+    OPENING
+    + "{{ message['content'].split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+    + GENERATION.replace("assistant\n", "assistant\n<think>\n")
+)
+KEPT = (
+    OPENING
+    + (
+        "{% if message.reasoning_content %}<think>\n{{ message.reasoning_content }}\n</think>\n\n{% endif %}"
+        "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    )
+    + GENERATION
+)
+
+
+def test_a_gold_text_ends_the_thinking_that_its_prompt_begins(tokenizer):
+    chat = tokenizer(BEGUN)
+    assert assistant_turn(chat) == Turn("\n</think>\n\n", chat.eos_token_id)
+    assert chat.decode(response_ids(chat, "It is 7.")) == "\n</think>\n\nIt is 7.<|im_end|>"
+
+
+@pytest.mark.parametrize(("template", "begun"), [(KEPT, "<think>\n"), (THINK, "<think>\n"), (BEGUN, "")])
+def test_thinking_is_written_as_the_template_writes_it(tokenizer, template, begun):
+    """Or where it leaves thinking out, between the marks that most models have."""
+    chat = tokenizer(template)
+    written = chat.decode(response_ids(chat, "It is 7.", "3 + 4"))
+    assert written == f"{begun}3 + 4\n</think>\n\nIt is 7.<|im_end|>"
+    # Without an answer it was cut off.
+    assert chat.decode(response_ids(chat, "", "3 + 4")) == f"{begun}3 + 4"
+
+
+def test_a_model_without_a_template_writes_thinking_between_marks(tokenizer):
+    plain = tokenizer(None)
+    assert plain.decode(response_ids(plain, "7", "3 + 4")) == " <think>\n3 + 4\n</think>\n\n7<|im_end|>"

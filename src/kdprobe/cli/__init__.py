@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "Compare files of answers, problem by problem.",
     "probe": "Look inside students: what attention heads do, and which moved.",
     "runs": "List finished runs.",
+    "store": "List what the store holds, and check that it is what was written.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",
     "plugins": "List plugins: where they come from, what they provide.",
@@ -43,6 +44,8 @@ Examples:
 """
 
 _INTERRUPTED = 130
+_KEEPING = {"run", "tune", "eval"}
+"""Commands that save what they finish, and go on from there; of the others nothing is left when they fail."""
 
 
 class _Commands(click.Group):
@@ -78,24 +81,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     opened: list[Host] = []
+    keeps = next((word for word in arguments if word in COMMANDS), None) in _KEEPING
     try:
         app.main(args=arguments, prog_name="kdprobe", standalone_mode=False, obj=opened)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Interrupted; what was finished is kept, the same command goes on from there.")
+        kept = "what was finished is kept, the same command goes on from there" if keeps else "nothing is kept of it"
+        _say(f"Interrupted; {kept}.")
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`kdprobe runs | head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (Exception, SystemExit) as error:  # click's own exits never get here
-        if "--debug" in arguments:
-            raise
-        from kdprobe.cli.faults import sentence
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure ends in a sentence; click's own exits never get here
+        from kdprobe.cli.faults import sentence, traceback_of
 
-        _say(sentence(error, opened))
+        if "--debug" in arguments:
+            click.echo(traceback_of(error), err=True)
+        else:
+            _say(sentence(error, opened, keeps=keeps))
         return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,22 +123,23 @@ def command(  # noqa: PLR0917 - click passes them by name
     copies = _copies(out, list(stages))
     store = Store(Path(store_folder))
     store.prepare()
-    files = {}
+    shown: dict[str, Path] = {}
+    found = []
     with reproducible():
         for name, stage in stages.items():
             if not store.make(stage):
                 note(f"{name}: all answers are there already.")
-            files[name] = store.folder(stage) / RECORDS
-            if copies:
-                files[name] = write_records(files[name], copies[name])
-    found = [score for file in files.values() for score in scores(read_outputs(file, Columns()), extractors)]
+            records = store.folder(stage) / RECORDS
+            shown[name] = write_records(records, copies[name]) if copies else records
+            # The store's own records, whatever becomes of the copies.
+            found += scores(read_outputs(records, Columns(), source=str(shown[name])), extractors)
     if as_json:
         print_json([asdict(score) | {"conversation": conversation.as_key()} for score in found])
     else:
-        show_scores(found, {str(file): name for name, file in files.items()})
+        show_scores(found, {str(file): name for name, file in shown.items()})
         if conversation.sentence:
             note(conversation.sentence)
-        for name, file in files.items():
+        for name, file in shown.items():
             note(f"Records of {name}: {file}")
 
 
@@ -192,4 +194,16 @@ def _copies(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
         if len(names) > 1:
             raise UsageError(f"{out} cannot hold the records of {len(names)} models.", "Give a folder to --out.")
         return {names[0]: out}
-    return {name: out / f"{_OTHER.sub('-', name).strip('-.')}.jsonl" for name in names}
+    # Some file systems take composed letters for decomposed ones, and A for a.
+    stems = {name: _OTHER.sub("-", unicodedata.normalize("NFC", name)).strip("-.") for name in names}
+    if nameless := [name for name, stem in stems.items() if not stem]:
+        raise UsageError(f"The name {nameless[0]!r} makes no file name.", "Give another: --adapter NAME=PATH.")
+    by_file: dict[str, str] = {}
+    for name, stem in stems.items():
+        other = by_file.setdefault(stem.casefold(), name)
+        if other != name:
+            raise UsageError(
+                f"The records of {other!r} and of {name!r} would go into one file, {out / stem}.jsonl.",
+                "Give other names: --adapter NAME=PATH.",
+            )
+    return {name: out / f"{stem}.jsonl" for name, stem in stems.items()}

@@ -50,6 +50,8 @@ def command(
         raise KdprobeError(
             f"The model {base.name!r} is no longer the one that {results.run} trained on.", "Run the experiment again."
         )
+    if found.adapter:
+        store.checks.whole(found.adapter.parent)
     caution = (found.training or {}).get("caution", "")
     exported = export(Student(found.name, base, found.adapter, caution), merged, dtype=dtype)
     if as_json:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe import __version__
 from kdprobe.errors import KdprobeError, doing_when
+from kdprobe.redaction import said
 
 if TYPE_CHECKING:
     from kdprobe.host.provider import Provider
@@ -22,38 +23,39 @@ _FULL_DISK = ("no space left on device", "disk is full", "disk quota exceeded")
 _FULL_MEMORY = ("memoryerror", "out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
 
 
-def sentence(error: BaseException, hosts: Sequence[Host]) -> str:
+def sentence(error: BaseException, hosts: Sequence[Host], *, keeps: bool) -> str:
     """What to say in place of a traceback.
 
     Args:
         error: Whatever ended the command.
         hosts: The hosts that were opened, whose plugins may be at fault.
+        keeps: Whether what the command finished is kept.
     """
     if isinstance(error, KdprobeError):
         return str(error)
-    return str(_as_told(error, hosts))
+    return str(_as_told(error, hosts, "What was finished is kept. " if keeps else ""))
 
 
-def _as_told(error: BaseException, hosts: Sequence[Host]) -> KdprobeError:
+def _as_told(error: BaseException, hosts: Sequence[Host], kept: str) -> KdprobeError:
     what = f"{_described(error)}{doing_when(error)}"
     said = f"{type(error).__name__} {error}".lower()
     if any(text in said for text in _FULL_DISK):
-        return KdprobeError(what, "Free some space on the disk; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Free some space on the disk.")
     if any(text in said for text in _FULL_MEMORY):
-        return KdprobeError(what, "Use a smaller batch or model, or more memory; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Use a smaller batch or model, or more memory.")
     if plugin := _plugin_at_fault(error, hosts):
         source = f"{plugin.source} {plugin.version}".strip()
         return KdprobeError(
             f"The plugin {plugin.name} ({source}) failed: {what}",
-            "What was finished is kept; kdprobe --debug shows where.",
+            f"{kept}kdprobe --debug shows where.",
         )
     if isinstance(error, ConnectionError | TimeoutError):
-        return KdprobeError(what, "Check the network; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Check the network.")
     if isinstance(error, OSError):
-        return KdprobeError(what, "Check the disk and its permissions; what was finished is kept.")
+        return KdprobeError(what, f"{kept}Check the disk and its permissions.")
     return KdprobeError(
         f"kdprobe failed, or a library that it uses: {what}",
-        f"What was finished is kept. {_where_the_traceback_is(error)}",
+        f"{kept}{_where_the_traceback_is(error)}",
     )
 
 
@@ -72,6 +74,11 @@ def _where_the_traceback_is(error: BaseException) -> str:
         return "kdprobe --debug shows the traceback; please report it."
 
 
+def traceback_of(error: BaseException) -> str:
+    """The traceback, without secrets."""
+    return said("".join(traceback.format_exception(error)))
+
+
 def _log(error: BaseException) -> Path:
     from platformdirs import user_log_path
 
@@ -79,7 +86,7 @@ def _log(error: BaseException) -> Path:
     folder = user_log_path("kdprobe", ensure_exists=True)
     file = folder / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}.log"
     head = f"kdprobe {__version__}, Python {platform.python_version()}, {sys.platform}, {now.isoformat()}\n"
-    file.write_text(head + "".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    file.write_text(head + traceback_of(error), encoding="utf-8", errors="backslashreplace")
     return file
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from kdprobe.comparison.findings import Finding
+    from kdprobe.comparison.finding import Finding
     from kdprobe.host.choice import Choice
     from kdprobe.host.registry import Host
     from kdprobe.models.conversation import Conversation
@@ -57,6 +58,8 @@ def read_settings(settings: tuple[str, ...]) -> Settings:
         if not (equals and dot and key):
             raise UsageError(f"{setting!r} is not an option.", "Write NAME.KEY=VALUE, as in heads.smallest_effect=0.1.")
         options.setdefault(name, {})[key] = _value(text, f"--option {target}")
+    # Before any message quotes a secret.
+    without_secrets(options)
     return options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
             "kind": stage.kind,
             "name": stage.name,
             "key": stage.key,
-            "status": "there" if store.has(stage) else "missing",
+            "status": store.status(stage),
         }
         for stage in plan.stages
     ]
@@ -47,12 +48,13 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
             {
                 "run": plan.run,
                 "cautions": plan.cautions,
+                "findings": [asdict(finding) for finding in plan.findings],
                 "threads": torch.get_num_threads(),
                 "stages": stages,
                 "older_stages": store.older_stages(),
             }
         )
     else:
-        show_plan(plan.run, stages, threads=torch.get_num_threads(), cautions=plan.cautions)
+        show_plan(plan, stages, threads=torch.get_num_threads())
         if older := store.older_stages():
             note(older_sentence(older))

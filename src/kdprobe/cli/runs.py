@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kdprobe.cli.options import json_option, store_option
+from kdprobe.errors import KdprobeError
 
 
 @click.command()
@@ -22,14 +24,15 @@ def command(store_folder: str, as_json: bool) -> None:
     store = Store(Path(store_folder))
     rows = []
     for name in store.runs():
-        results = load_results(store, name)
-        rows.append(
-            {
-                "run": name,
-                "accuracy": {arm.name: arm.accuracy for arm in results.arms},
-                "cautions": results.record.get("cautions", []),
-            }
-        )
+        row: dict[str, Any] = {"run": name, "accuracy": {}, "cautions": [], "damage": None}
+        try:
+            results = load_results(store, name)
+        except KdprobeError as error:
+            row["damage"] = str(error)
+        else:
+            row["accuracy"] = {arm.name: arm.accuracy for arm in results.arms}
+            row["cautions"] = results.record.get("cautions", [])
+        rows.append(row)
     if as_json:
         print_json(rows)
     else:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from kdprobe.comparison.arms import Arm
     from kdprobe.comparison.claims import Claim, claim_findings
     from kdprobe.comparison.compare import compare as compare_arms
-    from kdprobe.comparison.findings import Finding
+    from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.findings import budget as token_budget
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.result import ArmScore, Comparison, Pair
@@ -22,7 +22,8 @@ else:
             "kdprobe.comparison.arms": ["Arm"],
             "kdprobe.comparison.claims": ["Claim", "claim_findings"],
             "kdprobe.comparison.compare": ["compare as compare_arms"],
-            "kdprobe.comparison.findings": ["Finding", "budget as token_budget"],
+            "kdprobe.comparison.finding": ["Finding"],
+            "kdprobe.comparison.findings": ["budget as token_budget"],
             "kdprobe.comparison.reading.columns": ["Columns"],
             "kdprobe.comparison.result": ["ArmScore", "Comparison", "Pair"],
             "kdprobe.comparison.scoring": ["Score", "scores"],

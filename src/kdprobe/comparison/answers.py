@@ -25,6 +25,7 @@ from kdprobe.comparison.reading.columns import (
 from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
 from kdprobe.comparison.reading.table import Table, read_table
+from kdprobe.comparison.reading.thoughts import thinking_tokens, with_thinking
 from kdprobe.errors import KdprobeError
 
 CONDITIONS = "conditions"
@@ -39,13 +40,15 @@ class Outputs:
 
     Attributes:
         file: Where they come from.
-        responses: What the model wrote; an empty string where there is nothing.
+        responses: What the model wrote, its thinking between marks as `kdprobe.models.thinking` knows them; an empty
+            string where there is nothing.
         gold: The gold values, as the data have them written.
         ids: What identifies a problem, or `None`.
         questions: What was asked, or `None`.
         groups: The template or family of each problem, or `None`.
         cut_off: Whether an answer reached the token budget, or `None` where that is not known.
         tokens: Tokens of each answer, or `None`.
+        thinking_tokens: Tokens of thinking of each answer, 0 where there is none, or `None`.
         log_p_gold_value: log p(gold value) of each problem, in nats, or `None`.
         log_p_gold_solution: Log-probability of a token of each gold solution on average, in nats, or `None`.
         conditions: What decided the answers besides the model, as far as it is known: `budget`, `prompt`, `decoding`,
@@ -65,6 +68,7 @@ class Outputs:
     groups: list[str] | None = None
     cut_off: list[bool] | None = None
     tokens: list[int] | None = None
+    thinking_tokens: list[int] | None = None
     log_p_gold_value: list[float] | None = None
     log_p_gold_solution: list[float] | None = None
     conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -109,7 +113,9 @@ def _outputs(
     table: Table, source: str, rows: LmEvalRows, columns: Columns, judged: tuple[str, list[bool]] | None
 ) -> Outputs:
     metric, right = judged or (None, None)
-    responses = response_texts(table, columns.response) if columns.response else [""] * table.size
+    responses = [""] * table.size
+    if columns.response:
+        responses = with_thinking(table, response_texts(table, columns.response), columns.response)
     cut_off, tokens = _texts(table, CUT_OFF), _numbers(table, TOKENS)
     log_p, solution, size = (_numbers(table, (name,)) for name in ("log_p_gold_value", *GOLD_SOLUTION))
     named = {"response": columns.response, "gold": columns.gold, "id": columns.id}
@@ -122,6 +128,7 @@ def _outputs(
         groups=_texts(table, ("group",)),
         cut_off=[value.strip().lower() in {"true", "1", "1.0"} for value in cut_off] if cut_off else None,
         tokens=[round(value) for value in tokens] if tokens else None,
+        thinking_tokens=thinking_tokens(table),
         log_p_gold_value=log_p,
         log_p_gold_solution=per_token(solution, size),
         conditions=rows.conditions or _conditions(table),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import ArmScore
 from kdprobe.errors import KdprobeError
 

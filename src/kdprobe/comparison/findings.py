@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.pairing import Rows
 from kdprobe.comparison.scoring import JudgedAnswers, Score
 from kdprobe.problems.answers import gold_value
@@ -17,21 +17,6 @@ _LONGEST = 60
 """Characters of a value that a finding shows."""
 _SHARE = 0.05
 """Of answers cut off, or without a value, that is worth a finding; and an accuracy that is at the floor."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something the reader must know before believing the results.
-
-    Attributes:
-        code: What kind of thing; stable, for machines.
-        evidence: What was seen, and where.
-        action: What to do about it.
-    """
-
-    code: str
-    evidence: str
-    action: str
 
 
 def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[Rows]]) -> list[Finding]:
@@ -163,7 +148,7 @@ def _budget_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
 
 
 def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
-    """Answers cut off or without a value, and accuracies that leave no room to differ."""
+    """Answers cut off, without a value or in thought to the end, and accuracies that leave no room to differ."""
 
     def over(values: Mapping[str, float | None]) -> str:
         return ", ".join(f"{name} {share:.1%}" for name, share in values.items() if share and share > _SHARE)
@@ -172,6 +157,9 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
     if cut := over({name: score.cut_off for name, score in scores.items()}):
         action = "Generate with a larger budget, or read these accuracies as lower bounds."
         findings.append(Finding("cut-off", f"Answers that reached the token budget: {cut}.", action))
+    if unclosed := over({name: score.unclosed_thinking for name, score in scores.items()}):
+        action = "Generate with a larger budget; what is thought is never read as the answer, so these count as wrong."
+        findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
     if without_value := over({name: score.no_answer for name, score in scores.items()}):
         action = "Read some of them; they count as wrong."
         findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))

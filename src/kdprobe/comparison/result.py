@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.scoring import Score
 from kdprobe.comparison.step_accuracy import StepAccuracyDifference
 from kdprobe.comparison.strategy_tests import StrategyPair

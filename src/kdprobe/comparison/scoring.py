@@ -15,6 +15,7 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
+from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
@@ -35,6 +36,9 @@ class Score:
         interval: Of the accuracy, 95 %.
         no_answer: Share of answers that hold no value, empty ones included; `None` where no extractor read them.
         empty: Share of answers that are empty; `None` where there is no text that the model wrote.
+        thinking: Share of answers that hold thinking, which no extractor reads; `None` where there is no text.
+        unclosed_thinking: Share of answers whose thinking never ended, so that they have no value; or `None`.
+        thinking_tokens: Tokens of thinking of an answer that holds any, or `None` where that is not known.
         cut_off: Share of answers that reached the token budget, or `None` where that is not known.
         mean_tokens: Tokens of an answer, or `None`.
         log_p_gold_value: Mean over the problems, in nats, or `None`.
@@ -55,6 +59,9 @@ class Score:
     interval: Interval
     no_answer: float | None
     empty: float | None
+    thinking: float | None
+    unclosed_thinking: float | None
+    thinking_tokens: float | None
     cut_off: float | None
     mean_tokens: float | None
     log_p_gold_value: float | None
@@ -140,11 +147,11 @@ def shared_groups(outputs: Outputs, rows: Sequence[int] | NDArray[np.intp]) -> l
 
 
 def calculated(outputs: Outputs) -> StepCounts:
-    """What every answer calculates, in order."""
+    """What every answer calculates, in order; what a model calculates while it thinks is no step of its answer."""
     cut = outputs.cut_off or [False] * len(outputs.responses)
     counts = np.zeros((len(cut), 2))
     for index, (text, ended) in enumerate(zip(outputs.responses, cut, strict=True)):
-        answer = arithmetic(text, cut_off=ended)
+        answer = arithmetic(split_thinking(text).answer, cut_off=ended)
         counts[index] = answer.steps, answer.right
     return counts
 
@@ -164,6 +171,8 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
     without_text = outputs.metric and outputs.columns.get("response") is None
+    empty, thinking, unclosed = (None, None, None) if without_text else _text_shares(outputs.responses)
+    thinking_tokens = [tokens for tokens in outputs.thinking_tokens or [] if tokens]
     return {
         "file": outputs.file,
         "extractor": _judge_name(outputs, name),
@@ -172,7 +181,10 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "accuracy": correct / n,
         "interval": accuracy_interval(correct, n),
         "no_answer": None if outputs.metric else float(1 - judged.found.mean()),
-        "empty": None if without_text else sum(not response.strip() for response in outputs.responses) / n,
+        "empty": empty,
+        "thinking": thinking,
+        "unclosed_thinking": unclosed,
+        "thinking_tokens": sum(thinking_tokens) / len(thinking_tokens) if thinking_tokens else None,
         "cut_off": None if outputs.cut_off is None else sum(outputs.cut_off) / n,
         "mean_tokens": None if outputs.tokens is None else sum(outputs.tokens) / n,
         "log_p_gold_value": None if log_p is None else float(log_p.mean()),
@@ -183,6 +195,17 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "columns": dict(outputs.columns),
         "notes": list(outputs.notes),
     }
+
+
+def _text_shares(responses: Sequence[str]) -> tuple[float, float, float]:
+    """Shares of answers that are empty, that hold thinking, and whose thinking never ended."""
+    empty = thinking = unclosed = 0
+    for response in responses:
+        written = split_thinking(response)
+        empty += not written.answer.strip() and written.thinking is None
+        thinking += written.thinking is not None
+        unclosed += not written.closed
+    return empty / len(responses), thinking / len(responses), unclosed / len(responses)
 
 
 def _judge_name(outputs: Outputs, extractor: str) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from kdprobe.comparison.arms import AGAINST_FINE_TUNED, AGAINST_UNTRAINED, PRIMED, Arm
 from kdprobe.comparison.pairing import Pairing
 from kdprobe.comparison.scoring import Right, shared_groups
-from kdprobe.stats.crossed import FEWEST_SEEDS, CrossedTest, crossed_test
+from kdprobe.stats.crossed import CrossedTest, crossed_test
+from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.p_values import SIGNIFICANT, holm
 
 FINE_TUNED = "fine-tuned"

@@ -12,7 +12,6 @@ from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, from_gold, from_transfer
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
-from kdprobe.distill.training.trainer import train
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel, load
 
@@ -48,7 +47,7 @@ class LogitsDistiller:
                 f"The transfer set does not hold the tail's mass at temperature {temperature}.",
                 "It cannot be derived from the top k; capture again with this temperature planned.",
             )
-        return train(student, examples, self.options.objective, self.options, context)
+        return _train(student, examples, self.options.objective, self.options, context)
 
 
 class SequenceDistiller:
@@ -71,7 +70,7 @@ class SequenceDistiller:
         """
         student, examples = _taught(context, "sequence")
         texts = [replace(example, lesson=None) for example in examples]
-        return train(student, texts, Objective(), self.options, context)
+        return _train(student, texts, Objective(), self.options, context)
 
 
 class FineTuneDistiller:
@@ -90,7 +89,16 @@ class FineTuneDistiller:
         """Trains on the worked gold solutions, calculator marks stripped."""
         student = load(context.student, dtype=context.dtype)
         examples = from_gold(context.problems, context.conversations, student.tokenizer)
-        return train(student, examples, Objective(), self.options, context)
+        return _train(student, examples, Objective(), self.options, context)
+
+
+def _train(
+    student: LoadedModel, examples: list[Example], objective: Objective, options: TrainingOptions, context: TrainContext
+) -> Trained:
+    # Imported here: peft takes seconds, and planning needs none of it.
+    from kdprobe.distill.training.trainer import train
+
+    return train(student, examples, objective, options, context)
 
 
 def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:

@@ -89,5 +89,9 @@ class Distiller(Protocol):
         ...
 
     def temperatures(self) -> tuple[float, ...]:
-        """The temperatures at which the transfer set must hold the tail's mass."""
+        """The temperatures at which it compares with the teacher's distribution, token by token.
+
+        A transfer set holds the tail's mass at these, and teacher and student must share a tokenizer. Empty where it
+        learns from text alone.
+        """
         ...

@@ -109,6 +109,34 @@ def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPai
     ]
 
 
+def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) -> None:
+    """Refuses examples that a student has no rows for, or that are longer than it can read.
+
+    Args:
+        examples: What is to be trained on.
+        tokens: How many token ids both of its matrices and its tokenizer have.
+        context: The most tokens that it reads at once, or `None` where it says none.
+
+    Raises:
+        KdprobeError: There are such.
+    """
+    for example in examples:
+        largest = max((*example.input_ids, *example.labels), default=0)
+        if largest >= tokens:
+            raise KdprobeError(
+                f"Problem {example.problem!r} is to be trained on with token id {largest:,}, and the student has "
+                f"{tokens:,} tokens.",
+                "Use a student whose tokenizer and weights belong together, or whose teacher shares its tokenizer.",
+            )
+    longest = max(examples, key=lambda example: len(example.input_ids))
+    if context is not None and len(longest.input_ids) > context:
+        raise KdprobeError(
+            f"Problem {longest.problem!r} has {len(longest.input_ids)} tokens with its answer, and the student reads "
+            f"{context} at once.",
+            "Lower transfer.max_new_tokens, or leave such problems out.",
+        )
+
+
 def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[str, Tensor]:
     """A batch: padded on the right, each label at the position that predicts it.
 

@@ -22,7 +22,6 @@ from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, Lesson
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import PublishedOptions
-from kdprobe.distill.training.trainer import train
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import load
 from kdprobe.problems.problem import Problem
@@ -39,8 +38,8 @@ class PublishedDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """None: it reads no transfer set."""
-        return ()
+        """Its own temperature: it compares with the teacher token by token."""
+        return (self.options.temperature,)
 
     def train(self, context: TrainContext) -> Trained:
         """Trains on prompt logits.
@@ -48,6 +47,9 @@ class PublishedDistiller:
         Raises:
             KdprobeError: The teacher cannot score texts.
         """
+        # Imported here: peft takes seconds, and planning needs none of it.
+        from kdprobe.distill.training.trainer import train
+
         if not isinstance(context.teacher, ScoringTeacher):
             raise KdprobeError(
                 "The distiller 'published' needs the teacher's distribution over its prompt; this teacher gives none.",

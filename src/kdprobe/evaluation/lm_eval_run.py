@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
 from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
 from kdprobe.models.conversation import prompt_form
-from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.quiet import quiet
+from kdprobe.models.thinking import Written, split_thinking
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem
 
@@ -52,8 +54,9 @@ def evaluate(
         shots: The problems that a few-shot task takes its examples from.
 
     Returns:
-        One record per problem, in order: id, group, gold, response, value, rule, correct, cut_off, tokens, prompt_hash,
-        prompt_form, and by_server: whether a server rendered the prompt from the messages that the form shows.
+        One record per problem, in order: id, group, gold, response, thinking, thinking_closed, thinking_tokens, value,
+        rule, correct, cut_off, tokens, prompt_hash, prompt_form, and by_server: whether a server rendered the prompt
+        from the messages that the form shows.
 
     Raises:
         KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
@@ -115,20 +118,26 @@ def run_task(
         )
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
     return [
-        _record(problem, sample, ledger[sample["prompt_hash"]])
+        _record(problem, sample, ledger[sample["prompt_hash"]], model.thinking_tokens)
         for problem, sample in zip(problems, samples, strict=True)
     ]
 
 
-def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    response, prompt = sample["resps"][0][0], sample["arguments"][0][0]
+def _record(
+    problem: Problem, sample: dict[str, Any], entry: dict[str, Any], thinking_tokens: Callable[[Written], int | None]
+) -> dict[str, Any]:
+    response, prompt = entry["response"], sample["arguments"][0][0]
+    written = split_thinking(response)
     judged = judge(response, problem.value)
     extraction = judged.extraction
     return {
         "id": problem.id,
         "group": problem.group,
         "gold": problem.value,
-        "response": response,
+        "response": written.answer,
+        "thinking": written.thinking,
+        "thinking_closed": written.closed,
+        "thinking_tokens": thinking_tokens(written),
         "value": None if extraction.value is None else str(extraction.value),
         "rule": extraction.rule,
         "correct": judged.right,

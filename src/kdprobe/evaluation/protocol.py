@@ -11,8 +11,8 @@ from kdprobe.errors import UsageError
 from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
-TASK_FORMAT = 2
-"""Goes up when a prompt, a filter or a metric of the task changes: that is another evaluation."""
+TASK_FORMAT = 4
+"""Goes up when a prompt, a filter or a metric of the task changes, or what `robust` reads: another evaluation."""
 COMPLETION = "_completion"
 """How the names of tasks for models without a chat template end."""
 BARE = {True: TASK, False: f"{TASK}{COMPLETION}"}

@@ -24,8 +24,10 @@ from kdprobe.evaluation.prompt_check import PromptCheck, prompt_digest
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.thinking import Written, marked, served_thinking, with_opening, written_text
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import stated_value
+from kdprobe.text import safe_text
 
 PLAN = "batch plan"
 """The ledger's entry of how many problems are decoded at once."""
@@ -34,8 +36,8 @@ PLAN = "batch plan"
 class Recording:
     """Comes before one of lm-eval's classes of models; entries of the ledger go by lm-eval's hash of the prompt.
 
-    An entry has `response`, and where they are known `tokens`, `finished` and `prompt`, a digest of the prompt's token
-    ids.
+    An entry has `response`, in which marks say what is thinking, and where they are known `tokens`, `finished` and
+    `prompt`, a digest of the prompt's token ids.
     """
 
     def record_into(self, ledger: Ledger, bar: Progress) -> None:
@@ -55,12 +57,25 @@ class Recording:
             for name, response in zip(unanswered, responses, strict=True):
                 # lm-eval does not pass on the answers that an API left empty.
                 if name not in self.ledger:
-                    self.keep({name: _entry(response)})
+                    self.keep({name: _entry(unanswered[name].args[0], safe_text(response or ""))})
         return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """What lm-eval's models call with each answer: the request is prompt and arguments."""
-        self.keep({hash_string(request[0]): _entry(response)})
+        self.keep({hash_string(request[0]): _entry(request[0], safe_text(response or ""))})
+
+    def parse_generations(self, outputs: Any, **arguments: Any) -> list[str]:
+        """As lm-eval's, which leaves out what a server serves of the thinking: here it comes first, between marks."""
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            for choice in output.get("choices") or []:
+                if message := choice.get("message"):
+                    message["content"] = marked(served_thinking(message), message.get("content") or "") or None
+        parsed: list[str] = super().parse_generations(outputs, **arguments)  # type: ignore[misc]
+        return parsed
+
+    def thinking_tokens(self, _written: Written) -> int | None:
+        """How many tokens of an answer are thinking; not known where the model is behind an API."""
+        return None
 
     def keep(self, entries: dict[str, dict[str, Any]]) -> None:
         """Keeps answers that were finished together, and shows progress."""
@@ -76,8 +91,13 @@ class Recording:
             self.bar.remark = f"{self._right / self._judged:.1%} right"
 
 
-def _entry(response: str | None) -> dict[str, Any]:
-    return {"response": response or "", "tokens": None, "finished": None, "prompt": None}
+def _entry(prompt: Any, response: str | None) -> dict[str, Any]:
+    return {
+        "response": with_opening(str(prompt), response or ""),
+        "tokens": None,
+        "finished": None,
+        "prompt": None,
+    }
 
 
 class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyped
@@ -113,6 +133,17 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         self.batch_size_per_gpu = self.ledger[PLAN]["size"]
         return super().generate_until(requests, disable_tqdm)
 
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+        """As lm-eval's, but the special tokens that mark thinking stay."""
+        if skip_special_tokens:
+            return written_text(self.tokenizer, tokens)
+        text: str = super().tok_decode(tokens, skip_special_tokens=False)
+        return text
+
+    def thinking_tokens(self, written: Written) -> int | None:
+        """How many tokens of an answer are thinking."""
+        return len(self.tok_encode(written.thinking, add_special_tokens=False)) if written.thinking else None
+
     def _plan(self, prompts: list[str]) -> dict[str, int]:
         if self._protocol.batch_size != "auto":
             return {"size": self._protocol.batch_size}
@@ -121,7 +152,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Takes the answers of a batch, in the order of its rows; they are saved together once all have come."""
-        self._batch[hash_string(request[0])] = _entry(response) | self._decoded.popleft()
+        self._batch[hash_string(request[0])] = _entry(request[0], response) | self._decoded.popleft()
         if not self._decoded:
             self.keep(self._batch)
             self._batch = {}

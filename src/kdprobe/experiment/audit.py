@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from kdprobe.comparison.findings import Finding, excerpts
+from kdprobe.comparison.finding import Finding
+from kdprobe.comparison.findings import excerpts
 from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.foresight.evidence import few_seeds
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
-from kdprobe.stats.crossed import FEWEST_SEEDS
 
 _SHOWN = 3
 _MOVED = 1e-6
@@ -35,7 +36,7 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         *_changed_prompts(arms, record),
         *_served_prompts(arms),
         *_contamination(record),
-        *_few_seeds(arms),
+        *few_seeds((arm.strategy, arm.seed) for arm in arms),
     ]
 
 
@@ -149,22 +150,6 @@ def _contamination(record: dict[str, Any]) -> list[Finding]:
 def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
     problems = record["problems"]
     return [Problem(**row) for row in problems["transfer"]], [Problem(**row) for row in problems["test"]]
-
-
-def _few_seeds(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Strategies that are compared by too few students each."""
-    seeds: dict[str, set[int]] = {}
-    for arm in arms:
-        if arm.strategy is not None:
-            seeds.setdefault(arm.strategy, set()).add(arm.seed)
-    fewest = min(map(len, seeds.values()), default=0)
-    if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
-        return []
-    evidence = f"{len(seeds)} strategies are compared by {fewest} {'seed' if fewest == 1 else 'seeds'} each."
-    action = (
-        f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
-    )
-    return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]
 
 
 def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:

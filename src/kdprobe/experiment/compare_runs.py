@@ -9,7 +9,7 @@ from pathlib import Path
 from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
-from kdprobe.comparison.findings import Finding
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.reading.columns import Columns
 from kdprobe.comparison.reading.table import ENDINGS
 from kdprobe.comparison.result import Comparison

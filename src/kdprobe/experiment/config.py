@@ -15,6 +15,7 @@ from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
 from kdprobe.models.reference import SMOLLM2, Dtype
+from kdprobe.redaction import without_secrets
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
@@ -216,8 +217,8 @@ class Experiment(_Section):
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:
-    """The config as plain data, all defaults written out; without what no run depends on.
+    """The config as plain data, all defaults written out; without secrets, and without what no run depends on.
 
     That is `tune`, and the folder of `plugins`: what was used of them is recorded by version and source.
     """
-    return experiment.model_dump(mode="json", exclude={"tune", "plugins"})
+    return without_secrets(experiment.model_dump(mode="json", exclude={"tune", "plugins"}))  # type: ignore[no-any-return]

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 
 from kdprobe.experiment.stages.distill import TRAINING
 from kdprobe.experiment.stages.evaluate import RECORDS
-from kdprobe.experiment.store import MANIFEST, Stage, Store, read_json
+from kdprobe.experiment.stages.transfer import FIDELITY
+from kdprobe.experiment.store import Stage, Store
+from kdprobe.files import read_json
 from kdprobe.host.stage import FinishedStage
 
 
@@ -29,7 +31,7 @@ def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> Finis
         name=stage.name,
         key=stage.key,
         folder=folder,
-        seconds=read_json(folder / MANIFEST)["seconds"],
+        seconds=store.checks.manifest(folder)["seconds"],
         made=made,
         metrics=_metrics(stage.kind, folder),
     )
@@ -38,7 +40,7 @@ def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> Finis
 def _metrics(kind: str, folder: Path) -> dict[str, float]:
     match kind:
         case "transfer":
-            return _numbers(read_json(folder / "fidelity.json"))
+            return _numbers(read_json(folder / FIDELITY))
         case "distill":
             training = read_json(folder / TRAINING)
             last = training["history"][-1] if training["history"] else {}

@@ -23,6 +23,7 @@ from kdprobe.experiment.config_checks import (
 )
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
 from kdprobe.host.registry import Host
+from kdprobe.redaction import without_secrets
 
 
 def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
@@ -63,6 +64,8 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     Raises:
         ConfigError: With all the mistakes: of the config itself, of plugin names, of plugin options.
     """
+    # Before any message quotes one.
+    without_secrets(data)
     mistakes: list[str] = []
     experiment = None
     try:

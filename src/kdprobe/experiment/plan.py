@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_names import student_name
 from kdprobe.experiment.config import Experiment, to_data
 from kdprobe.experiment.config_checks import GOLD, OWN
+from kdprobe.experiment.foresight.evidence import too_little_evidence
+from kdprobe.experiment.foresight.foresee import foresee
+from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.analyse import analyse_stage
-from kdprobe.experiment.stages.context import StageContext, check_templates
+from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
 from kdprobe.experiment.stages.select import select_stage
 from kdprobe.experiment.stages.transfer import transfer_stage
-from kdprobe.experiment.store import Stage, digest
+from kdprobe.experiment.store import Stage
 from kdprobe.experiment.used_plugins import cautions, plugins_used
+from kdprobe.files import digest
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
@@ -72,6 +77,7 @@ class Plan:
         plugins: Who provides what was used.
         cautions: What everybody must know who sees this run's students.
         pool: What its stages load of the students.
+        findings: What may make it worth less than it costs, known before it starts.
     """
 
     experiment: Experiment
@@ -85,13 +91,15 @@ class Plan:
     plugins: dict[str, dict[str, str]]
     cautions: tuple[str, ...]
     pool: StudentPool
+    findings: tuple[Finding, ...]
 
 
 def make_plan(experiment: Experiment, host: Host) -> Plan:
     """Draws the problems, renders the conversations and lays out the stages.
 
     Raises:
-        KdprobeError: A model, a file or a plugin that the config names is not there, or problems overlap.
+        KdprobeError: A model, a file or a plugin that the config names is not there, problems overlap, or the run would
+            fail later, as far as that can be known now.
     """
     student = resolve(experiment.student.model, experiment.student.revision)
     student = replace(student, conversation=experiment.conversation.conversation)
@@ -103,6 +111,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     }
     context = StageContext(experiment, host, student, drawn)
     check_templates(context)
+    findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)
     arms = _controls(context, selections)
@@ -112,6 +121,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
             arms.append(
                 _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
             )
+    findings += too_little_evidence(arms, len(drawn.test))
     arm_stages = [(arm.student, arm.distill, arm.evaluate) for arm in arms]
     analyses = {
         analysis.name: analyse_stage(context, analysis.name, analysis.options, arm_stages)
@@ -137,6 +147,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         plugins=plugins_used(experiment, host),
         cautions=tuple(cautions(experiment, host)),
         pool=context.pool,
+        findings=tuple(findings),
     )
 
 

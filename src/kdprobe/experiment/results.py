@@ -13,16 +13,18 @@ from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.result import Comparison
-from kdprobe.errors import UsageError
+from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.arm_names import BARE, resolved
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
-from kdprobe.experiment.run import RECORD
+from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
 from kdprobe.experiment.stages.distill import ADAPTER, TRAINING
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.select import SELECTION
-from kdprobe.experiment.store import Store, read_json
+from kdprobe.experiment.stages.transfer import FIDELITY
+from kdprobe.experiment.store import Store
+from kdprobe.files import UnreadableError, read_json, read_sealed
 from kdprobe.problems.extractors import Extractor
 
 
@@ -85,6 +87,7 @@ def load_results(store: Store, run: str) -> Results:
 
     Raises:
         UsageError: There is no such run, or it never finished.
+        KdprobeError: Something that is read of it is not what was written.
     """
     if not (store.run_folder(run) / RECORD).is_file():
         names = store.runs()
@@ -94,7 +97,12 @@ def load_results(store: Store, run: str) -> Results:
         hint = f"There are: {', '.join(names)}." if names else "There are none yet; `kdprobe run` makes one."
         raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
     folder = store.run_folder(run)
-    record = read_json(folder / RECORD)
+    try:
+        record = read_sealed(folder / RECORD)
+    except UnreadableError as error:
+        raise KdprobeError(
+            f"The run {run} is damaged: its {RECORD} {error}.", "Run the experiment again: what is whole is kept."
+        ) from error
     arms = [_arm(store, {**_role(arm, record), **arm}) for arm in record["arms"]]
     analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
     return Results(run, folder, record, arms, analyses)
@@ -139,40 +147,32 @@ def _role(arm: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
-    def folder(kind: str) -> Path | None:
-        return store.root / "stages" / kind / arm[kind] if arm.get(kind) else None
+    def file(kind: str, name: str) -> Path | None:
+        return store.checks.file(store.folder_of(kind, arm[kind]), name) if arm.get(kind) else None
 
-    transfer, distill, evaluate = folder("transfer"), folder("distill"), folder("evaluate")
-    if evaluate is None or not evaluate.is_dir():
-        raise UsageError(f"The records of arm {arm['name']!r} are gone.", "Run the experiment again.")
+    fidelity, training, selection = file("transfer", FIDELITY), file("distill", TRAINING), file("select", SELECTION)
+    records = store.checks.file(store.folder_of("evaluate", arm["evaluate"]), RECORDS)
     return ArmResults(
         name=arm["name"],
         strategy=arm["strategy"],
         distiller=arm["distiller"],
         seed=arm["seed"],
-        fidelity=read_json(transfer / "fidelity.json") if transfer else None,
-        kept=_kept(transfer, folder("select")),
-        training=read_json(distill / TRAINING) if distill else None,
-        records=pq.read_table(evaluate / RECORDS).to_pylist(),
-        file=evaluate / RECORDS,
-        adapter=distill / ADAPTER if distill else None,
+        fidelity=read_json(fidelity) if fidelity else None,
+        kept=read_json(selection)[arm["transfer"]] if selection and arm["transfer"] else None,
+        training=read_json(training) if training else None,
+        records=pq.read_table(records).to_pylist(),
+        file=records,
+        adapter=training.with_name(ADAPTER) if training else None,
         strategy_name=arm["strategy_name"],
         unprimed=arm["unprimed"],
     )
 
 
-def _kept(transfer: Path | None, select: Path | None) -> list[list[Any]] | None:
-    if transfer is None or select is None:
-        return None
-    answers: list[list[Any]] = read_json(select / SELECTION)[transfer.name]
-    return answers
-
-
 def _analysis(store: Store, name: str, key: str) -> AnalysisResults:
-    folder = store.root / "stages" / "analyse" / key
+    folder = store.folder_of("analyse", key)
     return AnalysisResults(
         name=name,
-        figures=read_json(folder / FIGURES),
-        statements=read_json(folder / STATEMENTS),
-        tables={file.stem: file for file in sorted(folder.glob("*.parquet"))},
+        figures=read_json(store.checks.file(folder, FIGURES)),
+        statements=read_json(store.checks.file(folder, STATEMENTS)),
+        tables={file.stem: file for file in store.checks.tables(folder)},
     )

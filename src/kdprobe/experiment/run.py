@@ -11,15 +11,15 @@ from typing import Any
 from kdprobe.console import note
 from kdprobe.experiment.config import to_data
 from kdprobe.experiment.finished import finished_stage
+from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
-from kdprobe.experiment.store import Store, read_json, write_json
+from kdprobe.experiment.store import Store
+from kdprobe.files import sync, write_sealed
 from kdprobe.host.candidates import own_version
 from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
 from kdprobe.strategies.prompt_pair import bare
-
-RECORD = "run.json"
 
 
 def set_threads(threads: int | None) -> None:
@@ -63,9 +63,12 @@ def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None
 def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[FinishedStage], None] | None) -> None:
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
+    sync(folder.parent)
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
+    for finding in plan.findings:
+        note(str(finding))
     if older := store.older_stages():
         note(older_sentence(older))
     for index, stage in enumerate(plan.stages, start=1):
@@ -77,7 +80,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
-    write_json(folder / RECORD, _record(plan, store))
+    write_sealed(folder / RECORD, _record(plan, store))
 
 
 def older_sentence(stages: int) -> str:
@@ -134,8 +137,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
             "machine": platform.machine(),
         },
         "seconds": {
-            f"{stage.kind} {stage.name}": read_json(store.folder(stage) / "stage.json")["seconds"]
-            for stage in plan.stages
+            f"{stage.kind} {stage.name}": store.checks.manifest(store.folder(stage))["seconds"] for stage in plan.stages
         },
     }
 

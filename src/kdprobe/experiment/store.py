@@ -1,39 +1,53 @@
 """The store: stages by the hash of all that decides them, runs by name.
 
-A stage is made in a folder of its own and renamed into place, its manifest written last: what exists is whole. Two
-runs on one store wait for each other's stages instead of making them twice.
+A stage is made in a folder of its own and renamed into place, its manifest written last, and all of it on the disk
+before its scratch goes: what exists is whole. What it holds is checked when it is first read. Two runs on one store
+wait for each other's stages instead of making them twice.
 
     STORE/stages/KIND/KEY/…, stage.json     what was made
     STORE/making/KEY-WHO/                   what is being made; remains of killed runs are cleared
     STORE/making/KEY.scratch/               what a killed stage goes on from
+    STORE/aside/KIND-KEY-N/                 what was found damaged
     STORE/runs/NAME/run.json, report.html   what a run consists of
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, Literal
 
 from kdprobe.console import note
-from kdprobe.errors import KdprobeError, doing
+from kdprobe.errors import doing
+from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
+from kdprobe.experiment.integrity.manifest import MANIFEST, seal
+from kdprobe.experiment.integrity.upkeep import (
+    KEY_LENGTH,
+    LOCK,
+    MAKING,
+    RECORD,
+    RUNS,
+    SCRATCH,
+    STAGES,
+    clear,
+    clear_remains,
+    exclusive,
+    make_folders,
+    set_aside,
+)
+from kdprobe.files import digest, sync
 from kdprobe.host.candidates import own_version
+from kdprobe.redaction import without_secrets
 
-MANIFEST = "stage.json"
+Status = Literal["there", "missing", "damaged"]
 KEY_FORMAT = 2
 """Goes up when keys are made up otherwise; stages of earlier formats are left alone and never found again."""
-_KEY_LENGTH = 20
 _LOOK_SECONDS = 0.5
 
 
@@ -56,11 +70,15 @@ class Stage:
     inputs: tuple[Stage, ...]
     work: Callable[[Path, list[Path], Path], None]
 
+    def __post_init__(self) -> None:
+        """No secret gets into keys or manifests, whoever passed it on."""
+        object.__setattr__(self, "settings", without_secrets(self.settings))
+
     @property
     def key(self) -> str:
         """Hash of the settings and of the inputs' keys."""
         return digest({"kind": self.kind, "settings": self.settings, "inputs": [s.key for s in self.inputs]})[
-            :_KEY_LENGTH
+            :KEY_LENGTH
         ]
 
 
@@ -70,41 +88,47 @@ class Store:
     Args:
         root: The folder; made if it does not exist.
 
-    Raises:
-        KdprobeError: It cannot be written.
+    Attributes:
+        checks: What was read of the stages, and found whole.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.checks = Checks()
 
     def prepare(self) -> None:
-        """Makes the folders.
+        """Makes the folders, and clears what dead processes left in them.
 
         Raises:
-            KdprobeError: They cannot be written.
+            KdprobeError: They cannot be written, or are on different disks.
         """
-        try:
-            for part in ("stages", "making", "runs"):
-                (self.root / part).mkdir(parents=True, exist_ok=True)
-                probe = self.root / part / f".writable-{os.getpid()}"
-                probe.touch()
-                probe.unlink()
-        except OSError as error:
-            raise KdprobeError(
-                f"The run folder {self.root} cannot be written: {error.strerror}.",
-                "Choose another with --store, or mend its permissions.",
-            ) from error
+        make_folders(self.root)
+        clear(self.root)
 
     def folder(self, stage: Stage) -> Path:
         """Where a stage is, or will be."""
-        return self.root / "stages" / stage.kind / stage.key
+        return self.folder_of(stage.kind, stage.key)
+
+    def folder_of(self, kind: str, key: str) -> Path:
+        """The same, of a stage that a record names."""
+        return self.root / STAGES / kind / key
 
     def has(self, stage: Stage) -> bool:
         """Whether a stage is finished."""
         return (self.folder(stage) / MANIFEST).is_file()
 
+    def status(self, stage: Stage) -> Status:
+        """Whether a stage is finished and whole, as far as its manifest and the sizes of its files say."""
+        if not self.has(stage):
+            return "missing"
+        try:
+            self.checks.sizes(self.folder(stage))
+        except DamagedStageError:
+            return "damaged"
+        return "there"
+
     def make(self, stage: Stage, launch: str | None = None) -> bool:
-        """Makes a stage unless it exists.
+        """Makes a stage unless it exists; one that is not what was written is set aside and made again.
 
         Args:
             stage: What to make.
@@ -112,30 +136,62 @@ class Store:
 
         Returns:
             Whether it had to be made.
+
+        Raises:
+            DamagedStageError: One of its inputs is not what was written.
         """
-        if self.has(stage):
+        if self._damage(stage) is None:
             return False
-        making = self.root / "making"
-        lock = making / f"{stage.key}.lock"
-        with exclusive(lock, f"Another process is making {stage.kind} {stage.name}; waiting for it."):
-            if self.has(stage):
+        making = self.root / MAKING
+        waiting = f"Another process is making {stage.kind} {stage.name}; waiting for it."
+        with exclusive(making / f"{stage.key}{LOCK}", waiting):
+            if self._damage(stage) is None:
                 return False
-            for remains in making.glob(f"{stage.key}-*"):
-                shutil.rmtree(remains)
-            scratch = making / f"{stage.key}.scratch"
+            self._set_aside(stage)
+            clear_remains(making, stage.key)
+            inputs = self._inputs(stage)
+            scratch = making / f"{stage.key}{SCRATCH}"
             scratch.mkdir(exist_ok=True)
             folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
             with doing(f"making {stage.kind} {stage.name}"):
-                stage.work(folder, [self.folder(needed) for needed in stage.inputs], scratch)
-            seconds = time.monotonic() - started
-            self._seal(stage, folder, seconds)
-            target = self.folder(stage)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
+                stage.work(folder, inputs, scratch)
+            self._seal(stage, folder, time.monotonic() - started)
+            self._put_in_place(stage, folder)
             shutil.rmtree(scratch, ignore_errors=True)
         return True
+
+    def _damage(self, stage: Stage) -> str | None:
+        """What keeps a stage from being used as it is, or `None`."""
+        if not self.has(stage):
+            return f"it has no {MANIFEST}"
+        try:
+            self.checks.whole(self.folder(stage))
+        except DamagedStageError as error:
+            return ", ".join(error.faults)
+        return None
+
+    def _set_aside(self, stage: Stage) -> None:
+        """Moves what is in a stage's place, and is not the stage, out of the way; only who holds its lock may."""
+        if self.folder(stage).exists():
+            damage = self._damage(stage)
+            aside = set_aside(self.root, self.folder(stage))
+            self.checks.forget(self.folder(stage))
+            note(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is made again.")
+
+    def _put_in_place(self, stage: Stage, folder: Path) -> None:
+        target = self.folder(stage)
+        target.parent.mkdir(exist_ok=True)
+        sync(target.parent.parent)
+        # Something may have come there while the stage was made.
+        self._set_aside(stage)
+        folder.rename(target)
+        sync(target.parent)
+        self.checks.made(target)
+
+    def _inputs(self, stage: Stage) -> list[Path]:
+        return [self.checks.whole(self.folder(needed)) for needed in stage.inputs]
 
     def take_part(self, stage: Stage, launch: str) -> None:
         """Works along with the main process of a launch, once that makes the stage; does nothing if it need not.
@@ -144,92 +200,44 @@ class Store:
         process writes is thrown away, but for the scratch folder, which all share.
         """
         while not self._making(stage, launch).is_dir():
-            if self.has(stage):
+            if self._damage(stage) is None:
                 return
             time.sleep(_LOOK_SECONDS)
         with TemporaryDirectory() as temporary:
-            scratch = self.root / "making" / f"{stage.key}.scratch"
-            stage.work(Path(temporary), [self.folder(needed) for needed in stage.inputs], scratch)
+            scratch = self.root / MAKING / f"{stage.key}{SCRATCH}"
+            stage.work(Path(temporary), self._inputs(stage), scratch)
 
     def _making(self, stage: Stage, maker: str) -> Path:
-        return self.root / "making" / f"{stage.key}-{maker}"
+        return self.root / MAKING / f"{stage.key}-{maker}"
 
     def run_folder(self, name: str) -> Path:
         """The folder of a run."""
-        return self.root / "runs" / name
+        return self.root / RUNS / name
 
     def runs(self) -> list[str]:
         """Names of all runs, newest first."""
-        files = sorted(self.root.glob("runs/*/run.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+        files = sorted(self.root.glob(f"{RUNS}/*/{RECORD}"), key=lambda file: file.stat().st_mtime, reverse=True)
         return [file.parent.name for file in files]
 
     def older_stages(self) -> int:
         """How many stages have keys of an earlier version of kdprobe, which this one does not look for."""
-        manifests = self.root.glob(f"stages/*/*/{MANIFEST}")
-        return sum(read_json(manifest).get("key_format") != KEY_FORMAT for manifest in manifests)
+        count = 0
+        for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"):
+            # A damaged one is reported when it is used.
+            with suppress(DamagedStageError):
+                count += self.checks.manifest(manifest.parent).get("key_format") != KEY_FORMAT
+        return count
 
     @staticmethod
     def _seal(stage: Stage, folder: Path, seconds: float) -> None:
-        files = {
-            str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()
+        about = {
+            "kind": stage.kind,
+            "name": stage.name,
+            "key": stage.key,
+            "key_format": KEY_FORMAT,
+            "kdprobe": own_version(),
+            "settings": stage.settings,
+            "inputs": [needed.key for needed in stage.inputs],
+            "seconds": round(seconds, 3),
         }
-        write_json(
-            folder / MANIFEST,
-            {
-                "kind": stage.kind,
-                "name": stage.name,
-                "key": stage.key,
-                "key_format": KEY_FORMAT,
-                "kdprobe": own_version(),
-                "settings": stage.settings,
-                "inputs": [needed.key for needed in stage.inputs],
-                "files": files,
-                "seconds": round(seconds, 3),
-            },
-        )
-
-
-@contextmanager
-def exclusive(file: Path, waiting: str) -> Iterator[None]:
-    """Keeps other processes out while the block runs; says `waiting` where it has to wait for one."""
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        note(waiting)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def digest(data: Any) -> str:
-    """SHA-256 of data in canonical JSON."""
-    return hashlib.sha256(json.dumps(clean(data), sort_keys=True).encode()).hexdigest()
-
-
-def write_json(file: Path, data: Any) -> None:
-    """Writes JSON whole or not at all; NaN and infinities become null."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(clean(data), stream, indent=2, allow_nan=False, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
-
-
-def read_json(file: Path) -> Any:
-    """Reads JSON."""
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def clean(data: Any) -> Any:
-    """Data with NaN and infinities as `None`, tuples as lists and paths as strings."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, dict):
-        return {str(key): clean(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [clean(value) for value in data]
-    return str(data) if isinstance(data, Path) else data
+        seal(folder, about)

@@ -9,17 +9,21 @@ from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
 from kdprobe.models.turn import response_ids
 
 if TYPE_CHECKING:
-    from kdprobe.models.adapters import AdapterRecord, merge, resolve_adapter
+    from kdprobe.models.adapters import AdapterRecord, resolve_adapter
     from kdprobe.models.batching import left_padded, right_padded
-    from kdprobe.models.load import LoadedModel, load_tokenizer, quiet
+    from kdprobe.models.load import LoadedModel, load_tokenizer
     from kdprobe.models.load import load as load_model
+    from kdprobe.models.merging import merge
+    from kdprobe.models.quiet import quiet
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "kdprobe.models.adapters": ["AdapterRecord", "merge", "resolve_adapter"],
+            "kdprobe.models.adapters": ["AdapterRecord", "resolve_adapter"],
             "kdprobe.models.batching": ["left_padded", "right_padded"],
-            "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer", "quiet"],
+            "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
+            "kdprobe.models.merging": ["merge"],
+            "kdprobe.models.quiet": ["quiet"],
         },
     )
 

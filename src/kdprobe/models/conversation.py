@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import RLock
 from typing import Any, Self
 
@@ -188,18 +189,23 @@ def _today(day: dt.date) -> Iterator[None]:
     """
     from transformers.utils import chat_template_utils
 
+    with _CLOCK:
+        clock = chat_template_utils.datetime
+        chat_template_utils.datetime = _stopped_clock(day)
+        try:
+            yield
+        finally:
+            chat_template_utils.datetime = clock
+
+
+@lru_cache(maxsize=8)
+def _stopped_clock(day: dt.date) -> type[dt.datetime]:
     class Fixed(dt.datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Self:
             return cls(day.year, day.month, day.day, tzinfo=tz)
 
-    with _CLOCK:
-        clock = chat_template_utils.datetime
-        chat_template_utils.datetime = Fixed
-        try:
-            yield
-        finally:
-            chat_template_utils.datetime = clock
+    return Fixed
 
 
 def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +14,14 @@ import torch
 from filelock import FileLock
 
 from kdprobe.console import note
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models import processes
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.conversation import bind
+from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import assistant_turn
+from kdprobe.models.weights import not_finite
 
 
 @dataclass(frozen=True)
@@ -92,28 +91,18 @@ def load(
             architecture. Not every one has PyTorch's fused attention.
 
     Raises:
-        KdprobeError: It cannot be loaded.
+        KdprobeError: It cannot be loaded, or not as a whole.
     """
-    from transformers import AutoModelForCausalLM
-
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
-    folder = _converted(record)
-    try:
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, dtype_name),
-                attn_implementation=attention,
-                use_safetensors=True,
-                trust_remote_code=False,
-            )
-    except (OSError, ValueError, ImportError) as error:
-        raise KdprobeError(
-            f"The model {record.name!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
-            "Check that the folder is complete.",
-        ) from error
+    model = _complete(
+        record,
+        _converted(record),
+        dtype=getattr(torch, dtype_name),
+        attn_implementation=attention,
+        use_safetensors=True,
+    )
     if record.quantisation is None or record.path.suffix == ".gguf":
         model = model.to(device)
     return LoadedModel(model.eval(), tokenizer, record, dtype_name)
@@ -142,23 +131,74 @@ def load_tokenizer(record: ModelRecord) -> Any:
     return bind(tokenizer, record.conversation)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the progress bars and chatter of the libraries off the screen while the block runs."""
-    from transformers.utils import logging as chatter
+def load_config(record: ModelRecord) -> Any:
+    """The configuration alone.
 
-    had_bar = chatter.is_progress_bar_enabled()
-    level = chatter.get_verbosity()
-    chatter.disable_progress_bar()
-    chatter.set_verbosity(logging.ERROR)
+    Raises:
+        UsageError: It cannot be read, or transformers does not know the architecture.
+    """
+    from transformers import AutoConfig
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        chatter.set_verbosity(level)
-        if had_bar:
-            chatter.enable_progress_bar()
+        with quiet():
+            return AutoConfig.from_pretrained(_converted(record), trust_remote_code=False)
+    except KdprobeError:
+        raise
+    except Exception as error:
+        # Missing, unreadable, unknown, or with values that contradict each other: two libraries have a class for each.
+        reason = " ".join(str(error).split("\n")[:2]).strip()
+        raise UsageError(
+            f"The configuration of the model {record.name!r} cannot be used: {reason}",
+            "Its config.json must be whole and name an architecture that transformers knows by itself.",
+        ) from error
+
+
+def _complete(record: ModelRecord, folder: Path, **known: Any) -> Any:
+    """A model all of whose weights, and no others, were in its files; arguments as those of `from_pretrained`.
+
+    transformers gives random numbers to weights that it does not find.
+
+    Raises:
+        KdprobeError: Weights are missing, left over, of another shape, or not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            # Shapes that differ are refused below, in a sentence that names them.
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, **known, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    except Exception as error:
+        # Damaged files, unknown architectures, sizes that do not fit each other: every library has its own class.
+        raise KdprobeError(
+            f"The model {record.name!r} cannot be loaded: {first_line(error)}", "Check that the folder is complete."
+        ) from error
+    if fault := _fault(report, model):
+        raise KdprobeError(
+            f"The model {record.name!r} {fault}.",
+            "Its files are incomplete, damaged, or belong to another config.json.",
+        )
+    return model
+
+
+def _fault(report: dict[str, Any], model: Any) -> str | None:
+    """What is wrong with the weights that were found, as the rest of a sentence."""
+    if missing := sorted(report["missing_keys"]):
+        return f"lacks {count_of(missing)}"
+    if left_over := sorted(report["unexpected_keys"]):
+        return f"has no place for {count_of(left_over)}"
+    if other := sorted(report["mismatched_keys"]):
+        name, found, expected = other[0]
+        return f"has {name} in the shape {list(found)}, where {list(expected)} is expected"
+    if broken := not_finite(model.state_dict().items()):
+        return f"has numbers that are NaN or infinite in {broken}"
+    return None
+
+
+def count_of(names: Sequence[str]) -> str:
+    """How many tensors these are, and which is the first."""
+    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, among them {names[0]}"
 
 
 def _converted(record: ModelRecord) -> Path:
@@ -176,27 +216,28 @@ def _converted(record: ModelRecord) -> Path:
         note(f"Converting {record.path.name} once into {folder}")
         partial = models / f"{folder.name}.partial-{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)
-        _convert(record.path, partial)
+        _convert(record, partial)
         partial.rename(folder)
     return folder
 
 
-def _convert(file: Path, folder: Path) -> None:
+def _convert(record: ModelRecord, folder: Path) -> None:
+    file = record.path
     if not importable("gguf"):
         raise UsageError(
             "Reading GGUF files needs the package gguf.", "Install it with: pip install 'kdprobe[embedded]'"
         )
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer, GgufConfig
 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
         # Without `dequantize` the weights stay packed and cannot be saved.
-        model = AutoModelForCausalLM.from_pretrained(
+        model = _complete(
+            record,
             file.parent,
             gguf_file=file.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
-            trust_remote_code=False,
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

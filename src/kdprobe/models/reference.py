@@ -147,7 +147,10 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
 
 
 def _quantisation(config: Path) -> str | None:
-    settings = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"{config} is not a model's configuration.", "Fetch or copy the model again.") from error
     return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None
 
 

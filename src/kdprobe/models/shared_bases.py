@@ -7,23 +7,17 @@ touches; all other weights stay shared. So the base is what it was, to the bit, 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from torch import nn
-
-from kdprobe.models.adapters import adapter_tensors, merge
-from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load, quiet
+from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load
+from kdprobe.models.merging import merge
+from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, ModelRecord
+from kdprobe.models.weights import same_weights
 
 Attention = Literal["eager"] | None
-
-_PREFIX = "base_model.model."
-"""Before the names of modules in peft's files."""
 
 
 class SharedBases:
@@ -70,8 +64,6 @@ class SharedBases:
         base = self.base(record, dtype=dtype, attention=attention)
         if adapter is None:
             return base
-        for module in _touched(base.model, adapter):
-            own_weights(module)
         return merge(base, adapter)
 
     def clear(self) -> None:
@@ -83,28 +75,3 @@ class SharedBases:
         if key not in self._loaded:
             self._loaded[key] = load(record, dtype=self._dtype or "auto", attention=attention)
         return self._loaded[key]
-
-
-def same_weights(model: Any) -> Any:
-    """The model's modules once more, over the same weights."""
-    return copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
-
-
-def _touched(model: Any, adapter: Path) -> Iterator[nn.Module]:
-    """The modules of a model that an adapter's tensors belong to."""
-    modules = dict(model.named_modules())
-    paths = set()
-    for name in adapter_tensors(adapter):
-        path = name.removeprefix(_PREFIX)
-        while path and path not in modules:
-            path = path.rpartition(".")[0]
-        paths.add(path)
-    return (modules[path] for path in sorted(paths - {""}))
-
-
-def own_weights(module: nn.Module) -> None:
-    """Gives a module copies of its weights, which others may share with it."""
-    for part in module.modules():
-        for name, weight in part.named_parameters(recurse=False):
-            # A copy of its own class: quantised weights keep what they are read by.
-            setattr(part, name, copy.deepcopy(weight))

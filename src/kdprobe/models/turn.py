@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdprobe.models.conversation import prompt_text, rendered
+from kdprobe.models.thinking import begins_thinking
 
 _QUESTION = [{"role": "user", "content": "Hi"}]
-_ANSWER = "XYZZY"
-"""No template writes this itself."""
+_ANSWER, _THOUGHT = "XYZZY", "PLUGH"
+"""No template writes these itself."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Turn:
     """How an answer is written after its prompt.
 
     Attributes:
-        lead: Text between the prompt and the answer, such as an empty think block; a space in the plain form.
+        lead: Text between the prompt and the answer: what was thought, or an empty think block; a space in the plain
+            form.
         end: The token that ends it.
         reconciled: Whether the template's turn goes on where its prompt ends; otherwise `end` is the tokenizer's.
     """
@@ -31,23 +33,40 @@ class Turn:
     reconciled: bool = True
 
 
-def assistant_turn(tokenizer: Any) -> Turn:
+def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
     """How the tokenizer's chat template writes an assistant's turn, or the plain form where it has none.
+
+    Args:
+        tokenizer: Of the model.
+        thinking: What was thought before the answer. A template that leaves it out, as most do with earlier turns,
+            would write it between `<think>` and `</think>`.
 
     Raises:
         KdprobeError: The chat template refuses an assistant's turn.
     """
     if not tokenizer.chat_template:
-        return Turn(" ", tokenizer.eos_token_id)
+        return Turn(" " if thinking is None else f" <think>\n{thinking}\n</think>\n\n", tokenizer.eos_token_id)
     prompt = prompt_text(tokenizer, _QUESTION)
-    whole = rendered(tokenizer, [*_QUESTION, {"role": "assistant", "content": _ANSWER}])
-    lead, answer, tail = whole.removeprefix(prompt).partition(_ANSWER)
-    if not whole.startswith(prompt) or not answer:
+    message = {"role": "assistant", "content": _ANSWER}
+    if thinking is not None:
+        # As the templates of Qwen3 and of gpt-oss call it.
+        message |= {"reasoning_content": _THOUGHT, "thinking": _THOUGHT}
+    whole = rendered(tokenizer, [*_QUESTION, message])
+    before, answer, tail = whole.rpartition(_ANSWER)
+    lead = before.removeprefix(prompt)
+    continued = before.startswith(prompt) and bool(answer)
+    if thinking is not None and not (continued and _THOUGHT in lead):
+        begun = "" if begins_thinking(prompt) else "<think>\n"
+        lead = f"{begun}{_THOUGHT}\n</think>\n\n"
+    elif not continued and begins_thinking(prompt):
+        # An answer that is given without thinking ends at once what its prompt begins.
+        lead = "\n</think>\n\n"
+    elif not continued:
         return Turn("", tokenizer.eos_token_id, reconciled=False)
     ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
     # Without a token of its own at the end, as in templates that write a line break only, there is the tokenizer's.
-    ends = ids[:1] if ids and is_end(tokenizer, ids[0]) else [tokenizer.eos_token_id]
-    return Turn(lead, ends[0], reconciled=bool(ids) and is_end(tokenizer, ids[0]))
+    ended = bool(ids) and is_end(tokenizer, ids[0])
+    return Turn(lead.replace(_THOUGHT, thinking or ""), ids[0] if ended else tokenizer.eos_token_id, reconciled=ended)
 
 
 def is_end(tokenizer: Any, token: int) -> bool:
@@ -56,8 +75,19 @@ def is_end(tokenizer: Any, token: int) -> bool:
     return token in tokenizer.all_special_ids or (added is not None and added.special)
 
 
-def response_ids(tokenizer: Any, text: str) -> list[int]:
-    """A written response as token ids, as the template begins and ends it: what a student is taught to write."""
-    turn = assistant_turn(tokenizer)
+def response_ids(tokenizer: Any, text: str, thinking: str | None = None) -> list[int]:
+    """A written response as token ids, as the template begins and ends it: what a student is taught to write.
+
+    Args:
+        tokenizer: The student's.
+        text: The answer. Without one, thinking was cut off, and nothing ends it.
+        thinking: What is written before it, or `None`.
+    """
+    turn = assistant_turn(tokenizer, thinking)
+    if thinking and not text:
+        thought: list[int] = tokenizer(turn.lead.partition(thinking)[0] + thinking, add_special_tokens=False)[
+            "input_ids"
+        ]
+        return thought
     ids: list[int] = tokenizer(turn.lead + text, add_special_tokens=False)["input_ids"]
     return [*ids, turn.end]

@@ -19,7 +19,7 @@ from kdprobe.probing.options import (
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
-_FORMATS = {"geometry": 2, "ablation": 2}
+_FORMATS = {"ablation": 2, "attribution": 2, "divergence": 2, "geometry": 2, "heads": 2}
 """Of the analyses whose results are no longer what they first were."""
 
 
@@ -96,6 +96,11 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     ):
         yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=_function("normalised", name))
     yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))
+    yield HeadMetricSpec(
+        name="learned_sink",
+        summary="Attention left to a learned sink, which is no token",
+        build=_function("attention_to", "learned_sink"),
+    )
     yield HeadMetricSpec(
         name="previous_token", summary="Attention on the token before", build=_selection("previous_token")
     )

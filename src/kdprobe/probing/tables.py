@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kdprobe.errors import KdprobeError
 from kdprobe.probing.attention.moved import Comparison
 from kdprobe.probing.labels import Head
 from kdprobe.probing.metrics.measure import Measured
 from kdprobe.stats.bootstrap import Means, means_over_problems
 
+_FILE_NAME = re.compile(r"\w[\w.-]*")
+_FORMULA = re.compile(r"[=@\t\n]|[+-](?!\d+(\.\d*)?(e[+-]?\d+)?$)", re.IGNORECASE)
+"""How texts begin that a spreadsheet takes for formulas; numbers with a sign are none."""
 POOLED = "pooled"
 """In the column `problem`: the mean over problems."""
 
@@ -85,11 +90,40 @@ def means(values: Means, *, student: str, metric: str, problem: str) -> pd.DataF
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Each table as `NAME.parquet` and `NAME.csv`."""
+    """Each table as `NAME.parquet`, and as `NAME.csv` for a spreadsheet.
+
+    Raises:
+        KdprobeError: A name is not one of a file in this folder, or two are that differ in case only.
+    """
+    for name in tables:
+        if not _FILE_NAME.fullmatch(name):
+            raise KdprobeError(
+                f"The table {name!r} cannot be written under its name.",
+                "Names of tables are letters, digits, dots, dashes and underscores; this is the analysis's to change.",
+            )
+    if len({name.casefold() for name in tables}) < len(tables):
+        raise KdprobeError(
+            f"The tables {', '.join(tables)} have names that differ in case only.", "This is the analysis's to change."
+        )
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")
         # Metrics are float32: more digits say nothing.
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.7g")
+        _without_formulas(table).to_csv(folder / f"{name}.csv", index=False, float_format="%.7g")
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before every text that a spreadsheet would take for a formula."""
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    escaped = {name: [_escaped(cell) for cell in texts[name]] for name in texts.columns}
+    return table.assign(**escaped).rename(columns=_escaped)
+
+
+def _escaped(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    # A bare carriage return would not be quoted, and begins a row.
+    text = "\n".join(cell.replace("\r\n", "\n").split("\r"))
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def top(values: NDArray[np.float64], heads: Sequence[Head], name: str) -> list[dict[str, Any]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.answers import Extraction
 from kdprobe.problems.extractors import Extractor, Robust
 
 ROBUST = Robust()
 """The extractor that decides where no other is named."""
+UNCLOSED = "unclosed-thinking"
+"""The rule where a model never ended its thinking, so that there is nothing to read."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,15 @@ class Judged:
 def judge(response: str, gold: str, extractor: Extractor = ROBUST) -> Judged:
     """Reads an answer and compares it with the gold value.
 
+    No extractor reads what a model thought before its answer. Thinking that never ended has no answer.
+
     Args:
-        response: What a student wrote.
+        response: What a student wrote, its thinking between marks as `kdprobe.models.thinking` knows them.
         gold: The gold value, as the data have it written.
         extractor: What reads and compares.
     """
-    extraction = extractor.extract(response)
+    written = split_thinking(response)
+    if not written.closed:
+        return Judged(Extraction(None, UNCLOSED), right=False)
+    extraction = extractor.extract(written.answer)
     return Judged(extraction, extractor.is_right(extraction, gold))

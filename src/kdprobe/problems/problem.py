@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError
+from kdprobe.text import safe_text
 
 Split = Literal["teacher", "transfer", "test"]
 """What a draw of problems is for. Draws of different splits are disjoint."""
@@ -37,6 +38,12 @@ class Problem:
     solution: str
     value: str
     group: str | None = None
+
+    def __post_init__(self) -> None:
+        """Whatever source it comes from, its texts can be written into every file."""
+        for name, value in asdict(self).items():
+            if isinstance(value, str):
+                object.__setattr__(self, name, safe_text(value))
 
     @classmethod
     def from_gsm8k(cls, id: str, row: dict[str, Any], group: str | None = None) -> Problem:  # noqa: A002

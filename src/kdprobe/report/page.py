@@ -41,6 +41,7 @@ def render(results: Results, comparison: Comparison) -> str:
     return template("page.html.jinja").render(
         results=results,
         comparison=comparison,
+        thinking=any(score.thinking for score in comparison.arms),
         taught=any(arm.strategy for arm in results.arms),
         trained=any(arm.training for arm in results.arms),
         accuracy=add(accuracy_figure(comparison)),

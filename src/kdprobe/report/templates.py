@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
 from kdprobe.console import visible
-from kdprobe.experiment.store import clean
+from kdprobe.files import clean
 from kdprobe.stats.p_values import p_text
 
 

@@ -20,9 +20,8 @@ from scipy.stats import t
 from kdprobe.errors import KdprobeError
 from kdprobe.stats.clustered import Groups, unanimous_counts
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
+from kdprobe.stats.least import FEWEST_SEEDS
 
-FEWEST_SEEDS = 3
-"""Of a strategy, before anything is said about it."""
 _ROUNDING = 1e-18
 """A variance below this is none: one student at one of ten million problems would make more."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.batching import common_prefix, right_padded
-from kdprobe.models.load import LoadedModel, quiet
-from kdprobe.models.shared_bases import SharedBases, same_weights
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.quiet import quiet
+from kdprobe.models.shared_bases import SharedBases
+from kdprobe.models.weights import same_weights
 from kdprobe.students.pattern_sources import (
     Prefix,
     Show,
@@ -70,26 +72,21 @@ class BridgedStudent:
         self.source(self.take(), ids, mask, visit, prefix)
 
 
-def boot(
-    student: Student, check: Sequence[Sequence[int]], bases: SharedBases | None = None, *, own_weights: bool = False
-) -> BridgedStudent:
+def boot(student: Student, check: Sequence[Sequence[int]], bases: SharedBases | None = None) -> BridgedStudent:
     """Loads a merged student into TransformerLens and compares it with Hugging Face.
 
     Args:
         student: The student.
         check: A few token id sequences of different lengths to compare on; padding is part of the check.
         bases: Where the base model is loaded; others may share it.
-        own_weights: Share none with others, for those who rewrite them.
 
     Raises:
         UsageError: The adapter does not fit the base.
-        KdprobeError: TransformerLens does not know the architecture, or logits or patterns differ by more than
-            `TOLERANCE`: nothing measured would be true.
+        KdprobeError: TransformerLens does not know the architecture or fails on it, or logits or patterns differ by
+            more than `TOLERANCE`: nothing measured would be true.
     """
     bases = SharedBases() if bases is None else bases
     loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
-    if own_weights:
-        loaded = replace(loaded, model=copy.deepcopy(loaded.model))
     twins = Twins(loaded.model, bridge_over(loaded, same_weights(loaded.model)))
     return checked(student.name, lambda: twins, loaded, check)
 
@@ -98,23 +95,32 @@ def bridge_over(loaded: LoadedModel, model: Any) -> Any:
     """A `TransformerBridge` over a model, whose attention modules it rewires.
 
     Raises:
-        KdprobeError: TransformerLens does not know its architecture.
+        KdprobeError: TransformerLens does not know its architecture, or fails on it.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    with quiet(), _in_a_sentence(loaded.record.name, model):
+        return TransformerBridge.boot_transformers(
+            str(model.config.name_or_path or loaded.record.name),
+            hf_model=model,
+            tokenizer=loaded.tokenizer,
+            device=str(loaded.device),
+        )
+
+
+@contextmanager
+def _in_a_sentence(name: str, model: Any) -> Iterator[None]:
+    """What TransformerLens raises says nothing to who has not read its code, and may be of any class."""
     try:
-        with quiet():
-            return TransformerBridge.boot_transformers(
-                str(model.config.name_or_path or loaded.record.name),
-                hf_model=model,
-                tokenizer=loaded.tokenizer,
-                device=str(loaded.device),
-            )
-    except (ValueError, NotImplementedError) as error:
-        raise KdprobeError(
-            f"TransformerLens does not know the architecture of {loaded.record.name!r} ({model.config.model_type}).",
-            "Leave out the analyses of heads; --debug shows what it said.",
-        ) from error
+        yield
+    except Exception as error:
+        kind = model.config.model_type
+        problem = (
+            f"TransformerLens does not know the architecture of {name!r} ({kind})."
+            if isinstance(error, (ValueError, NotImplementedError))
+            else f"TransformerLens fails on the architecture of {name!r} ({kind}) in this shape of its heads."
+        )
+        raise KdprobeError(problem, "Leave out the analyses of heads; --debug shows what it said.") from error
 
 
 @torch.inference_mode()
@@ -148,7 +154,8 @@ def checked(
         source(twins, ids, mask, compare, prefix)
         return float(np.max(errors))
 
-    logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
+    with _in_a_sentence(loaded.record.name, twins.model):
+        logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
     logit_error = float((logits[real] - reference.logits[real]).abs().max())
     pattern_error = largest_error(in_transformer_lens)
     # Unlike max, it does not lose NaN.

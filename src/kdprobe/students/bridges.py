@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.adapters import attach, changes_base
+from kdprobe.models.adapter_files import lies_beside
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.shared_bases import SharedBases, same_weights
+from kdprobe.models.merging import attach
+from kdprobe.models.shared_bases import SharedBases
+from kdprobe.models.weights import same_weights
 from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked
 from kdprobe.students.pattern_sources import Twins
 from kdprobe.students.student import Student
@@ -108,16 +110,14 @@ class Bridges:
 
 
 def _shares(student: Student) -> bool:
-    """Whether a student leaves the base's weights as they are while its adapter lies beside them."""
-    return student.adapter is None or not changes_base(student.adapter)
+    """Whether a student leaves the base as it is for others while its adapter lies beside the weights."""
+    return student.adapter is None or lies_beside(student.adapter)
 
 
 def _load(students: Sequence[Student], bases: SharedBases) -> _Base:
     base = bases.base(students[0].base, dtype="float32", attention="eager")
-    loaded = base
-    for student in students:
-        if student.adapter is not None:
-            loaded = attach(loaded, student.adapter, _adapter_name(student))
+    adapters = {_adapter_name(student): student.adapter for student in students if student.adapter is not None}
+    loaded = attach(base, adapters) if adapters else base
     bridged = same_weights(loaded.model)
     twins = Twins(_inside(loaded.model), bridge_over(base, _inside(bridged)))
     return _Base(base, (loaded.model, bridged), twins)

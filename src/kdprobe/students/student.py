@@ -51,8 +51,8 @@ class Student:
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
         """
-        from kdprobe.models.adapters import merge
         from kdprobe.models.load import load
+        from kdprobe.models.merging import merge
 
         base = load(self.base, dtype=dtype, attention=attention)
         return merge(base, self.adapter) if self.adapter else base

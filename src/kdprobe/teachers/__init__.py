@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, Teacher
+from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
     from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
@@ -22,4 +23,5 @@ __all__ = [
     "Teacher",
     "TransformersOptions",
     "TransformersTeacher",
+    "safe_text",
 ]

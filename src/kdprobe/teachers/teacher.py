@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import Conversation, Messages
+from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,7 +159,7 @@ class RenderingTeacher(Teacher, Protocol):
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
-    """Passes responses on, and refuses unknown, doubled and missing ids.
+    """Passes responses on, their texts made safe, and refuses unknown, doubled and missing ids.
 
     Raises:
         KdprobeError: The teacher answered something it was not asked, twice, or not at all.
@@ -173,7 +174,7 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
                 "This is a fault of the teacher's plugin.",
             )
         seen.add(response.id)
-        yield response
+        yield replace(response, text=safe_text(response.text))
     if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",

@@ -60,6 +60,24 @@ def top_k(logits: Tensor, k: int, temperatures: tuple[float, ...], scratch: Tens
     return TopK(ids.int(), values - normaliser[:, None], torch.stack(tails), normaliser)
 
 
+class RealTokens(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
+    """Rules out the columns beyond the vocabulary, which pad a model's output matrix and stand for no token.
+
+    Args:
+        vocabulary: How many real token ids there are.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
+        """Scores `[batch, V]`, with -inf in the columns that are no tokens."""
+        if scores.shape[-1] <= self.vocabulary:
+            return scores
+        padding = torch.full_like(scores[:, self.vocabulary :], -torch.inf)
+        return torch.cat([scores[:, : self.vocabulary], padding], dim=-1)
+
+
 class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
     """Sees the raw logits of every decoding step first, keeps their top k, and passes them on unchanged.
 

@@ -111,13 +111,13 @@ class TransformersTeacher:
         )
 
         from kdprobe.models.batching import left_padded
-        from kdprobe.teachers.top_k_capture import TopKCapture
+        from kdprobe.teachers.top_k_capture import RealTokens, TopKCapture
 
         loaded = self._load()
         pad = loaded.tokenizer.pad_token_id
         ids, mask = left_padded([prompt for _, prompt in batch], pad, loaded.device)
         capture = TopKCapture(sampling.top_logprobs, len(loaded.tokenizer), sampling.temperatures)
-        processors = LogitsProcessorList([capture])
+        processors = LogitsProcessorList([capture, RealTokens(len(loaded.tokenizer))])
         if sampling.temperature > 0:
             processors.append(TemperatureLogitsWarper(sampling.temperature))
             processors.append(TopPLogitsWarper(sampling.top_p))
@@ -160,8 +160,8 @@ class TransformersTeacher:
         if self._loaded is None:
             from transformers import GenerationConfig
 
-            from kdprobe.models.adapters import merge
             from kdprobe.models.load import load
+            from kdprobe.models.merging import merge
 
             loaded = load(self.record, dtype=self.options.dtype)
             eos = loaded.model.generation_config.eos_token_id

@@ -11,6 +11,7 @@ import numpy as np
 
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
+from kdprobe.redaction import without_secrets
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher, checked
 from kdprobe.transfer.parts import Answers, in_parts
@@ -117,7 +118,7 @@ def _transfer_set(teacher: Teacher, responses: Sequence[Response], seconds: floa
         tuple(responses),
         {
             **setting.manifest,
-            "teacher": teacher.provenance,
+            "teacher": without_secrets(teacher.provenance),
             "sampling": asdict(setting.sampling),
             "seconds": seconds,
         },

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow as pa
-
 from kdprobe.console import note, progress
+from kdprobe.files import PARTIAL, sha256, sync
 from kdprobe.teachers.teacher import Response
 from kdprobe.transfer.transfer_set import read_rows, write_rows
 
 _SECONDS = "seconds"
+_ENDING = ".parquet"
 Question = TypeVar("Question")
 
 
@@ -52,8 +52,8 @@ def in_parts(
     with progress(label, len(questions), unit="tok") as bar:
         for index, start in enumerate(range(0, len(questions), size)):
             batch = questions[start : start + size]
-            file = scratch / f"part-{index:05d}.parquet" if scratch else None
-            part = _read(file)
+            name = f"part-{index:05d}"
+            part = _read(scratch, name)
             if part is None:
                 if 0 < start == bar.done and not bar.work:
                     note(f"{label}: going on after {start} of {len(questions)}.")
@@ -63,7 +63,7 @@ def in_parts(
                 started = time.monotonic()
                 part.responses += stream
                 part.seconds = time.monotonic() - started
-                _write(part, vocabulary, file)
+                _write(part, vocabulary, scratch, name)
                 bar.advance(len(batch), work=sum(len(response.token_ids) for response in part.responses))
             else:
                 bar.skip(len(batch))
@@ -72,19 +72,22 @@ def in_parts(
     return answers
 
 
-def _write(part: Answers, vocabulary: int, file: Path | None) -> None:
-    if file is not None:
-        partial = file.with_suffix(".partial")
+def _write(part: Answers, vocabulary: int, scratch: Path | None, name: str) -> None:
+    """Saves a part under its name and the checksum of its content, once that is on the disk."""
+    if scratch is not None:
+        partial = scratch / f".{name}{PARTIAL}"
         write_rows(part.responses, vocabulary, partial, {_SECONDS: repr(part.seconds)})
-        partial.rename(file)
+        sync(partial)
+        partial.rename(scratch / f"{name}-{sha256(partial)}{_ENDING}")
+        sync(scratch)
 
 
-def _read(file: Path | None) -> Answers | None:
-    """A saved part; `None` where there is none, or only the beginning of one that a crash of the machine left."""
-    if file is None or not file.is_file():
-        return None
-    try:
-        responses, notes = read_rows(file)
-    except pa.ArrowInvalid:
-        return None
-    return Answers(list(responses), float(notes[_SECONDS]))
+def _read(scratch: Path | None, name: str) -> Answers | None:
+    """A saved part; `None` where there is none, or one that is not what was written."""
+    for file in scratch.glob(f"{name}-*{_ENDING}") if scratch else ():
+        if file.name == f"{name}-{sha256(file)}{_ENDING}":
+            responses, notes = read_rows(file)
+            return Answers(list(responses), float(notes[_SECONDS]))
+        note(f"{file} is damaged; its answers are asked for again.")
+        file.unlink()
+    return None

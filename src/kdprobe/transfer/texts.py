@@ -13,6 +13,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
 from kdprobe.teachers.teacher import Response
+from kdprobe.text import safe_text
 
 
 def gold_texts(problems: Sequence[Problem], tokenizer: Any) -> list[Response]:
@@ -33,18 +34,23 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
         response = row.get("response")
         if not isinstance(response, str) or not ({"id", "question"} & row.keys()):
             raise KdprobeError(f"{location} is no answer.", "Each line needs `response`, and `id` or `question`.")
-        problem = by_id.get(row.get("id", "")) or by_question.get(row.get("question", ""))
+        problem = by_id.get(_text(row, "id")) or by_question.get(_text(row, "question"))
         if problem is None:
             continue
         if problem.id in responses:
             raise KdprobeError(f"{location} answers problem {problem.id} a second time.", "Remove one of the two.")
-        responses[problem.id] = response
+        responses[problem.id] = safe_text(response)
     if missing := [problem.id for problem in problems if problem.id not in responses]:
         raise KdprobeError(
             f"{file} answers {len(responses)} of the {len(problems)} transfer problems; {missing[0]} is missing.",
             "Every transfer problem needs a line; `id` or `question` must be the problem's own.",
         )
     return [_written(problem.id, responses[problem.id], tokenizer) for problem in problems]
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    return safe_text(value) if isinstance(value, str) else ""
 
 
 def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:

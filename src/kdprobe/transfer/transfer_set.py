@@ -76,7 +76,7 @@ def read(folder: Path) -> TransferSet:
             "Capture it again.",
         )
     if digest_files([folder / ROWS]) != manifest["checksum"]:
-        raise KdprobeError(f"The transfer set {folder} is damaged.", "Delete the folder and run again.")
+        raise KdprobeError(f"The transfer set {folder} is damaged.", "Run the experiment again, or capture it again.")
     return TransferSet(read_rows(folder / ROWS)[0], manifest)
 
 

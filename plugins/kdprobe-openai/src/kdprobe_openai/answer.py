@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kdprobe.teachers import safe_text
 from kdprobe_openai.server import PassingFaultError
 
 
@@ -64,7 +65,7 @@ class Answer:
         usage, logprobs = data.get("usage"), choice.get("logprobs")
         tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
         return cls(
-            text=text,
+            text=safe_text(text),
             finished=reason == "stop",
             tokens=tokens if isinstance(tokens, int) else None,
             entries=logprobs.get("content") if isinstance(logprobs, Mapping) else None,

@@ -39,8 +39,8 @@ class OnPolicyDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """None: it reads no transfer set."""
-        return ()
+        """Its own temperature: it compares with the teacher token by token."""
+        return (self.options.temperature,)
 
     def train(self, context: TrainContext) -> Trained:
         """Trains on the student's own answers to the transfer problems.

@@ -42,7 +42,7 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_findings(comparison: Comparison) -> None:
     """What may mislead."""
-    sentence_list("Before you believe the figures", [f"{f.code}: {f.evidence} {f.action}" for f in comparison.findings])
+    sentence_list("Before you believe the figures", [str(finding) for finding in comparison.findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -87,9 +87,11 @@ def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
 
 def _accuracies(scores: Sequence[ArmScore]) -> Table:
     scored = any(score.log_p_gold_value is not None for score in scores)
+    thinking = any(score.thinking for score in scores)
     table = new_table(
         f"Accuracy on the test problems ({scores[0].extractor})",
         "arm", "correct", "accuracy", "95 % CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
+        *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
         log_p = "" if score.log_p_gold_value is None else f"{score.log_p_gold_value:.2f}"
@@ -101,6 +103,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
             *([log_p] if scored else []),
             share(score.cut_off, ".0%"),
             share(score.no_answer, ".0%"),
+            *([f"{share(score.thinking, '.0%')}, {share(score.unclosed_thinking, '.0%')}"] if thinking else []),
         )
     return table
 

@@ -13,6 +13,7 @@ from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
     from kdprobe.comparison.result import Comparison
+    from kdprobe.experiment.plan import Plan
     from kdprobe.experiment.results import Results
 
 
@@ -49,15 +50,16 @@ def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
         sentence_list(f"Inside the students ({name})", sentences)
 
 
-def show_plan(run: str, stages: Sequence[dict[str, str]], *, threads: int, cautions: Sequence[str]) -> None:
-    """The stages of a plan, and the number of threads, which decides their keys too."""
-    sentence_list("Before anything else", cautions)
-    table = new_table(f"Run {run}", "stage", "of", "status")
+def show_plan(plan: Plan, stages: Sequence[dict[str, str]], *, threads: int) -> None:
+    """The stages of a plan, what to know before it runs, and the number of threads, which decides keys too."""
+    sentence_list("Before anything else", plan.cautions)
+    sentence_list("Before it runs", [str(finding) for finding in plan.findings])
+    table = new_table(f"Run {plan.run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
     out().print(table)
-    missing = sum(stage["status"] == "missing" for stage in stages)
-    out().print(f"{len(stages) - missing} of {len(stages)} stages are there, {missing} would be made.")
+    there = sum(stage["status"] == "there" for stage in stages)
+    out().print(f"{there} of {len(stages)} stages are there, {len(stages) - there} would be made.")
     out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
 
 
@@ -69,7 +71,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:
         scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
-        table.add_row(plain(row["run"]), plain(scores))
+        table.add_row(plain(row["run"]), plain(row["damage"] or scores))
     out().print(table)
     cautioned: dict[str, list[str]] = {}
     for row in rows:

@@ -22,9 +22,10 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
         names: What the answers of a file are called.
     """
     empty = any(score.empty for score in scores)
+    thinking = any(score.thinking for score in scores)
     table = new_table(
         "Scores", "answers", "extractor", "correct", "accuracy, 95 % CI", "no answer", *(["empty"] if empty else []),
-        "cut off",
+        "cut off", *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
         table.add_row(
@@ -35,6 +36,7 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
             share(score.no_answer),
             *([share(score.empty)] if empty else []),
             share(score.cut_off),
+            *([f"{share(score.thinking)}, {share(score.unclosed_thinking)}"] if thinking else []),
         )
     out().print(table)
     by_name = {names[score.file]: score for score in scores}

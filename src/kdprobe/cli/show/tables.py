@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.console import out, plain
+from kdprobe.redaction import said
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,6 +57,6 @@ def share(value: float | None, form: str = ".1%") -> str:
 
 def print_json(data: Any) -> None:
     """Data on stdout; NaN and infinities become null."""
-    from kdprobe.experiment.store import clean
+    from kdprobe.files import clean
 
-    click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(said(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False)))

@@ -32,11 +32,18 @@ ID = (
     "uid", "uuid", "idx", "index",
 )  # fmt: skip
 QUESTION = ("question", "problem", "prompt", "input", "query", "instruction")
+THINKING = (
+    "thinking", "reasoning_content", "model_thinking", "model_reasoning", "thinking_content", "reasoning",
+)  # fmt: skip
+THINKING_CLOSED, THINKING_TOKENS = ("thinking_closed",), ("thinking_tokens", "reasoning_tokens")
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
 TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 PROMPT_HASH = "prompt_hash"
 MEASURES = ("group", "conditions", PROMPT_HASH, "log_p_gold_value", "log_p_gold_solution", "gold_tokens")
-_USUAL = frozenset((*RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *TOKENS, *MEASURES))
+_USUAL = frozenset((
+    *RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *TOKENS, *MEASURES, *THINKING, *THINKING_CLOSED,
+    *THINKING_TOKENS,
+))  # fmt: skip
 _DOUBT = 0.05
 """Share of rows in which two readings of the gold value may differ by how they are written."""
 

@@ -14,6 +14,7 @@ from kdprobe.comparison.reading.replies import written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import prompt_form
+from kdprobe.models.thinking import with_opening
 from kdprobe.problems.answers import gold_value
 
 RESPONSE, GOLD, ID = "resps", "target", "doc_id"
@@ -97,7 +98,10 @@ class LmEvalRows:
         texts = _texts(_parsed(row.get("filtered_resps") if resps is None else resps))
         self.written = self.written and texts is not None
         question = next((document[name] for name in _ASKED if isinstance(document.get(name), str)), None)
-        self._ask(_parsed(row.get("arguments")), question)
+        asked = _first_arguments(_parsed(row.get("arguments")))
+        self._ask(asked, question)
+        if texts and asked:
+            texts = [with_opening(str(asked[0]), text) for text in texts]
         named = {name: row.get(name, document.get(name)) for name in self._named() if name in row or name in document}
         return {
             RESPONSE: texts,
@@ -112,9 +116,8 @@ class LmEvalRows:
     def _named(self) -> Iterator[str]:
         yield from filter(None, (self._columns.response, self._columns.gold, self._columns.id))
 
-    def _ask(self, arguments: Any, question: str | None) -> None:
+    def _ask(self, first: Sequence[Any], question: str | None) -> None:
         """Keeps how a document was asked for: two forms of the prompt are enough to know that they differ."""
-        first = _first_arguments(arguments)
         if not question or not first:
             return
         if len(self._forms) <= 1:

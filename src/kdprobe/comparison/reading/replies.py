@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
+from kdprobe.models.thinking import marked, served_thinking
+
 _INSIDE = (
     "body", "response", "result", "message", "content", "generated_text", "text", "completion", "output",
 )  # fmt: skip
@@ -22,6 +24,8 @@ _SAMPLES = ("choices", "candidates", "outputs")
 _ENVELOPE = frozenset({*_SAMPLES, "body", "role"})
 """Keys that no model writes by itself."""
 _WRITERS = frozenset({"assistant", "model", "ai", "gpt"})
+_THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
+"""Types of parts that are thinking."""
 _LITERAL = re.compile(r"\s*[\[{]\s*['\"\[{]")
 _PRINTED = re.compile(
     r"\s*(?:<[\w.]+ object at 0x|(?:Chat|Parsed)?Completion\w*\(|Message\(|AIMessage\(|ModelResponse\(|RequestOutput\("
@@ -56,15 +60,16 @@ def _of_object(reply: Mapping[str, Any]) -> list[str] | None:
         if isinstance(reply.get(key), list):
             return _flat([samples(sample) for sample in reply[key]])
     if isinstance(reply.get("output"), list):
-        return _joined(
-            [item for item in reply["output"] if isinstance(item, Mapping) and item.get("type") == "message"]
-        )
+        known = {"message", *_THOUGHTS}
+        return _joined([item for item in reply["output"] if isinstance(item, Mapping) and item.get("type") in known])
     if isinstance(reply.get("parts"), list):
         return _joined(reply["parts"])
     for key in _INSIDE:
         if key in reply:
             inside = reply[key]
-            return _joined(inside) if key == "content" and _is_objects(inside) else samples(inside)
+            texts = _joined(inside) if key == "content" and _is_objects(inside) else samples(inside)
+            thinking = served_thinking(reply)
+            return texts if texts is None or not thinking else [marked(thinking, text) for text in (texts or [""])]
     return [] if "error" in reply else None
 
 
@@ -87,19 +92,31 @@ def _last_turn(turns: Sequence[Mapping[str, Any]]) -> list[str] | None:
     return None
 
 
-def _joined(parts: Sequence[Any]) -> list[str] | None:
-    """One text of several parts; thoughts and what else is no text are left out."""
-    texts = []
+def _joined(parts: Sequence[Any]) -> list[str]:
+    """One text of several parts, with thoughts between marks before it; what else is no text is left out."""
+    texts, thoughts = [], []
     for part in parts:
         if isinstance(part, str):
             texts.append(part)
-        elif not isinstance(part, Mapping) or part.get("thought"):
+        elif not isinstance(part, Mapping):
             continue
+        elif part.get("thought") or part.get("type") in _THOUGHTS:
+            thoughts += _thought(part)
         elif isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif _is_objects(part.get("content")):
-            texts += _joined(part["content"]) or []
-    return ["".join(texts)] if texts else []
+            texts += _joined(part["content"])
+    return [marked("\n".join(thoughts), "".join(texts))] if texts or thoughts else []
+
+
+def _thought(part: Mapping[str, Any]) -> list[str]:
+    """The texts of a part that is thinking, whichever key holds them."""
+    texts = []
+    for key in ("thinking", "text", "reasoning", "summary", "content"):
+        inside = part.get(key)
+        items = inside if isinstance(inside, list) else [inside]
+        texts += [item["text"] if isinstance(item, Mapping) and "text" in item else item for item in items]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _flat(found: Sequence[list[str] | None]) -> list[str] | None:

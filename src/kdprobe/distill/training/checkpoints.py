@@ -1,17 +1,18 @@
 """Checkpoints of a training in a scratch folder, and going on from the last whole one.
 
 The Trainer writes adapter, optimiser, schedule and random states; what makes a checkpoint whole is the file with the
-training's history, which is written after all of it.
+training's history, which is written after all of it and holds the checksums of the rest.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from kdprobe.console import note
+from kdprobe.files import UnreadableError, read_sealed, sha256, sync_all, write_sealed
 from kdprobe.models import processes
 
 HISTORY_FILE = "kdprobe_history.json"
@@ -34,15 +35,24 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if not processes.is_main():
             return
         folder = Path(args.output_dir) / f"{_PREFIX}{state.global_step}"
-        partial = folder / f".{HISTORY_FILE}"
-        partial.write_text(json.dumps(self.rows), encoding="utf-8")
-        partial.rename(folder / HISTORY_FILE)
+        sync_all(folder)
+        write_sealed(folder / HISTORY_FILE, {"rows": self.rows, "files": _checksums(folder)})
 
 
 def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
     """The latest whole checkpoint below a folder, with its history; `None` where there is none."""
-    whole = [file.parent for file in folder.glob(f"{_PREFIX}*/{HISTORY_FILE}")]
-    if not whole:
-        return None
-    latest = max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix(_PREFIX)))
-    return latest, json.loads((latest / HISTORY_FILE).read_text(encoding="utf-8"))
+    checkpoints = [file.parent for file in folder.glob(f"{_PREFIX}*/{HISTORY_FILE}")]
+    for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.removeprefix(_PREFIX))):
+        try:
+            history = read_sealed(checkpoint / HISTORY_FILE)
+        except UnreadableError:
+            history = {}
+        if history.get("files") == _checksums(checkpoint):
+            return checkpoint, history["rows"]
+        note(f"{checkpoint} is damaged; the training goes on from an earlier state.")
+    return None
+
+
+def _checksums(checkpoint: Path) -> dict[str, str]:
+    files = (file for file in checkpoint.rglob("*") if file.is_file() and file.name != HISTORY_FILE)
+    return {file.relative_to(checkpoint).as_posix(): sha256(file) for file in files}

@@ -16,7 +16,7 @@ from kdprobe.console import note, progress
 from kdprobe.distill.adapter import adapter_norm, base_norm, lora_config
 from kdprobe.distill.alignment import alignment
 from kdprobe.distill.distiller import TrainContext, Trained
-from kdprobe.distill.examples import Example, collate
+from kdprobe.distill.examples import Example, collate, refuse_unfit
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.training.checkpoints import Checkpoints, last_checkpoint
@@ -27,7 +27,9 @@ from kdprobe.distill.training.schedule import Length
 from kdprobe.distill.training.validation import Validation, best_step, exhausted, hold_out
 from kdprobe.models import processes
 from kdprobe.models.lm_head import without_lm_head
-from kdprobe.models.load import LoadedModel, quiet
+from kdprobe.models.load import LoadedModel
+from kdprobe.models.outline.blueprint import context_length
+from kdprobe.models.quiet import quiet
 
 TRACKERS = "runs"
 """Where transformers has trackers write that write files, below the checkpoints' folder."""
@@ -49,6 +51,8 @@ def train(
         options: How long and how fast.
         context: Seed, folders and label.
     """
+    vocabulary, settings = len(student.tokenizer), student.model.config
+    refuse_unfit(examples, min(vocabulary, settings.get_text_config().vocab_size), context_length(settings))
     set_seed(context.seed)
     with quiet():
         model = get_peft_model(student.model, lora_config(options.lora))
@@ -56,7 +60,6 @@ def train(
     pad = student.tokenizer.pad_token_id
     trained, held_out = hold_out(examples, options.validation, context.seed)
     length = Length.of(len(trained), options)
-    vocabulary = len(student.tokenizer)
     with (
         nullcontext(context.scratch) if context.scratch else TemporaryDirectory() as scratch,
         progress(context.label, length.stop, unit="tok") if processes.is_main() else nullcontext() as bar,

@@ -11,11 +11,12 @@ from kdprobe.experiment.stages.context import StageContext, plugin_key, problems
 from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS
-from kdprobe.experiment.store import Stage, write_json
+from kdprobe.experiment.store import Stage
+from kdprobe.files import write_json
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
 
-FORMAT = 5
+FORMAT = 6
 FIGURES = "figures.json"
 STATEMENTS = "statements.json"
 

@@ -7,25 +7,29 @@ besides. Neither kdprobe's own version, nor its source text, nor any path does, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
-from kdprobe.experiment.store import digest
+from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
-from kdprobe.models.conversation import Conversation, prompt_text, refuse_unread, texts_digest
+from kdprobe.models.conversation import Conversation, Messages, prompt_text, texts_digest
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.pool import StudentPool
 from kdprobe.teachers.teacher import RenderingTeacher
+
+if TYPE_CHECKING:
+    from kdprobe.models.outline.blueprint import Blueprint
+    from kdprobe.models.outline.tokenizers import TokenizerMatch
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class StageContext:
     student: ModelRecord
     problems: Draw
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
+    _texts: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def distiller(self) -> Any:
@@ -70,6 +75,11 @@ class StageContext:
             )
         return teacher
 
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether the distiller learns from a teacher."""
+        return bool({"responses", "teacher"} & set(self.distiller.needs))
+
     @cached_property
     def tokenizer(self) -> Any:
         """The student's tokenizer."""
@@ -77,37 +87,68 @@ class StageContext:
 
         return load_tokenizer(self.student)
 
-    def student_prompts(self, conversations: Mapping[str, PromptPair]) -> str:
-        """Digest of what students read while they train.
+    @property
+    def teacher_record(self) -> ModelRecord:
+        """The model whose token ids the teacher's are; the student, where the teacher names none."""
+        record: ModelRecord = getattr(self.teacher, "record", self.student)
+        return record
+
+    @cached_property
+    def teacher_tokenizer(self) -> Any:
+        """That model's tokenizer."""
+        from kdprobe.models.load import load_tokenizer
+
+        record = self.teacher_record
+        return self.tokenizer if record.as_key() == self.student.as_key() else load_tokenizer(record)
+
+    @cached_property
+    def student_blueprint(self) -> Blueprint:
+        """The student without its weights; errors as `blueprint`."""
+        from kdprobe.models.outline.blueprint import blueprint
+
+        return blueprint(self.student)
+
+    @cached_property
+    def teacher_blueprint(self) -> Blueprint | None:
+        """The teacher without its weights, where they are needed here; errors as `blueprint`."""
+        from kdprobe.models.outline.blueprint import blueprint
+
+        record = getattr(self.teacher, "record", None) if self.uses_teacher else None
+        return blueprint(record) if record and isinstance(self.teacher, RenderingTeacher) else None
+
+    @cached_property
+    def tokenizer_match(self) -> TokenizerMatch:
+        """How the teacher's token ids read in the student's tokenizer, and in matrices of the student's size."""
+        from kdprobe.models.outline.tokenizers import match_tokenizers
+
+        match = match_tokenizers(self.teacher_tokenizer, self.tokenizer)
+        return match.within(self.student_blueprint.rows, len(self.teacher_tokenizer))
+
+    def student_text(self, messages: Messages) -> str:
+        """What students read of a conversation, rendered once.
 
         Raises:
-            KdprobeError: The student's chat template refuses a conversation.
+            KdprobeError: The student's chat template refuses the conversation.
         """
-        return texts_digest(prompt_text(self.tokenizer, pair.student) for pair in conversations.values())
+        return self._rendered("student", messages, lambda: prompt_text(self.tokenizer, messages))
+
+    def teacher_text(self, messages: Messages) -> str:
+        """What a teacher that renders its own prompts reads of a conversation, rendered once; errors as above."""
+        return self._rendered("teacher", messages, lambda: str(self.teacher.rendered(messages)))
+
+    def _rendered(self, reader: str, messages: Messages, render: Callable[[], str]) -> str:
+        key = (reader, *(part for message in messages for part in (message["role"], message["content"])))
+        if key not in self._texts:
+            self._texts[key] = render()
+        return self._texts[key]
+
+    def student_prompts(self, conversations: Mapping[str, PromptPair]) -> str:
+        """Digest of what students read while they train; errors as `student_text`."""
+        return texts_digest(self.student_text(pair.student) for pair in conversations.values())
 
     def test_prompts(self, problems: Sequence[Problem]) -> str:
         """Digest of what students read of problems that they are tested or looked at with; errors as above."""
-        return texts_digest(prompt_text(self.tokenizer, bare(problem)) for problem in problems)
-
-
-def check_templates(context: StageContext) -> None:
-    """Checks that chat templates write assistants' turns and read the arguments that they are given.
-
-    Raises:
-        KdprobeError: A template refuses an assistant's turn, or no template reads an argument.
-    """
-    from kdprobe.models.load import load_tokenizer
-    from kdprobe.models.turn import assistant_turn
-
-    tokenizers = [context.tokenizer]
-    teacher = context.teacher if {"responses", "teacher"} & set(context.distiller.needs) else None
-    if isinstance(teacher, RenderingTeacher) and hasattr(teacher, "record"):
-        tokenizers.append(load_tokenizer(teacher.record))
-    for tokenizer in tokenizers:
-        assistant_turn(tokenizer)
-    if teacher is None or isinstance(teacher, RenderingTeacher):
-        # What a server's template reads is not known here.
-        refuse_unread(context.experiment.conversation.conversation, tokenizers)
+        return texts_digest(self.student_text(bare(problem)) for problem in problems)
 
 
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
@@ -127,6 +168,11 @@ def problems_key(context: StageContext, problems: Sequence[Problem]) -> dict[str
 
 def problems_digest(problems: Sequence[Problem]) -> str:
     """Digest of all that problems say."""
+    return _digest(tuple(problems))
+
+
+@lru_cache(maxsize=8)
+def _digest(problems: tuple[Problem, ...]) -> str:
     return digest([problem.as_row() for problem in problems])
 
 
@@ -148,20 +194,16 @@ def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str,
         "plugin": plugin_key(context.host, "teachers", context.experiment.teacher.name),
     }
     if isinstance(teacher, RenderingTeacher):
-        return key | {"prompts": teacher_prompts(teacher, conversations)}
+        return key | {"prompts": texts_digest(context.teacher_text(pair.teacher) for pair in conversations.values())}
     # What a server makes of messages is not known here, and it has a clock of its own.
     conversation = context.experiment.conversation.conversation
     messages = {id_: conversation.opened(pair.teacher) for id_, pair in conversations.items()}
     return key | {"messages": digest(messages), "template_arguments": dict(conversation.template_arguments)}
 
 
-def teacher_prompts(teacher: RenderingTeacher, conversations: Mapping[str, PromptPair]) -> str:
-    """Digest of what a teacher reads.
-
-    Raises:
-        KdprobeError: Its chat template refuses a conversation.
-    """
-    return texts_digest(teacher.rendered(pair.teacher) for pair in conversations.values())
+def prompts_now(render: Callable[[Messages], str], conversations: Iterable[Messages]) -> str:
+    """Digest of conversations as they are rendered now, to compare with what was planned."""
+    return texts_digest(render(messages) for messages in conversations)
 
 
 def refuse_other_prompts(planned: str, now: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from kdprobe.experiment.stages.context import (
     StageContext,
     plugin_key,
     problems_key,
+    prompts_now,
     refuse_other_prompts,
     strategy_key,
     teacher_key,
@@ -19,11 +21,13 @@ from kdprobe.experiment.stages.context import (
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
-from kdprobe.experiment.store import Stage, read_json, write_json
+from kdprobe.experiment.store import Stage
+from kdprobe.files import read_json, write_json
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
-from kdprobe.models.adapters import write_ends
+from kdprobe.models.adapter_files import write_ends
+from kdprobe.models.conversation import prompt_text
 from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
@@ -32,7 +36,7 @@ from kdprobe.students.student import Student
 if TYPE_CHECKING:
     from kdprobe.transfer.transfer_set import TransferSet
 
-FORMAT = 5
+FORMAT = 6
 ADAPTER = "adapter"
 TRAINING = "training.json"
 FINE_TUNE = "fine-tune"
@@ -132,10 +136,15 @@ def _training(
 
     def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
         from kdprobe.distill.distiller import TrainContext
+        from kdprobe.transfer.fitting import fitted
         from kdprobe.transfer.transfer_set import read
 
-        refuse_other_prompts(settings["prompts"], context.student_prompts(conversations))
+        read_now = partial(prompt_text, context.tokenizer)
+        now = prompts_now(read_now, (pair.student for pair in conversations.values()))
+        refuse_other_prompts(settings["prompts"], now)
         taught = read(inputs[0]) if transfer else None
+        if taught:
+            taught = fitted(taught, context.tokenizer_match, context.tokenizer, rows=bool(built.temperatures()))
         problems: Sequence[Problem] = context.problems.transfer
         if selected:
             selection = read_json(inputs[-1] / SELECTION)
@@ -162,7 +171,12 @@ def _training(
         write_ends(folder / ADAPTER, ends)
         read_by_student = {id_: pair.student for id_, pair in conversations.items()}
         form = write_prompts(folder, context.tokenizer, problems, read_by_student)
-        origin = {"caution": caution_of(context.host, kind), "prompt_form": form, "end_ids": sorted(ends)}
+        origin = {
+            "caution": caution_of(context.host, kind),
+            "prompt_form": form,
+            "end_ids": sorted(ends),
+            "retokenised": bool(taught and taught.manifest.get("retokenised")),
+        }
         write_json(folder / TRAINING, origin | {"responses_without_end": without_end} | record)
 
     return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)

@@ -13,14 +13,15 @@ from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
 from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.store import Stage, clean
+from kdprobe.experiment.store import Stage
+from kdprobe.files import clean
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
-FORMAT = 6
+FORMAT = 7
 RECORDS = "records.parquet"
 Records = list[dict[str, Any]]
 """One for each problem, in order."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.store import Stage, write_json
+from kdprobe.experiment.store import Stage
+from kdprobe.files import write_json
 
-FORMAT = 2
+FORMAT = 3
 SELECTION = "selection.json"
 
 

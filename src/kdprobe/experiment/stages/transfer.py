@@ -11,19 +11,20 @@ from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.stages.context import (
     StageContext,
     problems_key,
+    prompts_now,
     refuse_other_prompts,
     strategy_key,
     teacher_key,
-    teacher_prompts,
     texts_key,
 )
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import count_unlike_template, write_prompt_ids, write_prompts
-from kdprobe.experiment.store import Stage, write_json
+from kdprobe.experiment.store import Stage
+from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 4
+FORMAT = 5
 FIDELITY = "fidelity.json"
 
 
@@ -62,17 +63,15 @@ def transfer_stage(
 
     def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
         from kdprobe.models.conversation import prompt_ids, tokenizer_digest
-        from kdprobe.models.load import load_tokenizer
         from kdprobe.transfer.capture import Setting, capture, score
         from kdprobe.transfer.fidelity import fidelity
         from kdprobe.transfer.texts import file_texts, gold_texts
         from kdprobe.transfer.transfer_set import read, write
 
         if isinstance(teacher, RenderingTeacher):
-            refuse_other_prompts(settings["prompts"], teacher_prompts(teacher, conversations))
-        # A teacher of another family brings its own tokenizer; the record of which one decides what it fits.
-        record = getattr(teacher, "record", context.student)
-        tokenizer = load_tokenizer(record)
+            now = prompts_now(teacher.rendered, (pair.teacher for pair in conversations.values()))
+            refuse_other_prompts(settings["prompts"], now)
+        tokenizer = context.teacher_tokenizer
         manifest = {
             # By its own name: a run that calls it otherwise takes the same transfer set.
             "strategy": settings["strategy"]["plugin"],
@@ -105,7 +104,7 @@ def transfer_stage(
         elif returned:
             write_prompt_ids(folder, returned)
             conversation = context.experiment.conversation.conversation
-            unlike = count_unlike_template(replace(record, conversation=conversation), returned, primed)
+            unlike = count_unlike_template(replace(context.teacher_record, conversation=conversation), returned, primed)
             served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
         # They are in a file of their own.
         responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)

@@ -19,12 +19,14 @@ from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import TRAINING, distill_stage
 from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
-from kdprobe.experiment.store import Stage, Store, digest, read_json
+from kdprobe.experiment.store import Stage, Store
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
 from kdprobe.experiment.tune.trials import Trial, Tuned, result
+from kdprobe.files import digest, read_json
 from kdprobe.host.registry import Host
 from kdprobe.problems.draw import Draw, draw_validation
+from kdprobe.redaction import said
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.students.student import Student
 
@@ -190,7 +192,7 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
         _make(store, evaluated)
     except (ArithmeticError, RuntimeError) as error:
         # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
-        return replace(trial, failure=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return replace(trial, failure=said(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
     return trial.with_records(pq.read_table(store.folder(evaluated) / RECORDS).to_pylist())
 
 

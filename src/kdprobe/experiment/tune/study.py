@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.store import exclusive
+from kdprobe.experiment.integrity.upkeep import exclusive
 from kdprobe.experiment.tune.config import RANGES
 from kdprobe.experiment.tune.space import LOGARITHMIC, Space
 

@@ -12,7 +12,7 @@ from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import head_map
 from kdprobe.probing.labels import head_label
-from kdprobe.probing.metrics.measure import measure
+from kdprobe.probing.metrics.measure import measure, require
 from kdprobe.probing.options import AssociationOptions
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
@@ -39,7 +39,9 @@ class AssociationAnalysis:
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
         frames, figures, statements = [], [], []
-        for name, values in measure(context, only).items():
+        measured = measure(context, only)
+        require(measured, metric)
+        for name, values in measured.items():
             solved = {record["id"]: bool(record["correct"]) for record in context.records[name]}
             correct = np.array([solved[problem.id] for problem in context.problems])
             association, q = associate(values[metric], correct, strata)

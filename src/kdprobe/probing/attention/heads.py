@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from kdprobe.errors import UsageError
@@ -12,7 +13,7 @@ from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Ne
 from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
-from kdprobe.probing.metrics.measure import Measured, measure, per_layer
+from kdprobe.probing.metrics.measure import LEARNED_SINK, Measured, measure, per_layer, require
 from kdprobe.probing.metrics.metric import HeadMetric
 from kdprobe.probing.options import HeadsOptions
 from kdprobe.stats.bootstrap import known_mean, means_over_problems
@@ -31,6 +32,7 @@ class HeadsAnalysis:
         """Measures everything there is, and compares what read the same tokens."""
         deciding_metric = _deciding_metric(self.options.metric, context)
         measured = measure(context)
+        require(measured, deciding_metric.name)
         comparable = _comparable(context, measured)
         replicates: Sequence[Replicate] = context.patterns or context.students
         comparisons, threshold = compare_arms(comparable, replicates, self.options, context.seed)
@@ -50,6 +52,7 @@ class HeadsAnalysis:
             statements=[
                 *_check_sentence(context),
                 _means_sentence(measured, deciding_metric, context.seed),
+                *_sink_sentences(measured),
                 *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
                     f"{name} is not compared: it has other layers, heads or tokens."
@@ -145,6 +148,16 @@ def _check_sentence(context: AnalysisContext) -> list[str]:
 
 def _checks(context: AnalysisContext) -> Mapping[str, Mapping[str, float]]:
     return context.bridges.errors if context.students else {}
+
+
+def _sink_sentences(measured: Measured) -> list[str]:
+    shares = {name: np.nanmean(values[LEARNED_SINK]) for name, values in measured.items() if LEARNED_SINK in values}
+    return [
+        f"{name}: {share:.1%} of the attention goes to learned sinks, which are no tokens; all other metrics are of "
+        "the rest, every row divided by its sum."
+        for name, share in shares.items()
+        if share
+    ]
 
 
 def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:

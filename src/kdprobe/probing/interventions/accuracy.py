@@ -16,7 +16,7 @@ from kdprobe.evaluation.lm_eval_run import evaluate
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.shared_bases import own_weights, same_weights
+from kdprobe.models.weights import own_weights, same_weights
 from kdprobe.probing.interventions.joint_effects import random_sets
 from kdprobe.probing.interventions.options import AblationOptions
 from kdprobe.probing.interventions.sweep import Sweep, load_in_full

@@ -1,5 +1,7 @@
 """How much of a query's attention is on keys of a certain kind.
 
+Attention is over tokens; what a model leaves to a learned sink is `learned_sink`, and of no other metric's shares.
+
 Each is linear in the pattern: a weight per cell, summed over keys and averaged over the queries that count. All of them
 together are one matrix product per layer.
 """
@@ -84,6 +86,13 @@ def attended(name: str) -> Callable[[PatternView], Tensor]:
         return mean
 
     return metric
+
+
+def learned_sink(view: PatternView) -> Tensor:
+    """What rows of attention leave to a learned sink (GPT-OSS), mean over queries; zero in models without one."""
+    if view.sink is None:
+        return view.pattern.new_zeros(view.pattern.shape[:2])
+    return view.mean_over_queries(view.sink)
 
 
 def _selections(view: PatternView) -> tuple[list[str], Tensor, Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.console import progress
+from kdprobe.errors import UsageError
 from kdprobe.probing.analysis import AnalysisContext
 from kdprobe.probing.metrics.metric import HeadMetric
 from kdprobe.probing.patterns.files import PatternFile
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Measured = dict[str, dict[str, NDArray[np.float64]]]
 """Student or file to metric to values `[problem, layer, head]`."""
+LEARNED_SINK = "learned_sink"
+"""The head metric that most models have nothing for."""
 
 
 def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None = None) -> Measured:
@@ -29,7 +32,7 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
 
     Args:
         context: Files, or students and problems.
-        metrics: By default all that the context has.
+        metrics: By default all that the context has. `learned_sink` is left out where nobody has such a sink.
 
     Raises:
         UsageError: The students' tokenizers differ.
@@ -40,7 +43,23 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
     if context.students and context.problems:
         for student in context.students:
             measured[student.name] = _measure_student(context, student, metrics)
+    if not any(values[LEARNED_SINK].any() for values in measured.values() if LEARNED_SINK in values):
+        return {name: _without(values, LEARNED_SINK) for name, values in measured.items()}
     return measured
+
+
+def require(measured: Measured, metric: str) -> None:
+    """Raises if a metric was left out.
+
+    Raises:
+        UsageError: It was.
+    """
+    if not all(metric in values for values in measured.values()):
+        raise UsageError(f"None of these models has what {metric!r} measures.", "Choose another head metric.")
+
+
+def _without(values: dict[str, NDArray[np.float64]], metric: str) -> dict[str, NDArray[np.float64]]:
+    return {name: value for name, value in values.items() if name != metric}
 
 
 def _measure_student(

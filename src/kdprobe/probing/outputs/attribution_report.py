@@ -44,8 +44,32 @@ def attribution_table(name: str, values: Array, sequences: Sequence[ProblemSeque
     return pd.concat(frames, ignore_index=True)
 
 
-def attribution_statements(attributions: Mapping[str, Array], seed: int) -> list[str]:
-    """Per student the heads that write most, in either direction."""
+def bias_table(biases: Mapping[str, Array]) -> pd.DataFrame:
+    """One row per student, layer and target: what the bias of the output projection writes, mean over problems.
+
+    Args:
+        biases: Student to `[problem, layer, target]`, in units of logits.
+    """
+    rows = [
+        (name, layer, f"logit_gold_{metric}", float(value))
+        for name, values in biases.items()
+        for target, metric in enumerate(TARGETS)
+        for layer, value in enumerate(values[..., target].mean(axis=0))
+    ]
+    return pd.DataFrame(rows, columns=["student", "layer", "metric", "value"])
+
+
+def attribution_statements(
+    attributions: Mapping[str, Array], biases: Mapping[str, Array], capped: Sequence[str], seed: int
+) -> list[str]:
+    """Per student the heads that write most, in either direction, and what is in no head.
+
+    Args:
+        attributions: Student to `[problem, layer, head, target]`, in units of logits.
+        biases: The same of output projections' biases, `[problem, layer, target]`, for students that have such.
+        capped: Students that cap their logits.
+        seed: Of the bootstrap.
+    """
     sentences = []
     for name, values in attributions.items():
         pooled = means_over_problems(values[..., 0], seed)
@@ -58,4 +82,11 @@ def attribution_statements(attributions: Mapping[str, Array], seed: int) -> list
             f"{name}: the heads that write most into the logits of the gold solution's tokens themselves are "
             f"{'; '.join(heads)}, in the mean over tokens. What later layers make of heads is not counted."
         )
+        if name in biases:
+            total = biases[name][..., 0].mean(axis=0).sum()
+            sentences.append(
+                f"{name}: the biases of attention's output projections, which belong to no head, write {total:+.2f}."
+            )
+        if name in capped:
+            sentences.append(f"{name}: the model caps its logits softly; what is attributed are the logits before.")
     return sentences

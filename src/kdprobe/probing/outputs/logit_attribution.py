@@ -1,20 +1,20 @@
 """The analysis `attribution`: what every head writes directly into the logit of the gold tokens.
 
 Direct logit attribution (Elhage et al., 2021, "A Mathematical Framework for Transformer Circuits"): the last residual
-stream is a sum of what embedding, heads and MLPs wrote. With the final norm's scale held at what it is, and its weights
-folded into the unembedding W_U, the logit of token t is a sum over them, too. A head adds
+stream is a sum of what embedding, heads and MLPs wrote. With the scales of norms held at what they are, and the final
+norm's weights folded into the unembedding W_U, the logit of token t is a sum over them, too. A head adds
 
     (z W_O / scale) . W_U[:, t]
 
-with W_U centred, so that it counts against the mean over the vocabulary. What later layers make of the head is not in
-it.
+with W_U centred, so that it counts against the mean over the vocabulary. Where attention passes a norm before it is
+added to the stream, or is multiplied, so is z W_O. What later layers make of the head is not in it. Biases of values
+are part of z; the bias of the output projection belongs to no head and is reported by layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,18 @@ from torch import Tensor
 
 from kdprobe.console import Progress, progress
 from kdprobe.errors import KdprobeError
-from kdprobe.models.shared_bases import SharedBases
+from kdprobe.models.anatomy import anatomy
+from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.interventions.options import AttributionOptions
-from kdprobe.probing.interventions.sweep import Array, chosen_students
-from kdprobe.probing.outputs.attribution_report import attribution_statements, attribution_table
+from kdprobe.probing.interventions.sweep import Array, chosen_students, load_in_full
+from kdprobe.probing.outputs.attribution_report import attribution_statements, attribution_table, bias_table
+from kdprobe.probing.outputs.stream import Stream, read_stream
+from kdprobe.probing.outputs.unembedding import Unembedding, unembedding
 from kdprobe.probing.tables import top
-from kdprobe.students.bridge import boot
 from kdprobe.students.sequence import ProblemSequence
-from kdprobe.students.student import Student
 
 _TOP = 10
 TOLERANCE = 1e-2
@@ -42,7 +43,7 @@ TOLERANCE = 1e-2
 
 
 class AttributionAnalysis:
-    """Attributes the gold tokens' logits to heads, for every student on a bridge of its own."""
+    """Attributes the gold tokens' logits to heads, for every student."""
 
     needs: frozenset[Need] = frozenset({"students", "problems"})
 
@@ -52,15 +53,19 @@ class AttributionAnalysis:
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Goes through the students."""
         sequences = context.sequences[: self.options.problems]
-        attributions: dict[str, Array] = {}
+        attributions: dict[str, Attribution] = {}
         for student in chosen_students(context.students, self.options.students, "attribution"):
-            bridge = compatible_bridge(student, sequences, context.pool.bases)
             with progress(f"Logit attribution: {student.name}", len(sequences)) as bar:
-                attributions[student.name] = attribute(bridge, sequences, bar=bar)
-        tables = [attribution_table(name, values, sequences, context.seed) for name, values in attributions.items()]
-        pooled = {name: values[..., 0].mean(axis=0) for name, values in attributions.items()}
+                attributions[student.name] = attribute(load_in_full(context.pool, student), sequences, bar=bar)
+        heads = {name: found.heads for name, found in attributions.items()}
+        tables = [attribution_table(name, values, sequences, context.seed) for name, values in heads.items()]
+        pooled = {name: values[..., 0].mean(axis=0) for name, values in heads.items()}
+        biases = {name: found.biases for name, found in attributions.items() if found.biases.any()}
         return AnalysisResult(
-            tables={"attribution": pd.concat(tables, ignore_index=True)},
+            tables={
+                "attribution": pd.concat(tables, ignore_index=True),
+                **({"attribution_biases": bias_table(biases)} if biases else {}),
+            },
             figures=signed_maps(
                 {
                     f"Direct attribution of the gold tokens' logits to heads: {name}": values
@@ -68,7 +73,9 @@ class AttributionAnalysis:
                 },
                 "logit",
             ),
-            statements=attribution_statements(attributions, context.seed),
+            statements=attribution_statements(
+                heads, biases, [name for name, found in attributions.items() if found.capped], context.seed
+            ),
             summary={
                 "students": {
                     name: top(values, ranked(np.abs(values))[:_TOP], "logit") for name, values in pooled.items()
@@ -82,102 +89,77 @@ def build(options: AttributionOptions) -> AttributionAnalysis:
     return AttributionAnalysis(options)
 
 
-def compatible_bridge(student: Student, sequences: Sequence[ProblemSequence], bases: SharedBases | None = None) -> Any:
-    """A student on a `TransformerBridge` of its own, in compatibility mode, which rewrites weights.
+@dataclass(frozen=True)
+class Attribution:
+    """What attention writes into the logits of the gold tokens, means over a target's tokens, in units of logits.
 
-    Args:
-        student: The student.
-        sequences: What it reads; the self-check is on the first two.
-        bases: Where the base model is loaded; others may share it.
-
-    Raises:
-        KdprobeError: TransformerLens does not know the architecture, or the self-check failed.
+    Attributes:
+        heads: `[problem, layer, head, target]`.
+        biases: Of the output projections, `[problem, layer, target]`.
+        capped: Whether the model caps its logits; these are those before the cap.
     """
-    check = [sequence.ids for sequence in sequences[:2]]
-    bridge = boot(student, check, bases, own_weights=True).bridge
-    bridge.enable_compatibility_mode(disable_warnings=True)
-    return bridge
+
+    heads: Array
+    biases: Array
+    capped: bool
 
 
-@torch.inference_mode()
-def attribute(bridge: Any, sequences: Sequence[ProblemSequence], *, bar: Progress) -> Array:
-    """What every head writes into the logits of the gold tokens, means over a target's tokens.
+@torch.no_grad()
+def attribute(student: LoadedModel, sequences: Sequence[ProblemSequence], *, bar: Progress) -> Attribution:
+    """Attributes the gold tokens' logits.
 
     Args:
-        bridge: A student, from `compatible_bridge`.
+        student: The student, merged, in float32.
         sequences: What it reads.
         bar: Advanced by one per sequence.
-
-    Returns:
-        `[problem, layer, head, target]`, in units of logits.
 
     Raises:
         KdprobeError: The heads' parts are not what attention wrote, or the last residual stream not what the logits
             come from.
     """
-    values = []
+    model: Any = student.model
+    parts, matrix = anatomy(model), unembedding(model, len(student.tokenizer))
+    values, biases = [], []
     for sequence in sequences:
-        ids = torch.tensor([sequence.ids_without_end], device=bridge.cfg.device)
+        ids = torch.tensor([sequence.ids_without_end], device=student.device)
         gold = ids[0, sequence.begin :]
         rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
-        stream = _read(bridge, ids, rows)
-        # What the residual stream of a row writes into the logit of its gold token, `[row, d_model]`.
-        direction = bridge.W_U.T[gold] / stream.scale
-        logits = (stream.last * direction).sum(dim=-1) + bridge.b_U[gold]
-        _refuse(float((logits - stream.logits.gather(1, gold[:, None])[:, 0]).abs().max()))
-        layers = []
-        for z, matrices, attended in zip(stream.z, bridge.W_O, stream.attended, strict=True):
-            heads = torch.einsum("rhi,hid,rd->rh", z, matrices, direction)
-            # What is left of the attention's output is its bias, the same in every row.
-            rest = attended - torch.einsum("rhi,hid->rd", z, matrices)
-            _refuse(float(((rest - rest[:1]) * direction).sum(dim=-1).abs().max()))
-            layers.append(heads)
-        heads = torch.stack(layers)
+        stream = read_stream(model, parts, ids, rows)
+        direction = _checked_direction(stream, matrix, gold)
+        heads, layer_biases = [], []
+        for layer, written in enumerate(stream.layers):
+            into = written.back(direction)
+            of_heads = torch.einsum("rhi,hid,rd->rh", written.z, parts.output_matrix(layer), into)
+            bias = getattr(parts.outputs[layer], "bias", None)
+            of_bias = torch.zeros_like(into[:, 0]) if bias is None else into @ bias
+            _refuse(float(((written.attended * into).sum(dim=-1) - of_heads.sum(dim=-1) - of_bias).abs().max()))
+            heads.append(of_heads)
+            layer_biases.append(of_bias)
         value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
-        targets = torch.stack([heads.mean(dim=1), heads[:, value].mean(dim=1)], dim=-1)
-        values.append(targets.double().cpu().numpy())
+        values.append(_means(torch.stack(heads), value))
+        biases.append(_means(torch.stack(layer_biases), value))
         bar.advance(1)
-    return np.stack(values)
+    return Attribution(np.stack(values), np.stack(biases), matrix.cap is not None)
 
 
-@dataclass(frozen=True)
-class _Stream:
-    """One pass, the answer's rows only.
+def _means(written: Tensor, value: Tensor) -> Array:
+    """Means over all rows and over those of the value, `[layer, row, ...]` to `[layer, ..., target]`."""
+    targets: Array = torch.stack([written.mean(dim=1), written[:, value].mean(dim=1)], dim=-1).double().cpu().numpy()
+    return targets
 
-    Attributes:
-        z: Per layer, `[row, head, head_dim]`.
-        attended: What attention wrote, per layer, `[row, d_model]`.
-        last: The last residual stream, `[row, d_model]`.
-        scale: By which the final norm divides it, `[row, 1]`.
-        logits: `[row, V]`.
+
+def _checked_direction(stream: Stream, matrix: Unembedding, gold: Tensor) -> Tensor:
+    """What the last residual stream of a row writes into the logit of its gold token, `[row, d_model]`.
+
+    Raises:
+        KdprobeError: It is not what the logits come from.
     """
-
-    z: list[Tensor]
-    attended: list[Tensor]
-    last: Tensor
-    scale: Tensor
-    logits: Tensor
-
-
-def _read(bridge: Any, ids: Tensor, rows: Tensor) -> _Stream:
-    layers = range(bridge.cfg.n_layers)
-    z = [f"blocks.{layer}.attn.hook_z" for layer in layers]
-    attended = [f"blocks.{layer}.hook_attn_out" for layer in layers]
-    last, scale = f"blocks.{layers[-1]}.hook_resid_post", "ln_final.hook_scale"
-    activations: dict[str, Tensor] = {}
-
-    def keep(name: str, tensor: Tensor, hook: Any) -> None:  # noqa: ARG001 - called by name
-        activations[name] = tensor[0, rows]
-
-    hooks = [(name, partial(keep, name)) for name in (*z, *attended, last, scale)]
-    logits = bridge.run_with_hooks(ids, fwd_hooks=hooks, return_type="logits")[0, rows]
-    return _Stream(
-        [activations[name] for name in z],
-        [activations[name] for name in attended],
-        activations[last],
-        activations[scale],
-        logits,
-    )
+    logits = matrix.uncapped(stream.logits)
+    centred = matrix.centred(gold)
+    direction = stream.norm.back(centred)
+    written = (stream.last * direction).sum(dim=-1) + centred @ stream.norm.bias + matrix.centred_bias(gold)
+    _refuse(float((written - (logits.gather(1, gold[:, None])[:, 0] - logits.mean(dim=-1))).abs().max()))
+    return direction
 
 
 def _refuse(error: float) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from kdprobe.console import Progress
 from kdprobe.models.batching import left_padded, right_padded
 from kdprobe.probing.metrics.metric import HeadMetric
+from kdprobe.probing.patterns.real_keys import over_real_keys
 from kdprobe.probing.patterns.view import PatternView
 from kdprobe.students.bridge import BridgedStudent
 from kdprobe.students.pattern_sources import Prefix, Visit
@@ -105,13 +106,16 @@ def read(
     Args:
         student: Inside TransformerLens.
         ids: Token ids of every row.
-        visit: Is given the row, the layer, and the pattern `[head, query, key]`.
+        visit: Is given the row, the layer, and the pattern over real keys, `[head, query, key]`.
         prefix: What all rows begin with, if it was read before.
     """
+    real = torch.ones(1, max(map(len, ids)), dtype=torch.bool, device=student.bridge.cfg.device)
 
     def show(layer: int, pattern: Tensor) -> None:
         for row, sequence in enumerate(ids):
-            visit(row, layer, pattern[row, :, : len(sequence), : len(sequence)])
+            length = len(sequence)
+            alone = pattern[row, None, :, :length, :length]
+            visit(row, layer, over_real_keys(alone, real[:, :length])[0][0])
 
     forward(student, ids, show, prefix=prefix)
 
@@ -130,7 +134,7 @@ class _Views:
                 marked[row, [start + position for position in positions[row]]] = True
             return marked.to(device)
 
-        valid = mask([range(length) for length in lengths])
+        self._valid = valid = mask([range(length) for length in lengths])
         tokens = torch.zeros_like(valid, dtype=torch.long)
         tokens[valid] = torch.tensor([id_ for sequence in batch for id_ in sequence.ids], device=device)
         self._make = partial(
@@ -148,6 +152,7 @@ class _Views:
 
     def layer(self, layer: int, pattern: Tensor) -> PatternView:
         """The next layer's view; it keeps the layer below's pattern alive, and only that."""
-        view: PatternView = self._make(pattern=pattern, below=self._below, layer=layer)
+        pattern, left = over_real_keys(pattern, self._valid)
+        view: PatternView = self._make(pattern=pattern, below=self._below, layer=layer, sink=left)
         self._below = pattern
         return view

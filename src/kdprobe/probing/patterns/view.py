@@ -32,6 +32,8 @@ class PatternView:
         layer: Which layer, from 0.
         dumped: The pattern before its rows were divided by their sums, where they were; `below` never is. The
             published similarity is that of patterns as they were dumped.
+        sink: What each row of attention leaves to a learned sink, which is no token, `[batch, head, query]`, or `None`.
+            Of the rest, `pattern` is the distribution over tokens.
         shared: Kept from the first layer of a batch to the last, for `once`.
         kept: What several metrics of this layer use, for `keep`.
     """
@@ -44,6 +46,7 @@ class PatternView:
     spans: Mapping[str, Tensor]
     layer: int
     dumped: Tensor | None = None
+    sink: Tensor | None = None
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
     kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdprobe.models.adapters import adds_factors, attach
+from kdprobe.models.adapter_files import lies_beside
+from kdprobe.models.merging import attach
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
@@ -113,10 +114,10 @@ def _measured(bases: SharedBases, student: Student, first: Student) -> _Measured
     if student.adapter is None and student.base.digest == first.base.digest:
         return _Measured([], [], [])
     before = bases.base(student.base if student.adapter else first.base, dtype="float32")
-    if student.adapter is not None and adds_factors(student.adapter):
+    if student.adapter is not None and lies_beside(student.adapter):
         # Asked before the adapter is attached, which puts parameters of its own into attention.
         parts = uncounted(before.model)
-        model = attach(before, student.adapter).model
+        model = attach(before, {"default": student.adapter}).model
         return _Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
     after = bases.merged(student.base, student.adapter, dtype="float32").model
     rows = _rows(student, full_weights(before.model, after))

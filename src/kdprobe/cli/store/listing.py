@@ -1,0 +1,24 @@
+"""`kdprobe store list`."""
+
+from __future__ import annotations
+
+import click
+
+from kdprobe.cli.options import json_option, store_option
+from kdprobe.cli.show.store import entry_data, show_entries
+from kdprobe.cli.store.root import existing
+
+
+@click.command("list")
+@store_option
+@json_option
+def listing(store_folder: str, as_json: bool) -> None:
+    """List stages and runs, with their sizes and the runs that need them."""
+    from kdprobe.cli.show.tables import print_json
+    from kdprobe.experiment.integrity.verify import entries
+
+    found = entries(existing(store_folder))
+    if as_json:
+        print_json([entry_data(entry) for entry in found])
+    else:
+        show_entries(found)

@@ -1,0 +1,45 @@
+"""`kdprobe store verify`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from kdprobe.cli.options import json_option, store_option
+from kdprobe.cli.show.store import entry_data, show_damage
+from kdprobe.cli.store.root import existing
+from kdprobe.errors import KdprobeError
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Move what is damaged out of the way; the next run makes it again.")
+@store_option
+@json_option
+def verify(repair: bool, store_folder: str, as_json: bool) -> None:
+    """Read every file of every stage, and every run's record, and name those that are not what was written.
+
+    Exits with 1 where there are some that --repair did not move away.
+    """
+    from kdprobe.cli.show.tables import print_json
+    from kdprobe.experiment.integrity.verify import entries
+    from kdprobe.experiment.integrity.verify import repair as move_away
+    from kdprobe.experiment.store import Store
+
+    root = existing(store_folder)
+    if repair:
+        Store(root).prepare()
+    found = [
+        replace(entry, moved=move_away(root, entry)) if repair and entry.faults else entry
+        for entry in entries(root, contents=True)
+    ]
+    if as_json:
+        print_json([entry_data(entry) for entry in found])
+    else:
+        show_damage(found)
+    damaged = sum(bool(entry.faults) for entry in found)
+    if damaged and not repair:
+        raise KdprobeError(
+            f"{damaged} of {len(found)} stages and records are damaged.",
+            "`kdprobe store verify --repair` moves them away; the next `kdprobe run` makes them again.",
+        )

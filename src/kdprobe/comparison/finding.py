@@ -1,0 +1,23 @@
+"""A finding: what the reader must know before believing results, or before paying for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the reader must know before believing the results.
+
+    Attributes:
+        code: What kind of thing; stable, for machines.
+        evidence: What was seen, and where.
+        action: What to do about it.
+    """
+
+    code: str
+    evidence: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.evidence} {self.action}"

@@ -1,0 +1,99 @@
+"""What a model's modules do not have: the targets of an adapter, or the attention that an analysis looks at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from kdprobe.comparison.finding import Finding
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.experiment.stages.context import StageContext
+from kdprobe.experiment.stages.distill import FINE_TUNE
+from kdprobe.models.anatomy import anatomy
+
+_HEAD_ANALYSES = ("ablation", "geometry", "patching")
+"""kdprobe's own that look at heads in the model itself, and not by way of attention patterns."""
+_LAYER = re.compile(r"\.(\d+)\.")
+_SHOWN = 8
+
+
+def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
+    """Adapters whose target modules the student does not have, or only in some of its layers."""
+    experiment = context.experiment
+    trainings = [("distill.options", experiment.distill.name, experiment.distill.options)]
+    if experiment.controls.fine_tuned:
+        trainings.append(("controls.fine_tune_options", FINE_TUNE, experiment.controls.fine_tune_options))
+    keys: dict[tuple[str, ...], str] = {}
+    for key, kind, options in trainings:
+        lora = getattr(context.host.options("distillers", kind, options), "lora", None)
+        targets = getattr(lora, "target_modules", None)
+        if isinstance(targets, list):
+            keys.setdefault(tuple(targets), f"{key}.lora.target_modules")
+    for targets, key in keys.items():
+        yield from _targets(context, key, targets)
+
+
+def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Iterator[UsageError | Finding]:
+    student = context.student_blueprint
+    modules = _linear(student.model)
+    # As peft matches a list: the module's whole name, or the end of it after a dot.
+    matched = {target: [name for name in modules if f".{name}".endswith(f".{target}")] for target in targets}
+    if absent := [target for target, names in matched.items() if not names]:
+        present = [target for target, names in matched.items() if names]
+        rest = f"only {', '.join(present)} would be trained" if present else "nothing would be trained"
+        yield UsageError(
+            f"{key}: the student {student.record.name!r} ({student.kind}) has no {', '.join(absent)}, so {rest}; "
+            f"its linear layers are {', '.join(_kinds(modules))}.",
+            f'Set {key} to some of these, or to "all-linear".',
+        )
+        return
+    layers = _layers(modules)
+    trained = _layers([name for names in matched.values() for name in names])
+    if layers - trained:
+        untrained = sorted(layers - trained)
+        shown = ", ".join(map(str, untrained[:_SHOWN])) + (" and more" if len(untrained) > _SHOWN else "")
+        wanted = ", ".join(targets)
+        yield Finding(
+            "untrained-layers",
+            f"{key}: {len(untrained)} of {len(layers)} layers of the student have none of {wanted}: {shown}.",
+            f"Name their modules too, if they are to be trained: there are {', '.join(_kinds(modules))}.",
+        )
+
+
+def _linear(model: Any) -> list[str]:
+    """Names of the modules that peft can give an adapter to, but for the output layer."""
+    head = model.get_output_embeddings()
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D | nn.Embedding) and module is not head
+    ]
+
+
+def _kinds(modules: list[str]) -> list[str]:
+    """The last parts of names in layers, each once."""
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in modules if _LAYER.search(name)))
+
+
+def _layers(modules: list[str]) -> set[int]:
+    return {int(found[1]) for name in modules if (found := _LAYER.search(name))}
+
+
+def blind_analyses(context: StageContext) -> Iterator[UsageError]:
+    """Analyses of heads, where the architecture has none that kdprobe finds."""
+    names = [
+        analysis.name
+        for analysis in context.experiment.probe.analyses
+        if analysis.name in _HEAD_ANALYSES
+        or "patterns" in context.host.create("analyses", analysis.name, analysis.options).needs
+    ]
+    if not names:
+        return
+    try:
+        anatomy(context.student_blueprint.model)
+    except KdprobeError as error:
+        yield UsageError(f"probe.analyses: {', '.join(names)}: {error.message}", error.hint)

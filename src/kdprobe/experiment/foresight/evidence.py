@@ -1,0 +1,69 @@
+"""Test sets and seeds that are too few to show anything, whatever the students do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm, families
+from kdprobe.comparison.finding import Finding
+from kdprobe.stats.least import FEWEST_SEEDS, smallest_p
+from kdprobe.stats.p_values import SIGNIFICANT
+
+_UNASKED = Outputs(file="", responses=[], gold=[])
+
+
+def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]:
+    """Comparisons that cannot become significant.
+
+    Args:
+        arms: All arms of a plan.
+        problems: How many there are in the test.
+    """
+    planned = families(
+        [
+            Arm(
+                name=arm.student.name,
+                outputs=_UNASKED,
+                strategy=arm.strategy,
+                distiller=arm.distiller,
+                seed=arm.student.seed,
+                unprimed=arm.unprimed,
+            )
+            for arm in arms
+        ]
+    )
+    least = {family: smallest_p(problems, len(pairs)) for family, pairs in planned.items() if pairs}
+    if hopeless := {family: p for family, p in least.items() if p >= SIGNIFICANT}:
+        listed = ", ".join(f"{family} {p:.2g}" for family, p in hopeless.items())
+        largest = max(map(len, planned.values()))
+        needed = next(n for n in count(problems) if smallest_p(n, largest) < SIGNIFICANT)
+        yield Finding(
+            "too-few-problems",
+            f"With {problems} test problems no difference can be significant: the smallest p that McNemar's exact test "
+            f"can give, after Holm, is {listed}.",
+            f"Set problems.test to {needed} or more; to find a small difference takes many more.",
+        )
+    yield from few_seeds((arm.strategy, arm.student.seed) for arm in arms)
+
+
+def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
+    """Strategies that are compared by too few students each.
+
+    Args:
+        arms: Strategy and seed of each arm; controls have no strategy.
+    """
+    seeds: dict[str, set[int]] = {}
+    for strategy, seed in arms:
+        if strategy is not None:
+            seeds.setdefault(strategy, set()).add(seed)
+    fewest = min(map(len, seeds.values()), default=0)
+    if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
+        return []
+    evidence = f"{len(seeds)} strategies are compared by {fewest} {'seed' if fewest == 1 else 'seeds'} each."
+    action = (
+        f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
+    )
+    return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]

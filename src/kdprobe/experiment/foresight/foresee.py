@@ -1,0 +1,63 @@
+"""Everything that can be known of a run from its config, its problems and the files of its models, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from kdprobe.comparison.finding import Finding
+from kdprobe.errors import UsageError
+from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
+from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
+from kdprobe.experiment.foresight.options import held_out, top_k
+from kdprobe.experiment.foresight.vocabularies import comparable_tokens, ends, ids_without_rows
+from kdprobe.experiment.stages.context import StageContext
+from kdprobe.strategies.prompt_pair import PromptPair
+
+Conversations = Mapping[str, Mapping[str, PromptPair]]
+"""Strategy to problem id to its two conversations."""
+Foreseen = UsageError | Finding
+"""A mistake, which the run would fail by, or something that the reader should know before it starts."""
+
+
+def foresee(context: StageContext, conversations: Conversations) -> list[Finding]:
+    """Looks at a run before it starts.
+
+    Args:
+        context: The experiment.
+        conversations: What its strategies make of the transfer problems.
+
+    Returns:
+        What may make the run worth less than it costs.
+
+    Raises:
+        UsageError: The run would fail: with all the mistakes, and what to do about each.
+    """
+    # Without the models' configurations nothing else can be looked at.
+    _ = context.student_blueprint.model, context.teacher_blueprint
+    mistakes, findings = [], []
+    for item in _all(context, conversations):
+        if isinstance(item, UsageError):
+            mistakes.append(item)
+        else:
+            findings.append(item)
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        listed = "\n".join(f"  - {mistake}" for mistake in mistakes)
+        raise UsageError(f"This run would fail for {len(mistakes)} reasons:\n{listed}")
+    return findings
+
+
+def _all(context: StageContext, conversations: Conversations) -> Iterator[Foreseen]:
+    return chain(
+        comparable_tokens(context),
+        ends(context),
+        ids_without_rows(context, conversations),
+        teacher_lengths(context, conversations),
+        student_lengths(context, conversations),
+        target_modules(context),
+        blind_analyses(context),
+        held_out(context),
+        top_k(context),
+    )

@@ -1,0 +1,1 @@
+"""Whether what the store holds is what was written into it."""

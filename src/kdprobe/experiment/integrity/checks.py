@@ -1,0 +1,99 @@
+"""Every file of a stage is checked once, when it is first read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.integrity.manifest import fault, read_manifest
+from kdprobe.files import UnreadableError
+
+
+class DamagedStageError(KdprobeError):
+    """A stage is not what was written.
+
+    Attributes:
+        folder: The stage's.
+        faults: What is wrong with each of its files.
+    """
+
+    def __init__(self, folder: Path, faults: list[str]) -> None:
+        self.folder = folder
+        self.faults = faults
+        super().__init__(
+            f"The {folder.parent.name} stage {folder.name} is damaged: {', '.join(faults)}.",
+            "Run the experiment again: the stage is set aside and made again.",
+        )
+
+
+class Checks:
+    """Remembers what was checked, so that no file is read twice for its checksum."""
+
+    def __init__(self) -> None:
+        self._manifests: dict[Path, dict[str, Any]] = {}
+        self._checked: set[Path] = set()
+
+    def manifest(self, folder: Path) -> dict[str, Any]:
+        """The manifest of a stage.
+
+        Raises:
+            DamagedStageError: It is missing or damaged.
+        """
+        if folder not in self._manifests:
+            try:
+                self._manifests[folder] = read_manifest(folder)
+            except UnreadableError as error:
+                raise DamagedStageError(folder, [str(error)]) from error
+        return self._manifests[folder]
+
+    def file(self, folder: Path, name: str) -> Path:
+        """The path of a stage's file, after a look at its content.
+
+        Raises:
+            DamagedStageError: The file or the manifest is missing or damaged.
+        """
+        return self._files(folder, [name])[0]
+
+    def tables(self, folder: Path) -> list[Path]:
+        """The paths of a stage's tables; errors as above."""
+        return self._files(folder, [name for name in self.manifest(folder)["files"] if name.endswith(".parquet")])
+
+    def whole(self, folder: Path) -> Path:
+        """A stage's folder, after a look at the content of all its files; errors as above."""
+        self._files(folder, list(self.manifest(folder)["files"]))
+        return folder
+
+    def sizes(self, folder: Path) -> None:
+        """A look at manifest and sizes only; errors as above."""
+        files = self.manifest(folder)["files"]
+        faults = [fault(folder, name, entry, content=False) for name, entry in files.items()]
+        if any(faults):
+            self.forget(folder)
+            raise DamagedStageError(folder, list(filter(None, faults)))
+
+    def made(self, folder: Path) -> None:
+        """Takes note that a stage was just written by this process."""
+        self.forget(folder)
+        self._checked.update(folder / name for name in self.manifest(folder)["files"])
+
+    def forget(self, folder: Path) -> None:
+        """Forgets a stage, which is no longer where it was."""
+        self._manifests.pop(folder, None)
+        self._checked = {file for file in self._checked if folder not in file.parents}
+
+    def _files(self, folder: Path, names: list[str]) -> list[Path]:
+        unchecked = [name for name in names if folder / name not in self._checked]
+        if self._faults(folder, unchecked):
+            # Another process may have made the stage again since its manifest was read.
+            self.forget(folder)
+            if faults := self._faults(folder, unchecked):
+                self.forget(folder)
+                raise DamagedStageError(folder, faults)
+        self._checked.update(folder / name for name in unchecked)
+        return [folder / name for name in names]
+
+    def _faults(self, folder: Path, names: list[str]) -> list[str]:
+        files = self.manifest(folder)["files"]
+        faults = (fault(folder, name, files[name]) if name in files else f"{name} is missing" for name in names)
+        return list(filter(None, faults))

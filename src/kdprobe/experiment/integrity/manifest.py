@@ -1,0 +1,72 @@
+"""The manifest of a stage: every file with its size and its SHA-256, written last and sealed with a checksum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kdprobe.files import UnreadableError, follow_umask, read_sealed, sha256, sync_all, write_sealed
+
+MANIFEST = "stage.json"
+SIZE, SHA256 = "size", "sha256"
+_CHANGED = "is not what was written"
+
+
+def seal(folder: Path, about: dict[str, Any]) -> None:
+    """Writes a stage's manifest, and returns when the whole folder is on the disk.
+
+    Args:
+        folder: The stage's.
+        about: What else the manifest says.
+    """
+    files = {
+        file.relative_to(folder).as_posix(): {SIZE: file.stat().st_size, SHA256: sha256(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    follow_umask(folder)
+    sync_all(folder)
+    write_sealed(folder / MANIFEST, {**about, "files": files})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads a stage's manifest.
+
+    Raises:
+        UnreadableError: It is missing or not what was written.
+    """
+    try:
+        # The first version wrote no files.
+        manifest = {"files": {}, **read_sealed(folder / MANIFEST)}
+    except UnreadableError as error:
+        raise UnreadableError(f"{MANIFEST} {error}") from error
+    place = (manifest.get("kind"), manifest.get("key"))
+    if not isinstance(manifest["files"], dict) or place != (folder.parent.name, folder.name):
+        raise UnreadableError(f"{MANIFEST} is that of another stage")
+    return manifest
+
+
+def fault(folder: Path, name: str, entry: Any, *, content: bool = True) -> str | None:
+    """What is wrong with a file of a stage, or `None`.
+
+    Args:
+        folder: The stage's.
+        name: The file, as the manifest names it.
+        entry: What the manifest says of it; earlier versions wrote its size only.
+        content: Whether its content is read; otherwise only its size is looked at.
+    """
+    file = folder / name
+    size, checksum = (entry.get(SIZE), entry.get(SHA256)) if isinstance(entry, dict) else (entry, None)
+    try:
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size or (content and checksum is not None and sha256(file) != checksum):
+            return f"{name} {_CHANGED}"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return None
+
+
+def has_checksums(manifest: dict[str, Any]) -> bool:
+    """Whether the files' contents can be checked; earlier versions recorded sizes only."""
+    return all(isinstance(entry, dict) for entry in manifest["files"].values())

@@ -1,0 +1,120 @@
+"""What dead processes left in a store, and what is not what it should be: cleared, or moved out of the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kdprobe.console import note
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.integrity.manifest import MANIFEST
+from kdprobe.files import PARTIAL, sync
+
+ASIDE, MAKING, RUNS, STAGES = "aside", "making", "runs", "stages"
+RECORD = "run.json"
+LOCK, SCRATCH = ".lock", ".scratch"
+KEY_LENGTH = 20
+_TRIAL = ".writable-"
+_ABANDONED_SECONDS = 60
+"""After so long, a file that is written and renamed at once belongs to nobody."""
+
+
+def make_folders(root: Path) -> None:
+    """Makes a store's folders.
+
+    Raises:
+        KdprobeError: They cannot be written, or stages cannot be moved into place.
+    """
+    try:
+        for name in (STAGES, MAKING, RUNS, ASIDE):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        for folder in (root / RUNS, root / ASIDE, *_with_folders(root / STAGES)):
+            trial = root / MAKING / f"{_TRIAL}{os.getpid()}"
+            trial.touch()
+            trial.replace(folder / trial.name).unlink()
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise KdprobeError(
+                f"{folder} and {root / MAKING} are on different disks, so that no stage can be moved into place.",
+                "Keep the whole store on one disk: choose another with --store, or link the whole folder.",
+            ) from error
+        raise KdprobeError(
+            f"The run folder {root} cannot be written: {error.strerror}.",
+            "Choose another with --store, or change its permissions.",
+        ) from error
+
+
+@contextmanager
+def exclusive(file: Path, waiting: str) -> Iterator[None]:
+    """Keeps other processes out while the block runs; says `waiting` where it has to wait for one."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        note(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        _drop(lock)
+
+
+def clear(root: Path) -> None:
+    """Removes what dead processes left: locks, half-made stages, scratch of finished stages, files half written.
+
+    The scratch of a stage that is not finished stays: the next process goes on from it.
+    """
+    making, stages = root / MAKING, root / STAGES
+    for key in {path.name[:KEY_LENGTH] for path in making.iterdir() if not path.name.startswith(".")}:
+        lock = FileLock(making / f"{key}{LOCK}")
+        with suppress(Timeout, OSError):
+            lock.acquire(timeout=0)
+            try:
+                clear_remains(making, key)
+                if any(stages.glob(f"*/{key}/{MANIFEST}")):
+                    shutil.rmtree(making / f"{key}{SCRATCH}", ignore_errors=True)
+            finally:
+                _drop(lock)
+    abandoned = time.time() - _ABANDONED_SECONDS
+    for folder in (making, root / ASIDE, *_with_folders(root / RUNS), *_with_folders(stages)):
+        for file in (*folder.glob(f"{_TRIAL}*"), *folder.glob(f".*{PARTIAL}")):
+            with suppress(OSError):
+                if file.stat().st_mtime < abandoned:
+                    file.unlink()
+
+
+def clear_remains(making: Path, key: str) -> None:
+    """Removes what killed processes had made of a stage; only who holds its lock may."""
+    for remains in making.glob(f"{key}-*"):
+        shutil.rmtree(remains)
+
+
+def set_aside(root: Path, path: Path) -> Path:
+    """Moves something that is not what it should be out of the way, and returns where it is now."""
+    aside = root / ASIDE
+    aside.mkdir(exist_ok=True)
+    name = "-".join(path.relative_to(root).parts[1:])
+    names = (f"{name}-{number}" for number in count(1))
+    target = path.rename(next(aside / name for name in names if not (aside / name).exists()))
+    sync(path.parent)
+    sync(aside)
+    return target
+
+
+def _with_folders(folder: Path) -> list[Path]:
+    return [folder, *(inner for inner in folder.iterdir() if inner.is_dir())]
+
+
+def _drop(lock: FileLock) -> None:
+    """Releases a lock and removes its file; a process that waits for it then makes a new one."""
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()

@@ -1,0 +1,124 @@
+"""Files that are whole: written and on the disk before they are named, and read back as what they were.
+
+Everything here returns only when what it wrote would survive a power cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+CHECKSUM = "checksum"
+PARTIAL = ".partial"
+"""How the names of files end that are being written; they begin with a dot."""
+
+
+class UnreadableError(Exception):
+    """A file is not what was written; the text says why, to follow the file's name."""
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(file.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Not all systems can open a folder, and not all file systems can sync one.
+        if error.errno in {errno.EIO, errno.ENOSPC} or not path.is_dir():
+            raise
+
+
+def sync_all(folder: Path) -> None:
+    """The same for everything in a folder, and for the folder itself."""
+    for path in folder.rglob("*"):
+        if path.is_dir() or path.is_file():
+            sync(path)
+    sync(folder)
+
+
+def follow_umask(folder: Path) -> None:
+    """Gives files the permissions that other files get; safetensors writes such as only their owner may read."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(file.stat().st_mode | (0o666 & ~umask))
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's content, read piece by piece."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of data in canonical JSON."""
+    return hashlib.sha256(json.dumps(clean(data), sort_keys=True).encode()).hexdigest()
+
+
+def write_json(file: Path, data: Any) -> None:
+    """Writes JSON whole or not at all; NaN and infinities become null."""
+    write_whole(file, json.dumps(clean(data), indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def read_json(file: Path) -> Any:
+    """Reads JSON."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_sealed(file: Path, data: dict[str, Any]) -> None:
+    """Writes JSON with a checksum in it."""
+    write_json(file, {**data, CHECKSUM: digest(data)})
+
+
+def read_sealed(file: Path) -> dict[str, Any]:
+    """Reads what `write_sealed` wrote; files of earlier versions, which have no checksum, are taken as they are.
+
+    Raises:
+        UnreadableError: It is not what was written.
+    """
+    try:
+        data = read_json(file)
+    except FileNotFoundError:
+        raise UnreadableError("is missing") from None
+    except OSError as error:
+        raise UnreadableError(f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError("is not what was written") from error
+    if not isinstance(data, dict) or data.pop(CHECKSUM, None) not in [None, digest(data)]:
+        raise UnreadableError("is not what was written")
+    return data
+
+
+def clean(data: Any) -> Any:
+    """Data with NaN and infinities as `None`, tuples as lists and paths as strings."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {str(key): clean(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [clean(value) for value in data]
+    return str(data) if isinstance(data, Path) else data

@@ -1,0 +1,147 @@
+"""What is in an adapter's folder: its configuration, its tensors, and the ends it was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import UsageError, first_line
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import Tensor
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+ENDS = "kdprobe.json"
+
+_ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Initialisations of LoRA that leave the base's weights as they are."""
+_OF_EVERY_LORA = {
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "eva_config", "exclude_modules", "fan_in_fan_out",
+    "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_bias",
+    "lora_dropout", "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
+    "task_type", "use_dora", "use_rslora",
+}  # fmt: skip
+"""What may be set of a LoRA that only adds to the outputs of linear layers; anything else makes it another kind."""
+_DRAWN = "pissa_niter_"
+"""Beginning of the initialisations that take a random part of the weights out of the base."""
+
+
+def adapter_config(folder: Path) -> PeftConfig:
+    """An adapter's configuration, if it is one that can be merged.
+
+    Raises:
+        UsageError: It is damaged, of a kind or a version that peft does not know, or of a kind that cannot be merged.
+    """
+    from peft import PeftConfig, __version__
+    from peft.config import PromptLearningConfig
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    from kdprobe.models.quiet import quiet
+
+    settings = _settings(folder)
+    name = settings.get("peft_type")
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise UsageError(
+            f"The adapter {folder} is of the kind {name!r}, which peft {__version__} does not know.", "Upgrade peft."
+        )
+    known = {field.name for field in fields(kind)} | {"runtime_config"}
+    if unknown := sorted(key for key, value in settings.items() if key not in known and value):
+        raise UsageError(
+            f"The adapter {folder} sets {unknown[0]!r}, which peft {__version__} does not know for {name}.",
+            "It would be ignored; the version of peft that wrote the adapter may know it.",
+        )
+    if issubclass(kind, PromptLearningConfig):
+        raise UsageError(
+            f"The adapter {folder} is of the kind {name}: virtual tokens, which cannot be merged into weights.",
+            "Students are merged models; use an adapter that changes weights, such as LoRA.",
+        )
+    if settings.get("alora_invocation_tokens"):
+        raise UsageError(
+            f"The adapter {folder} is an activated LoRA, which works from some tokens on and cannot be merged.",
+            "Students are merged models; use a plain LoRA.",
+        )
+    if str(settings.get("init_lora_weights")).startswith(_DRAWN):
+        raise UsageError(
+            f"The adapter {folder} begins with {settings['init_lora_weights']!r}, a random part of the base's weights "
+            "that cannot be found again.",
+            "Write it as a plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...).",
+        )
+    try:
+        with quiet():
+            return PeftConfig.from_pretrained(folder)
+    except Exception as error:
+        # Values of any kind may be in the file, and every class of peft checks its own.
+        raise UsageError(f"The configuration of the adapter {folder} is invalid: {first_line(error)}") from error
+
+
+def adapter_tensors(folder: Path) -> dict[str, Tensor]:
+    """An adapter's tensors.
+
+    Raises:
+        UsageError: The file is damaged, or has a number in it that is NaN or infinite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from kdprobe.models.weights import not_finite
+
+    try:
+        tensors: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(
+            f"The weights of the adapter {folder} cannot be read: {first_line(error)}", "The file is incomplete."
+        ) from error
+    if broken := not_finite(tensors.items()):
+        raise UsageError(
+            f"The adapter {folder} has numbers that are NaN or infinite in {broken}.", "Its training failed."
+        )
+    return tensors
+
+
+def lies_beside(folder: Path) -> bool:
+    """Whether an adapter only adds to the outputs of layers, so that others can lie beside it on one base.
+
+    Other kinds put weights of their own in the place of the base's, take a part out of them, or change them.
+    """
+    from peft import LoraConfig
+
+    config = adapter_config(folder)
+    return (
+        type(config) is LoraConfig
+        and config.init_lora_weights in _ADDED
+        and all(_is_default(config, field) for field in fields(config) if field.name not in _OF_EVERY_LORA)
+        and all(".lora_" in name for name in adapter_tensors(folder))
+    )
+
+
+def write_ends(folder: Path, ends: Iterable[int]) -> None:
+    """Writes beside an adapter which tokens it was trained to end a turn with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ENDS).write_text(json.dumps({"end_ids": sorted(ends)}) + "\n", encoding="utf-8")
+
+
+def read_ends(folder: Path) -> frozenset[int]:
+    """The tokens that an adapter was trained to end a turn with, where that was written down."""
+    file = folder / ENDS
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["end_ids"]) if file.is_file() else frozenset()
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The file {folder / CONFIG} cannot be read as JSON.") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"The file {folder / CONFIG} holds no settings.")
+    return settings
+
+
+def _is_default(config: Any, field: Field[Any]) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return bool(getattr(config, field.name) == default)

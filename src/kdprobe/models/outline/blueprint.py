@@ -1,0 +1,142 @@
+"""A model without its weights: its configuration, and its modules on the meta device, where tensors have no content."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdprobe.errors import UsageError
+from kdprobe.models.load import load_config
+from kdprobe.models.quiet import quiet
+from kdprobe.models.reference import ModelRecord
+
+_CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")
+"""What configurations call the longest sequence that a model was made for."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What is known of a model from its files.
+
+    Attributes:
+        record: Which model.
+        config: Its configuration.
+    """
+
+    record: ModelRecord
+    config: Any
+
+    @property
+    def kind(self) -> str:
+        """The architecture, as transformers calls it."""
+        return str(self.config.model_type)
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that it reads and writes together, or `None` where it says none."""
+        return context_length(self.config)
+
+    @property
+    def rows(self) -> int:
+        """Rows of its output matrix; there may be more of them than token ids, or fewer."""
+        return int(self.config.get_text_config().vocab_size)
+
+    @cached_property
+    def model(self) -> Any:
+        """Its modules, on the meta device.
+
+        Raises:
+            UsageError: transformers has no causal language model of this architecture.
+        """
+        from transformers import AutoModelForCausalLM
+
+        try:
+            with quiet(), torch.device("meta"):
+                return AutoModelForCausalLM.from_config(self.config, trust_remote_code=False)
+        except (ValueError, ImportError) as error:
+            raise UsageError(
+                f"The model {self.record.name!r} ({self.kind}) is not a causal language model that transformers knows.",
+                "Choose another model; code that a model brings along is never run.",
+            ) from error
+
+
+def blueprint(record: ModelRecord) -> Blueprint:
+    """Reads a model's configuration, and asks transformers whether it can load such a model here.
+
+    Raises:
+        UsageError: The configuration cannot be read, its architecture is unknown, a file of weights is missing or
+            incomplete, or the package is missing that quantised weights need.
+    """
+    found = Blueprint(record, load_config(record))
+    _refuse_incomplete(record)
+    if quantisation := getattr(found.config, "quantization_config", None):
+        _refuse_unreadable(record, quantisation)
+    return found
+
+
+def context_length(config: Any) -> int | None:
+    """The most tokens that a model of this configuration reads and writes together, or `None` where it says none."""
+    text = config.get_text_config()
+    stated = next((length for name in _CONTEXTS if (length := getattr(text, name, None))), None)
+    rope = getattr(text, "rope_parameters", None)
+    # YaRN is often added to a configuration whose other fields stay as they were.
+    if stated and isinstance(rope, dict) and rope.get("rope_type") == "yarn":
+        original = rope.get("original_max_position_embeddings") or 0
+        stated = max(stated, int(original * (rope.get("factor") or 1)))
+    return stated
+
+
+def _refuse_incomplete(record: ModelRecord) -> None:
+    """Looks for all files of weights, each as long as its own header says."""
+    if not record.path.is_dir():
+        return
+    index = record.path / "model.safetensors.index.json"
+    named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    files = {file.name for file in record.path.glob("*.safetensors")}
+    faults = [f"{name} is missing" for name in sorted(named - files)]
+    faults += [f"{name} is incomplete" for name in sorted(files) if not _is_whole(record.path / name)]
+    if faults:
+        raise UsageError(f"The model {record.name!r} is not whole: {', '.join(faults)}.", "Fetch or copy it again.")
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file of safetensors is as long as its header says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt"):
+            return True
+    except SafetensorError:
+        return False
+
+
+def _refuse_unreadable(record: ModelRecord, settings: Any) -> None:
+    """Asks transformers' own reader of such weights whether it can work here."""
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    try:
+        with quiet():
+            reader = AutoHfQuantizer.from_config(settings, pre_quantized=True)
+            reader.validate_environment(dtype=None, device_map=None, weights_only=True)
+    except ImportError as error:
+        raise UsageError(
+            f"The weights of {record.name!r} are quantised ({method}), and a package that reads them is missing: "
+            f"{_first_line(error)}",
+            "Install it, or choose weights that are not quantised.",
+        ) from error
+    except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
+        raise UsageError(
+            f"The weights of {record.name!r} are quantised ({method}) in a way that cannot be read here: "
+            f"{_first_line(error)}",
+            "Choose weights that are not quantised, or another machine.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

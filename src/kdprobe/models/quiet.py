@@ -1,0 +1,91 @@
+"""Keeping the libraries' chatter off the screen, but not their warnings that a result may be wrong."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
+
+from kdprobe.console import note
+
+_LIBRARIES = {"peft", "transformers"}
+_ANSWERED = (
+    # Loading compares files with what the model expects, and refuses.
+    "LOAD REPORT",
+    "Found missing adapter keys",
+    "Unexpected keyword arguments",
+    # Merging gives tied layers weights of their own and compares the logits.
+    "tie_word_embeddings",
+    "tied modules",
+    "Setting `save_embedding_layers`",
+    "Could not find a config file in",
+    # Checkpoints are told apart by their numbers.
+    "mtime may not be reliable",
+)
+"""Parts of warnings about what kdprobe sees to itself."""
+_ABOUT_CODE = (DeprecationWarning, FutureWarning, PendingDeprecationWarning)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps progress bars and chatter of the libraries off the screen while the block runs.
+
+    What peft and transformers warn of is shown, each warning once, as a line on stderr: a result may be wrong.
+    """
+    from transformers.utils import logging as chatter
+
+    had_bar = chatter.is_progress_bar_enabled()
+    level = chatter.get_verbosity()
+    logger = logging.getLogger("transformers")
+    handlers = logger.handlers
+    # In a block within a block, the screen of the outer one.
+    stream = next((handler.stream for handler in handlers if isinstance(handler, _Handler)), sys.stderr)
+    chatter.disable_progress_bar()
+    chatter.set_verbosity_warning()
+    logger.handlers = [_Handler(stream)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.showwarning = _shown_on(stream)
+            yield
+    finally:
+        logger.handlers = handlers
+        chatter.set_verbosity(level)
+        if had_bar:
+            chatter.enable_progress_bar()
+
+
+class _Handler(logging.Handler):
+    """Shows what transformers logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _show(record.getMessage(), self.stream)
+
+
+def _shown_on(stream: TextIO) -> Any:
+    """What `warnings` calls to show a warning."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *_arguments: Any) -> None:
+        if not issubclass(category, _ABOUT_CODE) and _LIBRARIES & {*Path(filename).parts}:
+            _show(str(message), stream)
+
+    return show
+
+
+def _show(warning: str, stream: TextIO) -> None:
+    if not any(part in warning for part in _ANSWERED):
+        _once(" ".join(warning.split()), stream)
+
+
+@cache
+def _once(warning: str, stream: TextIO) -> None:
+    note(f"Warning: {warning}", stream)

@@ -1,0 +1,27 @@
+"""Attention over tokens: some models let each row leave part of its attention to a learned sink, which is no token."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_ROUNDING = 1e-4
+"""How far from one rows in float32 may sum without a sink."""
+
+
+def over_real_keys(pattern: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A layer's pattern with every row divided by its sum, as entropy and divergence of a distribution need it.
+
+    Args:
+        pattern: `[batch, head, query, key]`.
+        queries: Which rows are of real tokens, `[batch, query]`; others may hold anything.
+
+    Returns:
+        The pattern, and what each row leaves to a sink, `[batch, head, query]`; where no row leaves any, the pattern
+        as it is, and `None`.
+    """
+    totals = pattern.sum(dim=-1)
+    left = (1 - totals).clamp_min(0)
+    if not (left.masked_fill(~queries[:, None], 0) > _ROUNDING).any():
+        return pattern, None
+    # Rows of padding may sum to zero.
+    return pattern / totals.clamp_min(1e-30)[..., None], left

@@ -1,0 +1,71 @@
+"""The final value of an answer: what its last mark of the strongest kind states, else its last number."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain, pairwise
+
+from kdprobe.problems.reading.calculations import ended_by
+from kdprobe.problems.reading.labels import Labels
+from kdprobe.problems.reading.marks import KINDS, Mark, marks_in
+from kdprobe.problems.reading.numbers import Number, numbers_from_last
+from kdprobe.problems.reading.statements import is_cut_off, is_part_of_larger, stated
+
+_RULES = {"final": "answer-is", "answer": "answer-is"}
+_IN_A_ROW = re.compile(r"[^{}\n]{0,20}\}[ $,;\\()*]{0,12}(?:(?:and|or|&)[ $\\(*]{0,12})?\\?f?boxed\s?\{[\s$\\(]{0,8}")
+"""Between the numbers of boxes that are one list."""
+
+
+def final_value(text: str) -> tuple[str, Number] | None:
+    """The rule that finds the value of an answer, and the number that it finds.
+
+    Args:
+        text: With plain digits.
+
+    Returns:
+        `None` where there is no number. The number's value is `None` where none is safe to read.
+    """
+    marks = marks_in(text)
+    labels = Labels(text)
+    unsaid = None
+    for kind in KINDS:
+        rule = _RULES.get(kind, kind)
+        statements = (found for mark in reversed(marks[kind]) if (found := stated(text, mark, labels)))
+        for statement in statements:
+            if statement.is_open:
+                unsaid = unsaid or (rule, statement.number)
+                continue
+            number = statement.number
+            for earlier in statements:
+                if not _belongs(text, earlier.number, number):
+                    break
+                number = earlier.number
+            return rule, number
+    if unsaid:
+        return unsaid
+    last = _last_number(text, marks["boxed"], labels)
+    return ("last-number", last) if last else None
+
+
+def _belongs(text: str, earlier: Number, number: Number) -> bool:
+    """Whether an earlier statement is the one to read: the first of boxes in a row, or one that was not cut off."""
+    if _IN_A_ROW.fullmatch(text, earlier.end, number.start):
+        return True
+    written = text[number.start : number.end]
+    return (
+        number.end == len(text)
+        and text.startswith(written, earlier.start)
+        and len(written) < earlier.end - earlier.start
+    )
+
+
+def _last_number(text: str, boxes: list[Mark], labels: Labels) -> Number | None:
+    """The last number that names nothing and was not cut off, worked out where a calculation ends with it."""
+    stop = boxes[-1].start if boxes and is_cut_off(text, boxes[-1]) else len(text)
+    for number, before in pairwise(chain(numbers_from_last(text, stop), [None])):
+        if number is None or labels.has(number):
+            continue
+        if before and is_part_of_larger(text, before, number):
+            return Number(None, before.start, number.end)
+        return ended_by(text, number)
+    return None

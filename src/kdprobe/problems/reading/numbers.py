@@ -1,0 +1,223 @@
+r"""What a number is, in running text and in LaTeX: one grammar for answers and for gold values.
+
+A number is read whole or not at all. What looks like one but has no certain value, such as `1,5`, `10:30`, `2x` or
+`3/0`, is found and has the value `None`, so that nobody takes a part of it.
+
+Every pattern matches a bounded stretch, so reading takes time linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+_SPACES = "\u00a0\u2006\u2007\u2009\u202f"
+"""Spaces that group digits: no-break, six-per-em, figure, thin and narrow."""
+_SEPARATOR = rf"(?:,(?:\\!)?|\{{,\}}|\\[,;:]|[.:'\u2019_]|(?<!\.\d\d)[ {_SPACES}](?=\d{{3}}(?!\d)))"
+_RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,6}}"
+"""Digits and what stands between digits without a gap."""
+_DIVISOR = rf"(?:\d{{1,20}}+|\.\d{{1,20}}+)(?:{_SEPARATOR}\d{{1,20}}+){{0,4}}"
+"""The same where it divides or is divided, and is shorter."""
+_VULGAR = "[\u00bc-\u00be\u2150-\u215e]"
+_FRAC = r"\\[dtc]?frac"
+_ARGUMENT = rf"(?:\s?\{{\s?(?:[-\u2212]\s?)?{_DIVISOR}\s?\}}|\s?\d)"
+_RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b"
+_POWER = rf"(?:\^\s?\{{\s?[-\u2212+]?\d{{1,3}}\s?\}}|\^\s?[-\u2212+]?\d{{1,3}}|[{_RAISED}]{{1,4}})"
+_NUMBER = re.compile(
+    rf"""
+    (?P<sign>[-\u2212\u2013][ ]?|\b(?:negative|minus)[ ])?
+    (?P<currency>(?:\b(?:US|CA|AU|NZ|HK|[AC]))?\\?[$\u20ac\u00a3\u00a5\u20b9][ ]?)?
+    (?P<sign2>[-\u2212\u2013])?
+    (?:
+        # Digits behind a letter belong to a name, as in "x2"; behind a command, a factor or a currency they do not.
+        (?<!\d)(?<!\d[.,:'_])(?:(?<![A-Za-z_])|(?<=times)|(?<=cdot)|(?<=\\div)|(?<=\\n)|(?<=\dx)|(?<=USD)|(?<=Rs))
+        (?P<run>{_RUN})
+        (?:
+            e(?P<exponent>[-\u2212+]?\d{{1,3}})(?!\w|\.\d)
+          | \s?(?:\\times|\\cdot|[x*\u00d7\u00b7])\s?10\s?(?P<tens>{_POWER})(?!\w|\.\d)
+          | (?P<power>{_POWER})(?!\w|\.\d)
+          | \s?[/\u2044]\s?(?P<denominator>{_DIVISOR})
+          | [ ](?:and[ ])?(?P<above>\d{{1,6}})[/\u2044](?P<below>\d{{1,6}})(?!\d|\.\d)
+          | [ ]?(?P<fraction>{_FRAC}{_ARGUMENT}{{2}})
+          | [ ]?(?P<vulgar>{_VULGAR})
+          | (?P<half>[ ]and[ ](?:a|one)[ -]half\b)
+        )?
+        (?:[ -]?(?P<magnitude>hundred|thousand|lakh|million|crore|billion|trillion)s?\b
+          | (?P<letter>(?-i:k|K|M|B|bn)\b))?
+      | (?P<alone>{_VULGAR}|{_FRAC}{_ARGUMENT}{{2}})
+      | (?P<other>(?:{_FRAC}\s?\{{[^{{}}]{{0,60}}\}}|\\sqrt(?:\[\d\])?)\s?\{{[^{{}}]{{0,60}}\}})
+    )
+    # What makes something else of the number before it: more digits, a period that repeats, a variable, a root.
+    (?P<rest>
+        \d | \.?\\(?:overline|bar|dot)\s?\{{?\d{{0,20}}\}}? | \.\(\d{{1,20}}\) | /\d{{1,20}} | -\d{{1,6}}/\d{{1,6}}
+      | \s?{_FRAC} | \\pi | (?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}? | \u03c0 | [bijnqruvwyz]\b | x(?=$|[^\w\s]|\s?[-+=)])
+      | e\d | [ -]digit | \^(?!\s?\{{?\\circ) | -\d{{1,4}}-\d{{1,4}} | [{_RAISED}]
+    )?
+    (?:(?=(?P<ellipsis>\.\.|\u2026))|)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MAGNITUDES = {
+    "hundred": 100, "thousand": 1_000, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9,
+    "trillion": 10**12, "k": 1_000, "m": 10**6, "b": 10**9, "bn": 10**9,
+}  # fmt: skip
+_COMMAS = rf",(?:\\!)?|\{{,\}}|\\[,;:]|[ {_SPACES}'\u2019_]"
+_FORMS = tuple(
+    re.compile(form)
+    for form in (
+        r"(?P<whole>\d{1,40})(?:\.(?P<part>\d{1,60}))?",
+        r"(?P<whole>)\.(?P<part>\d{1,60})",
+        # 1,200 and 1 200 and 1'200
+        rf"(?P<whole>[1-9]\d{{0,2}}(?P<comma>{_COMMAS})\d{{3}}(?:(?P=comma)\d{{3}}){{0,11}})(?:\.(?P<part>\d{{1,60}}))?",
+        # 12,34,567
+        r"(?P<whole>[1-9]\d?(?:,\d{2}){1,9},\d{3})(?:\.(?P<part>\d{1,60}))?",
+        # 1.234.567 and 1.200,50 and 1 200,50; 1.200 alone is 1.2
+        r"(?P<whole>[1-9]\d{0,2}(?:\.\d{3}){2,9})(?:,(?P<part>\d{1,60}))?",
+        rf"(?P<whole>[1-9]\d{{0,2}}(?:[.{_SPACES} ]\d{{3}}){{1,9}}),(?P<part>\d{{1,2}})",
+    )
+)
+_ARGUMENTS = re.compile(_ARGUMENT, re.IGNORECASE)
+_MOST_POWER, _MOST_DIGITS = 60, 40
+_LARGEST_VULGAR = 10
+"""No character of its own has a larger denominator."""
+_ASCII = {0xFF01 + offset: 0x21 + offset for offset in range(94)} | dict.fromkeys((0x2010, 0x2011, 0x2012, 0xFE63), "-")
+_ASCII |= {0x066B: ".", 0x066C: ",", 0x3002: "."}
+_SAYS_WHAT_FOLLOWS = re.compile(r"(?:^|[^\w\s)%]|\b(?:is|are|was|be|equals|to|of|a|get))\s?$", re.IGNORECASE)
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
+_RAISED_DIGITS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in a text.
+
+    Attributes:
+        value: Its exact value, or `None` where it has none that is certain.
+        start: Where it begins, its sign and currency included.
+        end: Where it ends.
+    """
+
+    value: Fraction | None
+    start: int
+    end: int
+
+
+def with_plain_digits(text: str) -> str:
+    """The text with the digits and the punctuation of other scripts as ASCII; positions stay the same."""
+    if text.isascii():
+        return text
+    return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.digit(digit[0])), text.translate(_ASCII))
+
+
+def numbers_in(text: str, start: int = 0, stop: int | None = None) -> Iterator[Number]:
+    """The numbers of a text with plain digits, in order."""
+    for match in _NUMBER.finditer(text, start, len(text) if stop is None else stop):
+        yield _number(match)
+
+
+def numbers_from_last(text: str, stop: int) -> Iterator[Number]:
+    """The numbers of a text with plain digits, the last one before `stop` first."""
+    return map(_number, reversed(list(_NUMBER.finditer(text, 0, stop))))
+
+
+def first_number(text: str, start: int = 0, stop: int | None = None) -> Number | None:
+    """The first number of a text with plain digits, or `None`."""
+    return next(numbers_in(text, start, stop), None)
+
+
+def _number(match: re.Match[str]) -> Number:
+    negative = _is_negative(match)
+    start = match.start() if negative or match["sign"] is None else match.end("sign")
+    start += len(match.string[start : match.end()]) - len(match.string[start : match.end()].lstrip())
+    try:
+        value = _value(match)
+    except (ZeroDivisionError, OverflowError):
+        value = None
+    return Number(-value if negative and value is not None else value, start, match.end())
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    """The value without its sign.
+
+    Raises:
+        ZeroDivisionError: A fraction over zero.
+    """
+    repeats = match["ellipsis"] and "." in (match["run"] or "")
+    if match["rest"] or match["other"] or repeats:
+        return None
+    if match["alone"]:
+        return _fraction(match["alone"])
+    value = _run_value(match["run"])
+    if value is None or (" " in match["run"] and not match["currency"]):
+        return None  # "1 200" may be two numbers, "$1 200" is one.
+    if match["denominator"]:
+        denominator = _run_value(match["denominator"])
+        value = None if denominator is None else value / denominator
+    elif match["power"] or match["exponent"] or match["tens"]:
+        base, written = (
+            (value, match["power"]) if match["power"] else (Fraction(10), match["exponent"] or match["tens"])
+        )
+        raised = _power(base, int(re.sub(r"[^-\d]", "", written.translate(_RAISED_DIGITS).replace("\u2212", "-"))))
+        value = raised if match["power"] or raised is None else value * raised
+    elif part := _part(match):
+        value = value + part if 0 < part < 1 and value.denominator == 1 else None
+    magnitude = (match["magnitude"] or match["letter"] or "").lower()
+    if value is None or (magnitude in {"m", "b", "bn"} and not match["currency"]):
+        return None
+    return value * _MAGNITUDES.get(magnitude, 1)
+
+
+def _part(match: re.Match[str]) -> Fraction | None:
+    """The fraction of a mixed number, or `None`."""
+    if match["above"]:
+        return Fraction(int(match["above"]), int(match["below"]))
+    if match["half"]:
+        return Fraction(1, 2)
+    written = match["fraction"] or match["vulgar"]
+    return _fraction(written) if written else None
+
+
+def _fraction(written: str) -> Fraction | None:
+    r"""The value of `\frac{3}{4}`, of `\frac34`, or of a fraction that is one character."""
+    if len(written) == 1:
+        return Fraction(unicodedata.numeric(written)).limit_denominator(_LARGEST_VULGAR)
+    above, below = (argument.strip("{} ").replace("\u2212", "-") for argument in _ARGUMENTS.findall(written))
+    dividend, divisor = _run_value(above.lstrip("- ")), _run_value(below.lstrip("- "))
+    if dividend is None or divisor is None:
+        return None
+    return dividend / divisor * (-1 if above.startswith("-") != below.startswith("-") else 1)
+
+
+def _run_value(run: str) -> Fraction | None:
+    """The value of digits with what stands between them; `None` where that groups nothing, as in `1,5` or `10:30`."""
+    form = next(filter(None, (form.fullmatch(run) for form in _FORMS)), None)
+    if form is None:
+        return None
+    whole, part = re.sub(r"\D", "", form["whole"]), form["part"] or ""
+    return None if len(whole) > _MOST_DIGITS else Fraction(int(whole + part or "0"), 10 ** len(part))
+
+
+def _power(base: Fraction, exponent: int) -> Fraction | None:
+    too_much = abs(exponent) > _MOST_POWER or len(str(base)) * abs(exponent) > _MOST_POWER * _MOST_DIGITS
+    return None if too_much else base**exponent
+
+
+def _is_negative(match: re.Match[str]) -> bool:
+    if match["sign2"]:
+        return True
+    sign = (match["sign"] or "").lower()
+    if not sign or sign.startswith("negative"):
+        return bool(sign)
+    before = match.string[max(0, match.start() - 8) : match.start()]
+    if before.endswith("\n") and sign == "- ":
+        return False  # A list.
+    if sign.startswith("minus"):
+        return _SAYS_WHAT_FOLLOWS.search(before) is not None
+    if before.endswith((" ", "$")) and not sign.endswith(" "):
+        return True
+    # "20 - 5" and "20-5" subtract, "Tom - 5" has a dash: with an operand or a word on its left a minus is no sign.
+    operand = before.rstrip(" ")[-1:]
+    return not (operand.isalnum() or operand in set(")%")) or before.endswith(" is ")

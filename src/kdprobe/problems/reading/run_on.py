@@ -1,0 +1,35 @@
+"""Where an answer runs on into another exercise, which a model that does not stop makes up and answers as well."""
+
+from __future__ import annotations
+
+import re
+
+from kdprobe.problems.reading.numbers import first_number
+
+_BEGINS = r"(?:(?<=\n)[>\#*\s]{0,8}|(?<=[.!?}$)*][ ])|(?<=[.!?}$)*][ ][ ]))"
+"""On a line of its own, or behind a sentence."""
+_NEXT = re.compile(
+    rf"""
+    {_BEGINS}(?:(?:next|new|another)[ ])?
+        (?:(?:question|problem|exercise|q)(?:[ ]?\#?\d{{1,4}})?|example[ ]?\#?\d{{1,4}})(?:\*\*)?\s?:
+  | (?<=\n)\#{{1,6}}[ ](?:question|problem|exercise|example)[ ]\d{{1,4}}\b
+  | (?<=\n)[>\#*\s]{{0,8}}(?:user|human|instruction|input)(?:\*\*)?\s?:
+  | \[INST\] | </s> | <\|(?:im_start|im_end|endoftext|end_of_text|eot_id|end|user|start_header_id)\|>
+  | <(?:start_of_turn|end_of_turn|eos)>
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""The next question of a prompt with examples, the next turn of a conversation, or the end of this one."""
+
+
+def run_on(text: str) -> int | None:
+    """Where the next exercise begins, or `None`.
+
+    It is looked for behind the first number, because an answer may begin with the question.
+
+    Args:
+        text: With plain digits.
+    """
+    first = first_number(text)
+    found = _NEXT.search(text, first.end) if first else None
+    return found.start() if found else None

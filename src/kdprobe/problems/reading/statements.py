@@ -1,0 +1,148 @@
+"""What stands behind a mark of the final answer: a value, a calculation, a choice, or nothing that is safe to read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kdprobe.problems.reading.calculations import result_in, worked_out
+from kdprobe.problems.reading.labels import Labels
+from kdprobe.problems.reading.marks import Mark
+from kdprobe.problems.reading.number_words import number_in_words
+from kdprobe.problems.reading.numbers import Number, first_number, numbers_in
+
+_OPENS = re.compile(
+    r"(?:[\s*_~:=>\[{\"'`]|\((?!\d{1,2}\))|\$(?![-\u2212]?[\d.])|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bvs)[.!?](?=[\s\"'*)]|$)|\n")
+_LEAD = re.compile(
+    r"""(?:
+        [\s*_~\u2248:=>(\[{"'`,]{1,20} | \$(?![-\u2212]?[\d.]) | \\[(\[] | \\(?:text|math)\w{0,4}\s?\{
+      | (?:about|approximately|roughly|around|exactly|precisely|just|only|simply|therefore|thus|then|now|indeed
+          |equal[ ]to|a[ ]total[ ]of|it[ ]is|at[ ](?:least|most)|[a-z]\w{0,20}\s?=)(?=[\s$\\*,:=\d-])
+    ){0,12}+""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""What may stand between a mark and a value that follows at once."""
+_CHOICE = re.compile(
+    r"""(?:(?:option|choice|letter|statement)\s)?
+    (?:\(\s?(?P<bracketed>[A-H]|\d{1,2})\s?\)|(?P<label>[A-H])(?=$|[).:,;\]}*$"'/]|\s*\n|\s+[(\d$]))
+    [).:,;\]}*$"'\\=]{0,6}\s{0,3}(?:(?:which\s)?is\s)?""",
+    re.VERBOSE,
+)
+_SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?:[.\n)*;,]|$)")
+"""A unit at most, which may stand behind the value of a choice."""
+_BRACE = re.compile(r"[{}]")
+_UNCLOSED_END = re.compile(r"[$\n]|[.!?](?=\s)|\\?f?boxed")
+"""What ends a box whose brace was forgotten."""
+_OTHER = re.compile(r"[\s%$]{0,3}(?:to|or|through)\s{0,2}\\?[$\u20ac\u00a3]?(?=\d)", re.IGNORECASE)
+"""Behind the number of "9 or 10", which is neither."""
+_OTHERS = re.compile(rf"{_OTHER.pattern}|[\s%$]{{0,3}}(?:,|;|and)[\s\\]{{0,3}}\$?(?=\d)", re.IGNORECASE)
+"""The same in a box, which is to hold one value."""
+_PARTS = re.compile(
+    r"\s?(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
+    r",?\s?(?:and\s)?(?P<smaller>\d)[\d.]{0,6}\s?"
+    r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz|hours?|days?|weeks?|months?)\b"
+    r"(?!\s(?:a|an|per|each|every)\b)",
+    re.IGNORECASE,
+)
+"""Behind the first number of "2 hours and 30 minutes"."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a mark states.
+
+    Attributes:
+        number: The value, and where it stands; the value is `None` where it is not certain.
+        is_open: Whether the mark names a value without saying which, by a letter or among other numbers, so that an
+            earlier statement may have it.
+    """
+
+    number: Number
+    is_open: bool = False
+
+
+def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
+    """What a mark states; `None` where that is no number, or where it was cut off.
+
+    Args:
+        text: With plain digits.
+        mark: One of the text's.
+        labels: The text's.
+    """
+    scope = _scope(text, mark)
+    if scope is None:
+        return None
+    start, stop, at_once = scope
+    if choice := _CHOICE.match(text, start, mark.stop):
+        label = choice["bracketed"] or choice["label"]
+        if label.isalpha() or label in labels.options:
+            return _chosen(text, choice, label, mark.stop, labels)
+    if word := number_in_words(text, start, stop):
+        return Statement(word)
+    said = _said(text, start, stop, labels, at_once=at_once)
+    if said and (_OTHERS if mark.kind == "boxed" else _OTHER).match(text, said.number.end, stop):
+        return Statement(Number(None, said.number.start, said.number.end))
+    return said
+
+
+def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
+    """Where a statement begins and stops, and whether its value must come at once; `None` where it was cut off."""
+    if mark.kind == "boxed":
+        end = _closing(text, mark) or _UNCLOSED_END.search(text, mark.end, mark.stop)
+        return (mark.end, end.start(), False) if end else None
+    opens = _OPENS.match(text, mark.end, mark.stop)
+    start = opens.end() if opens else mark.end
+    end = _SENTENCE_END.search(text, start, mark.stop)
+    return start, end.start() if end else mark.stop, mark.bare or "\n" in text[mark.end : start]
+
+
+def is_cut_off(text: str, box: Mark) -> bool:
+    """Whether the text ends within a box, so that its number may lack digits."""
+    return not _closing(text, box) and not _UNCLOSED_END.search(text, box.end)
+
+
+def _closing(text: str, box: Mark) -> re.Match[str] | None:
+    """The brace that closes a box, or `None`."""
+    depth = 1
+    for brace in _BRACE.finditer(text, box.end, box.stop):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace
+    return None
+
+
+def _chosen(text: str, choice: re.Match[str], label: str, stop: int, labels: Labels) -> Statement:
+    """The value of an option: as it was listed, else as it is written behind its letter."""
+    value = labels.options.get(label)
+    number = first_number(text, choice.end(), stop) if value is None else None
+    if number and number.start == choice.end() and _SHORT.match(text, number.end):
+        return Statement(number)
+    start, end = choice.span("bracketed" if choice["bracketed"] else "label")
+    return Statement(Number(value, start, end), is_open=value is None)
+
+
+def _said(text: str, start: int, stop: int, labels: Labels, *, at_once: bool) -> Statement | None:
+    """The number that a sentence begins with, else what its equation comes to, else its only number."""
+    numbers = [number for number in numbers_in(text, start, stop) if not labels.has(number)]
+    lead = _LEAD.match(text, start, stop)
+    follows = bool(numbers) and lead is not None and lead.end() >= numbers[0].start
+    if not numbers or (at_once and not follows):
+        return None
+    readable = follows and numbers[0].value is not None
+    result = None if readable else result_in(text, start, stop)
+    if result is None:
+        if not follows and len({number.value for number in numbers}) > 1:
+            return Statement(Number(None, numbers[0].start, numbers[-1].end), is_open=True)
+        result = worked_out(text, numbers[0], stop)
+    if _PARTS.match(text, result.end):
+        result = Number(None, result.start, result.end)
+    return Statement(result)
+
+
+def is_part_of_larger(text: str, before: Number, number: Number) -> bool:
+    """Whether two numbers are one quantity, as in "2 hours and 30 minutes", which is neither 2 nor 30."""
+    parts = _PARTS.match(text, before.end)
+    return parts is not None and parts.start("smaller") == number.start

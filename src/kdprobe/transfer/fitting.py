@@ -1,0 +1,119 @@
+"""What a teacher left, in the token ids of a student whose tokenizer may be another.
+
+Where all ids that are used mean the same to both, students learn from the teacher's own ids. Otherwise its text is
+tokenised again by the student's tokenizer, begun and ended as the student's chat template does: enough for a distiller
+that learns from text, and nothing for one that compares distributions token by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.errors import KdprobeError
+from kdprobe.models.conversation import tokenizer_digest
+from kdprobe.models.outline.tokenizers import TokenizerMatch
+from kdprobe.models.turn import response_ids
+from kdprobe.teachers.teacher import Response, SparseRows
+from kdprobe.transfer.transfer_set import TransferSet
+
+TEXT_INSTEAD = (
+    'Set distill.name = "sequence", which learns from the teacher\'s text, or choose models that share their tokenizer.'
+)
+"""What to do where token ids cannot be compared."""
+
+
+def fitted(transfer: TransferSet, match: TokenizerMatch, tokenizer: Any, *, rows: bool) -> TransferSet:
+    """A transfer set as a student can learn from it.
+
+    Args:
+        transfer: What the teacher left.
+        match: How the teacher's ids read in the student's tokenizer.
+        tokenizer: The student's.
+        rows: Whether the teacher's distributions are needed, and not only its text.
+
+    Returns:
+        The same set where all ids mean the same to both. Its manifest says `retokenised` where texts were tokenised
+        again.
+
+    Raises:
+        KdprobeError: The distributions are needed, and the ids cannot be compared.
+    """
+    manifest = {**transfer.manifest, "tokenizer": tokenizer_digest(tokenizer)}
+    used = {int(token) for response in transfer.responses for token in response.token_ids} & match.foreign
+    if not match.difference and not used:
+        return TransferSet(_known_only(transfer.responses, match.foreign), manifest)
+    if rows:
+        raise KdprobeError(_reason(match, used), TEXT_INSTEAD)
+    retokenised = tuple(_retokenised(response, tokenizer) for response in transfer.responses)
+    return TransferSet(retokenised, {**manifest, "vocabulary": len(tokenizer), "retokenised": True})
+
+
+def _reason(match: TokenizerMatch, used: Collection[int]) -> str:
+    if match.difference:
+        return f"The student's tokenizer is not the teacher's: {match.difference}."
+    shown = ", ".join(str(token) for token in sorted(used)[:3])
+    return f"The teacher's answers use {len(used)} token ids that mean something else to the student ({shown})."
+
+
+def _retokenised(response: Response, tokenizer: Any) -> Response:
+    ids = response_ids(tokenizer, response.text)
+    # Of an answer that was cut off, nobody is to learn that it ends there.
+    ids = ids if response.finished else ids[:-1]
+    return replace(response, token_ids=np.asarray(ids, dtype=np.int64), rows=None)
+
+
+def _known_only(responses: Sequence[Response], foreign: Collection[int]) -> tuple[Response, ...]:
+    """Responses whose rows name no foreign id: their mass goes to all other tokens together, where it belongs.
+
+    Raises:
+        KdprobeError: A row names nothing else.
+    """
+    ids = list(foreign)
+    unknown = {index: np.isin(r.rows.ids, ids) for index, r in enumerate(responses) if r.rows is not None and ids}
+    most = max((int(mask.sum(axis=1).max(initial=0)) for mask in unknown.values()), default=0)
+    if not most:
+        return tuple(responses)
+    return tuple(
+        replace(response, rows=_narrower(response.rows, unknown[index], most)) if response.rows else response
+        for index, response in enumerate(responses)
+    )
+
+
+def _narrower(rows: SparseRows, unknown: NDArray[np.bool_], most: int) -> SparseRows:
+    """Rows without their unknown ids, and without so many of the least likely that all rows are of one width."""
+    width = rows.ids.shape[1] - most
+    if not width:
+        raise KdprobeError("A row of the teacher's holds no token that the student knows.", TEXT_INSTEAD)
+    # Known ids first, in their order.
+    order = np.argsort(unknown, axis=1, kind="stable")
+    kept, dropped = order[:, :width], order[:, width:]
+    return SparseRows(
+        ids=np.take_along_axis(rows.ids, kept, axis=1),
+        logprobs=np.take_along_axis(rows.logprobs, kept, axis=1),
+        tail_logmass={
+            temperature: _joined(rows.logprobs, dropped, tail, temperature)
+            for temperature, tail in rows.tail_logmass.items()
+        },
+        token_logprobs=rows.token_logprobs,
+    )
+
+
+def _joined(
+    logprobs: NDArray[np.floating[Any]], dropped: NDArray[np.intp], tail: NDArray[np.float32], temperature: float
+) -> NDArray[np.float32]:
+    """Log of the tail's mass at a temperature, `[tokens]`, with the columns `[tokens, dropped]` in it.
+
+    At another temperature than 1 the top k are known up to a factor, which follows from what the tail leaves to them.
+    """
+    scaled = logprobs.astype(np.float64) / temperature
+    shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    moved = np.take_along_axis(shares, dropped, axis=1).sum(axis=1) / shares.sum(axis=1)
+    outside = np.exp(tail.astype(np.float64))
+    with np.errstate(divide="ignore"):
+        joined: NDArray[np.float32] = np.log(outside + (1 - outside) * moved).astype(np.float32)
+    return joined
