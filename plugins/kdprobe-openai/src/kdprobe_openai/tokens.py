@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kdprobe.models import is_end
 from kdprobe.teachers import SparseRows
 from kdprobe_openai.answer import Answer, Served, UnusableError
 
@@ -92,7 +93,7 @@ class TokenMap:
     def _check_text(self, answer: Answer, ids: list[int]) -> None:
         """The ids must give the text back, and end a finished answer with the end of turn."""
         # A finished answer must teach the end of turn too; a server that leaves it out leaves out its distribution.
-        if answer.finished and ids[-1] not in self.tokenizer.all_special_ids:
+        if answer.finished and not is_end(self.tokenizer, ids[-1]):
             raise UnusableError("the server leaves out the end of turn, so a student would not learn to stop")
         text = self._decode(ids, skip_special_tokens=True)
         if text.strip() != answer.text.strip():
