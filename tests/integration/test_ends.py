@@ -58,8 +58,8 @@ def test_a_base_student_learns_the_end_of_its_instruct_teacher_and_stops_there(
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
     from kdprobe.host.registry import Host
-    from kdprobe.models.adapter_files import read_ends
     from kdprobe.models.load import load_tokenizer
+    from kdprobe.models.merging.files import read_ends
     from kdprobe.models.reference import resolve
     from kdprobe.models.shared_bases import SharedBases
 

@@ -73,7 +73,7 @@ def test_records_are_those_of_an_experiments_evaluation(evaluate, tmp_path, torc
 
 def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path, tiny_model, monkeypatch, capfd):
     from kdprobe.models import load, shared_bases
-    from kdprobe.models.merging import merge
+    from kdprobe.models.merging.merge import merge
 
     loads, real = [], load.load
     monkeypatch.setattr(shared_bases, "load", lambda record, **known: loads.append(record) or real(record, **known))

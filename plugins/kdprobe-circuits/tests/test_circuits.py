@@ -94,6 +94,61 @@ def test_copying_scores_are_those_of_the_whole_circuit(host, context, parts):
     assert result.statements[0].startswith("Heads that copy (score above 0.5), of 12: untrained ")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "before", "behind"),
+    [
+        ("gemma2", "input_layernorm", "post_attention_layernorm"),
+        ("gemma3_text", "input_layernorm", "post_attention_layernorm"),
+        ("glm4", "input_layernorm", "post_self_attn_layernorm"),
+        ("olmo2", None, "post_attention_layernorm"),
+    ],
+)
+@torch.inference_mode()
+def test_norms_behind_attention_are_in_the_circuit(architecture, before, behind, host, context, tmp_path):
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(context.students[0].base.path)
+    config = AutoConfig.for_model(
+        architecture,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config)
+    for weight in model.parameters():
+        weight.normal_(std=0.3) if weight.dim() > 1 else weight.add_(torch.randn_like(weight), alpha=0.5)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    student = Student(architecture, resolve(str(tmp_path)))
+
+    def scale(norm):
+        return (1 if architecture.startswith("gemma") else 0) + norm.weight.double()
+
+    embedding, unembedding = model.model.embed_tokens.weight.double(), model.lm_head.weight.double()
+    expected = []
+    for layer in model.model.layers:
+        value = layer.self_attn.v_proj.weight.double()
+        value = value if before is None else value * scale(getattr(layer, before))
+        output = scale(getattr(layer, behind))[:, None] * layer.self_attn.o_proj.weight.double()
+        for head in range(4):
+            shared, own = slice(8 * (head // 2), 8 * (head // 2) + 8), slice(8 * head, 8 * head + 8)
+            circuit = embedding @ value[shared].T @ output[:, own].T @ (unembedding * scale(model.model.norm)).T
+            eigenvalues = torch.linalg.eigvals(circuit)
+            expected.append(float(eigenvalues.real.sum() / eigenvalues.abs().sum()))
+    result = check_analysis(host, "ov-copying", None, replace(context, students=[student]))
+    np.testing.assert_allclose(table(result, "ov_copying", architecture, "copying_score"), expected, atol=1e-3)
+    assert np.ptp(expected) > 0.1
+    check_analysis(host, "successor-heads", None, replace(context, students=[student]))
+
+
 def test_a_head_that_writes_what_it_reads_copies_and_its_negative_does_the_opposite():
     directions = torch.linalg.qr(torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
     value, output = torch.stack([directions] * 3), torch.stack([directions.T, -directions.T, directions.T])

@@ -197,3 +197,10 @@ def test_a_failure_ends_what_is_still_running(make, server):
     with pytest.raises(KdprobeError, match="status 400"):
         list(make(timeout=60).respond(REQUESTS, SAMPLING))
     assert time.monotonic() - started < 2.5
+
+
+def test_an_answer_with_half_an_emoji_fits_into_every_file():
+    from kdprobe_openai.answer import Answer
+
+    reply = {"choices": [{"message": {"content": "\ud83c and\x00 #### 5"}, "finish_reason": "stop"}]}
+    assert Answer.of(reply).text == "\ufffd and\ufffd #### 5"

@@ -78,7 +78,11 @@ def problems_option(function: Any) -> Any:
 def adapters_option(function: Any) -> Any:
     """`--adapter`, for every command that looks at several students of one base."""
     return click.option(
-        "--adapter", "adapters", multiple=True, metavar="[NAME=]PATH", help="A LoRA adapter of MODEL; repeatable."
+        "--adapter",
+        "adapters",
+        multiple=True,
+        metavar="[NAME=]PATH",
+        help="An adapter of MODEL: a folder, or an id of the Hub; repeatable.",
     )(function)
 
 

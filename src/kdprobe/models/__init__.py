@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kdprobe.models.batching import left_padded, right_padded
     from kdprobe.models.load import LoadedModel, load_tokenizer
     from kdprobe.models.load import load as load_model
-    from kdprobe.models.merging import merge
+    from kdprobe.models.merging.merge import merge
     from kdprobe.models.quiet import quiet
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -22,7 +22,7 @@ else:
             "kdprobe.models.adapters": ["AdapterRecord", "resolve_adapter"],
             "kdprobe.models.batching": ["left_padded", "right_padded"],
             "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
-            "kdprobe.models.merging": ["merge"],
+            "kdprobe.models.merging.merge": ["merge"],
             "kdprobe.models.quiet": ["quiet"],
         },
     )

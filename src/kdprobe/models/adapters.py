@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdprobe.errors import UsageError
-from kdprobe.models.adapter_files import CONFIG, ENDS, WEIGHTS
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.merging.files import CONFIG, ENDS, TOKENIZER, WEIGHTS
 from kdprobe.models.reference import digest_files
 
 SHIPPED_PREFIX = "kdprobe:"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class AdapterRecord:
     Attributes:
         name: As the user wrote it.
         path: Its folder.
-        digest: SHA-256 of its weights and its configuration.
+        digest: SHA-256 of its weights, its configuration, and the tokenizer beside them.
     """
 
     name: str
@@ -29,22 +31,38 @@ class AdapterRecord:
 
 
 def resolve_adapter(name: str) -> AdapterRecord:
-    """Finds an adapter: a folder, or `kdprobe:NAME` for one that is shipped with kdprobe.
+    """Finds an adapter: a folder, `kdprobe:NAME` for one that is shipped with kdprobe, or an id on the Hub.
 
     Raises:
         UsageError: It is not there, or is not a peft adapter in safetensors.
+        KdprobeError: It could not be fetched from the Hub.
     """
     if name.startswith(SHIPPED_PREFIX):
         folder = Path(__file__).parent / "shipped" / name.removeprefix(SHIPPED_PREFIX)
     else:
         folder = Path(name).expanduser()
+        folder = _fetched(name) if not folder.exists() and _HUB_ID.fullmatch(name) else folder
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
         raise UsageError(
             f"The adapter {name!r} has no {' and no '.join(missing)}.",
             "An adapter is a folder that peft's save_pretrained wrote, in safetensors.",
         )
-    files = [folder / file for file in (CONFIG, WEIGHTS, ENDS) if (folder / file).is_file()]
+    files = [folder / file for file in (CONFIG, WEIGHTS, ENDS, *TOKENIZER) if (folder / file).is_file()]
     return AdapterRecord(name, folder, digest_files(files))
+
+
+def _fetched(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, ENDS, *TOKENIZER]))
+    except Exception as error:
+        # Not there, gated, offline, no network: the library has a class for each, the advice is one.
+        raise KdprobeError(
+            f"The adapter {name!r} is not a local folder and could not be fetched from the Hub "
+            f"({type(error).__name__}).",
+            "Check the name and the network (and `hf auth login` for gated adapters), or give a folder.",
+        ) from error
 
 
 def named_adapters(arguments: Sequence[str]) -> dict[str, AdapterRecord]:

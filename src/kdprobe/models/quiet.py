@@ -19,7 +19,9 @@ _ANSWERED = (
     "LOAD REPORT",
     "Found missing adapter keys",
     "Unexpected keyword arguments",
-    # Merging gives tied layers weights of their own and compares the logits.
+    "have invalid shape",
+    # Merging gives tied layers weights of their own, and layers biases, and compares the logits.
+    "`lora_bias=True` was passed",
     "tie_word_embeddings",
     "tied modules",
     "Setting `save_embedding_layers`",

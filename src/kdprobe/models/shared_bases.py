@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load
-from kdprobe.models.merging import merge
+from kdprobe.models.merging.merge import merge
 from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.weights import same_weights

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.adapter_files import lies_beside
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.merging import attach
+from kdprobe.models.merging.files import lies_beside
+from kdprobe.models.merging.merge import attach
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.models.weights import same_weights
 from kdprobe.students.bridge import BridgedStudent, boot, bridge_over, checked

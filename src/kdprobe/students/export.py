@@ -13,8 +13,8 @@ import torch
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import follow_umask
-from kdprobe.models.load import concrete_dtype, load
-from kdprobe.models.merging import sample_logits
+from kdprobe.models.load import LoadedModel, concrete_dtype, load
+from kdprobe.models.merging.merge import sample_logits
 from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.student import Student
@@ -74,8 +74,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
         }
         (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         follow_umask(folder)
-        written = replace(load(resolve(str(folder)), dtype=merged.dtype), tokenizer=merged.tokenizer)
-        error = float((sample_logits(written) - expected).abs().max())
+        error = float((sample_logits(_read_back(folder, merged)) - expected).abs().max())
         # True of NaN, too.
         if not error <= allowed:
             raise KdprobeError(
@@ -84,6 +83,17 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
                 "Ship base and adapter instead.",
             )
     return Exported(folder, merged.dtype, error, allowed)
+
+
+def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:
+    try:
+        written = load(resolve(str(folder)), dtype=merged.dtype)
+    except KdprobeError as error:
+        # The architecture may have no place for all that an adapter trains, such as biases.
+        raise KdprobeError(
+            f"The student cannot be written as a plain model. {error.message}", "Ship base and adapter instead."
+        ) from error
+    return replace(written, tokenizer=merged.tokenizer)
 
 
 def _rounding(student: Student, dtype: Dtype) -> float:

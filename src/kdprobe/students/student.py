@@ -52,7 +52,7 @@ class Student:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
         """
         from kdprobe.models.load import load
-        from kdprobe.models.merging import merge
+        from kdprobe.models.merging.merge import merge
 
         base = load(self.base, dtype=dtype, attention=attention)
         return merge(base, self.adapter) if self.adapter else base

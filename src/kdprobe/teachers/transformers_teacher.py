@@ -21,7 +21,7 @@ class TransformersOptions(BaseModel):
 
     model: str = Field(description="Alias, folder, GGUF file or Hub id.")
     revision: str | None = Field(default=None, description="Commit on the Hub.")
-    adapter: str | None = Field(default=None, description="LoRA adapter: a folder, or kdprobe:NAME.")
+    adapter: str | None = Field(default=None, description="Adapter: a folder, a Hub id, or kdprobe:NAME.")
     dtype: Dtype = Field(default="auto", description="Weights' data type; auto: float32 on a CPU, bfloat16 on a GPU.")
     batch_size: int = Field(default=32, ge=1, description="Problems decoded at once.")
 
@@ -161,7 +161,7 @@ class TransformersTeacher:
             from transformers import GenerationConfig
 
             from kdprobe.models.load import load
-            from kdprobe.models.merging import merge
+            from kdprobe.models.merging.merge import merge
 
             loaded = load(self.record, dtype=self.options.dtype)
             eos = loaded.model.generation_config.eos_token_id

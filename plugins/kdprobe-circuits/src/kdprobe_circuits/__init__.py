@@ -21,12 +21,14 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         summary="Which heads copy what they attend to, from their weights",
         build=_built("copying"),
         options=CopyingOptions,
+        format=2,
     )
     yield AnalysisSpec(
         name="successor-heads",
         summary="Which heads turn a number into the next one, from their weights",
         build=_built("successor"),
         options=SuccessorOptions,
+        format=2,
     )
 
 

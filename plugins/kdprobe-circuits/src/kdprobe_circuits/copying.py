@@ -2,8 +2,8 @@
 
 The copying score of Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021): the eigenvalues of the
 full OV circuit, from the token that is attended to, to the logits that it adds, summed and divided by the sum of
-their absolute values. 1: every direction adds to its own logit; -1: every direction takes from it. The norms' scales
-are folded in; what a norm divides by is positive, and left out.
+their absolute values. 1: every direction adds to its own logit; -1: every direction takes from it. The scales of the
+norms before and behind attention and of the final one are folded in; what a norm divides by is positive, and left out.
 """
 
 from __future__ import annotations

@@ -98,8 +98,7 @@ def successor_scores(student: Circuits, numbers: list[int]) -> NDArray[np.float6
     scores = []
     for layer in range(student.layers):
         states = embedded if layer == 0 else after_first
-        normed = states * torch.rsqrt(states.square().mean(dim=-1, keepdim=True) + float(student.bridge.cfg.eps))
-        values = normed @ student.value(layer) + student.value_bias(layer)[:, None]
+        values = student.read(layer, states) @ student.value(layer) + student.value_bias(layer)[:, None]
         scores.append(successor_score(values @ student.output(layer) @ unembedding).numpy())
     return np.stack(scores)
 

@@ -58,7 +58,7 @@ class Circuits:
         """
         shared = self._exact(self.bridge.W_V[layer])
         own = shared.repeat_interleave(self.heads // len(shared), dim=0)
-        return _scale(self.bridge.blocks[layer].ln1)[:, None] * own
+        return own if self._before(layer) is None else _scale(self._before(layer))[:, None] * own
 
     def value_bias(self, layer: int) -> Tensor:
         """What is added to it, `[head, d_head]`; zero in models without."""
@@ -71,8 +71,20 @@ class Circuits:
         )
 
     def output(self, layer: int) -> Tensor:
-        """What each head writes, `[head, d_head, width]`."""
-        return self._exact(self.bridge.W_O[layer])
+        """What each head writes, the scale of a norm behind attention folded in, `[head, d_head, width]`."""
+        behind = _part(self.bridge.blocks[layer], "ln1_post")
+        written = self._exact(self.bridge.W_O[layer])
+        return written if behind is None else written * _scale(behind)
+
+    def read(self, layer: int, states: Tensor) -> Tensor:
+        """What attention reads of states, `[..., width]`, less the norm's scale, which is in `value`."""
+        if self._before(layer) is None:
+            return states
+        return states * torch.rsqrt(states.square().mean(dim=-1, keepdim=True) + float(self.bridge.cfg.eps))
+
+    def _before(self, layer: int) -> Any:
+        """The norm before attention; OLMo 2 has none."""
+        return _part(self.bridge.blocks[layer], "ln1")
 
     @staticmethod
     def _exact(weight: Tensor) -> Tensor:
@@ -95,6 +107,10 @@ def circuits(context: AnalysisContext) -> Iterator[Circuits]:
                 "They cover Llama, Qwen, Mistral, SmolLM and the like.",
             )
         yield Circuits(student.name, booted.bridge, booted.tokenizer)
+
+
+def _part(block: Any, name: str) -> Any:
+    return dict(block.named_children()).get(name)
 
 
 def _scale(norm: Any) -> Tensor:

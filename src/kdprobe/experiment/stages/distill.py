@@ -26,8 +26,8 @@ from kdprobe.files import read_json, write_json
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
-from kdprobe.models.adapter_files import write_ends
 from kdprobe.models.conversation import prompt_text
+from kdprobe.models.merging.files import write_ends
 from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare

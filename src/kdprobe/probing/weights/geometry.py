@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdprobe.models.adapter_files import lies_beside
-from kdprobe.models.merging import attach
+from kdprobe.models.merging.files import lies_beside
+from kdprobe.models.merging.merge import attach
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map

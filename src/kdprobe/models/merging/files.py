@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 ENDS = "kdprobe.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+PREFIX = "base_model.model."
+"""Before the names of modules in peft's files."""
 
 _ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations of LoRA that leave the base's weights as they are."""

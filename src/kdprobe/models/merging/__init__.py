@@ -1,0 +1,1 @@
+"""Merging adapters into bases: what is in their files, whether they fit, and the vocabulary that they bring."""

@@ -1,0 +1,91 @@
+"""Whether an adapter fits a base: all of its tensors, and no others, in their shapes."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kdprobe.console import note
+from kdprobe.errors import UsageError, first_line
+from kdprobe.models.load import LoadedModel, count_of
+from kdprobe.models.merging.files import PREFIX, adapter_config, adapter_tensors
+from kdprobe.models.quiet import quiet
+from kdprobe.models.reference import short_name
+from kdprobe.models.weights import without_weights
+
+
+def fitting(base: LoadedModel, folder: Path) -> list[Any]:
+    """The modules of a base that an adapter changes, if it fits as a whole.
+
+    What the base with such an adapter looks like is found out on its modules without their weights.
+
+    Raises:
+        UsageError: Its tensors are not those that the base needs for its configuration, or peft refuses it.
+    """
+    from peft import get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import AuxiliaryTrainingWrapper
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
+    config, tensors = adapter_config(folder), adapter_tensors(folder)
+    _note_other_base(folder, config.base_model_name_or_path or "", base)
+    if hasattr(config, "init_lora_weights"):
+        # No tensor depends on it, and some initialisations compute with weights.
+        config.init_lora_weights = True
+    try:
+        with quiet():
+            shell = get_peft_model(without_weights(base.model), copy.deepcopy(config))
+            needed, allowed = (
+                {
+                    key: tensor.shape
+                    for key, tensor in get_peft_model_state_dict(shell, save_embedding_layers=whole).items()
+                }
+                for whole in (False, True)
+            )
+    except Exception as error:
+        # What does not fit is found at many places of peft, each with an error of its own.
+        raise misfit(base, folder, config, f"peft says: {first_line(error)}") from error
+    if missing := sorted(needed.keys() - tensors.keys()):
+        raise misfit(base, folder, config, f"it lacks {count_of(missing)}")
+    if left_over := sorted(tensors.keys() - allowed.keys()):
+        raise misfit(base, folder, config, f"the model has no place for {count_of(left_over)}")
+    for key, tensor in tensors.items():
+        if tensor.shape != allowed[key]:
+            shapes = f"{list(tensor.shape)}, where {list(allowed[key])} is expected"
+            raise misfit(base, folder, config, f"it has {key} in the shape {shapes}")
+    changed = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+    names = {name.removeprefix(PREFIX) for name, module in shell.named_modules() if isinstance(module, changed)}
+    modules = dict(base.model.named_modules())
+    for key in tensors:
+        path = key.removeprefix(PREFIX)
+        while path and path not in modules:
+            path = path.rpartition(".")[0]
+        names.add(path)
+    return [modules[name] for name in sorted(names & modules.keys() - {""})]
+
+
+def misfit(base: LoadedModel, folder: Path, config: Any, reason: str) -> UsageError:
+    """The error that says why an adapter does not fit."""
+    trained_on = config.base_model_name_or_path
+    hint = "Its files are incomplete, damaged, or do not belong together."
+    if trained_on and not _is_called(base, trained_on):
+        hint = f"It was trained on {trained_on!r}."
+    return UsageError(f"The adapter {folder} does not fit the model {base.record.name!r}: {reason}.", hint)
+
+
+def _is_called(base: LoadedModel, name: str) -> bool:
+    """Whether a name may well be the base's: folders move, and the Hub knows models by other names than aliases."""
+    names = {base.record.name, short_name(base.record.name), base.record.path.name}
+    return Path(name).name.lower() in {Path(known).name.lower() for known in names}
+
+
+def _note_other_base(folder: Path, trained_on: str, base: LoadedModel) -> None:
+    if trained_on and not _is_called(base, trained_on):
+        _note_once(f"The adapter {folder} was trained on {trained_on!r}; here it is used on {base.record.name!r}.")
+
+
+@cache
+def _note_once(text: str) -> None:
+    note(text)

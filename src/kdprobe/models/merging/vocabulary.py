@@ -1,0 +1,78 @@
+"""The vocabulary that an adapter brings: embeddings of another size than the base's, and the tokenizer beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kdprobe.errors import UsageError
+from kdprobe.models.load import LoadedModel, load_tokenizer
+from kdprobe.models.merging.files import PREFIX, TOKENIZER, adapter_tensors
+from kdprobe.models.quiet import quiet
+from kdprobe.models.weights import own_weights
+
+
+def with_its_vocabulary(base: LoadedModel, folder: Path) -> LoadedModel:
+    """A base with as many tokens as an adapter has embeddings for, and the tokenizer from the adapter's folder.
+
+    A base whose embeddings have that size already, or stay what they are, is returned as it is.
+
+    Raises:
+        UsageError: Embeddings are missing, or the tokens are not those of the base and some more.
+    """
+    sizes = _sizes(base.model, folder)
+    layers = _layers(base.model)
+    if not {*sizes.values()} - {layer.weight.shape[0] for layer in layers.values()}:
+        return base
+    if len({*sizes.values()}) > 1 or (len(sizes) < len(layers) and not is_tied(base.model)):
+        raise UsageError(
+            f"The adapter {folder} has embeddings of another size than the model {base.record.name!r}, but not for its "
+            "input and its output alike.",
+            "Write it with save_pretrained(..., save_embedding_layers=True).",
+        )
+    (size,) = {*sizes.values()}
+    for layer in layers.values():
+        own_weights(layer)
+    with quiet():
+        # The new rows are the adapter's.
+        base.model.resize_token_embeddings(size, mean_resizing=False)
+    return replace(base, tokenizer=_tokenizer(base, folder, size))
+
+
+def is_tied(model: Any) -> bool:
+    """Whether the output layer has the embeddings' weight."""
+    first, last = (getattr(layer, "weight", None) for layer in _layers(model).values())
+    return first is not None and first is last
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    """The input and the output embeddings of a model, by their names."""
+    layers = {id(layer) for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
+    return {name: module for name, module in model.named_modules() if id(module) in layers}
+
+
+def _sizes(model: Any, folder: Path) -> dict[str, int]:
+    """For how many tokens an adapter has each of the embeddings, where it has them whole."""
+    tensors = adapter_tensors(folder)
+    names = {layer: (f"{PREFIX}{layer}.weight", f"{PREFIX}{layer}.base_layer.weight") for layer in _layers(model)}
+    return {
+        layer: tensors[name].shape[0]
+        for layer in names
+        for name in names[layer]
+        if name in tensors and tensors[name].dim()
+    }
+
+
+def _tokenizer(base: LoadedModel, folder: Path, size: int) -> Any:
+    tokenizer = base.tokenizer
+    if any((folder / file).is_file() for file in TOKENIZER):
+        tokenizer = load_tokenizer(replace(base.record, name=str(folder), path=folder))
+    theirs = tokenizer.get_vocab()
+    if len(tokenizer) > size or any(theirs.get(token) != id_ for token, id_ in base.tokenizer.get_vocab().items()):
+        raise UsageError(
+            f"The adapter {folder} has embeddings for {size} tokens, which are not the tokens of the model "
+            f"{base.record.name!r} and some more.",
+            "Its folder needs the tokenizer that it was trained with, which may only add tokens.",
+        )
+    return tokenizer
