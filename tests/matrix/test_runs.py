@@ -100,9 +100,7 @@ def test_captured_log_probabilities_are_those_of_a_teacher_forced_pass(finished,
 
 def test_students_are_taught_the_ends_of_the_template(finished, torch):
     """And stop at them: they are kept with the adapter."""
-    from kdprobe.models.adapters import merge
-    from kdprobe.models.load import load
-    from kdprobe.models.reference import resolve
+    from kdprobe.models import load_model, merge, resolve
 
     family, folder = FAMILIES[finished.family], finished.folders[finished.family]
     tokenizer = loaded(folder)
@@ -112,7 +110,7 @@ def test_students_are_taught_the_ends_of_the_template(finished, torch):
         assert set(training["end_ids"]) <= {end}
         assert training["responses_without_end"] == 0
         assert arm == "teacher" or training["end_ids"] == [end]
-    student = merge(load(resolve(str(folder))), finished.stage("distill", "fine-tuned") / "adapter")
+    student = merge(load_model(resolve(str(folder))), finished.stage("distill", "fine-tuned") / "adapter")
     assert student.eos_ids >= set(tokenizer.convert_tokens_to_ids(list(family.ends)))
 
 
