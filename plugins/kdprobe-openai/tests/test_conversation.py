@@ -56,7 +56,8 @@ def test_an_end_of_turn_that_is_none_of_the_tokenizers_named_tokens_is_one(tiny_
     def ids_of(*written):
         tokens = [{"id": id_, "token": tokenizer.decode([id_]), "logprob": -0.5} for id_ in written]
         entries = [{**token, "top_logprobs": [token]} for token in tokens]
-        return TokenMap(tokenizer).rows(Answer("Tom", finished=True, tokens=len(written), entries=entries), 1)[0]
+        answer = Answer("Tom", "stop", tokens=len(written), entries=entries)
+        return TokenMap(tokenizer).rows(answer, 1, with_thinking=False)[0]
 
     word = tokenizer("Tom", add_special_tokens=False)["input_ids"]
     assert ids_of(*word, end) == [*word, end]
