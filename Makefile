@@ -22,7 +22,8 @@ test: $(READY)  ## All tests, the real small model among them.
 test-quick: $(READY)  ## Without the real small model.
 	$(PYTEST) -m "not e2e"
 
-faults: $(READY)  ## Kills and resumes a run many times: make faults [CONFIG=mine.toml] [KILLS=20] [SEED=0]; CI has two kills.
+faults: $(READY)  ## Damages every file of a run in every way, and kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
+	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults
 	$(BIN)/python tests/e2e/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.

@@ -17,11 +17,23 @@ def flip(content):
     return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
-DAMAGES = {"bit": flip, "cut": lambda content: content[: len(content) // 2], "empty": lambda _: b"", "gone": None}
+def tear(content):
+    """The beginning reached the disk, the size did, the rest did not."""
+    half = len(content) // 2
+    return content[:half] + bytes(len(content) - half)
+
+
+DAMAGES = {
+    "bit": flip,
+    "torn": tear,
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda _: b"",
+    "gone": None,
+}
 
 
 def damage(file, kind):
-    """Damages a file; its times, and of a flipped bit its size, stay as they were."""
+    """Damages a file; its times, and of a flipped bit and a torn file the size, stay as they were."""
     before, change = file.stat(), DAMAGES[kind]
     if change is None:
         file.unlink()

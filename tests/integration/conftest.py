@@ -1,5 +1,7 @@
 """Training the tiny model, and references for what training reports."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -138,6 +140,57 @@ def tiny_student(tiny_record, make_adapter):
     def make(modules, **config):
         adapter = make_adapter(tiny_record.path, 0, target_modules=modules, **{"lora_alpha": 4, **config})
         return Student("trained", tiny_record, adapter)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def parrot(torch, tiny_model, tmp_path_factory):
+    """Writes a model that answers with one text, whose tokens must all differ; returns its folder.
+
+    Every token decides the next: the embeddings are unit vectors, the output matrix says which follows, and attention
+    and MLPs add nothing.
+    """
+    from transformers import AutoTokenizer
+
+    from kdprobe.testing.models import CHAT_TEMPLATE, random_llama
+
+    def make(text, *, special=(), added=("<think>", "</think>"), opening=False):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        tokenizer.add_tokens(list(added))
+        tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
+        begun = "<|im_start|>assistant\n<think>{% endif %}" if opening else "<|im_start|>assistant\n{% endif %}"
+        tokenizer.chat_template = CHAT_TEMPLATE.replace("<|im_start|>assistant\n{% endif %}", begun)
+        model = random_llama(
+            vocab_size=len(tokenizer),
+            hidden_size=512,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=8,
+            num_key_value_heads=8,
+            max_position_embeddings=1024,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+        )
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+        )
+        written = tokenizer(text, add_special_tokens=False)["input_ids"]
+        last = tokenizer(prompt, add_special_tokens=False)["input_ids"][-1]
+        path = [last, *written, tokenizer.eos_token_id]
+        assert len(set(path)) == len(path)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if "o_proj" in name or "down_proj" in name or "lm_head" in name:
+                    weight.zero_()
+            model.model.embed_tokens.weight.copy_(torch.eye(len(tokenizer), 512))
+            for token, following in pairwise(path):
+                model.lm_head.weight[following, token] = 1.0
+        folder = tmp_path_factory.mktemp("parrot")
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
 
     return make
 

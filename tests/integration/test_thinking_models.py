@@ -4,63 +4,8 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 
 import pytest
-
-from kdprobe.testing.models import CHAT_TEMPLATE, random_llama
-
-OPENING_TEMPLATE = CHAT_TEMPLATE.replace(
-    "<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>{% endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def parrot(torch, tiny_model, tmp_path_factory):
-    """Writes a model that answers with one text, whose tokens must all differ; returns its folder.
-
-    Every token decides the next: the embeddings are unit vectors, the output matrix says which follows, and attention
-    and MLPs add nothing.
-    """
-    from transformers import AutoTokenizer
-
-    def make(text, *, special=(), added=("<think>", "</think>"), template=CHAT_TEMPLATE):
-        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-        tokenizer.add_tokens(list(added))
-        tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
-        tokenizer.chat_template = template
-        model = random_llama(
-            vocab_size=len(tokenizer),
-            hidden_size=512,
-            intermediate_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=8,
-            num_key_value_heads=8,
-            max_position_embeddings=1024,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
-        )
-        written = tokenizer(text, add_special_tokens=False)["input_ids"]
-        last = tokenizer(prompt, add_special_tokens=False)["input_ids"][-1]
-        path = [last, *written, tokenizer.eos_token_id]
-        assert len(set(path)) == len(path)
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if "o_proj" in name or "down_proj" in name or "lm_head" in name:
-                    weight.zero_()
-            model.model.embed_tokens.weight.copy_(torch.eye(len(tokenizer), 512))
-            for token, following in pairwise(path):
-                model.lm_head.weight[following, token] = 1.0
-        folder = tmp_path_factory.mktemp("parrot")
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
-
-    return make
 
 
 @pytest.fixture
@@ -110,7 +55,7 @@ def test_thinking_that_reaches_the_budget_is_no_answer(parrot, evaluate):
 
 @pytest.mark.parametrize(("budget", "expected"), [(12, ("8", "12;9", True)), (3, ("", "12;", False))])
 def test_a_template_may_begin_the_thinking(budget, expected, parrot, evaluate):
-    model = parrot("12;9</think>8", template=OPENING_TEMPLATE)
+    model = parrot("12;9</think>8", opening=True)
     score, rows = evaluate(model, budget=budget)
     assert score["unclosed_thinking"] == (0.0 if expected[2] else 1.0)
     for row in rows:

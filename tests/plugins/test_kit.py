@@ -272,7 +272,7 @@ def test_a_teacher_that_scores_its_own_answer_otherwise(tiny_teacher, torch):
     [
         ("provenance", {"model": object()}, "must be ready for JSON"),
         ("provenance", {}, "is empty; say what decides its answers"),
-        ("part_size", 0, "must be a whole number above 0, and is 0"),
+        ("part_size", 0, "must be a whole number above 0 or None, and is 0"),
     ],
 )
 def test_a_teachers_books(field, value, sentence, tiny_teacher):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kdprobe.teachers.teacher import Response, SparseRows
+from kdprobe.teachers.teacher import Response, SparseRows, Thinking
 from kdprobe.transfer.codec import from_table, to_table
 
 FALLING = arrays(np.float32, (3, 5), elements=st.floats(-300, 0, width=32)).map(lambda a: -np.sort(-a, axis=-1))
@@ -52,3 +52,22 @@ def test_prompts_come_back_where_a_server_returned_them():
     assert back([5, 399], [7]) == (True, [[5, 399], [7]])
     assert back([5], None) == (True, [[5], None])
     assert back(None) == (False, [None])
+
+
+def test_answers_without_tokens_come_back_among_others():
+    whole = response(np.full((3, 5), -1.0, np.float32))
+    nothing = Response("q", "", np.array([], np.int64), finished=False, finish_reason="content_filter")
+    first, second, third = from_table(to_table([nothing, whole, replace(nothing, rows=None, id="r")], 400))
+    assert (first.text, first.token_ids.tolist(), first.finish_reason) == ("", [], "content_filter")
+    assert first.rows.ids.shape == third.rows.logprobs.shape == (0, 5)
+    assert second.rows.ids.tolist() == whole.rows.ids.tolist()
+    assert second.finish_reason is None
+    # Where no answer has any, there are no rows.
+    assert from_table(to_table([nothing, nothing], 400))[1].rows is None
+
+
+def test_thinking_comes_back():
+    thought = Thinking("3 + 4", closed=False, tokens=3, taught=False)
+    plain = Response("p", "7", np.array([1, 2]), finished=True)
+    back = from_table(to_table([replace(plain, thinking=thought), plain], 400))
+    assert [answer.thinking for answer in back] == [thought, None]

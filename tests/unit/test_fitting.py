@@ -1,11 +1,13 @@
 """Transfer sets in a student's token ids."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.outline.tokenizers import TokenizerMatch
-from kdprobe.teachers.teacher import Response, SparseRows
+from kdprobe.teachers.teacher import Response, SparseRows, Thinking
 from kdprobe.transfer.fitting import fitted
 from kdprobe.transfer.transfer_set import TransferSet
 
@@ -117,3 +119,14 @@ def test_a_row_of_foreign_ids_only_is_refused(tokenizer):
     response = answer(logits, 4, np.array([1, 2]))
     with pytest.raises(KdprobeError, match="no token that the student knows"):
         fitted(taught(response), TokenizerMatch(foreign=frozenset(range(20, 30))), tokenizer, rows=True)
+
+
+def test_thinking_that_is_taught_is_tokenised_again_and_nothing_stays_nothing(responses, tokenizer):
+    different = TokenizerMatch(difference="they differ")
+    thought = replace(responses[0], thinking=Thinking("3 + 1", closed=True, tokens=3))
+    left_out = replace(thought, thinking=replace(thought.thinking, taught=False))
+    nothing = Response("q", "", np.array([], np.int64), finished=False, finish_reason="content_filter")
+    found = fitted(taught(thought, left_out, nothing), different, tokenizer, rows=False).responses
+    assert "3 + 1" in tokenizer.decode(found[0].token_ids)
+    assert "3 + 1" not in tokenizer.decode(found[1].token_ids)
+    assert found[2].token_ids.tolist() == []

@@ -125,6 +125,77 @@ def test_a_stage_that_another_process_made_again_is_not_taken_for_damaged(store)
     assert not slow.make(stage())
 
 
+def test_what_was_made_from_another_outcome_is_made_again_and_else_it_is_not(store, capsys):
+    """A server's model may answer otherwise when a damaged transfer set is made again."""
+    made, said = [], ["first", "first", "second"]
+
+    def answer(folder, inputs, scratch):
+        (folder / "rows.parquet").write_text(said[len(made)])
+        (folder / "times.json").write_text(str(len(made)))
+        made.append("answers")
+
+    def learn(folder, inputs, scratch):
+        shutil.copy(inputs[0] / "rows.parquet", folder / "weights.safetensors")
+        made.append("student")
+
+    answers = Stage("transfer", "none", {}, (), answer)
+    student = Stage("distill", "student", {}, (answers,), learn)
+    records = Stage("evaluate", "student", {}, (student,), lambda *_: made.append("records"))
+
+    def run():
+        made.clear()
+        again = Store(store.root)
+        statuses = [again.status(stage) for stage in (answers, student, records)]
+        for stage in (answers, student, records):
+            again.make(stage)
+        return statuses, list(made)
+
+    assert run()[1] == ["answers", "student", "records"]
+    flip(store.folder(answers) / "rows.parquet")
+    said[0] = "first"
+    assert run()[1] == ["answers"]
+    flip(store.folder(answers) / "rows.parquet")
+    said[0] = "second"
+    capsys.readouterr()
+    assert run()[1] == ["answers", "student", "records"]
+    assert f"it was made from another transfer stage {answers.key}" in capsys.readouterr().err
+    assert run() == (["there"] * 3, [])
+    # To have a stage made again, one may delete its folder, too.
+    shutil.rmtree(store.folder(answers))
+    said[0] = "third"
+    Store(store.root).make(answers)
+    assert [Store(store.root).status(stage) for stage in (answers, student, records)] == ["there", "damaged", "there"]
+    assert run()[1] == ["student", "records"]
+
+
+def test_nothing_goes_on_from_what_was_begun_with_another_input(store):
+    def fail(folder, inputs, scratch):
+        (scratch / "learned").write_text((inputs[0] / "rows.parquet").read_text())
+        raise RuntimeError("killed")
+
+    def learn(folder, inputs, scratch):
+        learned = scratch / "learned"
+        (folder / "weights.safetensors").write_text(learned.read_text() if learned.exists() else "from the start")
+
+    def answers(text):
+        return Stage("transfer", "none", {}, (), lambda folder, *_: (folder / "rows.parquet").write_text(text))
+
+    store.make(answers("first"))
+    with pytest.raises(RuntimeError, match="killed"):
+        store.make(stage(fail, (answers("first"),)))
+    store.make(stage(learn, (answers("first"),)))
+    weights = store.folder(stage(learn, (answers("first"),))) / "weights.safetensors"
+    assert weights.read_text() == "first"
+    shutil.rmtree(weights.parent)
+    with pytest.raises(RuntimeError, match="killed"):
+        Store(store.root).make(stage(fail, (answers("first"),)))
+    flip(store.folder(answers("")) / "rows.parquet")
+    again = Store(store.root)
+    again.make(answers("second"))
+    again.make(stage(learn, (answers("second"),)))
+    assert weights.read_text() == "from the start"
+
+
 def test_what_reads_manifests_only_reads_no_other_file(store, monkeypatch):
     from kdprobe.experiment.integrity import manifest
 
@@ -220,6 +291,14 @@ def test_parts_of_a_store_on_different_disks_are_refused_at_the_start(tmp_path, 
     with pytest.raises(KdprobeError, match="on different disks"):
         Store(tmp_path).prepare()
     assert list(other_disk.iterdir()) == []
+    assert not list((tmp_path / "making").iterdir())
+
+
+def test_runs_may_be_on_another_disk(tmp_path, other_disk):
+    (tmp_path / "runs").symlink_to(other_disk)
+    store = Store(tmp_path)
+    store.prepare()
+    assert store.make(stage())
 
 
 def test_a_whole_store_on_another_disk_works(tmp_path, other_disk):
@@ -249,8 +328,8 @@ def everything(folder):
 @pytest.mark.parametrize(
     ("line", "finished", "left"),
     [
-        ("module.seal = die", False, ["begun"]),
-        ("module.Path.rename = die", False, ["begun"]),
+        ("module.seal = die", False, [".begun-from", "begun"]),
+        ("module.Path.rename = die", False, [".begun-from", "begun"]),
         ("module.shutil.rmtree = die", True, []),
     ],
 )

@@ -101,6 +101,27 @@ def test_secrets_of_the_environment_are_not_said(monkeypatch):
         redaction._of_environment.cache_clear()
 
 
+def test_a_config_s_secrets_are_in_no_record_and_no_message(tmp_path, capsys):
+    from kdprobe.cli import _run
+    from kdprobe.experiment.config import Experiment, to_data
+
+    def config(key):
+        options = {"base_url": f"https://me:{key}@host/v1", "api_key": key, "headers": {"X-Key": key, "Accept": "*/*"}}
+        data = {"name": "x", "problems": {"source": "jsonl", "transfer": 1, "test": 1}, "strategies": ["none"]}
+        return Experiment.model_validate({**data, "teacher": {"name": "served", "options": options}})
+
+    record = to_data(config("correct-horse"))
+    assert record["teacher"]["options"] == {"base_url": "https://host/v1", "headers": {"Accept": "*/*"}}
+    # The run's name is made of it.
+    assert to_data(config("battery-staple")) == record
+    file = tmp_path / "x.toml"
+    file.write_text('name = "x"\n[teacher.options]\napi_key = "staple-of-horses"\nbatch_size = "staple-of-horses"\n')
+    assert _run(["plan", str(file), "--store", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "(got '[secret]')" in err
+    assert "staple-of-horses" not in err
+
+
 def test_a_stage_has_one_key_whichever_secrets_it_was_given():
     def stage(**options):
         return Stage("transfer", "none", {"teacher": {"url": "https://host", **options}}, (), print)

@@ -21,16 +21,23 @@ class ServedModel:
 
     Attributes:
         changes: Called on each answer before it is sent, one per request as long as there are any. A function changes
-            the JSON data; a number is a status; a tuple is a status and headers; `bytes` are sent as they are;
+            the JSON data; a number is a status; a tuple is a status, headers and perhaps a body; `bytes` are a body;
             "cut" breaks the connection off in the middle, "slow" answers after the client's patience.
+        refuse: Takes a request's body; what it returns is sent with status 400, unless it is nothing.
         asked: What was asked, with its headers and when.
     """
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
         self.changes, self.always = [], None
+        self.refuse = lambda _body: None
         self.asked, self.url, self.at_once, self.most_at_once = [], "", 0, 0
-        self.ids = [*tokenizer(ANSWER, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        self.write(ANSWER)
+
+    def write(self, text):
+        """What it answers from now on."""
+        tokenizer = self.tokenizer
+        self.ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         logits = np.random.default_rng(0).normal(size=(len(self.ids), len(tokenizer))) * 2
         # What is written is the most probable, as under greedy decoding.
         logits[np.arange(len(self.ids)), self.ids] = logits.max(axis=-1) + 1
@@ -44,7 +51,7 @@ class ServedModel:
 
     def answer(self, body):
         k = body.get("top_logprobs", 0)
-        ids = self.ids[: body["max_tokens"]]
+        ids = self.ids[: body.get("max_tokens", body.get("max_completion_tokens"))]
         content = [
             {
                 **self.token(position, id_),
@@ -79,17 +86,21 @@ def serving(model):
                 model.at_once -= 1
 
         def respond(self, body, change):
-            data = model.answer(body)
-            status, headers = 200, {}
+            if refused := model.refuse(body):
+                status, headers, data = 400, {}, refused
+            else:
+                status, headers, data = 200, {}, model.answer(body)
             if change == "slow":
                 time.sleep(3)
             if isinstance(change, int):
                 status, data = change, {"error": {"message": f"fault {change} of {self.headers.get('authorization')}"}}
             elif isinstance(change, tuple):
-                (status, headers), data = change, {"error": "wait"}
+                status, headers, *sent = change
+                data = {"error": "wait"}
             elif callable(change):
                 change(data)
-            sent = change if isinstance(change, bytes) else json.dumps(data).encode()
+            bodies = [change] if isinstance(change, bytes) else sent if isinstance(change, tuple) else []
+            sent = bodies[0] if bodies else json.dumps(data).encode()
             self.send_response(status)
             for name, value in {**headers, "content-type": "application/json", "content-length": len(sent)}.items():
                 self.send_header(name, str(value))

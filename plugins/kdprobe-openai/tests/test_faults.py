@@ -36,8 +36,10 @@ def set_logprob(value):
         b"[]",
         b'"hello"',
         b"\xff\xfe",
-        lambda data: data["choices"][0]["message"].update(content=None),
-        lambda data: data["choices"][0].update(finish_reason="content_filter"),
+        b'{"error": {"message": "overloaded", "code": 503}}',
+        b'{"choices": [{"finish_reason": "stop"}]}',
+        lambda data: data["choices"][0]["message"].update(content=7),
+        lambda data: data["choices"][0].update(finish_reason="insufficient_system_resource"),
     ],
     ids=str,
 )
@@ -55,7 +57,7 @@ def test_a_slow_answer_is_asked_for_again(make, server):
     assert len(server.asked) == 2
 
 
-@pytest.mark.parametrize("fault", [429, 500, "cut", b"<html>busy</html>", b"{}"], ids=str)
+@pytest.mark.parametrize("fault", [429, 500, "cut", b"<html>busy</html>", b"{}", b'{"error": "busy"}'], ids=str)
 def test_what_stays_ends_the_capture_with_a_sentence(make, server, fault):
     server.always = fault
     with pytest.raises(KdprobeError, match="did not answer in 3 attempts; the last fault: ") as error:
@@ -138,26 +140,37 @@ def test_unusable_log_probabilities_leave_texts_or_are_refused(make, server, cap
         list(make(log_probabilities="required").respond(REQUESTS[:1], SAMPLING))
     assert 'distill.name = "sequence"' in error.value.hint
     answers = list(make().respond(REQUESTS, SAMPLING))
-    assert [answer.id for answer in answers] == [request.id for request in REQUESTS]
+    assert sorted(answer.id for answer in answers) == [request.id for request in REQUESTS]
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
     printed = capsys.readouterr().err
-    assert printed.count("Texts only: the distiller 'sequence' can learn from them, 'logits' cannot.") == 1
+    assert printed.count("texts only: the distiller 'sequence' can learn from them, 'logits' cannot.") == 1
 
 
-def test_one_bad_answer_of_a_part_leaves_texts_for_all_of_it_and_all_that_follow(make, server):
-    server.changes = [None, UNUSABLE["NaN"][0]]
-    teacher = make(concurrency=1)
-    assert all(answer.rows is None for answer in teacher.respond(REQUESTS, SAMPLING))
-    assert all(answer.rows is None for answer in teacher.respond(REQUESTS[:1], SAMPLING))
-    assert "logprobs" not in server.asked[-1][2]
+def test_a_server_that_refuses_to_give_log_probabilities_is_asked_for_texts(make, server, capsys):
+    def refuse(body):
+        return {"error": {"message": "logprobs are not supported"}} if "logprobs" in body else None
+
+    server.refuse = refuse
+    answers = list(make(concurrency=1).respond(REQUESTS, SAMPLING))
+    assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
+    assert ["logprobs" in body for _, _, body in server.asked] == [True, *[False] * 5]
+    assert capsys.readouterr().err.count("the server refuses to give them") == 1
+    with pytest.raises(KdprobeError, match="refuses the request: status 400"):
+        list(make(log_probabilities="required").respond(REQUESTS, SAMPLING))
+    # So many are too many: that is for the user to change.
+    server.refuse = lambda body: {
+        "error": {"message": "Requested sample logprobs of 64, which is more than allowed: 20"}
+    }
+    with pytest.raises(KdprobeError, match="refuses the request: status 400") as error:
+        list(make().respond(REQUESTS, SAMPLING))
+    assert "transfer.top_logprobs" in error.value.hint
 
 
-def test_after_answers_with_log_probabilities_none_may_lack_them(make, server):
-    teacher = make()
-    assert next(teacher.respond(REQUESTS[:1], SAMPLING)).rows is not None
-    server.always = UNUSABLE["missing"][0]
-    with pytest.raises(KdprobeError, match="cannot be used, because the server sends none"):
-        list(teacher.respond(REQUESTS[1:2], SAMPLING))
+def test_an_impossible_alternative_has_no_mass(make, server):
+    server.changes = [lambda data: content(data)[1]["top_logprobs"][5].update(logprob=float("-inf"))]
+    (answer,) = make(log_probabilities="required").respond(REQUESTS[:1], SAMPLING)
+    assert answer.rows.logprobs[1, 5] == float("-inf")
+    assert answer.rows.tail_logmass[1.0][1] > answer.rows.logprobs[1, 4] - 20
 
 
 KEY = "sk-0f3a-very-secret"
@@ -197,3 +210,10 @@ def test_a_failure_ends_what_is_still_running(make, server):
     with pytest.raises(KdprobeError, match="status 400"):
         list(make(timeout=60).respond(REQUESTS, SAMPLING))
     assert time.monotonic() - started < 2.5
+
+
+def test_an_answer_with_half_an_emoji_fits_into_every_file():
+    from kdprobe_openai.answer import Answer
+
+    reply = {"choices": [{"message": {"content": "\ud83c and\x00 #### 5"}, "finish_reason": "stop"}]}
+    assert Answer.of(reply).text == "\ufffd and\ufffd #### 5"

@@ -8,11 +8,9 @@ import pytest
 from pydantic import ValidationError
 from served import ANSWER, REQUESTS, SAMPLING
 
-from kdprobe import KdprobeError, PromptPair
-from kdprobe.models import tokenizer_digest
+from kdprobe import KdprobeError
 from kdprobe.teachers import Sampling
-from kdprobe.testing import check_teacher, host_with, some_problems
-from kdprobe.transfer import Setting, capture_transfer_set
+from kdprobe.testing import check_teacher, host_with
 
 
 def test_contract(options):
@@ -109,6 +107,21 @@ def test_log_probabilities_of_an_unknown_temperature_are_refused(make, server, t
     assert len(list(make(unscaled=not allowed).respond(REQUESTS, asked))) == len(REQUESTS)
 
 
+def test_fields_that_a_server_refuses_are_left_out_or_called_otherwise(make, server):
+    options = {
+        "leave_out": ["seed", "temperature"],
+        "budget_field": "max_completion_tokens",
+        "extra": {"effort": "low"},
+    }
+    (answer,) = make(log_probabilities="never", **options).respond(REQUESTS[:1], SAMPLING)
+    assert answer.token_ids.tolist() == server.ids
+    ((_, _, body),) = server.asked
+    assert sorted(body) == ["effort", "max_completion_tokens", "messages", "model", "top_p"]
+    # The server's own temperature is not known, and so is not that of its log-probabilities.
+    with pytest.raises(KdprobeError, match="At a sampling temperature of its own some servers give"):
+        make(**options).respond(REQUESTS[:1], SAMPLING)
+
+
 def test_concurrency_is_a_bound(make, server):
     server.always = lambda _data: time.sleep(0.05)
     list(make(concurrency=2).respond(REQUESTS, SAMPLING))
@@ -120,22 +133,6 @@ def test_requests_per_minute_are_spaced(make, server):
     times = sorted(when for when, _, _ in server.asked)
     # Spaced when sent; what arrives may be some milliseconds closer.
     assert times[-1] - times[0] >= 0.9 * 4 * 60 / 1200
-
-
-def test_a_capture_goes_on_where_it_was_broken_off(make, server, tokenizer, tmp_path):
-    problems = some_problems(6)
-    conversations = {problem.id: PromptPair([{"role": "user", "content": problem.id}], []) for problem in problems}
-    manifest = {"tokenizer": tokenizer_digest(tokenizer), "vocabulary": len(tokenizer)}
-    setting = Setting(SAMPLING, manifest, scratch=tmp_path)
-    server.changes = [None, None, 400]
-    with pytest.raises(KdprobeError, match="status 400"):
-        capture_transfer_set(make(part_size=2, concurrency=1), problems, conversations, setting)
-    first = {body["messages"][0]["content"] for _, _, body in server.asked[:2]}
-    del server.asked[:]
-    transfer = capture_transfer_set(make(part_size=2), problems, conversations, setting)
-    assert [response.id for response in transfer.responses] == [problem.id for problem in problems]
-    assert first.isdisjoint({body["messages"][0]["content"] for _, _, body in server.asked})
-    assert len(server.asked) == 4
 
 
 def test_provenance_changes_with_what_decides_answers_and_with_nothing_else(make):
@@ -154,6 +151,7 @@ def test_provenance_changes_with_what_decides_answers_and_with_nothing_else(make
         ({"base_url": "https://me:secret@host/v1"}, "must hold no user"),
         ({"base_url": "https://host/v1?key=secret"}, "must hold no user"),
         ({"extra": {"logprobs": False, "n": 2}}, "must not hold logprobs, n"),
+        ({"leave_out": ["messages"]}, "Input should be 'temperature', 'top_p' or 'seed'"),
         ({"key_variable": "sk-123"}, "String should match pattern"),
         ({"api_key": "sk-123"}, "Extra inputs"),
     ],

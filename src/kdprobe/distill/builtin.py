@@ -36,7 +36,10 @@ class LogitsDistiller:
         """
         student, examples = _taught(context, "logits")
         temperature = self.options.temperature
-        rows = [response.rows for response in context.transfer.responses] if context.transfer else []
+        taught = (
+            [response for response in context.transfer.responses if len(response.token_ids)] if context.transfer else []
+        )
+        rows = [response.rows for response in taught]
         if any(row is None for row in rows):
             raise KdprobeError(
                 "The teacher left no log-probabilities, which the distiller 'logits' learns from.",

@@ -74,10 +74,11 @@ class Example:
 
 
 def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
-    """Examples from what the teacher answered.
+    """Examples from what the teacher answered; an answer without tokens teaches nothing and is left out.
 
     Raises:
-        KdprobeError: The student's tokenizer is not the teacher's, so token ids would mean different things.
+        KdprobeError: The student's tokenizer is not the teacher's, so token ids would mean different things; or there
+            is nothing to learn.
     """
     teacher_digest, student_digest = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
     if teacher_digest != student_digest:
@@ -85,7 +86,7 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
             f"The student's tokenizer ({student_digest}) is not the one of the transfer set ({teacher_digest}).",
             "Use a teacher and a student that share their tokenizer, or a distiller that learns from text.",
         )
-    return [
+    examples = [
         Example.of_response(
             response.id,
             prompt_ids(tokenizer, conversations[response.id].student),
@@ -93,7 +94,14 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
             response.rows,
         )
         for response in transfer.responses
+        if len(response.token_ids)
     ]
+    if not examples:
+        raise KdprobeError(
+            "None of the teacher's answers that were chosen holds anything to learn.",
+            "Use another strategy or teacher, or choose other answers with transfer.filter.",
+        )
+    return examples
 
 
 def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:

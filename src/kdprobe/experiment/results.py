@@ -24,6 +24,7 @@ from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
+from kdprobe.experiment.teacher_audit import teacher_findings
 from kdprobe.files import UnreadableError, read_json, read_sealed
 from kdprobe.problems.extractors import Extractor
 
@@ -60,7 +61,16 @@ class Results:
     def fidelity(self) -> dict[str, dict[str, Any]]:
         """Strategy to the fidelity of its transfer set, with `kept`, how many of its answers students learnt from."""
         return {
-            arm.strategy: {**arm.fidelity, "kept": arm.fidelity["responses"] if arm.kept is None else len(arm.kept)}
+            arm.strategy: {
+                # Those of earlier versions say nothing of these.
+                "untaught": [],
+                "thinking": 0.0,
+                "unclosed_thinking": 0.0,
+                "dropped_thinking": 0.0,
+                "ended": {},
+                **arm.fidelity,
+                "kept": arm.fidelity["responses"] if arm.kept is None else len(arm.kept),
+            }
             for arm in self.arms
             if arm.strategy and arm.fidelity
         }
@@ -117,7 +127,7 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
         chosen: The extractor that decides.
     """
     compared = compare(arms_of(results), extractors, chosen)
-    compared.findings.extend(audit(results.arms, results.record))
+    compared.findings.extend([*teacher_findings(results.arms), *audit(results.arms, results.record)])
     # A verdict on students of a cautioned distiller must not be read without the caution.
     compared.verdict[:0] = results.record.get("cautions", [])
     compared.verdict.extend(scope(results.record))

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from kdprobe.console import note
 from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
-from kdprobe.experiment.integrity.manifest import MANIFEST, seal
+from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, seal
 from kdprobe.experiment.integrity.upkeep import (
     KEY_LENGTH,
     LOCK,
@@ -39,6 +39,7 @@ from kdprobe.experiment.integrity.upkeep import (
     clear_remains,
     exclusive,
     make_folders,
+    scratch_for,
     set_aside,
 )
 from kdprobe.files import digest, sync
@@ -142,20 +143,18 @@ class Store:
         """
         if self._damage(stage) is None:
             return False
-        making = self.root / MAKING
-        waiting = f"Another process is making {stage.kind} {stage.name}; waiting for it."
-        with exclusive(making / f"{stage.key}{LOCK}", waiting):
+        making, name = self.root / MAKING, f"{stage.kind} {stage.name}"
+        with exclusive(making / f"{stage.key}{LOCK}", f"Another process is making {name}; waiting for it."):
             if self._damage(stage) is None:
                 return False
             self._set_aside(stage)
             clear_remains(making, stage.key)
             inputs = self._inputs(stage)
-            scratch = making / f"{stage.key}{SCRATCH}"
-            scratch.mkdir(exist_ok=True)
+            scratch = scratch_for(making, stage.key, self._origin(stage))
             folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
-            with doing(f"making {stage.kind} {stage.name}"):
+            with doing(f"making {name}"):
                 stage.work(folder, inputs, scratch)
             self._seal(stage, folder, time.monotonic() - started)
             self._put_in_place(stage, folder)
@@ -184,7 +183,10 @@ class Store:
         target = self.folder(stage)
         target.parent.mkdir(exist_ok=True)
         sync(target.parent.parent)
-        # Something may have come there while the stage was made.
+        # Something may have come there while the stage was made: the stage itself, where locks do not work.
+        if self._damage(stage) is None:
+            shutil.rmtree(folder)
+            return
         self._set_aside(stage)
         folder.rename(target)
         sync(target.parent)
@@ -228,16 +230,13 @@ class Store:
                 count += self.checks.manifest(manifest.parent).get("key_format") != KEY_FORMAT
         return count
 
-    @staticmethod
-    def _seal(stage: Stage, folder: Path, seconds: float) -> None:
-        about = {
-            "kind": stage.kind,
-            "name": stage.name,
-            "key": stage.key,
-            "key_format": KEY_FORMAT,
-            "kdprobe": own_version(),
-            "settings": stage.settings,
-            "inputs": [needed.key for needed in stage.inputs],
-            "seconds": round(seconds, 3),
-        }
-        seal(folder, about)
+    def _origin(self, stage: Stage) -> dict[str, str]:
+        """The inputs, and digests of what they hold."""
+        inputs = {f"{needed.kind}/{needed.key}": self.folder(needed) for needed in stage.inputs}
+        return {place: data_digest(self.checks.manifest(folder)) for place, folder in inputs.items()}
+
+    def _seal(self, stage: Stage, folder: Path, seconds: float) -> None:
+        what = {"kind": stage.kind, "name": stage.name, "key": stage.key, "key_format": KEY_FORMAT}
+        origin = {"inputs": [needed.key for needed in stage.inputs], MADE_FROM: self._origin(stage)}
+        how = {"kdprobe": own_version(), "settings": stage.settings, "seconds": round(seconds, 3)}
+        seal(folder, what | origin | how)

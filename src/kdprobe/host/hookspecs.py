@@ -25,8 +25,8 @@ from kdprobe.host.stage import FinishedStage
 GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
 
-HOOK_API = 2
-"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 2`."""
+HOOK_API = 3
+"""Goes up when hooks or records change in a way that plugins notice; a plugin says what it needs: `kdprobe_api = 3`."""
 
 OLDEST_HOOK_API = 2
 """The oldest hook API whose plugins still work; goes up to `HOOK_API` when a change breaks them."""
@@ -67,7 +67,8 @@ def kdprobe_teachers() -> Iterable[TeacherSpec]:
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.teachers.Teacher` and must not load weights:
     a plan asks for its `provenance`, which is part of the key of every stage that it has a part in. `respond` answers
-    every request exactly once, in any order. One that can also `score` given token ids is a `ScoringTeacher`.
+    every request exactly once, in any order: one that has no text is answered by a response without tokens, which
+    students learn nothing from. One that can also `score` given token ids is a `ScoringTeacher`.
 
     Example:
         >>> class Silent:

@@ -6,6 +6,7 @@ from kdprobe.lazy import lazy_exports
 from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, tokenizer_digest
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
+from kdprobe.models.thinking import served_thinking, split_thinking, without_thinking, written_text
 from kdprobe.models.turn import response_ids
 
 if TYPE_CHECKING:
@@ -46,5 +47,9 @@ __all__ = [
     "resolve_adapter",
     "response_ids",
     "right_padded",
+    "served_thinking",
+    "split_thinking",
     "tokenizer_digest",
+    "without_thinking",
+    "written_text",
 ]

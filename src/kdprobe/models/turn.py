@@ -75,19 +75,17 @@ def is_end(tokenizer: Any, token: int) -> bool:
     return token in tokenizer.all_special_ids or (added is not None and added.special)
 
 
-def response_ids(tokenizer: Any, text: str, thinking: str | None = None) -> list[int]:
+def response_ids(tokenizer: Any, text: str, thinking: str | None = None, *, ended: bool = True) -> list[int]:
     """A written response as token ids, as the template begins and ends it: what a student is taught to write.
 
     Args:
         tokenizer: The student's.
         text: The answer. Without one, thinking was cut off, and nothing ends it.
         thinking: What is written before it, or `None`.
+        ended: Whether the end of the turn is written: it is not where an answer was cut off.
     """
     turn = assistant_turn(tokenizer, thinking)
-    if thinking and not text:
-        thought: list[int] = tokenizer(turn.lead.partition(thinking)[0] + thinking, add_special_tokens=False)[
-            "input_ids"
-        ]
-        return thought
-    ids: list[int] = tokenizer(turn.lead + text, add_special_tokens=False)["input_ids"]
-    return [*ids, turn.end]
+    cut = bool(thinking) and not text
+    written = turn.lead.partition(thinking)[0] + thinking if thinking and cut else turn.lead + text
+    ids: list[int] = tokenizer(written, add_special_tokens=False)["input_ids"]
+    return [*ids, turn.end] if ended and not cut else ids

@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, SparseRows, Teacher
+from kdprobe.teachers.teacher import (
+    PROMPT_TOO_LONG,
+    Passage,
+    Request,
+    Response,
+    Sampling,
+    ScoringTeacher,
+    SparseRows,
+    Teacher,
+    Thinking,
+)
 from kdprobe.text import safe_text
 
 if TYPE_CHECKING:
@@ -14,6 +24,7 @@ else:
     )
 
 __all__ = [
+    "PROMPT_TOO_LONG",
     "Passage",
     "Request",
     "Response",
@@ -21,6 +32,7 @@ __all__ = [
     "ScoringTeacher",
     "SparseRows",
     "Teacher",
+    "Thinking",
     "TransformersOptions",
     "TransformersTeacher",
     "safe_text",

@@ -82,18 +82,44 @@ class SparseRows:
     token_logprobs: NDArray[np.float32]
 
 
+PROMPT_TOO_LONG = "prompt_too_long"
+"""The finish reason of a prompt that the teacher does not take; a capture that goes on asks it again."""
+_CUT_OFF = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
+"""What servers call an answer that reached the token budget."""
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """What a teacher thought before its answer.
+
+    Attributes:
+        text: Without the marks around it.
+        closed: Whether it ended; otherwise there is no answer.
+        tokens: How many tokens it took, or `None`.
+        taught: Whether the response's `token_ids` hold it, so that students learn it.
+    """
+
+    text: str
+    closed: bool
+    tokens: int | None
+    taught: bool = True
+
+
 @dataclass(frozen=True)
 class Response:
     """What a teacher answered.
 
     Attributes:
         id: Of the request; in a transfer set, of the problem.
-        text: The answer without special tokens.
-        token_ids: Its token ids, with the end of turn if it was written, `[tokens]`.
-        finished: `False` when the answer was cut off at the token budget.
+        text: The answer without special tokens and without thinking; empty where there is none.
+        token_ids: What students learn to write, as token ids, with the end of turn if it was written, `[tokens]`. Empty
+            where there is nothing to learn, as in an answer that a server filtered.
+        finished: Whether the teacher ended the answer itself.
         rows: The teacher's distribution at every position, or `None` from a teacher without log-probabilities.
         sample: Which of several answers to one problem, from 0; set by the transfer set.
         prompt_ids: Token ids of what the teacher read, from a server that says it, `[tokens]`; else `None`.
+        thinking: What it thought before, or `None`.
+        finish_reason: Why the answer ended, as a server calls it, or `None`.
     """
 
     id: str
@@ -103,6 +129,13 @@ class Response:
     rows: SparseRows | None = None
     sample: int = 0
     prompt_ids: NDArray[np.int64] | None = None
+    thinking: Thinking | None = None
+    finish_reason: str | None = None
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the answer reached the token budget: it did not end, and no other reason is known."""
+        return not self.finished and (self.finish_reason is None or self.finish_reason.lower() in _CUT_OFF)
 
 
 class Teacher(Protocol):
@@ -112,7 +145,8 @@ class Teacher(Protocol):
         provenance: Everything that decides what it answers (weights, quantisation, adapter, data type, batch size),
             ready for JSON; part of the key of every stage that asks it. Must be known without loading weights.
         part_size: After how many answers a capture is saved. Every part is asked by a call of its own, so a batch
-            should not be larger.
+            should not be larger. `None` where no answer depends on what is asked beside it: then all are asked by one
+            call, and each is saved when it arrives.
     """
 
     @property
@@ -121,8 +155,8 @@ class Teacher(Protocol):
         ...
 
     @property
-    def part_size(self) -> int:
-        """How many requests make a part."""
+    def part_size(self) -> int | None:
+        """How many requests make a part; `None` where each is one."""
         ...
 
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
@@ -174,7 +208,8 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
                 "This is a fault of the teacher's plugin.",
             )
         seen.add(response.id)
-        yield replace(response, text=safe_text(response.text))
+        thinking = response.thinking and replace(response.thinking, text=safe_text(response.thinking.text))
+        yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",

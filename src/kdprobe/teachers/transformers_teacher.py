@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
-from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows
+from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows, Thinking
+
+_PROMPT_END = 16
+"""Tokens that hold whatever mark of thinking a prompt ends with."""
 
 
 class TransformersOptions(BaseModel):
@@ -138,22 +141,35 @@ class TransformersTeacher:
         capture.finish(sequences)
         written = sequences[:, ids.shape[1] :].tolist()
         return [
-            self._response(request, tokens, capture, index)
-            for index, ((request, _), tokens) in enumerate(zip(batch, written, strict=True))
+            self._response(request, prompt, tokens, capture.rows(index, len(tokens)))
+            for index, ((request, prompt), tokens) in enumerate(zip(batch, map(self._up_to_end, written), strict=True))
         ]
 
-    def _response(self, request: Request, written: list[int], capture: Any, index: int) -> Response:
+    def _up_to_end(self, written: list[int]) -> list[int]:
+        ends = self._load().eos_ids
+        return written[: next((position + 1 for position, id_ in enumerate(written) if id_ in ends), len(written))]
+
+    def _response(self, request: Request, prompt: list[int], tokens: list[int], rows: SparseRows) -> Response:
         import numpy as np
 
+        from kdprobe.models.thinking import split_thinking, with_opening, written_text
+
         loaded = self._load()
-        end = next((position for position, id_ in enumerate(written) if id_ in loaded.eos_ids), None)
-        tokens = written if end is None else written[: end + 1]
+        tokenizer = loaded.tokenizer
+        # The prompt may begin what the teacher thinks; that is at its end.
+        begun = tokenizer.decode(prompt[-_PROMPT_END:])
+        answer = split_thinking(with_opening(begun, written_text(tokenizer, tokens)))
+        thinking = None
+        if answer.thinking is not None:
+            count = len(tokenizer(answer.thinking, add_special_tokens=False)["input_ids"])
+            thinking = Thinking(answer.thinking, answer.closed, count)
         return Response(
             id=request.id,
-            text=loaded.tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            text=answer.answer.strip(),
             token_ids=np.asarray(tokens, dtype=np.int64),
-            finished=end is not None,
-            rows=capture.rows(index, len(tokens)),
+            finished=bool(tokens) and tokens[-1] in loaded.eos_ids,
+            rows=rows,
+            thinking=thinking,
         )
 
     def _load(self) -> Any:

@@ -69,15 +69,15 @@ def _check_provenance(teacher: Any, name: str) -> None:
         raise ContractError(f"The provenance of {name!r} must be ready for JSON: {error}.") from error
     require(teacher.provenance, f"The provenance of {name!r} is empty; say what decides its answers.")
     require(
-        isinstance(teacher.part_size, int) and teacher.part_size >= 1,
-        f"The part_size of {name!r} must be a whole number above 0, and is {teacher.part_size!r}.",
+        teacher.part_size is None or (isinstance(teacher.part_size, int) and teacher.part_size >= 1),
+        f"The part_size of {name!r} must be a whole number above 0 or None, and is {teacher.part_size!r}.",
     )
 
 
 def _check_answer(answer: Response, sampling: Sampling, name: str, tolerance: float) -> None:
     label = f"The answer of {name!r} to {answer.id!r}"
     require(isinstance(answer.text, str), f"{label} has no text.")
-    if answer.rows is None:
+    if answer.rows is None or not len(answer.token_ids):
         return
     ids = np.asarray(answer.token_ids)
     require(ids.ndim == 1 and len(ids) > 0, f"{label} must have token ids [tokens], and has shape {ids.shape}.")

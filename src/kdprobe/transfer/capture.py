@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from kdprobe.console import note
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.redaction import without_secrets
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher, checked
-from kdprobe.transfer.parts import Answers, in_parts
+from kdprobe.transfer.parts import Answers, forget, in_parts
 from kdprobe.transfer.transfer_set import TransferSet
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ def capture(
         samples: How many answers to each problem.
 
     Raises:
-        KdprobeError: The teacher left a problem unanswered, or answered one twice or without being asked.
+        KdprobeError: The teacher left a problem unanswered, or answered one twice or without being asked, or no answer
+            holds anything.
     """
     by_name = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
     requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in by_name.items()]
@@ -66,7 +71,16 @@ def capture(
     answers = _answers(teacher, requests, answer, setting)
     answered = {response.id: response for response in answers.responses}
     responses = [replace(answered[name], id=problem.id, sample=sample) for name, (problem, sample) in by_name.items()]
-    return _transfer_set(teacher, responses, answers.seconds, setting)
+    if not any(len(response.token_ids) for response in responses):
+        # What is changed to have answers may not be part of the key: another server, say.
+        forget(setting.scratch)
+        reasons = Counter(str(response.finish_reason) for response in responses)
+        counted = ", ".join(f"{count} by {reason}" for reason, count in reasons.items())
+        raise KdprobeError(
+            f"No answer of the teacher holds anything to learn: {counted}.",
+            "Read what it says to one of the prompts; a larger token budget helps where all of it is thinking.",
+        )
+    return _transfer_set(teacher, alike(responses), answers.seconds, setting)
 
 
 def score(
@@ -88,7 +102,7 @@ def score(
             "This teacher can answer, and cannot score texts that are there already.",
             'Set transfer.texts = "own" in the config, or use another teacher.',
         )
-    by_name = {_name(text.id, text.sample): text for text in texts}
+    by_name = {_name(text.id, text.sample): text for text in texts if len(text.token_ids)}
     passages = [Passage(name, prompts[text.id], text.token_ids.tolist()) for name, text in by_name.items()]
     passages.sort(key=lambda passage: (-len(passage.prompt) - len(passage.token_ids), passage.id))
 
@@ -98,8 +112,34 @@ def score(
 
     answers = _answers(teacher, passages, read, setting)
     scored_texts = {response.id: response for response in answers.responses}
-    responses = [replace(scored_texts[name], id=text.id) for name, text in by_name.items()]
+    scored = {(text.id, text.sample): replace(scored_texts[name], id=text.id) for name, text in by_name.items()}
+    # There is nothing to read in an answer without tokens.
+    responses = [scored.get((text.id, text.sample), replace(text, rows=None)) for text in texts]
     return _transfer_set(teacher, responses, answers.seconds, setting)
+
+
+def alike(responses: Sequence[Response]) -> list[Response]:
+    """Answers that all have log-probabilities, or that all have none, by what most of them have.
+
+    Where most have them, the others keep their text and students learn nothing from them.
+    """
+    lacking = [response for response in responses if len(response.token_ids) and response.rows is None]
+    having = sum(response.rows is not None for response in responses if len(response.token_ids))
+    if not lacking or not having:
+        return list(responses)
+    if having < len(lacking):
+        note(f"{len(lacking)} answers have no log-probabilities, so those of the other {having} are left out.")
+        return [replace(response, rows=None) for response in responses]
+    named = ", ".join(response.id for response in lacking[:_SHOWN])
+    note(
+        f"{len(lacking)} answers have no usable log-probabilities, and students learn nothing from them: {named}"
+        f"{' and others' if len(lacking) > _SHOWN else ''}."
+    )
+    nothing = np.array([], dtype=np.int64)
+    return [
+        replace(response, token_ids=nothing) if len(response.token_ids) and response.rows is None else response
+        for response in responses
+    ]
 
 
 def _answers(teacher: Teacher, questions: Sequence[Any], answer: Any, setting: Setting) -> Answers:

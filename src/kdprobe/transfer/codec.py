@@ -17,12 +17,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
-from kdprobe.teachers.teacher import Response, SparseRows
+from kdprobe.teachers.teacher import Response, SparseRows, Thinking
 
 STEPS_PER_NAT = 256
 _IMPOSSIBLE = np.iinfo(np.uint16).max
 """Stands for a log-probability of -inf, and for all below -255.99 nats."""
 _TAIL = "tail_logmass_"
+_THINKING = {"text": pa.string(), "closed": pa.bool_(), "tokens": pa.int32(), "taught": pa.bool_()}
+"""Fields of `Thinking`, a column each."""
 
 
 def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
@@ -46,8 +48,11 @@ def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
     if any(response.prompt_ids is not None for response in responses):
         prompts = [None if response.prompt_ids is None else response.prompt_ids.tolist() for response in responses]
         columns["prompt_ids"] = pa.array(prompts, pa.list_(pa.int32()))
-    rows = [response.rows for response in responses if response.rows is not None]
-    if rows:
+    columns |= _ends_and_thinking(responses)
+    known = [response.rows for response in responses if response.rows is not None]
+    if known:
+        nothing = _first_rows(next((rows for rows in known if len(rows.ids)), known[0]), 0)
+        rows = [response.rows or nothing for response in responses if response.rows or not len(response.token_ids)]
         if len(rows) < len(responses):
             raise KdprobeError(
                 "Some responses have log-probabilities and some have none.",
@@ -62,13 +67,38 @@ def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
     return pa.table(columns)
 
 
+def _ends_and_thinking(responses: Sequence[Response]) -> dict[str, pa.Array]:
+    """Why answers ended and what was thought before them, as far as any response says it."""
+    columns = {}
+    if any(response.finish_reason is not None for response in responses):
+        columns["finish_reason"] = pa.array([response.finish_reason for response in responses], pa.string())
+    thoughts = [response.thinking for response in responses]
+    if any(thoughts):
+        for name, kind in _THINKING.items():
+            values = [None if thought is None else getattr(thought, name) for thought in thoughts]
+            columns[f"thinking_{name}"] = pa.array(values, kind)
+    return columns
+
+
+def _first_rows(rows: SparseRows, count: int) -> SparseRows:
+    """Some rows from the first on."""
+    return SparseRows(
+        ids=rows.ids[:count],
+        logprobs=rows.logprobs[:count],
+        tail_logmass={temperature: tail[:count] for temperature, tail in rows.tail_logmass.items()},
+        token_logprobs=rows.token_logprobs[:count],
+    )
+
+
 def from_table(table: pa.Table) -> tuple[Response, ...]:
     """The responses of a table."""
     temperatures = tuple(float(name.removeprefix(_TAIL)) for name in table.column_names if name.startswith(_TAIL))
-    return tuple(_response(table.slice(row, 1), temperatures) for row in range(table.num_rows))
+    tokens = sum(map(len, table["token_ids"]))
+    k = sum(map(len, table["top_ids"])) // max(tokens, 1) if temperatures else 0
+    return tuple(_response(table.slice(row, 1), temperatures, k) for row in range(table.num_rows))
 
 
-def _response(row: pa.Table, temperatures: tuple[float, ...]) -> Response:
+def _response(row: pa.Table, temperatures: tuple[float, ...], k: int) -> Response:
     def values(name: str) -> NDArray[Any]:
         array: NDArray[Any] = row[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return array
@@ -78,8 +108,8 @@ def _response(row: pa.Table, temperatures: tuple[float, ...]) -> Response:
     if temperatures:
         tokens = len(token_ids)
         rows = SparseRows(
-            ids=values("top_ids").astype(np.int32).reshape(tokens, -1),
-            logprobs=_logprobs(values("top_logprobs").reshape(tokens, -1)),
+            ids=values("top_ids").astype(np.int32).reshape(tokens, k),
+            logprobs=_logprobs(values("top_logprobs").reshape(tokens, k)),
             tail_logmass={t: values(f"{_TAIL}{t!r}") for t in temperatures},
             token_logprobs=values("token_logprobs"),
         )
@@ -92,7 +122,15 @@ def _response(row: pa.Table, temperatures: tuple[float, ...]) -> Response:
         rows=rows,
         sample=row["sample"][0].as_py(),
         prompt_ids=None if prompt is None else np.array(prompt, dtype=np.int64),
+        thinking=_thinking(row),
+        finish_reason=row["finish_reason"][0].as_py() if "finish_reason" in row.column_names else None,
     )
+
+
+def _thinking(row: pa.Table) -> Thinking | None:
+    if "thinking_text" not in row.column_names or row["thinking_text"][0].as_py() is None:
+        return None
+    return Thinking(**{name: row[f"thinking_{name}"][0].as_py() for name in _THINKING})
 
 
 def _steps(logprobs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:

@@ -61,9 +61,11 @@ def _reason(match: TokenizerMatch, used: Collection[int]) -> str:
 
 
 def _retokenised(response: Response, tokenizer: Any) -> Response:
-    ids = response_ids(tokenizer, response.text)
+    if not len(response.token_ids):
+        return replace(response, rows=None)
+    thinking = response.thinking.text if response.thinking is not None and response.thinking.taught else None
     # Of an answer that was cut off, nobody is to learn that it ends there.
-    ids = ids if response.finished else ids[:-1]
+    ids = response_ids(tokenizer, response.text, thinking, ended=response.finished)
     return replace(response, token_ids=np.asarray(ids, dtype=np.int64), rows=None)
 
 

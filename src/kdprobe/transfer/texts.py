@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from kdprobe.errors import KdprobeError
+from kdprobe.models.thinking import split_thinking
 from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
-from kdprobe.teachers.teacher import Response
+from kdprobe.teachers.teacher import Response, Thinking
 from kdprobe.text import safe_text
 
 
@@ -75,5 +76,9 @@ def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _written(problem: str, text: str, tokenizer: Any) -> Response:
-    ids = response_ids(tokenizer, text)
-    return Response(problem, text, np.asarray(ids, dtype=np.int64), finished=True)
+    written = split_thinking(text)
+    ids = response_ids(tokenizer, written.answer, written.thinking)
+    thinking = None if written.thinking is None else Thinking(written.thinking, written.closed, None)
+    return Response(
+        problem, written.answer, np.asarray(ids, dtype=np.int64), finished=written.closed, thinking=thinking
+    )

@@ -16,7 +16,7 @@ from kdprobe.models.reference import digest_files
 from kdprobe.teachers.teacher import Response
 from kdprobe.transfer.codec import from_table, to_table
 
-FORMAT = 2
+FORMAT = 3
 ROWS = "responses.parquet"
 MANIFEST = "transfer.json"
 

@@ -1,4 +1,4 @@
-"""What a server answered, checked: text, how it ended, and the log-probabilities as they were served."""
+"""What a server answered, checked: text, thinking, how it ended, and the log-probabilities as they were served."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kdprobe.models import served_thinking, split_thinking
 from kdprobe.teachers import safe_text
 from kdprobe_openai.server import PassingFaultError
+
+_ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token"})
+"""What servers call an answer that the model ended itself."""
+_BROKEN_OFF = frozenset({"error", "abort", "insufficient_system_resource"})
+"""What servers call an answer that they broke off; another attempt may be answered whole."""
 
 
 class UnusableError(Exception):
@@ -22,7 +28,7 @@ class Served:
     Attributes:
         text: The token's text, or `token_id:N`.
         id: Its id, where the server says it (llama.cpp's does).
-        logprob: Natural logarithm of its probability.
+        logprob: Natural logarithm of its probability; -inf where it has none.
     """
 
     text: str
@@ -32,42 +38,68 @@ class Served:
 
 @dataclass(frozen=True)
 class Answer:
-    """A completion.
+    """A completion. One without text is an answer too: filtered, refused, a call of a tool, or thought without an end.
 
     Attributes:
-        text: The answer.
-        finished: Whether the model ended it, or the token budget.
+        text: The answer, empty where there is none.
+        finish_reason: Why it ended, as the server calls it; `refusal` where the model refused; `None` where it is not
+            said.
+        thinking: What was thought before it, or `None`.
         tokens: How many tokens the server counted, or `None`.
+        thinking_tokens: How many of them are thinking, or `None`.
         entries: Entries of its log-probabilities as they came, or `None`.
         prompt_ids: Token ids of the prompt as the server rendered it, where it says them, or `None`.
     """
 
     text: str
-    finished: bool
-    tokens: int | None
-    entries: Any
+    finish_reason: str | None
+    thinking: str | None = None
+    tokens: int | None = None
+    thinking_tokens: int | None = None
+    entries: Any = None
     prompt_ids: list[int] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model ended it, and nothing else did."""
+        return self.finish_reason is not None and self.finish_reason.lower() in _ENDED
 
     @classmethod
     def of(cls, data: Any) -> Answer:
         """Reads a chat completion.
 
         Raises:
-            PassingFaultError: It is none, or one that was stopped for another reason than its end or the budget.
+            PassingFaultError: It is none, or was broken off; in the end one that is empty or broken off is an answer.
         """
-        try:
-            choice = data["choices"][0]
-            text, reason = choice["message"]["content"], choice["finish_reason"]
-        except (KeyError, IndexError, TypeError):
-            raise PassingFaultError("an answer without choices[0].message.content and finish_reason") from None
-        if reason not in {"stop", "length"} or not isinstance(text, str):
-            raise PassingFaultError(f"an answer without a text that ended by {str(reason)[:40]!r}")
+        choices = data.get("choices") if isinstance(data, Mapping) else None
+        if choices == []:
+            raise PassingFaultError("an answer without any choice", instead=cls("", "no choice"))
+        choice = choices[0] if isinstance(choices, list) else None
+        message = choice.get("message") if isinstance(choice, Mapping) else None
+        if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+            raise PassingFaultError("an answer without choices[0].message")
+        answer = cls._of_choice(data, choice, message)
+        if answer.finish_reason in _BROKEN_OFF:
+            raise PassingFaultError(f"an answer that ended by {answer.finish_reason!r}", instead=answer)
+        return answer
+
+    @classmethod
+    def _of_choice(cls, data: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any]) -> Answer:
+        content, thoughts = _parts(message.get("content"))
+        written = split_thinking(safe_text(content))
+        thinking = served_thinking(message) or thoughts or written.thinking
+        reason = choice.get("finish_reason")
+        if message.get("refusal") and not written.answer.strip() and reason in {None, "stop"}:
+            reason = "refusal"
         usage, logprobs = data.get("usage"), choice.get("logprobs")
-        tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+        usage = usage if isinstance(usage, Mapping) else {}
+        details = usage.get("completion_tokens_details")
         return cls(
-            text=safe_text(text),
-            finished=reason == "stop",
-            tokens=tokens if isinstance(tokens, int) else None,
+            text=written.answer.strip(),
+            finish_reason=None if reason is None else safe_text(str(reason)[:40]),
+            thinking=None if thinking is None else safe_text(thinking),
+            tokens=_count(usage.get("completion_tokens")),
+            thinking_tokens=_count(details.get("reasoning_tokens")) if isinstance(details, Mapping) else None,
             entries=logprobs.get("content") if isinstance(logprobs, Mapping) else None,
             prompt_ids=_token_ids(data.get("prompt_token_ids")),
         )
@@ -80,32 +112,60 @@ class Answer:
         """
         if not isinstance(self.entries, list) or not self.entries:
             raise UnusableError("the server sends none")
-        if self.tokens is not None and self.tokens != len(self.entries):
+        # Some count the thinking and do not describe it.
+        counts = {self.tokens, (self.tokens or 0) - (self.thinking_tokens or 0)}
+        if self.tokens is not None and len(self.entries) not in counts:
             raise UnusableError(f"the server counts {self.tokens} tokens and describes {len(self.entries)}")
         return [(_token(entry), _alternatives(entry, k)) for entry in self.entries]
 
 
+def _parts(content: Any) -> tuple[str, str | None]:
+    """Text and thinking of a message's content: a text, nothing, or a list of parts."""
+    if content is None or isinstance(content, str):
+        return content or "", None
+    if not isinstance(content, list):
+        raise PassingFaultError("an answer whose content is no text")
+    texts, thoughts = [], []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping):
+            if part.get("type") in {"thinking", "reasoning"}:
+                inside = part.get("thinking", part.get("reasoning", part.get("text")))
+                thoughts.append(_parts(inside)[0])
+            elif isinstance(part.get("text"), str):
+                texts.append(part["text"])
+    return "".join(texts), "".join(thoughts) or None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _token_ids(listed: Any) -> list[int] | None:
     """Token ids as vLLM returns them where `return_token_ids` asks for them."""
-    is_ids = isinstance(listed, list) and all(isinstance(id_, int) and not isinstance(id_, bool) for id_ in listed)
+    is_ids = isinstance(listed, list) and all(_count(id_) is not None for id_ in listed)
     return listed if is_ids and listed else None
 
 
 def _alternatives(entry: Any, k: int) -> list[Served]:
     top = entry.get("top_logprobs")
-    listed = [_token(item) for item in top] if isinstance(top, list) else []
+    listed = [_token(item, possible=False) for item in top] if isinstance(top, list) else []
     if len(listed) < k:
         raise UnusableError(f"{k} alternatives were asked for (transfer.top_logprobs) and {len(listed)} served")
     # A server may add the written token to the k that were asked for.
     return sorted(listed, key=lambda token: -token.logprob)[:k]
 
 
-def _token(entry: Any) -> Served:
+def _token(entry: Any, *, possible: bool = True) -> Served:
+    """An entry as a token; an alternative may be impossible, at -inf, what was written may not."""
     if not isinstance(entry, Mapping):
         raise UnusableError("an entry is no object")
     text, id_, logprob = entry.get("token"), entry.get("id"), entry.get("logprob")
     if not isinstance(text, str):
         raise UnusableError("an entry has no token")
-    if not isinstance(logprob, int | float) or isinstance(logprob, bool) or not math.isfinite(logprob):
+    if not isinstance(logprob, int | float) or isinstance(logprob, bool):
         raise UnusableError(f"the log-probability of {text!r} is no number")
-    return Served(text, id_ if isinstance(id_, int) and not isinstance(id_, bool) else None, float(logprob))
+    if not math.isfinite(logprob) and (possible or logprob != -math.inf):
+        raise UnusableError(f"the log-probability of {text!r} is no number")
+    return Served(text, _count(id_), float(logprob))

@@ -37,8 +37,9 @@ class ServerOptions(BaseModel):
     )
     log_probabilities: Literal["auto", "required", "never"] = Field(
         default="auto",
-        description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: texts "
-        "only where they cannot be used, and say why. From texts only the distiller `sequence` can learn.",
+        description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: where "
+        "most answers have usable ones, the others teach nothing; else texts only. From texts only the distiller "
+        "`sequence` can learn.",
     )
     unscaled: bool = Field(
         default=False,
@@ -46,7 +47,6 @@ class ServerOptions(BaseModel):
         "so sampling at a temperature other than 0 and 1 needs this, or texts only.",
     )
     concurrency: int = Field(default=8, ge=1, description="Requests at a time.")
-    part_size: int = Field(default=32, ge=1, description="Answers after which a capture is saved.")
     requests_per_minute: float | None = Field(default=None, gt=0, description="No more than so many.")
     attempts: int = Field(default=6, ge=1, description="How often a request is sent before the capture gives up.")
     timeout: float = Field(default=300, gt=0, description="Seconds without a sign of the server.")
@@ -55,6 +55,14 @@ class ServerOptions(BaseModel):
     )
     budget_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="How the server calls the token budget."
+    )
+    leave_out: tuple[Literal["temperature", "top_p", "seed"], ...] = Field(
+        default=(), description="Fields that are not sent, for servers that refuse them: theirs decides then."
+    )
+    reasoning: Literal["drop", "prepend"] = Field(
+        default="drop",
+        description="What students learn of the thinking before an answer: drop: nothing, a finding says of how many "
+        "answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
     )
     extra: dict[str, Any] = Field(default_factory=dict, description="Further fields of every request.")
 

@@ -15,12 +15,15 @@ import httpx
 
 from kdprobe import KdprobeError
 from kdprobe_openai.options import ServerOptions
+from kdprobe_openai.refusals import reason_of
 
 FIRST_WAIT = 1.0
 """Seconds before the second attempt; doubled with each further one."""
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 """Statuses that a later attempt may not meet."""
 _MOST_QUOTED = 300
+_MOST_POOR = 10
+"""So many prompts may get no whole answer, before any got one, until the server counts as broken."""
 Read = TypeVar("Read")
 
 
@@ -29,11 +32,25 @@ class PassingFaultError(Exception):
 
     Attributes:
         wait: Seconds after which the server wants to be asked again, or `None`.
+        instead: What to take where no attempt brings anything better, or `None`.
     """
 
-    def __init__(self, what: str, wait: float | None = None) -> None:
+    def __init__(self, what: str, wait: float | None = None, instead: Any = None) -> None:
         super().__init__(what)
-        self.wait = wait
+        self.wait, self.instead = wait, instead
+
+
+class RefusedError(KdprobeError):
+    """The server refuses the request.
+
+    Attributes:
+        reason: Why this prompt has no answer, as a finish reason; `None` where the refusal is not about the prompt.
+        said: What the server said, cut short and without the key.
+    """
+
+    def __init__(self, message: str, hint: str, reason: str | None, said: str) -> None:
+        super().__init__(message, hint)
+        self.reason, self.said = reason, said
 
 
 class Server:
@@ -50,6 +67,7 @@ class Server:
         self.options = options
         self._key = _key(options.key_variable)
         self._next = 0.0
+        self._good, self._poor = False, 0
         self._turn = anyio.Lock()
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -80,14 +98,20 @@ class Server:
             What was read.
 
         Raises:
-            KdprobeError: The server refuses the request, or every attempt failed.
+            RefusedError: The server refuses the request.
+            KdprobeError: Every attempt failed.
         """
         for attempt in range(1, self.options.attempts + 1):
             await self._wait_for_turn()
             try:
-                return read(await self._send(path, body))
+                answer = read(await self._send(path, body))
             except PassingFaultError as fault:
                 if attempt == self.options.attempts:
+                    self._poor += fault.instead is not None
+                    # A server that gives nothing else is broken; now and then it happens to one prompt.
+                    if fault.instead is not None and (self._good or self._poor < _MOST_POOR):
+                        taken: Read = fault.instead
+                        return taken
                     raise KdprobeError(
                         f"The server {self.options.base_url} did not answer in {attempt} attempts; the last fault: "
                         f"{fault}.",
@@ -95,6 +119,9 @@ class Server:
                         "(concurrency, requests_per_minute) helps one that is too busy.",
                     ) from fault
                 await self._back_off(attempt, fault.wait)
+            else:
+                self._good = True
+                return answer
         raise AssertionError("unreachable")
 
     async def _send(self, path: str, body: dict[str, Any]) -> Any:
@@ -103,25 +130,37 @@ class Server:
         except httpx.TransportError as error:
             # The name alone: what these errors say is the library's business, and may quote headers.
             raise PassingFaultError(type(error).__name__) from None
-        if reply.status_code in _PASSING:
-            raise PassingFaultError(f"status {reply.status_code}{self._quoted(reply)}", _retry_after(reply))
-        if reply.status_code in {401, 403}:
+        said, reason = self._quoted(reply), reason_of(reply.status_code, reply.text)
+        if reply.status_code in _PASSING and reason is None:
+            raise PassingFaultError(f"status {reply.status_code}{said}", _retry_after(reply))
+        if reply.status_code in {401, 403} and reason is None:
             variable = self.options.key_variable
             raise KdprobeError(
                 f"The server {self.options.base_url} refuses the key (status {reply.status_code}).",
                 f"Check the environment variable {variable}." if variable else "Name its variable with key_variable.",
             )
         if not reply.is_success:
-            raise KdprobeError(
-                f"The server {self.options.base_url} refuses the request: status {reply.status_code}"
-                f"{self._quoted(reply)}.",
-                "Check base_url, model and extra; a server that serves fewer alternatives needs a lower "
-                "transfer.top_logprobs.",
-            )
+            raise self._refusal(reply, reason, said)
         try:
-            return reply.json()
+            data = reply.json()
         except ValueError:
-            raise PassingFaultError(f"an answer that is no JSON{self._quoted(reply)}") from None
+            raise PassingFaultError(f"an answer that is no JSON{said}") from None
+        if isinstance(data, dict) and data.get("error") and not data.get("choices"):
+            # Some send their errors with the status of a success.
+            if reason is not None:
+                raise self._refusal(reply, reason, said)
+            raise PassingFaultError(f"an error in place of an answer{said}")
+        return data
+
+    def _refusal(self, reply: httpx.Response, reason: str | None, said: str) -> RefusedError:
+        return RefusedError(
+            f"The server {self.options.base_url} refuses the request: status {reply.status_code}{said}.",
+            "Check base_url, model and extra. A field that it does not take is left out with `leave_out`, the token "
+            "budget is called otherwise with `budget_field`, and a server that serves fewer alternatives needs a lower "
+            "transfer.top_logprobs.",
+            reason,
+            said,
+        )
 
     async def _wait_for_turn(self) -> None:
         """Waits until the rates allow one more request."""
@@ -168,7 +207,11 @@ def _key(variable: str | None) -> str | None:
 
 
 def _retry_after(reply: httpx.Response) -> float | None:
-    """Seconds to wait by the header Retry-After (RFC 9110, section 10.2.3): a number, or a date."""
+    """Seconds to wait by the header Retry-After (RFC 9110, section 10.2.3): a number, or a date; OpenAI's has ms."""
+    try:
+        return max(0.0, float(reply.headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        pass
     value = reply.headers.get("retry-after")
     if value is None:
         return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from queue import SimpleQueue
 from typing import Any
 
 import anyio
@@ -14,10 +15,11 @@ from anyio.from_thread import start_blocking_portal
 from kdprobe import KdprobeError
 from kdprobe.console import note
 from kdprobe.models import Conversation, ModelRecord, resolve, response_ids
-from kdprobe.teachers import Request, Response, Sampling, SparseRows
+from kdprobe.teachers import PROMPT_TOO_LONG, Request, Response, Sampling, SparseRows, Thinking
 from kdprobe_openai.answer import Answer, UnusableError
 from kdprobe_openai.options import ServerOptions
-from kdprobe_openai.server import Server
+from kdprobe_openai.refusals import refuses_log_probabilities
+from kdprobe_openai.server import RefusedError, Server
 from kdprobe_openai.tokens import TokenMap
 
 _NOT_DECIDING = {"key_variable", "concurrency", "requests_per_minute", "attempts", "timeout", "longest_wait"}
@@ -39,7 +41,7 @@ class ServerTeacher:
         self.record: ModelRecord = resolve(options.tokenizer, options.tokenizer_revision)
         self._conversation = Conversation()
         self._texts_only = options.log_probabilities == "never"
-        self._decided = options.log_probabilities != "auto"
+        self._said = False
 
     @property
     def conversation(self) -> Conversation:
@@ -62,9 +64,9 @@ class ServerTeacher:
         return {"teacher": "openai", **deciding, "tokenizer": self.record.as_key()}
 
     @property
-    def part_size(self) -> int:
-        """As the options say."""
-        return self.options.part_size
+    def part_size(self) -> None:
+        """None: no answer depends on what is asked beside it, so each is saved when it arrives."""
+        return None
 
     @cached_property
     def _tokens(self) -> TokenMap:
@@ -87,37 +89,34 @@ class ServerTeacher:
                 "cannot be told from those.",
                 "Set distill.options.temperature = 1, or use the distiller 'sequence'.",
             )
-        if not (self._texts_only or self.options.unscaled or sampling.temperature in {0, 1}):
+        known = sampling.temperature in {0, 1} and "temperature" not in self.options.leave_out
+        if not (self._texts_only or self.options.unscaled or known):
+            at = "its own" if "temperature" in self.options.leave_out else f"{sampling.temperature:g}"
             raise KdprobeError(
-                f"At a sampling temperature of {sampling.temperature:g} some servers give log-probabilities of that "
-                "temperature, and others those of temperature 1.",
+                f"At a sampling temperature of {at} some servers give log-probabilities of that temperature, and "
+                "others those of temperature 1.",
                 'Set teacher.options.unscaled = true if yours does the latter, or log_probabilities = "never".',
             )
         _ = self._tokens  # loaded by the call, so that the iterator can be timed
         return self._responses(requests, sampling)
 
     def _responses(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
+        """Each answer as it arrives."""
+        arrived: SimpleQueue[tuple[Request, Answer] | None] = SimpleQueue()
         with start_blocking_portal() as portal:
-            answers = portal.call(self._ask_all, requests, sampling)
-        yield from self._read_all(requests, answers, sampling)
-
-    def _read_all(
-        self, requests: Sequence[Request], answers: Mapping[str, Answer], sampling: Sampling
-    ) -> list[Response]:
-        """The answers with log-probabilities, all of them or none: a transfer set holds no mixture."""
-        if not self._texts_only:
+            asking = portal.start_task_soon(self._ask_all, requests, sampling, arrived.put)
+            asking.add_done_callback(lambda _: arrived.put(None))
             try:
-                responses = [self._with_rows(request, answers[request.id], sampling) for request in requests]
-            except UnusableError as reason:
-                self._give_up_rows(reason)
-            else:
-                self._decided = True
-                return responses
-        return [self._text_only(request, answers[request.id]) for request in requests]
+                while (answered := arrived.get()) is not None:
+                    yield self._read(*answered, sampling)
+                asking.result()
+            finally:
+                asking.cancel()
 
-    async def _ask_all(self, requests: Sequence[Request], sampling: Sampling) -> dict[str, Answer]:
-        """All answers, by the request's id; the first failure ends the others."""
-        answers: dict[str, Answer] = {}
+    async def _ask_all(
+        self, requests: Sequence[Request], sampling: Sampling, arrived: Callable[[tuple[Request, Answer]], None]
+    ) -> None:
+        """Passes every answer on; the first failure ends the others."""
         failures: list[KdprobeError] = []
         slots = anyio.CapacityLimiter(self.options.concurrency)
         async with Server(self.options) as server, anyio.create_task_group() as group:
@@ -125,9 +124,7 @@ class ServerTeacher:
             async def ask(request: Request) -> None:
                 async with slots:
                     try:
-                        answers[request.id] = await server.ask(
-                            "chat/completions", self._body(request, sampling), Answer.of
-                        )
+                        arrived((request, await self._ask(server, request, sampling)))
                     except KdprobeError as failure:
                         failures.append(failure)
                         group.cancel_scope.cancel()
@@ -136,61 +133,97 @@ class ServerTeacher:
                 group.start_soon(ask, request)
         if failures:
             raise failures[0]
-        return answers
+
+    async def _ask(self, server: Server, request: Request, sampling: Sampling) -> Answer:
+        """One answer; a prompt that the server does not take has one without text."""
+        try:
+            return await server.ask("chat/completions", self._body(request, sampling), Answer.of)
+        except RefusedError as refused:
+            if refused.reason is not None:
+                kind = "is too long" if refused.reason == PROMPT_TOO_LONG else "is filtered"
+                note(f"The server takes no prompt of {request.id}, which {kind}{refused.said}; it has no answer.")
+                return Answer("", refused.reason)
+            if self.options.log_probabilities != "auto" or not refuses_log_probabilities(refused.said):
+                raise
+            self._texts_only = True
+            self._say_texts_only(f"the server refuses to give them{refused.said}")
+        return await server.ask("chat/completions", self._body(request, sampling), Answer.of)
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         asked = {} if self._texts_only else {"logprobs": True, "top_logprobs": sampling.top_logprobs}
         arguments = dict(self.conversation.template_arguments)
+        decoding = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": _seed(sampling.seed, request.id),
+        }
         return {
             **self.options.extra,
             **({_TEMPLATE_ARGUMENTS: arguments} if arguments else {}),
             "model": self.options.model,
             "messages": self.conversation.opened(request.messages),
             self.options.budget_field: sampling.max_new_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": _seed(sampling.seed, request.id),
+            **{name: value for name, value in decoding.items() if name not in self.options.leave_out},
             **asked,
         }
 
-    def _with_rows(self, request: Request, answer: Answer, sampling: Sampling) -> Response:
-        ids, rows = self._tokens.rows(answer, sampling.top_logprobs)
-        return _response(request, answer, ids, rows)
-
-    def _text_only(self, request: Request, answer: Answer) -> Response:
-        text = answer.text.strip()
-        ids = response_ids(self._tokens.tokenizer, text)
-        # An answer that was cut off teaches no end of turn.
-        ids = ids if answer.finished else ids[:-1]
-        return _response(request, answer, ids)
-
-    def _give_up_rows(self, reason: UnusableError) -> None:
-        """Goes on with texts only, if nothing was promised otherwise.
+    def _read(self, request: Request, answer: Answer, sampling: Sampling) -> Response:
+        """An answer with its log-probabilities, or as text where they cannot be used.
 
         Raises:
-            KdprobeError: Log-probabilities are required, or earlier answers of this capture have them.
+            KdprobeError: They cannot be used and are required.
         """
-        if self._decided:
-            raise KdprobeError(
-                f"The log-probabilities of {self.options.base_url} cannot be used, because {reason}.",
-                'Set teacher.options.log_probabilities = "never" and distill.name = "sequence" to learn from texts.',
-            ) from None
-        self._texts_only = self._decided = True
-        note(
-            f"The log-probabilities of {self.options.base_url} cannot be used, because {reason}. Texts only: the "
-            "distiller 'sequence' can learn from them, 'logits' cannot."
+        prepended = self.options.reasoning == "prepend"
+        nothing = not answer.text and not (prepended and answer.thinking)
+        if self._texts_only or nothing:
+            return self._response(request, answer, [] if nothing else self._ids(answer))
+        try:
+            ids, rows = self._tokens.rows(answer, sampling.top_logprobs, with_thinking=prepended)
+        except UnusableError as reason:
+            if self.options.log_probabilities == "required":
+                raise KdprobeError(
+                    f"The log-probabilities of {self.options.base_url} cannot be used for {request.id}, because "
+                    f"{reason}.",
+                    'Set teacher.options.log_probabilities = "auto" to go on without those of single answers, or '
+                    '"never" and distill.name = "sequence" to learn from texts.',
+                ) from None
+            self._say_texts_only(str(reason))
+            return self._response(request, answer, self._ids(answer))
+        return self._response(request, answer, ids, rows)
+
+    def _ids(self, answer: Answer) -> list[int]:
+        """The text as the student's token ids, with what was thought before it where that is wanted."""
+        thinking = answer.thinking if self.options.reasoning == "prepend" else None
+        return response_ids(self._tokens.tokenizer, answer.text, thinking, ended=answer.finished)
+
+    def _response(self, request: Request, answer: Answer, ids: list[int], rows: SparseRows | None = None) -> Response:
+        return Response(
+            id=request.id,
+            text=answer.text,
+            token_ids=np.array(ids, dtype=np.int64),
+            finished=answer.finished,
+            rows=rows,
+            prompt_ids=None if answer.prompt_ids is None else np.array(answer.prompt_ids, dtype=np.int64),
+            thinking=self._thinking(answer),
+            finish_reason=answer.finish_reason,
         )
 
+    def _thinking(self, answer: Answer) -> Thinking | None:
+        if answer.thinking is None:
+            return None
+        tokens = answer.thinking_tokens
+        if tokens is None:
+            tokens = len(self._tokens.tokenizer(answer.thinking, add_special_tokens=False)["input_ids"])
+        return Thinking(answer.thinking, bool(answer.text), tokens, taught=self.options.reasoning == "prepend")
 
-def _response(request: Request, answer: Answer, ids: list[int], rows: SparseRows | None = None) -> Response:
-    return Response(
-        id=request.id,
-        text=answer.text.strip(),
-        token_ids=np.array(ids, dtype=np.int64),
-        finished=answer.finished,
-        rows=rows,
-        prompt_ids=None if answer.prompt_ids is None else np.array(answer.prompt_ids, dtype=np.int64),
-    )
+    def _say_texts_only(self, reason: str) -> None:
+        """Says once why answers have texts only."""
+        if not self._said:
+            note(
+                f"Log-probabilities of {self.options.base_url} cannot be used, because {reason}. Answers without them "
+                "are texts only: the distiller 'sequence' can learn from them, 'logits' cannot."
+            )
+        self._said = True
 
 
 def _seed(seed: int, request: str) -> int:

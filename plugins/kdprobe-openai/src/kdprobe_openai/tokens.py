@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kdprobe.models import split_thinking, without_thinking, written_text
 from kdprobe.teachers import SparseRows
 from kdprobe_openai.answer import Answer, Served, UnusableError
 
@@ -61,8 +62,13 @@ class TokenMap:
             raise UnusableError(f"the token {token.text!r} is not exactly one of the student's tokens")
         return id_
 
-    def rows(self, answer: Answer, k: int) -> tuple[list[int], SparseRows]:
+    def rows(self, answer: Answer, k: int, *, with_thinking: bool) -> tuple[list[int], SparseRows]:
         """Token ids of an answer, and the teacher's distribution at each.
+
+        Args:
+            answer: What the server answered.
+            k: How many alternatives.
+            with_thinking: Whether what was thought before it is wanted too.
 
         Returns:
             Ids `[tokens]` and rows `[tokens, k]`. The tail's mass is 1 less the sum of the k, each of which is known to
@@ -74,29 +80,57 @@ class TokenMap:
         """
         served = answer.served(k)
         ids = [self.id_of(written) for written, _ in served]
-        self._check_text(answer, ids)
+        first = self._check_text(answer, ids, with_thinking=with_thinking)
+        served, ids = served[first:], ids[first:]
         top = [[self.id_of(token) for token in alternatives] for _, alternatives in served]
         if any(len(set(row)) < k for row in top):
             raise UnusableError("an alternative is served twice")
         logprobs = np.array([[token.logprob for token in alternatives] for _, alternatives in served])
+        logprobs = logprobs.reshape(len(ids), k)
         mass = np.exp(logprobs).sum(axis=-1)
-        if mass.max() > _MOST_MASS:
+        if (mass > _MOST_MASS).any():
             raise UnusableError(f"the probabilities of a position sum to {mass.max():.4f}")
         return ids, SparseRows(
-            ids=np.array(top, dtype=np.int32),
+            ids=np.array(top, dtype=np.int32).reshape(len(ids), k),
             logprobs=np.minimum(logprobs, 0.0).astype(np.float32),
             tail_logmass={1.0: np.log(np.maximum(1 - mass, k * _FLOAT32)).astype(np.float32)},
             token_logprobs=np.array([written.logprob for written, _ in served], dtype=np.float32),
         )
 
-    def _check_text(self, answer: Answer, ids: list[int]) -> None:
-        """The ids must give the text back, and end a finished answer with the end of turn."""
+    def _check_text(self, answer: Answer, ids: list[int], *, with_thinking: bool) -> int:
+        """The ids must give the text back, and end a finished answer with the end of turn.
+
+        Returns:
+            The first id that is wanted: of the thinking, or of the answer behind it.
+        """
         # A finished answer must teach the end of turn too; a server that leaves it out leaves out its distribution.
         if answer.finished and ids[-1] not in self.tokenizer.all_special_ids:
             raise UnusableError("the server leaves out the end of turn, so a student would not learn to stop")
-        text = self._decode(ids, skip_special_tokens=True)
-        if text.strip() != answer.text.strip():
-            raise UnusableError(f"the tokens give {text.strip()[:40]!r} and not the text {answer.text.strip()[:40]!r}")
+        text = written_text(self.tokenizer, ids)
+        if answer.thinking is not None and not answer.text and text.strip() == answer.thinking.strip():
+            # Begun by the prompt and cut off, it holds no mark.
+            return 0 if with_thinking else len(ids)
+        written = split_thinking(text)
+        if written.answer.strip() != answer.text:
+            raise UnusableError(
+                f"the tokens give {written.answer.strip()[:40]!r} and not the text {answer.text[:40]!r}"
+            )
+        if with_thinking and answer.thinking and written.thinking is None:
+            raise UnusableError("the server describes no thinking")
+        if with_thinking or written.thinking is None:
+            return 0
+        return self._first_of_answer(ids) if answer.text else len(ids)
+
+    def _first_of_answer(self, ids: list[int]) -> int:
+        """The token that the answer behind the thinking begins with."""
+        texts = [self.texts[id_] for id_ in ids]
+        answer = without_thinking("".join(texts))
+        begin, at = len(answer) - len(answer.lstrip()), 0
+        for index, text in enumerate(texts):
+            at += len(text)
+            if at > begin:
+                return index
+        return len(ids)
 
     def _agrees(self, id_: int, text: str) -> bool:
         """Whether an id has that text; servers hide special tokens' and parts of characters."""

@@ -17,10 +17,13 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
     if not fidelity:
         return []
     filtered = any(figures["kept"] < figures["responses"] for figures in fidelity.values())
+    untaught = any(figures["untaught"] for figures in fidelity.values())
+    thinking = any(figures["thinking"] for figures in fidelity.values())
     answers = new_table(
         "What the teacher left behind",
         "strategy", "answers", *(["kept"] if filtered else []),
-        "right", "cut off", "tokens", "longest", "bytes/token", "tok/s",
+        "right", "cut off", *(["nothing to learn"] if untaught else []),
+        *(["thinking, unclosed"] if thinking else []), "tokens", "longest", "bytes/token", "tok/s",
     )  # fmt: skip
     borders = (1e-6, 1e-4, 1e-2)
     masses = new_table(
@@ -35,6 +38,8 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
             *([str(figures["kept"])] if filtered else []),
             f"{figures['accuracy']:.1%}",
             f"{figures['cut_off']:.0%}",
+            *([str(len(figures["untaught"]))] if untaught else []),
+            *([f"{figures['thinking']:.0%}, {figures['unclosed_thinking']:.0%}"] if thinking else []),
             f"{figures['mean_tokens']:.0f}",
             str(figures["longest"]),
             f"{figures['bytes_per_token']:.0f}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.integrity.manifest import fault, read_manifest
+from kdprobe.experiment.integrity.manifest import MADE_FROM, data_digest, fault, read_manifest
 from kdprobe.files import UnreadableError
 
 
@@ -67,7 +68,7 @@ class Checks:
     def sizes(self, folder: Path) -> None:
         """A look at manifest and sizes only; errors as above."""
         files = self.manifest(folder)["files"]
-        faults = [fault(folder, name, entry, content=False) for name, entry in files.items()]
+        faults = [*self._origin(folder), *(fault(folder, name, entry, content=False) for name, entry in files.items())]
         if any(faults):
             self.forget(folder)
             raise DamagedStageError(folder, list(filter(None, faults)))
@@ -96,4 +97,14 @@ class Checks:
     def _faults(self, folder: Path, names: list[str]) -> list[str]:
         files = self.manifest(folder)["files"]
         faults = (fault(folder, name, files[name]) if name in files else f"{name} is missing" for name in names)
-        return list(filter(None, faults))
+        return [*self._origin(folder), *filter(None, faults)]
+
+    def _origin(self, folder: Path) -> list[str]:
+        """The inputs that were made again since, and came out different: a stage and its inputs belong together."""
+        others = []
+        for place, known in self.manifest(folder).get(MADE_FROM, {}).items():
+            # An input that is damaged itself is reported when it is read.
+            with suppress(DamagedStageError):
+                if data_digest(self.manifest(folder.parents[1] / place)) != known:
+                    others.append(f"it was made from another {place.replace('/', ' stage ')}")
+        return others

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kdprobe.files import UnreadableError, follow_umask, read_sealed, sha256, sync_all, write_sealed
+from kdprobe.files import UnreadableError, digest, follow_umask, read_sealed, sha256, sync_all, write_sealed
 
 MANIFEST = "stage.json"
 SIZE, SHA256 = "size", "sha256"
+MADE_FROM = "made_from"
+_DATA = (".parquet", ".safetensors", "selection.json")
+"""How the names of files end that other stages are made from; the rest may hold times, which differ every time."""
 _CHANGED = "is not what was written"
 
 
@@ -65,6 +68,11 @@ def fault(folder: Path, name: str, entry: Any, *, content: bool = True) -> str |
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
     return None
+
+
+def data_digest(manifest: dict[str, Any]) -> str:
+    """A digest of what other stages are made from: the same where a stage is made again and comes out the same."""
+    return digest({name: entry for name, entry in manifest["files"].items() if name.endswith(_DATA)})
 
 
 def has_checksums(manifest: dict[str, Any]) -> bool:

@@ -16,13 +16,13 @@ from filelock import FileLock, Timeout
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.integrity.manifest import MANIFEST
-from kdprobe.files import PARTIAL, sync
+from kdprobe.files import PARTIAL, digest, sync, write_whole
 
 ASIDE, MAKING, RUNS, STAGES = "aside", "making", "runs", "stages"
 RECORD = "run.json"
 LOCK, SCRATCH = ".lock", ".scratch"
 KEY_LENGTH = 20
-_TRIAL = ".writable-"
+_TRIAL, _BEGUN_FROM = ".writable-", ".begun-from"
 _ABANDONED_SECONDS = 60
 """After so long, a file that is written and renamed at once belongs to nobody."""
 
@@ -36,10 +36,9 @@ def make_folders(root: Path) -> None:
     try:
         for name in (STAGES, MAKING, RUNS, ASIDE):
             (root / name).mkdir(parents=True, exist_ok=True)
-        for folder in (root / RUNS, root / ASIDE, *_with_folders(root / STAGES)):
-            trial = root / MAKING / f"{_TRIAL}{os.getpid()}"
-            trial.touch()
-            trial.replace(folder / trial.name).unlink()
+        for folder in (root / ASIDE, *_with_folders(root / STAGES)):
+            _try_moving(root / MAKING / f"{_TRIAL}{os.getpid()}", folder)
+        _try_moving(root / RUNS / f"{_TRIAL}{os.getpid()}", root / RUNS)
     except OSError as error:
         if error.errno == errno.EXDEV:
             raise KdprobeError(
@@ -50,6 +49,14 @@ def make_folders(root: Path) -> None:
             f"The run folder {root} cannot be written: {error.strerror}.",
             "Choose another with --store, or change its permissions.",
         ) from error
+
+
+def _try_moving(trial: Path, folder: Path) -> None:
+    try:
+        trial.touch()
+        trial.replace(folder / trial.name).unlink()
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -89,6 +96,23 @@ def clear(root: Path) -> None:
             with suppress(OSError):
                 if file.stat().st_mtime < abandoned:
                     file.unlink()
+
+
+def scratch_for(making: Path, key: str, origin: dict[str, str]) -> Path:
+    """The scratch folder of a stage; what was begun from inputs of other content is removed first.
+
+    Args:
+        making: Where stages are made.
+        key: The stage's.
+        origin: The inputs, and digests of what they hold.
+    """
+    scratch, wanted = making / f"{key}{SCRATCH}", digest(origin)
+    begun_from = scratch / _BEGUN_FROM
+    if origin and scratch.is_dir() and (not begun_from.is_file() or begun_from.read_text(encoding="utf-8") != wanted):
+        shutil.rmtree(scratch)
+    scratch.mkdir(exist_ok=True)
+    write_whole(begun_from, wanted)
+    return scratch
 
 
 def clear_remains(making: Path, key: str) -> None:

@@ -187,8 +187,9 @@ def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[se
 
     From those a student does not learn to stop.
     """
-    finished = [response.token_ids for response in (taught.responses if taught else []) if response.finished]
-    last = Counter(int(ids[-1]) for ids in finished if len(ids))
+    responses = taught.responses if taught else []
+    finished = [response.token_ids for response in responses if response.finished and len(response.token_ids)]
+    last = Counter(int(ids[-1]) for ids in finished)
     ends = {token for token in last if is_end(tokenizer, token)}
     without_end = len(finished) - sum(last[token] for token in ends)
     return ends | ({assistant_turn(tokenizer).end} if gold else set()), without_end

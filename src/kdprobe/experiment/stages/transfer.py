@@ -24,7 +24,7 @@ from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
 
-FORMAT = 5
+FORMAT = 6
 FIDELITY = "fidelity.json"
 
 

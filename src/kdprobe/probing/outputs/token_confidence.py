@@ -14,7 +14,7 @@ from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.turn import assistant_turn
+from kdprobe.models.turn import assistant_turn, response_ids
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 
@@ -90,6 +90,9 @@ def answer_confidence(
 
 
 def _answer_ids(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
+    """What was written, thinking included; as the template frames it, for records hold no marks."""
+    if thinking := record.get("thinking"):
+        return response_ids(tokenizer, record["response"], thinking, ended=not record["cut_off"])
     ids: list[int] = tokenizer(record["response"], add_special_tokens=False)["input_ids"]
     return ids if record["cut_off"] else [*ids, assistant_turn(tokenizer).end]
 

@@ -1,0 +1,48 @@
+"""What a server's refusal is about: one prompt, which costs that prompt alone, or the way of asking.
+
+The patterns are what OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini and Anthropic say.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kdprobe.teachers import PROMPT_TOO_LONG
+
+CONTENT_FILTER = "content_filter"
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|size|window)|maximum context|maximum model length|prompt is too long|input is too long"
+    r"|too many (?:input )?tokens|reduce the length|maximum number of tokens|`?inputs`? (?:tokens|must have less)"
+    r"|(?:prompt|input)\b.{0,60}\b(?:longer than|exceeds?|too large for model)|string_above_max_length",
+    re.IGNORECASE,
+)
+_FILTERED = re.compile(
+    r"content[ _-]?(?:filter|policy|management)|data_?inspection_?failed|moderation|usage polic|safety (?:system|polic)"
+    r"|flagged",
+    re.IGNORECASE,
+)
+_NOT = (
+    r"(?:not (?:\w+ )?(?:support|available|allowed|permitted|implement)|unsupported|unknown|unrecogni[sz]ed|unexpected)"
+)
+_NO_LOG_PROBABILITIES = re.compile(rf"logprobs.{{0,80}}{_NOT}|{_NOT}.{{0,80}}logprobs", re.IGNORECASE)
+_OF_ONE_PROMPT = frozenset({200, 400, 403, 413, 422, 500})
+"""Statuses that servers give to a prompt that they do not take; llama.cpp's has said 500, and 200 with an error."""
+
+
+def refuses_log_probabilities(said: str) -> bool:
+    """Whether a server says that it gives no log-probabilities at all, and not that so many are too many."""
+    return _NO_LOG_PROBABILITIES.search(said) is not None
+
+
+def reason_of(status: int, said: str) -> str | None:
+    """Why a prompt has no answer, as a finish reason; `None` where the refusal is not about this prompt.
+
+    Args:
+        status: The reply's.
+        said: Its body.
+    """
+    if status not in _OF_ONE_PROMPT:
+        return None
+    if status == 413 or _TOO_LONG.search(said):  # noqa: PLR2004 - Content Too Large
+        return PROMPT_TOO_LONG
+    return CONTENT_FILTER if _FILTERED.search(said) else None

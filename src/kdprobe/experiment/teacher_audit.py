@@ -1,0 +1,50 @@
+"""What a run's record says against what its teachers left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdprobe.comparison.finding import Finding
+from kdprobe.experiment.arm_results import ArmResults
+
+_SHARE = 0.05
+"""Of answers that is worth a finding."""
+_SHOWN = 3
+
+
+def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
+    """Answers that students learnt nothing of, and thinking that they did not learn or that never ended."""
+    measured = {arm.strategy: arm.fidelity for arm in arms if arm.strategy and arm.fidelity}
+    findings = []
+    # Records of earlier versions say nothing of these.
+    untaught = [_untaught(strategy, summary) for strategy, summary in measured.items() if summary.get("untaught")]
+    if untaught:
+        action = "Raise the budget, or leave these problems out; without them strategies may teach different problems."
+        evidence = f"Teacher's answers with nothing to learn: {'; '.join(untaught)}."
+        findings.append(Finding("untaught-answers", evidence, action))
+    dropped = {strategy: summary.get("dropped_thinking", 0.0) for strategy, summary in measured.items()}
+    if shares := _over(dropped, 0.0):
+        action = 'Set teacher.options.reasoning = "prepend" to teach it, or report that students learn answers alone.'
+        evidence = f"Teacher's answers whose thinking students do not learn: {shares}."
+        findings.append(Finding("dropped-thinking", evidence, action))
+    unclosed = {strategy: summary.get("unclosed_thinking", 0.0) for strategy, summary in measured.items()}
+    if shares := _over(unclosed, _SHARE):
+        action = (
+            "Raise transfer.max_new_tokens: these have no answer, and where thinking is taught, teach no end of it."
+        )
+        findings.append(
+            Finding("unclosed-teaching", f"Teacher's answers whose thinking never ended: {shares}.", action)
+        )
+    return findings
+
+
+def _untaught(strategy: str, summary: Mapping[str, Any]) -> str:
+    problems = summary["untaught"]
+    ended = [f"{count} answers ended by {reason}" for reason, count in summary["ended"].items() if reason != "stop"]
+    named = ", ".join([*problems[:_SHOWN], *(["others"] if len(problems) > _SHOWN else [])])
+    return f"{strategy} {len(problems)} of {summary['responses']} ({'; '.join([named, *ended])})"
+
+
+def _over(shares: dict[str, float], least: float) -> str:
+    return ", ".join(f"{strategy} {share:.1%}" for strategy, share in shares.items() if share > least)
