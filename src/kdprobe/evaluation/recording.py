@@ -26,7 +26,7 @@ from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, StopTexts, can_sh
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.thinking import Written, marked, served_thinking, with_opening, written_text
 from kdprobe.problems.correctness import judge
-from kdprobe.problems.problem import stated_value
+from kdprobe.problems.gold import gold_text
 from kdprobe.text import safe_text
 
 PLAN = "batch plan"
@@ -85,7 +85,7 @@ class Recording:
 
     def _count(self, entries: dict[str, dict[str, Any]]) -> None:
         for name, entry in entries.items():
-            self._right += judge(entry["response"], stated_value(self._requests[name].doc["answer"])).right
+            self._right += judge(entry["response"], gold_text(self._requests[name].doc["answer"])).right
         self._judged += len(entries)
         if self._judged:
             self.bar.remark = f"{self._right / self._judged:.1%} right"

@@ -7,7 +7,7 @@ from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, t
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
 from kdprobe.models.thinking import served_thinking, split_thinking, without_thinking, written_text
-from kdprobe.models.turn import response_ids
+from kdprobe.models.turn import is_end, response_ids
 
 if TYPE_CHECKING:
     from kdprobe.models.adapters import AdapterRecord, resolve_adapter
@@ -35,6 +35,7 @@ __all__ = [
     "Dtype",
     "LoadedModel",
     "ModelRecord",
+    "is_end",
     "left_padded",
     "load_model",
     "load_tokenizer",
