@@ -34,9 +34,12 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
     if hasattr(config, "init_lora_weights"):
         # No tensor depends on it, and some initialisations compute with weights.
         config.init_lora_weights = True
+    shell_config = copy.deepcopy(config)
+    # Else peft warns that the base is called otherwise, which is said above.
+    shell_config.base_model_name_or_path = None
     try:
         with quiet():
-            shell = get_peft_model(without_weights(base.model), copy.deepcopy(config))
+            shell = get_peft_model(without_weights(base.model), shell_config)
             needed, allowed = (
                 {
                     key: tensor.shape
