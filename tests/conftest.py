@@ -241,3 +241,39 @@ def check_padding(torch):
             assert (np.nan_to_num(np.abs(found[name] - expected)) <= allowed).all(), name
 
     return check
+
+
+@pytest.fixture(scope="session")
+def check_architecture(model_of, problems, tmp_path_factory):
+    """Runs an analysis on a base and an adapter of an architecture; returns `right` or why it was refused."""
+    from architecture_checks import BASE, OPTIONS, TUNED, Reference, write_adapter
+    from architectures import attention_projections
+    from kdprobe.errors import KdprobeError
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.analysis import AnalysisContext, run_analysis
+    from kdprobe.probing.metrics.metric import head_metrics_of
+    from kdprobe.students.student import Student
+
+    host, known = Host(), {}
+
+    def prepared(architecture):
+        if architecture not in known:
+            record = model_of(architecture)
+            adapter = write_adapter(record, attention_projections(architecture), tmp_path_factory.mktemp("adapter"))
+            students = [Student(BASE, record), Student(TUNED, record, adapter)]
+            context = AnalysisContext(
+                students=students, problems=problems[:2], batch_size=4, head_metrics=head_metrics_of(host)
+            )
+            known[architecture] = context, Reference(record, adapter, context.sequences)
+        return known[architecture]
+
+    def check(architecture, analysis):
+        context, reference = prepared(architecture)
+        try:
+            result = run_analysis(analysis, host.create("analyses", analysis, OPTIONS.get(analysis)), context)
+        except KdprobeError as error:
+            return f"refused: {error.message}"
+        reference.check(analysis, result.tables)
+        return "right"
+
+    return check

@@ -4,7 +4,7 @@ kdprobe asks: did the way the teacher was prompted make a better student, and wh
 Importing it loads neither torch nor transformers.
 """
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.host.candidates import own_version
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import (
@@ -32,6 +32,7 @@ __all__ = [
     "FinishedStage",
     "HeadMetricSpec",
     "KdprobeError",
+    "NonFiniteError",
     "Problem",
     "ProblemSourceSpec",
     "PromptPair",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _DOING = "while "
+_OTHER_DTYPE = "Use another data type (`dtype`): float16 overflows above 65,504, bfloat16 and float32 do not."
 
 
 class KdprobeError(Exception):
@@ -41,6 +42,18 @@ class UsageError(KdprobeError):
     """The command or the config asks for something that does not exist or does not fit."""
 
     exit_code = 2
+
+
+class NonFiniteError(KdprobeError):
+    """A number is NaN or infinite where it must not be; nothing that is computed from it would mean anything.
+
+    Args:
+        message: Which number, a sentence.
+        hint: What to do about it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint or _OTHER_DTYPE)
 
 
 class ConfigError(UsageError):

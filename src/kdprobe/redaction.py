@@ -57,17 +57,18 @@ def said(text: str) -> str:
 
 def _cleaned(data: Any, names: re.Pattern[str], path: str) -> Any:
     if isinstance(data, Mapping):
-        cleaned = {}
+        kept = {}
         for key, value in data.items():
             name = _name(key)
             is_headers = _HEADERS.fullmatch(name) is not None
             is_secret = names.fullmatch(name) or (is_headers and isinstance(value, str))
             if is_secret and _remember(value):
                 continue
-            cleaned[key] = _cleaned(value, _HEADER_NAME if is_headers else names, f"{path}.{key}" if path else str(key))
-        return cleaned
+            kept[key] = _cleaned(value, _HEADER_NAME if is_headers else names, f"{path}.{key}" if path else str(key))
+        return kept
     if isinstance(data, list | tuple):
-        return [_cleaned(value, names, path) for value in data]
+        cleaned = [_cleaned(value, names, path) for value in data]
+        return cleaned if isinstance(data, list) else tuple(cleaned)
     return _cut(data, path) if isinstance(data, str) else data
 
 

@@ -18,7 +18,7 @@ from kdprobe.host.registry import Host
 from kdprobe.models.thinking import split_thinking, with_opening
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
-from kdprobe.problems.problem import stated_value
+from kdprobe.problems.gold import gold_text
 from kdprobe.problems.sources.gsm8k import DATASET, FOLDER_VARIABLE
 from kdprobe.problems.sources.jsonl import read
 
@@ -74,7 +74,7 @@ def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]
         every problem counts the same. Numbers only, because lm-eval aggregates whatever this returns.
     """
     responses = list(_texts(results)) or [""]
-    gold = stated_value(doc["answer"])
+    gold = gold_text(doc["answer"])
     judged = [judge(response, gold) for response in responses]
     written = [split_thinking(response) for response in responses]
     return {

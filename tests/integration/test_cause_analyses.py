@@ -203,9 +203,30 @@ def test_students_of_another_shape_are_refused(torch, look, untrained, tiny_reco
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
     load_tokenizer(tiny_record).save_pretrained(tmp_path / "model")
     other = Student("other", resolve(str(tmp_path / "model")))
-    for name, said in (("patching", "different layers"), ("ablation", "other layers"), ("geometry", "differ in shape")):
+    for name, said in (("patching", "different layers"), ("geometry", "differ in shape")):
         with pytest.raises(KdprobeError, match=said):
             look(name, [untrained, other], count=2)
+
+
+def test_ablation_loses_nothing_to_what_an_architecture_cannot_give(look, model_of, make_adapter):
+    from kdprobe.students.student import Student
+
+    for record, targets, missing in (
+        (model_of("deepseek_v3"), ["o_proj"], ("qk", "circuits")),
+        (
+            model_of("falcon", new_decoder_architecture=True, num_kv_heads=2),
+            ["query_key_value", "dense"],
+            ("pattern", "attention"),
+        ),
+    ):
+        adapter = make_adapter(record.path, 0, target_modules=targets)
+        students = [Student("base", record), Student("tuned", record, adapter)]
+        result = look("ablation", students, count=2, exact=2, random_sets=0)
+        evidence = result.tables["head_evidence"]
+        assert evidence[missing[0]].isna().all()
+        assert evidence[["qk", "pattern"]].notna().all().sum() == 1
+        assert evidence["ablation_gradient"].abs().min() > 0
+        assert any(sentence.startswith(f"How {missing[1]} changed is missing.") for sentence in result.statements)
 
 
 def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):

@@ -1,4 +1,5 @@
 import json
+import re
 import tomllib
 from dataclasses import replace
 
@@ -145,9 +146,9 @@ def test_a_finished_study_makes_nothing_again(finished):
     from kdprobe.experiment.tune.search import tune
 
     tuning, store, tuned = finished
-    prerequisites = {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")}
+    prerequisites = {file: file.stat().st_mtime_ns for file in (store.root / "stages").glob("*/*/**/*")}
     assert tune(tuning, store) == tuned
-    assert {file: file.stat().st_mtime_ns for file in (store.root / "stages").rglob("*")} == prerequisites
+    assert {file: file.stat().st_mtime_ns for file in (store.root / "stages").glob("*/*/**/*")} == prerequisites
 
 
 @pytest.mark.parametrize("kind", ["distill", "evaluate"])
@@ -180,9 +181,9 @@ def test_a_training_that_diverges_is_a_failed_trial(prepared, new_store):
 
     extra = "[tune]\nvalidation = 2\ntrials = 2\n[tune.space]\nlearning_rate = [1e36, 5e36]\n"
     tuned = tune(prepared(extra), new_store)
-    assert [trial.failure for trial in tuned.trials] == [
-        "the training diverged: its loss or its weights are no numbers"
-    ] * 2
+    assert len(tuned.trials) == 2
+    for trial in tuned.trials:
+        assert re.fullmatch(r"The loss is (nan|inf) at step 2 of the training\.", trial.failure)
     assert tuned.best is tuned.current
     assert tuned.current.number is None
     assert not tuned.improved

@@ -2,7 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from kdprobe.problems.answers import extract, gold_value, matches
+from kdprobe.problems.answers import extract, matches
+from kdprobe.problems.gold import gold_value
 
 
 @pytest.mark.parametrize(

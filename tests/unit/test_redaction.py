@@ -49,7 +49,7 @@ ORDINARY = {
 
 
 def test_all_else_is_left_as_it_is():
-    assert without_secrets(ORDINARY) == {**ORDINARY, "values": [1.5, None, ["x"]]}
+    assert without_secrets(ORDINARY) == ORDINARY
     assert said(str(ORDINARY)) == str(ORDINARY)
 
 

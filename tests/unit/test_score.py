@@ -4,8 +4,9 @@ import json
 import pandas as pd
 import pytest
 
-from kdprobe.comparison.answers import Columns, gold_text, read_outputs
+from kdprobe.comparison.answers import Columns, read_outputs
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.problems.gold import gold_text
 
 ROWS = [
     {"id": "a", "question": "q1", "answer": "3 + 4 = 7\n#### 7", "model_answer": "It is 7 ...", "cut": "False"},

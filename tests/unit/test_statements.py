@@ -143,6 +143,22 @@ def test_what_may_mean_two_things_is_no_value(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("$48$ \nFirst find the days in 4 weeks. There are 7 days in", 48),
+        ("12.  \nThis problem has 3 steps.", 12),
+        ("**2.5**\n## Step 1: There are 4 values", Fraction(5, 2)),
+        # worked out, or the first item of a list, or the beginning of a sentence
+        ("12\n## Step 1: Add them.\n4 + 4 = 8 eggs", 8),
+        ("1.  Count the eggs\n2. There are 8", 8),
+        ("3 bags hold 4 apples.\nSo there are 12", 12),
+    ],
+)
+def test_a_bare_number_at_the_beginning_is_read_where_the_rest_explains_it(text, expected):
+    assert value(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("She makes 18 dollars.\n\nQuestion: Tom has 3 apples and eats 2.\nAnswer: 1", 18),
         ("She makes 18 dollars. Question: Tom has 3 apples. The answer is 3.", 18),
         ("Answer: 18\nQ: Tom has 5\nA: 9", 18),

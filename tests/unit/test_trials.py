@@ -36,10 +36,6 @@ def test_a_trials_figures_are_those_of_its_records():
     assert CURRENT.interval.low < 0.25 < CURRENT.interval.high
 
 
-def test_log_probabilities_that_are_no_numbers_are_a_failure():
-    assert "no numbers" in trial(3, record(True, float("nan"))).failure
-
-
 @pytest.mark.parametrize(("by", "best"), [("accuracy", SOLVER), ("log-p-gold-value", KNOWER)])
 def test_the_criterion_decides(by, best):
     assert tuned(CURRENT, SOLVER, KNOWER, failed(3), by=by).best is best

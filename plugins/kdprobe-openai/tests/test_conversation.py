@@ -4,7 +4,9 @@ import pytest
 from served import REQUESTS, SAMPLING
 
 from kdprobe import KdprobeError
-from kdprobe.models import Conversation
+from kdprobe.models import Conversation, load_tokenizer
+from kdprobe_openai.answer import Answer, UnusableError
+from kdprobe_openai.tokens import TokenMap
 
 THINKING_OFF = {"enable_thinking": False}
 
@@ -40,3 +42,24 @@ def test_prompt_ids_are_kept_where_the_server_returns_them(make, server, served,
     (answer,) = make(log_probabilities=log_probabilities).respond(REQUESTS[:1], SAMPLING)
     expected = served if served == [5, 6, 7] else None
     assert (None if answer.prompt_ids is None else answer.prompt_ids.tolist()) == expected
+
+
+def test_an_end_of_turn_that_is_none_of_the_tokenizers_named_tokens_is_one(tiny_record):
+    """As Gemma's `<end_of_turn>`, where the tokenizer's end of sequence is `<eos>`."""
+    from tokenizers import AddedToken
+
+    tokenizer = load_tokenizer(tiny_record)
+    tokenizer.add_tokens([AddedToken("<end_of_turn>", special=True)])
+    end = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    assert end not in tokenizer.all_special_ids
+
+    def ids_of(*written):
+        tokens = [{"id": id_, "token": tokenizer.decode([id_]), "logprob": -0.5} for id_ in written]
+        entries = [{**token, "top_logprobs": [token]} for token in tokens]
+        answer = Answer("Tom", "stop", tokens=len(written), entries=entries)
+        return TokenMap(tokenizer).rows(answer, 1, with_thinking=False)[0]
+
+    word = tokenizer("Tom", add_special_tokens=False)["input_ids"]
+    assert ids_of(*word, end) == [*word, end]
+    with pytest.raises(UnusableError, match="leaves out the end of turn"):
+        ids_of(*word)

@@ -1,14 +1,16 @@
 """TRL's trainer under kdprobe's conversations, against references of our own in float64."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from kdprobe import KdprobeError, PromptPair
-from kdprobe.models import load_model, prompt_ids
+from kdprobe import KdprobeError, NonFiniteError, PromptPair
+from kdprobe.models import load_model, merge, prompt_ids, resolve
 from kdprobe.strategies import bare
+from kdprobe.teachers import TransformersOptions, TransformersTeacher
 from kdprobe.testing import check_distiller, host_with
 from kdprobe_trl.distiller import prompts_of
 from kdprobe_trl.primed import PrimedTeacher
@@ -93,7 +95,7 @@ def test_an_unprimed_teacher_with_the_students_weights_has_nothing_to_teach(host
 
 def test_states_are_those_of_the_primed_prompt_wherever_the_padding_is(context, tiny_record):
     loaded = load_model(tiny_record)
-    prompts = prompts_of(context, loaded.tokenizer)
+    prompts = prompts_of(context, loaded.tokenizer, loaded.tokenizer)
     primed = PrimedTeacher(loaded.model, prompts, loaded.tokenizer.pad_token_id)
     answers = [[7, 8, 9, 10], [11], [12, 13]]
     rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=False)]
@@ -119,7 +121,9 @@ def test_states_are_those_of_the_primed_prompt_wherever_the_padding_is(context, 
 
 def test_a_prompt_that_is_not_kdprobes_is_refused(context, tiny_record):
     loaded = load_model(tiny_record)
-    primed = PrimedTeacher(loaded.model, prompts_of(context, loaded.tokenizer), loaded.tokenizer.pad_token_id)
+    primed = PrimedTeacher(
+        loaded.model, prompts_of(context, loaded.tokenizer, loaded.tokenizer), loaded.tokenizer.pad_token_id
+    )
     with pytest.raises(KdprobeError, match="none of kdprobe's student conversations"):
         primed.base_model(torch.tensor([[1, 2, 3]]), torch.ones(1, 3))
 
@@ -136,13 +140,65 @@ def test_one_student_prompt_for_two_teacher_prompts_is_refused(context, tiny_rec
         **context.conversations,
         second.id: PromptPair(context.conversations[second.id].teacher, context.conversations[first.id].student),
     }
+    tokenizer = load_model(tiny_record).tokenizer
     with pytest.raises(KdprobeError, match=f"Problem {second.id!r} reads like another one to the student"):
-        prompts_of(replace(context, conversations=conversations), load_model(tiny_record).tokenizer)
+        prompts_of(replace(context, conversations=conversations), tokenizer, tokenizer)
 
 
 def test_a_teacher_without_weights_here_is_refused(host, context):
     with pytest.raises(KdprobeError, match="needs the teacher's weights in this process"):
         train(host, replace(context, teacher=object()))
+
+
+def padded(tiny_model, folder, extra, added=()):
+    """The tiny model with `extra` rows that are no tokens, and with added tokens among them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model.resize_token_embeddings(len(tokenizer) + extra, mean_resizing=False)
+    model.save_pretrained(folder)
+    tokenizer.add_tokens(list(added))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def of_teacher(context, folder):
+    return replace(context, teacher=TransformersTeacher(TransformersOptions(model=str(folder))))
+
+
+@pytest.mark.parametrize("student_extra", [0, 64])
+@pytest.mark.parametrize("teacher_extra", [0, 128])
+def test_models_of_one_tokenizer_may_be_padded_differently(
+    host, context, tiny_model, tmp_path, student_extra, teacher_extra
+):
+    """What pads a matrix has no part in the loss: it is that of the models without padding, to the bit."""
+    expected = train(host, context, max_steps=1).history[0]["loss"]
+    student = resolve(str(padded(tiny_model, tmp_path / "student", student_extra)))
+    teacher = padded(tiny_model, tmp_path / "teacher", teacher_extra, added=["<tool>"] if teacher_extra else [])
+    other = replace(of_teacher(context, teacher), student=student, folder=tmp_path / "adapter")
+    assert train(host, other, max_steps=1).history[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    # The adapter fits the student as it is, padding and all.
+    assert (
+        merge(load_model(student), tmp_path / "adapter").model.config.vocab_size
+        == len(load_model(student).tokenizer) + student_extra
+    )
+
+
+def test_another_tokenizer_is_refused_with_advice_that_works(host, context, tiny_model, tmp_path):
+    folder = padded(tiny_model, tmp_path / "teacher", 0)
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    first, second = list(settings["model"]["vocab"])[-2:]
+    vocabulary = settings["model"]["vocab"]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    with pytest.raises(KdprobeError, match=r"2 of \d+ ids stand for other tokens.*distill.name = \"sequence\""):
+        train(host, of_teacher(context, folder), max_steps=1)
+
+
+def test_a_training_that_diverges_ends_with_a_sentence(host, context):
+    with pytest.raises(NonFiniteError, match=r"logits are NaN or infinite at step 2 of the training\. Lower"):
+        train(host, context, learning_rate=1e36)
 
 
 def test_the_same_seed_gives_the_same_student_and_another_seed_another(host, train_context):

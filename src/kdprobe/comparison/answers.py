@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from kdprobe.comparison.reading.columns import (
     find,
     refuse_unknown,
 )
-from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
 from kdprobe.comparison.reading.table import Table, read_table
 from kdprobe.comparison.reading.thoughts import thinking_tokens, with_thinking
 from kdprobe.errors import KdprobeError
+from kdprobe.problems.gold import gold_text, gold_value
 
 CONDITIONS = "conditions"
 GOLD_SOLUTION = ("log_p_gold_solution", "gold_tokens")
@@ -77,6 +78,11 @@ class Outputs:
     metric: str | None = None
     right: list[bool] | None = None
     prompts: list[str] | None = None
+
+    @cached_property
+    def gold_without_value(self) -> int:
+        """How many gold values are not one number, so that no answer equals them as one."""
+        return sum(gold_value(gold) is None for gold in self.gold)
 
     @property
     def keys(self) -> list[str]:

@@ -9,7 +9,7 @@ from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.pairing import Rows
 from kdprobe.comparison.scoring import JudgedAnswers, Score
-from kdprobe.problems.answers import gold_value
+from kdprobe.problems.gold import gold_value
 from kdprobe.stats.mcnemar import PairedTest
 from kdprobe.stats.p_values import SIGNIFICANT
 
@@ -160,6 +160,13 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
     if unclosed := over({name: score.unclosed_thinking for name, score in scores.items()}):
         action = "Generate with a larger budget; what is thought is never read as the answer, so these count as wrong."
         findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
+    if runs_on := over({name: score.run_on for name, score in scores.items()}):
+        action = "Stop generation at the next question or the end of the turn; `robust` leaves out what follows."
+        findings.append(Finding("run-on", f"Answers that run on into another exercise: {runs_on}.", action))
+    without_gold = [f"{name} {s.gold_without_value} of {s.n}" for name, s in scores.items() if s.gold_without_value]
+    if without_gold:
+        action = "Correct the gold answers, or leave these problems out; every answer to them counts as wrong."
+        findings.append(Finding("gold-without-value", f"Gold without a number: {', '.join(without_gold)}.", action))
     if without_value := over({name: score.no_answer for name, score in scores.items()}):
         action = "Read some of them; they count as wrong."
         findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
@@ -19,6 +20,8 @@ from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
+from kdprobe.problems.reading.numbers import with_plain_digits
+from kdprobe.problems.reading.run_on import run_on
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval, accuracy_interval
 
@@ -47,6 +50,8 @@ class Score:
             `None`. A measure of style: it ranks nothing, least of all students that were trained on gold solutions.
         arithmetic: The steps that the answers calculate.
         rules: How often each rule of the extractor fired.
+        run_on: Share of answers that run on into another exercise; `None` where there is no text that the model wrote.
+        gold_without_value: Gold answers without a number, to which no answer is right; 0 where no extractor reads them.
         columns: The file's columns that hold `response`, `gold` and `id`; `None` where there is none.
         notes: What to know of how the file was read.
     """
@@ -69,6 +74,8 @@ class Score:
     log_p_gold_solution: float | None
     arithmetic: StepAccuracy
     rules: dict[str, int]
+    run_on: float | None
+    gold_without_value: int
     columns: dict[str, str | None]
     notes: list[str]
 
@@ -118,7 +125,7 @@ def judge_arms(
 
     Raises:
         KdprobeError: The chosen extractor fails; any other one that does is left out with a note. Or the arms are
-            judged by different metrics.
+            judged by different metrics, or `refuse_gold_without_values` refuses one.
     """
     metrics = {arm.outputs.metric for arm in arms}
     if len(metrics) > 1:
@@ -135,6 +142,8 @@ def judge_arms(
             if name == chosen:
                 raise KdprobeError(fault, "This is a fault of its plugin; choose another extractor.") from error
             note(f"Left out: {fault}")
+    for arm in arms:
+        refuse_gold_without_values(arm.outputs, (answers[arm.name].right for answers in judged.values()))
     return judged
 
 
@@ -157,12 +166,16 @@ def calculated(outputs: Outputs) -> StepCounts:
 
 
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
-    """A score under each of these extractors, by name; a single one where lm-eval's metric judges."""
-    steps = step_accuracy(calculated(outputs))
+    """A score under each of these extractors, by name; a single one where lm-eval's metric judges.
+
+    Raises:
+        KdprobeError: As `refuse_gold_without_values` raises.
+    """
     judging = list(extractors.items())[:1] if outputs.metric else extractors.items()
-    return [
-        Score(**score_fields(outputs, name, judge_outputs(outputs, extractor), steps)) for name, extractor in judging
-    ]
+    judged = {name: judge_outputs(outputs, extractor) for name, extractor in judging}
+    refuse_gold_without_values(outputs, (found.right for found in judged.values()))
+    steps = step_accuracy(calculated(outputs))
+    return [Score(**score_fields(outputs, name, found, steps)) for name, found in judged.items()]
 
 
 def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy) -> dict[str, Any]:
@@ -171,7 +184,7 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
     without_text = outputs.metric and outputs.columns.get("response") is None
-    empty, thinking, unclosed = (None, None, None) if without_text else _text_shares(outputs.responses)
+    empty, thinking, unclosed, runs_on = (None,) * 4 if without_text else _text_shares(outputs.responses)
     thinking_tokens = [tokens for tokens in outputs.thinking_tokens or [] if tokens]
     return {
         "file": outputs.file,
@@ -192,20 +205,24 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "log_p_gold_solution": None if style is None else sum(style) / n,
         "arithmetic": steps,
         "rules": dict(judged.rules.most_common()),
+        "run_on": runs_on,
+        "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
         "columns": dict(outputs.columns),
-        "notes": list(outputs.notes),
+        "notes": [*outputs.notes, *gold_notes(outputs)],
     }
 
 
-def _text_shares(responses: Sequence[str]) -> tuple[float, float, float]:
-    """Shares of answers that are empty, that hold thinking, and whose thinking never ended."""
-    empty = thinking = unclosed = 0
+def _text_shares(responses: Sequence[str]) -> tuple[float, float, float, float]:
+    """Shares of answers that are empty, that hold thinking, whose thinking never ended, and that run on."""
+    empty = thinking = unclosed = runs_on = 0
     for response in responses:
         written = split_thinking(response)
         empty += not written.answer.strip() and written.thinking is None
         thinking += written.thinking is not None
         unclosed += not written.closed
-    return empty / len(responses), thinking / len(responses), unclosed / len(responses)
+        runs_on += run_on(with_plain_digits(written.answer)) is not None
+    count = len(responses)
+    return empty / count, thinking / count, unclosed / count, runs_on / count
 
 
 def _judge_name(outputs: Outputs, extractor: str) -> str:

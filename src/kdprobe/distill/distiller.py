@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from kdprobe.errors import NonFiniteError
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from kdprobe.teachers.teacher import Teacher
     from kdprobe.transfer.transfer_set import TransferSet
 
+DIVERGED = "Lower the learning rate, or clip gradients; where distill.dtype is float16, use bfloat16 or float32."
+"""What to do about a training that diverged."""
 Need = Literal["responses", "gold", "teacher"]
 """What a distiller may need: the teacher's transfer set, the worked gold solutions, the teacher itself."""
 
@@ -72,6 +76,23 @@ class Trained:
     stopped_early: bool = False
     best_step: int | None = None
     alignment: Alignment | None = None
+
+
+def refuse_diverged(trained: Trained) -> None:
+    """Refuses a training in which a number came to be NaN or infinite.
+
+    Raises:
+        NonFiniteError: It did: in the history, or in the adapter.
+    """
+    for row in trained.history:
+        if broken := [name for name, value in row.items() if not math.isfinite(value)]:
+            raise NonFiniteError(
+                f"The {broken[0]} is {row[broken[0]]} at step {row.get('step')} of the training.", DIVERGED
+            )
+    if not math.isfinite(trained.adapter_norm):
+        raise NonFiniteError(
+            f"The adapter's weights are NaN or infinite after step {len(trained.history)}, the last one.", DIVERGED
+        )
 
 
 class Distiller(Protocol):

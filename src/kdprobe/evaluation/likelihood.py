@@ -62,6 +62,9 @@ def gold_log_probabilities(
 
     Returns:
         One for each problem.
+
+    Raises:
+        NonFiniteError: The student gives a gold solution a log-probability that is NaN or infinite.
     """
     ledger = Ledger(None) if ledger is None else ledger
     sequences = [problem_sequence(student.tokenizer, problem) for problem in problems]
@@ -89,7 +92,13 @@ def gold_log_probabilities(
                 end = len(sequence.ids_without_end)
                 targets = ids[row, sequence.begin : end]
                 predicting = rows[row, sequence.begin - 1 - first : end - 1 - first]
-                log_p = log_probabilities(predicting, targets, matrix, len(student.tokenizer))
+                log_p = log_probabilities(
+                    predicting,
+                    targets,
+                    matrix,
+                    len(student.tokenizer),
+                    subject=f"the gold solution of problem {sequence.id!r}",
+                )
                 value = sum(float(log_p[position - sequence.begin]) for position in sequence.value)
                 results[sequence.id] = GoldLogP(value, float(log_p.sum()), len(log_p))
             ledger.add({id_: asdict(result) for id_, result in results.items()})

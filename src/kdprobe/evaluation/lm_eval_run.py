@@ -26,9 +26,9 @@ from kdprobe.evaluation.lm_eval_conversation import NOTHING_TOLD, Told
 from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import BARE, Protocol, task_folder, task_of
 from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
+from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_form
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.quiet import quiet
 from kdprobe.models.thinking import Written, split_thinking
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem

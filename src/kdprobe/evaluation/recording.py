@@ -15,6 +15,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import hash_string
 from torch import Tensor
+from transformers import LogitsProcessorList
 
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
@@ -22,11 +23,13 @@ from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.prompt_check import PromptCheck, prompt_digest
 from kdprobe.evaluation.protocol import Protocol
-from kdprobe.evaluation.shrinking_batch import ShrinkingBatch, StopTexts, can_shrink
+from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.outline.blueprint import context_length
+from kdprobe.models.outline.room import named, too_long
 from kdprobe.models.thinking import Written, marked, served_thinking, with_opening, written_text
 from kdprobe.problems.correctness import judge
-from kdprobe.problems.problem import stated_value
+from kdprobe.problems.gold import gold_text
 from kdprobe.text import safe_text
 
 PLAN = "batch plan"
@@ -85,7 +88,7 @@ class Recording:
 
     def _count(self, entries: dict[str, dict[str, Any]]) -> None:
         for name, entry in entries.items():
-            self._right += judge(entry["response"], stated_value(self._requests[name].doc["answer"])).right
+            self._right += judge(entry["response"], gold_text(self._requests[name].doc["answer"])).right
         self._judged += len(entries)
         if self._judged:
             self.bar.remark = f"{self._right / self._judged:.1%} right"
@@ -116,6 +119,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
             pretrained=student.model,
             tokenizer=student.tokenizer,
             add_bos_token=add_bos_token,
+            max_length=context_length(student.model.config),
         )
         if protocol.max_new_tokens >= self.max_length:
             raise KdprobeError(
@@ -128,6 +132,15 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
 
     def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:
         """As above, in batches of the size that was planned when the evaluation began."""
+        prompts = {f"problem {request.doc_id + 1}": request.args[0] for request in requests}
+        # lm-eval would leave out the beginning of such a prompt.
+        if long := too_long(self.tokenizer, prompts, self.max_length - self._protocol.max_new_tokens):
+            raise KdprobeError(
+                f"{self._student.record.name!r} reads and writes {self.max_length} tokens together, and "
+                f"{len(long)} of {len(prompts)} prompts leave no room for {self._protocol.max_new_tokens} new ones: "
+                f"{named(long)}.",
+                "Lower the token budget (max_new_tokens), or leave these problems out.",
+            )
         if PLAN not in self.ledger:
             self.ledger.add({PLAN: self._plan([request.args[0] for request in requests])})
         self.batch_size_per_gpu = self.ledger[PLAN]["size"]
@@ -171,7 +184,8 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
             sequences = self._shrinking(batch, context, max_length, stop, kwargs)
             lengths = batch.lengths
         else:
-            sequences = super()._model_generate(context, max_length, stop, **kwargs)
+            checked = LogitsProcessorList([FiniteLogits(width)])
+            sequences = super()._model_generate(context, max_length, stop, logits_processor=checked, **kwargs)
         for index, (row, prompt) in enumerate(zip(sequences, prompts, strict=True)):
             written = row[width:].tolist() if lengths is None else row[width : width + lengths[index]].tolist()
             tokens, finished = self._length(written, max_length - width, stop)

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, StoppingCriteria
+from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
+
+from kdprobe.errors import NonFiniteError
 
 _PER_ROW = ("attention_mask", "position_ids", "token_type_ids")
 """What the library keeps for each row besides the cache."""
@@ -56,6 +58,9 @@ class ShrinkingBatch:
 
         Returns:
             Token ids `[batch, prompt + longest response]`; what follows the end of a row is padding.
+
+        Raises:
+            NonFiniteError: The logits of a row that still writes are NaN or infinite.
         """
         # Also given where there is nothing to synchronise.
         model_kwargs.pop("synced_gpus", None)
@@ -69,6 +74,7 @@ class ShrinkingBatch:
             model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)  # noqa: SLF001
             scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
             del outputs
+            refuse_non_finite(scores, input_ids.shape[1] - width + 1)
             if logits_processor:
                 all_scores = scores.new_zeros(rows, scores.shape[1]).index_copy_(0, alive, scores)
                 scores = logits_processor(input_ids, all_scores)[alive]
@@ -89,6 +95,32 @@ class ShrinkingBatch:
                 alive = alive[stay]
                 _keep(model_kwargs, stay)
             inputs = model.prepare_inputs_for_generation(input_ids[alive], next_sequence_length=1, **model_kwargs)
+
+
+def refuse_non_finite(scores: Tensor, token: int) -> None:
+    """Refuses scores `[batch, V]` from which no token can be chosen; -inf at some tokens rules them out.
+
+    Raises:
+        NonFiniteError: One is NaN or +inf, or all of a row are -inf.
+    """
+    if not scores.amax(dim=-1).isfinite().all():
+        raise NonFiniteError(f"The model's logits are NaN or infinite at token {token} of an answer.")
+
+
+class FiniteLogits(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
+    """The same check where the library decodes.
+
+    Args:
+        prompt: How many columns the prompts take.
+    """
+
+    def __init__(self, prompt: int) -> None:
+        self._prompt = prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Passes the scores on unchanged."""
+        refuse_non_finite(scores, input_ids.shape[1] - self._prompt + 1)
+        return scores
 
 
 class StopTexts(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped

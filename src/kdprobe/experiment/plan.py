@@ -14,7 +14,6 @@ from kdprobe.experiment.config import Experiment, to_data
 from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.foresight.evidence import too_little_evidence
 from kdprobe.experiment.foresight.foresee import foresee
-from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.analyse import analyse_stage
 from kdprobe.experiment.stages.context import StageContext
@@ -110,7 +109,6 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
     context = StageContext(experiment, host, student, drawn)
-    check_templates(context)
     findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)

@@ -4,18 +4,19 @@ from typing import TYPE_CHECKING
 
 from kdprobe.lazy import lazy_exports
 from kdprobe.models.conversation import Conversation, prompt_ids, prompt_text, tokenizer_digest
+from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.processes import count as process_count
 from kdprobe.models.reference import SMOLLM2, Dtype, ModelRecord, resolve
 from kdprobe.models.thinking import served_thinking, split_thinking, without_thinking, written_text
-from kdprobe.models.turn import response_ids
+from kdprobe.models.turn import is_end, response_ids
 
 if TYPE_CHECKING:
     from kdprobe.models.adapters import AdapterRecord, resolve_adapter
     from kdprobe.models.batching import left_padded, right_padded
+    from kdprobe.models.chatter import quiet
     from kdprobe.models.load import LoadedModel, load_tokenizer
     from kdprobe.models.load import load as load_model
     from kdprobe.models.merging.merge import merge
-    from kdprobe.models.quiet import quiet
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -24,7 +25,7 @@ else:
             "kdprobe.models.batching": ["left_padded", "right_padded"],
             "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
             "kdprobe.models.merging.merge": ["merge"],
-            "kdprobe.models.quiet": ["quiet"],
+            "kdprobe.models.chatter": ["quiet"],
         },
     )
 
@@ -35,9 +36,12 @@ __all__ = [
     "Dtype",
     "LoadedModel",
     "ModelRecord",
+    "TokenizerMatch",
+    "is_end",
     "left_padded",
     "load_model",
     "load_tokenizer",
+    "match_tokenizers",
     "merge",
     "process_count",
     "prompt_ids",

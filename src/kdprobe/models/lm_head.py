@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdprobe.errors import NonFiniteError
+
 CHUNK_BYTES = 32 * 2**20
 """Size of the one V-wide float32 buffer."""
 
@@ -51,7 +53,7 @@ def lm_head_replaced(model: Any) -> Iterator[None]:
         base.set_output_embeddings(lm_head)
 
 
-def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int) -> Tensor:
+def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, vocabulary: int, *, subject: str) -> Tensor:
     """Log-probability of each target, `[rows]`, float64, in nats.
 
     Args:
@@ -59,6 +61,10 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
         targets: Token ids, `[rows]`.
         matrix: The output matrix, `[V, d_model]`.
         vocabulary: How many real token ids there are.
+        subject: What is read, for an error.
+
+    Raises:
+        NonFiniteError: A logit is NaN or infinite.
     """
     chunks, start = [], 0
     for logits in logits_in_chunks(rows, matrix, vocabulary):
@@ -68,7 +74,10 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
         chosen = logits.gather(1, ids[:, None])[:, 0]
         chunks.append(chosen.double() - logits.logsumexp(dim=-1).double())
         start += len(logits)
-    return torch.cat(chunks)
+    found = torch.cat(chunks)
+    if not found.isfinite().all():
+        raise NonFiniteError(f"The log-probabilities of {subject} are NaN or infinite.")
+    return found
 
 
 def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> Iterator[Tensor]:

@@ -17,8 +17,8 @@ from kdprobe.console import note
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models import processes
 from kdprobe.models.cache import cache_folder
+from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import assistant_turn
 from kdprobe.models.weights import not_finite

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load
 from kdprobe.models.merging.merge import merge
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.weights import same_weights
 

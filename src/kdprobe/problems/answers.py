@@ -10,11 +10,11 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 
 from kdprobe.models.thinking import without_thinking
+from kdprobe.problems.gold import gold_value
 from kdprobe.problems.reading.final_value import final_value
-from kdprobe.problems.reading.numbers import numbers_in, with_plain_digits
+from kdprobe.problems.reading.numbers import with_plain_digits
 from kdprobe.problems.reading.run_on import run_on
 
 
@@ -24,8 +24,8 @@ class Extraction:
 
     Attributes:
         value: The exact value, or `None` when the text holds none that the rule can read safely.
-        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion` or
-            `last-number`.
+        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion`,
+            `opening` or `last-number`.
         where: Start and end of what it read in the text, or `None`.
         written: What stands there, or `None`.
     """
@@ -51,12 +51,6 @@ def extract(text: str) -> Extraction:
         return Extraction(None, "none")
     rule, number = found
     return Extraction(number.value, rule, (number.start, number.end), text[number.start : number.end])
-
-
-def gold_value(value: str) -> Fraction | None:
-    """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` where it is not one number."""
-    numbers = list(islice(numbers_in(with_plain_digits(value)), 2))
-    return numbers[0].value if len(numbers) == 1 else None
 
 
 def matches(extraction: Extraction, value: str) -> bool:

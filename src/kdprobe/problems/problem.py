@@ -7,18 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError
+from kdprobe.problems.gold import GOLD_MARK, gold_text
 from kdprobe.text import safe_text
 
 Split = Literal["teacher", "transfer", "test"]
 """What a draw of problems is for. Draws of different splits are disjoint."""
 
-GOLD_MARK = "####"
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
-
-
-def stated_value(answer: str) -> str:
-    """What stands after the last `####` of an answer in GSM8K's form; empty where there is no such mark."""
-    return answer.rpartition(GOLD_MARK)[2].strip() if GOLD_MARK in answer else ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Problem:
             raise KdprobeError(f"Problem {id} has no question.", "Each row needs `question` and `answer`.")
         if not isinstance(answer, str) or GOLD_MARK not in answer:
             raise KdprobeError(f"Problem {id} has no gold value.", "`answer` must end with a line `#### value`.")
-        value = stated_value(answer)
+        value = gold_text(answer)
         if not value:
             raise KdprobeError(f"Problem {id} has an empty gold value.", "Write it after `####`.")
         return cls(id=id, question=question.strip(), solution=answer.strip(), value=value, group=group)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.batching import common_prefix, right_padded
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.quiet import quiet
 from kdprobe.models.shared_bases import SharedBases
 from kdprobe.models.weights import same_weights
 from kdprobe.students.pattern_sources import (

@@ -13,9 +13,9 @@ import torch
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import follow_umask
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, concrete_dtype, load
 from kdprobe.models.merging.merge import sample_logits
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.student import Student
 

@@ -15,8 +15,8 @@ from typing import Any
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import prompt_ids, prompt_text
 from kdprobe.models.turn import assistant_turn
-from kdprobe.problems.answers import gold_value
-from kdprobe.problems.problem import GOLD_MARK, Problem
+from kdprobe.problems.gold import GOLD_MARK, gold_value
+from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 
 _QUESTION_NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")

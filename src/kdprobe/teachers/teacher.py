@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.text import safe_text
 
@@ -193,10 +193,12 @@ class RenderingTeacher(Teacher, Protocol):
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
-    """Passes responses on, their texts made safe, and refuses unknown, doubled and missing ids.
+    """Passes responses on, texts made safe; refuses unknown, doubled and missing ids, and what is no distribution.
 
     Raises:
         KdprobeError: The teacher answered something it was not asked, twice, or not at all, or without a text.
+        KdprobeError: The teacher answered something it was not asked, twice, or not at all.
+        NonFiniteError: A log-probability is NaN or +inf, or all of a row are -inf.
     """
     expected = {request.id for request in requests}
     seen: set[str] = set()
@@ -213,10 +215,27 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
                 f"The teacher's answer to problem {response.id!r} has no text.",
                 "This is a fault of the teacher's plugin.",
             )
+        _refuse_non_finite(response)
         thinking = response.thinking and replace(response.thinking, text=safe_text(response.thinking.text))
         yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
         raise KdprobeError(
             f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",
             "This is a fault of the teacher's plugin.",
+        )
+
+
+def _refuse_non_finite(response: Response) -> None:
+    """A log-probability of -inf is a token that the teacher rules out, which some of the top k may be."""
+    import numpy as np
+
+    rows = response.rows
+    if rows is None or not len(rows.logprobs):
+        return
+    columns = np.column_stack([rows.logprobs, rows.token_logprobs, *rows.tail_logmass.values()])
+    broken = np.isnan(columns).any(axis=1) | (columns == np.inf).any(axis=1) | (rows.logprobs == -np.inf).all(axis=1)
+    if broken.any():
+        raise NonFiniteError(
+            f"The teacher's log-probabilities for {response.id!r} are NaN or infinite at token "
+            f"{int(broken.argmax()) + 1} of the answer."
         )

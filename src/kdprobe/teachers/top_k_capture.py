@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from kdprobe.errors import NonFiniteError
 from kdprobe.teachers.teacher import SparseRows
 
 
@@ -87,9 +89,18 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         k: How many log-probabilities to keep; at most the vocabulary.
         vocabulary: How many real token ids there are; padded columns beyond them are left out.
         temperatures: At which the tail's mass is kept.
+        ends: Tokens that end an answer; what follows them is dropped, whatever it is.
+        names: What the sequences of the batch are called.
     """
 
-    def __init__(self, k: int, vocabulary: int, temperatures: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        k: int,
+        vocabulary: int,
+        temperatures: tuple[float, ...],
+        ends: frozenset[int] = frozenset(),
+        names: Sequence[str] = (),
+    ) -> None:
         self.k = min(k, vocabulary)
         self.vocabulary = vocabulary
         self.temperatures = temperatures
@@ -97,14 +108,29 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         self._written: list[Tensor] = []
         self._pending: Tensor | None = None
         self._scratch: Tensor | None = None
+        self._ends, self._names = ends, names
+        self._ended: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """One decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`."""
+        """One decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`.
+
+        Raises:
+            NonFiniteError: The logits of an answer that is not finished are NaN or infinite. A logit of -inf, by which
+                a model rules a token out, is neither.
+        """
         self._note_written(input_ids[:, -1])
         self._pending = scores[:, : self.vocabulary]
         if self._scratch is None:
             self._scratch = torch.empty_like(self._pending, dtype=torch.float32)
         self._steps.append(top_k(self._pending, self.k, self.temperatures, self._scratch))
+        # Not finite where a logit is NaN or +inf, or all of them are -inf.
+        broken = ~self._steps[-1].normaliser.isfinite()
+        if self._ended is not None:
+            broken &= ~self._ended
+        if broken.any():
+            row = int(broken.nonzero()[0, 0])
+            name = f" for {self._names[row]!r}" if self._names else ""
+            raise NonFiniteError(f"The teacher's logits{name} are NaN or infinite at token {len(self._steps)}.")
         return scores
 
     def finish(self, sequences: Tensor) -> None:
@@ -129,3 +155,5 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
             column = tokens.clamp(max=self.vocabulary - 1)[:, None]
             logits = self._pending.gather(1, column)[:, 0].float()
             self._written.append(logits - self._steps[-1].normaliser)
+            ended = torch.isin(tokens, torch.tensor(sorted(self._ends), device=tokens.device))
+            self._ended = ended if self._ended is None else self._ended | ended

@@ -119,8 +119,10 @@ class TransformersTeacher:
         loaded = self._load()
         pad = loaded.tokenizer.pad_token_id
         ids, mask = left_padded([prompt for _, prompt in batch], pad, loaded.device)
-        capture = TopKCapture(sampling.top_logprobs, len(loaded.tokenizer), sampling.temperatures)
-        processors = LogitsProcessorList([capture, RealTokens(len(loaded.tokenizer))])
+        names = [request.id for request, _ in batch]
+        vocabulary = len(loaded.tokenizer)
+        capture = TopKCapture(sampling.top_logprobs, vocabulary, sampling.temperatures, loaded.eos_ids, names)
+        processors = LogitsProcessorList([capture, RealTokens(vocabulary)])
         if sampling.temperature > 0:
             processors.append(TemperatureLogitsWarper(sampling.temperature))
             processors.append(TopPLogitsWarper(sampling.top_p))

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any, get_args
 
 from kdprobe.host.registry import Host
-from kdprobe.problems.answers import gold_value
 from kdprobe.problems.draw import Source, normalised
+from kdprobe.problems.gold import gold_value
 from kdprobe.problems.problem import Problem, Split
 from kdprobe.testing.contract import require
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdprobe.models import split_thinking, without_thinking, written_text
+from kdprobe.models import is_end, split_thinking, without_thinking, written_text
 from kdprobe.teachers import SparseRows
 from kdprobe_openai.answer import Answer, Served, UnusableError
 
@@ -104,7 +104,7 @@ class TokenMap:
             The first id that is wanted: of the thinking, or of the answer behind it.
         """
         # A finished answer must teach the end of turn too; a server that leaves it out leaves out its distribution.
-        if answer.finished and ids[-1] not in self.tokenizer.all_special_ids:
+        if answer.finished and not is_end(self.tokenizer, ids[-1]):
             raise UnusableError("the server leaves out the end of turn, so a student would not learn to stop")
         text = written_text(self.tokenizer, ids)
         if answer.thinking is not None and not answer.text and text.strip() == answer.thinking.strip():

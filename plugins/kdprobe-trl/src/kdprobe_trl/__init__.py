@@ -21,4 +21,5 @@ def kdprobe_distillers() -> Iterator[DistillerSpec]:
         summary="TRL's trainer on the student's own answers, scored by the primed teacher",
         build=_build,
         options=OnPolicyOptions,
+        format=2,
     )

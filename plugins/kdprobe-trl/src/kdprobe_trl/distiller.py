@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from datasets import Dataset
+from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 
-from kdprobe import KdprobeError
+from kdprobe import KdprobeError, NonFiniteError
 from kdprobe.console import progress
 from kdprobe.distill import Need, TrainContext, Trained, adapter_norm, base_norm, lora_config
 from kdprobe.models import (
     LoadedModel,
     load_model,
+    match_tokenizers,
     merge,
     process_count,
     prompt_ids,
     prompt_text,
     quiet,
-    tokenizer_digest,
 )
 from kdprobe.teachers import TransformersTeacher
 from kdprobe_trl.options import OnPolicyOptions
 from kdprobe_trl.primed import PrimedTeacher, Prompt
+
+_DIVERGED = "Lower the learning rate; where distill.dtype is float16, use bfloat16 or float32."
 
 
 class OnPolicyDistiller:
@@ -52,12 +56,9 @@ class OnPolicyDistiller:
         if process_count() > 1:
             raise KdprobeError("The distiller 'trl-on-policy' trains in one process.", "Start it without torchrun.")
         student, teacher = load_model(context.student, dtype=context.dtype), teacher_model(context.teacher)
-        if tokenizer_digest(student.tokenizer) != tokenizer_digest(teacher.tokenizer):
-            raise KdprobeError(
-                "The student's tokenizer is not the teacher's.",
-                "On-policy distillation compares them token by token: use models that share their tokenizer.",
-            )
-        primed = PrimedTeacher(teacher.model, prompts_of(context, student.tokenizer), student.tokenizer.pad_token_id)
+        prompts = prompts_of(context, student.tokenizer, teacher.tokenizer)
+        cut_to_shared(student, teacher, prompts, self.options.lora.target_modules)
+        primed = PrimedTeacher(teacher.model, prompts, student.tokenizer.pad_token_id)
         with TemporaryDirectory() as scratch, quiet():
             trainer = DistillationTrainer(
                 model=student.model,
@@ -69,12 +70,13 @@ class OnPolicyDistiller:
             )
             # It would print every log line to stdout, where results belong.
             trainer.remove_callback(PrinterCallback)
-            with _progress(trainer, context.label):
+            with _progress(trainer, context.label), _finite_logits(trainer, student.model):
                 trainer.train()
             model = trainer.accelerator.unwrap_model(trainer.model)
             # The name, not the folder it was loaded from: an adapter travels, a path does not.
             model.peft_config["default"].base_model_name_or_path = context.student.name
-            model.save_pretrained(context.folder)
+            # The matrices of tokens are the base's, cut for this training only.
+            model.save_pretrained(context.folder, save_embedding_layers=False)
         norm = adapter_norm(model)
         return Trained(context.folder, _history(trainer), norm, relative_change=norm / base_norm(model))
 
@@ -94,7 +96,54 @@ def teacher_model(teacher: Any) -> LoadedModel:
     return merge(loaded, teacher.adapter) if teacher.adapter else loaded
 
 
-def prompts_of(context: TrainContext, tokenizer: Any) -> dict[Prompt, Prompt]:
+def cut_to_shared(
+    student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Prompt, Prompt], targets: Sequence[str] | str
+) -> None:
+    """Cuts both models' matrices of tokens to the ids that both tokenizers have: TRL compares all columns.
+
+    One family's models are padded to different widths, Qwen's to 151,936 and 152,064. The padding stands for no token.
+
+    Args:
+        student: The student.
+        teacher: The teacher.
+        prompts: The student's prompts to the teacher's.
+        targets: The modules that get an adapter.
+
+    Raises:
+        KdprobeError: Their ids do not mean the same, or prompts or ends need an id that only one of the two has.
+    """
+    rows = [loaded.model.get_input_embeddings().num_embeddings for loaded in (student, teacher)]
+    shared = min(*rows, len(student.tokenizer), len(teacher.tokenizer))
+    if reason := _difference(student, teacher, prompts, shared):
+        raise KdprobeError(
+            f"The student's tokenizer is not the teacher's: {reason}.",
+            "On-policy distillation compares them token by token: "
+            'set distill.name = "sequence", or use models that share their tokenizer.',
+        )
+    embedding = student.model.get_input_embeddings()
+    name = next(name for name, module in student.model.named_modules() if module is embedding).rpartition(".")[2]
+    if rows[0] != shared and name in targets:
+        raise KdprobeError(
+            f"The distiller 'trl-on-policy' cannot train {name}: the student has rows that are no tokens.",
+            "Leave it out of lora.target_modules.",
+        )
+    for loaded, size in zip((student, teacher), rows, strict=True):
+        if size != shared:
+            loaded.model.resize_token_embeddings(shared, mean_resizing=False)
+
+
+def _difference(student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Prompt, Prompt], shared: int) -> str:
+    """Why the first `shared` ids are not enough for both, or not the same, as the end of a sentence; else empty."""
+    match = match_tokenizers(student.tokenizer, teacher.tokenizer)
+    if match.difference:
+        return match.difference
+    if foreign := [token for token in sorted(match.foreign) if token < shared]:
+        return f"{len(foreign)} ids stand for other added tokens, {foreign[0]} among them"
+    largest = max(*student.eos_ids, *(token for pair in prompts.items() for prompt in pair for token in prompt))
+    return f"prompts or ends use the id {largest}, which one of them lacks" if largest >= shared else ""
+
+
+def prompts_of(context: TrainContext, student_tokenizer: Any, teacher_tokenizer: Any) -> dict[Prompt, Prompt]:
     """The student's prompt of every problem to the teacher's.
 
     Raises:
@@ -103,7 +152,8 @@ def prompts_of(context: TrainContext, tokenizer: Any) -> dict[Prompt, Prompt]:
     prompts: dict[Prompt, Prompt] = {}
     for problem in context.problems:
         pair = context.conversations[problem.id]
-        student, teacher = (tuple(prompt_ids(tokenizer, messages)) for messages in (pair.student, pair.teacher))
+        student = tuple(prompt_ids(student_tokenizer, pair.student))
+        teacher = tuple(prompt_ids(teacher_tokenizer, pair.teacher))
         if prompts.setdefault(student, teacher) != teacher:
             raise KdprobeError(
                 f"Problem {problem.id!r} reads like another one to the student, and different to the teacher.",
@@ -141,6 +191,8 @@ def _arguments(options: OnPolicyOptions, context: TrainContext, scratch: Path, *
         gradient_checkpointing=False,
         save_strategy="no",
         logging_steps=1,
+        # Or a loss that is NaN would be logged as the mean of those before it.
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
@@ -164,8 +216,32 @@ def _history(trainer: Any) -> list[dict[str, float]]:
 
 
 @contextmanager
+def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
+    """Looks at the logits that the student samples its answers from.
+
+    Raises:
+        NonFiniteError: They are NaN or infinite.
+    """
+
+    def look(_module: Any, _inputs: Any, logits: Tensor) -> None:
+        if not logits.amax(dim=-1).isfinite().all():
+            step = trainer.state.global_step + 1
+            raise NonFiniteError(f"The student's logits are NaN or infinite at step {step} of the training.", _DIVERGED)
+
+    handle = model.get_output_embeddings().register_forward_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def _progress(trainer: Any, label: str) -> Iterator[None]:
-    """Shows optimiser steps while the block runs."""
+    """Shows optimiser steps while the block runs, and ends a training that diverges.
+
+    Raises:
+        NonFiniteError: The loss of a step is NaN or infinite.
+    """
 
     class Step(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         """Counts them."""
@@ -175,6 +251,13 @@ def _progress(trainer: Any, label: str) -> Iterator[None]:
 
         def on_step_end(self, _arguments: Any, _state: Any, _control: Any, **_known: Any) -> None:
             bar.advance()
+
+        def on_log(
+            self, _arguments: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_known: Any
+        ) -> None:
+            loss = (logs or {}).get("loss", 0.0)
+            if not math.isfinite(loss):
+                raise NonFiniteError(f"The loss is {loss} at step {state.global_step} of the training.", _DIVERGED)
 
     with progress(label) as bar:
         trainer.add_callback(Step())

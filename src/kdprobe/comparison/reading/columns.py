@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdprobe.comparison.reading.cells import gold_texts, text
-from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import UsageError
-from kdprobe.problems.answers import gold_value
+from kdprobe.problems.gold import gold_text, gold_value
 
 RESPONSE = (
     "response", "model_answer", "model_response", "model_output", "model_completion", "output", "outputs",

@@ -9,13 +9,12 @@ from typing import Any
 
 from kdprobe.comparison.reading.columns import PROMPT_HASH, QUESTION, Columns
 from kdprobe.comparison.reading.delimited import Rows
-from kdprobe.comparison.reading.gold import gold_text
 from kdprobe.comparison.reading.replies import written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
 from kdprobe.models.conversation import prompt_form
 from kdprobe.models.thinking import with_opening
-from kdprobe.problems.answers import gold_value
+from kdprobe.problems.gold import gold_text, gold_value
 
 RESPONSE, GOLD, ID = "resps", "target", "doc_id"
 METRICS = "lm-eval's metrics"

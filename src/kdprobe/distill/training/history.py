@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
 from transformers import TrainerCallback
 
 from kdprobe.console import Progress
+from kdprobe.distill.distiller import DIVERGED
+from kdprobe.errors import NonFiniteError
 from kdprobe.models.processes import gathered
 
 
@@ -23,10 +26,22 @@ class History:
         self._sums: dict[str, float] = {}
         self._counts = {"rows": 0, "tokens": 0}
 
-    def add(self, parts: dict[str, Tensor], tokens: int) -> None:
-        """Adds a micro-batch: its parts `[rows]`, and how many tokens the model read."""
+    def add(self, parts: dict[str, Tensor], tokens: int, when: str) -> None:
+        """Adds a micro-batch.
+
+        Args:
+            parts: Its parts, `[rows]`.
+            tokens: How many tokens the model read.
+            when: At which step that was, as the end of a sentence.
+
+        Raises:
+            NonFiniteError: A part is NaN or infinite.
+        """
         for name, values in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().sum())
+            total = float(values.detach().sum())
+            if not math.isfinite(total):
+                raise NonFiniteError(f"The {name.replace('_', ' ')} is {total} {when}.", DIVERGED)
+            self._sums[name] = self._sums.get(name, 0.0) + total
         self._counts["rows"] += len(parts["loss"])
         self._counts["tokens"] += tokens
 

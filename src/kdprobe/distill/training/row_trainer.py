@@ -113,7 +113,9 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
         parts = self._parts(rows, labels[labelled], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
-        self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
+        done = self.state.global_step
+        when = f"at step {done + 1} of the training" if self.model.training else f"in the validation after step {done}"
+        self.history.add(parts, tokens=int(inputs["attention_mask"].sum()), when=when)
         # Gradients are averaged over processes, and the count is that of all of them.
         loss = parts["loss"].sum() / count * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss

@@ -26,10 +26,10 @@ from kdprobe.distill.training.row_trainer import RowTrainer
 from kdprobe.distill.training.schedule import Length
 from kdprobe.distill.training.validation import Validation, best_step, exhausted, hold_out
 from kdprobe.models import processes
+from kdprobe.models.chatter import quiet
 from kdprobe.models.lm_head import without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
-from kdprobe.models.quiet import quiet
 
 TRACKERS = "runs"
 """Where transformers has trackers write that write files, below the checkpoints' folder."""

@@ -10,6 +10,7 @@ from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
 from kdprobe.experiment.foresight.options import held_out, top_k
+from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.foresight.vocabularies import comparable_tokens, ends, ids_without_rows
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.strategies.prompt_pair import PromptPair
@@ -31,10 +32,11 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
         What may make the run worth less than it costs.
 
     Raises:
-        UsageError: The run would fail: with all the mistakes, and what to do about each.
+        KdprobeError: The run would fail: with all the mistakes, and what to do about each.
     """
     # Without the models' configurations nothing else can be looked at.
     _ = context.student_blueprint.model, context.teacher_blueprint
+    check_templates(context)
     mistakes, findings = [], []
     for item in _all(context, conversations):
         if isinstance(item, UsageError):

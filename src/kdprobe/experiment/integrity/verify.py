@@ -68,9 +68,11 @@ def entries(root: Path, *, contents: bool = False) -> list[Entry]:
 
 def repair(root: Path, entry: Entry) -> Path | None:
     """Moves a damaged stage or record out of the way and returns where it is; `None` where it is whole by now."""
+    if entry.kind == "run":
+        return set_aside(root, entry.path)
     key = entry.path.name
     with exclusive(root / MAKING / f"{key}{LOCK}", f"Another process is making {key}; waiting for it."):
-        if entry.kind != "run" and not _stage(entry.path, (), contents=True).faults:
+        if not _stage(entry.path, (), contents=True).faults:
             return None
         return set_aside(root, entry.path)
 

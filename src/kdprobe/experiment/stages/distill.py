@@ -135,7 +135,7 @@ def _training(
     }
 
     def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
-        from kdprobe.distill.distiller import TrainContext
+        from kdprobe.distill.distiller import TrainContext, refuse_diverged
         from kdprobe.transfer.fitting import fitted
         from kdprobe.transfer.transfer_set import read
 
@@ -166,6 +166,7 @@ def _training(
                 scratch=scratch,
             )
         )
+        refuse_diverged(trained)
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"}
         ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
         write_ends(folder / ADAPTER, ends)

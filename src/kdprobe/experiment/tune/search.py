@@ -13,17 +13,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.console import note
+from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan, select_stages, texts_first, transfer_stages
 from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.context import StageContext
-from kdprobe.experiment.stages.distill import TRAINING, distill_stage
+from kdprobe.experiment.stages.distill import distill_stage
 from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
 from kdprobe.experiment.store import Stage, Store
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
 from kdprobe.experiment.tune.trials import Trial, Tuned, result
-from kdprobe.files import digest, read_json
+from kdprobe.files import digest
 from kdprobe.host.registry import Host
 from kdprobe.problems.draw import Draw, draw_validation
 from kdprobe.redaction import said
@@ -187,9 +188,10 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
     distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
     try:
         _make(store, distilled)
-        if _diverged(read_json(store.folder(distilled) / TRAINING)):
-            return replace(trial, failure="the training diverged: its loss or its weights are no numbers")
         _make(store, evaluated)
+    except NonFiniteError as error:
+        # The training diverged.
+        return replace(trial, failure=error.message)
     except (ArithmeticError, RuntimeError) as error:
         # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
         return replace(trial, failure=said(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
@@ -205,8 +207,3 @@ def _make(store: Store, stage: Stage) -> None:
     if not store.has(stage):
         note(f"{stage.kind} {stage.name} …")
     store.make(stage)
-
-
-def _diverged(training: dict[str, Any]) -> bool:
-    """NaN and infinities are null in the store."""
-    return training["adapter_norm"] is None or any(row["loss"] is None for row in training["history"])

@@ -44,7 +44,7 @@ def adapter_config(folder: Path) -> PeftConfig:
     from peft.config import PromptLearningConfig
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    from kdprobe.models.quiet import quiet
+    from kdprobe.models.chatter import quiet
 
     settings = _settings(folder)
     name = settings.get("peft_type")

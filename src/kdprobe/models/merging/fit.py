@@ -9,9 +9,9 @@ from typing import Any
 
 from kdprobe.console import note
 from kdprobe.errors import UsageError, first_line
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, count_of
 from kdprobe.models.merging.files import PREFIX, adapter_config, adapter_tensors
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import short_name
 from kdprobe.models.weights import without_weights
 
@@ -34,9 +34,12 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
     if hasattr(config, "init_lora_weights"):
         # No tensor depends on it, and some initialisations compute with weights.
         config.init_lora_weights = True
+    shell_config = copy.deepcopy(config)
+    # Else peft warns that the base is called otherwise, which is said above.
+    shell_config.base_model_name_or_path = None
     try:
         with quiet():
-            shell = get_peft_model(without_weights(base.model), copy.deepcopy(config))
+            shell = get_peft_model(without_weights(base.model), shell_config)
             needed, allowed = (
                 {
                     key: tensor.shape

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from kdprobe.errors import UsageError, first_line
 from kdprobe.models.adapters import AdapterRecord
+from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import adapter_config, read_ends
 from kdprobe.models.merging.fit import fitting, misfit
 from kdprobe.models.merging.vocabulary import is_tied, with_its_vocabulary
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import Dtype
 from kdprobe.models.weights import own_weights
 

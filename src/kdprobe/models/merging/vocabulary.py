@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.errors import UsageError
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, load_tokenizer
 from kdprobe.models.merging.files import PREFIX, TOKENIZER, adapter_tensors
-from kdprobe.models.quiet import quiet
 from kdprobe.models.weights import own_weights
 
 

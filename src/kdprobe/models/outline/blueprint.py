@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from kdprobe.errors import UsageError
+from kdprobe.models.chatter import quiet
 from kdprobe.models.load import load_config
-from kdprobe.models.quiet import quiet
 from kdprobe.models.reference import ModelRecord
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kdprobe.console import progress
+from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
@@ -40,7 +41,13 @@ class AblationAnalysis:
         first, pool, seed = context.students[0], context.pool, context.seed
         students = chosen_students(context.students, self.options.students, "ablation")
         sequences = context.sequences[: self.options.problems]
-        moved = pattern_changes(context.bridges, first, students, sequences, batch_size=context.batch_size)
+        moved: Mapping[str, Array] = {}
+        refused = None
+        try:
+            moved = pattern_changes(context.bridges, first, students, sequences, batch_size=context.batch_size)
+        except KdprobeError as error:
+            # What comes first is not what was asked for; the heads can be taken away without it.
+            refused = error
         sweeps = {
             student.name: ablate(
                 load_in_full(pool, student),
@@ -53,7 +60,7 @@ class AblationAnalysis:
             )
             for student in students
         }
-        evidence = head_evidence(first, students, moved, sweeps, pool)
+        evidence = head_evidence(first, students, refused or moved, sweeps, pool)
         controls = {
             name: {kind: random_control(sweep, kind, _WORSE, seed) for kind in sweep.sets if kind != "every"}
             for name, sweep in sweeps.items()

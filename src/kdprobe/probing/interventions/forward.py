@@ -57,7 +57,9 @@ class Reader:
         model: Any = self.student.model
         output = model(input_ids=ids.expand(copies, -1), logits_to_keep=rows, use_cache=False, **masking).logits
         targets = ids[0, sequence.begin :].repeat(copies)
-        log_p = log_probabilities(output.flatten(0, 1), targets, self.matrix, len(self.student.tokenizer))
+        rows, vocabulary = output.flatten(0, 1), len(self.student.tokenizer)
+        subject = f"the gold solution of problem {sequence.id!r}"
+        log_p = log_probabilities(rows, targets, self.matrix, vocabulary, subject=subject)
         log_p = log_p.view(copies, -1)
         value = torch.tensor(sequence.value, device=ids.device) - sequence.begin
         return torch.stack([log_p.sum(dim=1), log_p[:, value].sum(dim=1)], dim=1)

@@ -36,10 +36,11 @@ class Evidence:
     Attributes:
         table: One row per student, layer and head: `qk` and `ov`, relative changes of the circuits; `pattern`,
             Jensen-Shannon divergence of the attention from the first student's, in nats; `ablation_gradient` and
-            `ablation_exact`, effects on log p(gold solution), in nats, the latter where it was run.
+            `ablation_exact`, effects on log p(gold solution), in nats, the latter where it was run. What an
+            architecture cannot give is missing.
         correlations: One row per student and change: Spearman's correlation with the size of the effect.
         figures: Change of attention against effect.
-        statements: The correlations in words.
+        statements: The correlations in words, and why a change is missing.
     """
 
     table: pd.DataFrame
@@ -51,7 +52,7 @@ class Evidence:
 def head_evidence(
     first: Student,
     students: Sequence[Student],
-    patterns: Mapping[str, Array],
+    patterns: Mapping[str, Array] | KdprobeError,
     sweeps: Mapping[str, Sweep],
     pool: StudentPool | None = None,
 ) -> Evidence:
@@ -60,18 +61,27 @@ def head_evidence(
     Args:
         first: The student that the others are compared with.
         students: Those that were ablated.
-        patterns: Trained student to `pattern_changes`.
+        patterns: Trained student to `pattern_changes`, or why there are none.
         sweeps: Student to what ablation did.
         pool: Where students are loaded.
     """
-    trained = [student for student in students if student.name in patterns]
+    trained = [student for student in students if student.name != first.name]
     table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
+    reasons = []
+    if isinstance(patterns, KdprobeError):
+        reasons.append(f"How attention changed is missing. {patterns.message}")
+        patterns = {}
     if trained:
-        circuits = circuit_changes([first, *trained], pool).table
-        rows = [_rows(student.name, circuits, patterns[student.name], sweeps[student.name]) for student in trained]
+        try:
+            circuits = circuit_changes([first, *trained], pool).table
+        except KdprobeError as error:
+            reasons.append(f"How circuits changed is missing. {error.message}")
+            circuits = pd.DataFrame(columns=[*_KEYS, "circuit", "relative"])
+        rows = [_rows(student.name, circuits, patterns.get(student.name), sweeps[student.name]) for student in trained]
         table = pd.concat(rows, ignore_index=True)
     correlations = _correlations(table)
-    return Evidence(table, correlations, _figures(table), _statements(correlations))
+    figures = _figures(table[table["student"].isin(patterns)])
+    return Evidence(table, correlations, figures, [*reasons, *_statements(correlations)])
 
 
 def pattern_changes(
@@ -110,17 +120,18 @@ def pattern_changes(
     return {student.name: divergences.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
 
 
-def _rows(student: str, circuits: pd.DataFrame, pattern: Array, sweep: Sweep) -> pd.DataFrame:
-    exact = np.full(pattern.shape, np.nan)
+def _rows(student: str, circuits: pd.DataFrame, pattern: Array | None, sweep: Sweep) -> pd.DataFrame:
+    shape = sweep.screened.shape[1:3]
+    exact = np.full(shape, np.nan)
     for (layer, head), effect in zip(sweep.heads, sweep.exact[..., 0].mean(axis=0), strict=True):
         exact[layer, head] = effect
-    layers, heads = np.indices(pattern.shape)
+    layers, heads = np.indices(shape)
     rows = pd.DataFrame({"student": student, "layer": layers.ravel(), "head": heads.ravel()})
-    relative = circuits[circuits["student"] == student].pivot_table(
-        index=_KEYS, columns="circuit", values="relative", dropna=False
-    )
-    rows = rows.merge(relative.reindex(columns=list(CIRCUITS)).reset_index(), on=_KEYS, how="left")
-    rows["pattern"] = pattern.ravel()
+    own = circuits[circuits["student"] == student]
+    for circuit in CIRCUITS:
+        relative = own[own["circuit"] == circuit].set_index(["layer", "head"])["relative"]
+        rows[circuit] = relative.reindex(list(zip(rows["layer"], rows["head"], strict=True))).to_numpy(float)
+    rows["pattern"] = np.nan if pattern is None else pattern.ravel()
     rows["ablation_gradient"] = sweep.screened[..., 0].mean(axis=0).ravel()
     rows["ablation_exact"] = exact.ravel()
     return rows

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.console import progress
+from kdprobe.errors import NonFiniteError
 from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
@@ -84,7 +85,7 @@ def answer_confidence(
                 begin = len(prompts[index]) - 1 - first
                 answer_rows = rows[row, begin : begin + len(answers[index])]
                 chunks = logits_in_chunks(answer_rows, matrix, len(student.tokenizer))
-                results[index] = _mean(chunks, len(answer_rows))
+                results[index] = _mean(chunks, len(answer_rows), problems[index].id)
             bar.advance(len(batch), work=int(mask.sum()))
     return [results[index] for index in range(len(problems))]
 
@@ -97,7 +98,7 @@ def _answer_ids(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
     return ids if record["cut_off"] else [*ids, assistant_turn(tokenizer).end]
 
 
-def _mean(chunks: Iterator[Tensor], tokens: int) -> AnswerConfidence:
+def _mean(chunks: Iterator[Tensor], tokens: int, problem: str) -> AnswerConfidence:
     totals = torch.zeros(len(MEASURES), dtype=torch.float64)
     for logits in chunks:
         largest = logits.amax(dim=-1)
@@ -106,5 +107,7 @@ def _mean(chunks: Iterator[Tensor], tokens: int) -> AnswerConfidence:
         best, second = p.topk(2, dim=-1).values.unbind(dim=-1)
         entropy = -(p * log_p).sum(dim=-1)
         totals += torch.stack([largest, best, entropy, best - second]).double().sum(dim=-1).cpu()
+    if not totals.isfinite().all():
+        raise NonFiniteError(f"The student's logits for its answer to problem {problem!r} are NaN or infinite.")
     means = totals / tokens if tokens else torch.full_like(totals, torch.nan)
     return AnswerConfidence(tokens, *means.tolist())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kdprobe.errors import NonFiniteError
+
 _ROUNDING = 1e-4
 """How far from one rows in float32 may sum without a sink."""
 
@@ -18,8 +20,13 @@ def over_real_keys(pattern: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | N
     Returns:
         The pattern, and what each row leaves to a sink, `[batch, head, query]`; where no row leaves any, the pattern
         as it is, and `None`.
+
+    Raises:
+        NonFiniteError: A row of a real token is NaN or infinite.
     """
     totals = pattern.sum(dim=-1)
+    if not totals.masked_fill(~queries[:, None], 1).isfinite().all():
+        raise NonFiniteError("The attention of a layer is NaN or infinite.")
     left = (1 - totals).clamp_min(0)
     if not (left.masked_fill(~queries[:, None], 0) > _ROUNDING).any():
         return pattern, None

@@ -16,7 +16,7 @@ _MAY_CALCULATE = re.compile(
 )
 _PERCENT = re.compile(r"\s?\\?%")
 _MONEY = re.compile(r"\\?[$\u20ac\u00a3\u00a5\u20b9] ?$")
-_WINDOW = 200
+_WINDOW, _LONGEST = 200, 1_000
 _SIGNS = frozenset("-\u2212\u2013")
 
 
@@ -82,9 +82,11 @@ def _of_side(text: str, offset: int, side: Expression, *, is_alone: bool) -> Num
     """The value of one side of an equation, or of a calculation on its own."""
     start, end = (offset + position for position in side.span)
     if not side.calculates:
-        first = next(token for token in side.tokens if token.kind in {*NUMBERS, "minus"})
+        first = next((token for token in side.tokens if token.kind in {*NUMBERS, "minus"}), side.tokens[0])
         money = _MONEY.search(text, max(0, offset + first.start - 4), offset + first.start)
-        return first_number(text, money.start() if money else offset + first.start) or Number(None, start, end)
+        begin = money.start() if money else offset + first.start
+        number = first_number(text, begin, begin + _LONGEST)
+        return number if number and number.start <= offset + first.start else Number(None, start, end)
     value = next(iter(side.values)) if len(side.values) == 1 else None
     unsafe = any(number.value is None for number in numbers_in(text, start, end))
     if unsafe or (is_alone and _is_range(side.tokens)):

@@ -1,4 +1,4 @@
-"""The final value of an answer: what its last mark of the strongest kind states, else its last number."""
+"""The final value of an answer: what its last mark of the strongest kind states, else a number without a mark."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from itertools import chain, pairwise
 from kdprobe.problems.reading.calculations import ended_by
 from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import KINDS, Mark, marks_in
-from kdprobe.problems.reading.numbers import Number, numbers_from_last
+from kdprobe.problems.reading.numbers import Number, first_number, numbers_from_last
 from kdprobe.problems.reading.statements import is_cut_off, is_part_of_larger, stated
 
 _RULES = {"final": "answer-is", "answer": "answer-is"}
+_BARE_BEFORE = re.compile(r"[\s$*\\(]{0,8}")
+_BARE_BEHIND = re.compile(r"[%$*)\\]{0,4}\.?[$*)\\]{0,4}(?:[ ]{0,8}\n|[ ]{2,8})")
+"""Around a number that is a line or a sentence of its own."""
+_CALCULATES = re.compile(r"=\s{0,3}\\?\$?\s?\d|\d\s{0,2}[-+*/x\u00d7\u00f7]\s{0,2}\$?\d")
 _IN_A_ROW = re.compile(r"[^{}\n]{0,20}\}[ $,;\\()*]{0,12}(?:(?:and|or|&)[ $\\(*]{0,12})?\\?f?boxed\s?\{[\s$\\(]{0,8}")
 """Between the numbers of boxes that are one list."""
 
@@ -43,6 +47,8 @@ def final_value(text: str) -> tuple[str, Number] | None:
             return rule, number
     if unsaid:
         return unsaid
+    if opening := _opening(text, labels):
+        return "opening", opening
     last = _last_number(text, marks["boxed"], labels)
     return ("last-number", last) if last else None
 
@@ -57,6 +63,15 @@ def _belongs(text: str, earlier: Number, number: Number) -> bool:
         and text.startswith(written, earlier.start)
         and len(written) < earlier.end - earlier.start
     )
+
+
+def _opening(text: str, labels: Labels) -> Number | None:
+    """A number of its own that the answer begins with, where nothing is calculated behind it: the rest explains it."""
+    number = first_number(text)
+    if number is None or not _BARE_BEFORE.fullmatch(text, 0, number.start) or labels.has(number):
+        return None
+    behind = _BARE_BEHIND.match(text, number.end)
+    return number if behind and not _CALCULATES.search(text, behind.end()) else None
 
 
 def _last_number(text: str, boxes: list[Mark], labels: Labels) -> Number | None:

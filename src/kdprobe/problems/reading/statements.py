@@ -99,6 +99,12 @@ def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
     return start, end.start() if end else mark.stop, mark.bare or "\n" in text[mark.end : start]
 
 
+def boxed_text(text: str, box: Mark) -> str | None:
+    """All that a box holds; `None` where it does not close."""
+    end = _closing(text, box)
+    return text[box.end : end.start()].strip() if end else None
+
+
 def is_cut_off(text: str, box: Mark) -> bool:
     """Whether the text ends within a box, so that its number may lack digits."""
     return not _closing(text, box) and not _UNCLOSED_END.search(text, box.end)
