@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from kdprobe.models.quiet import quiet
+from kdprobe.models.chatter import quiet
 
 
 def warn(text, category=UserWarning, package="peft"):
