@@ -50,7 +50,8 @@ def ids_without_rows(
     ]
     teacher_texts = [context.teacher_text(pair.teacher) for pair in pairs] if context.teacher_blueprint else []
     for (blueprint, tokenizer), texts in zip(_readers(context), (student_texts, teacher_texts), strict=False):
-        missing = [text for text, token in tokenizer.get_vocab().items() if token >= blueprint.rows]
+        rows = blueprint.rows
+        missing = [text for text, token in tokenizer.get_vocab().items() if token >= rows]
         used = sorted(token for token in missing if _occurs(token, texts))
         if used:
             shown = ", ".join(map(repr, used[:_SHOWN]))
