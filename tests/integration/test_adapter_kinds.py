@@ -54,6 +54,8 @@ OTHERS = {
     "tokens alone": ("TrainableTokensConfig", {"target_modules": ["embed_tokens"], "token_indices": [5, 7]}),
 }
 TIED = ["lora", "tokens", "tokens alone", "output", "embeddings", "embeddings tied", "saved output", "saved embeddings"]
+SLICE = {"dora", "patterns", "biases of factors", "saved", "tokens", "pissa", "ia3", "loha", "adalora", "output-tied"}
+"""Kinds that every run of the tests tries; `make matrix` tries all."""
 NOT_EXPORTED = {
     "biases of factors": "cannot be written as a plain model.* has no place for 8 tensors, among them .*k_proj.bias"
 }
@@ -152,12 +154,13 @@ def patching(students, problems, pool):
 
 def cases():
     every = {**{kind: ("LoraConfig", {"r": 2, **settings}) for kind, settings in LORA.items()}, **OTHERS}
-    return [(kind, *every[kind], False) for kind in every] + [(kind, *every[kind], True) for kind in TIED]
+    found = [(kind, *every[kind], False) for kind in every] + [(kind, *every[kind], True) for kind in TIED]
+    for case in found:
+        name = f"{case[0]}{'-tied' * case[3]}"
+        yield pytest.param(*case, id=name, marks=() if name in SLICE else pytest.mark.matrix)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "settings", "tied"), [pytest.param(*case, id=f"{case[0]}{'-tied' * case[3]}") for case in cases()]
-)
+@pytest.mark.parametrize(("kind", "name", "settings", "tied"), cases())
 def test_every_kind_is_right_everywhere(
     torch, kind, name, settings, tied, tiny_record, tied_record, make, left_as_it_was, problems, tmp_path
 ):
