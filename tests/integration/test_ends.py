@@ -25,7 +25,7 @@ texts = "gold"
 top_logprobs = 16
 [distill]
 name = "sequence"
-options = {{ epochs = 30, batch_size = 4, learning_rate = 3e-2, lora = {{ rank = 16 }} }}
+options = {{ epochs = 90, batch_size = 4, learning_rate = 3e-2, lora = {{ rank = 16 }} }}
 [controls]
 untrained = false
 fine_tuned = false

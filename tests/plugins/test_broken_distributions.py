@@ -56,12 +56,12 @@ BROKEN = {
     "future-api": (
         "kdprobe_api = 99\n" + GOOD,
         "incompatible",
-        "It needs hook API 99, and kdprobe VERSION has 2: upgrade kdprobe, or install an older version of the plugin.",
+        "It needs hook API 99, and kdprobe VERSION has 3: upgrade kdprobe, or install an older version of the plugin.",
     ),
     "past-api": (
         "kdprobe_api = 1\n" + GOOD,
         "incompatible",
-        "It is written for hook API 1, and kdprobe VERSION has 2: upgrade the plugin, or install an older kdprobe.",
+        "It is written for hook API 1, and kdprobe VERSION has 3: upgrade the plugin, or install an older kdprobe.",
     ),
     "class": (
         "class Plugin:\n    pass\n",

@@ -228,7 +228,10 @@ def rows(**changes):
         (rows(logprobs=lambda r: r.logprobs / np.log(2)), "is not normalised"),
         (rows(logprobs=lambda r: r.logprobs[:, ::-1]), "must fall, the most probable token first"),
         (rows(logprobs=lambda r: np.exp(r.logprobs)), "must be natural logarithms"),
-        (rows(logprobs=lambda r: np.full_like(r.logprobs, np.nan)), "NaN in rows.logprobs"),
+        (
+            rows(logprobs=lambda r: np.full_like(r.logprobs, np.nan)),
+            "are NaN or infinite at token 1",
+        ),
         (rows(ids=lambda r: np.roll(r.ids, 1, axis=0)), "rows do not belong to their tokens"),
         (rows(ids=lambda r: np.zeros_like(r.ids)), "names a token twice in one row"),
         (rows(token_logprobs=lambda r: r.token_logprobs + 0.5), "differ from what rows.logprobs says"),

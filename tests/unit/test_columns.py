@@ -127,16 +127,24 @@ REPLIES = {
 }
 
 
+THOUGHT = {"parts", "gemini"}
+"""Replies in which the model says what it thinks, which is kept between marks."""
+
+
+def opened(name):
+    return "<think>\n8?\n</think>\n\nso 7" if name in THOUGHT else "so 7"
+
+
 @pytest.mark.parametrize("name", REPLIES)
 def test_replies_are_opened(name, tmp_path):
     rows = [{"response": REPLIES[name], "gold": "7"}, {"response": None, "gold": "7"}]
-    assert read_outputs(rows_file(tmp_path, *rows)).responses == ["so 7", ""]
+    assert read_outputs(rows_file(tmp_path, *rows)).responses == [opened(name), ""]
 
 
 @pytest.mark.parametrize("write", [json.dumps, repr])
 @pytest.mark.parametrize("name", REPLIES)
 def test_replies_written_into_cells_as_text_are_opened(name, write, tmp_path):
-    assert read_outputs(cells_file(tmp_path, write(REPLIES[name]), "")).responses == ["so 7", ""]
+    assert read_outputs(cells_file(tmp_path, write(REPLIES[name]), "")).responses == [opened(name), ""]
 
 
 @pytest.mark.parametrize("name", ["chat completion", "completion", "batch line", "message", "vllm", "conversation"])

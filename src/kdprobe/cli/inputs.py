@@ -75,8 +75,8 @@ def _value(text: str, named: str) -> Any:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # not TOML: a text without its quotes
         value = text
-    if mistake := next(impossible_numbers(value, named), None):
-        raise UsageError(f"{mistake}.")
+    for key, mistake in impossible_numbers(value, named):
+        raise UsageError(f"{key}: {mistake}.")
     return value
 
 

@@ -23,8 +23,8 @@ _BITS = 64
 _TABLES = {"model_type", "dict_type", "model_attributes_type"}
 
 
-def impossible_numbers(data: Any, key: str = "") -> Iterator[str]:
-    """Numbers that no computation can take: infinite ones, NaN, and integers of more than 64 bits."""
+def impossible_numbers(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Keys of numbers that no computation can take, and why: infinite ones, NaN, and integers of more than 64 bits."""
     match data:
         case dict():
             for name, value in data.items():
@@ -33,9 +33,9 @@ def impossible_numbers(data: Any, key: str = "") -> Iterator[str]:
             for index, value in enumerate(data):
                 yield from impossible_numbers(value, f"{key}.{index}")
         case float() if not math.isfinite(data):
-            yield f"{key}: {data} is not a finite number"
+            yield key, f"{data} is not a finite number"
         case int() if data.bit_length() >= _BITS:
-            yield f"{key}: {data:.3g} is too large a number"
+            yield key, f"{data:.3g} is too large a number"
 
 
 def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:

@@ -73,12 +73,14 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     except ValidationError as error:
         mistakes += sentences(error, Experiment)
     mistakes += [
-        *impossible_numbers(data),
         *plugin_mistakes(data, host),
         *repeated(data),
         *texts_mistakes(data),
         *tuning_mistakes(data, host),
     ]
+    # A number that is impossible is told as such, and not in what its section says of it, too.
+    impossible = {key: f"{key}: {mistake}" for key, mistake in impossible_numbers(data)}
+    mistakes = [*impossible.values(), *(told for told in mistakes if told.partition(": ")[0] not in impossible)]
     if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
     return _with_display_names(experiment)

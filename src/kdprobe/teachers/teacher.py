@@ -232,8 +232,12 @@ def _refuse_non_finite(response: Response) -> None:
     rows = response.rows
     if rows is None or not len(rows.logprobs):
         return
-    columns = np.column_stack([rows.logprobs, rows.token_logprobs, *rows.tail_logmass.values()])
-    broken = np.isnan(columns).any(axis=1) | (columns == np.inf).any(axis=1) | (rows.logprobs == -np.inf).all(axis=1)
+    broken = (rows.logprobs == -np.inf).all(axis=1)
+    for column in (rows.logprobs, rows.token_logprobs, *rows.tail_logmass.values()):
+        # A plugin's columns may have other lengths, which is found out later.
+        wrong = np.isnan(column) | (column == np.inf)
+        wrong = wrong.any(axis=1) if wrong.ndim > 1 else wrong
+        broken[: len(wrong)] |= wrong[: len(broken)]
     if broken.any():
         raise NonFiniteError(
             f"The teacher's log-probabilities for {response.id!r} are NaN or infinite at token "

@@ -6,6 +6,7 @@ training's history, which is written after all of it and holds the checksums of 
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
     """The latest whole checkpoint below a folder, with its history; `None` where there is none."""
     checkpoints = [file.parent for file in folder.glob(f"{_PREFIX}*/{HISTORY_FILE}")]
-    for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.removeprefix(_PREFIX))):
+    for checkpoint in sorted(checkpoints, key=_step, reverse=True):
         try:
             history = read_sealed(checkpoint / HISTORY_FILE)
         except UnreadableError:
@@ -51,6 +52,20 @@ def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
             return checkpoint, history["rows"]
         note(f"{checkpoint} is damaged; the training goes on from an earlier state.")
     return None
+
+
+def clear_later(folder: Path, last: Path | None) -> None:
+    """Removes damaged checkpoints after the last whole one: the Trainer would keep them in the place of new ones."""
+    processes.wait()
+    if processes.is_main():
+        for checkpoint in folder.glob(f"{_PREFIX}*"):
+            if last is None or _step(checkpoint) > _step(last):
+                shutil.rmtree(checkpoint)
+    processes.wait()
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(_PREFIX))
 
 
 def _checksums(checkpoint: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from kdprobe.distill.distiller import TrainContext, Trained
 from kdprobe.distill.examples import Example, collate, refuse_unfit
 from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import TrainingOptions
-from kdprobe.distill.training.checkpoints import Checkpoints, last_checkpoint
+from kdprobe.distill.training.checkpoints import Checkpoints, clear_later, last_checkpoint
 from kdprobe.distill.training.history import History, StepEnd
 from kdprobe.distill.training.order import filler
 from kdprobe.distill.training.row_trainer import RowTrainer
@@ -68,6 +68,7 @@ def train(
     ):
         checkpoint = last_checkpoint(Path(scratch))
         folder, history = (checkpoint[0], History(checkpoint[1])) if checkpoint else (None, History([]))
+        clear_later(Path(scratch), folder)
         validation = Validation(history.rows, model, options.validation_steps or length.epoch, options.patience, folder)
         trainer = RowTrainer(
             model=model,
