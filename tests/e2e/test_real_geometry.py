@@ -22,7 +22,9 @@ def test_geometry_of_all_270_heads_is_the_dense_one(torch):
 
     adapter = resolve_adapter("kdprobe:embedded-teacher").path
     record = resolve("smollm2-135m-instruct")
-    table = circuit_changes([Student("teacher", record, adapter)]).set_index(["layer", "head", "circuit"])["relative"]
+    table = circuit_changes([Student("teacher", record, adapter)]).table.set_index(["layer", "head", "circuit"])[
+        "relative"
+    ]
     factors = load_file(adapter / "adapter_model.safetensors")
     config = json.loads((adapter / "adapter_config.json").read_text())
     attentions = [layer.self_attn for layer in load(record, dtype="float32").model.model.layers]
