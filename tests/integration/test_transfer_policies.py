@@ -58,6 +58,16 @@ def test_a_distiller_that_needs_no_responses_asks_no_teacher(planned):
     assert [arm.student.name for arm in plan.arms] == ["untrained", "fine-tuned", "unprimed", "teacher"]
 
 
+def test_a_distiller_that_needs_the_teacher_itself_is_keyed_by_what_both_read(planned, monkeypatch):
+    from kdprobe.distill.builtin import FineTuneDistiller
+
+    monkeypatch.setattr(FineTuneDistiller, "needs", frozenset({"teacher"}))
+    plan, _ = planned(('name = "logits"', 'name = "fine-tune"'))
+    unprimed, primed = (arm.distill.settings for arm in plan.arms if arm.strategy)
+    assert primed["prompts"] == unprimed["prompts"] == unprimed["teacher"]["prompts"]
+    assert primed["teacher"]["prompts"] != primed["prompts"]
+
+
 def test_each_strategys_teacher_reads_the_answers_of_one(planned):
     own = made(*planned())
     plan, store = planned(transfer('texts = "none"'))

@@ -130,7 +130,7 @@ def _training(
         "problems": problems_key(context, context.problems.transfer),
         "strategy": strategy,
         "prompts": context.student_prompts(conversations),
-        **(teacher_key(context, teacher, conversations) if teacher else {}),
+        **({"teacher": teacher_key(context, teacher, conversations)} if teacher else {}),
         "environment": environment("torch", "transformers", "peft"),
     }
 
