@@ -12,6 +12,9 @@ _WINDOW = 200
 _OF_NUMBER = frozenset("0123456789.,:'")
 _MARK = re.compile(
     r"""
+    # What a mark may begin with: most places in a text are passed over at once.
+    (?=[\\\x08\#]|(?<![A-Za-z])[abcfiorw])
+    (?:
     (?P<boxed>(?:\\f?|\x08|(?<![A-Za-z]))b?oxed\s?\{)
   | (?P<hashes>(?<!\#)\#{4}(?!\#))
   | (?<![A-Za-z/])(?P<final>final[\s_-]{1,2})?(?<!incorrect[ ])(?<!wrong[ ])
@@ -29,6 +32,7 @@ _MARK = re.compile(
     ["'*_`]{0,4}(?!\s{1,3}not\b|n't)
   | (?P<conclusion>(?<![A-Za-z])(?:we|I)[ ](?:(?:have|can|now|therefore|thus|then|may|must)[ ]){0,3}
       (?:determined?|concluded?)[ ]that|in[ ]conclusion(?![A-Za-z]))
+    )
     """,
     re.VERBOSE | re.IGNORECASE,
 )

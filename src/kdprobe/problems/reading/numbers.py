@@ -22,14 +22,17 @@ _RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,6}}"
 _DIVISOR = rf"(?:\d{{1,20}}+|\.\d{{1,20}}+)(?:{_SEPARATOR}\d{{1,20}}+){{0,4}}"
 """The same where it divides or is divided, and is shorter."""
 _VULGAR = "[\u00bc-\u00be\u2150-\u215e]"
+_CURRENCIES = "$\u20ac\u00a3\u00a5\u20b9"
 _FRAC = r"\\[dtc]?frac"
 _ARGUMENT = rf"(?:\s?\{{\s?(?:[-\u2212]\s?)?{_DIVISOR}\s?\}}|\s?\d)"
 _RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b"
 _POWER = rf"(?:\^\s?\{{\s?[-\u2212+]?\d{{1,3}}\s?\}}|\^\s?[-\u2212+]?\d{{1,3}}|[{_RAISED}]{{1,4}})"
 _NUMBER = re.compile(
     rf"""
+    # What a number may begin with: most places in a text are passed over at once.
+    (?=[-\u2212\u2013.\\{_CURRENCIES}\d\u00bc-\u00be\u2150-\u215e]|\b(?:negative|minus|(?:US|CA|AU|NZ|HK|[AC])\\?[{_CURRENCIES}]))
     (?P<sign>[-\u2212\u2013][ ]?|\b(?:negative|minus)[ ])?
-    (?P<currency>(?:\b(?:US|CA|AU|NZ|HK|[AC]))?\\?[$\u20ac\u00a3\u00a5\u20b9][ ]?)?
+    (?P<currency>(?:\b(?:US|CA|AU|NZ|HK|[AC]))?\\?[{_CURRENCIES}][ ]?)?
     (?P<sign2>[-\u2212\u2013])?
     (?:
         # Digits behind a letter belong to a name, as in "x2"; behind a command, a factor or a currency they do not.
