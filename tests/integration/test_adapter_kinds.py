@@ -79,17 +79,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
-def tied_record(torch, tiny_model, tmp_path_factory):
+def tied_record(tied_model):
     """The tiny model, its output layer the embeddings'."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("tied") / "model"
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    model.config.tie_word_embeddings = True
-    model.tie_weights()
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
-    return resolve(str(folder))
+    return resolve(str(tied_model))
 
 
 @pytest.fixture(scope="module")

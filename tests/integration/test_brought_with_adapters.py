@@ -12,19 +12,6 @@ IDS = [7, 5, 400, 1, 401, 17, 33, 400]
 
 
 @pytest.fixture(scope="module")
-def tied_model(tiny_model, tmp_path_factory):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("tied") / "model"
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    model.config.tie_word_embeddings = True
-    model.tie_weights()
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def resized(torch, tmp_path_factory):
     """Writes an adapter that was trained after the model got two more tokens; returns it and the model's logits."""
     from peft import LoraConfig, get_peft_model

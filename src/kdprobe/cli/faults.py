@@ -38,10 +38,10 @@ def sentence(error: BaseException, hosts: Sequence[Host], *, keeps: bool) -> str
 
 def _as_told(error: BaseException, hosts: Sequence[Host], kept: str) -> KdprobeError:
     what = f"{_described(error)}{doing_when(error)}"
-    said = f"{type(error).__name__} {error}".lower()
-    if any(text in said for text in _FULL_DISK):
+    words = f"{type(error).__name__} {error}".lower()
+    if any(text in words for text in _FULL_DISK):
         return KdprobeError(what, f"{kept}Free some space on the disk.")
-    if any(text in said for text in _FULL_MEMORY):
+    if any(text in words for text in _FULL_MEMORY):
         return KdprobeError(what, f"{kept}Use a smaller batch or model, or more memory.")
     if plugin := _plugin_at_fault(error, hosts):
         source = f"{plugin.source} {plugin.version}".strip()

@@ -11,8 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
-from kdprobe.experiment.stages.distill import FINE_TUNE
 from kdprobe.models.anatomy import anatomy
 
 _HEAD_ANALYSES = ("ablation", "geometry", "patching")
@@ -23,14 +23,9 @@ _SHOWN = 8
 
 def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
     """Adapters whose target modules the student does not have, or only in some of its layers."""
-    experiment = context.experiment
-    trainings = [("distill.options", experiment.distill.name, experiment.distill.options)]
-    if experiment.controls.fine_tuned:
-        trainings.append(("controls.fine_tune_options", FINE_TUNE, experiment.controls.fine_tune_options))
     keys: dict[tuple[str, ...], str] = {}
-    for key, kind, options in trainings:
-        lora = getattr(context.host.options("distillers", kind, options), "lora", None)
-        targets = getattr(lora, "target_modules", None)
+    for key, options, _ in trainings(context):
+        targets = getattr(getattr(options, "lora", None), "target_modules", None)
         if isinstance(targets, list):
             keys.setdefault(tuple(targets), f"{key}.lora.target_modules")
     for targets, key in keys.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
@@ -10,16 +11,20 @@ from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE
 
 
+def trainings(context: StageContext) -> Iterator[tuple[str, Any, int]]:
+    """Where the config has the options of each kind of training, these options, and examples per transfer problem."""
+    experiment, options = context.experiment, context.host.options
+    distill, controls = experiment.distill, experiment.controls
+    yield "distill.options", options("distillers", distill.name, distill.options), experiment.transfer.samples
+    if controls.fine_tuned:
+        yield "controls.fine_tune_options", options("distillers", FINE_TUNE, controls.fine_tune_options), 1
+
+
 def held_out(context: StageContext) -> Iterator[UsageError]:
     """Shares of the examples that are held out, of so few that none is left."""
-    experiment = context.experiment
-    examples = len(context.problems.transfer)
-    trainings = [("distill.options", experiment.distill.name, experiment.distill.options, experiment.transfer.samples)]
-    if experiment.controls.fine_tuned:
-        trainings.append(("controls.fine_tune_options", FINE_TUNE, experiment.controls.fine_tune_options, 1))
-    for key, kind, options, samples in trainings:
-        share = getattr(context.host.options("distillers", kind, options), "validation", 0)
-        count = examples * samples
+    for key, options, samples in trainings(context):
+        share = getattr(options, "validation", 0)
+        count = len(context.problems.transfer) * samples
         if share and max(1, round(share * count)) >= count:
             yield UsageError(
                 f"{key}.validation: holding out {share:g} of {count} examples leaves none to train on.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdprobe.errors import UsageError
@@ -44,16 +44,19 @@ def ids_without_rows(
 ) -> Iterator[UsageError]:
     """Prompts with tokens that a model's matrices do not have."""
     pairs = [pair for by_problem in conversations.values() for pair in by_problem.values()]
-    student_texts = [
-        *(context.student_text(bare(problem)) for problem in context.problems.test),
-        *(context.student_text(pair.student) for pair in pairs),
-    ]
-    teacher_texts = [context.teacher_text(pair.teacher) for pair in pairs] if context.teacher_blueprint else []
+
+    def student_texts() -> list[str]:
+        tested = [context.student_text(bare(problem)) for problem in context.problems.test]
+        return [*tested, *(context.student_text(pair.student) for pair in pairs)]
+
+    def teacher_texts() -> list[str]:
+        return [context.teacher_text(pair.teacher) for pair in pairs]
+
     for (blueprint, tokenizer), texts in zip(_readers(context), (student_texts, teacher_texts), strict=False):
         rows = blueprint.rows
         missing = [text for text, token in tokenizer.get_vocab().items() if token >= rows]
-        used = sorted(token for token in missing if _occurs(token, texts))
-        if used:
+        prompts = texts() if missing else []
+        if used := sorted(token for token in missing if any(token in prompt for prompt in prompts)):
             shown = ", ".join(map(repr, used[:_SHOWN]))
             yield _without_row(blueprint, shown, "prompts hold")
 
@@ -64,10 +67,6 @@ def _readers(context: StageContext) -> list[tuple[Blueprint, Any]]:
     if context.teacher_blueprint:
         readers.append((context.teacher_blueprint, context.teacher_tokenizer))
     return readers
-
-
-def _occurs(token: str, texts: Iterable[str]) -> bool:
-    return any(token in text for text in texts)
 
 
 def _without_row(blueprint: Blueprint, token: str, where: str) -> UsageError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import UsageError, first_line
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import load_config
 from kdprobe.models.reference import ModelRecord
@@ -127,16 +127,12 @@ def _refuse_unreadable(record: ModelRecord, settings: Any) -> None:
     except ImportError as error:
         raise UsageError(
             f"The weights of {record.name!r} are quantised ({method}), and a package that reads them is missing: "
-            f"{_first_line(error)}",
+            f"{first_line(error)}",
             "Install it, or choose weights that are not quantised.",
         ) from error
     except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
         raise UsageError(
             f"The weights of {record.name!r} are quantised ({method}) in a way that cannot be read here: "
-            f"{_first_line(error)}",
+            f"{first_line(error)}",
             "Choose weights that are not quantised, or another machine.",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
