@@ -1,4 +1,4 @@
-"""What an error is to the user: a sentence, and a log with the traceback where they cannot mend it."""
+"""What the user sees of an error: a sentence, and a log with the traceback where they cannot fix it."""
 
 from __future__ import annotations
 

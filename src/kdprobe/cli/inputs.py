@@ -108,7 +108,7 @@ def read_conversation(system: str | None, date: str | None, arguments: tuple[str
     except ValidationError as error:
         raise UsageError(
             f"The conversation cannot be read: {'; '.join(sentences(error, None))}.",
-            "Mend --system, --date or --template-argument.",
+            "Fix --system, --date or --template-argument.",
         ) from error
     return config.conversation
 

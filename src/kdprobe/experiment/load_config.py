@@ -78,9 +78,9 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
         *texts_mistakes(data),
         *tuning_mistakes(data, host),
     ]
-    # A number that is impossible is told as such, and not in what its section says of it, too.
+    # An impossible number is reported once, and not again by its section.
     impossible = {key: f"{key}: {mistake}" for key, mistake in impossible_numbers(data)}
-    mistakes = [*impossible.values(), *(told for told in mistakes if told.partition(": ")[0] not in impossible)]
+    mistakes = [*impossible.values(), *(line for line in mistakes if line.partition(": ")[0] not in impossible)]
     if mistakes or experiment is None:
         raise ConfigError(source, mistakes)
     return _with_display_names(experiment)

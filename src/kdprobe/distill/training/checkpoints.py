@@ -50,7 +50,7 @@ def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
             history = {}
         if history.get("files") == _checksums(checkpoint):
             return checkpoint, history["rows"]
-        note(f"{checkpoint} is damaged; the training goes on from an earlier state.")
+        note(f"{checkpoint} is damaged; training resumes from an earlier state.")
     return None
 
 

@@ -12,7 +12,7 @@ _WINDOW = 200
 _OF_NUMBER = frozenset("0123456789.,:'")
 _MARK = re.compile(
     r"""
-    # What a mark may begin with: most places in a text are passed over at once.
+    # What a mark can begin with, so that most positions are skipped at once.
     (?=[\\\x08\#]|(?<![A-Za-z])[abcfiorw])
     (?:
     (?P<boxed>(?:\\f?|\x08|(?<![A-Za-z]))b?oxed\s?\{)

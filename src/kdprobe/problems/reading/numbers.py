@@ -29,7 +29,7 @@ _RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b"
 _POWER = rf"(?:\^\s?\{{\s?[-\u2212+]?\d{{1,3}}\s?\}}|\^\s?[-\u2212+]?\d{{1,3}}|[{_RAISED}]{{1,4}})"
 _NUMBER = re.compile(
     rf"""
-    # What a number may begin with: most places in a text are passed over at once.
+    # What a number can begin with, so that most positions are skipped at once.
     (?=[-\u2212\u2013.\\{_CURRENCIES}\d\u00bc-\u00be\u2150-\u215e]|\b(?:negative|minus|(?:US|CA|AU|NZ|HK|[AC])\\?[{_CURRENCIES}]))
     (?P<sign>[-\u2212\u2013][ ]?|\b(?:negative|minus)[ ])?
     (?P<currency>(?:\b(?:US|CA|AU|NZ|HK|[AC]))?\\?[{_CURRENCIES}][ ]?)?
