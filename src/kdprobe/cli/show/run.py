@@ -70,7 +70,8 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
         return
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:
-        scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
+        known = row["accuracy"].items()
+        scores = ", ".join(f"{arm} diverged" if share is None else f"{arm} {share:.1%}" for arm, share in known)
         table.add_row(plain(row["run"]), plain(row["damage"] or scores))
     out().print(table)
     cautioned: dict[str, list[str]] = {}
