@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from kdprobe.distill.adapter import own_weight
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
 
@@ -69,13 +68,6 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
             )
         columns = torch.arange(width, device=model.device).view(parts.heads, -1)
         yield {**found, "o": Projection(output, columns, is_output=True)}
-
-
-def own_weight(module: Any) -> Tensor:
-    """A projection's own weight without any adapter, `[out, in]`."""
-    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-    weight: Tensor = dequantize_module_weight(base).detach()
-    return weight.T if isinstance(base, Conv1D) else weight
 
 
 def _found(attention: Any, kind: str, heads: int, size: int) -> dict[str, Projection] | None:
