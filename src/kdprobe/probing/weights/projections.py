@@ -83,7 +83,9 @@ def _found(attention: Any, kind: str, heads: int, size: int) -> dict[str, Projec
 def _separate(modules: list[Any], heads: int, size: int) -> dict[str, Projection] | None:
     query_rows, key_rows, value_rows = (own_weight(module).shape[0] for module in modules)
     shared, query_size = value_rows // size, query_rows // heads
-    if (query_rows, key_rows, value_rows) != (heads * query_size, shared * query_size, shared * size) or heads % shared:
+    if (query_rows, key_rows, value_rows) != (heads * query_size, shared * query_size, shared * size):
+        return None
+    if shared < 1 or heads % shared:
         return None
     rows = [_rows(query_rows, heads, heads), _rows(key_rows, shared, heads), _rows(value_rows, shared, heads)]
     device = own_weight(modules[0]).device
