@@ -85,11 +85,13 @@ def head_changes(
         batch_size: Sequences at once.
     """
     changes = HeadChanges()
+    if not trained:
+        return changes
     for student in trained:
         with _or_missing(f"How the circuits of {student.name} changed", changes.missing):
             changes.circuits[student.name] = student_changes(student, first, pool).table
     with _or_missing("How attention changed", changes.missing):
-        config = bridges.boot(first.name).bridge.cfg if trained else None
+        config = bridges.boot(first.name).bridge.cfg
         alike = []
         for student in trained:
             with _or_missing(f"How the attention of {student.name} changed", changes.missing):
