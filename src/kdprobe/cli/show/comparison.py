@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.result import ArmScore, Comparison, Pair
     from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -36,13 +37,13 @@ def show_comparison(comparison: Comparison) -> None:
         out().print(table)
     show_reading({score.name: score for score in comparison.arms})
     sentence_list("How they were paired", [comparison.pairing])
-    show_findings(comparison)
+    show_findings(comparison.findings)
     sentence_list("Which solves more?", comparison.verdict)
 
 
-def show_findings(comparison: Comparison) -> None:
+def show_findings(findings: Sequence[Finding]) -> None:
     """What may mislead."""
-    sentence_list("Before you believe the figures", [str(finding) for finding in comparison.findings])
+    sentence_list("Before you believe the figures", [str(finding) for finding in findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:

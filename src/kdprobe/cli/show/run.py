@@ -41,7 +41,7 @@ def show_results(results: Results, comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         console.print(table)
     show_analyses({analysis.name: analysis.statements for analysis in results.analyses})
-    show_findings(comparison)
+    show_findings(comparison.findings)
     taught = any(arm.strategy for arm in comparison.arms)
     sentence_list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
 
