@@ -10,6 +10,7 @@ from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show
 from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
+from kdprobe.distill.targets import adapters_sentence
 
 if TYPE_CHECKING:
     from kdprobe.comparison.result import Comparison
@@ -23,6 +24,7 @@ def summary(results: Results, comparison: Comparison, page: Path) -> dict[str, A
         "run": results.run,
         "report": str(page),
         "cautions": results.record.get("cautions", []),
+        "adapters": results.record.get("adapters", {}),
         **comparison_data(comparison),
         "fidelity": results.fidelity,
         "analyses": {analysis.name: {"statements": analysis.statements} for analysis in results.analyses},
@@ -50,7 +52,7 @@ def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
         sentence_list(f"Inside the students ({name})", sentences)
 
 
-def show_plan(plan: Plan, stages: Sequence[dict[str, str]], *, threads: int) -> None:
+def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
     """The stages of a plan, what to know before it runs, and the number of threads, which decides keys too."""
     sentence_list("Before anything else", plan.cautions)
     sentence_list("Before it runs", [str(finding) for finding in plan.findings])
@@ -60,6 +62,8 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], *, threads: int) -> 
     out().print(table)
     there = sum(stage["status"] == "there" for stage in stages)
     out().print(f"{there} of {len(stages)} stages are there, {len(stages) - there} would be made.")
+    for distiller, modules in adapters.items():
+        out().print(plain(adapters_sentence(distiller, modules)))
     out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
 
 
