@@ -12,6 +12,7 @@ from kdprobe.console import note
 from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.config import to_data
 from kdprobe.experiment.finished import finished_stage
+from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.distill import adapted_modules
@@ -66,6 +67,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
+    write_sealed(folder / BEGUN, {"run": plan.run, "stages": [stage.key for stage in plan.stages]})
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
@@ -85,6 +87,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
     write_sealed(folder / RECORD, _record(plan, store))
+    (folder / BEGUN).unlink(missing_ok=True)
 
 
 def older_sentence(stages: int) -> str:
