@@ -82,6 +82,27 @@ def test_more_tokens_come_with_their_embeddings_and_their_tokenizer(
         assert [row[name] for row in adapted] == pytest.approx([row[name] for row in plain], abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings", "ignore:Could not identify")
+def test_a_student_is_asked_by_the_chat_template_that_it_brings(tiny_model, resized, run_cli, problem_files, tmp_path):
+    from kdprobe.students.export import export
+    from kdprobe.students.student import Student
+
+    plain = shutil.copytree(tiny_model, tmp_path / "plain", ignore=shutil.ignore_patterns("chat_template.jinja"))
+    folder, _ = resized(plain)
+    shutil.copy(tiny_model / "chat_template.jinja", folder)
+    export(Student("student", resolve(str(plain)), folder), tmp_path / "merged")
+    common = ["--problems", problem_files[1], "--limit", 2, "--max-new-tokens", 4, "--store", tmp_path / "store"]
+
+    def asked(*model):
+        run_cli("eval", *model, *common, "--out", tmp_path / "answers.jsonl")
+        rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+        return rows[0]["conditions"]["prompt"]["form"], [row["response"] for row in rows]
+
+    form, answers = asked(plain, "--adapter", folder)
+    assert (form, answers) == asked(tmp_path / "merged")
+    assert form != asked(plain)[0] == "Question: {question}\nAnswer:"
+
+
 def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_model, resized, tmp_path):
     from safetensors.torch import load_file, save_file
 
