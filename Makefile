@@ -20,7 +20,7 @@ test: $(READY)  ## All tests, the real small model among them.
 	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(PYTEST) -m "not e2e and not matrix"
+	$(PYTEST) -m "not e2e and not matrix and not packages"
 
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
@@ -29,7 +29,8 @@ faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 ran
 	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults tests/unit/test_fuzz.py
 	$(BIN)/python tests/e2e/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
-plugins:  ## The packages in plugins/ as their users get them: wheels, in an environment of their own.
+plugins: $(READY)  ## The packages in plugins/ as their users get them, as wheels; the tutorial and the templates for plugins.
+	$(PYTEST) -m packages tests/plugins
 	.ci/plugins
 
 lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.
