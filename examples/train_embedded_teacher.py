@@ -104,7 +104,7 @@ teacher of kdprobe's embedded experiment. Apache-2.0, as its base.
 | | |
 | --- | --- |
 | trained on | {given.problems} problems of the GSM-Symbolic templates {", ".join(map(str, TEMPLATES))}, split `teacher`, seed 1000, bare questions, gold solutions |
-| LoRA | rank {options.lora.rank}, alpha {options.lora.alpha:g}, {", ".join(options.lora.target_modules)} |
+| LoRA | rank {options.lora.rank}, alpha {options.lora.alpha:g}, attention |
 | training | {options.epochs:g} epochs, batch {options.batch_size}, AdamW, peak rate {options.learning_rate:g}, {options.schedule}, base in bfloat16 |
 | made by | `python examples/train_embedded_teacher.py --problems {given.problems} --epochs {given.epochs:g}` |
 | with | torch {version("torch")}, transformers {version("transformers")}, peft {version("peft")} |

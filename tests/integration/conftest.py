@@ -15,12 +15,12 @@ def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_f
 
     host = Host()
 
-    def train(name, seed=0, transfer=transfer_set, scratch=None, **options):
+    def train(name, seed=0, transfer=transfer_set, scratch=None, student=tiny_record, **options):
         raw = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-2, **options}
         distiller = host.build("distillers", name, host.options("distillers", name, raw))
         folder = tmp_path_factory.mktemp("training") / "adapter"
         context = TrainContext(
-            student=tiny_record,
+            student=student,
             dtype="float32",
             problems=problems,
             conversations=conversations,

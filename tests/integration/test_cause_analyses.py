@@ -212,11 +212,11 @@ def test_ablation_loses_nothing_to_what_an_architecture_cannot_give(look, model_
     from kdprobe.students.student import Student
 
     for record, targets, missing in (
-        (model_of("deepseek_v3"), ["o_proj"], ("qk", "circuits")),
+        (model_of("deepseek_v3"), ["o_proj"], ("qk", "the circuits of tuned changed")),
         (
             model_of("falcon", new_decoder_architecture=True, num_kv_heads=2),
             ["query_key_value", "dense"],
-            ("pattern", "attention"),
+            ("pattern", "attention changed"),
         ),
     ):
         adapter = make_adapter(record.path, 0, target_modules=targets)
@@ -226,7 +226,42 @@ def test_ablation_loses_nothing_to_what_an_architecture_cannot_give(look, model_
         assert evidence[missing[0]].isna().all()
         assert evidence[["qk", "pattern"]].notna().all().sum() == 1
         assert evidence["ablation_gradient"].abs().min() > 0
-        assert any(sentence.startswith(f"How {missing[1]} changed is missing.") for sentence in result.statements)
+        assert any(sentence.startswith(f"How {missing[1]} is missing.") for sentence in result.statements)
+
+
+def test_what_one_student_cannot_give_is_missing_of_that_one_alone(look, untrained, planted, model_of):
+    from kdprobe.students.student import Student
+
+    other = Student("other", model_of("llama", num_hidden_layers=3))
+    result = look("ablation", [untrained, other, planted], count=2, exact=2, random_sets=0)
+    evidence = result.tables["head_evidence"].groupby("student")
+    assert evidence.get_group("planted")[["qk", "ov", "pattern"]].notna().all(axis=None)
+    assert evidence.get_group("other")[["qk", "ov", "pattern"]].isna().all(axis=None)
+    # Three layers of four heads were taken away all the same.
+    assert evidence.get_group("other")["ablation_gradient"].abs().gt(0).sum() == 12
+    assert set(result.tables["ablation"]["student"]) == {"untrained", "other", "planted"}
+    reasons = [sentence for sentence in result.statements if " is missing. " in sentence]
+    assert [reason.split(" is missing. ")[0] for reason in reasons] == [
+        "How the circuits of other changed",
+        "How the attention of other changed",
+    ]
+
+
+def test_an_error_that_nobody_foresaw_leaves_a_change_empty(look, untrained, planted, monkeypatch):
+    from kdprobe.probing.interventions import head_evidence
+
+    def fail(*_arguments, **_known):
+        raise RuntimeError("shape '[3, 4]' is invalid\nfor input of size 7")
+
+    whole = look("ablation", [untrained, planted], count=2, exact=2, random_sets=0)
+    for name in ("student_changes", "students_side_by_side"):
+        monkeypatch.setattr(head_evidence, name, fail)
+    result = look("ablation", [untrained, planted], count=2, exact=2, random_sets=0)
+    assert result.tables["head_evidence"][["qk", "ov", "pattern"]].isna().all(axis=None)
+    why = "is missing. It cannot be measured here (RuntimeError: shape '[3, 4]' is invalid)."
+    assert {f"How the circuits of planted changed {why}", f"How attention changed {why}"} <= set(result.statements)
+    effect = "ablation_gradient"
+    np.testing.assert_array_equal(result.tables["head_evidence"][effect], whole.tables["head_evidence"][effect])
 
 
 def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):

@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -50,6 +51,19 @@ def test_arms_were_trained_and_taught_as_planned(finished):
     assert by["untrained"].training is by["untrained"].adapter is by["fine-tuned"].fidelity is None
     assert all(by[name].training["adapter_norm"] > 0 for name in ("fine-tuned", "unprimed", "teacher"))
     assert all(by[name].fidelity["responses"] == 4 for name in ("unprimed", "teacher"))
+
+
+def test_run_plan_and_page_say_which_modules_have_adapters(finished, compared, capsys):
+    from kdprobe.cli.show.run import show_plan, summary
+    from kdprobe.experiment.stages.distill import adapted_modules
+    from kdprobe.report.page import render
+
+    plan, _, results = finished
+    sentence = "The distiller 'logits' trains adapters on q_proj, k_proj, v_proj, o_proj."
+    show_plan(plan, [], adapted_modules(plan.stages), threads=1)
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    assert sentence in html.unescape(render(results, compared))
+    assert summary(results, compared, results.folder)["adapters"] == adapted_modules(plan.stages)
 
 
 def test_findings_are_those_of_the_answers_and_of_the_training(compared):

@@ -24,6 +24,7 @@ DEEPSEEK = {
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 HYBRID = {**SMALL, "num_hidden_layers": 4, "num_key_value_heads": 4, "head_dim": 8, "num_experts": 2}
 HYBRID["layer_types"] = ["linear_attention"] * 3 + ["full_attention"]
+NAMED = {"lora": {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}}
 ALL_LINEAR = {"lora": {"target_modules": "all-linear"}}
 
 
@@ -59,7 +60,7 @@ def plan(tiny_config, tiny_model, monkeypatch):
         data = tomllib.loads(tiny_config(student).read_text())
         data["teacher"]["options"]["model"] = str(teacher)
         for name, changes in sections.items():
-            data[name] = {**data[name], **changes} if isinstance(changes, dict) else changes
+            data[name] = {**data.get(name, {}), **changes} if isinstance(changes, dict) else changes
         host = Host()
         experiment = check(data, host, "mine.toml")
         monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *_, **__: pytest.fail("weights were loaded"))
@@ -112,9 +113,56 @@ def test_a_budget_above_the_context_is_said_once(plan, model):
 )
 def test_target_modules_that_are_not_there_are_told_with_what_there_is(plan, model, kind, fields, absent, present):
     student = model(kind, kind, **fields)
-    told(plan, "options.lora.target_modules", f"({kind}) has {absent} would be trained", present, student=student)
-    # What the sentence advises works.
+    told(
+        plan,
+        "options.lora.target_modules",
+        f"({kind}) has {absent} would be trained",
+        present,
+        student=student,
+        distill={"options": NAMED},
+    )
+    # What the sentence advises works, and so does the default.
     plan(student=student, distill={"options": ALL_LINEAR}, controls={"fine_tuned": False}, probe={"analyses": []})
+    plan(student=student, probe={"analyses": []})
+
+
+def test_the_default_target_modules_are_those_of_the_architecture(plan, model, tiny_model):
+    from kdprobe.experiment.stages.distill import adapted_modules
+
+    def distilled(student, options):
+        planned = plan(student=student, distill={"options": options}, probe={"analyses": []})
+        return planned, next(stage for stage in planned.stages if stage.kind == "distill" and stage.inputs)
+
+    planned, stage = distilled(model("phi3", "phi3", **SMALL), {})
+    assert adapted_modules(planned.stages) == dict.fromkeys(["fine-tune", "logits"], "o_proj, qkv_proj")
+    assert stage.settings["options"]["lora"]["target_modules"] == ["o_proj", "qkv_proj"]
+    # Written out, they are the same training.
+    _, default = distilled(tiny_model, {})
+    _, named = distilled(tiny_model, NAMED)
+    assert default.key == named.key
+    assert default.settings["options"]["lora"]["target_modules"] == NAMED["lora"]["target_modules"]
+
+
+def test_trials_of_a_study_train_the_modules_that_a_run_would(plan, model):
+    from kdprobe.experiment.tune.search import prepare
+    from kdprobe.host.registry import Host
+
+    student = model("phi3", "phi3", **SMALL)
+    experiment = plan(student=student, tune={"validation": 2}, probe={"analyses": []}).experiment
+    distilled, _ = prepare(experiment, Host()).stages("trial 0", {"lora": {"rank": 2}})
+    assert distilled.settings["options"]["lora"]["target_modules"] == ["o_proj", "qkv_proj"]
+
+
+def test_a_student_without_attention_wants_its_target_modules_named(plan, model):
+    student = model("mamba", "mamba", hidden_size=32, num_hidden_layers=2, state_size=4)
+    words = "distill.options.lora.target_modules", "in the student (mamba)", "all-linear"
+    assert told(plan, *words, student=student, probe={"analyses": []}).count("in the student") == 1
+    plan(
+        student=student,
+        distill={"options": ALL_LINEAR},
+        controls={"fine_tune_options": {"lora": {"target_modules": ["in_proj"]}}},
+        probe={"analyses": []},
+    )
 
 
 def test_layers_without_any_target_are_a_finding(plan, model):
@@ -204,7 +252,7 @@ def test_analyses_of_heads_need_attention(plan, model):
 
 def test_all_mistakes_are_told_at_once(plan, model):
     student = model("phi3", "phi3", **SMALL, max_position_embeddings=16)
-    sentence = told(plan, "would fail for 4 reasons", student=student)
+    sentence = told(plan, "would fail for 4 reasons", student=student, distill={"options": NAMED})
     assert "in the test 4 problems leave no room for 8 new ones" in sentence
     assert "4 transfer problems are longer with their gold solutions" in sentence
     assert "qkv_proj" in sentence

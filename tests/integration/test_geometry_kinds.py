@@ -174,3 +174,24 @@ def test_an_architecture_without_circuits_is_refused(model_of):
     other = model_of("deepseek_v3", hidden_act="gelu")
     with pytest.raises(KdprobeError, match=r"not known for this architecture \(deepseek_v3\)"):
         geometry(Student("base", record), Student("other", other))
+
+
+def test_parts_that_only_one_of_two_models_has_are_changes(torch, model_of, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
+
+    record = model_of("llama")
+    for name, config in {"with": {"attention_bias": True}, "without": {}}.items():
+        model = AutoModelForCausalLM.from_pretrained(record.path, **config)
+        if config:
+            for layer in model.model.layers:
+                torch.nn.init.ones_(layer.self_attn.q_proj.bias)
+        model.save_pretrained(tmp_path / name)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            (tmp_path / name / file).write_bytes((record.path / file).read_bytes())
+    with_biases, without = (Student(name, resolve(str(tmp_path / name))) for name in ("with", "without"))
+    for first, other in ((with_biases, without), (without, with_biases)):
+        statements = geometry(first, other).statements
+        assert "Training also changed the biases of the projections, which are in no circuit." in statements[0]

@@ -263,7 +263,8 @@ def test_head_is_left_on_a_model_that_does_more_than_multiply(torch, tiny_record
     from kdprobe.models.lm_head import without_lm_head
     from kdprobe.models.load import load
 
-    model = get_peft_model(load(tiny_record).model, lora_config(LoraOptions()))
+    student = load(tiny_record).model
+    model = get_peft_model(student, lora_config(LoraOptions(), student))
     head = model.get_output_embeddings()
     ids = torch.arange(5)[None]
     with torch.no_grad():

@@ -68,6 +68,7 @@ def test_plan_lists_missing_stages_and_writes_nothing(tmp_path, tiny_model, tiny
     kinds = [stage["kind"] for stage in plan["stages"]]
     assert {kind: kinds.count(kind) for kind in kinds} == {"transfer": 2, "distill": 3, "evaluate": 4, "analyse": 1}
     assert {stage["status"] for stage in plan["stages"]} == {"missing"}
+    assert plan["adapters"] == dict.fromkeys(["fine-tune", "logits"], "q_proj, k_proj, v_proj, o_proj")
     assert not (tmp_path / "store").exists()
 
 

@@ -91,8 +91,10 @@ def serving(model):
                 status, headers, data = 400, {}, refused
             else:
                 status, headers, data = 200, {}, model.answer(body)
-            if change in {"trickle", "endless"}:
-                self.never_end(b" " if change == "trickle" else b" " * 100_000, 0.05 * (change == "trickle"))
+            if change == "trickle":
+                self.never_end(b" ", pause=0.05)
+            if change == "endless":
+                self.never_end(b" " * 100_000, pause=0)
             if change == "wordy":
                 data = model.answer({**body, "max_tokens": 10_000})
             if change == "slow":

@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": "Compare files of answers, problem by problem.",
     "probe": "Look inside students: what attention heads do, and which moved.",
     "runs": "List finished runs.",
-    "store": "List what the store holds, and check that it is what was written.",
+    "store": "List what the store holds, check it, remove what no run needs, carry runs away.",
     "report": "Write a run's page again and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",
     "plugins": "List plugins: where they come from, what they provide.",

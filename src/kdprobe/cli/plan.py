@@ -27,13 +27,14 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
     from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import older_sentence, set_threads
+    from kdprobe.experiment.stages.distill import adapted_modules
     from kdprobe.experiment.store import Store
 
     host = open_host()
     experiment = load_experiment(config, host, full=full)
     set_threads(experiment.threads)
     plan = make_plan(experiment, host)
-    store = Store(Path(store_folder))
+    store, adapters = Store(Path(store_folder)), adapted_modules(plan.stages)
     stages = [
         {
             "kind": stage.kind,
@@ -48,6 +49,7 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
             {
                 "run": plan.run,
                 "cautions": plan.cautions,
+                "adapters": adapters,
                 "findings": [asdict(finding) for finding in plan.findings],
                 "threads": torch.get_num_threads(),
                 "stages": stages,
@@ -55,6 +57,6 @@ def command(config: Path | None, full: bool, store_folder: str, as_json: bool) -
             }
         )
     else:
-        show_plan(plan, stages, threads=torch.get_num_threads())
+        show_plan(plan, stages, adapters, threads=torch.get_num_threads())
         if older := store.older_stages():
             note(older_sentence(older))

@@ -9,15 +9,26 @@ import torch
 from peft import LoraConfig
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 from kdprobe.distill.options import LoraOptions
+from kdprobe.distill.targets import with_targets
 
 MAGNITUDE = "lora_magnitude_vector"
 """What peft calls DoRA's trained lengths of the weights' rows."""
 
 
-def lora_config(options: LoraOptions) -> LoraConfig:
-    """The options as peft takes them."""
+def lora_config(options: LoraOptions, model: Any) -> LoraConfig:
+    """The options as peft takes them.
+
+    Args:
+        options: The options.
+        model: The student, whose attention `"attention"` stands for.
+
+    Raises:
+        UsageError: The student's attention is not where it is looked for.
+    """
+    options = with_targets(options, model)
     return LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
@@ -27,6 +38,14 @@ def lora_config(options: LoraOptions) -> LoraConfig:
         use_dora=options.dora,
         task_type="CAUSAL_LM",
     )
+
+
+def own_weight(module: Any) -> Tensor:
+    """A projection's own weight without any adapter, `[out, in]`."""
+    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+    weight: Tensor = dequantize_module_weight(base).detach()
+    # GPT-2's projections keep `[in, out]`.
+    return weight.T if isinstance(base, Conv1D) else weight
 
 
 def adapter_norm(model: Any) -> float:
@@ -43,7 +62,7 @@ def adapter_norm(model: Any) -> float:
             a, b = first.weight.detach().double(), module.lora_B[name].weight.detach().double()
             magnitudes = getattr(module, MAGNITUDE, {})
             if name in magnitudes:
-                weight = dequantize_module_weight(module.get_base_layer()).detach().double()
+                weight = own_weight(module).double()
                 total += _dora_change(weight, module.scaling[name] * b @ a, magnitudes[name].weight.detach().double())
             else:
                 # ||BA||^2 = tr(B^T B A A^T): two rank x rank products, never the full matrix.
@@ -53,8 +72,8 @@ def adapter_norm(model: Any) -> float:
 
 def base_norm(model: Any) -> float:
     """Frobenius norm of the base weights that a peft model's adapter applies to, all of them together."""
-    layers = [module.get_base_layer() for module in model.modules() if getattr(module, "lora_A", None)]
-    squares = [dequantize_module_weight(layer).detach().float().square().sum() for layer in layers]
+    layers = [module for module in model.modules() if getattr(module, "lora_A", None)]
+    squares = [own_weight(layer).float().square().sum() for layer in layers]
     return math.sqrt(sum(float(square) for square in squares))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,6 +11,10 @@ from kdprobe.distill.kinds import PARAMETERS, Kind
 
 if TYPE_CHECKING:
     from kdprobe.distill.objectives import Objective
+
+
+ATTENTION: Final = "attention"
+"""Stands for the linear projections of attention, whatever the student's architecture calls them."""
 
 
 class LoraOptions(BaseModel):
@@ -23,8 +27,8 @@ class LoraOptions(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
     dora: bool = Field(default=False, description="Train the length of every weight row too (Liu et al., 2024).")
-    target_modules: list[str] | Literal["all-linear"] = Field(
-        default=["q_proj", "k_proj", "v_proj", "o_proj"], description="Which linear layers get one."
+    target_modules: list[str] | Literal["attention", "all-linear"] = Field(
+        default=ATTENTION, description="Which linear layers get one; `attention`: those of attention, by any name."
     )
 
 

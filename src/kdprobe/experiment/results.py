@@ -106,6 +106,7 @@ def load_results(store: Store, run: str) -> Results:
             return load_results(store, matching[0])
         hint = f"There are: {', '.join(names)}." if names else "There are none yet; `kdprobe run` makes one."
         raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
+    store.hold()
     folder = store.run_folder(run)
     try:
         record = read_sealed(folder / RECORD)

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from kdprobe.console import note
+from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.config import to_data
 from kdprobe.experiment.finished import finished_stage
+from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
-from kdprobe.experiment.stages.distill import diverged, divergence_sentence
+from kdprobe.experiment.stages.distill import adapted_modules, diverged, divergence_sentence
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.store import Store
 from kdprobe.files import sync, write_sealed
@@ -65,6 +67,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
     folder = store.run_folder(plan.run)
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
+    write_sealed(folder / BEGUN, {"run": plan.run, "stages": [stage.key for stage in plan.stages]})
     total = len(plan.stages)
     for caution in plan.cautions:
         note(caution)
@@ -72,6 +75,8 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         note(str(finding))
     if older := store.older_stages():
         note(older_sentence(older))
+    for distiller, modules in adapted_modules(plan.stages).items():
+        note(adapters_sentence(distiller, modules))
     for index, stage in enumerate(plan.stages, start=1):
         started = time.monotonic()
         label = f"[{index:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
@@ -84,6 +89,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
     write_sealed(folder / RECORD, _record(plan, store))
+    (folder / BEGUN).unlink(missing_ok=True)
 
 
 def older_sentence(stages: int) -> str:
@@ -133,6 +139,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         "student": plan.student.as_provenance(),
         "plugins": plan.plugins,
         "cautions": list(plan.cautions),
+        "adapters": adapted_modules(plan.stages),
         "environment": {
             "kdprobe": own_version(),
             **environment(*LIBRARIES),

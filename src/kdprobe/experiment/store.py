@@ -9,6 +9,7 @@ wait for each other's stages instead of making them twice.
     STORE/making/KEY.scratch/               what a killed stage goes on from
     STORE/aside/KIND-KEY-N/                 what was found damaged
     STORE/runs/NAME/run.json, report.html   what a run consists of
+    STORE/.using-PROCESS-N.lock             who makes or reads stages
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ from typing import Any, Literal
 from kdprobe.console import note
 from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
-from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, seal
+from kdprobe.experiment.integrity.manifest import KEY_FORMAT, MADE_FROM, MANIFEST, data_digest, seal, stage_key
 from kdprobe.experiment.integrity.upkeep import (
-    KEY_LENGTH,
     LOCK,
     MAKING,
     RECORD,
@@ -42,13 +42,12 @@ from kdprobe.experiment.integrity.upkeep import (
     scratch_for,
     set_aside,
 )
-from kdprobe.files import digest, sync
+from kdprobe.experiment.integrity.use import use
+from kdprobe.files import sync
 from kdprobe.host.candidates import own_version
 from kdprobe.redaction import without_secrets
 
 Status = Literal["there", "missing", "damaged"]
-KEY_FORMAT = 2
-"""Goes up when keys are made up otherwise; stages of earlier formats are left alone and never found again."""
 _LOOK_SECONDS = 0.5
 
 
@@ -78,9 +77,7 @@ class Stage:
     @property
     def key(self) -> str:
         """Hash of the settings and of the inputs' keys."""
-        return digest({"kind": self.kind, "settings": self.settings, "inputs": [s.key for s in self.inputs]})[
-            :KEY_LENGTH
-        ]
+        return stage_key(self.kind, self.settings, [needed.key for needed in self.inputs])
 
 
 class Store:
@@ -97,13 +94,19 @@ class Store:
         self.root = root
         self.checks = Checks()
 
+    def hold(self) -> None:
+        """Keeps other processes from pruning the store for as long as this object lives."""
+        if self.root.is_dir():
+            use(self.root, self)
+
     def prepare(self) -> None:
-        """Makes the folders, and clears what dead processes left in them.
+        """Makes the folders, holds them, and clears what dead processes left in them.
 
         Raises:
             KdprobeError: They cannot be written, or are on different disks.
         """
         make_folders(self.root)
+        self.hold()
         clear(self.root)
 
     def folder(self, stage: Stage) -> Path:

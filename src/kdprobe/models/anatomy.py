@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from kdprobe.errors import KdprobeError
 
-_ATTENTION = ("self_attn", "attn", "attention", "self_attention")
+ATTENTION = ("self_attn", "attn", "attention", "self_attention")
+"""What architectures call the attention of a layer."""
 _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
 
 
@@ -48,16 +49,28 @@ def anatomy(model: Any) -> Anatomy:
         KdprobeError: There are none.
     """
     config = model.config.get_text_config()
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
-            attentions = [_child(layer, _ATTENTION) for layer in module]
-            outputs = [attention and _child(attention, _OUTPUT) for attention in attentions]
-            if all(outputs):
-                return Anatomy(list(module), attentions, outputs, config.num_attention_heads)  # type: ignore[arg-type]
+    for module in _stacks(model):
+        attentions = [_child(layer, ATTENTION) for layer in module]
+        outputs = [attention and _child(attention, _OUTPUT) for attention in attentions]
+        if all(outputs):
+            return Anatomy(list(module), attentions, outputs, config.num_attention_heads)  # type: ignore[arg-type]
     raise KdprobeError(
         f"The attention heads of this architecture ({config.model_type}) are not where they are looked for.",
         "Every layer needs an attention module with an output projection; leave the analysis out.",
     )
+
+
+def decoder_layers(model: Any) -> list[nn.Module]:
+    """The layers of a decoder, whatever they are made of; empty where they are not found."""
+    return list(next(iter(_stacks(model)), []))
+
+
+def _stacks(model: Any) -> list[nn.ModuleList]:
+    """Lists of modules that have as many entries as the decoder has layers."""
+    layers = model.config.get_text_config().num_hidden_layers
+    # A tower for images may have as many, and what transformers calls the decoder is not one in every architecture.
+    modules = [*model.get_decoder().modules(), *model.modules()]
+    return [module for module in modules if isinstance(module, nn.ModuleList) and len(module) == layers]
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

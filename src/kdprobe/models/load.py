@@ -95,13 +95,11 @@ def load(
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
-    model = complete_model(
-        record,
-        _converted(record),
-        dtype=getattr(torch, dtype_name),
-        attn_implementation=attention,
-        use_safetensors=True,
-    )
+    settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
+    model = complete_model(record, _converted(record), **settings, use_safetensors=True)
+    # Padding is masked, so any token that the model has a row for will do.
+    if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().weight.shape[0]:
+        tokenizer.pad_token = tokenizer.eos_token
     if record.quantisation is None or record.path.suffix == ".gguf":
         model = model.to(device)
     return LoadedModel(model.eval(), tokenizer, record, dtype_name)

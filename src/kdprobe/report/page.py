@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.comparison.result import Comparison
+from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.results import Results
 from kdprobe.report.figures import accuracy_figure, loss_figure, retained_figure
 from kdprobe.report.templates import plotlyjs, safe_names, script_json, template
@@ -51,6 +52,7 @@ def render(results: Results, comparison: Comparison) -> str:
             for analysis in results.analyses
         ],
         fidelity=results.fidelity,
+        adapters_sentence=adapters_sentence,
         retained=add(retained_figure(results.fidelity)),
         examples=_examples(results),
         figures=lambda: script_json(figures),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,7 +57,8 @@ class OnPolicyDistiller:
             raise KdprobeError("The distiller 'trl-on-policy' trains in one process.", "Start it without torchrun.")
         student, teacher = load_model(context.student, dtype=context.dtype), teacher_model(context.teacher)
         prompts = prompts_of(context, student.tokenizer, teacher.tokenizer)
-        cut_to_shared(student, teacher, prompts, self.options.lora.target_modules)
+        adapter = lora_config(self.options.lora, student.model)
+        cut_to_shared(student, teacher, prompts, adapter.target_modules)
         primed = PrimedTeacher(teacher.model, prompts, student.tokenizer.pad_token_id)
         with TemporaryDirectory() as scratch, quiet():
             trainer = DistillationTrainer(
@@ -66,7 +67,7 @@ class OnPolicyDistiller:
                 args=_arguments(self.options, context, Path(scratch), on_cpu=student.device.type == "cpu"),
                 train_dataset=_questions(context, student.tokenizer),
                 processing_class=student.tokenizer,
-                peft_config=lora_config(self.options.lora),
+                peft_config=adapter,
             )
             # It would print every log line to stdout, where results belong.
             trainer.remove_callback(PrinterCallback)
@@ -97,7 +98,7 @@ def teacher_model(teacher: Any) -> LoadedModel:
 
 
 def cut_to_shared(
-    student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Prompt, Prompt], targets: Sequence[str] | str
+    student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Prompt, Prompt], targets: Collection[str]
 ) -> None:
     """Cuts both models' matrices of tokens to the ids that both tokenizers have: TRL compares all columns.
 

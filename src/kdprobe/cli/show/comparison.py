@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
     from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -37,14 +38,19 @@ def show_comparison(comparison: Comparison) -> None:
         out().print(table)
     show_reading({score.name: score for score in comparison.arms})
     sentence_list("How they were paired", [comparison.pairing] if comparison.pairing else [])
-    show_findings(comparison)
+    show_absent(comparison.absent)
+    show_findings(comparison.findings)
     sentence_list("Which solves more?", comparison.verdict)
 
 
-def show_findings(comparison: Comparison) -> None:
-    """Which students are absent, and what may mislead."""
-    sentence_list("Without a student", [absence(arm) for arm in comparison.absent])
-    sentence_list("Before you believe the figures", [str(finding) for finding in comparison.findings])
+def show_absent(arms: Sequence[AbsentArm]) -> None:
+    """Which arms have no student."""
+    sentence_list("Without a student", [absence(arm) for arm in arms])
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """What may mislead."""
+    sentence_list("Before you believe the figures", [str(finding) for finding in findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:

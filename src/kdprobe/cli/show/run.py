@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show_findings
+from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show_absent, show_findings
 from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
+from kdprobe.distill.targets import adapters_sentence
 
 if TYPE_CHECKING:
     from kdprobe.comparison.result import Comparison
@@ -23,6 +24,7 @@ def summary(results: Results, comparison: Comparison, page: Path) -> dict[str, A
         "run": results.run,
         "report": str(page),
         "cautions": results.record.get("cautions", []),
+        "adapters": results.record.get("adapters", {}),
         **comparison_data(comparison),
         "fidelity": results.fidelity,
         "analyses": {analysis.name: {"statements": analysis.statements} for analysis in results.analyses},
@@ -39,7 +41,8 @@ def show_results(results: Results, comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         console.print(table)
     show_analyses({analysis.name: analysis.statements for analysis in results.analyses})
-    show_findings(comparison)
+    show_absent(comparison.absent)
+    show_findings(comparison.findings)
     taught = any(arm.strategy for arm in comparison.arms)
     sentence_list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
 
@@ -50,7 +53,7 @@ def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
         sentence_list(f"Inside the students ({name})", sentences)
 
 
-def show_plan(plan: Plan, stages: Sequence[dict[str, str]], *, threads: int) -> None:
+def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
     """The stages of a plan, what to know before it runs, and the number of threads, which decides keys too."""
     sentence_list("Before anything else", plan.cautions)
     sentence_list("Before it runs", [str(finding) for finding in plan.findings])
@@ -60,6 +63,8 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], *, threads: int) -> 
     out().print(table)
     there = sum(stage["status"] == "there" for stage in stages)
     out().print(f"{there} of {len(stages)} stages are there, {len(stages) - there} would be made.")
+    for distiller, modules in adapters.items():
+        out().print(plain(adapters_sentence(distiller, modules)))
     out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
+from kdprobe.experiment.integrity.upkeep import RECORD
 
 if TYPE_CHECKING:
+    from kdprobe.experiment.integrity.prune import Unneeded
     from kdprobe.experiment.integrity.verify import Entry
 
 
-def entry_data(entry: Entry) -> dict[str, Any]:
-    """A stage or a record, for machines."""
-    return {
+def entry_data(entry: Entry, sizes: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
+    """A stage or a record, for machines.
+
+    Args:
+        entry: The stage or record.
+        sizes: Of the stages of each run, and of those that only it needs, where a record is to say that.
+    """
+    data = {
         "kind": entry.kind,
         "name": entry.name,
         "path": entry.path,
@@ -24,21 +31,67 @@ def entry_data(entry: Entry) -> dict[str, Any]:
         "checksums": entry.checksums,
         "moved": entry.moved,
     }
+    if sizes is None or entry.kind != "run":
+        return data
+    needed, own = sizes[entry.name]
+    return {**data, "stages_bytes": needed, "own_stages_bytes": own}
+
+
+def run_sizes(entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
+    """Run to the size of the stages that it needs, and of those that no other run needs, in bytes."""
+    stages = [entry for entry in entries if entry.kind != "run"]
+    return {
+        run: (
+            sum(stage.size for stage in stages if run in stage.runs),
+            sum(stage.size for stage in stages if stage.runs == (run,)),
+        )
+        for run in dict.fromkeys(entry.name for entry in entries if entry.kind == "run")
+    }
 
 
 def show_entries(entries: Sequence[Entry]) -> None:
-    """A row per stage and run, and the sum."""
+    """A row per stage and record, one per run, and the sum."""
     table = new_table("The store", "kind", "name", "folder", "size", "runs")
     for entry in entries:
         runs = ", ".join(entry.runs) or "none"
         table.add_row(plain(entry.kind), plain(entry.name), entry.path.name, size(entry.size), plain(runs))
     out().print(table)
+    if sizes := run_sizes(entries):
+        runs_table = new_table("Runs", "run", "finished", "its stages", "of these, needed by no other run")
+        finished = {entry.name for entry in entries if entry.path.name == RECORD}
+        for run, (needed, own) in sizes.items():
+            runs_table.add_row(plain(run), "yes" if run in finished else "no", size(needed), size(own))
+        out().print(runs_table)
     unneeded = [entry for entry in entries if not entry.runs]
     out().print(
-        f"{size(sum(entry.size for entry in entries))} in all; no finished run needs {len(unneeded)} of the stages "
+        f"{size(sum(entry.size for entry in entries))} in all; no run needs {len(unneeded)} of the stages "
         f"({size(sum(entry.size for entry in unneeded))})."
     )
     _show_faults(entries)
+
+
+def unneeded_data(item: Unneeded, *, removed: bool) -> dict[str, Any]:
+    """Something that no run needs, for machines."""
+    return {
+        "kind": item.kind,
+        "name": item.name,
+        "path": item.path,
+        "bytes": item.size,
+        "reason": item.reason,
+        "removed": removed,
+    }
+
+
+def show_unneeded(items: Sequence[Unneeded]) -> None:
+    """What no run needs, and how large it is."""
+    if items:
+        table = new_table("Not needed", "kind", "name", "folder", "size", "why")
+        for item in items:
+            table.add_row(
+                plain(item.kind), plain(item.name), plain(item.path.name), size(item.size), plain(item.reason)
+            )
+        out().print(table)
+    out().print(f"{len(items)} in all ({size(sum(item.size for item in items))}).")
 
 
 def show_damage(entries: Sequence[Entry]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kdprobe.cli.options import json_option, store_option
-from kdprobe.cli.show.store import entry_data, show_entries
+from kdprobe.cli.show.store import entry_data, run_sizes, show_entries
 from kdprobe.cli.store.root import existing
 
 
@@ -19,6 +19,7 @@ def listing(store_folder: str, as_json: bool) -> None:
 
     found = entries(existing(store_folder))
     if as_json:
-        print_json([entry_data(entry) for entry in found])
+        sizes = run_sizes(found)
+        print_json([entry_data(entry, sizes) for entry in found])
     else:
         show_entries(found)

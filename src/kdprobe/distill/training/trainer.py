@@ -58,7 +58,7 @@ def train(
     refuse_unfit(examples, min(vocabulary, settings.get_text_config().vocab_size), context_length(settings))
     set_seed(context.seed)
     with quiet():
-        model = get_peft_model(student.model, lora_config(options.lora))
+        model = get_peft_model(student.model, lora_config(options.lora, student.model))
     model.train()
     pad = student.tokenizer.pad_token_id
     trained, held_out = hold_out(examples, options.validation, context.seed)

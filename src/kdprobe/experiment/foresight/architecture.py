@@ -10,10 +10,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kdprobe.comparison.finding import Finding
+from kdprobe.distill.targets import in_words, settled
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.anatomy import anatomy
+from kdprobe.models.outline.attention_projections import is_named
 
 _HEAD_ANALYSES = ("ablation", "geometry", "patching")
 """kdprobe's own that look at heads in the model itself, and not by way of attention patterns."""
@@ -24,10 +26,17 @@ _SHOWN = 8
 def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
     """Adapters whose target modules the student does not have, or only in some of its layers."""
     keys: dict[tuple[str, ...], str] = {}
-    for key, options, _ in trainings(context):
-        targets = getattr(getattr(options, "lora", None), "target_modules", None)
-        if isinstance(targets, list):
-            keys.setdefault(tuple(targets), f"{key}.lora.target_modules")
+    refused: dict[str, UsageError] = {}
+    for section, options, _ in trainings(context):
+        key = f"{section}.lora.target_modules"
+        try:
+            lora = getattr(settled(options, context.student_blueprint.model), "lora", None)
+        except UsageError as error:
+            refused.setdefault(error.message, UsageError(f"{key}: {error.message}", error.hint))
+            continue
+        if isinstance(targets := getattr(lora, "target_modules", None), list):
+            keys.setdefault(tuple(targets), key)
+    yield from refused.values()
     for targets, key in keys.items():
         yield from _targets(context, key, targets)
 
@@ -35,15 +44,14 @@ def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
 def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Iterator[UsageError | Finding]:
     student = context.student_blueprint
     modules = _linear(student.model)
-    # As peft matches a list: the module's whole name, or the end of it after a dot.
-    matched = {target: [name for name in modules if f".{name}".endswith(f".{target}")] for target in targets}
+    matched = {target: [name for name in modules if is_named(name, target)] for target in targets}
     if absent := [target for target, names in matched.items() if not names]:
         present = [target for target, names in matched.items() if names]
         rest = f"only {', '.join(present)} would be trained" if present else "nothing would be trained"
         yield UsageError(
             f"{key}: the student {student.record.name!r} ({student.kind}) has no {', '.join(absent)}, so {rest}; "
             f"its linear layers are {', '.join(_kinds(modules))}.",
-            f'Set {key} to some of these, or to "all-linear".',
+            f'Set {key} to some of these, to "attention", or to "all-linear".',
         )
         return
     layers = _layers(modules)
@@ -51,7 +59,7 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
     if layers - trained:
         untrained = sorted(layers - trained)
         shown = ", ".join(map(str, untrained[:_SHOWN])) + (" and more" if len(untrained) > _SHOWN else "")
-        wanted = ", ".join(targets)
+        wanted = in_words(targets)
         yield Finding(
             "untrained-layers",
             f"{key}: {len(untrained)} of {len(layers)} layers of the student have none of {wanted}: {shown}.",

@@ -9,10 +9,18 @@ from kdprobe.files import UnreadableError, digest, follow_umask, read_sealed, sh
 
 MANIFEST = "stage.json"
 SIZE, SHA256 = "size", "sha256"
+KEY_FORMAT = 2
+"""Goes up when keys are made up otherwise; stages of earlier formats are left alone and never found again."""
 MADE_FROM = "made_from"
+KEY_LENGTH = 20
 _DATA = (".parquet", ".safetensors", "selection.json")
 """How the names of files end that other stages are made from; the rest may hold times, which differ every time."""
 _CHANGED = "is not what was written"
+
+
+def stage_key(kind: str, settings: Any, inputs: list[str]) -> str:
+    """The key of a stage with these settings and these inputs' keys."""
+    return digest({"kind": kind, "settings": settings, "inputs": inputs})[:KEY_LENGTH]
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:

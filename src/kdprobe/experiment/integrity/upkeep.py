@@ -15,13 +15,12 @@ from filelock import FileLock, Timeout
 
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.integrity.manifest import MANIFEST
+from kdprobe.experiment.integrity.manifest import KEY_LENGTH, MANIFEST
 from kdprobe.files import PARTIAL, digest, sync, write_whole
 
 ASIDE, MAKING, RUNS, STAGES = "aside", "making", "runs", "stages"
 RECORD = "run.json"
 LOCK, SCRATCH = ".lock", ".scratch"
-KEY_LENGTH = 20
 _TRIAL, _BEGUN_FROM = ".writable-", ".begun-from"
 _ABANDONED_SECONDS = 60
 """After so long, a file that is written and renamed at once belongs to nobody."""
@@ -71,7 +70,7 @@ def exclusive(file: Path, waiting: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _drop(lock)
+        drop(lock)
 
 
 def clear(root: Path) -> None:
@@ -89,7 +88,7 @@ def clear(root: Path) -> None:
                 if any(stages.glob(f"*/{key}/{MANIFEST}")):
                     shutil.rmtree(making / f"{key}{SCRATCH}", ignore_errors=True)
             finally:
-                _drop(lock)
+                drop(lock)
     abandoned = time.time() - _ABANDONED_SECONDS
     for folder in (making, root / ASIDE, *_with_folders(root / RUNS), *_with_folders(stages)):
         for file in (*folder.glob(f"{_TRIAL}*"), *folder.glob(f".*{PARTIAL}")):
@@ -137,7 +136,7 @@ def _with_folders(folder: Path) -> list[Path]:
     return [folder, *(inner for inner in folder.iterdir() if inner.is_dir())]
 
 
-def _drop(lock: FileLock) -> None:
+def drop(lock: FileLock) -> None:
     """Releases a lock and removes its file; a process that waits for it then makes a new one."""
     with suppress(OSError):
         Path(lock.lock_file).unlink()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
 from kdprobe.experiment.integrity.manifest import has_checksums
-from kdprobe.experiment.integrity.upkeep import LOCK, MAKING, RECORD, RUNS, STAGES, exclusive, set_aside
-from kdprobe.files import UnreadableError, read_sealed
-
-_KEYS = ("transfer", "select", "distill", "evaluate")
+from kdprobe.experiment.integrity.needs import needs, with_inputs
+from kdprobe.experiment.integrity.upkeep import LOCK, MAKING, STAGES, exclusive, set_aside
 
 
 @dataclass(frozen=True)
@@ -48,22 +44,21 @@ def entries(root: Path, *, contents: bool = False) -> list[Entry]:
         contents: Whether the contents of all files are checked; otherwise only manifests, records and sizes.
     """
     records, needing = [], dict[str, list[str]]()
-    for file in sorted(root.glob(f"{RUNS}/*/{RECORD}")):
-        run = file.parent.name
-        record: dict[str, Any] = {}
-        faults: tuple[str, ...] = ()
-        try:
-            record = read_sealed(file)
-        except UnreadableError as error:
-            faults = (f"{RECORD} {error}",)
-        records.append(Entry(file, "run", run, file.stat().st_size, (run,), faults))
-        for key in set(_keys(record)):
-            needing.setdefault(key, []).append(run)
+    for record in needs(root):
+        records.append(Entry(record.file, "run", record.run, size_of(record.file), (record.run,), record.faults))
+        for key in with_inputs(root, record.keys):
+            if record.run not in needing.setdefault(key, []):
+                needing[key].append(record.run)
     folders = sorted(folder for folder in root.glob(f"{STAGES}/*/*") if folder.is_dir())
     return [
         *(_stage(folder, tuple(needing.get(folder.name, ())), contents=contents) for folder in folders),
         *records,
     ]
+
+
+def size_of(path: Path) -> int:
+    """The size of a file, or of all files in a folder, in bytes."""
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def repair(root: Path, entry: Entry) -> Path | None:
@@ -79,7 +74,7 @@ def repair(root: Path, entry: Entry) -> Path | None:
 
 def _stage(folder: Path, runs: tuple[str, ...], *, contents: bool) -> Entry:
     checks, kind = Checks(), folder.parent.name
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = size_of(folder)
     try:
         manifest = checks.manifest(folder)
     except DamagedStageError as error:
@@ -90,9 +85,3 @@ def _stage(folder: Path, runs: tuple[str, ...], *, contents: bool) -> Entry:
     except DamagedStageError as error:
         faults = tuple(error.faults)
     return Entry(folder, kind, str(manifest.get("name", "")), size, runs, faults, has_checksums(manifest))
-
-
-def _keys(record: dict[str, Any]) -> Iterator[str]:
-    for arm in record.get("arms", ()):
-        yield from (arm[kind] for kind in _KEYS if arm.get(kind))
-    yield from record.get("analyses", {}).values()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.distill.targets import in_words, settled
 from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.stages.context import (
     StageContext,
@@ -123,6 +124,21 @@ def caution_of(host: Host, distiller: str) -> str:
     return spec.caution if isinstance(spec, DistillerSpec) else ""
 
 
+def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
+    """Distiller to the modules that its students get adapters on, in words, where it says which.
+
+    Args:
+        stages: All stages of a plan.
+    """
+    settings = [stage.settings for stage in stages if stage.kind == "distill"]
+    loras = {one["distiller"]["plugin"]: one["options"].get("lora") for one in settings}
+    return {
+        distiller: in_words(lora["target_modules"])
+        for distiller, lora in loras.items()
+        if isinstance(lora, dict) and lora.get("target_modules")
+    }
+
+
 def _training(
     context: StageContext,
     name: str,
@@ -135,7 +151,7 @@ def _training(
     strategy: dict[str, Any] | None,
 ) -> Stage:
     kind, options = distiller
-    validated = context.host.options("distillers", kind, options)
+    validated = settled(context.host.options("distillers", kind, options), context.student_blueprint.model)
     built = context.host.build("distillers", kind, validated)
     teacher = context.teacher if "teacher" in built.needs else None
     dtype = context.experiment.distill.dtype

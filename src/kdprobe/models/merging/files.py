@@ -111,6 +111,11 @@ def adapter_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def brings_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer lies beside an adapter."""
+    return any((folder / file).is_file() for file in TOKENIZER)
+
+
 def lies_beside(folder: Path) -> bool:
     """Whether an adapter only adds to the outputs of layers, so that others can lie beside it on one base.
 

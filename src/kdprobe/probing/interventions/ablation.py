@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from kdprobe.console import progress
-from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.attention.moved import ranked
@@ -16,7 +15,7 @@ from kdprobe.probing.interventions.ablation_report import ablation_statements, a
 from kdprobe.probing.interventions.accuracy import accuracy_sentences, accuracy_without_heads
 from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.forward import head_outputs, reader
-from kdprobe.probing.interventions.head_evidence import head_evidence, pattern_changes
+from kdprobe.probing.interventions.head_evidence import head_changes, head_evidence
 from kdprobe.probing.interventions.options import AblationOptions
 from kdprobe.probing.interventions.random_control import control_figure, random_control
 from kdprobe.probing.interventions.replacement import ablated
@@ -41,13 +40,8 @@ class AblationAnalysis:
         first, pool, seed = context.students[0], context.pool, context.seed
         students = chosen_students(context.students, self.options.students, "ablation")
         sequences = context.sequences[: self.options.problems]
-        moved: Mapping[str, Array] = {}
-        refused = None
-        try:
-            moved = pattern_changes(context.bridges, first, students, sequences, batch_size=context.batch_size)
-        except KdprobeError as error:
-            # What comes first is not what was asked for; the heads can be taken away without it.
-            refused = error
+        trained = [student for student in students if student.name != first.name]
+        changes = head_changes(context.bridges, first, trained, sequences, pool, batch_size=context.batch_size)
         sweeps = {
             student.name: ablate(
                 load_in_full(pool, student),
@@ -56,11 +50,11 @@ class AblationAnalysis:
                 name=student.name,
                 batch_size=context.batch_size,
                 seed=seed,
-                moved=moved.get(student.name),
+                moved=changes.patterns.get(student.name),
             )
             for student in students
         }
-        evidence = head_evidence(first, students, refused or moved, sweeps, pool)
+        evidence = head_evidence(trained, changes, sweeps)
         controls = {
             name: {kind: random_control(sweep, kind, _WORSE, seed) for kind in sweep.sets if kind != "every"}
             for name, sweep in sweeps.items()

@@ -6,19 +6,20 @@ way round.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from kdprobe.console import progress
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, first_line
 from kdprobe.probing.analysis import Figure
 from kdprobe.probing.figures import change_against_effect
 from kdprobe.probing.interventions.sweep import Array, Sweep
 from kdprobe.probing.patterns.pairwise import students_side_by_side
-from kdprobe.probing.weights.geometry import CIRCUITS, circuit_changes
+from kdprobe.probing.weights.geometry import CIRCUITS, student_changes
 from kdprobe.stats.rank_correlation import spearman
 from kdprobe.students.bridges import Bridges
 from kdprobe.students.pool import StudentPool
@@ -49,88 +50,104 @@ class Evidence:
     statements: list[str]
 
 
-def head_evidence(
-    first: Student,
-    students: Sequence[Student],
-    patterns: Mapping[str, Array] | KdprobeError,
-    sweeps: Mapping[str, Sweep],
-    pool: StudentPool | None = None,
-) -> Evidence:
-    """Puts changes next to effects, for the students that are not the first.
+@dataclass(frozen=True)
+class HeadChanges:
+    """How far training moved the heads of students, as far as their architectures show it.
 
-    Args:
-        first: The student that the others are compared with.
-        students: Those that were ablated.
-        patterns: Trained student to `pattern_changes`, or why there are none.
-        sweeps: Student to what ablation did.
-        pool: Where students are loaded.
+    Attributes:
+        patterns: Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
+        circuits: Student to its rows of the analysis `geometry`.
+        missing: What there is not, and why.
     """
-    trained = [student for student in students if student.name != first.name]
-    table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
-    reasons = []
-    if isinstance(patterns, KdprobeError):
-        reasons.append(f"How attention changed is missing. {patterns.message}")
-        patterns = {}
-    if trained:
-        try:
-            circuits = circuit_changes([first, *trained], pool).table
-        except KdprobeError as error:
-            reasons.append(f"How circuits changed is missing. {error.message}")
-            circuits = pd.DataFrame(columns=[*_KEYS, "circuit", "relative"])
-        rows = [_rows(student.name, circuits, patterns.get(student.name), sweeps[student.name]) for student in trained]
-        table = pd.concat(rows, ignore_index=True)
-    correlations = _correlations(table)
-    figures = _figures(table[table["student"].isin(patterns)])
-    return Evidence(table, correlations, figures, [*reasons, *_statements(correlations)])
+
+    patterns: dict[str, Array] = field(default_factory=dict)
+    circuits: dict[str, pd.DataFrame] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
 
-def pattern_changes(
+def head_changes(
     bridges: Bridges,
     first: Student,
-    students: Sequence[Student],
+    trained: Sequence[Student],
     sequences: Sequence[ProblemSequence],
+    pool: StudentPool,
     *,
     batch_size: int,
-) -> dict[str, Array]:
-    """Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
-
-    The first student itself is left out.
+) -> HeadChanges:
+    """Looks at every student by itself: what one of them cannot give is missing of that one alone.
 
     Args:
         bridges: Where students are inside TransformerLens.
         first: The student that the others are compared with.
-        students: Which students; the first may be one of them.
+        trained: The others.
         sequences: What they read.
+        pool: Where students are loaded.
         batch_size: Sequences at once.
-
-    Raises:
-        KdprobeError: A student has other layers and heads than the first.
     """
-    trained = [student for student in students if student.name != first.name]
+    changes = HeadChanges()
     if not trained:
-        return {}
-    configs = [bridges.boot(student.name).bridge.cfg for student in [first, *trained]]
-    if len({(config.n_layers, config.n_heads) for config in configs}) > 1:
-        raise KdprobeError(
-            f"The students have other layers and heads than {first.name!r}, whom they are compared with.",
-            "Look at one of them at a time.",
+        return changes
+    for student in trained:
+        with _or_missing(f"How the circuits of {student.name} changed", changes.missing):
+            changes.circuits[student.name] = student_changes(student, first, pool).table
+    with _or_missing("How attention changed", changes.missing):
+        config = bridges.boot(first.name).bridge.cfg
+        alike = []
+        for student in trained:
+            with _or_missing(f"How the attention of {student.name} changed", changes.missing):
+                other = bridges.boot(student.name).bridge.cfg
+                if (other.n_layers, other.n_heads) != (config.n_layers, config.n_heads):
+                    raise KdprobeError(f"It has other layers and heads than {first.name}, which it is compared with.")
+                alike.append(student)
+        if alike:
+            with progress("Attention side by side", len(sequences), unit="tok") as bar:
+                found = students_side_by_side(bridges, [first, *alike], sequences, batch_size=batch_size, bar=bar)
+            for student in alike:
+                changes.patterns[student.name] = found.jensen_shannon[student.name, first.name].mean(axis=0)
+    return changes
+
+
+@contextmanager
+def _or_missing(what: str, missing: list[str]) -> Iterator[None]:
+    """Whatever fails in here, the heads can be taken away without it: why it is missing is noted instead."""
+    try:
+        yield
+    except KdprobeError as error:
+        missing.append(f"{what} is missing. {error.message}")
+    except Exception as error:  # noqa: BLE001 - of an architecture that nobody has tried, and no reason to lose the rest
+        missing.append(f"{what} is missing. It cannot be measured here ({type(error).__name__}: {first_line(error)}).")
+
+
+def head_evidence(trained: Sequence[Student], changes: HeadChanges, sweeps: Mapping[str, Sweep]) -> Evidence:
+    """Puts changes next to effects.
+
+    Args:
+        trained: The students that were ablated, but for the one that the others are compared with.
+        changes: How far training moved their heads.
+        sweeps: Student to what ablation did.
+    """
+    table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
+    if trained:
+        table = pd.concat(
+            [_rows(student.name, changes, sweeps[student.name]) for student in trained], ignore_index=True
         )
-    with progress("Attention side by side", len(sequences), unit="tok") as bar:
-        divergences = students_side_by_side(bridges, [first, *trained], sequences, batch_size=batch_size, bar=bar)
-    return {student.name: divergences.jensen_shannon[student.name, first.name].mean(axis=0) for student in trained}
+    correlations = _correlations(table)
+    figures = _figures(table[table["student"].isin(changes.patterns)])
+    return Evidence(table, correlations, figures, [*changes.missing, *_statements(correlations)])
 
 
-def _rows(student: str, circuits: pd.DataFrame, pattern: Array | None, sweep: Sweep) -> pd.DataFrame:
+def _rows(student: str, changes: HeadChanges, sweep: Sweep) -> pd.DataFrame:
     shape = sweep.screened.shape[1:3]
     exact = np.full(shape, np.nan)
     for (layer, head), effect in zip(sweep.heads, sweep.exact[..., 0].mean(axis=0), strict=True):
         exact[layer, head] = effect
     layers, heads = np.indices(shape)
     rows = pd.DataFrame({"student": student, "layer": layers.ravel(), "head": heads.ravel()})
-    own = circuits[circuits["student"] == student]
+    own = changes.circuits.get(student, pd.DataFrame(columns=[*_KEYS, "circuit", "relative"]))
     for circuit in CIRCUITS:
         relative = own[own["circuit"] == circuit].set_index(["layer", "head"])["relative"]
         rows[circuit] = relative.reindex(list(zip(rows["layer"], rows["head"], strict=True))).to_numpy(float)
+    pattern = changes.patterns.get(student)
     rows["pattern"] = np.nan if pattern is None else pattern.ravel()
     rows["ablation_gradient"] = sweep.screened[..., 0].mean(axis=0).ravel()
     rows["ablation_exact"] = exact.ravel()

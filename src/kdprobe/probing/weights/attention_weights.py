@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdprobe.distill.adapter import MAGNITUDE
+from kdprobe.distill.adapter import MAGNITUDE, own_weight
 from kdprobe.errors import KdprobeError
 from kdprobe.probing.weights.circuits import Change
-from kdprobe.probing.weights.projections import Projection, layer_projections, own_weight
+from kdprobe.probing.weights.projections import Projection, layer_projections
 
 Update = tuple[Tensor, Tensor] | Tensor | None
 """What is added to a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the whole of it, or nothing."""

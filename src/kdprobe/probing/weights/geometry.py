@@ -89,11 +89,7 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
             that are compared differ in shape.
     """
     pool = StudentPool() if pool is None else pool
-    first = students[0]
-    measured = [
-        pool.once(("circuits", student, first.base.digest), partial(_measured, pool.bases, student, first))
-        for student in students
-    ]
+    measured = [student_changes(student, students[0], pool) for student in students]
     return CircuitChanges(
         pd.DataFrame([row for one in measured for row in one.rows], columns=_COLUMNS),
         list(dict.fromkeys(part for one in measured for part in one.uncounted)),
@@ -101,27 +97,37 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
     )
 
 
+def student_changes(student: Student, first: Student, pool: StudentPool) -> Measured:
+    """The circuits of one student, whoever else is looked at; arguments and errors as above."""
+    return pool.once(("circuits", student, first.base.digest), partial(_measured, pool.bases, student, first))
+
+
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """The same of one student; nothing of one that was not trained."""
 
     rows: list[tuple[Any, ...]]
     uncounted: list[str]
     also_changed: list[str]
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """As those of all students together."""
+        return pd.DataFrame(self.rows, columns=_COLUMNS)
 
-def _measured(bases: SharedBases, student: Student, first: Student) -> _Measured:
+
+def _measured(bases: SharedBases, student: Student, first: Student) -> Measured:
     if student.adapter is None and student.base.digest == first.base.digest:
-        return _Measured([], [], [])
+        return Measured([], [], [])
     before = bases.base(student.base if student.adapter else first.base, dtype="float32")
     if student.adapter is not None and lies_beside(student.adapter):
         # Asked before the adapter is attached, which puts parameters of its own into attention.
         parts = uncounted(before.model)
         model = attach(before, {"default": student.adapter}).model
-        return _Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
+        return Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
     after = bases.merged(student.base, student.adapter, dtype="float32").model
     rows = _rows(student, full_weights(before.model, after))
-    return _Measured(rows, uncounted(before.model), uncounted_changes(before.model, after))
+    return Measured(rows, uncounted(before.model), uncounted_changes(before.model, after))
 
 
 def _rows(student: Student, layers: Iterator[dict[str, HeadWeights]]) -> list[tuple[Any, ...]]:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
+from kdprobe.distill.adapter import own_weight
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
 
@@ -71,13 +70,6 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
         yield {**found, "o": Projection(output, columns, is_output=True)}
 
 
-def own_weight(module: Any) -> Tensor:
-    """A projection's own weight without any adapter, `[out, in]`."""
-    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-    weight: Tensor = dequantize_module_weight(base).detach()
-    return weight.T if isinstance(base, Conv1D) else weight
-
-
 def _found(attention: Any, kind: str, heads: int, size: int) -> dict[str, Projection] | None:
     """The projections that a head's queries, keys and values come from; `size` is the width of its values."""
     separate = [getattr(attention, name, None) for name in _SEPARATE]
@@ -91,7 +83,9 @@ def _found(attention: Any, kind: str, heads: int, size: int) -> dict[str, Projec
 def _separate(modules: list[Any], heads: int, size: int) -> dict[str, Projection] | None:
     query_rows, key_rows, value_rows = (own_weight(module).shape[0] for module in modules)
     shared, query_size = value_rows // size, query_rows // heads
-    if (query_rows, key_rows, value_rows) != (heads * query_size, shared * query_size, shared * size) or heads % shared:
+    if (query_rows, key_rows, value_rows) != (heads * query_size, shared * query_size, shared * size):
+        return None
+    if shared < 1 or heads % shared:
         return None
     rows = [_rows(query_rows, heads, heads), _rows(key_rows, shared, heads), _rows(value_rows, shared, heads)]
     device = own_weight(modules[0]).device

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,13 +15,15 @@ _NORMS_OF_LAYERS = "norms of the layers"
 
 def uncounted(model: Any) -> list[str]:
     """What a model's attention has besides the four weights of each layer."""
-    return list(dict.fromkeys(kind for kind, _ in _parts(model) if kind != _NORMS_OF_LAYERS))
+    return list(dict.fromkeys(kind for kind, _ in _parts(model).values() if kind != _NORMS_OF_LAYERS))
 
 
 def uncounted_changes(before: Any, after: Any) -> list[str]:
     """What of that, and of the norms of the layers, training changed."""
-    pairs = zip(_parts(before), _parts(after), strict=True)
-    return list(dict.fromkeys(kind for (kind, old), (_, new) in pairs if not old.equal(new)))
+    old, new = _parts(before), _parts(after)
+    # Another architecture may have parts that the base has not, or lack some.
+    changed = [name for name in old | new if name not in old or name not in new or not old[name][1].equal(new[name][1])]
+    return list(dict.fromkeys((old | new)[name][0] for name in changed))
 
 
 def trained_biases(model: Any, adapter: str) -> list[str]:
@@ -31,16 +32,18 @@ def trained_biases(model: Any, adapter: str) -> list[str]:
     return [_BIASES] if has_bias else []
 
 
-def _parts(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Kind and value of every such parameter, layer by layer."""
-    parts = anatomy(model)
+def _parts(model: Any) -> dict[tuple[int, str], tuple[str, Tensor]]:
+    """Layer and name of every such parameter to its kind and its value."""
+    parts, found = anatomy(model), {}
     for layer, projections in enumerate(layer_projections(model)):
         weights = {id(projection.module.weight) for projection in projections.values()}
         for name, weight in parts.attentions[layer].named_parameters():
             if id(weight) not in weights:
-                yield _kind(name), weight.detach()
-        for norm in _norms(parts, layer):
-            yield from ((_NORMS_OF_LAYERS, weight.detach()) for weight in norm.parameters())
+                found[layer, name] = (_kind(name), weight.detach())
+        for norm, module in _norms(parts, layer).items():
+            for name, weight in module.named_parameters():
+                found[layer, f"{norm}.{name}"] = (_NORMS_OF_LAYERS, weight.detach())
+    return found
 
 
 def _kind(name: str) -> str:
@@ -51,5 +54,6 @@ def _kind(name: str) -> str:
     return "learned sinks" if name == "sinks" else name
 
 
-def _norms(parts: Anatomy, layer: int) -> list[nn.Module]:
-    return [module for name, module in parts.layers[layer].named_children() if "norm" in name or name.startswith("ln")]
+def _norms(parts: Anatomy, layer: int) -> dict[str, nn.Module]:
+    children = parts.layers[layer].named_children()
+    return {name: module for name, module in children if "norm" in name or name.startswith("ln")}

@@ -1,0 +1,1 @@
+"""A run with all its stages in one file: a plain tar that any program can list."""

@@ -1,0 +1,70 @@
+"""Whether what an archive held is a run that kdprobe wrote, with its stages, all of them, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.archive.names import Contents, RefusedError
+from kdprobe.experiment.integrity.manifest import (
+    KEY_FORMAT,
+    MADE_FROM,
+    MANIFEST,
+    has_checksums,
+    read_manifest,
+    stage_key,
+)
+from kdprobe.experiment.integrity.needs import inputs_of, needs, with_inputs
+from kdprobe.experiment.integrity.upkeep import STAGES
+from kdprobe.experiment.integrity.verify import entries
+from kdprobe.experiment.results import load_results
+from kdprobe.experiment.store import Store
+from kdprobe.files import UnreadableError
+
+
+def verify(folder: Path, found: Contents, file: Path) -> None:
+    """Reads every file that an archive held, and the run as `kdprobe report` reads it.
+
+    Args:
+        folder: Where its files are, as in a store.
+        found: What it held.
+        file: The archive, for messages.
+
+    Raises:
+        RefusedError: Something is not what was written, is missing, or is too much.
+    """
+    for stage, names in found.stages.items():
+        _verify_stage(folder / stage, names, found, file)
+    for entry in entries(folder, contents=True):
+        if entry.faults:
+            raise RefusedError(file, f"{entry.kind} {entry.path.name}: {', '.join(entry.faults)}")
+    (record,) = needs(folder)
+    keys = {Path(stage).name for stage in found.stages}
+    if with_inputs(folder, record.keys) != keys or len(keys) != len(found.stages):
+        raise RefusedError(file, "its stages are not those that the run needs")
+    try:
+        load_results(Store(folder), found.run)
+    except KdprobeError as error:
+        raise RefusedError(file, f"the run cannot be read: {error.message.rstrip('.')}") from error
+    except Exception as error:
+        raise RefusedError(file, "its record is not that of a run") from error
+
+
+def _verify_stage(folder: Path, names: frozenset[str], found: Contents, file: Path) -> None:
+    """Reads the manifest of a stage, and believes it nothing."""
+    label = f"the {folder.parent.name} stage {folder.name}"
+    try:
+        manifest = read_manifest(folder)
+    except UnreadableError as error:
+        raise RefusedError(file, f"{label} is damaged: {error}") from error
+    if manifest.get("key_format") != KEY_FORMAT or not has_checksums(manifest):
+        raise RefusedError(file, f"{label} was made by another version of kdprobe")
+    if names != {*manifest["files"], MANIFEST}:
+        raise RefusedError(file, f"{label} does not hold the files that its {MANIFEST} lists")
+    inputs, origin = inputs_of(manifest), manifest.get(MADE_FROM)
+    places = {f"{STAGES}/{place}" for place in origin} if isinstance(origin, dict) else {""}
+    named = inputs == manifest.get("inputs") and {Path(place).name for place in places} == set(inputs)
+    if not named or not places <= found.stages.keys():
+        raise RefusedError(file, f"{label} was made from stages that are not in it")
+    if stage_key(folder.parent.name, manifest.get("settings"), inputs) != folder.name:
+        raise RefusedError(file, f"{label} is not the one that its settings describe")

@@ -1,0 +1,128 @@
+"""Removing what no run needs from a store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.integrity.manifest import KEY_FORMAT, KEY_LENGTH, read_manifest
+from kdprobe.experiment.integrity.needs import needs, with_inputs
+from kdprobe.experiment.integrity.upkeep import ASIDE, LOCK, MAKING, SCRATCH, STAGES, clear, drop, make_folders
+from kdprobe.experiment.integrity.use import alone
+from kdprobe.experiment.integrity.verify import size_of
+from kdprobe.files import UnreadableError, digest, sync
+
+
+@dataclass(frozen=True)
+class Unneeded:
+    """Something in a store that no run needs.
+
+    Attributes:
+        path: Where it is.
+        kind: The stage's, or `aside` of what was found damaged.
+        name: What it is called; empty where it does not say.
+        size: Of all its files, in bytes.
+        reason: Why it is not needed.
+    """
+
+    path: Path
+    kind: str
+    name: str
+    size: int
+    reason: str
+
+
+def unneeded(root: Path) -> list[Unneeded]:
+    """What no run of a store needs: stages, what killed stages would go on from, and what was found damaged.
+
+    Runs that have not finished need their stages, too.
+
+    Raises:
+        KdprobeError: The record of a run is damaged, so that nobody knows what it needs.
+    """
+    keys: set[str] = set()
+    for record in needs(root):
+        if record.faults:
+            raise KdprobeError(
+                f"The run {record.run} is damaged ({', '.join(record.faults)}), so that its stages are not known.",
+                "Run the experiment again, or give it up with `kdprobe store verify --repair`.",
+            )
+        keys |= record.keys
+    needed = with_inputs(root, keys)
+    return [*_stages(root, needed), *_scratch(root, needed), *_aside(root)]
+
+
+def prune(root: Path, chosen: Collection[Unneeded]) -> list[Unneeded]:
+    """Removes what no run needs, and returns what was removed.
+
+    What was made or read by a run since it was chosen stays. A folder leaves its place by one rename, so that a kill
+    leaves no half of a stage behind; the next process removes the rest.
+
+    Args:
+        root: The store.
+        chosen: What is to go, from `unneeded`.
+
+    Raises:
+        KdprobeError: Another process uses the store, or as `unneeded`.
+    """
+    make_folders(root)
+    with alone(root):
+        clear(root)
+        still = {item.path for item in unneeded(root)}
+        return [item for item in chosen if item.path in still and _remove(root, item.path)]
+
+
+def _stages(root: Path, needed: Collection[str]) -> Iterator[Unneeded]:
+    for folder in sorted(root.glob(f"{STAGES}/*/*")):
+        if folder.is_dir() and folder.name not in needed:
+            name, reason = "", "its manifest is damaged"
+            with suppress(UnreadableError):
+                manifest = read_manifest(folder)
+                older = manifest.get("key_format") != KEY_FORMAT
+                name = str(manifest.get("name", ""))
+                reason = "made by an earlier version of kdprobe" if older else "no run needs it"
+            yield Unneeded(folder, folder.parent.name, name, size_of(folder), reason)
+
+
+def _scratch(root: Path, needed: Collection[str]) -> Iterator[Unneeded]:
+    for folder in sorted(root.glob(f"{MAKING}/*{SCRATCH}")):
+        if folder.name.removesuffix(SCRATCH) not in needed:
+            yield Unneeded(folder, MAKING, "", size_of(folder), "begun, and no run needs it")
+
+
+def _aside(root: Path) -> Iterator[Unneeded]:
+    for path in sorted(root.glob(f"{ASIDE}/*")):
+        if not path.name.startswith("."):
+            yield Unneeded(path, ASIDE, "", size_of(path), "found damaged, and moved aside")
+
+
+def _remove(root: Path, path: Path) -> bool:
+    """Removes a file or a folder; `False` where a process makes the stage."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return True
+    key = path.name.removesuffix(SCRATCH)
+    if path.parent.name == ASIDE or len(key) != KEY_LENGTH:
+        # The remains of dead processes are found by the length of a key.
+        key = digest(path.relative_to(root))[:KEY_LENGTH]
+    making = root / MAKING
+    lock = FileLock(making / f"{key}{LOCK}")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
+        going = path.rename(making / f"{key}-{os.getpid()}")
+        sync(path.parent)
+        sync(making)
+        shutil.rmtree(going)
+    finally:
+        drop(lock)
+    return True

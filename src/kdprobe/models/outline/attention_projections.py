@@ -1,0 +1,58 @@
+"""What the linear projections of a model's attention are called, whatever its architecture."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import takewhile
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from kdprobe.models.anatomy import ATTENTION, decoder_layers
+
+_CHOOSERS = {"indexer", "router"}
+"""Parts of attention that choose tokens or experts: they project nothing, and an indexer gets no gradient."""
+
+
+def is_named(name: str, target: str) -> bool:
+    """Whether a module's name is a target, as peft reads a list of them: all of the name, or its end after a dot."""
+    return f".{name}".endswith(f".{target}")
+
+
+def attention_projections(model: Any) -> list[str]:
+    """The linear projections of attention in all layers, as a list of target modules for peft.
+
+    Each is named by the shortest end of its name that nothing else has: `q_proj`, or `attn.c_proj` where the MLP has a
+    `c_proj`, too. Where a tower for images has all of them, too, whole names are given.
+
+    Args:
+        model: The model, or its modules without weights.
+
+    Returns:
+        In the order of a layer; nothing where no layer has attention under a usual name.
+    """
+    layers, modules = decoder_layers(model), dict(model.named_modules())
+    prefixes = tuple(f"{name}." for name, module in modules.items() if any(module is layer for layer in layers))
+    wanted = {
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear | Conv1D) and name.startswith(prefixes) and _is_attention(name.split(".")[:-1])
+    }
+
+    @cache
+    def belongs_to_attention(end: str) -> bool:
+        return all(name in wanted for name in modules if is_named(name, end))
+
+    return list(dict.fromkeys(next(filter(belongs_to_attention, _ends(name))) for name in modules if name in wanted))
+
+
+def _is_attention(parents: list[str]) -> bool:
+    return not set(ATTENTION).isdisjoint(parents) and _CHOOSERS.isdisjoint(parents)
+
+
+def _ends(name: str) -> list[str]:
+    """The ends of a name that say nothing of the layer, the shortest first, then all of it: `c`, `b.c`, `a.0.b.c`."""
+    parts = name.split(".")
+    within = list(takewhile(lambda part: not part.isdigit(), reversed(parts)))[::-1]
+    return [*(".".join(within[start:]) for start in reversed(range(len(within)))), name]
