@@ -31,6 +31,7 @@ class Provider:
             same name, `blocked` by the user.
         reason: The same as a sentence; empty where it is `ok`.
         trace: The traceback of a plugin that failed, for `kdprobe plugins NAME`.
+        undone: What of the process's state it changed when it was loaded; that was put back.
         specs: What it provides.
         observers: Its functions that are called for each finished stage.
         plugin: The module or object itself, or `None`.
@@ -42,6 +43,7 @@ class Provider:
     status: Status = "ok"
     reason: str = ""
     trace: str = ""
+    undone: tuple[str, ...] = ()
     specs: tuple[Spec, ...] = ()
     observers: tuple[Observer, ...] = ()
     plugin: object = field(default=None, compare=False, repr=False)
@@ -53,6 +55,11 @@ class Provider:
         for spec in self.specs:
             kinds.setdefault(spec.kind, []).append(spec.name)
         return kinds
+
+    @property
+    def undone_sentence(self) -> str:
+        """What was undone, as a sentence; empty where nothing was."""
+        return f"It changes {', '.join(self.undone)} when it is loaded; that was undone." if self.undone else ""
 
     @cached_property
     def source_hash(self) -> str:

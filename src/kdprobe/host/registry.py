@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Host:
         self.choice = choice or Choice.of_environment()
         self.providers = discover(choice=self.choice) if providers is None else providers
         self.choice.enforce(self.providers)
+        _tell(self.providers)
 
     def load_folder(self, folder: Path) -> None:
         """Loads the plugins of a folder too, unless they are loaded already.
@@ -64,6 +66,7 @@ class Host:
         new = [candidate for candidate in folder_candidates(folder) if candidate.source not in sources]
         more = discover(new, self.choice, loaded=self.providers)
         self.choice.enforce(more)
+        _tell(more)
         self.providers = [*self.providers, *more]
 
     def names(self, kind: str) -> list[str]:
@@ -194,6 +197,12 @@ class Host:
         elif not suggestions:
             hint += f" If a plugin provides it, install that; it may be called kdprobe-{name}."
         return hint
+
+
+def _tell(providers: Iterable[Provider]) -> None:
+    for provider in providers:
+        if provider.undone:
+            note(f"The plugin {provider.name} ({provider.source}): {provider.undone_sentence}")
 
 
 _MOST_REASONS = 3
