@@ -18,6 +18,7 @@ from kdprobe.host.packages import package_of
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import KINDS, Spec
 from kdprobe.host.stage import FinishedStage
+from kdprobe.host.state.unchanged import unchanged
 
 SINGULAR = {
     "strategies": "strategy",
@@ -160,7 +161,12 @@ class Host:
         built = {}
         for name in self.names(kind):
             try:
-                built[name] = self.create(kind, name)
+                with unchanged(name) as undone:
+                    built[name] = self.create(kind, name)
+                if undone:
+                    note(
+                        f"The {SINGULAR[kind]} {name!r} changes {', '.join(undone)} when it is built; that was undone."
+                    )
             except (KdprobeError, ValueError) as error:
                 note(f"Left out: {error}")
         return built
