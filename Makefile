@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick matrix faults lint docs format llama-server clean
+.PHONY: demo test test-quick matrix faults plugins lint docs format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -20,14 +20,18 @@ test: $(READY)  ## All tests, the real small model among them.
 	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(PYTEST) -m "not e2e and not matrix"
+	$(PYTEST) -m "not e2e and not matrix and not packages"
 
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
-faults: $(READY)  ## Damages every file of a run in every way, and kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
-	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults
+faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
+	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults tests/unit/test_fuzz.py
 	$(BIN)/python tests/e2e/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
+
+plugins: $(READY)  ## The packages in plugins/ as their users get them, as wheels; the tutorial and the templates for plugins.
+	$(PYTEST) -m packages tests/plugins
+	.ci/plugins
 
 lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.
 	$(BIN)/ruff check .

@@ -89,10 +89,8 @@ def _cut_alike(answers: Mapping[str, Outputs], extractors: Mapping[str, Extracto
     rows = []
     for arm, outputs in answers.items():
         short = [text[: limits[key]] for key, text in zip(outputs.keys, outputs.responses, strict=True)]
-        whole, cut = (
-            [scores(one, {name: extractors[name]})[0] for name in ("published", "robust")]
-            for one in (outputs, replace(outputs, responses=short))
-        )
+        chosen = {name: extractors[name] for name in ("published", "robust")}
+        whole, cut = (scores(one, chosen) for one in (outputs, replace(outputs, responses=short)))
         rows.append([f"`{arm}`", *(f"{one.accuracy:.1%}" for one in (*whole, *cut))])
     columns = ["arm", "whole, `published`", "whole, `robust`", "cut alike, `published`", "cut alike, `robust`"]
     return _table(columns, rows)

@@ -1,5 +1,6 @@
 """What comes with an adapter: more tokens, the name of its base, an id on the Hub instead of a folder."""
 
+import dataclasses
 import json
 import shutil
 
@@ -81,6 +82,27 @@ def test_more_tokens_come_with_their_embeddings_and_their_tokenizer(
         assert [row[name] for row in adapted] == pytest.approx([row[name] for row in plain], abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings", "ignore:Could not identify")
+def test_a_student_is_asked_by_the_chat_template_that_it_brings(tiny_model, resized, run_cli, problem_files, tmp_path):
+    from kdprobe.students.export import export
+    from kdprobe.students.student import Student
+
+    plain = shutil.copytree(tiny_model, tmp_path / "plain", ignore=shutil.ignore_patterns("chat_template.jinja"))
+    folder, _ = resized(plain)
+    shutil.copy(tiny_model / "chat_template.jinja", folder)
+    export(Student("student", resolve(str(plain)), folder), tmp_path / "merged")
+    common = ["--problems", problem_files[1], "--limit", 2, "--max-new-tokens", 4, "--store", tmp_path / "store"]
+
+    def asked(*model):
+        run_cli("eval", *model, *common, "--out", tmp_path / "answers.jsonl")
+        rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+        return rows[0]["conditions"]["prompt"]["form"], [row["response"] for row in rows]
+
+    form, answers = asked(plain, "--adapter", folder)
+    assert (form, answers) == asked(tmp_path / "merged")
+    assert form != asked(plain)[0] == "Question: {question}\nAnswer:"
+
+
 def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_model, resized, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -154,3 +176,51 @@ def test_an_id_of_the_hub_is_an_adapter(tiny_model, make_adapter, tmp_path, monk
     assert list(named_adapters(["someone/their-adapter"])) == ["their-adapter"]
     with pytest.raises(KdprobeError, match="'someone/unknown' is not a local folder and could not be fetched"):
         resolve_adapter("someone/unknown")
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings", "ignore:Could not identify")
+def test_a_student_with_more_tokens_is_looked_at_with_its_own_tokenizer(tiny_model, resized, problems):
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.analysis import AnalysisContext, run_analysis
+    from kdprobe.students.student import Student
+
+    folder, _ = resized(tiny_model)
+    record = resolve(str(tiny_model))
+    base, student = Student("base", record), Student("student", record, folder)
+
+    def looked_at(problems, **known):
+        return AnalysisContext(students=[base, student], problems=problems, **known)
+
+    assert "<think>" in student.load_tokenizer().get_vocab()
+    assert "<think>" not in base.load_tokenizer().get_vocab()
+    assert looked_at(problems).sequences == AnalysisContext(students=[base], problems=problems).sequences
+    assert looked_at(problems).findings == []
+    divergence = Host().create("analyses", "divergence", {})
+    table = run_analysis("divergence", divergence, looked_at(problems[:2])).tables["jensen_shannon"]
+    assert table["value"].max() > 0
+
+    thought = [dataclasses.replace(problems[0], question=f"<think>{problems[0].question}")]
+    with pytest.raises(UsageError, match=r"'student' reads other tokens than 'base': .* is '<think>' \(\d+\), not '<"):
+        _ = looked_at(thought).sequences
+    assert len(AnalysisContext(students=[student], problems=thought).sequences) == 1
+
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ 'Please: ' }}" + (tiny_model / "chat_template.jinja").read_text())
+    (finding,) = looked_at(problems).findings
+    assert "chat template of 'base'; that of student differs" in finding.evidence
+    (finding,) = looked_at(problems, template_of="student").findings
+    assert "chat template of 'student'; that of base differs" in finding.evidence
+
+
+def test_a_tokenizer_beside_an_adapter_without_embeddings_of_its_own_is_not_read(tiny_model, make_adapter):
+    from kdprobe.students.student import Student
+
+    folder = make_adapter(tiny_model, 0)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_model / file, folder)
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    record = resolve(str(tiny_model))
+    # Its merged student has the base's, too.
+    student = Student("student", record, folder)
+    assert student.load_tokenizer().chat_template == student.load().tokenizer.chat_template
+    assert student.load().tokenizer.chat_template == Student("base", record).load_tokenizer().chat_template

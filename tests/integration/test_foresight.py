@@ -60,7 +60,7 @@ def plan(tiny_config, tiny_model, monkeypatch):
         data = tomllib.loads(tiny_config(student).read_text())
         data["teacher"]["options"]["model"] = str(teacher)
         for name, changes in sections.items():
-            data[name] = {**data[name], **changes} if isinstance(changes, dict) else changes
+            data[name] = {**data.get(name, {}), **changes} if isinstance(changes, dict) else changes
         host = Host()
         experiment = check(data, host, "mine.toml")
         monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *_, **__: pytest.fail("weights were loaded"))
@@ -141,6 +141,16 @@ def test_the_default_target_modules_are_those_of_the_architecture(plan, model, t
     _, named = distilled(tiny_model, NAMED)
     assert default.key == named.key
     assert default.settings["options"]["lora"]["target_modules"] == NAMED["lora"]["target_modules"]
+
+
+def test_trials_of_a_study_train_the_modules_that_a_run_would(plan, model):
+    from kdprobe.experiment.tune.search import prepare
+    from kdprobe.host.registry import Host
+
+    student = model("phi3", "phi3", **SMALL)
+    experiment = plan(student=student, tune={"validation": 2}, probe={"analyses": []}).experiment
+    distilled, _ = prepare(experiment, Host()).stages("trial 0", {"lora": {"rank": 2}})
+    assert distilled.settings["options"]["lora"]["target_modules"] == ["o_proj", "qkv_proj"]
 
 
 def test_a_student_without_attention_wants_its_target_modules_named(plan, model):

@@ -60,20 +60,23 @@ def test_the_reported_change_of_weights_that_lie_across_holds_under_dora(distil,
     assert trained.adapter_norm == pytest.approx(distance(base, merged), rel=1e-3)
 
 
-def test_a_name_that_other_modules_share_is_written_out_as_far_as_it_takes(torch):
+@pytest.mark.parametrize("depth", [1, 2], ids=["of another depth", "of the same depth"])
+def test_a_tower_for_images_gets_no_adapter(depth, torch):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from kdprobe.distill.targets import in_words
+    from kdprobe.models.anatomy import anatomy
     from kdprobe.models.outline.attention_projections import attention_projections, is_named
 
     text = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "head_dim": 8, "intermediate_size": 48}
-    seen = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
+    seen = {"num_hidden_layers": depth, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma3", text_config=text, vision_config=seen))
     targets = attention_projections(model)
     named = {name for name, _ in model.named_modules() if any(is_named(name, target) for target in targets)}
     assert len(named) == 8
     assert all("language_model" in name and "vision" not in name for name in named)
+    assert anatomy(model).layers == list(model.model.language_model.layers)
     layers = "model.language_model.layers.*.self_attn"
     assert set(in_words(targets).split(", ")) == {"o_proj", *(f"{layers}.{name}_proj" for name in "qkv")}
 

@@ -34,7 +34,8 @@ template_arguments = {arguments}
 max_new_tokens = 6
 top_logprobs = 8
 [distill]
-options = {{ epochs = 1, batch_size = 2, temperature = 1.0, lora = {{ target_modules = {lora} }} }}
+name = "{distiller}"
+options = {{ epochs = 1, batch_size = 2, lora = {{ target_modules = {lora} }} }}
 [controls]
 fine_tune_options = {{ epochs = 1, batch_size = 2, lora = {{ target_modules = {lora} }} }}
 [evaluation]
@@ -117,21 +118,21 @@ def served(models):
 
 @pytest.fixture(scope="session")
 def cell(models, served, problem_files, run_cli, tmp_path_factory):
-    """Runs the whole experiment of a family and a kind of teacher, once."""
+    """Runs the whole experiment of a family, a kind of teacher, its family and a distiller, once."""
     finished = {}
     sys.path.insert(0, str(SERVED_TEACHER))
 
-    def run(name, kind, arguments=None):
-        told = (name, kind, json.dumps(arguments))
+    def run(name, kind, arguments=None, *, teacher=None, distiller="logits"):
+        told = (name, kind, json.dumps(arguments), teacher, distiller)
         if told not in finished:
-            finished[told] = _run(name, kind, arguments)
+            finished[told] = _run(name, kind, arguments, teacher or teacher_of(name, kind), distiller)
         return finished[told]
 
-    def _run(name, kind, arguments):
+    def _run(name, kind, arguments, teacher, distiller):
         folder = tmp_path_factory.mktemp(f"{name}-{kind}")
         (folder / "plugins").mkdir()
         (folder / "plugins" / "server.py").write_text("from kdprobe_openai import kdprobe_teachers\n")
-        teacher, config = teacher_of(name, kind), folder / "matrix.toml"
+        config = folder / "matrix.toml"
         if kind == "served":
             options = f'base_url = "{served(teacher)}", model = "any", tokenizer = "{models(teacher)}"'
             options += ', log_probabilities = "required", concurrency = 1, extra = { return_token_ids = true }'
@@ -143,6 +144,7 @@ def cell(models, served, problem_files, run_cli, tmp_path_factory):
             student=models(name),
             arguments=_toml(FAMILIES[name].arguments if arguments is None else arguments),
             teacher=f'name = "{"openai" if kind == "served" else kind}"\noptions = {{ {options} }}',
+            distiller=distiller,
             lora=json.dumps(FAMILIES[name].lora),
         )
         config.write_text(text)

@@ -92,6 +92,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
     }
 
 
+@pytest.mark.packages
 def test_they_pass_their_own_tests_unchanged(packages, environment):
     folders = sorted(map(str, packages.glob("*/tests")))
     told = subprocess.run(

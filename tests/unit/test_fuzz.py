@@ -1,4 +1,4 @@
-"""A hundred thousand texts through every reader of answers; benchmarks/extractors.py times the very same ones."""
+"""Random texts through every reader of answers; benchmarks/extractors.py times the very same ones."""
 
 import importlib.util
 import os
@@ -29,7 +29,7 @@ spec = importlib.util.spec_from_file_location("hostile_texts", FILE)
 hostile_texts = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hostile_texts)
 DATA = os.environ.get("KDPROBE_TEST_DATA")
-
+TEXTS = 100_000 if os.environ.get("KDPROBE_ALL_FAULTS") else 10_000
 
 HOST = Host()
 EXTRACTORS = [HOST.create("extractors", name) for name in HOST.names("extractors")]
@@ -47,21 +47,21 @@ def read(text):
         assert 0 <= start < stop <= len(text)
 
 
-def test_nothing_raises_on_a_hundred_thousand_texts():
+def test_nothing_raises_on_random_texts():
     source = hostile_texts.real_answers(Path(DATA)) if DATA else hostile_texts.ANSWERS
     count = 0
-    for text in hostile_texts.texts(100_000, source):
+    for text in hostile_texts.texts(TEXTS, source):
         try:
             read(text)
         except Exception as error:
             error.add_note(f"The text: {text[:2000]!r}")
             raise
         count += 1
-    assert count == 100_000 + len(hostile_texts.PIECES)
+    assert count == TEXTS + len(hostile_texts.PIECES)
 
 
 @given(st.text() | st.lists(st.sampled_from(hostile_texts.WORDS)).map("".join))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_nothing_raises_on_what_hypothesis_finds(text):
     read(text)
     arithmetic(text, cut_off=True)

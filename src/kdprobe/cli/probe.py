@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from kdprobe.cli.options import (
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
+    from kdprobe.comparison.finding import Finding
     from kdprobe.models.conversation import Conversation
     from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult
 
@@ -40,6 +42,9 @@ Examples:
 @problems_option
 @conversation_options
 @click.option(
+    "--template-of", metavar="NAME", help="All students read by this student's chat template.  [default: the first]"
+)
+@click.option(
     "--limit", type=click.IntRange(1, 2**31), default=16, show_default=True, help="The first so many problems."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Sequences at once.")
@@ -58,6 +63,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     system: str | None,
     date: str | None,
     template_arguments: tuple[str, ...],
+    template_of: str | None,
     limit: int,
     batch_size: int,
     patterns: tuple[str, ...],
@@ -73,6 +79,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
     .npy files, or from folders of .npy.
     """
+    from kdprobe.cli.show.comparison import show_findings
     from kdprobe.cli.show.run import show_analyses
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
@@ -81,8 +88,8 @@ def command(  # noqa: PLR0917 - click passes them by name
 
     if (model is None) == (not patterns):
         raise UsageError("Give either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
-    if patterns and (adapters or against):
-        raise UsageError("--adapter and --against go with MODEL, not with --patterns.")
+    if patterns and (adapters or against or template_of):
+        raise UsageError("--adapter, --against and --template-of go with MODEL, not with --patterns.")
     conversation = read_conversation(system, date, template_arguments)
     if patterns and conversation.sentence:
         raise UsageError("--system, --date and --template-argument go with MODEL, not with --patterns.")
@@ -92,6 +99,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     names = list(dict.fromkeys(analyses or ("heads",)))
     options = read_settings(settings)
     refuse_strays(options, {*names} if model is None else {*names, problems})
+    findings: list[Finding] = []
     built = {name: create(host, "analyses", name, options) for name in names}
     if model is None:
         from kdprobe.probing.patterns.files import read_patterns
@@ -106,37 +114,53 @@ def command(  # noqa: PLR0917 - click passes them by name
             problems=first_problems(open_problems(host, problems, options), limit),
             batch_size=batch_size,
             head_metrics=head_metrics_of(host),
+            template_of=template_of,
         )
-        _check_conversation(conversation, context, built)
+        findings = _read_problems(conversation, context, built)
     results = {name: run_analysis(name, analysis, context) for name, analysis in built.items()}
-    page = _write(out, context, results, images=figures) if out else None
+    page = _write(out, context, results, findings, images=figures) if out else None
     if as_json:
-        print_json(_data(context, results, page) | ({} if model is None else {"conversation": conversation.as_key()}))
+        data = _data(context, results, page) | {"findings": [asdict(finding) for finding in findings]}
+        print_json(data | ({} if model is None else {"conversation": conversation.as_key()}))
     else:
         show_analyses({name: result.statements for name, result in results.items()})
+        show_findings(findings)
         if conversation.sentence:
             note(conversation.sentence)
         if page:
             note(f"Tables and page: {page}")
 
 
-def _check_conversation(conversation: Conversation, context: AnalysisContext, analyses: Mapping[str, Analysis]) -> None:
+def _read_problems(
+    conversation: Conversation, context: AnalysisContext, analyses: Mapping[str, Analysis]
+) -> list[Finding]:
     """Renders the problems that are to be read, so that what a template refuses is known before weights are loaded.
 
+    Returns:
+        What to know about how they are read.
+
     Raises:
-        KdprobeError: A chat template refuses a problem, or none reads an argument that is given.
+        KdprobeError: A chat template refuses a problem, none reads an argument that is given, or students read other
+            tokens.
     """
     from kdprobe.models.conversation import refuse_unread
-    from kdprobe.models.load import load_tokenizer
 
     if conversation.template_arguments:
-        bases = {student.base.digest: student.base for student in context.students}
-        refuse_unread(conversation, [load_tokenizer(base) for base in bases.values()])
+        readers = {student.reader: student for student in context.students}
+        refuse_unread(conversation, [student.load_tokenizer() for student in readers.values()])
     if any({"patterns", "problems"} & analysis.needs for analysis in analyses.values()):
-        _ = context.sequences
+        return context.findings
+    return []
 
 
-def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResult], *, images: bool) -> Path:
+def _write(
+    out: Path,
+    context: AnalysisContext,
+    results: dict[str, AnalysisResult],
+    findings: Sequence[Finding],
+    *,
+    images: bool,
+) -> Path:
     from kdprobe.probing.tables import write_tables
     from kdprobe.report.probe_page import write_probe_page
 
@@ -155,7 +179,7 @@ def _write(out: Path, context: AnalysisContext, results: dict[str, AnalysisResul
         f"{context.students[0].base.conversation.sentence}".strip()
     )
     names = [source.name for source in (context.patterns or context.students)]
-    return write_probe_page(out, names, subject, results)
+    return write_probe_page(out, names, subject, results, findings)
 
 
 def _data(context: AnalysisContext, results: dict[str, AnalysisResult], page: Path | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class LoraOptions(BaseModel):
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
     dora: bool = Field(default=False, description="Train the length of every weight row too (Liu et al., 2024).")
     target_modules: list[str] | Literal["attention", "all-linear"] = Field(
-        default=ATTENTION, description="Which linear layers get one; `attention` stands for all that project in it."
+        default=ATTENTION, description="Which linear layers get one; `attention`: those of attention, by any name."
     )
 
 

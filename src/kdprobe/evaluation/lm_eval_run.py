@@ -161,16 +161,18 @@ def quiet_lm_eval() -> Iterator[None]:
     """Silences lm-eval, which logs much that is meant for its own command line."""
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval")]
     levels = [logger.level for logger in loggers]
-    find_commit = evaluator.get_git_commit_hash
+    find_commit, add_environment = evaluator.get_git_commit_hash, evaluator.add_env_info
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     # It asks git for the commit of whatever folder the user is in; outside a repository git complains on the screen.
     evaluator.get_git_commit_hash = lambda: None
+    # It asks pip and the system what is installed, for seconds; kdprobe records versions itself.
+    evaluator.add_env_info = lambda _results: None
     try:
         # Its bars go to stderr too, where ours are.
         with quiet(), torch.inference_mode(), redirect_stderr(io.StringIO()):
             yield
     finally:
-        evaluator.get_git_commit_hash = find_commit
+        evaluator.get_git_commit_hash, evaluator.add_env_info = find_commit, add_environment
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from kdprobe.models.turn import assistant_turn
 from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
+from kdprobe.students.student import Student
 
 _MOST_SHOTS, _ENDLESS_SOURCE_SHOTS = 7_473, 64
 """From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
@@ -96,32 +98,33 @@ def local_eval_stages(
     Returns:
         Name to stage.
     """
-    from kdprobe.models.load import concrete_dtype, default_device, load_tokenizer
+    from kdprobe.models.load import concrete_dtype, default_device
     from kdprobe.models.shared_bases import SharedBases
 
     base = replace(base, conversation=request.conversation)
-    tokenizer = load_tokenizer(base)
-    task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
-    _refuse_unheard(task, request.conversation)
-    refuse_unread(request.conversation, [tokenizer])
     dtype = concrete_dtype(request.protocol.dtype, default_device())
-    protocol = replace(request.protocol, task=task, dtype=dtype)
-    identity = {
-        "student": base.as_key(),
-        **_prompts_key(tokenizer, request, task),
-        "conversation": request.conversation.as_key(),
-        "shots": problems_digest(request.shots),
-    }
+    bases, shots = SharedBases(), problems_digest(request.shots)
 
-    bases = SharedBases()
+    @cache
+    def asked(own_tokenizer_of: Path | None) -> tuple[Protocol, dict[str, Any]]:
+        """How a student is asked, by the template that it reads, and what of that decides its answers."""
+        tokenizer = Student("", base, own_tokenizer_of).load_tokenizer()
+        task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
+        _refuse_unheard(task, request.conversation)
+        refuse_unread(request.conversation, [tokenizer])
+        told = {"conversation": request.conversation.as_key(), "shots": shots}
+        return replace(request.protocol, task=task, dtype=dtype), _prompts_key(tokenizer, request, task) | told
 
     def stage(name: str, adapter: AdapterRecord | None) -> Stage:
-        def answer(_made: list[Path], scratch: Path, label: str) -> Records:
-            student = bases.merged(base, adapter.path if adapter else None, dtype=dtype)
-            return answers_of(student, request.problems, protocol, scratch, label=label, shots=request.shots)
+        student = Student(name, base, adapter.path if adapter else None)
+        protocol, identity = asked(student.reader[1])
 
-        adapter_identity = {"adapter": adapter.digest} if adapter else {}
-        return examination_stage(name, request.problems, protocol, identity=identity | adapter_identity, answer=answer)
+        def answer(_made: list[Path], scratch: Path, label: str) -> Records:
+            loaded = bases.merged(base, student.adapter, dtype=dtype)
+            return answers_of(loaded, request.problems, protocol, scratch, label=label, shots=request.shots)
+
+        identity = {"student": base.as_key(), **identity, **({"adapter": adapter.digest} if adapter else {})}
+        return examination_stage(name, request.problems, protocol, identity=identity, answer=answer)
 
     base_name = base.name if short_name(base.name) in adapters else short_name(base.name)
     students: dict[str, AdapterRecord | None] = {base_name: None} if with_base or not adapters else {}

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from kdprobe.host import hookspecs
@@ -113,7 +114,13 @@ def _check_options(options: Any, label: str) -> None:
         kind = f"the class {options.__name__}" if inspect.isclass(options) else f"an object of {type(options).__name__}"
         raise PluginError(f"{label}: options must be a pydantic model, and is {kind}.")
     try:
-        options.model_json_schema()
+        _write_schema(options)
     except Exception as error:
         fault = f"{type(error).__name__}: {first_line(error)}"
         raise PluginError(f"{label}: its options {options.__name__} are not valid: {fault}.") from error
+
+
+@lru_cache(maxsize=512)
+def _write_schema(options: Any) -> None:
+    """Asks options for their schema, which takes milliseconds, once in a process."""
+    options.model_json_schema()

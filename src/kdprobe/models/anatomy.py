@@ -68,7 +68,9 @@ def decoder_layers(model: Any) -> list[nn.Module]:
 def _stacks(model: Any) -> list[nn.ModuleList]:
     """Lists of modules that have as many entries as the decoder has layers."""
     layers = model.config.get_text_config().num_hidden_layers
-    return [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == layers]
+    # A tower for images may have as many, and what transformers calls the decoder is not one in every architecture.
+    modules = [*model.get_decoder().modules(), *model.modules()]
+    return [module for module in modules if isinstance(module, nn.ModuleList) and len(module) == layers]
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

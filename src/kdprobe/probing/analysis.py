@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kdprobe.comparison.finding import Finding
     from kdprobe.probing.metrics.metric import HeadMetric
     from kdprobe.probing.patterns.files import PatternFile
     from kdprobe.students.bridges import Bridges
@@ -49,6 +50,7 @@ class AnalysisContext:
             scores.
         head_metrics: All that plugins provide, by name.
         pool: What is loaded of the students; analyses of one run share it.
+        template_of: The student whose chat template renders the problems for all; by default the first.
     """
 
     students: Sequence[Student] = ()
@@ -59,26 +61,27 @@ class AnalysisContext:
     records: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     head_metrics: Mapping[str, HeadMetric] = field(default_factory=dict)
     pool: StudentPool = field(default_factory=_new_pool, compare=False, repr=False)
+    template_of: str | None = None
 
-    @cached_property
+    @property
     def sequences(self) -> list[ProblemSequence]:
         """What every student reads of each problem, in order.
 
         Raises:
-            UsageError: Their tokenizers differ.
+            UsageError: A student reads a problem as other tokens.
         """
-        from kdprobe.models.conversation import tokenizer_digest
-        from kdprobe.models.load import load_tokenizer
-        from kdprobe.students.sequence import problem_sequences
+        return self._reading[0]
 
-        bases = {student.base.digest: student for student in self.students}
-        first, *others = ((student.name, load_tokenizer(student.base)) for student in bases.values())
-        for name, tokenizer in others:
-            if tokenizer_digest(tokenizer) != tokenizer_digest(first[1]):
-                raise UsageError(
-                    f"{name!r} reads other tokens than {first[0]!r}.", "Students are compared on identical tokens."
-                )
-        return problem_sequences(first[1], self.problems)
+    @property
+    def findings(self) -> list[Finding]:
+        """Whose own chat template would have the problems read otherwise; errors as above."""
+        return self._reading[1]
+
+    @cached_property
+    def _reading(self) -> tuple[list[ProblemSequence], list[Finding]]:
+        from kdprobe.probing.shared_sequences import shared_sequences
+
+        return shared_sequences(self.students, self.problems, self.template_of)
 
     @cached_property
     def bridges(self) -> Bridges:

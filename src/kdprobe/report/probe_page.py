@@ -7,13 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from kdprobe.comparison.finding import Finding
 from kdprobe.probing.analysis import AnalysisResult
 from kdprobe.report.templates import plotlyjs, safe_names, script_json, template
 
 PAGE = "probe.html"
 
 
-def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: Mapping[str, AnalysisResult]) -> Path:
+def write_probe_page(
+    folder: Path,
+    names: Sequence[str],
+    subject: str,
+    results: Mapping[str, AnalysisResult],
+    findings: Sequence[Finding] = (),
+) -> Path:
     """Writes the statements and figures of all analyses.
 
     Args:
@@ -21,6 +28,7 @@ def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: 
         names: The students or files.
         subject: What was looked at, a sentence.
         results: Analysis to what it found.
+        findings: What may mislead.
 
     Returns:
         The file.
@@ -37,6 +45,7 @@ def write_probe_page(folder: Path, names: Sequence[str], subject: str, results: 
         template("probe.html.jinja").render(
             names=names,
             subject=subject,
+            findings=findings,
             analyses=analyses,
             figures=lambda: script_json(figures),
             plotlyjs=plotlyjs(),

@@ -1,4 +1,8 @@
-"""Statistics: intervals, paired tests and corrections for many tests, whatever was measured."""
+"""Statistics: intervals, paired tests and corrections for many tests, whatever was measured.
+
+scipy loads its parts when they are first used, and statsmodels is imported where it is: together they take seconds, and
+many commands compute nothing.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval
 
@@ -100,7 +100,7 @@ def mean_interval(values: Array) -> Interval:
 
 def normal_interval(estimate: float, error: float) -> Interval:
     """The interval of an estimate with this standard error, by the normal distribution."""
-    half = float(norm.ppf((1 + LEVEL) / 2)) * error
+    half = float(scipy.stats.norm.ppf((1 + LEVEL) / 2)) * error
     return Interval(estimate - half, estimate + half)
 
 

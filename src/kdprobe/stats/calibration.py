@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from kdprobe.stats.bootstrap import bootstrap, percentile_interval
 from kdprobe.stats.intervals import Interval
@@ -39,7 +39,7 @@ def auroc(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
     right, wrong = int(correct.sum()), int((~correct).sum())
     if not right or not wrong:
         return float("nan")
-    ranks = rankdata(confidence)
+    ranks = scipy.stats.rankdata(confidence)
     return float((ranks[correct].sum() - right * (right + 1) / 2) / (right * wrong))
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm, t
-from statsmodels.stats.proportion import proportion_confint
 
 from kdprobe.errors import KdprobeError
-from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
+from kdprobe.stats.intervals import LEVEL, Interval, accuracy_interval, cautious_difference
 
 Numbers = NDArray[np.float64]
 _MOST_STEPS = 10**9
@@ -164,9 +163,8 @@ def clustered_share_interval(sums: NDArray[Any], sizes: NDArray[Any]) -> Interva
     accuracy = float(sums.sum()) / n
     within, variance = accuracy * (1 - accuracy), float(_left_out_variance(sums, sizes, accuracy))
     effective_n = count if within == 0 else min(n, within / variance) if variance else n
-    effective_n *= (float(norm.ppf((1 + LEVEL) / 2)) / _quantile(_degrees_of_freedom(sizes))) ** 2
-    low, high = proportion_confint(accuracy * effective_n, effective_n, alpha=1 - LEVEL, method="wilson")
-    return Interval(float(low), float(high))
+    effective_n *= (float(scipy.stats.norm.ppf((1 + LEVEL) / 2)) / _quantile(_degrees_of_freedom(sizes))) ** 2
+    return accuracy_interval(accuracy * effective_n, effective_n)
 
 
 def sign_flip_p(totals: NDArray[np.int64]) -> float:
@@ -181,7 +179,7 @@ def sign_flip_p(totals: NDArray[np.int64]) -> float:
     """
     steps = np.abs(totals[totals != 0])
     if len(steps) * int(steps.sum()) > _MOST_STEPS:
-        return float(2 * norm.sf(abs(int(totals.sum())) / np.sqrt((steps.astype(float) ** 2).sum())))
+        return float(2 * scipy.stats.norm.sf(abs(int(totals.sum())) / np.sqrt((steps.astype(float) ** 2).sum())))
     probabilities = np.ones(1)
     for step in steps:
         convolved = np.zeros(len(probabilities) + 2 * step)
@@ -204,7 +202,7 @@ def unanimous_counts(difference: float, units: int) -> tuple[float, float]:
 
 
 def _quantile(df: float) -> float:
-    return float(t.ppf((1 + LEVEL) / 2, df))
+    return float(scipy.stats.t.ppf((1 + LEVEL) / 2, df))
 
 
 def _degrees_of_freedom(sizes: NDArray[np.int64]) -> float:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from kdprobe.errors import KdprobeError
 from kdprobe.stats.clustered import Groups, unanimous_counts
@@ -94,7 +94,7 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
     centre, error, df = float(estimate.difference), float(estimate.error), float(estimate.df)
     if error == 0:
         centre, error = cautious_difference(*unanimous_counts(centre, grouping.count), grouping.count)
-    half = float(t.ppf((1 + LEVEL) / 2, df)) * error
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, df)) * error
     return CrossedTest(
         n=n,
         groups=grouping.count,
@@ -102,7 +102,7 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
         seeds_b=seeds_b,
         difference=float(estimate.difference),
         interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
-        p=float(2 * t.sf(abs(centre) / error, df)),
+        p=float(2 * scipy.stats.t.sf(abs(centre) / error, df)),
         df=df,
         spread_a=float(np.sqrt(seeds_a * _seed_variance(left))),
         spread_b=float(np.sqrt(seeds_b * _seed_variance(right))),

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95
 
@@ -33,13 +32,15 @@ NO_INTERVAL = Interval(math.nan, math.nan)
 """Of what has too few values for one."""
 
 
-def accuracy_interval(correct: int, n: int) -> Interval:
+def accuracy_interval(correct: float, n: float) -> Interval:
     """Wilson's score interval of a proportion (Wilson, 1927).
 
     Args:
         correct: Successes.
-        n: Trials, at least one.
+        n: Trials, at least one; an effective number may be a fraction.
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(correct, n, alpha=1 - LEVEL, method="wilson")
     return Interval(float(low), float(high))
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
 
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
@@ -55,7 +55,7 @@ def paired_test(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArr
         only_a=only_a,
         only_b=only_b,
         # McNemar's exact test is a fair coin over the problems that only one of the two solved.
-        p=float(binomtest(only_a, split, 0.5).pvalue) if split else 1.0,
+        p=float(scipy.stats.binomtest(only_a, split, 0.5).pvalue) if split else 1.0,
     )
 
 
@@ -76,5 +76,5 @@ def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
     if min(only_a + only_b, n - max(only_a, only_b)) >= _FEW:
         return mean_interval(np.repeat([1.0, -1.0, 0.0], [only_a, only_b, alike]))
     centre, error = cautious_difference(only_a, only_b, n)
-    half = float(norm.ppf((1 + LEVEL) / 2)) * error
+    half = float(scipy.stats.norm.ppf((1 + LEVEL) / 2)) * error
     return Interval(max(-1.0, centre - half), min(1.0, centre + half))

@@ -11,7 +11,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values within one planned family, in the order given."""
     if not p_values:
         return []
-    # Imported here: it takes seconds, and planning only asks what counts as significant.
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]]

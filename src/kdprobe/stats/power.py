@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import binom
+import scipy
 
 _TAIL = 1e-12
 """Chance of numbers of discordant problems that are left out at either end."""
@@ -24,13 +23,15 @@ def mcnemar_power(n: int, difference: float, discordant_share: float, alpha: flo
     """
     if discordant_share == 0:
         return 0.0
-    low, high = binom.ppf([_TAIL, 1 - _TAIL], n, discordant_share)
+    low, high = scipy.stats.binom.ppf([_TAIL, 1 - _TAIL], n, discordant_share)
     discordant = np.arange(low, high + 1)
     # Rejected when at most this many were solved by only one side, whichever; -1 where no split is unlikely enough.
-    largest = binom.ppf(alpha / 2, discordant, 0.5) - 1
+    largest = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5) - 1
     only_a = (1 + difference / discordant_share) / 2
-    rejects = binom.cdf(largest, discordant, only_a) + binom.sf(discordant - largest - 1, discordant, only_a)
-    return float(binom.pmf(discordant, n, discordant_share) @ rejects)
+    rejects = scipy.stats.binom.cdf(largest, discordant, only_a) + scipy.stats.binom.sf(
+        discordant - largest - 1, discordant, only_a
+    )
+    return float(scipy.stats.binom.pmf(discordant, n, discordant_share) @ rejects)
 
 
 def detectable_difference(n: int, discordant_share: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
@@ -49,7 +50,9 @@ def detectable_difference(n: int, discordant_share: float, alpha: float = 0.05, 
     if mcnemar_power(n, discordant_share, discordant_share, alpha) < power:
         return None
     return float(
-        brentq(lambda difference: mcnemar_power(n, difference, discordant_share, alpha) - power, 0.0, discordant_share)
+        scipy.optimize.brentq(
+            lambda difference: mcnemar_power(n, difference, discordant_share, alpha) - power, 0.0, discordant_share
+        )
     )
 
 

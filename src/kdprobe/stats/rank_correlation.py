@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm, spearmanr
 
 from kdprobe.stats.intervals import LEVEL, Interval
 
@@ -16,9 +16,9 @@ def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, Int
         a: One value per unit, such as a head; four units or more.
         b: The same units in the same order.
     """
-    correlation = float(spearmanr(a, b).statistic)
+    correlation = float(scipy.stats.spearmanr(a, b).statistic)
     if abs(correlation) >= 1:
         return correlation, Interval(correlation, correlation)
-    half = norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + correlation**2 / 2) / (len(a) - 3))
+    half = scipy.stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + correlation**2 / 2) / (len(a) - 3))
     low, high = np.tanh(np.arctanh(correlation) + np.array([-half, half]))
     return correlation, Interval(float(low), float(high))

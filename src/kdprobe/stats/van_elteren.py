@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def van_elteren(values: Array, correct: NDArray[np.bool_], strata: NDArray[np.in
         m, n = int(right.sum()), int((~right).sum())
         if not m or not n:
             continue
-        ranks = rankdata(values[inside], axis=0)
+        ranks = scipy.stats.rankdata(values[inside], axis=0)
         rank_sum = ranks[right].sum(axis=0)
         # Weights 1 / (N + 1) favour no stratum for its size (van Elteren).
         weight, middle = 1 / (m + n + 1), (m + n + 1) / 2
@@ -56,7 +56,7 @@ def van_elteren(values: Array, correct: NDArray[np.bool_], strata: NDArray[np.in
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(variance > 0, statistic / np.sqrt(variance), 0.0)
         superiority = wins / pairs if pairs else np.full(heads, np.nan)
-    return Association(superiority, 2 * norm.sf(np.abs(z)), pairs)
+    return Association(superiority, 2 * scipy.stats.norm.sf(np.abs(z)), pairs)
 
 
 def length_strata(lengths: Array, count: int) -> NDArray[np.int64]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from kdprobe.models.merging.files import brings_tokenizer
 from kdprobe.models.reference import Dtype, ModelRecord
 
 if TYPE_CHECKING:
@@ -35,6 +36,23 @@ class Student:
     def __post_init__(self) -> None:
         if not self.arm:
             object.__setattr__(self, "arm", self.name)
+
+    @property
+    def reader(self) -> tuple[str, Path | None]:
+        """Whose tokenizer it may read with; students with equal readers have one tokenizer."""
+        return self.base.digest, self.adapter if self.adapter and brings_tokenizer(self.adapter) else None
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer that it reads with: its adapter's, where that has embeddings of another size than the base's.
+
+        Raises:
+            KdprobeError: There is none that can be loaded.
+        """
+        from kdprobe.models.load import load_tokenizer
+        from kdprobe.models.merging.vocabulary import own_tokenizer
+
+        own = own_tokenizer(self.base, self.adapter) if self.adapter else None
+        return own or load_tokenizer(self.base)
 
     def load(
         self,

@@ -9,7 +9,9 @@ from typing import Any
 from kdprobe.errors import UsageError
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, load_tokenizer
-from kdprobe.models.merging.files import PREFIX, TOKENIZER, adapter_tensors
+from kdprobe.models.merging.files import PREFIX, adapter_tensors, brings_tokenizer
+from kdprobe.models.outline.blueprint import blueprint
+from kdprobe.models.reference import ModelRecord
 from kdprobe.models.weights import own_weights
 
 
@@ -40,6 +42,19 @@ def with_its_vocabulary(base: LoadedModel, folder: Path) -> LoadedModel:
     return replace(base, tokenizer=_tokenizer(base, folder, size))
 
 
+def own_tokenizer(record: ModelRecord, folder: Path) -> Any | None:
+    """The tokenizer beside an adapter with embeddings of another size than the base's; `None` where it is the base's.
+
+    Raises:
+        KdprobeError: It cannot be loaded, or the base's configuration or the adapter's tensors cannot be read.
+    """
+    if not brings_tokenizer(folder):
+        return None
+    model = blueprint(record).model
+    rows = {layer.weight.shape[0] for layer in _layers(model).values()}
+    return _beside(record, folder) if {*_sizes(model, folder).values()} - rows else None
+
+
 def is_tied(model: Any) -> bool:
     """Whether the output layer has the embeddings' weight."""
     first, last = (getattr(layer, "weight", None) for layer in _layers(model).values())
@@ -64,10 +79,12 @@ def _sizes(model: Any, folder: Path) -> dict[str, int]:
     }
 
 
+def _beside(record: ModelRecord, folder: Path) -> Any:
+    return load_tokenizer(replace(record, name=str(folder), path=folder))
+
+
 def _tokenizer(base: LoadedModel, folder: Path, size: int) -> Any:
-    tokenizer = base.tokenizer
-    if any((folder / file).is_file() for file in TOKENIZER):
-        tokenizer = load_tokenizer(replace(base.record, name=str(folder), path=folder))
+    tokenizer = _beside(base.record, folder) if brings_tokenizer(folder) else base.tokenizer
     theirs = tokenizer.get_vocab()
     if len(tokenizer) > size or any(theirs.get(token) != id_ for token, id_ in base.tokenizer.get_vocab().items()):
         raise UsageError(

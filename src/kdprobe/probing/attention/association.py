@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from kdprobe.errors import UsageError
 from kdprobe.probing import tables
@@ -77,7 +77,7 @@ def associate(
     tested = van_elteren(by_head[:, complete], correct, strata)
     superiority, p, q = (np.full(by_head.shape[1], np.nan) for _ in range(3))
     superiority[complete], p[complete] = tested.superiority, tested.p
-    q[complete] = false_discovery_control(tested.p) if complete.any() else np.nan
+    q[complete] = scipy.stats.false_discovery_control(tested.p) if complete.any() else np.nan
     return Association(superiority.reshape(shape), p.reshape(shape), tested.pairs), q.reshape(shape)
 
 

@@ -170,7 +170,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     magnitude = (match["magnitude"] or match["letter"] or "").lower()
     if value is None or (magnitude in {"m", "b", "bn"} and not match["currency"]):
         return None
-    return value * _MAGNITUDES.get(magnitude, 1)
+    return value * _MAGNITUDES[magnitude] if magnitude else value
 
 
 def _part(match: re.Match[str]) -> Fraction | None:
@@ -196,6 +196,8 @@ def _fraction(written: str) -> Fraction | None:
 
 def _run_value(run: str) -> Fraction | None:
     """The value of digits with what stands between them; `None` where that groups nothing, as in `1,5` or `10:30`."""
+    if len(run) <= _MOST_DIGITS and run.isdecimal():
+        return Fraction(int(run))
     form = next(filter(None, (form.fullmatch(run) for form in _FORMS)), None)
     if form is None:
         return None

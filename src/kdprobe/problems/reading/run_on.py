@@ -6,16 +6,21 @@ import re
 
 from kdprobe.problems.reading.numbers import first_number
 
-_BEGINS = r"(?:(?<=\n)[>\#*\s]{0,8}|(?<=[.!?}$)*][ ])|(?<=[.!?}$)*][ ][ ]))"
+_LINE = r"(?<=\n)[>\#*\s]{0,8}"
+_BEGINS = rf"(?:{_LINE}|(?<=[.!?}}$)*])[ ]{{1,2}}(?P<sentence>))"
 """On a line of its own, or behind a sentence."""
 _NEXT = re.compile(
     rf"""
+    # The first character is one of few, so that most positions are skipped at once.
+    [\n.!?}}$)*\[<](?:
     {_BEGINS}(?:(?:next|new|another)[ ])?
         (?:(?:question|problem|exercise|q)(?:[ ]?\#?\d{{1,4}})?|example[ ]?\#?\d{{1,4}})(?:\*\*)?\s?:
   | (?<=\n)\#{{1,6}}[ ](?:question|problem|exercise|example)[ ]\d{{1,4}}\b
-  | (?<=\n)[>\#*\s]{{0,8}}(?:user|human|instruction|input)(?:\*\*)?\s?:
-  | \[INST\] | </s> | <\|(?:im_start|im_end|endoftext|end_of_text|eot_id|end|user|start_header_id)\|>
-  | <(?:start_of_turn|end_of_turn|eos)>
+  | {_LINE}(?:user|human|instruction|input)(?:\*\*)?\s?:
+  | (?P<token>(?<=\[)INST\]
+      | (?<=<)(?:/s|\|(?:im_start|im_end|endoftext|end_of_text|eot_id|end|user|start_header_id)\|
+        |start_of_turn|end_of_turn|eos)>)
+    )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -31,5 +36,7 @@ def run_on(text: str) -> int | None:
         text: With plain digits.
     """
     first = first_number(text)
-    found = _NEXT.search(text, first.end) if first else None
-    return found.start() if found else None
+    found = _NEXT.search(text, first.end - 1) if first else None
+    if found is None:
+        return None
+    return found.start() if found["token"] else max(found.start() + 1, found.start("sentence"))
