@@ -40,7 +40,7 @@ CHANGES = {
     "logging": "import logging; logging.disable(50)",
     "logging ": "import logging; logging.basicConfig(level=10, force=True)",
     "logging  ": "import logging; logging.getLogger().addHandler(logging.NullHandler())",
-    "the handlers of signals": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "the handlers of signals": "import signal; signal.signal(signal.SIGTERM, print)",
     "the recursion limit": "import sys; sys.setrecursionlimit(5000)",
     "the random numbers of Python": "import random; random.seed(0)",
     "the precision of decimal": "import decimal; decimal.getcontext().prec = 5",

@@ -127,7 +127,9 @@ def _signals() -> tuple[Any, ...]:
 
 def _write_signals(value: tuple[Any, ...]) -> None:
     for number, handler in zip(_SIGNALS, value, strict=True):
-        signal.signal(number, handler)
+        # Python cannot set handlers that others than Python set.
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
 
 
 def _numpy_seed() -> tuple[Any, ...]:
