@@ -164,6 +164,16 @@ def test_every_file_counts_wherever_it_is_and_no_cache_does(module, wheel, files
         assert read_digest(*paths) == before
 
 
+@pytest.mark.parametrize("name", ["words.sqlite", "weights.pth", "cache/words.json"])
+def test_all_that_a_distribution_brings_counts(name, tmp_path):
+    files = {"my_package/__init__.py": OFFER, f"my_package/{name}": "one"}
+    wheel = PROJECT.format(module="my_package", wheel='only-include = ["my_package"]')
+    installed = install(tmp_path / "installed", write(tmp_path / "project", {"pyproject.toml": wheel, **files}))
+    before = read_digest(installed)
+    (installed / "my_package" / name).write_text("two")
+    assert read_digest(installed) != before
+
+
 def test_what_others_installed_beside_it_is_not_its_own(tmp_path):
     """A wheel whose RECORD does not list its files, as some installers leave it."""
     site = tmp_path / "site"

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 _INIT = "__init__.py"
-_LEFT_BEHIND = {".pyc", ".pyo", ".log", ".tmp", ".temp", ".bak", ".swp", ".lock", ".pid", ".partial", ".pth"}
+_LEFT_BEHIND = {".pyc", ".pyo", ".log", ".tmp", ".temp", ".bak", ".swp", ".lock", ".pid", ".partial"}
 _LEFT_BEHIND |= {".db", ".sqlite", ".sqlite3", ".db-wal", ".db-shm", ".db-journal"}
 """How the names of files end that programs write while they run."""
 _CODE = {".py", ".so", ".pyd"}
@@ -67,7 +67,7 @@ def _installed(source: str, file: Path, root: Path) -> set[Path]:
     with suppress(PackageNotFoundError, ValueError):
         found = _paths(distribution(source))
         if file in found:
-            return {path for path in found if path.is_relative_to(root) and _is_source(path, root)}
+            return {path for path in found if path.is_relative_to(root) and not _is_the_installers(path, root)}
     return set()
 
 
@@ -75,6 +75,10 @@ def _paths(known: Distribution) -> set[Path]:
     return {
         Path(str(known.locate_file(name))).resolve() for name in known.files or () if ".dist-info/" not in str(name)
     }
+
+
+def _is_the_installers(path: Path, root: Path) -> bool:
+    return "__pycache__" in path.parts or (path.suffix == ".pth" and path.parent == root)
 
 
 class _Beside:
