@@ -50,10 +50,12 @@ class NonFiniteError(KdprobeError):
     Args:
         message: Which number, a sentence.
         hint: What to do about it.
+        step: At or after which step, where a training diverged and the step is known.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, step: int | None = None) -> None:
         super().__init__(message, hint or _OTHER_DTYPE)
+        self.step = step
 
 
 class ConfigError(UsageError):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,30 @@ def write_json(file: Path, data: Any) -> None:
 def read_json(file: Path) -> Any:
     """Reads JSON."""
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def json_of(text: str | bytes) -> Any:
+    """What JSON from outside says.
+
+    Raises:
+        ValueError: It is none, or is nested more deeply than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def refuse_special(file: Path) -> None:
+    """Checks that a path is a file or a folder: opening a named pipe or a device may never return.
+
+    Raises:
+        UnreadableError: It is something else.
+        OSError: There is none, or it cannot be looked at.
+    """
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UnreadableError("is a named pipe or a device, which is never opened")
 
 
 def write_sealed(file: Path, data: dict[str, Any]) -> None:

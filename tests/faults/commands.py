@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ LOADED += [f"kdprobe.{name}" for name in ("cli.run", "experiment.plan", "experim
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit code; -9 for one that was killed."""
+    """What a command printed, and its exit code; -9 for one that was killed, as one is that takes too long."""
 
     code: int
     out: str
@@ -32,24 +33,31 @@ class Done:
         return json.loads(self.out)
 
 
-def command(*arguments: object, folder: Path) -> Done:
+def command(
+    *arguments: object, folder: Path, seconds: float | None = None, first: Callable[[], None] | None = None
+) -> Done:
     """Runs a command of kdprobe in a fork.
 
     Args:
         arguments: The command.
         folder: Where its output goes meanwhile.
+        seconds: After which it is killed; `None` for never.
+        first: What the fork does before; a function of a module, or a `partial` of one.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["commands", *LOADED])
     files = folder / "out.txt", folder / "err.txt"
-    process = context.Process(target=_run, args=([str(argument) for argument in arguments], *map(str, files)))
+    process = context.Process(target=_run, args=([str(argument) for argument in arguments], *map(str, files), first))
     process.start()
-    process.join()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
     out, err = (file.read_text(encoding="utf-8") for file in files)
     return Done(process.exitcode, out, err)
 
 
-def _run(arguments: list[str], out: str, err: str) -> None:
+def _run(arguments: list[str], out: str, err: str, first: Callable[[], None] | None) -> None:
     for file, stream in ((out, sys.stdout), (err, sys.stderr)):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
@@ -57,4 +65,6 @@ def _run(arguments: list[str], out: str, err: str) -> None:
 
     # What was loaded before the fork is not this command's to collect.
     gc.freeze()
+    if first:
+        first()
     main(arguments)

@@ -1,4 +1,4 @@
-"""NaN and infinity stop a run where they appear, with a sentence and without a sealed stage."""
+"""NaN and infinity stop a run where they appear, with a sentence and without a sealed stage, except in training."""
 
 import json
 import tomllib
@@ -67,10 +67,16 @@ def test_a_student_that_overflows_stops_at_its_first_logit(stages, overflowing):
     refused(store, arms["untrained"].evaluate, r"logits are NaN or infinite at token 1 of an answer")
 
 
-def test_a_training_that_overflows_names_the_step(stages, overflowing):
+def test_a_training_that_overflows_is_a_result_that_names_the_step(stages, overflowing):
+    from kdprobe.experiment.stages.distill import diverged
+
     arms, store = stages(overflowing, distill={"name": "sequence", "dtype": "float16"})
-    sentence = refused(store, arms["fine-tune"].distill, r"loss is nan at step 1 of the training\.")
-    assert "use bfloat16 or float32" in sentence
+    stage = arms["fine-tune"].distill
+    assert store.make(stage)
+    found = diverged(store.folder(stage))
+    assert (found["step"], found["reason"]) == (1, "The loss is nan at step 1 of the training.")
+    assert "use bfloat16 or float32" in found["hint"]
+    assert not store.make(stage)
 
 
 @pytest.mark.parametrize("distiller", ["logits", "sequence"])
@@ -91,17 +97,32 @@ def test_a_validation_that_is_not_finite_names_the_step(train_context):
         trainer.train(train_context({"responses"}, (1.0,)))
 
 
-def test_what_any_distiller_leaves_is_checked():
-    from pathlib import Path
+def test_a_student_that_the_last_step_spoilt_is_found(train_context):
+    """No loss is taken after the last step, and its weights may be finite while its logits are not."""
+    from kdprobe.host.registry import Host
+
+    options = {"learning_rate": 1e20, "batch_size": 8, "epochs": 1}
+    trainer = Host().create("distillers", "sequence", options)
+    with pytest.raises(NonFiniteError, match=r"The loss is nan after the 1 steps of the training\.") as caught:
+        trainer.train(train_context({"responses"}, (1.0,)))
+    assert caught.value.step == 1
+
+
+def test_what_any_distiller_leaves_is_checked(torch, tmp_path):
+    from safetensors.torch import save_file
 
     from kdprobe.distill.distiller import Trained, refuse_diverged
 
-    sound = Trained(Path(), [{"step": 1, "loss": 2.0}], adapter_norm=1.0)
+    sound = Trained(tmp_path, [{"step": 1, "loss": 2.0}], adapter_norm=1.0)
+    save_file({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / "adapter_model.safetensors")
     refuse_diverged(sound)
     with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after step 1, the last one"):
-        refuse_diverged(Trained(Path(), sound.history, adapter_norm=float("nan")))
+        refuse_diverged(Trained(tmp_path, sound.history, adapter_norm=float("nan")))
     with pytest.raises(NonFiniteError, match=r"The loss is inf at step 2 of the training"):
-        refuse_diverged(Trained(Path(), [*sound.history, {"step": 2, "loss": float("inf")}], adapter_norm=1.0))
+        refuse_diverged(Trained(tmp_path, [*sound.history, {"step": 2, "loss": float("inf")}], adapter_norm=1.0))
+    save_file({"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after step 1, the last one"):
+        refuse_diverged(sound)
 
 
 def test_a_gold_solution_whose_log_probability_is_not_finite_is_named(overflowing, problems, torch):

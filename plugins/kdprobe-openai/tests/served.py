@@ -22,7 +22,8 @@ class ServedModel:
     Attributes:
         changes: Called on each answer before it is sent, one per request as long as there are any. A function changes
             the JSON data; a number is a status; a tuple is a status, headers and perhaps a body; `bytes` are a body;
-            "cut" breaks the connection off in the middle, "slow" answers after the client's patience.
+            "cut" breaks the connection off in the middle, "slow" answers after the client's patience, "trickle" sends
+            a byte now and then, "endless" sends without an end, "wordy" ignores the token budget.
         refuse: Takes a request's body; what it returns is sent with status 400, unless it is nothing.
         asked: What was asked, with its headers and when.
     """
@@ -90,6 +91,12 @@ def serving(model):
                 status, headers, data = 400, {}, refused
             else:
                 status, headers, data = 200, {}, model.answer(body)
+            if change == "trickle":
+                self.never_end(b" ", pause=0.05)
+            if change == "endless":
+                self.never_end(b" " * 100_000, pause=0)
+            if change == "wordy":
+                data = model.answer({**body, "max_tokens": 10_000})
             if change == "slow":
                 time.sleep(3)
             if isinstance(change, int):
@@ -111,6 +118,14 @@ def serving(model):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             self.wfile.write(sent)
+
+        def never_end(self, part, pause):
+            self.send_response(200)
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            while True:
+                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+                time.sleep(pause)
 
         def log_message(self, *_):
             pass

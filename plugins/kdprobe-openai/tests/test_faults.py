@@ -4,6 +4,7 @@ import json
 import logging
 import time
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -55,6 +56,32 @@ def test_a_slow_answer_is_asked_for_again(make, server):
     (answer,) = make(timeout=0.5).respond(REQUESTS[:1], SAMPLING)
     assert answer.rows is not None
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "limit", "said"),
+    [
+        ("trickle", {"deadline": 0.5}, r"took more than 0\.5 s for an answer\. .*raise teacher\.options\.deadline"),
+        ("endless", {"largest_answer": 1}, r"sends an answer of more than 1 MB\. .*raise teacher\.options\.largest"),
+    ],
+)
+def test_an_answer_without_an_end_is_ended(make, server, fault, limit, said):
+    server.always = fault
+    with pytest.raises(KdprobeError, match=said):
+        list(make(**limit).respond(REQUESTS[:1], SAMPLING))
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_ignores_the_budget_is_refused(make, server):
+    server.always = "wordy"
+    sampling = replace(SAMPLING, max_new_tokens=4)
+    count = len(server.ids)
+    with pytest.raises(
+        KdprobeError, match=rf"wrote {count} tokens for p0; 4 were allowed\. Set teacher\.options\.budget"
+    ):
+        list(make(over_budget=0).respond(REQUESTS[:1], sampling))
+    (answer,) = make(over_budget=count).respond(REQUESTS[:1], sampling)
+    assert len(answer.token_ids) == count
 
 
 @pytest.mark.parametrize("fault", [429, 500, "cut", b"<html>busy</html>", b"{}", b'{"error": "busy"}'], ids=str)

@@ -33,6 +33,7 @@ def command(
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
     from kdprobe.experiment.results import load_results
+    from kdprobe.experiment.stages.distill import divergence_sentence
     from kdprobe.experiment.store import Store
     from kdprobe.models.reference import resolve
     from kdprobe.students.export import export
@@ -44,6 +45,8 @@ def command(
         raise UsageError(f"{student!r} names no student.", "Write RUN/ARM, as in embedded/ground-truth.")
     results = load_results(store, run)
     found = results.arm(arm)
+    if found.diverged:
+        raise KdprobeError(f"{student} is no student: its training {divergence_sentence(found.diverged)}")
     config = results.record["config"]["student"]
     base = resolve(config["model"], config["revision"])
     if base.digest != results.record["student"]["digest"]:

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from kdprobe.comparison.answers import Outputs
 
+NO_ANSWERS = Outputs(file="", responses=[], gold=[])
 ALL_PAIRS = "all pairs"
 AGAINST_UNTRAINED = "distilled against untrained"
 AGAINST_FINE_TUNED = "distilled against fine-tuned"
@@ -25,6 +26,7 @@ class Arm:
         distiller: Its distiller, or `None`.
         seed: Of its training.
         unprimed: Whether its teacher read the bare question: the strategy's role, whatever it is called.
+        absent: Why it has no answers; empty where it has.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Arm:
     distiller: str | None = None
     seed: int = 0
     unprimed: bool = False
+    absent: str = ""
 
     @property
     def control(self) -> bool:

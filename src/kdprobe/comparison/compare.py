@@ -21,7 +21,7 @@ from kdprobe.comparison.findings import (
     share_findings,
 )
 from kdprobe.comparison.pairing import Rows, pair_up
-from kdprobe.comparison.result import ArmScore, Comparison, Pair
+from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
 from kdprobe.comparison.scoring import JudgedAnswers, Right, calculated, judge_arms, score_fields, shared_groups
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy, step_accuracy_difference
 from kdprobe.comparison.strategy_tests import strategy_pairs
@@ -38,16 +38,22 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     """Compares arms problem by problem: scores, paired tests in planned families, findings, and a verdict.
 
     Args:
-        arms: With names that differ.
+        arms: With names that differ. Those that are absent take part in the plan and in nothing else.
         extractors: By name, the chosen one among them; the others are looked at for disagreement.
         chosen: The extractor that decides.
 
     Raises:
         KdprobeError: As `pair_up` and `judge_arms` raise.
     """
+    everything = families(arms)
+    absent = [AbsentArm(arm.name, arm.absent, _pairs_with(arm, everything)) for arm in arms if arm.absent]
+    arms = [arm for arm in arms if not arm.absent]
+    if not arms:
+        return Comparison([], [], [], verdict([], [], []), absent=absent)
+    present = {name: [(a, b) for a, b in members if not (a.absent or b.absent)] for name, members in everything.items()}
+    planned = {name: members for name, members in present.items() if members}
     pairing = pair_up(arms)
     shared = {(a.name, b.name): pairing.shared(a.name, b.name) for a, b in combinations(arms, 2)}
-    planned = families(arms)
     judged = judge_arms(arms, extractors, chosen)
     right = {name: {arm: found.right for arm, found in answers.items()} for name, answers in judged.items()}
     planned_rows = {
@@ -66,7 +72,16 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     ]
     pairs = _pairs(planned, planned_rows, right[chosen], tests[chosen], steps)
     strategies = strategy_pairs(arms, right[chosen], pairing)
-    return Comparison(scores, pairs, strategies, verdict(scores, pairs, strategies), findings, pairing.sentence)
+    sentences = verdict(scores, pairs, strategies)
+    return Comparison(scores, pairs, strategies, sentences, findings, pairing.sentence, absent)
+
+
+def _pairs_with(arm: Arm, planned: Families) -> list[str]:
+    return list(
+        dict.fromkeys(
+            f"{a.name} - {b.name}" for members in planned.values() for a, b in members if arm.name in {a.name, b.name}
+        )
+    )
 
 
 def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepAccuracy) -> ArmScore:

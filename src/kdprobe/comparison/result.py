@@ -69,6 +69,21 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class AbsentArm:
+    """An arm that was planned and has no answers.
+
+    Attributes:
+        name: The arm's.
+        reason: Why, as the rest of a sentence.
+        pairs: Those that were planned with it and cannot be compared.
+    """
+
+    name: str
+    reason: str
+    pairs: list[str]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What can be said of some arms.
 
@@ -79,6 +94,7 @@ class Comparison:
         verdict: What may be said, in sentences.
         findings: What may mislead.
         pairing: What answers were paired by, as a sentence.
+        absent: Arms that have no answers, and why.
     """
 
     arms: list[ArmScore]
@@ -87,3 +103,4 @@ class Comparison:
     verdict: list[str]
     findings: list[Finding] = field(default_factory=list)
     pairing: str = ""
+    absent: list[AbsentArm] = field(default_factory=list)

@@ -18,7 +18,8 @@ from kdprobe.stats.p_values import SIGNIFICANT, p_text
 def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:
     """The answer to the question that the arms were compared for."""
     if not pairs:
-        return ["There is one arm only; nothing can be compared."]
+        few = "There is one arm only" if len(arms) == 1 else "There is no pair of students to compare"
+        return [f"{few}; nothing can be compared."]
     if pairs[0].family == ALL_PAIRS:
         return _unplanned(pairs)
     sentences = _strategies(strategies) if strategies else _priming(pairs)

@@ -84,15 +84,27 @@ def refuse_diverged(trained: Trained) -> None:
     Raises:
         NonFiniteError: It did: in the history, or in the adapter.
     """
-    for row in trained.history:
+    from safetensors import safe_open
+
+    from kdprobe.models.merging.files import WEIGHTS
+    from kdprobe.models.weights import not_finite
+
+    for index, row in enumerate(trained.history, start=1):
         if broken := [name for name, value in row.items() if not math.isfinite(value)]:
+            step = int(row.get("step", index))
             raise NonFiniteError(
-                f"The {broken[0]} is {row[broken[0]]} at step {row.get('step')} of the training.", DIVERGED
+                f"The {broken[0].replace('_', ' ')} is {row[broken[0]]} at step {step} of the training.",
+                DIVERGED,
+                step=step,
             )
+    last = len(trained.history)
+    message = f"The adapter's weights are NaN or infinite after step {last}, the last one."
     if not math.isfinite(trained.adapter_norm):
-        raise NonFiniteError(
-            f"The adapter's weights are NaN or infinite after step {len(trained.history)}, the last one.", DIVERGED
-        )
+        raise NonFiniteError(message, DIVERGED, step=last)
+    if (weights := trained.adapter / WEIGHTS).is_file():
+        with safe_open(weights, "pt") as tensors:
+            if not_finite((name, tensors.get_tensor(name)) for name in tensors.keys()):  # noqa: SIM118
+                raise NonFiniteError(message, DIVERGED, step=last)
 
 
 class Distiller(Protocol):
@@ -106,7 +118,12 @@ class Distiller(Protocol):
     needs: frozenset[Need]
 
     def train(self, context: TrainContext) -> Trained:
-        """Trains and writes the adapter into `context.folder`."""
+        """Trains and writes the adapter into `context.folder`.
+
+        Raises:
+            NonFiniteError: The training diverged, at its `step`; an experiment records it and goes on without the
+                student.
+        """
         ...
 
     def temperatures(self) -> tuple[float, ...]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdprobe.experiment.stages.distill import DIVERGED
+
 
 @dataclass(frozen=True)
 class ArmResults:
@@ -18,9 +20,9 @@ class ArmResults:
         seed: Of its training.
         fidelity: Measurements of its transfer set, or `None`.
         kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
-        training: Adapter norm and history per optimiser step, or `None`.
-        records: One per test problem.
-        file: Where these are.
+        training: Adapter norm and history per optimiser step, or `None`; of one that diverged, why.
+        records: One per test problem; none where its training diverged.
+        file: Where these are, or `None`.
         adapter: The folder of its adapter, or `None`.
         strategy_name: The strategy's own name, as `kdprobe plugins` lists it, or `None`.
         unprimed: Whether its teacher read the bare question.
@@ -34,7 +36,7 @@ class ArmResults:
     kept: list[list[Any]] | None
     training: dict[str, Any] | None
     records: list[dict[str, Any]]
-    file: Path
+    file: Path | None
     adapter: Path | None
     strategy_name: str | None = None
     unprimed: bool = False
@@ -47,6 +49,13 @@ class ArmResults:
         return f"{self.strategy_name}{self.name.removeprefix(self.strategy)}"
 
     @property
-    def accuracy(self) -> float:
-        """Share of the problems that lm-eval counted as solved."""
+    def diverged(self) -> dict[str, Any] | None:
+        """Of a training that diverged, `step`, `reason` and `hint`."""
+        return (self.training or {}).get(DIVERGED)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the problems that lm-eval counted as solved, or `None` where there is no student."""
+        if self.diverged:
+            return None
         return sum(bool(record["correct"]) for record in self.records) / len(self.records)

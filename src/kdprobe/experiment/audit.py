@@ -10,6 +10,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.findings import excerpts
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.foresight.evidence import few_seeds
+from kdprobe.experiment.stages.distill import divergence_sentence
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
 
@@ -27,7 +28,10 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         arms: All arms.
         record: The run's record.
     """
+    lost = [arm for arm in arms if arm.diverged]
+    arms = [arm for arm in arms if not arm.diverged]
     return [
+        *_diverged(lost),
         *_unmoved(arms),
         *_misaligned(arms),
         *_unmatched(arms),
@@ -54,6 +58,16 @@ def scope(record: dict[str, Any]) -> list[str]:
     shared = len({problem.group for problem in seen})
     sentence = f"{len(seen)} of {len(test)} test problems are from templates that students learnt from ({shared})"
     return [f"{sentence}: there the figures speak of new numbers, not of new kinds of problems."]
+
+
+def _diverged(arms: Sequence[ArmResults]) -> list[Finding]:
+    """Trainings that came to no student."""
+    if not arms:
+        return []
+    described = "; ".join(f"{arm.name} {divergence_sentence(arm.diverged or {})}" for arm in arms)
+    hints = dict.fromkeys(str((arm.diverged or {}).get("hint")) for arm in arms)
+    action = f"{' '.join(hints)} Comparisons with these arms are absent; seeds that diverged count for no strategy."
+    return [Finding("diverged", described, action)]
 
 
 def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from kdprobe.experiment.stages.distill import TRAINING
+from kdprobe.experiment.stages.distill import DIVERGED, TRAINING
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Stage, Store
@@ -44,8 +44,12 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
         case "distill":
             training = read_json(folder / TRAINING)
             last = training["history"][-1] if training["history"] else {}
-            return _numbers(last) | _numbers(training)
+            found = training.get(DIVERGED) or {}
+            return _numbers(last) | _numbers(training) | {f"diverged_at_{key}": n for key, n in _numbers(found).items()}
         case "evaluate":
+            if not (folder / RECORDS).is_file():
+                # The training diverged, as its own stage says.
+                return {}
             records = pq.read_table(folder / RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
             return {"problems": float(len(records)), **_means(records.to_pylist())}
         case _:

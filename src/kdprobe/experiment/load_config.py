@@ -20,8 +20,10 @@ from kdprobe.experiment.config_checks import (
     repeated,
     sentences,
     texts_mistakes,
+    version_mistakes,
 )
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
+from kdprobe.files import UnreadableError, refuse_special
 from kdprobe.host.registry import Host
 from kdprobe.redaction import without_secrets
 
@@ -39,7 +41,10 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     """
     file = path or EMBEDDED
     try:
+        refuse_special(file)
         data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except UnreadableError as error:
+        raise UsageError(f"The config {file} {error}.", "`kdprobe init` writes one to start from.") from error
     except OSError as error:
         raise UsageError(
             f"The config {file} cannot be read: {error.strerror}.", "`kdprobe init` writes one to start from."
@@ -73,6 +78,7 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     except ValidationError as error:
         mistakes += sentences(error, Experiment)
     mistakes += [
+        *version_mistakes(data, host),
         *plugin_mistakes(data, host),
         *repeated(data),
         *texts_mistakes(data),

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.comparison.answers import read_outputs
-from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import KdprobeError, UsageError
@@ -19,7 +19,7 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
-from kdprobe.experiment.stages.distill import ADAPTER, TRAINING
+from kdprobe.experiment.stages.distill import ADAPTER, DIVERGED, TRAINING, divergence_sentence
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.stages.transfer import FIDELITY
@@ -136,15 +136,16 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
 
 
 def arms_of(results: Results) -> list[Arm]:
-    """The arms of a run, for a comparison."""
+    """The arms of a run, for a comparison; those whose training diverged have no answers, and say why."""
     return [
         Arm(
             arm.name,
-            read_outputs(arm.file, source=f"{results.run}/{arm.name}"),
+            read_outputs(arm.file, source=f"{results.run}/{arm.name}") if arm.file else NO_ANSWERS,
             arm.strategy,
             arm.distiller,
             arm.seed,
             arm.unprimed,
+            absent=divergence_sentence(arm.diverged) if arm.diverged else "",
         )
         for arm in results.arms
     ]
@@ -162,7 +163,10 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         return store.checks.file(store.folder_of(kind, arm[kind]), name) if arm.get(kind) else None
 
     fidelity, training, selection = file("transfer", FIDELITY), file("distill", TRAINING), file("select", SELECTION)
-    records = store.checks.file(store.folder_of("evaluate", arm["evaluate"]), RECORDS)
+    learnt = read_json(training) if training else None
+    trained = training and learnt and not learnt.get(DIVERGED)
+    evaluated = store.folder_of("evaluate", arm["evaluate"])
+    records = store.checks.file(evaluated, RECORDS) if trained or not training else None
     return ArmResults(
         name=arm["name"],
         strategy=arm["strategy"],
@@ -170,10 +174,10 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         seed=arm["seed"],
         fidelity=read_json(fidelity) if fidelity else None,
         kept=read_json(selection)[arm["transfer"]] if selection and arm["transfer"] else None,
-        training=read_json(training) if training else None,
-        records=pq.read_table(records).to_pylist(),
+        training=learnt,
+        records=pq.read_table(records).to_pylist() if records else [],
         file=records,
-        adapter=training.with_name(ADAPTER) if training else None,
+        adapter=training.with_name(ADAPTER) if training and trained else None,
         strategy_name=arm["strategy_name"],
         unprimed=arm["unprimed"],
     )

@@ -15,7 +15,7 @@ from kdprobe.experiment.finished import finished_stage
 from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
-from kdprobe.experiment.stages.distill import adapted_modules
+from kdprobe.experiment.stages.distill import adapted_modules, diverged, divergence_sentence
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.store import Store
 from kdprobe.files import sync, write_sealed
@@ -84,6 +84,8 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
             note(f"{label} …")
         made = store.make(stage, launch)
         note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
+        if stage.kind == "distill" and (found := diverged(store.folder(stage))):
+            note(f"{stage.name} {divergence_sentence(found)} The run goes on without it.")
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
     write_sealed(folder / RECORD, _record(plan, store))
@@ -136,6 +138,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         },
         "student": plan.student.as_provenance(),
         "plugins": plan.plugins,
+        "loaded_plugins": plan.loaded,
         "cautions": list(plan.cautions),
         "adapters": adapted_modules(plan.stages),
         "environment": {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.merging.files import CONFIG, ENDS, TOKENIZER, WEIGHTS
-from kdprobe.models.reference import digest_files
+from kdprobe.models.reference import digest_files, refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -47,6 +47,7 @@ def resolve_adapter(name: str) -> AdapterRecord:
             f"The adapter {name!r} has no {' and no '.join(missing)}.",
             "An adapter is a folder that peft's save_pretrained wrote, in safetensors.",
         )
+    refuse_unreadable(folder)
     files = [folder / file for file in (CONFIG, WEIGHTS, ENDS, *TOKENIZER) if (folder / file).is_file()]
     return AdapterRecord(name, folder, digest_files(files))
 

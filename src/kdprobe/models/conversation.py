@@ -18,7 +18,8 @@ from functools import lru_cache
 from threading import RLock
 from typing import Any, Self
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, first_line
+from kdprobe.models.bounded import bounded, with_small_powers
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
 """How a model without a chat template is asked; the lm-eval task for completion models says the same."""
@@ -79,7 +80,7 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
 
     Raises:
         KdprobeError: The tokenizer has no chat template, and the conversation has something to tell one, or its
-            template refuses the system message or leaves it out.
+            template refuses the system message or leaves it out, or is not a text.
     """
     if not tokenizer.chat_template:
         if conversation.system is not None or conversation.template_arguments:
@@ -89,7 +90,10 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
                 "Leave them out, or use a chat model.",
             )
         return tokenizer
-    tokenizer.apply_chat_template = _as_told(tokenizer.apply_chat_template, conversation)
+    named = tokenizer.chat_template.values() if isinstance(tokenizer.chat_template, dict) else [tokenizer.chat_template]
+    if not all(isinstance(template, str) for template in named):
+        raise KdprobeError(f"The chat template of {tokenizer.name_or_path!r} is not a text.", "Fetch the model again.")
+    tokenizer.apply_chat_template = _as_told(tokenizer.name_or_path, tokenizer.apply_chat_template, conversation)
     if conversation.system is not None:
         prompt_text(tokenizer, conversation.opened([{"role": "user", "content": "Hi"}]))
     return tokenizer
@@ -115,15 +119,15 @@ def refuse_unread(conversation: Conversation, tokenizers: Sequence[Any]) -> None
             )
 
 
-def _as_told(render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
+def _as_told(model: str, render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
     """The `apply_chat_template` of transformers, of one conversation or a batch, told what the conversation says."""
 
     def apply_chat_template(conversation: Any, *arguments: Any, **named: Any) -> Any:
         is_batch = bool(conversation) and not isinstance(conversation[0], Mapping)
         opened = [told.opened(one) for one in conversation] if is_batch else told.opened(conversation)
-        with _today(told.date):
-            # Callers such as lm-eval's vLLM pass arguments as None where they have nothing to say.
-            said = {name: value for name, value in named.items() if value is not None}
+        # Callers such as lm-eval's vLLM pass arguments as None where they have nothing to say.
+        said = {name: value for name, value in named.items() if value is not None}
+        with _today(told.date), bounded(model):
             return render(opened, *arguments, **{**said, **told.template_arguments})
 
     return apply_chat_template
@@ -183,19 +187,20 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 @contextmanager
 def _today(day: dt.date) -> Iterator[None]:
-    """What templates are told of the time while the block runs: midnight of that day.
+    """What templates are told of the time while the block runs, midnight of that day, and that powers are small.
 
     transformers hands templates a function that asks the clock, and makes text of whatever else is given by its name.
     """
     from transformers.utils import chat_template_utils
 
     with _CLOCK:
-        clock = chat_template_utils.datetime
+        clock, environment = chat_template_utils.datetime, chat_template_utils.ImmutableSandboxedEnvironment
         chat_template_utils.datetime = _stopped_clock(day)
+        chat_template_utils.ImmutableSandboxedEnvironment = with_small_powers(environment)
         try:
             yield
         finally:
-            chat_template_utils.datetime = clock
+            chat_template_utils.datetime, chat_template_utils.ImmutableSandboxedEnvironment = clock, environment
 
 
 @lru_cache(maxsize=8)
@@ -214,14 +219,15 @@ def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
     Raises:
         KdprobeError: It refuses them.
     """
-    from jinja2.exceptions import TemplateError
-
     try:
         text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **arguments)
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
+    except KdprobeError:
+        raise
+    except Exception as error:
+        # A template is a program: it may do whatever Python's operators raise.
         roles = ", ".join(message["role"] for message in messages)
         raise KdprobeError(
-            f"The chat template of {tokenizer.name_or_path!r} refuses a conversation of {roles}: {error}",
+            f"The chat template of {tokenizer.name_or_path!r} refuses a conversation of {roles}: {first_line(error)}",
             _OTHER_MESSAGES,
         ) from error
     return text

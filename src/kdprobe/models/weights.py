@@ -1,14 +1,19 @@
-"""The weights of a model in memory: shared between models, copied, and looked at for what is not a number."""
+"""The weights of a model: read whole, shared between models, copied, and looked at for what is not a number."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kdprobe.errors import KdprobeError, first_line
+from kdprobe.models.chatter import quiet
+from kdprobe.models.reference import ModelRecord
 
 
 def same_weights(model: Any) -> Any:
@@ -42,3 +47,51 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
         if not bool(numbers.isfinite().all()):
             return name
     return None
+
+
+def complete_model(record: ModelRecord, folder: Path, **known: Any) -> Any:
+    """A model all of whose weights, and no others, were in its files; arguments as those of `from_pretrained`.
+
+    transformers gives random numbers to weights that it does not find.
+
+    Raises:
+        KdprobeError: Weights are missing, left over, of another shape, or not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            # Shapes that differ are refused below, in a sentence that names them.
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, **known, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+    except Exception as error:
+        # Damaged files, unknown architectures, sizes that do not fit each other: every library has its own class.
+        raise KdprobeError(
+            f"The model {record.name!r} cannot be loaded: {first_line(error)}", "Check that the folder is complete."
+        ) from error
+    if fault := _fault(report, model):
+        raise KdprobeError(
+            f"The model {record.name!r} {fault}.",
+            "Its files are incomplete, damaged, or belong to another config.json.",
+        )
+    return model
+
+
+def _fault(report: dict[str, Any], model: Any) -> str | None:
+    """What is wrong with the weights that were found, as the rest of a sentence."""
+    if missing := sorted(report["missing_keys"]):
+        return f"lacks {count_of(missing)}"
+    if left_over := sorted(report["unexpected_keys"]):
+        return f"has no place for {count_of(left_over)}"
+    if other := sorted(report["mismatched_keys"]):
+        name, found, expected = other[0]
+        return f"has {name} in the shape {list(found)}, where {list(expected)} is expected"
+    if broken := not_finite(model.state_dict().items()):
+        return f"has numbers that are NaN or infinite in {broken}"
+    return None
+
+
+def count_of(names: Sequence[str]) -> str:
+    """How many tensors these are, and which is the first."""
+    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, among them {names[0]}"

@@ -43,7 +43,7 @@ def loss_figure(arms: Sequence[ArmResults]) -> dict[str, Any]:
     """Loss per optimiser step of every trained arm. Arms with different losses are not comparable by height."""
     figure = go.Figure()
     for arm in arms:
-        if arm.training:
+        if arm.training and not arm.diverged:
             history = arm.training["history"]
             figure.add_scatter(
                 x=[row["step"] for row in history],

@@ -65,7 +65,7 @@ def _examples(results: Results) -> list[dict[str, Any]]:
     problems = results.record["problems"]["test"]
     rows = []
     for index, problem in enumerate(problems):
-        answers = [(arm.name, arm.records[index]) for arm in results.arms]
+        answers = [(arm.name, arm.records[index]) for arm in results.arms if arm.records]
         split = len({record["correct"] for _, record in answers})
         rows.append((split == 1, index, {"problem": problem, "answers": answers}))
     return [row for _, _, row in sorted(rows, key=lambda row: row[:2])[:EXAMPLES]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdprobe.errors import KdprobeError
+from kdprobe.files import UnreadableError, json_of, refuse_special
 from kdprobe.models.thinking import split_thinking
 from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
@@ -56,10 +56,12 @@ def _text(row: dict[str, Any], name: str) -> str:
 
 def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
+        refuse_special(file)
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, UnreadableError) as error:
+        reason = f"it {error}" if isinstance(error, UnreadableError) else "it is not UTF-8"
         raise KdprobeError(
-            f"The file of texts {file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.",
+            f"The file of texts {file} cannot be read: {getattr(error, 'strerror', None) or reason}.",
             "Check transfer.texts in the config.",
         ) from error
     rows = []
@@ -68,8 +70,8 @@ def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
             continue
         location = f"{file}, line {line_number}"
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json_of(line)
+        except ValueError as error:
             raise KdprobeError(f"{location} is not JSON: {error}.") from error
         rows.append((location, row if isinstance(row, dict) else {}))
     return rows

@@ -50,6 +50,14 @@ class ServerOptions(BaseModel):
     requests_per_minute: float | None = Field(default=None, gt=0, description="No more than so many.")
     attempts: int = Field(default=6, ge=1, description="How often a request is sent before the capture gives up.")
     timeout: float = Field(default=300, gt=0, description="Seconds without a sign of the server.")
+    deadline: float = Field(default=3600, gt=0, description="Seconds that one answer may take in all.")
+    largest_answer: float = Field(default=512, gt=0, description="Megabytes that one answer may have.")
+    over_budget: int = Field(
+        default=16,
+        ge=0,
+        description="Tokens that an answer, without its thinking, may have above the token budget; servers count in "
+        "different ways.",
+    )
     longest_wait: float = Field(
         default=300, gt=0, description="Seconds that the server may ask to wait before the capture gives up."
     )

@@ -126,10 +126,17 @@ class Server:
 
     async def _send(self, path: str, body: dict[str, Any]) -> Any:
         try:
-            reply = await self._client.post(f"{self.options.base_url}/{path}", json=body)
+            with anyio.fail_after(self.options.deadline):
+                reply = await self._reply(path, body)
         except httpx.TransportError as error:
             # The name alone: what these errors say is the library's business, and may quote headers.
             raise PassingFaultError(type(error).__name__) from None
+        except TimeoutError:
+            # Patience with silence is `timeout`; this server keeps talking, and would the next time.
+            raise KdprobeError(
+                f"The server {self.options.base_url} took more than {self.options.deadline:g} s for an answer.",
+                "What was answered so far is kept: raise teacher.options.deadline, or lower the token budget.",
+            ) from None
         said, reason = self._quoted(reply), reason_of(reply.status_code, reply.text)
         if reply.status_code in _PASSING and reason is None:
             raise PassingFaultError(f"status {reply.status_code}{said}", _retry_after(reply))
@@ -151,6 +158,23 @@ class Server:
                 raise self._refusal(reply, reason, said)
             raise PassingFaultError(f"an error in place of an answer{said}")
         return data
+
+    async def _reply(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """The whole reply, as far as it is no larger than it may be."""
+        content = bytearray()
+        async with self._client.stream("POST", f"{self.options.base_url}/{path}", json=body) as reply:
+            async for part in reply.aiter_bytes():
+                content += part
+                if len(content) > self.options.largest_answer * 1e6:
+                    raise KdprobeError(
+                        f"The server {self.options.base_url} sends an answer of more than "
+                        f"{self.options.largest_answer:g} MB.",
+                        "What was answered so far is kept: raise teacher.options.largest_answer, or lower the token "
+                        "budget or transfer.top_logprobs.",
+                    )
+        decoded = {"content-encoding", "content-length", "transfer-encoding"}
+        headers = [(name, value) for name, value in reply.headers.multi_items() if name not in decoded]
+        return httpx.Response(reply.status_code, headers=headers, content=bytes(content))
 
     def _refusal(self, reply: httpx.Response, reason: str | None, said: str) -> RefusedError:
         return RefusedError(

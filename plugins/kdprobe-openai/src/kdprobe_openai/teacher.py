@@ -23,6 +23,7 @@ from kdprobe_openai.server import RefusedError, Server
 from kdprobe_openai.tokens import TokenMap
 
 _NOT_DECIDING = {"key_variable", "concurrency", "requests_per_minute", "attempts", "timeout", "longest_wait"}
+_NOT_DECIDING |= {"deadline", "largest_answer", "over_budget"}
 """Options that decide how a server is asked, and not what it answers."""
 _TEMPLATE_ARGUMENTS = "chat_template_kwargs"
 """How servers call what their chat template takes by name."""
@@ -171,8 +172,9 @@ class ServerTeacher:
         """An answer with its log-probabilities, or as text where they cannot be used.
 
         Raises:
-            KdprobeError: They cannot be used and are required.
+            KdprobeError: They cannot be used and are required, or the answer is longer than it may be.
         """
+        self._refuse_over_budget(request, answer, sampling.max_new_tokens)
         prepended = self.options.reasoning == "prepend"
         nothing = not answer.text and not (prepended and answer.thinking)
         if self._texts_only or nothing:
@@ -190,6 +192,19 @@ class ServerTeacher:
             self._say_texts_only(str(reason))
             return self._response(request, answer, self._ids(answer))
         return self._response(request, answer, ids, rows)
+
+    def _refuse_over_budget(self, request: Request, answer: Answer, budget: int) -> None:
+        tokens = answer.tokens
+        if tokens is None:
+            tokens = len(self._tokens.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
+        elif answer.thinking is not None:
+            # Some servers count thinking into the budget, others do not.
+            tokens -= self._thinking_tokens(answer)
+        if tokens > budget + self.options.over_budget:
+            raise KdprobeError(
+                f"The server {self.options.base_url} wrote {tokens} tokens for {request.id}; {budget} were allowed.",
+                "Set teacher.options.budget_field to what it knows, or over_budget where longer answers are meant.",
+            )
 
     def _ids(self, answer: Answer) -> list[int]:
         """The text as the student's token ids, with what was thought before it where that is wanted."""
@@ -211,10 +226,13 @@ class ServerTeacher:
     def _thinking(self, answer: Answer) -> Thinking | None:
         if answer.thinking is None:
             return None
-        tokens = answer.thinking_tokens
-        if tokens is None:
-            tokens = len(self._tokens.tokenizer(answer.thinking, add_special_tokens=False)["input_ids"])
+        tokens = self._thinking_tokens(answer)
         return Thinking(answer.thinking, bool(answer.text), tokens, taught=self.options.reasoning == "prepend")
+
+    def _thinking_tokens(self, answer: Answer) -> int:
+        if answer.thinking_tokens is not None:
+            return answer.thinking_tokens
+        return len(self._tokens.tokenizer(answer.thinking or "", add_special_tokens=False)["input_ids"])
 
     def _say_texts_only(self, reason: str) -> None:
         """Says once why answers have texts only."""

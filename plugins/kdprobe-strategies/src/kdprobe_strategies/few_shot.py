@@ -136,7 +136,7 @@ def _read(file: Path) -> list[Problem]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         rows = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise KdprobeError(
             f"The file of examples {file} cannot be read: {error}.", "It needs JSON lines with `question` and `answer`."
         ) from error

@@ -227,7 +227,8 @@ def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
     def look(_module: Any, _inputs: Any, logits: Tensor) -> None:
         if not logits.amax(dim=-1).isfinite().all():
             step = trainer.state.global_step + 1
-            raise NonFiniteError(f"The student's logits are NaN or infinite at step {step} of the training.", _DIVERGED)
+            sentence = f"The student's logits are NaN or infinite at step {step} of the training."
+            raise NonFiniteError(sentence, _DIVERGED, step=step)
 
     handle = model.get_output_embeddings().register_forward_hook(look)
     try:
@@ -258,7 +259,8 @@ def _progress(trainer: Any, label: str) -> Iterator[None]:
         ) -> None:
             loss = (logs or {}).get("loss", 0.0)
             if not math.isfinite(loss):
-                raise NonFiniteError(f"The loss is {loss} at step {state.global_step} of the training.", _DIVERGED)
+                step = state.global_step
+                raise NonFiniteError(f"The loss is {loss} at step {step} of the training.", _DIVERGED, step=step)
 
     with progress(label) as bar:
         trainer.add_callback(Step())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from kdprobe.comparison.finding import Finding
-    from kdprobe.comparison.result import ArmScore, Comparison, Pair
+    from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
     from kdprobe.comparison.strategy_tests import StrategyPair
 
 
@@ -28,6 +28,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
         "findings": [asdict(finding) for finding in comparison.findings],
         "pairing": comparison.pairing,
+        "absent": [asdict(arm) for arm in comparison.absent],
     }
 
 
@@ -36,9 +37,15 @@ def show_comparison(comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         out().print(table)
     show_reading({score.name: score for score in comparison.arms})
-    sentence_list("How they were paired", [comparison.pairing])
+    sentence_list("How they were paired", [comparison.pairing] if comparison.pairing else [])
+    show_absent(comparison.absent)
     show_findings(comparison.findings)
     sentence_list("Which solves more?", comparison.verdict)
+
+
+def show_absent(arms: Sequence[AbsentArm]) -> None:
+    """Which arms have no student."""
+    sentence_list("Without a student", [absence(arm) for arm in arms])
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -53,6 +60,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         if pair.family not in tables:
             tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
         tables[pair.family].add_row(*_pair_row(pair))
+    if not comparison.arms:
+        return []
     return [
         _accuracies(comparison.arms),
         other_measures({score.name: score for score in comparison.arms}),
@@ -60,6 +69,12 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         _pair_measures(comparison.pairs),
         *_strategy_tables(comparison.strategies),
     ]
+
+
+def absence(arm: AbsentArm) -> str:
+    """Why an arm has no score, and which pairs were planned with it."""
+    pairs = f" Not compared: {', '.join(arm.pairs)}." if arm.pairs else ""
+    return f"{arm.name} {arm.reason}{pairs}"
 
 
 def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:

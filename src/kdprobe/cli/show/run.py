@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show_findings
+from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show_absent, show_findings
 from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
@@ -41,6 +41,7 @@ def show_results(results: Results, comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         console.print(table)
     show_analyses({analysis.name: analysis.statements for analysis in results.analyses})
+    show_absent(comparison.absent)
     show_findings(comparison.findings)
     taught = any(arm.strategy for arm in comparison.arms)
     sentence_list("Did priming make a better student?" if taught else "Which student solves more?", comparison.verdict)
@@ -74,7 +75,8 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
         return
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:
-        scores = ", ".join(f"{arm} {accuracy:.1%}" for arm, accuracy in row["accuracy"].items())
+        known = row["accuracy"].items()
+        scores = ", ".join(f"{arm} diverged" if share is None else f"{arm} {share:.1%}" for arm, share in known)
         table.add_row(plain(row["run"]), plain(row["damage"] or scores))
     out().print(table)
     cautioned: dict[str, list[str]] = {}

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import UnreadableError, refuse_special
+from kdprobe.limits import UNPACKED_GB
 
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
 """Ending of a compressed file to its first bytes."""
@@ -50,6 +52,14 @@ def compression(name: str) -> str:
     return next((ending for ending in MAGIC if name.lower().endswith(ending)), "")
 
 
+def refuse_pipe(file: Path) -> None:
+    """Raises ValueError if a file is a named pipe or a device, and OSError if there is none."""
+    try:
+        refuse_special(file)
+    except UnreadableError as error:
+        raise ValueError(f"it {error}") from error
+
+
 def open_bytes(file: Path) -> IO[bytes]:
     """A file's bytes, decompressed; a compressed file is known by its first bytes, whatever it is called.
 
@@ -57,6 +67,7 @@ def open_bytes(file: Path) -> IO[bytes]:
         ValueError: It is called compressed and is not, or it is a zip archive.
         OSError: It cannot be opened.
     """
+    refuse_pipe(file)
     with file.open("rb") as raw:
         head = raw.read(max(map(len, MAGIC.values())))
     if head.startswith(_ZIP):
@@ -67,10 +78,43 @@ def open_bytes(file: Path) -> IO[bytes]:
     if kind == ".zst":
         import pyarrow as pa
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"))
+        return io.BufferedReader(_Bounded(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")))
     openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    stream: IO[bytes] = openers[kind](file, "rb") if kind else file.open("rb")
-    return stream
+    return io.BufferedReader(_Bounded(openers[kind](file, "rb"))) if kind else file.open("rb")
+
+
+class _Bounded(io.RawIOBase):
+    """What a compressed stream unpacks to, up to a limit.
+
+    Args:
+        stream: That unpacks.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._left = UNPACKED_GB.value * 2**30
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads; as of `io.RawIOBase`.
+
+        Raises:
+            ValueError: It unpacks to more than the limit.
+        """
+        read = self._stream.read(len(buffer))
+        buffer[: len(read)] = read
+        self._left -= len(read)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {UNPACKED_GB.value:g} GB. {UNPACKED_GB.hint}")
+        return len(read)
+
+    def close(self) -> None:
+        """Closes the stream."""
+        self._stream.close()
+        super().close()
 
 
 def open_text(file: Path, encoding: Encoding) -> io.TextIOWrapper:

@@ -20,16 +20,20 @@ from kdprobe.comparison.reading.source import (
     encoding_of,
     legacy_encoding,
     open_text,
+    refuse_pipe,
     undecodable_line,
 )
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.limits import UNPACKED_GB
 
 DELIMITED, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".json", ".jsonl", ".ndjson"), (".parquet",)
 KINDS = f"{', '.join((*DELIMITED, *JSON))} (each also {', '.join(MAGIC)}) and {', '.join(PARQUET)}"
 ENDINGS = (*DELIMITED, *JSON, *PARQUET, *MAGIC)
 """Of files that are read."""
 _BATCH = 4_096
-_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
+_ROWS_PER_GB = 10_000_000
+"""More than there is room for."""
+_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, RecursionError, MemoryError)
 """What a broken file raises; pyarrow's errors are among them."""
 
 
@@ -144,7 +148,10 @@ def _rows_inside(value: dict[str, Any], known: Callable[[str], bool]) -> list[di
 def _parquet_rows(file: Path) -> Rows:
     import pyarrow.parquet as pq
 
+    refuse_pipe(file)
     with pq.ParquetFile(file) as parquet:
+        if (rows := parquet.metadata.num_rows) > UNPACKED_GB.value * _ROWS_PER_GB:
+            raise ValueError(f"it unpacks to {rows} rows. {UNPACKED_GB.hint}")
         for batch in parquet.iter_batches(batch_size=_BATCH):
             yield from ((0, row) for row in batch.to_pylist())
 

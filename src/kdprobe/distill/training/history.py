@@ -26,39 +26,49 @@ class History:
         self._sums: dict[str, float] = {}
         self._counts = {"rows": 0, "tokens": 0}
 
-    def add(self, parts: dict[str, Tensor], tokens: int, when: str) -> None:
+    def add(self, parts: dict[str, Tensor], tokens: int) -> None:
         """Adds a micro-batch.
 
         Args:
             parts: Its parts, `[rows]`.
             tokens: How many tokens the model read.
-            when: At which step that was, as the end of a sentence.
-
-        Raises:
-            NonFiniteError: A part is NaN or infinite.
         """
         for name, values in parts.items():
-            total = float(values.detach().sum())
-            if not math.isfinite(total):
-                raise NonFiniteError(f"The {name.replace('_', ' ')} is {total} {when}.", DIVERGED)
-            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().sum())
         self._counts["rows"] += len(parts["loss"])
         self._counts["tokens"] += tokens
 
     def close(self, step: int, learning_rate: float) -> int:
-        """Ends an optimiser step; returns the tokens read in it."""
-        means, tokens = self.means()
+        """Ends an optimiser step; returns the tokens read in it.
+
+        Raises:
+            NonFiniteError: A part of its loss is NaN or infinite.
+        """
+        means, tokens = self.means("at step {step} of the training", step)
         self.rows.append({"step": step, **means, "learning_rate": learning_rate})
         return tokens
 
-    def means(self) -> tuple[dict[str, float], int]:
-        """What was added since the last time, as means, and the tokens read; starts afresh."""
+    def means(self, when: str, step: int) -> tuple[dict[str, float], int]:
+        """What was added since the last time, as means, and the tokens read; starts afresh.
+
+        Args:
+            when: When that was, as the end of a sentence, with a place for the step.
+            step: The step.
+
+        Raises:
+            NonFiniteError: A part is NaN or infinite in any process; it is raised in all of them, so that none waits.
+        """
         per_process = gathered((self._sums, self._counts))
         self._sums, self._counts = {}, {"rows": 0, "tokens": 0}
         # A process whose batches were all fillers has no sums.
         names = dict.fromkeys(name for sums, _ in per_process for name in sums)
         rows, tokens = (sum(counts[kind] for _, counts in per_process) for kind in ("rows", "tokens"))
-        return {name: sum(sums.get(name, 0.0) for sums, _ in per_process) / rows for name in names}, tokens
+        means = {name: sum(sums.get(name, 0.0) for sums, _ in per_process) / rows for name in names}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                sentence = f"The {name.replace('_', ' ')} is {value} {when.format(step=step)}."
+                raise NonFiniteError(sentence, DIVERGED, step=step)
+        return means, tokens
 
 
 class StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

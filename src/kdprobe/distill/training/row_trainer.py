@@ -113,28 +113,39 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
         parts = self._parts(rows, labels[labelled], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
-        done = self.state.global_step
-        when = f"at step {done + 1} of the training" if self.model.training else f"in the validation after step {done}"
-        self.history.add(parts, tokens=int(inputs["attention_mask"].sum()), when=when)
+        self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
         # Gradients are averaged over processes, and the count is that of all of them.
         loss = parts["loss"].sum() / count * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, a mean over all their response tokens."""
-        history, self.history = self.history, History([])
-        self.model.eval()
-        with torch.no_grad():
-            examples = self.held_out[processes.rank() :: processes.count()]
-            for start in range(0, len(examples), self.options.batch_size):
-                batch = self.data_collator(examples[start : start + self.options.batch_size])
-                self.compute_loss(self.model, self._prepare_inputs(batch))
-        self.model.train()
-        measured, self.history = self.history, history
-        metrics = {"eval_loss": measured.means()[0]["loss"]}
+        loss = self._measured(self.held_out, "in the validation after step {step}", self.state.global_step)
+        metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def refuse_diverged(self, example: Example) -> None:
+        """Has the student read an example once more, since no loss is taken after the last step.
+
+        Raises:
+            NonFiniteError: The loss on it is NaN or infinite.
+        """
+        self._measured([example] * processes.count(), "after the {step} steps of the training", len(self.history.rows))
+
+    def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
+        """The mean loss of the model as it is; arguments and errors as of `History.means`."""
+        history, self.history = self.history, History([])
+        self.model.eval()
+        with torch.no_grad():
+            own = examples[processes.rank() :: processes.count()]
+            for start in range(0, len(own), self.options.batch_size):
+                batch = self.data_collator(own[start : start + self.options.batch_size])
+                self.compute_loss(self.model, self._prepare_inputs(batch))
+        self.model.train()
+        measured, self.history = self.history, history
+        return measured.means(when, step)[0]["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Reports the step's history row to trackers, parts of the loss included."""

@@ -50,6 +50,9 @@ def train(
         objective: What to minimise at every response row.
         options: How long and how fast.
         context: Seed, folders and label.
+
+    Raises:
+        NonFiniteError: The training diverged.
     """
     vocabulary, settings = len(student.tokenizer), student.model.config
     refuse_unfit(examples, min(vocabulary, settings.get_text_config().vocab_size), context_length(settings))
@@ -92,6 +95,7 @@ def train(
         if not exhausted(history.rows, options.patience):
             trainer.train(resume_from_checkpoint=str(folder) if folder else None)
         validation.restore()
+        trainer.refuse_diverged(trained[0])
         if processes.is_main():
             _keep_trackers_files(Path(scratch), Path(context.folder))
     if processes.is_main():

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from kdprobe.comparison.answers import Outputs
-from kdprobe.comparison.arms import Arm, families
+from kdprobe.comparison.arms import NO_ANSWERS, Arm, families
 from kdprobe.comparison.finding import Finding
 from kdprobe.stats.least import FEWEST_SEEDS, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT
-
-_UNASKED = Outputs(file="", responses=[], gold=[])
 
 
 def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]:
@@ -26,7 +23,7 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
         [
             Arm(
                 name=arm.student.name,
-                outputs=_UNASKED,
+                outputs=NO_ANSWERS,
                 strategy=arm.strategy,
                 distiller=arm.distiller,
                 seed=arm.student.seed,

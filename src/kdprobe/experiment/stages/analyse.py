@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.experiment.stages.context import StageContext, plugin_key, problems_key
-from kdprobe.experiment.stages.distill import trained_student
+from kdprobe.experiment.stages.distill import diverged, divergence_sentence, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.store import Stage
@@ -56,30 +57,43 @@ def analyse_stage(
     def work(folder: Path, inputs: list[Path], _scratch: Path) -> None:
         import pyarrow.parquet as pq
 
-        from kdprobe.probing.analysis import AnalysisContext, run_analysis
+        from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, run_analysis
         from kdprobe.probing.metrics.metric import head_metrics_of
         from kdprobe.probing.tables import write_tables
 
-        adapters = dict(zip(trained, inputs, strict=False))
+        trainings = dict(zip(trained, inputs, strict=False))
+        lost = {name: found for name, path in trainings.items() if (found := diverged(path))}
+        adapters = {name: path for name, path in trainings.items() if name not in lost}
         scores = dict(zip(scored, inputs[len(trained) :], strict=True))
         problem_ids = {problem.id for problem in problems}
         analysis_context = AnalysisContext(
             students=[
                 trained_student(student, [adapters[student.name]] if student.name in adapters else [])
                 for student, _, _ in arms
+                if student.name not in lost
             ],
             problems=problems,
             batch_size=config.batch_size,
             records={
                 arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in problem_ids]
                 for arm, path in scores.items()
+                if arm not in lost
             },
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
         )
-        result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
+        told = [f"{name} is left out: its training {divergence_sentence(found)}" for name, found in lost.items()]
+        try:
+            result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
+        except NonFiniteError:
+            raise
+        except KdprobeError as error:
+            if not lost:
+                raise
+            # Those that are left are too few, or not the ones that it was to look at.
+            result, told = AnalysisResult({}), [*told, f"There is no analysis without them: {error.message}"]
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
-        write_json(folder / STATEMENTS, list(result.statements))
+        write_json(folder / STATEMENTS, [*told, *result.statements])
 
     return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.distill.targets import in_words, settled
+from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.stages.context import (
     StageContext,
     plugin_key,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 FORMAT = 6
 ADAPTER = "adapter"
 TRAINING = "training.json"
+DIVERGED = "diverged"
+"""Of a training that came to no student: why, and at which step; stands in its record."""
 FINE_TUNE = "fine-tune"
 """The distiller of the control."""
 
@@ -97,6 +102,22 @@ def trained_student(student: Student, folders: Sequence[Path]) -> Student:
     return replace(student, adapter=folders[0] / ADAPTER) if folders else student
 
 
+def diverged(folder: Path) -> dict[str, Any] | None:
+    """Of a training that diverged, `step`, `reason` and `hint`; `None` where it left a student.
+
+    Args:
+        folder: Of the training's stage.
+    """
+    found: dict[str, Any] | None = read_json(folder / TRAINING).get(DIVERGED)
+    return found
+
+
+def divergence_sentence(found: Mapping[str, Any]) -> str:
+    """What to say of a training that diverged, after its student's name; a sentence of it is the last part."""
+    step = "" if found["step"] is None else f" at step {found['step']}"
+    return f"diverged{step}: {found['reason']}"
+
+
 def caution_of(host: Host, distiller: str) -> str:
     """What everybody must know who sees a distiller's students; empty for most."""
     spec = host.get("distillers", distiller).spec
@@ -151,7 +172,7 @@ def _training(
     }
 
     def work(folder: Path, inputs: list[Path], scratch: Path) -> None:
-        from kdprobe.distill.distiller import TrainContext, refuse_diverged
+        from kdprobe.distill.distiller import TrainContext, Trained, refuse_diverged
         from kdprobe.transfer.fitting import fitted
         from kdprobe.transfer.transfer_set import read
 
@@ -168,24 +189,31 @@ def _training(
             answers = {(id_, sample) for id_, sample in selection[strategy_name]}
             problems = tuple(problem for problem in problems if problem.id in {id_ for id_, _ in answers})
             taught = taught.only(answers) if taught else None
-        trained = built.train(
-            TrainContext(
-                student=context.student,
-                dtype=dtype,
-                problems=problems,
-                conversations=conversations,
-                transfer=taught,
-                teacher=teacher,
-                seed=seed,
-                folder=folder / ADAPTER,
-                label=f"Training {name}" if kind == FINE_TUNE else f"Distilling {name}",
-                scratch=scratch,
-            )
+        given = TrainContext(
+            student=context.student,
+            dtype=dtype,
+            problems=problems,
+            conversations=conversations,
+            transfer=taught,
+            teacher=teacher,
+            seed=seed,
+            folder=folder / ADAPTER,
+            label=f"Training {name}" if kind == FINE_TUNE else f"Distilling {name}",
+            scratch=scratch,
         )
-        refuse_diverged(trained)
-        record = {key: value for key, value in asdict(trained).items() if key != "adapter"}
+        found = None
+        try:
+            trained = built.train(given)
+            refuse_diverged(trained)
+        except NonFiniteError as error:
+            # A result like any other: the same training would diverge again.
+            shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+            trained = Trained(folder / ADAPTER, adapter_norm=math.nan)
+            found = {"step": error.step, "reason": error.message, "hint": error.hint}
+        record = {key: value for key, value in asdict(trained).items() if key != "adapter"} | {DIVERGED: found}
         ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
-        write_ends(folder / ADAPTER, ends)
+        if not found:
+            write_ends(folder / ADAPTER, ends)
         read_by_student = {id_: pair.student for id_, pair in conversations.items()}
         form = write_prompts(folder, context.tokenizer, problems, read_by_student)
         origin = {

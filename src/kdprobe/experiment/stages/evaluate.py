@@ -11,10 +11,10 @@ from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
-from kdprobe.experiment.stages.distill import trained_student
+from kdprobe.experiment.stages.distill import diverged, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.store import Stage
-from kdprobe.files import clean
+from kdprobe.files import clean, write_json
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = 7
 RECORDS = "records.parquet"
+ABSENT = "absent.json"
+"""Stands in the place of the records of a student whose training diverged, and says why."""
 Records = list[dict[str, Any]]
 """One for each problem, in order."""
 
@@ -91,6 +93,9 @@ def examination_stage(
     def work(folder: Path, input_folders: list[Path], scratch: Path) -> None:
         import pandas as pd
 
+        if input_folders and (found := diverged(input_folders[0])):
+            write_json(folder / ABSENT, found)
+            return
         records = answer(input_folders, scratch, f"lm-eval: {name}")
         prompts = {(record.pop("prompt_form"), record.pop("by_server")) for record in records}
         conditions = _conditions(settings, prompts)

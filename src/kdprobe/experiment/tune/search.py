@@ -18,7 +18,7 @@ from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan, select_stages, texts_first, transfer_stages
 from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.context import StageContext
-from kdprobe.experiment.stages.distill import distill_stage
+from kdprobe.experiment.stages.distill import distill_stage, diverged, divergence_sentence
 from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
 from kdprobe.experiment.store import Stage, Store
 from kdprobe.experiment.tune.space import Space, space_of
@@ -188,9 +188,11 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
     distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
     try:
         _make(store, distilled)
+        if found := diverged(store.folder(distilled)):
+            return replace(trial, failure=divergence_sentence(found))
         _make(store, evaluated)
     except NonFiniteError as error:
-        # The training diverged.
+        # The student overflows where it is examined.
         return replace(trial, failure=error.message)
     except (ArithmeticError, RuntimeError) as error:
         # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import UsageError, first_line
+from kdprobe.files import json_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -30,6 +31,7 @@ _OF_EVERY_LORA = {
     "task_type", "use_dora", "use_rslora",
 }  # fmt: skip
 """What may be set of a LoRA that only adds to the outputs of linear layers; anything else makes it another kind."""
+_AGAIN = "Fetch or copy the adapter again."
 _DRAWN = "pissa_niter_"
 """Beginning of the initialisations that take a random part of the weights out of the base."""
 
@@ -64,6 +66,8 @@ def adapter_config(folder: Path) -> PeftConfig:
             f"The adapter {folder} is of the kind {name}: virtual tokens, which cannot be merged into weights.",
             "Students are merged models; use an adapter that changes weights, such as LoRA.",
         )
+    if not isinstance(settings.get("base_model_name_or_path"), str | None):
+        raise UsageError(f"The adapter {folder} names no model as its base.", _AGAIN)
     if settings.get("alora_invocation_tokens"):
         raise UsageError(
             f"The adapter {folder} is an activated LoRA, which works from some tokens on and cannot be merged.",
@@ -135,14 +139,26 @@ def write_ends(folder: Path, ends: Iterable[int]) -> None:
 
 
 def read_ends(folder: Path) -> frozenset[int]:
-    """The tokens that an adapter was trained to end a turn with, where that was written down."""
+    """The tokens that an adapter was trained to end a turn with, where that was written down.
+
+    Raises:
+        UsageError: The file is damaged.
+    """
     file = folder / ENDS
-    return frozenset(json.loads(file.read_text(encoding="utf-8"))["end_ids"]) if file.is_file() else frozenset()
+    if not file.is_file():
+        return frozenset()
+    try:
+        ends = json_of(file.read_bytes())["end_ids"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"The file {file} does not say which tokens end a turn.", _AGAIN) from error
+    if not isinstance(ends, list) or not all(type(id_) is int for id_ in ends):
+        raise UsageError(f"In the file {file}, end_ids are not token ids.", _AGAIN)
+    return frozenset(ends)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        settings = json_of((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"The file {folder / CONFIG} cannot be read as JSON.") from error
     if not isinstance(settings, dict):

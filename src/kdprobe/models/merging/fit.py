@@ -10,10 +10,10 @@ from typing import Any
 from kdprobe.console import note
 from kdprobe.errors import UsageError, first_line
 from kdprobe.models.chatter import quiet
-from kdprobe.models.load import LoadedModel, count_of
+from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import PREFIX, adapter_config, adapter_tensors
 from kdprobe.models.reference import short_name
-from kdprobe.models.weights import without_weights
+from kdprobe.models.weights import count_of, without_weights
 
 
 def fitting(base: LoadedModel, folder: Path) -> list[Any]:

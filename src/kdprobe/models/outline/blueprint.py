@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from kdprobe.errors import UsageError, first_line
+from kdprobe.files import json_of
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import load_config
 from kdprobe.models.reference import ModelRecord
@@ -63,6 +63,12 @@ class Blueprint:
                 f"The model {self.record.name!r} ({self.kind}) is not a causal language model that transformers knows.",
                 "Choose another model; code that a model brings along is never run.",
             ) from error
+        except Exception as error:
+            # Sizes of wrong types, or that contradict each other.
+            raise UsageError(
+                f"No model can be built from the configuration of {self.record.name!r}: {first_line(error)}",
+                "Its config.json is damaged.",
+            ) from error
 
 
 def blueprint(record: ModelRecord) -> Blueprint:
@@ -96,7 +102,12 @@ def _refuse_incomplete(record: ModelRecord) -> None:
     if not record.path.is_dir():
         return
     index = record.path / "model.safetensors.index.json"
-    named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    named: set[str] = set()
+    if index.is_file():
+        try:
+            named = {str(name) for name in json_of(index.read_bytes())["weight_map"].values()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"The file {index} does not say which file a weight is in.", "Fetch it again.") from error
     files = {file.name for file in record.path.glob("*.safetensors")}
     faults = [f"{name} is missing" for name in sorted(named - files)]
     faults += [f"{name} is incomplete" for name in sorted(files) if not _is_whole(record.path / name)]

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import UnreadableError, refuse_special
+from kdprobe.limits import UNPACKED_GB
 
 PREFERRED = ("attention", "attentions", "pattern", "patterns")
 """Keys that are taken where a file holds several arrays."""
@@ -30,16 +32,23 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
     if not file.exists():
         raise UsageError(f"There is no file or folder {file}.", "Check the path.")
     try:
+        refuse_special(file)
         if file.is_dir():
             return {str(npy.relative_to(file).with_suffix("")): _load_npy(npy) for npy in sorted(file.rglob("*.npy"))}
         if file.suffix == ".npz":
+            _refuse_large(file)
             with np.load(file, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
         if file.suffix == ".npy":
             return {file.stem: _load_npy(file)}
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UnreadableError as error:
+        raise UsageError(f"The patterns {file}: it {error}.", "Save plain arrays of floats.") from error
+    except (KdprobeError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        # numpy evaluates headers, zipfile and zlib have classes of their own, absurd shapes are a MemoryError.
         reason = (
             "it holds pickled objects" if "Object arrays" in str(error) else "its content is damaged or of another kind"
         )
@@ -50,23 +59,28 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
     )
 
 
+def _refuse_large(file: Path) -> None:
+    """Raises if an archive says that it unpacks to more than the limit."""
+    with zipfile.ZipFile(file) as packed:
+        size = sum(entry.file_size for entry in packed.infolist())
+    if size > UNPACKED_GB.value * 2**30:
+        raise UsageError(f"{file} unpacks to more than {UNPACKED_GB.value:g} GB.", UNPACKED_GB.hint)
+
+
 def _load_npy(file: Path) -> NDArray[Any]:
+    refuse_special(file)
     array: NDArray[Any] = np.load(file, allow_pickle=False)
     return array
 
 
 def _load_safetensors(file: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        # By way of torch: numpy has no bfloat16.
-        return {
-            key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-            for key, tensor in load_file(file).items()
-        }
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    # By way of torch: numpy has no bfloat16.
+    return {
+        key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        for key, tensor in load_file(file).items()
+    }
 
 
 def assembled(arrays: Mapping[str, NDArray[Any]], file: Path) -> NDArray[np.float32]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError, UsageError, first_line
+from kdprobe.files import UnreadableError, json_of, refuse_special
 from kdprobe.problems.problem import Problem, Split
 
 
@@ -40,27 +42,32 @@ def read(file: Path) -> Iterator[Problem]:
         KdprobeError: The file is missing, empty, or a line is not a problem (the line is named).
     """
     try:
-        stream = file.open(encoding="utf-8-sig")
-    except OSError as error:
+        refuse_special(file)
+        stream = file.open("rb")
+    except (OSError, UnreadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it {error}"
         raise KdprobeError(
-            f"The problem file {file} cannot be read: {error.strerror}.", "Check the path in the config."
+            f"The problem file {file} cannot be read: {reason}.", "Check the path in the config."
         ) from error
     has_problems = False
     with stream:
         for line_number, line in enumerate(stream, start=1):
-            if not line.strip():
+            content = line.removeprefix(codecs.BOM_UTF8) if line_number == 1 else line
+            if not content.strip():
                 continue
             has_problems = True
-            yield _problem(line, f"{file.stem}-{line_number}", f"{file}, line {line_number}")
+            yield _problem(content, f"{file.stem}-{line_number}", f"{file}, line {line_number}")
     if not has_problems:
         raise KdprobeError(f"The problem file {file} is empty.", "It needs one JSON object per line.")
 
 
-def _problem(line: str, id_: str, location: str) -> Problem:
+def _problem(line: bytes, id_: str, location: str) -> Problem:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise KdprobeError(f"{location} is not JSON: {error.msg}.", "It needs one JSON object per line.") from error
+        row = json_of(line)
+    except ValueError as error:
+        # In a file of one line, "line 1" says nothing.
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
+        raise KdprobeError(f"{location} is not JSON: {reason}.", "It needs one JSON object per line.") from error
     if not isinstance(row, dict):
         raise KdprobeError(f"{location} is not a JSON object.", "It needs `question` and `answer`.")
     try:
