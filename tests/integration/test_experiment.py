@@ -46,6 +46,18 @@ def test_every_arm_has_a_record_of_every_test_problem(finished):
         assert all(record["gold_tokens"] > 5 for record in arm.records)
 
 
+def test_its_record_has_all_plugins_that_were_loaded(finished):
+    from kdprobe.host.registry import Host
+
+    loaded = finished[2].record["loaded_plugins"]
+    assert loaded == [
+        {"package": plugin.source, "plugin": plugin.name, "version": plugin.version, "source": plugin.source_hash}
+        for plugin in Host().providers
+        if plugin.status == "ok"
+    ]
+    assert {"builtin:probing", "builtin:strategies"} <= {plugin["plugin"] for plugin in loaded}
+
+
 def test_arms_were_trained_and_taught_as_planned(finished):
     by = {arm.name: arm for arm in finished[2].arms}
     assert by["untrained"].training is by["untrained"].adapter is by["fine-tuned"].fidelity is None

@@ -49,12 +49,24 @@ def test_training_moves_the_projections_of_attention_in_every_layer_and_nothing_
     assert trained.adapter_norm == pytest.approx(distance(base, merged), rel=1e-3)
 
 
-def test_the_reported_change_of_weights_that_lie_across_holds_under_dora(distil, model_of):
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+@pytest.mark.parametrize(
+    ("architecture", "tied", "targets"),
+    [
+        ("gpt2", False, "attention"),
+        ("llama", False, ["q_proj", "embed_tokens"]),
+        ("llama", False, ["q_proj", "lm_head"]),
+        ("llama", True, ["q_proj", "embed_tokens"]),
+        ("llama", True, ["q_proj", "lm_head"]),
+    ],
+    ids=["weights that lie across", "embeddings", "output layer", "tied embeddings", "tied output layer"],
+)
+def test_the_reported_change_is_that_of_the_merged_weights(distil, model_of, architecture, tied, targets, dora):
     from kdprobe.models.load import load
     from kdprobe.students.student import Student
 
-    record = model_of("gpt2")
-    trained = distil("fine-tune", student=record, max_steps=2, lora={"dora": True})
+    record = model_of(architecture, tie_word_embeddings=tied)
+    trained = distil("fine-tune", student=record, max_steps=2, lora={"dora": dora, "target_modules": targets})
     base = load(record).model.state_dict()
     merged = Student("s", record, trained.adapter).load(dtype="float32").model.state_dict()
     assert trained.adapter_norm == pytest.approx(distance(base, merged), rel=1e-3)

@@ -287,15 +287,20 @@ def test_a_plugin_that_fails_at_work_is_told_in_a_sentence(fault, said, faulty, 
         ("run", "Interrupted; what was finished is kept, the same command goes on from there."),
         ("eval", "Interrupted; what was finished is kept, the same command goes on from there."),
         ("tune", "Interrupted; what was finished is kept, the same command goes on from there."),
+        ("store prune", "Interrupted; what was finished is kept, the same command goes on from there."),
+        ("store export", "Interrupted; nothing is kept of it."),
     ],
 )
 def test_ctrl_c_says_what_is_true_of_the_command(command, said, monkeypatch, capfd):
     import importlib
 
-    module = importlib.import_module(f"kdprobe.cli.{command}")
-    monkeypatch.setattr(module.command, "callback", raises(KeyboardInterrupt()))
-    arguments = {"probe": [], "score": ["a.csv"], "run": [], "eval": ["model"], "tune": [__file__]}[command]
-    assert _run([command, *arguments]) == 130
+    words = command.split()
+    called = importlib.import_module(f"kdprobe.cli.{words[0]}").command
+    for word in words[1:]:
+        called = called.commands[word]
+    monkeypatch.setattr(called, "callback", raises(KeyboardInterrupt()))
+    arguments = {"score": ["a.csv"], "eval": ["model"], "tune": [__file__], "store export": ["run", "a.tar"]}
+    assert _run([*words, *arguments.get(command, [])]) == 130
     assert capfd.readouterr().err.strip() == f"kdprobe: {said}"
 
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 
 import pytest
+import yaml
 from wheels import install
 
 from kdprobe.cli import _run
@@ -51,10 +53,16 @@ def test_a_package_is_complete(packages, kind):
     package = packages / f"my-{kind}"
     module = f"kdprobe_my_{kind.replace('-', '_')}"
     files = {file.relative_to(package).as_posix() for file in package.rglob("*") if file.is_file()}
-    assert files == {"pyproject.toml", "README.md", f"{module}.py", f"tests/test_{module}.py"}
-    assert not any(
-        "@" in file.read_text().replace("@hookimpl", "").replace("@property", "") for file in package.rglob("*.*")
-    )
+    code, workflow = f"src/{module}/__init__.py", ".github/workflows/test.yml"
+    assert files == {"pyproject.toml", "README.md", code, workflow, f"tests/test_{module}.py"}
+    for file in files - {workflow}:
+        assert "@" not in (package / file).read_text().replace("@hookimpl", "").replace("@property", "")
+    assert re.findall(r"\S*@\S*", (package / workflow).read_text()) == [
+        "actions/checkout@v4",
+        "actions/setup-python@v5",
+    ]
+    steps = yaml.safe_load((package / workflow).read_text())["jobs"]["test"]["steps"]
+    assert f"kdprobe plugins my-{kind}" in steps[-1]["run"]
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     assert (project["name"], project["entry-points"]) == (f"kdprobe-my-{kind}", {"kdprobe": {f"my-{kind}": module}})
 
@@ -99,6 +107,27 @@ def test_they_pass_their_own_tests_unchanged(packages, environment):
     assert "12 passed" in told.stdout
 
 
+def test_a_second_module_is_in_the_wheel_and_in_the_hash(tmp_path):
+    package = tmp_path / "mine"
+    assert _run(["plugins", "new", "mine", "--kind", "strategy", "--folder", str(package)]) == 0
+    second = package / "src" / "kdprobe_mine" / "words.py"
+    second.write_text('PRIMING = "Think."\n')
+    first = second.with_name("__init__.py")
+    first.write_text(f"{first.read_text()}\nfrom kdprobe_mine.words import PRIMING\n")
+    code = "from kdprobe.host import Host; print(Host().get('strategies', 'mine').provider.source_hash)"
+
+    def read_hash(folder):
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    site = install(tmp_path / "site", package)
+    assert (site / "kdprobe_mine" / "words.py").is_file()
+    before = read_hash(site)
+    second.write_text('PRIMING = "Think twice."\n')
+    assert read_hash(install(tmp_path / "other", package)) != before
+
+
 @pytest.mark.parametrize(
     "name", ["Step", "step_back", "-step", "step-", "step--back", "1st", "../up", "", "schritt-zurück"]
 )
@@ -126,7 +155,7 @@ def test_a_folder_that_holds_something_is_left_alone(capsys, tmp_path):
 def test_the_package_goes_beside_one_and_a_doubled_prefix_is_left_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _run(["plugins", "new", "kdprobe-fresh", "--kind", "strategy"]) == 0
-    assert (tmp_path / "kdprobe-fresh" / "kdprobe_fresh.py").is_file()
+    assert (tmp_path / "kdprobe-fresh" / "src" / "kdprobe_fresh" / "__init__.py").is_file()
 
 
 def test_a_kind_that_there_is_not(capsys):

@@ -269,3 +269,45 @@ def test_a_batch_size_that_is_neither_a_number_nor_auto_is_one_mistake(size):
         EvaluationConfig(batch_size=size)
     assert len(told.value.errors()) == 1
     assert EvaluationConfig(batch_size="auto").batch_size == "auto"
+
+
+@pytest.fixture
+def versions(host):
+    """The built-in plugins, and some that are or are not used."""
+    from kdprobe.host.provider import Provider
+
+    more = [
+        Provider("trl", "0.2.1", "kdprobe-trl"),
+        Provider("later", "1.0rc1", "kdprobe-later"),
+        Provider("mine", "local", "/folder/mine.py"),
+        Provider("gone", "3.0", "kdprobe-gone", "broken", "It fails."),
+    ]
+    return Host([*host.providers, *more])
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("kdprobe-trl", ">=0.2"), ("trl", "==0.2.*"), ("Kdprobe_TRL", ">=0.2,<0.3"), ("kdprobe-later", ">=1.0rc1")],
+)
+def test_versions_of_plugins_that_will_do(name, wanted, versions):
+    experiment = check({**DATA, "plugin_versions": {name: wanted}}, versions, "mine.toml")
+    assert experiment.plugin_versions == {name: wanted}
+    assert to_data(experiment) == to_data(check(DATA, versions, "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "mistake"),
+    [
+        ("kdprobe-trl", ">=0.3", "kdprobe-trl has the version 0.2.1, not >=0.3"),
+        ("trl", "!=0.2.1", "kdprobe-trl has the version 0.2.1, not !=0.2.1"),
+        ("kdprobe-other", ">=1", "no plugin of this name is installed. Install it: pip install 'kdprobe-other>=1'"),
+        ("kdprobe-gone", ">=1", "it is broken: It fails."),
+        ("mine", ">=1", "/folder/mine.py has the version local, not >=1"),
+        ("kdprobe-trl", "0.2", "'0.2' is not a range of versions, such as '>=0.2' or '>=0.2,<0.3'"),
+        ("kdprobe-trl", 0.2, "input should be a valid string (got 0.2)"),
+    ],
+)
+def test_versions_of_plugins_that_will_not_do(name, wanted, mistake, versions):
+    with pytest.raises(ConfigError) as caught:
+        check({**DATA, "plugin_versions": {name: wanted}}, versions, "mine.toml")
+    assert caught.value.mistakes == (f"plugin_versions.{name}: {mistake}",)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from kdprobe.cli import main
@@ -91,6 +92,16 @@ def test_what_a_run_needs_stays_and_the_rest_goes(store, record):
     assert left(store.root) == kept
     assert unneeded(store.root) == []
     assert list((store.root / "making").iterdir()) == []
+
+
+def test_what_a_run_that_has_not_finished_resumes_from_stays(store):
+    begun = store.root / "making" / f"{'2' * 20}.scratch"
+    begun.mkdir()
+    store.run_folder("a").mkdir()
+    write_sealed(store.run_folder("a") / "begun.json", {"stages": ["2" * 20]})
+    assert begun not in make_waste(store)
+    prune(store.root, unneeded(store.root))
+    assert list((store.root / "making").iterdir()) == [begun]
 
 
 def test_a_run_that_is_gone_needs_nothing_but_what_others_need_stays(store):
@@ -247,10 +258,10 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert {Path(item["path"]) for item in listed} == set(waste)
     assert not any(item["removed"] for item in listed)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys.stdin, "readline", lambda *_: "n\n", raising=False)
-    assert run_cli("store", "prune", "--store", store.root) == 130
+    monkeypatch.setattr(click.termui, "visible_prompt_func", lambda _: "n")
+    assert run_cli("store", "prune", "--store", store.root) == 0
     assert left(store.root) == everything
-    capsys.readouterr()
+    assert "Nothing was removed." in capsys.readouterr().err
     assert run_cli("store", "prune", "--yes", "--json", "--store", store.root) == 0
     done = json.loads(capsys.readouterr().out)["unneeded"]
     assert all(item["removed"] for item in done)

@@ -44,7 +44,7 @@ Examples:
 """
 
 _INTERRUPTED = 130
-_KEEPING = {"run", "tune", "eval"}
+_KEEPING = {"run", "tune", "eval", "store verify", "store prune", "store import"}
 """Commands that save what they finish, and go on from there; of the others nothing is left when they fail."""
 
 
@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     opened: list[Host] = []
-    keeps = next((word for word in arguments if word in COMMANDS), None) in _KEEPING
+    words = [word for word in arguments if not word.startswith("-")]
+    keeps = not {words[0], " ".join(words[:2])}.isdisjoint(_KEEPING) if words else False
     try:
         app.main(args=arguments, prog_name="kdprobe", standalone_mode=False, obj=opened)
     except click.ClickException as error:

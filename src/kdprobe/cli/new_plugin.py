@@ -20,7 +20,7 @@ _KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "proble
 @click.option("--kind", type=click.Choice(_KINDS), required=True, help="What it is to provide.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where to; by default kdprobe-NAME.")
 def command(name: str, kind: str, folder: Path | None) -> None:
-    """Write a complete plugin package to start from: code, test, pyproject.toml, README.
+    """Write a complete plugin package to start from: code, test, pyproject.toml, README, CI.
 
     NAME is how configs will call it, in small letters, digits and dashes. The package is named kdprobe-NAME, and its
     test passes as it is. A folder that holds something is left alone.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.utils.integrations import dequantize_module_weight
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from kdprobe.distill.options import LoraOptions
@@ -44,8 +45,8 @@ def own_weight(module: Any) -> Tensor:
     """A projection's own weight without any adapter, `[out, in]`."""
     base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
     weight: Tensor = dequantize_module_weight(base).detach()
-    # GPT-2's projections keep `[in, out]`.
-    return weight.T if isinstance(base, Conv1D) else weight
+    # GPT-2's projections keep `[in, out]`, and so do embeddings, whose tokens are what comes in.
+    return weight.T if isinstance(base, Conv1D | nn.Embedding) else weight
 
 
 def adapter_norm(model: Any) -> float:
@@ -56,10 +57,8 @@ def adapter_norm(model: Any) -> float:
     """
     total = 0.0
     for module in model.modules():
-        if not getattr(module, "lora_A", None):
-            continue
-        for name, first in module.lora_A.items():
-            a, b = first.weight.detach().double(), module.lora_B[name].weight.detach().double()
+        for name, first, second in _factors(module):
+            a, b = first.detach().double(), second.detach().double()
             magnitudes = getattr(module, MAGNITUDE, {})
             if name in magnitudes:
                 weight = own_weight(module).double()
@@ -70,9 +69,17 @@ def adapter_norm(model: Any) -> float:
     return math.sqrt(max(total, 0.0))
 
 
+def _factors(module: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """An adapter's name, A `[rank, in]` and B `[out, rank]`, of each that a module has."""
+    for name, first in (getattr(module, "lora_A", None) or {}).items():
+        yield name, first.weight, module.lora_B[name].weight
+    for name, first in (getattr(module, "lora_embedding_A", None) or {}).items():
+        yield name, first, module.lora_embedding_B[name]
+
+
 def base_norm(model: Any) -> float:
     """Frobenius norm of the base weights that a peft model's adapter applies to, all of them together."""
-    layers = [module for module in model.modules() if getattr(module, "lora_A", None)]
+    layers = [module for module in model.modules() if next(_factors(module), None)]
     squares = [own_weight(layer).float().square().sum() for layer in layers]
     return math.sqrt(sum(float(square) for square in squares))
 

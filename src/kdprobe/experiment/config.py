@@ -203,6 +203,10 @@ class Experiment(_Section):
         default=None, ge=1, le=1024, description="CPU threads of torch; by default torch decides."
     )
     plugins: str | None = Field(default=None, description="A folder of plugins, relative to the config.")
+    plugin_versions: dict[str, str] = Field(
+        default_factory=dict,
+        description='Package or plugin to the versions that will do, as in `kdprobe-trl = ">=0.2"`.',
+    )
     problems: ProblemsConfig
     student: StudentConfig = StudentConfig()
     teacher: TeacherConfig
@@ -219,6 +223,7 @@ class Experiment(_Section):
 def to_data(experiment: Experiment) -> dict[str, Any]:
     """The config as plain data, all defaults written out; without secrets, and without what no run depends on.
 
-    That is `tune`, and the folder of `plugins`: what was used of them is recorded by version and source.
+    That is `tune`, the folder of `plugins`, and `plugin_versions`: what was used is recorded by version and source.
     """
-    return without_secrets(experiment.model_dump(mode="json", exclude={"tune", "plugins"}))  # type: ignore[no-any-return]
+    unneeded = {"tune", "plugins", "plugin_versions"}
+    return without_secrets(experiment.model_dump(mode="json", exclude=unneeded))  # type: ignore[no-any-return]

@@ -19,6 +19,7 @@ from kdprobe.host.registry import Host
 CONTROLS = ("untrained", "fine-tuned")
 OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
 """Values of transfer.texts; any other names a strategy."""
+VERSIONS = "plugin_versions"
 _BITS = 64
 _TABLES = {"model_type", "dict_type", "model_attributes_type"}
 
@@ -57,6 +58,43 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
         except ValidationError as error:
             mistakes += [f"{options_key}.{line}" for line in sentences(error, host.get(kind, name).spec.options)]
     return mistakes
+
+
+def version_mistakes(data: Mapping[str, Any], host: Host) -> Iterator[str]:
+    """Versions that are not there, a sentence each, led by the key in the config.
+
+    Args:
+        data: The config as it was read.
+        host: The plugins.
+    """
+    wanted = data.get(VERSIONS)
+    for name, versions in wanted.items() if isinstance(wanted, dict) else ():
+        # What is not a text is reported by the config itself.
+        if isinstance(versions, str) and (mistake := _mistake(name, versions, host)):
+            yield f"{VERSIONS}.{name}: {mistake}"
+
+
+def _mistake(name: str, versions: str, host: Host) -> str | None:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.utils import canonicalize_name
+    from packaging.version import InvalidVersion
+
+    try:
+        wanted = SpecifierSet(versions, prereleases=True)
+    except InvalidSpecifier:
+        return f"{versions!r} is not a range of versions, such as '>=0.2' or '>=0.2,<0.3'"
+    names = {name, canonicalize_name(name)}
+    found = [one for one in host.providers if names & {one.name, one.source, canonicalize_name(one.source)}]
+    provider = next((one for one in found if one.status == "ok"), next(iter(found), None))
+    if provider is None:
+        return f"no plugin of this name is installed. Install it: pip install '{name}{versions}'"
+    if provider.status != "ok":
+        return f"it is {provider.status}: {provider.reason}"
+    try:
+        fits = wanted.contains(provider.version)
+    except InvalidVersion:
+        fits = False
+    return None if fits else f"{provider.source} has the version {provider.version}, not {versions}"
 
 
 def repeated(data: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from kdprobe.experiment.config_checks import (
     repeated,
     sentences,
     texts_mistakes,
+    version_mistakes,
 )
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
 from kdprobe.files import UnreadableError, refuse_special
@@ -77,6 +78,7 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     except ValidationError as error:
         mistakes += sentences(error, Experiment)
     mistakes += [
+        *version_mistakes(data, host),
         *plugin_mistakes(data, host),
         *repeated(data),
         *texts_mistakes(data),

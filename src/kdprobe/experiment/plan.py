@@ -22,7 +22,7 @@ from kdprobe.experiment.stages.evaluate import evaluate_stage
 from kdprobe.experiment.stages.select import select_stage
 from kdprobe.experiment.stages.transfer import transfer_stage
 from kdprobe.experiment.store import Stage
-from kdprobe.experiment.used_plugins import cautions, plugins_used
+from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
 from kdprobe.models.reference import ModelRecord, resolve
@@ -74,6 +74,7 @@ class Plan:
         analyses: Analysis name to its stage.
         stages: All stages, in an order in which each comes after its inputs.
         plugins: Who provides what was used.
+        loaded: All plugins of the process.
         cautions: What everybody must know who sees this run's students.
         pool: What its stages load of the students.
         findings: What may make it worth less than it costs, known before it starts.
@@ -88,6 +89,7 @@ class Plan:
     analyses: dict[str, Stage]
     stages: tuple[Stage, ...]
     plugins: dict[str, dict[str, str]]
+    loaded: list[dict[str, str]]
     cautions: tuple[str, ...]
     pool: StudentPool
     findings: tuple[Finding, ...]
@@ -143,6 +145,7 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         analyses=analyses,
         stages=tuple(ordered),
         plugins=plugins_used(experiment, host),
+        loaded=plugins_loaded(host),
         cautions=tuple(cautions(experiment, host)),
         pool=context.pool,
         findings=tuple(findings),

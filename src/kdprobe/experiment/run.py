@@ -138,6 +138,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         },
         "student": plan.student.as_provenance(),
         "plugins": plan.plugins,
+        "loaded_plugins": plan.loaded,
         "cautions": list(plan.cautions),
         "adapters": adapted_modules(plan.stages),
         "environment": {

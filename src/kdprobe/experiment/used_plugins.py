@@ -38,6 +38,13 @@ def plugins_used(experiment: Experiment, host: Host) -> dict[str, dict[str, str]
     return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in entries}
 
 
+def plugins_loaded(host: Host) -> list[dict[str, str]]:
+    """All plugins of the process, used or not, with the distribution or file, the version and the source of each."""
+    return [
+        {"package": provider.source, **_provenance(provider)} for provider in host.providers if provider.status == "ok"
+    ]
+
+
 def _provenance(provider: Provider) -> dict[str, str]:
-    """Which plugin was used, for the record; keys have `plugin_key`."""
+    """Which plugin it is, for the record; keys have `plugin_key`."""
     return {"plugin": provider.name, "version": provider.version, "source": provider.source_hash}

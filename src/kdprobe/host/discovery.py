@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pluggy
@@ -16,6 +17,7 @@ from kdprobe.host.choice import Choice
 from kdprobe.host.guard import PluginError, blame, results_kept_clean
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import Spec
+from kdprobe.host.state.unchanged import unchanged
 
 
 def discover(
@@ -52,6 +54,13 @@ def discover(
 
 
 def _load(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
+    """Loads one candidate, and undoes what that changed in the process."""
+    with unchanged(candidate.name) as undone:
+        provider = _loaded(manager, candidate)
+    return replace(provider, undone=tuple(undone))
+
+
+def _loaded(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
     """Loads, checks, registers and asks one candidate; whatever it raises becomes its reason."""
     described = (candidate.name, candidate.version, candidate.source)
     try:

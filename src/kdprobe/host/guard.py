@@ -10,11 +10,14 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
-from kdprobe.host.provider import Provider, module_of
+from kdprobe.host.provider import Provider
+from kdprobe.host.sources import module_of
 
 Fault = Literal["broken", "incompatible"]
+_RELATIVE = "attempted relative import"
 
 
 class PluginError(Exception):
@@ -74,12 +77,26 @@ def blame(error: BaseException, source: str) -> tuple[Fault, str]:
                 "incompatible",
                 f"It needs another kdprobe: {first_line(error)}. Upgrade kdprobe, or change {source}.",
             )
-        case ModuleNotFoundError() if missing:
-            return "broken", f"It needs the module {missing!r}, which is not installed; install what {source} requires."
+        case ImportError() if missing or _RELATIVE in str(error):
+            return "broken", _what_it_needs(error, missing, Path(source))
         case SystemExit():
             return "broken", f"It ends the program when it is loaded: SystemExit: {first_line(error)}."
         case _:
             return "broken", f"{type(error).__name__}: {first_line(error)}"
+
+
+def _what_it_needs(error: ImportError, missing: str, source: Path) -> str:
+    """What to say of an import that fails: a plugin of a single file cannot import what is beside it."""
+    beside = (source.parent / f"{missing}.py").is_file() or (source.parent / missing / "__init__.py").is_file()
+    if source.suffix == ".py" and source.is_file() and (_RELATIVE in str(error) or (missing and beside)):
+        return (
+            f"A plugin of one file cannot import what is beside it ({first_line(error)}): make it a folder with "
+            f"__init__.py. Put {source.name} into it as {source.stem}/__init__.py, the other file beside that, and "
+            f"write from .{missing or 'other'} import ..."
+        )
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{type(error).__name__}: {first_line(error)}"
+    return f"It needs the module {missing!r}, which is not installed; install what {source} requires."
 
 
 def first_line(error: BaseException) -> str:

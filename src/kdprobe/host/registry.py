@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kdprobe.host.packages import package_of
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import KINDS, Spec
 from kdprobe.host.stage import FinishedStage
+from kdprobe.host.state.unchanged import unchanged
 
 SINGULAR = {
     "strategies": "strategy",
@@ -52,6 +54,7 @@ class Host:
         self.choice = choice or Choice.of_environment()
         self.providers = discover(choice=self.choice) if providers is None else providers
         self.choice.enforce(self.providers)
+        _tell(self.providers)
 
     def load_folder(self, folder: Path) -> None:
         """Loads the plugins of a folder too, unless they are loaded already.
@@ -64,6 +67,7 @@ class Host:
         new = [candidate for candidate in folder_candidates(folder) if candidate.source not in sources]
         more = discover(new, self.choice, loaded=self.providers)
         self.choice.enforce(more)
+        _tell(more)
         self.providers = [*self.providers, *more]
 
     def names(self, kind: str) -> list[str]:
@@ -157,7 +161,12 @@ class Host:
         built = {}
         for name in self.names(kind):
             try:
-                built[name] = self.create(kind, name)
+                with unchanged(name) as undone:
+                    built[name] = self.create(kind, name)
+                if undone:
+                    note(
+                        f"The {SINGULAR[kind]} {name!r} changes {', '.join(undone)} when it is built; that was undone."
+                    )
             except (KdprobeError, ValueError) as error:
                 note(f"Left out: {error}")
         return built
@@ -194,6 +203,12 @@ class Host:
         elif not suggestions:
             hint += f" If a plugin provides it, install that; it may be called kdprobe-{name}."
         return hint
+
+
+def _tell(providers: Iterable[Provider]) -> None:
+    for provider in providers:
+        if provider.undone:
+            note(f"The plugin {provider.name} ({provider.source}): {provider.undone_sentence}")
 
 
 _MOST_REASONS = 3

@@ -61,8 +61,9 @@ def write_package(name: str, kind: str, folder: Path | None, host: Host) -> Path
     for file, template in {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
-        f"{module}.py": f"{kind}.py",
+        f"src/{module}/__init__.py": f"{kind}.py",
         f"tests/test_{module}.py": f"test_{kind}.py",
+        ".github/workflows/test.yml": "test.yml",
     }.items():
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)

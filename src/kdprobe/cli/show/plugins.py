@@ -23,6 +23,7 @@ def plugin_data(provider: Provider, conflicts: Sequence[str]) -> dict[str, Any]:
         "status": provider.status,
         "reason": provider.reason,
         "trace": provider.trace,
+        "undone": provider.undone,
         "conflicts": conflicts,
         "provides": provider.provides,
         "offers": [
@@ -52,13 +53,15 @@ def show_plugins(providers: Sequence[Provider], conflicts: Mapping[str, Sequence
             plain(provider.reason or provides),
         )
     out().print(table)
+    undone = [f"{provider.name}: {provider.undone_sentence}" for provider in providers if provider.undone]
+    sentence_list("Undone", undone)
     sentence_list("Conflicts", [f"{name}: {sentence}" for name, found in conflicts.items() for sentence in found])
 
 
 def show_plugin(provider: Provider, conflicts: Sequence[str]) -> None:
     """One plugin: its offers with their options, or why it is not used."""
     out().print(plain(f"{provider.name} {provider.version} from {provider.source}: {provider.status}"))
-    for sentence in filter(None, (provider.reason, *conflicts, provider.trace)):
+    for sentence in filter(None, (provider.reason, provider.undone_sentence, *conflicts, provider.trace)):
         out().print(plain(sentence.rstrip()))
     if provider.observers:
         out().print("  It observes runs.")

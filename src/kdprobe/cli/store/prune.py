@@ -35,7 +35,9 @@ def pruning(dry_run: bool, yes: bool, store_folder: str, as_json: bool) -> None:
         if not sys.stdin.isatty():
             raise UsageError("Nothing was removed, for nobody can be asked here.", "Add --yes, or --dry-run to look.")
         total = size(sum(item.size for item in found))
-        click.confirm(f"Remove these {len(found)} ({total}) for good?", abort=True, err=True)
+        if not click.confirm(f"Remove these {len(found)} ({total}) for good?", err=True):
+            note("Nothing was removed.")
+            return
     removed = [] if dry_run else prune(root, found)
     if as_json:
         print_json({"unneeded": [unneeded_data(item, removed=item in removed) for item in found]})

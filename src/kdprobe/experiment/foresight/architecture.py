@@ -68,13 +68,8 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
 
 
 def _linear(model: Any) -> list[str]:
-    """Names of the modules that peft can give an adapter to, but for the output layer."""
-    head = model.get_output_embeddings()
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D | nn.Embedding) and module is not head
-    ]
+    """Names of the modules that peft can give an adapter to."""
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D | nn.Embedding)]
 
 
 def _kinds(modules: list[str]) -> list[str]:
