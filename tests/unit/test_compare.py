@@ -178,7 +178,16 @@ def test_claims_that_contradict_themselves_or_the_answers_are_findings(file, tmp
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("name,correct\na,1\n", "has no column 'arm'"), ("arm,correct\na,some\n", "'some' is no number"), ("", "as CSV")],
+    [
+        ("name,correct\na,1\n", "has no column 'arm'"),
+        ("arm,correct\na,some\n", "'some' is no number"),
+        ("arm,correct\na,NaN\n", "'NaN' is no accuracy and no count"),
+        ("arm,n\na,1e999999999\n", "'1e999999999' is no accuracy and no count"),
+        ("arm,accuracy\na,inf\n", "'inf' is no accuracy and no count"),
+        ("arm,correct\na,7.5\n", "'7.5' is no count"),
+        ("arm,correct\na,-7\n", "'-7' is no count"),
+        ("", "as CSV"),
+    ],
 )
 def test_a_table_of_claims_that_cannot_be_read_is_told(file, tmp_path, capsys, text, words):
     from kdprobe.cli import _run

@@ -15,6 +15,8 @@ from kdprobe.comparison.result import ArmScore
 from kdprobe.errors import KdprobeError
 
 _COLUMNS = ("arm", "accuracy", "correct", "n")
+_LONGEST = 20
+"""Digits; `1e999999999` takes longer to write out than anybody waits."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,16 @@ def _number(cell: str, file: Path) -> Decimal | None:
     if not text:
         return None
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except InvalidOperation as error:
         raise KdprobeError(f"{file}: {cell!r} is no number.", "Accuracies are in percent.") from error
+    if not number.is_finite() or max(len(text), abs(number.adjusted())) > _LONGEST:
+        raise KdprobeError(f"{file}: {cell!r} is no accuracy and no count.", "Accuracies are in percent.")
+    return number
 
 
 def _count(cell: str, file: Path) -> int | None:
     number = _number(cell, file)
+    if number is not None and (number < 0 or number % 1):
+        raise KdprobeError(f"{file}: {cell!r} is no count.", "The columns correct and n hold whole numbers.")
     return None if number is None else int(number)

@@ -41,13 +41,14 @@ def bounded(template: str) -> Iterator[None]:
         if timer:
             timer.daemon = True
             timer.start()
-        try:
-            with _limited_memory():
+        # The watch ends first: what it raises must not come between a limit and its end.
+        with _limited_memory():
+            try:
                 yield
-        finally:
-            watch.end()
-            if timer:
-                timer.cancel()
+            finally:
+                watch.end()
+                if timer:
+                    timer.cancel()
     except _TooLongError:
         raise KdprobeError(
             f"The chat template of {template!r} takes longer than {seconds:g} seconds.", TEMPLATE_SECONDS.hint
