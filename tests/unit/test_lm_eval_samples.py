@@ -110,6 +110,12 @@ def test_what_a_filter_left_is_read_where_there_is_nothing_else(tmp_path):
     assert note.endswith("filter flexible-extract: each document once, as the filter 'flexible-extract' left it.")
 
 
+@pytest.mark.parametrize("number", [[1], {"a": 1}])
+def test_a_document_without_a_usable_id_is_refused(tmp_path, number):
+    with pytest.raises(KdprobeError, match="'doc_id' holds"):
+        read_outputs(samples_file(tmp_path, [sample(number, "#### 7"), sample([2], "#### 7")]))
+
+
 def test_old_samples_without_filter_and_metrics_are_read(tmp_path):
     old = [{"doc_id": n, "doc": {"question": f"q{n}"}, "target": "#### 7", "resps": [["7"]], "acc": 0.0} for n in "ab"]
     assert read_outputs(samples_file(tmp_path, [{**row, "arguments": [["q", {}]]} for row in old])).metric == "acc"

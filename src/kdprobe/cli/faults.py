@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from kdprobe.host.provider import Provider
     from kdprobe.host.registry import Host
 
-_FULL_DISK = ("no space left on device", "disk is full", "disk quota exceeded")
+_FULL_DISK = (
+    "no space left on device",
+    "disk is full",
+    "disk quota exceeded",
+    "inline_container",
+    "pytorchstreamwriter",
+)
+"""The last two are what torch says when it cannot write a file to its end."""
 _FULL_MEMORY = ("memoryerror", "out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
 
 

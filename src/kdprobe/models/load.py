@@ -20,7 +20,7 @@ from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import assistant_turn
-from kdprobe.models.weights import complete_model
+from kdprobe.models.weights import complete_model, refuse_unknown_quantisation
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ def load(
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
+    if record.quantisation and record.path.is_dir():
+        # transformers warns of a quantisation that it does not know, and loads the weights as if they had none.
+        refuse_unknown_quantisation(record, load_config(record).quantization_config)
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
     model = complete_model(record, _converted(record), **settings, use_safetensors=True)
     # Padding is masked, so any token that the model has a row for will do.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdprobe.errors import KdprobeError, first_line
+from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models.chatter import quiet
 from kdprobe.models.reference import ModelRecord
 
@@ -95,3 +95,34 @@ def _fault(report: dict[str, Any], model: Any) -> str | None:
 def count_of(names: Sequence[str]) -> str:
     """How many tensors these are, and which is the first."""
     return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, among them {names[0]}"
+
+
+def refuse_unknown_quantisation(record: ModelRecord, settings: Any) -> None:
+    """Asks transformers' own reader of such weights whether it can work here.
+
+    Args:
+        record: The model.
+        settings: What its configuration says of the quantisation.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    try:
+        with quiet():
+            reader = AutoHfQuantizer.from_config(settings, pre_quantized=True)
+            reader.validate_environment(dtype=None, device_map=None, weights_only=True)
+    except ImportError as error:
+        raise UsageError(
+            f"The weights of {record.name!r} are quantised ({method}), and a package that reads them is missing: "
+            f"{first_line(error)}",
+            "Install it, or choose weights that are not quantised.",
+        ) from error
+    except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
+        raise UsageError(
+            f"The weights of {record.name!r} are quantised ({method}) in a way that cannot be read here: "
+            f"{first_line(error)}",
+            "Choose weights that are not quantised, or another machine.",
+        ) from error

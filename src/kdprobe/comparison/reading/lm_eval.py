@@ -76,7 +76,8 @@ class LmEvalRows:
     def _is_new(self, line: int, row: dict[str, Any]) -> bool:
         """Whether a row's document comes for the first time, under whichever filter."""
         document = next((row[key] for key in (ID, "doc_hash") if row.get(key) is not None), None)
-        document = json.dumps(row.get("doc"), sort_keys=True, default=str) if document is None else document
+        if not isinstance(document, str | int):
+            document = json.dumps(row.get("doc") if document is None else document, sort_keys=True, default=str)
         name = str(row.get("filter") or "none")
         if name not in self._seen:
             self.filters.append(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kdprobe.files import UnreadableError, digest, follow_umask, read_sealed, sha256, sync_all, write_sealed
+from kdprobe.files import UnreadableError, below, digest, follow_umask, read_sealed, sha256, sync_all, write_sealed
 
 MANIFEST = "stage.json"
 SIZE, SHA256 = "size", "sha256"
@@ -32,7 +32,7 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
     """
     files = {
         file.relative_to(folder).as_posix(): {SIZE: file.stat().st_size, SHA256: sha256(file)}
-        for file in sorted(folder.rglob("*"))
+        for file in sorted(below(folder))
         if file.is_file()
     }
     follow_umask(folder)

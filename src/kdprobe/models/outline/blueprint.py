@@ -14,6 +14,7 @@ from kdprobe.files import json_of
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import load_config
 from kdprobe.models.reference import ModelRecord
+from kdprobe.models.weights import refuse_unknown_quantisation
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")
 """What configurations call the longest sequence that a model was made for."""
@@ -81,7 +82,7 @@ def blueprint(record: ModelRecord) -> Blueprint:
     found = Blueprint(record, load_config(record))
     _refuse_incomplete(record)
     if quantisation := getattr(found.config, "quantization_config", None):
-        _refuse_unreadable(record, quantisation)
+        refuse_unknown_quantisation(record, quantisation)
     return found
 
 
@@ -124,26 +125,3 @@ def _is_whole(file: Path) -> bool:
             return True
     except SafetensorError:
         return False
-
-
-def _refuse_unreadable(record: ModelRecord, settings: Any) -> None:
-    """Asks transformers' own reader of such weights whether it can work here."""
-    from transformers.quantizers.auto import AutoHfQuantizer
-
-    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
-    try:
-        with quiet():
-            reader = AutoHfQuantizer.from_config(settings, pre_quantized=True)
-            reader.validate_environment(dtype=None, device_map=None, weights_only=True)
-    except ImportError as error:
-        raise UsageError(
-            f"The weights of {record.name!r} are quantised ({method}), and a package that reads them is missing: "
-            f"{first_line(error)}",
-            "Install it, or choose weights that are not quantised.",
-        ) from error
-    except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
-        raise UsageError(
-            f"The weights of {record.name!r} are quantised ({method}) in a way that cannot be read here: "
-            f"{first_line(error)}",
-            "Choose weights that are not quantised, or another machine.",
-        ) from error
