@@ -27,7 +27,7 @@ matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and ki
 
 faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
 	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults tests/unit/test_fuzz.py
-	$(BIN)/python tests/e2e/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 plugins: $(READY)  ## The packages in plugins/ as their users get them, as wheels; the tutorial and the templates for plugins.
 	$(PYTEST) -m packages tests/plugins

@@ -1,23 +1,23 @@
 """Kills a run with SIGKILL at random moments, starts it again, and compares the end with an undisturbed run.
 
-    python tests/e2e/kill_and_resume.py [CONFIG] [--kills 20] [--seed 0]
+    python tests/faults/kill_and_resume.py [CONFIG] [--kills 20] [--seed 0]
 
-Without CONFIG: the embedded experiment. Every process lives for up to twice the undisturbed run's time divided by the
-number of kills, so that kills meet all stages. Exits 0 when every number is the same and no finished stage was made
-twice.
+Without CONFIG: the embedded experiment. Every process is a fork of one that has loaded what it needs, and lives for
+up to twice the undisturbed run's time divided by the number of kills, so that kills meet all stages. Exits 0 when every
+number is the same and no finished stage was made twice.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from commands import Done, command
 
 from kdprobe.experiment.config import EMBEDDED
 
@@ -38,43 +38,38 @@ def main() -> None:
 def compare_disturbed(config: Path, kills: int, seed: int, folder: Path) -> str | None:
     """What went wrong, or `None`."""
     started = time.monotonic()
-    undisturbed = finish(config, folder / "undisturbed")
+    undisturbed = finish(config, folder / "undisturbed", folder)
     length = time.monotonic() - started
     moments = random.Random(seed)
     store = folder / "killed"
     made: dict[Path, float] = {}
     for kill in range(kills):
-        run = subprocess.Popen(command(config, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            run.wait(timeout=moments.uniform(0.0, 2 * length / kills))
-        except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL)
-            run.wait()
-        if run.returncode not in {0, -signal.SIGKILL}:
-            return f"process {kill + 1} failed with exit code {run.returncode}"
+        run = start(config, store, folder, seconds=moments.uniform(0.0, 2 * length / kills))
+        if run.code not in {0, -signal.SIGKILL}:
+            return f"process {kill + 1} failed with exit code {run.code}"
         for stage, when in finished(store).items():
             if made.setdefault(stage, when) != when:
                 return f"after kill {kill + 1}, the finished stage {stage.name} was made again"
-        ended = "killed" if run.returncode == -signal.SIGKILL else "came to its end"
+        ended = "killed" if run.code == -signal.SIGKILL else "came to its end"
         print(f"Process {kill + 1} of {kills} {ended}; {len(made)} stages are finished.", file=sys.stderr)
-    disturbed = finish(config, store)
+    disturbed = finish(config, store, folder)
     again = [stage.name for stage, when in finished(store).items() if made.get(stage, when) != when]
     if again:
         return f"the finished stages {again} were made again"
     return None if numbers(disturbed) == numbers(undisturbed) else "the numbers differ from the undisturbed run's"
 
 
-def command(config: Path, store: Path) -> list[str]:
+def start(config: Path, store: Path, folder: Path, seconds: float | None = None) -> Done:
     """The same command every time."""
-    return [sys.executable, "-m", "kdprobe", "run", str(config), "--store", str(store), "--json"]
+    return command("run", config, "--store", store, "--json", folder=folder, seconds=seconds)
 
 
-def finish(config: Path, store: Path) -> dict:
+def finish(config: Path, store: Path, folder: Path) -> dict:
     """Runs to the end."""
-    done = subprocess.run(command(config, store), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"the run failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+    done = start(config, store, folder)
+    if done.code != 0:
+        raise SystemExit(f"the run failed:\n{done.err}")
+    return done.data
 
 
 def finished(store: Path) -> dict[Path, float]:
