@@ -43,13 +43,13 @@ CONFIG = {
 }
 """Fields of `config.json` and values that they must not have."""
 TOKENIZER_CONFIG = {
+    "model_max_length": ["x", -1],
     "chat_template": [5, {"a": 1}, [1]],
     "auto_map": [{"AutoTokenizer": ["evil.Evil", None]}],
     "tokenizer_class": ["Nope", 5, "../../x"],
     "pad_token": [5, ["x"], {"content": 5}],
     "eos_token": [[1], {"a": 1}],
     "added_tokens_decoder": [5, {"x": 5}],
-    "model_max_length": ["x", -1],
 }
 ADAPTER_CONFIG = {
     "peft_type": [5, "NOPE", [1], None],

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 ALL = bool(os.environ.get("KDPROBE_ALL_FAULTS"))
-"""Whether every operation meets every fault; otherwise every eleventh does, each fault beginning at another."""
+"""Whether every operation meets every fault; otherwise every seventeenth does, each fault beginning at another."""
 
 
 def test_the_store_is_the_same_after_any_fault_and_nothing_is_left_over():
     script = Path(__file__).with_name("store_faults.py")
-    done = subprocess.run([sys.executable, script, "1" if ALL else "11"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, script, "1" if ALL else "17"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["operations"] > 100
-    assert found["tried"] == 4 * found["operations"] if ALL else found["tried"] > 40
+    assert found["tried"] == 4 * found["operations"] if ALL else found["tried"] > 25
     assert found["wrong"] == []
