@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -14,6 +16,8 @@ from typing import Any
 from kdprobe.errors import KdprobeError
 from kdprobe.limits import TEMPLATE_GB, TEMPLATE_SECONDS
 
+_INTERVAL = 0.1
+"""Seconds between two looks at what takes too long."""
 _LARGEST_POWER = 4096
 """Bits of the largest power that a template may compute: nothing stops Python inside one."""
 _PAGES = Path("/proc/self/statm")
@@ -35,20 +39,10 @@ def bounded(template: str) -> Iterator[None]:
         KdprobeError: The block took too long or too much.
     """
     seconds = TEMPLATE_SECONDS.value
-    watch = _Watch(threading.get_ident())
-    timer = threading.Timer(seconds, watch.stop) if math.isfinite(seconds) else None
     try:
-        if timer:
-            timer.daemon = True
-            timer.start()
         # The watch ends first: what it raises must not come between a limit and its end.
-        with _limited_memory():
-            try:
-                yield
-            finally:
-                watch.end()
-                if timer:
-                    timer.cancel()
+        with _limited_memory(), _WATCH.over(seconds):
+            yield
     except _TooLongError:
         raise KdprobeError(
             f"The chat template of {template!r} takes longer than {seconds:g} seconds.", TEMPLATE_SECONDS.hint
@@ -60,27 +54,51 @@ def bounded(template: str) -> Iterator[None]:
 
 
 class _Watch:
-    """Raises an exception in a thread, unless the thread is done before.
+    """Raises an exception in threads that take too long; one for all, for a thread is slower than a rendering."""
 
-    Args:
-        thread: Its identifier.
-    """
-
-    def __init__(self, thread: int) -> None:
-        self._thread = ctypes.c_ulong(thread)
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._done = False
+        self._deadlines: dict[int, float] = {}
+        self._watcher: threading.Thread | None = None
 
-    def stop(self) -> None:
+    @contextmanager
+    def over(self, seconds: float) -> Iterator[None]:
+        """Watches what this thread does while the block runs, which must not hold another such block."""
+        thread = threading.get_ident()
         with self._lock:
-            if not self._done:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, ctypes.py_object(_TooLongError))
+            self._deadlines[thread] = time.monotonic() + seconds
+            if self._watcher is None or not self._watcher.is_alive():
+                self._watcher = threading.Thread(target=self._look, name="kdprobe-template-watch", daemon=True)
+                self._watcher.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                # Nothing is raised from here on, even if it was asked for.
+                if self._deadlines.pop(thread, None) is None:
+                    _raise_in(thread, None)
 
-    def end(self) -> None:
-        """Called in the thread itself; nothing is raised from here on, even if it was asked for."""
-        with self._lock:
-            self._done = True
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, None)
+    def _look(self) -> None:
+        while True:
+            time.sleep(_INTERVAL)
+            now = time.monotonic()
+            with self._lock:
+                for thread in [thread for thread, deadline in self._deadlines.items() if deadline < now]:
+                    del self._deadlines[thread]
+                    _raise_in(thread, _TooLongError)
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Has a thread raise an error as soon as it is in Python code; `None` takes back what it has not raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
+    )
+
+
+_WATCH = _Watch()
+if hasattr(os, "register_at_fork"):
+    # A fork has none of its parent's threads, and may find their lock held.
+    os.register_at_fork(after_in_child=_WATCH.__init__)  # type: ignore[misc]
 
 
 @contextmanager
