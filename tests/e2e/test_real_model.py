@@ -25,7 +25,7 @@ strategies = ["none"]
 source = "jsonl"
 options = {{ transfer = "{data}/gsm8k/train.jsonl", test = "{data}/gsm8k/test.jsonl" }}
 transfer = 2
-test = 4
+test = 2
 [teacher.options]
 model = "smollm2-135m-instruct"
 [transfer]
@@ -36,8 +36,8 @@ batch_size = 2
 [controls]
 fine_tuned = false
 [evaluation]
-max_new_tokens = 64
-batch_size = 4
+max_new_tokens = 24
+batch_size = 2
 [probe]
 problems = 2
 """
@@ -62,7 +62,7 @@ def finished(tmp_path_factory):
 def test_a_run_ends_with_figures_and_a_page(finished):
     results, _ = finished
     assert [arm["name"] for arm in results["arms"]] == ["untrained", "unprimed"]
-    assert all(arm["n"] == 4 for arm in results["arms"])
+    assert all(arm["n"] == 2 for arm in results["arms"])
     page = Path(results["report"]).read_text()
     assert "Plotly.newPlot" in page
     assert "https://" not in page.split("<script>", maxsplit=1)[0]
@@ -83,7 +83,7 @@ def test_plain_lm_eval_gives_the_same_scores(finished, tmp_path):
             *(sys.executable, "-m", "lm_eval", "run", "--model", "hf"),
             *("--model_args", f"pretrained={_converted(resolve(SMOLLM2))},dtype=float32"),
             *("--include_path", str(ROOT / "tasks"), "--tasks", "gsm8k_kdprobe", "--apply_chat_template"),
-            *("--limit", "4", "--batch_size", "4", "--gen_kwargs", "max_gen_toks=64", "--device", "cpu"),
+            *("--limit", "2", "--batch_size", "2", "--gen_kwargs", "max_gen_toks=24", "--device", "cpu"),
             *("--log_samples", "--output_path", str(tmp_path)),
         ],
         env={**os.environ, "KDPROBE_GSM8K": f"{DATA}/gsm8k", "HF_HUB_OFFLINE": "1"},

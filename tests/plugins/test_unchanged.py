@@ -42,10 +42,10 @@ CHANGES = {
     "logging  ": "import logging; logging.getLogger().addHandler(logging.NullHandler())",
     "the handlers of signals": "import signal; signal.signal(signal.SIGTERM, print)",
     "the recursion limit": "import sys; sys.setrecursionlimit(5000)",
-    "the random numbers of Python": "import random; random.seed(0)",
+    "the random numbers of Python": "import random; random.seed(8675309)",
     "the precision of decimal": "import decimal; decimal.getcontext().prec = 5",
     "the timeout of sockets": "import socket; socket.setdefaulttimeout(5)",
-    "the random numbers of NumPy": "import numpy; numpy.random.seed(0)",
+    "the random numbers of NumPy": "import numpy; numpy.random.seed(8675309)",
     "NumPy's handling of errors": "import numpy; numpy.seterr(all='ignore')",
     "torch's default dtype": "import torch; torch.set_default_dtype(torch.float64)",
     "torch's default device": "import torch; torch.set_default_device('meta')",
@@ -65,7 +65,7 @@ CHANGES = {
     "torch's implementations of attention": "import torch; torch.backends.cuda.enable_flash_sdp(False)",
     "torch's number of threads": "import torch; torch.set_num_threads(torch.get_num_threads() + 1)",
     "whether torch records gradients": "import torch; torch.set_grad_enabled(False)",
-    "the random numbers of torch": "import torch; torch.manual_seed(1)",
+    "the random numbers of torch": "import torch; torch.manual_seed(8675309)",
     "the random numbers of torch ": "import torch; torch.rand(1)",
 }
 
@@ -115,7 +115,9 @@ def test_there_is_a_case_for_every_part():
 
 def test_a_broken_plugin_changes_nothing_either(tmp_path):
     before = read_all()
-    (provider,) = discover(folder_candidates(write(tmp_path, "import random\nrandom.seed(0)\nraise ValueError('no')")))
+    (provider,) = discover(
+        folder_candidates(write(tmp_path, "import random\nrandom.seed(8675309)\nraise ValueError('no')"))
+    )
     assert (provider.status, provider.undone) == ("broken", ("the random numbers of Python",))
     assert changed(before, read_state()) == []
 
@@ -163,7 +165,7 @@ def alone(folder, code):
 
 
 def test_torch_is_not_imported_to_look_at_it(tmp_path):
-    told = alone(tmp_path, "import random; random.seed(0)")
+    told = alone(tmp_path, "import random; random.seed(8675309)")
     assert told["quiet"]
     assert (told["undone"], told["random"]) == (["the random numbers of Python"], True)
 
@@ -203,7 +205,7 @@ def test_to_import_what_kdprobe_imports_is_no_change(tmp_path):
 
 
 def test_the_command_names_it(tmp_path, run_cli):
-    write(tmp_path, "import random; random.seed(0)")
+    write(tmp_path, "import random; random.seed(8675309)")
     rows = json.loads(run_cli("plugins", "--json", "--plugins-dir", tmp_path))
     assert {row["name"]: row["undone"] for row in rows if row["undone"]} == {"loud": ["the random numbers of Python"]}
     for shown in (
