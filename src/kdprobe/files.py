@@ -121,12 +121,11 @@ def refuse_special(file: Path) -> None:
     """Checks that a path is a file or a folder: opening a named pipe or a device may never return.
 
     Raises:
-        UnreadableError: It is something else.
-        OSError: There is none, or it cannot be looked at.
+        OSError: It is something else, or there is none.
     """
     mode = file.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise UnreadableError("is a named pipe or a device, which is never opened")
+        raise OSError(errno.EINVAL, "it is a named pipe or a device, which is never opened", str(file))
 
 
 def write_sealed(file: Path, data: dict[str, Any]) -> None:

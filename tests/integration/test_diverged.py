@@ -89,9 +89,9 @@ def test_there_is_no_student_to_export(done, tmp_path, capsys):
 
 def test_a_changed_config_trains_again_and_only_that(done, run_cli, tmp_path):
     config, store, _ = done
-    mended = tmp_path / "mended.toml"
-    mended.write_text(config.read_text().replace("1e36", "1e-2"))
-    stages = json.loads(run_cli("plan", mended, "--store", store, "--json"))["stages"]
+    fixed = tmp_path / "fixed.toml"
+    fixed.write_text(config.read_text().replace("1e36", "1e-2"))
+    stages = json.loads(run_cli("plan", fixed, "--store", store, "--json"))["stages"]
     missing = [(stage["kind"], stage["name"]) for stage in stages if stage["status"] != "there"]
     assert missing[:2] == [("distill", "fine-tuned"), ("evaluate", "fine-tuned")]
     assert {kind for kind, _ in missing[2:]} == {"analyse"}

@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -188,6 +189,20 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     evaluate(*arguments)
     assert again == []
     assert "all answers are there already" in capsys.readouterr().err
+
+
+def test_an_evaluation_starts_no_other_program(evaluate, monkeypatch):
+    """lm-eval asks pip and others what is installed, and takes no for an answer."""
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **named):
+            started.append(arguments)
+            super().__init__(*arguments, **named)
+
+    monkeypatch.setattr("subprocess.Popen", Popen)
+    evaluate()
+    assert started == []
 
 
 def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path, monkeypatch):

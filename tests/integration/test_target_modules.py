@@ -76,7 +76,7 @@ def test_the_reported_change_is_that_of_the_merged_weights(distil, model_of, arc
 def test_a_tower_for_images_gets_no_adapter(depth, torch):
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from kdprobe.distill.targets import in_words
+    from kdprobe.distill.targets import targets_text
     from kdprobe.models.anatomy import anatomy
     from kdprobe.models.outline.attention_projections import attention_projections, is_named
 
@@ -90,7 +90,7 @@ def test_a_tower_for_images_gets_no_adapter(depth, torch):
     assert all("language_model" in name and "vision" not in name for name in named)
     assert anatomy(model).layers == list(model.model.language_model.layers)
     layers = "model.language_model.layers.*.self_attn"
-    assert set(in_words(targets).split(", ")) == {"o_proj", *(f"{layers}.{name}_proj" for name in "qkv")}
+    assert set(targets_text(targets).split(", ")) == {"o_proj", *(f"{layers}.{name}_proj" for name in "qkv")}
 
 
 def test_what_chooses_tokens_is_no_projection(torch):
@@ -106,12 +106,12 @@ def test_what_chooses_tokens_is_no_projection(torch):
 
 def test_names_that_a_config_gives_are_left_as_they_are(torch, model_of):
     from kdprobe.distill.options import LogitsOptions
-    from kdprobe.distill.targets import settled
+    from kdprobe.distill.targets import with_target_names
     from kdprobe.models.load import load
 
     model = load(model_of("phi3")).model
     for targets in (["o_proj"], "all-linear"):
         options = LogitsOptions(lora={"target_modules": targets})
-        assert settled(options, model) == options
-    assert settled(LogitsOptions(), model).lora.target_modules == ["o_proj", "qkv_proj"]
-    assert settled(None, model) is None
+        assert with_target_names(options, model) == options
+    assert with_target_names(LogitsOptions(), model).lora.target_modules == ["o_proj", "qkv_proj"]
+    assert with_target_names(None, model) is None

@@ -359,10 +359,12 @@ def test_no_flipped_byte_changes_what_is_read(store, archive, tmp_path):
     """Where a name of an owner or a time was hit, the files are still what they were."""
     content, expected = archive.read_bytes(), held(store.root)
     draw, file, refused = random.Random(1), tmp_path / "flipped.tar", 0
-    places = [0, 99, 124, 156, 257, *(draw.randrange(len(content)) for _ in range(40))]
-    for place in places:
-        file.write_bytes(content[:place] + bytes([content[place] ^ (1 << draw.randrange(8))]) + content[place + 1 :])
-        other = Store(tmp_path / str(place))
+    positions = [0, 99, 124, 156, 257, *(draw.randrange(len(content)) for _ in range(40))]
+    for position in positions:
+        file.write_bytes(
+            content[:position] + bytes([content[position] ^ (1 << draw.randrange(8))]) + content[position + 1 :]
+        )
+        other = Store(tmp_path / str(position))
         try:
             import_run(other, file)
         except KdprobeError:

@@ -1,4 +1,4 @@
-"""What unpacks to too much or is no file is refused in a sentence; limits can be raised."""
+"""Files that unpack to too much, pipes and devices are refused in a sentence; limits can be raised."""
 
 import bz2
 import gzip

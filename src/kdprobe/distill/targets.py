@@ -10,7 +10,7 @@ from kdprobe.distill.options import ATTENTION, LoraOptions
 from kdprobe.errors import UsageError
 
 
-def with_targets(lora: LoraOptions, model: Any) -> LoraOptions:
+def lora_with_target_names(lora: LoraOptions, model: Any) -> LoraOptions:
     """The same options with names in the place of `"attention"`.
 
     Args:
@@ -33,7 +33,7 @@ def with_targets(lora: LoraOptions, model: Any) -> LoraOptions:
     )
 
 
-def settled(options: Any, model: Any) -> Any:
+def with_target_names(options: Any, model: Any) -> Any:
     """A distiller's options with names in the place of `"attention"`, where it takes kdprobe's options of LoRA.
 
     Errors as above.
@@ -41,10 +41,10 @@ def settled(options: Any, model: Any) -> Any:
     lora = getattr(options, "lora", None)
     if not isinstance(lora, LoraOptions):
         return options
-    return options.model_copy(update={"lora": with_targets(lora, model)})
+    return options.model_copy(update={"lora": lora_with_target_names(lora, model)})
 
 
-def in_words(targets: Sequence[str] | str) -> str:
+def targets_text(targets: Sequence[str] | str) -> str:
     """Target modules for a person: `q_proj, k_proj`; names that differ by the number of a layer alone are one."""
     names = [targets] if isinstance(targets, str) else [re.sub(r"\b\d+\b", "*", name) for name in targets]
     return ", ".join(dict.fromkeys(names))

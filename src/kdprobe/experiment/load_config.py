@@ -23,7 +23,7 @@ from kdprobe.experiment.config_checks import (
     version_mistakes,
 )
 from kdprobe.experiment.tune.space_checks import tuning_mistakes
-from kdprobe.files import UnreadableError, refuse_special
+from kdprobe.files import refuse_special
 from kdprobe.host.registry import Host
 from kdprobe.redaction import without_secrets
 
@@ -43,8 +43,6 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     try:
         refuse_special(file)
         data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except UnreadableError as error:
-        raise UsageError(f"The config {file} {error}.", "`kdprobe init` writes one to start from.") from error
     except OSError as error:
         raise UsageError(
             f"The config {file} cannot be read: {error.strerror}.", "`kdprobe init` writes one to start from."

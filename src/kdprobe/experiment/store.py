@@ -27,7 +27,7 @@ from typing import Any, Literal
 from kdprobe.console import note
 from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
-from kdprobe.experiment.integrity.manifest import KEY_FORMAT, MADE_FROM, MANIFEST, data_digest, seal, stage_key
+from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, is_older, seal, stage_key
 from kdprobe.experiment.integrity.upkeep import (
     LOCK,
     MAKING,
@@ -230,7 +230,7 @@ class Store:
         for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"):
             # A damaged one is reported when it is used.
             with suppress(DamagedStageError):
-                count += self.checks.manifest(manifest.parent).get("key_format") != KEY_FORMAT
+                count += is_older(self.checks.manifest(manifest.parent))
         return count
 
     def _origin(self, stage: Stage) -> dict[str, str]:
@@ -239,7 +239,7 @@ class Store:
         return {place: data_digest(self.checks.manifest(folder)) for place, folder in inputs.items()}
 
     def _seal(self, stage: Stage, folder: Path, seconds: float) -> None:
-        what = {"kind": stage.kind, "name": stage.name, "key": stage.key, "key_format": KEY_FORMAT}
+        what = {"kind": stage.kind, "name": stage.name, "key": stage.key}
         origin = {"inputs": [needed.key for needed in stage.inputs], MADE_FROM: self._origin(stage)}
         how = {"kdprobe": own_version(), "settings": stage.settings, "seconds": round(seconds, 3)}
         seal(folder, what | origin | how)

@@ -30,7 +30,9 @@ class _TooLongError(BaseException):
 
 @contextmanager
 def bounded(template: str) -> Iterator[None]:
-    """Limits the time and the memory of a block that renders a template.
+    """Limits the time and the memory of a block that renders a template, and the powers that it computes.
+
+    Blocks in several threads must not overlap: what they limit is the process's.
 
     Args:
         template: Whose, for the sentence.
@@ -41,7 +43,7 @@ def bounded(template: str) -> Iterator[None]:
     seconds = TEMPLATE_SECONDS.value
     try:
         # The watch ends first: what it raises must not come between a limit and its end.
-        with _limited_memory(), _WATCH.over(seconds):
+        with _small_powers(), _limited_memory(), _WATCH.over(seconds):
             yield
     except _TooLongError:
         raise KdprobeError(
@@ -127,13 +129,22 @@ def _limited_memory() -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-@lru_cache(maxsize=8)
-def with_small_powers(environment: type[Any]) -> type[Any]:
-    """A class of sandboxed jinja environments whose templates compute no large powers.
+@contextmanager
+def _small_powers() -> Iterator[None]:
+    """Has transformers compile templates that compute no large powers."""
+    from transformers.utils import chat_template_utils
 
-    Args:
-        environment: The class.
-    """
+    environment = chat_template_utils.ImmutableSandboxedEnvironment
+    chat_template_utils.ImmutableSandboxedEnvironment = _with_small_powers(environment)
+    try:
+        yield
+    finally:
+        chat_template_utils.ImmutableSandboxedEnvironment = environment
+
+
+@lru_cache(maxsize=8)
+def _with_small_powers(environment: type[Any]) -> type[Any]:
+    """The same class of sandboxed jinja environments, but for large powers."""
 
     class SmallPowers(environment):  # type: ignore[misc]
         intercepted_binops = frozenset({"**"})

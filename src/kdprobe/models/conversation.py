@@ -19,7 +19,7 @@ from threading import RLock
 from typing import Any, Self
 
 from kdprobe.errors import KdprobeError, first_line
-from kdprobe.models.bounded import bounded, with_small_powers
+from kdprobe.models.bounded import bounded
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
 """How a model without a chat template is asked; the lm-eval task for completion models says the same."""
@@ -187,20 +187,19 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 @contextmanager
 def _today(day: dt.date) -> Iterator[None]:
-    """What templates are told of the time while the block runs, midnight of that day, and that powers are small.
+    """What templates are told of the time while the block runs: midnight of that day.
 
     transformers hands templates a function that asks the clock, and makes text of whatever else is given by its name.
     """
     from transformers.utils import chat_template_utils
 
     with _CLOCK:
-        clock, environment = chat_template_utils.datetime, chat_template_utils.ImmutableSandboxedEnvironment
+        clock = chat_template_utils.datetime
         chat_template_utils.datetime = _stopped_clock(day)
-        chat_template_utils.ImmutableSandboxedEnvironment = with_small_powers(environment)
         try:
             yield
         finally:
-            chat_template_utils.datetime, chat_template_utils.ImmutableSandboxedEnvironment = clock, environment
+            chat_template_utils.datetime = clock
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
-from kdprobe.files import UnreadableError, json_of, refuse_special
+from kdprobe.files import json_of, refuse_special
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -129,8 +129,6 @@ def _fault(file: Path) -> str | None:
             return "is a folder"
         if file.name in _SETTINGS and not isinstance(json_of(file.read_bytes()), dict):
             return "holds no settings"
-    except UnreadableError as error:
-        return str(error)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except ValueError as error:
@@ -188,12 +186,16 @@ def _quantisation(config: Path) -> str | None:
         settings = everything.get("quantization_config")
     except (ValueError, AttributeError) as error:
         raise UsageError(f"{config} is not a model's configuration.", "Fetch or copy the model again.") from error
-    parts = [everything, *(part for part in everything.values() if isinstance(part, dict))]
+    _refuse_absurd(everything, config)
+    return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None
+
+
+def _refuse_absurd(settings: dict[str, Any], config: Path) -> None:
+    """Refuses numbers of layers that no model has: libraries make a module of each before they look at the weights."""
+    parts = [settings, *(part for part in settings.values() if isinstance(part, dict))]
     for name, value in ((name, value) for part in parts for name, value in part.items()):
-        # Libraries make a module of each layer, before they look at the weights.
         if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
             raise UsageError(f"{config} has {value} as {name}.", "Fetch or copy the model again.")
-    return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None
 
 
 def short_name(model: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdprobe.errors import KdprobeError
-from kdprobe.files import UnreadableError, json_of, refuse_special
+from kdprobe.files import json_of, refuse_special
 from kdprobe.models.thinking import split_thinking
 from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
@@ -58,10 +58,9 @@ def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         refuse_special(file)
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, UnreadableError) as error:
-        reason = f"it {error}" if isinstance(error, UnreadableError) else "it is not UTF-8"
+    except (OSError, UnicodeDecodeError) as error:
         raise KdprobeError(
-            f"The file of texts {file} cannot be read: {getattr(error, 'strerror', None) or reason}.",
+            f"The file of texts {file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.",
             "Check transfer.texts in the config.",
         ) from error
     rows = []

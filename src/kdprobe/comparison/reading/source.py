@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.files import UnreadableError, refuse_special
+from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
@@ -52,14 +52,6 @@ def compression(name: str) -> str:
     return next((ending for ending in MAGIC if name.lower().endswith(ending)), "")
 
 
-def refuse_pipe(file: Path) -> None:
-    """Raises ValueError if a file is a named pipe or a device, and OSError if there is none."""
-    try:
-        refuse_special(file)
-    except UnreadableError as error:
-        raise ValueError(f"it {error}") from error
-
-
 def open_bytes(file: Path) -> IO[bytes]:
     """A file's bytes, decompressed; a compressed file is known by its first bytes, whatever it is called.
 
@@ -67,7 +59,7 @@ def open_bytes(file: Path) -> IO[bytes]:
         ValueError: It is called compressed and is not, or it is a zip archive.
         OSError: It cannot be opened.
     """
-    refuse_pipe(file)
+    refuse_special(file)
     with file.open("rb") as raw:
         head = raw.read(max(map(len, MAGIC.values())))
     if head.startswith(_ZIP):

@@ -20,10 +20,10 @@ from kdprobe.comparison.reading.source import (
     encoding_of,
     legacy_encoding,
     open_text,
-    refuse_pipe,
     undecodable_line,
 )
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
 DELIMITED, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".json", ".jsonl", ".ndjson"), (".parquet",)
@@ -148,7 +148,7 @@ def _rows_inside(value: dict[str, Any], known: Callable[[str], bool]) -> list[di
 def _parquet_rows(file: Path) -> Rows:
     import pyarrow.parquet as pq
 
-    refuse_pipe(file)
+    refuse_special(file)
     with pq.ParquetFile(file) as parquet:
         if (rows := parquet.metadata.num_rows) > UNPACKED_GB.value * _ROWS_PER_GB:
             raise ValueError(f"it unpacks to {rows} rows. {UNPACKED_GB.hint}")

@@ -44,7 +44,7 @@ class History:
         Raises:
             NonFiniteError: A part of its loss is NaN or infinite.
         """
-        means, tokens = self.means("at step {step} of the training", step)
+        means, tokens = self.means(f"at step {step} of the training", step)
         self.rows.append({"step": step, **means, "learning_rate": learning_rate})
         return tokens
 
@@ -52,8 +52,8 @@ class History:
         """What was added since the last time, as means, and the tokens read; starts afresh.
 
         Args:
-            when: When that was, as the end of a sentence, with a place for the step.
-            step: The step.
+            when: When that was, as the end of a sentence.
+            step: At or after which step.
 
         Raises:
             NonFiniteError: A part is NaN or infinite in any process; it is raised in all of them, so that none waits.
@@ -66,8 +66,7 @@ class History:
         means = {name: sum(sums.get(name, 0.0) for sums, _ in per_process) / rows for name in names}
         for name, value in means.items():
             if not math.isfinite(value):
-                sentence = f"The {name.replace('_', ' ')} is {value} {when.format(step=step)}."
-                raise NonFiniteError(sentence, DIVERGED, step=step)
+                raise NonFiniteError(f"The {name.replace('_', ' ')} is {value} {when}.", DIVERGED, step=step)
         return means, tokens
 
 

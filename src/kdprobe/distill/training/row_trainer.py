@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
-from kdprobe.distill.adapter import MAGNITUDE
 from kdprobe.distill.examples import IGNORED, Example
 from kdprobe.distill.objectives import Objective, SparseLogprobs
 from kdprobe.distill.options import TrainingOptions
@@ -23,6 +22,7 @@ from kdprobe.distill.training.history import History
 from kdprobe.distill.training.order import EvenOrder
 from kdprobe.distill.training.schedule import Length, learning_rate_factor
 from kdprobe.models import processes
+from kdprobe.models.merging.lora import MAGNITUDE
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -120,7 +120,8 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, a mean over all their response tokens."""
-        loss = self._measured(self.held_out, "in the validation after step {step}", self.state.global_step)
+        step = self.state.global_step
+        loss = self._measured(self.held_out, f"in the validation after step {step}", step)
         metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -132,7 +133,8 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         Raises:
             NonFiniteError: The loss on it is NaN or infinite.
         """
-        self._measured([example] * processes.count(), "after the {step} steps of the training", len(self.history.rows))
+        steps = len(self.history.rows)
+        self._measured([example] * processes.count(), f"after the {steps} steps of the training", steps)
 
     def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
         """The mean loss of the model as it is; arguments and errors as of `History.means`."""

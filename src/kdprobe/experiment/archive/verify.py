@@ -7,14 +7,14 @@ from pathlib import Path
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.archive.names import Contents, RefusedError
 from kdprobe.experiment.integrity.manifest import (
-    KEY_FORMAT,
     MADE_FROM,
     MANIFEST,
     has_checksums,
+    is_older,
     read_manifest,
     stage_key,
 )
-from kdprobe.experiment.integrity.needs import inputs_of, needs, with_inputs
+from kdprobe.experiment.integrity.needs import Inputs, inputs_of, needs
 from kdprobe.experiment.integrity.upkeep import STAGES
 from kdprobe.experiment.integrity.verify import entries
 from kdprobe.experiment.results import load_results
@@ -40,7 +40,7 @@ def verify(folder: Path, found: Contents, file: Path) -> None:
             raise RefusedError(file, f"{entry.kind} {entry.path.name}: {', '.join(entry.faults)}")
     (record,) = needs(folder)
     keys = {Path(stage).name for stage in found.stages}
-    if with_inputs(folder, record.keys) != keys or len(keys) != len(found.stages):
+    if Inputs(folder).with_inputs(record.keys) != keys or len(keys) != len(found.stages):
         raise RefusedError(file, "its stages are not those that the run needs")
     try:
         load_results(Store(folder), found.run)
@@ -57,14 +57,14 @@ def _verify_stage(folder: Path, names: frozenset[str], found: Contents, file: Pa
         manifest = read_manifest(folder)
     except UnreadableError as error:
         raise RefusedError(file, f"{label} is damaged: {error}") from error
-    if manifest.get("key_format") != KEY_FORMAT or not has_checksums(manifest):
+    if is_older(manifest) or not has_checksums(manifest):
         raise RefusedError(file, f"{label} was made by another version of kdprobe")
     if names != {*manifest["files"], MANIFEST}:
         raise RefusedError(file, f"{label} does not hold the files that its {MANIFEST} lists")
     inputs, origin = inputs_of(manifest), manifest.get(MADE_FROM)
-    places = {f"{STAGES}/{place}" for place in origin} if isinstance(origin, dict) else {""}
-    named = inputs == manifest.get("inputs") and {Path(place).name for place in places} == set(inputs)
-    if not named or not places <= found.stages.keys():
+    sources = {f"{STAGES}/{stage}" for stage in origin} if isinstance(origin, dict) else {""}
+    named = inputs == manifest.get("inputs") and {Path(stage).name for stage in sources} == set(inputs)
+    if not named or not sources <= found.stages.keys():
         raise RefusedError(file, f"{label} was made from stages that are not in it")
     if stage_key(folder.parent.name, manifest.get("settings"), inputs) != folder.name:
         raise RefusedError(file, f"{label} is not the one that its settings describe")

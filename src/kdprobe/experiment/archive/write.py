@@ -14,8 +14,8 @@ from typing import IO
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.archive.names import FORMAT, HEAD
 from kdprobe.experiment.integrity.checks import DamagedStageError
-from kdprobe.experiment.integrity.manifest import KEY_FORMAT, MANIFEST, SHA256, has_checksums
-from kdprobe.experiment.integrity.needs import BEGUN, needs, with_inputs
+from kdprobe.experiment.integrity.manifest import MANIFEST, SHA256, has_checksums, is_older
+from kdprobe.experiment.integrity.needs import BEGUN, Inputs, needs
 from kdprobe.experiment.integrity.upkeep import RECORD, RUNS, STAGES
 from kdprobe.experiment.results import load_results
 from kdprobe.experiment.store import Store
@@ -54,7 +54,7 @@ def export_run(store: Store, run: str, file: Path) -> Exported:
     run = load_results(store, run).run
     record = store.run_folder(run) / RECORD
     keys = next(found.keys for found in needs(store.root) if found.run == run and found.file.name != BEGUN)
-    wanted = with_inputs(store.root, keys)
+    wanted = Inputs(store.root).with_inputs(keys)
     folders = sorted(folder for folder in store.root.glob(f"{STAGES}/*/*") if folder.name in wanted)
     if missing := sorted(wanted - {folder.name for folder in folders}):
         raise KdprobeError(
@@ -79,7 +79,7 @@ def export_run(store: Store, run: str, file: Path) -> Exported:
 
 def _add_stage(archive: tarfile.TarFile, store: Store, folder: Path) -> None:
     manifest = store.checks.manifest(folder)
-    if manifest.get("key_format") != KEY_FORMAT or not has_checksums(manifest):
+    if is_older(manifest) or not has_checksums(manifest):
         raise KdprobeError(
             f"The {folder.parent.name} stage {folder.name} was made by an earlier version of kdprobe.",
             "Run the experiment again, and export that run.",

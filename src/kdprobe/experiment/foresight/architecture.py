@@ -10,7 +10,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kdprobe.comparison.finding import Finding
-from kdprobe.distill.targets import in_words, settled
+from kdprobe.distill.targets import targets_text, with_target_names
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
@@ -30,7 +30,7 @@ def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
     for section, options, _ in trainings(context):
         key = f"{section}.lora.target_modules"
         try:
-            lora = getattr(settled(options, context.student_blueprint.model), "lora", None)
+            lora = getattr(with_target_names(options, context.student_blueprint.model), "lora", None)
         except UsageError as error:
             refused.setdefault(error.message, UsageError(f"{key}: {error.message}", error.hint))
             continue
@@ -59,7 +59,7 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
     if layers - trained:
         untrained = sorted(layers - trained)
         shown = ", ".join(map(str, untrained[:_SHOWN])) + (" and more" if len(untrained) > _SHOWN else "")
-        wanted = in_words(targets)
+        wanted = targets_text(targets)
         yield Finding(
             "untrained-layers",
             f"{key}: {len(untrained)} of {len(layers)} layers of the student have none of {wanted}: {shown}.",

@@ -23,6 +23,11 @@ def stage_key(kind: str, settings: Any, inputs: list[str]) -> str:
     return digest({"kind": kind, "settings": settings, "inputs": inputs})[:KEY_LENGTH]
 
 
+def is_older(manifest: dict[str, Any]) -> bool:
+    """Whether a stage's key is of an earlier version of kdprobe."""
+    return manifest.get("key_format") != KEY_FORMAT
+
+
 def seal(folder: Path, about: dict[str, Any]) -> None:
     """Writes a stage's manifest, and returns when the whole folder is on the disk.
 
@@ -37,7 +42,7 @@ def seal(folder: Path, about: dict[str, Any]) -> None:
     }
     follow_umask(folder)
     sync_all(folder)
-    write_sealed(folder / MANIFEST, {**about, "files": files})
+    write_sealed(folder / MANIFEST, {**about, "key_format": KEY_FORMAT, "files": files})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -39,19 +39,35 @@ def needs(root: Path) -> list[Needs]:
     return [_needs(file) for name in (RECORD, BEGUN) for file in sorted(root.glob(f"{RUNS}/*/{name}"))]
 
 
-def with_inputs(root: Path, keys: Iterable[str]) -> set[str]:
-    """Keys of stages, and of all that they were made from, as far as the store knows."""
-    folders = {folder.name: folder for folder in root.glob(f"{STAGES}/*/*")}
-    found: set[str] = set()
-    waiting = list(keys)
-    while waiting:
-        key = waiting.pop()
-        if key not in found:
-            found.add(key)
+class Inputs:
+    """What the stages of a store were made from; a manifest is read once, when it is asked for.
+
+    Args:
+        root: The store.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._folders = {folder.name: folder for folder in root.glob(f"{STAGES}/*/*")}
+        self._known: dict[str, list[str]] = {}
+
+    def with_inputs(self, keys: Iterable[str]) -> set[str]:
+        """Keys of stages, and of all that they were made from, as far as the store knows."""
+        found: set[str] = set()
+        waiting = list(keys)
+        while waiting:
+            key = waiting.pop()
+            if key not in found:
+                found.add(key)
+                waiting += self._of(key)
+        return found
+
+    def _of(self, key: str) -> list[str]:
+        if key not in self._known:
+            self._known[key] = []
             # A damaged one is reported when it is read; a run's record names most inputs itself.
             with suppress(UnreadableError, KeyError):
-                waiting += inputs_of(read_manifest(folders[key]))
-    return found
+                self._known[key] = inputs_of(read_manifest(self._folders[key]))
+        return self._known[key]
 
 
 def inputs_of(manifest: dict[str, Any]) -> list[str]:

@@ -9,12 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.integrity.manifest import KEY_FORMAT, KEY_LENGTH, read_manifest
-from kdprobe.experiment.integrity.needs import needs, with_inputs
-from kdprobe.experiment.integrity.upkeep import ASIDE, LOCK, MAKING, SCRATCH, STAGES, clear, drop, make_folders
+from kdprobe.experiment.integrity.manifest import KEY_LENGTH, is_older, read_manifest
+from kdprobe.experiment.integrity.needs import Inputs, needs
+from kdprobe.experiment.integrity.upkeep import ASIDE, LOCK, MAKING, SCRATCH, STAGES, clear, if_free, make_folders
 from kdprobe.experiment.integrity.use import alone
 from kdprobe.experiment.integrity.verify import size_of
 from kdprobe.files import UnreadableError, digest, sync
@@ -55,7 +53,7 @@ def unneeded(root: Path) -> list[Unneeded]:
                 "Run the experiment again, or give it up with `kdprobe store verify --repair`.",
             )
         keys |= record.keys
-    needed = with_inputs(root, keys)
+    needed = Inputs(root).with_inputs(keys)
     return [*_stages(root, needed), *_scratch(root, needed), *_aside(root)]
 
 
@@ -85,9 +83,8 @@ def _stages(root: Path, needed: Collection[str]) -> Iterator[Unneeded]:
             name, reason = "", "its manifest is damaged"
             with suppress(UnreadableError):
                 manifest = read_manifest(folder)
-                older = manifest.get("key_format") != KEY_FORMAT
                 name = str(manifest.get("name", ""))
-                reason = "made by an earlier version of kdprobe" if older else "no run needs it"
+                reason = "made by an earlier version of kdprobe" if is_older(manifest) else "no run needs it"
             yield Unneeded(folder, folder.parent.name, name, size_of(folder), reason)
 
 
@@ -113,16 +110,10 @@ def _remove(root: Path, path: Path) -> bool:
         # The remains of dead processes are found by the length of a key.
         key = digest(path.relative_to(root))[:KEY_LENGTH]
     making = root / MAKING
-    lock = FileLock(making / f"{key}{LOCK}")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    try:
-        going = path.rename(making / f"{key}-{os.getpid()}")
-        sync(path.parent)
-        sync(making)
-        shutil.rmtree(going)
-    finally:
-        drop(lock)
-    return True
+    with if_free(making / f"{key}{LOCK}") as free:
+        if free:
+            going = path.rename(making / f"{key}-{os.getpid()}")
+            sync(path.parent)
+            sync(making)
+            shutil.rmtree(going)
+    return free

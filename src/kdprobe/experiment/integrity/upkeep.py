@@ -73,6 +73,21 @@ def exclusive(file: Path, waiting: str) -> Iterator[None]:
         drop(lock)
 
 
+@contextmanager
+def if_free(file: Path) -> Iterator[bool]:
+    """Whether no process holds a lock; if so, this one does while the block runs."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        drop(lock)
+
+
 def clear(root: Path) -> None:
     """Removes what dead processes left: locks, half-made stages, scratch of finished stages, files half written.
 
@@ -80,15 +95,11 @@ def clear(root: Path) -> None:
     """
     making, stages = root / MAKING, root / STAGES
     for key in {path.name[:KEY_LENGTH] for path in making.iterdir() if not path.name.startswith(".")}:
-        lock = FileLock(making / f"{key}{LOCK}")
-        with suppress(Timeout, OSError):
-            lock.acquire(timeout=0)
-            try:
+        with suppress(OSError), if_free(making / f"{key}{LOCK}") as free:
+            if free:
                 clear_remains(making, key)
                 if any(stages.glob(f"*/{key}/{MANIFEST}")):
                     shutil.rmtree(making / f"{key}{SCRATCH}", ignore_errors=True)
-            finally:
-                drop(lock)
     abandoned = time.time() - _ABANDONED_SECONDS
     for folder in (making, root / ASIDE, *_with_folders(root / RUNS), *_with_folders(stages)):
         for file in (*folder.glob(f"{_TRIAL}*"), *folder.glob(f".*{PARTIAL}")):

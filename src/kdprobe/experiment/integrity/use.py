@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.integrity.upkeep import LOCK, drop, exclusive
+from kdprobe.experiment.integrity.upkeep import LOCK, drop, exclusive, if_free
 
 _USING, _GATE = ".using-", ".pruning"
 _users: weakref.WeakSet[object] = weakref.WeakSet()
@@ -71,13 +71,9 @@ def _living(root: Path) -> list[Path]:
     living = []
     for file in sorted(root.resolve().glob(f"{_USING}*{LOCK}")):
         if file not in _own:
-            lock = FileLock(file)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                living.append(file)
-            else:
-                drop(lock)
+            with if_free(file) as free:
+                if not free:
+                    living.append(file)
     return living
 
 

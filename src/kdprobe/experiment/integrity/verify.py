@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
 from kdprobe.experiment.integrity.manifest import has_checksums
-from kdprobe.experiment.integrity.needs import needs, with_inputs
+from kdprobe.experiment.integrity.needs import Inputs, needs
 from kdprobe.experiment.integrity.upkeep import LOCK, MAKING, STAGES, exclusive, set_aside
 
 
@@ -43,10 +43,10 @@ def entries(root: Path, *, contents: bool = False) -> list[Entry]:
         root: The store.
         contents: Whether the contents of all files are checked; otherwise only manifests, records and sizes.
     """
-    records, needing = [], dict[str, list[str]]()
+    records, needing, inputs = [], dict[str, list[str]](), Inputs(root)
     for record in needs(root):
         records.append(Entry(record.file, "run", record.run, size_of(record.file), (record.run,), record.faults))
-        for key in with_inputs(root, record.keys):
+        for key in inputs.with_inputs(record.keys):
             if record.run not in needing.setdefault(key, []):
                 needing[key].append(record.run)
     folders = sorted(folder for folder in root.glob(f"{STAGES}/*/*") if folder.is_dir())

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.distill.targets import in_words, settled
+from kdprobe.distill.targets import targets_text, with_target_names
 from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.stages.context import (
     StageContext,
@@ -133,7 +133,7 @@ def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
     settings = [stage.settings for stage in stages if stage.kind == "distill"]
     loras = {one["distiller"]["plugin"]: one["options"].get("lora") for one in settings}
     return {
-        distiller: in_words(lora["target_modules"])
+        distiller: targets_text(lora["target_modules"])
         for distiller, lora in loras.items()
         if isinstance(lora, dict) and lora.get("target_modules")
     }
@@ -151,7 +151,7 @@ def _training(
     strategy: dict[str, Any] | None,
 ) -> Stage:
     kind, options = distiller
-    validated = settled(context.host.options("distillers", kind, options), context.student_blueprint.model)
+    validated = with_target_names(context.host.options("distillers", kind, options), context.student_blueprint.model)
     built = context.host.build("distillers", kind, validated)
     teacher = context.teacher if "teacher" in built.needs else None
     dtype = context.experiment.distill.dtype
@@ -189,7 +189,7 @@ def _training(
             answers = {(id_, sample) for id_, sample in selection[strategy_name]}
             problems = tuple(problem for problem in problems if problem.id in {id_ for id_, _ in answers})
             taught = taught.only(answers) if taught else None
-        given = TrainContext(
+        train_context = TrainContext(
             student=context.student,
             dtype=dtype,
             problems=problems,
@@ -201,18 +201,18 @@ def _training(
             label=f"Training {name}" if kind == FINE_TUNE else f"Distilling {name}",
             scratch=scratch,
         )
-        found = None
+        divergence = None
         try:
-            trained = built.train(given)
+            trained = built.train(train_context)
             refuse_diverged(trained)
         except NonFiniteError as error:
             # A result like any other: the same training would diverge again.
             shutil.rmtree(folder / ADAPTER, ignore_errors=True)
             trained = Trained(folder / ADAPTER, adapter_norm=math.nan)
-            found = {"step": error.step, "reason": error.message, "hint": error.hint}
-        record = {key: value for key, value in asdict(trained).items() if key != "adapter"} | {DIVERGED: found}
+            divergence = {"step": error.step, "reason": error.message, "hint": error.hint}
+        record = {key: value for key, value in asdict(trained).items() if key != "adapter"} | {DIVERGED: divergence}
         ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
-        if not found:
+        if not divergence:
             write_ends(folder / ADAPTER, ends)
         read_by_student = {id_: pair.student for id_, pair in conversations.items()}
         form = write_prompts(folder, context.tokenizer, problems, read_by_student)

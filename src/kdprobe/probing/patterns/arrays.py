@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.files import UnreadableError, refuse_special
+from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
 PREFERRED = ("attention", "attentions", "pattern", "patterns")
@@ -43,9 +43,11 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
             return {file.stem: _load_npy(file)}
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
-    except UnreadableError as error:
-        raise UsageError(f"The patterns {file}: it {error}.", "Save plain arrays of floats.") from error
-    except (KdprobeError, KeyboardInterrupt):
+    except OSError as error:
+        raise UsageError(
+            f"The patterns {file} cannot be read: {error.strerror or error}.", "Check the path."
+        ) from error
+    except KdprobeError:
         raise
     except Exception as error:
         # numpy evaluates headers, zipfile and zlib have classes of their own, absurd shapes are a MemoryError.

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdprobe.distill.adapter import MAGNITUDE, own_weight
 from kdprobe.errors import KdprobeError
+from kdprobe.models.merging.lora import dora_change, is_dora, own_weight
 from kdprobe.probing.weights.circuits import Change
 from kdprobe.probing.weights.projections import Projection, layer_projections
 
@@ -108,17 +108,4 @@ def _adapter_update(module: Any, adapter: str) -> Update:
         return None
     a, b = (part[adapter].weight.detach().double() for part in (module.lora_A, module.lora_B))
     b = module.scaling[adapter] * b
-    magnitudes = getattr(module, MAGNITUDE, {})
-    if adapter not in magnitudes:
-        return b, a
-    return _dora_change(own_weight(module).double(), b @ a, magnitudes[adapter].weight.detach().double())
-
-
-def _dora_change(weight: Tensor, update: Tensor, magnitude: Tensor) -> Tensor:
-    """The change to m (W + BA) / ||W + BA||, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5)."""
-    stretch: Tensor = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
-    # Magnitudes are kept in float32. Where nothing turned, one that differs from the length by their rounding alone is
-    # the length itself, and the row is as it was.
-    rounding = 4 * torch.finfo(torch.float32).eps
-    stretch[(update == 0).all(dim=1) & (stretch.abs() <= rounding)] = 0
-    return stretch[:, None] * weight + (1 + stretch[:, None]) * update
+    return dora_change(module, adapter, b @ a) if is_dora(module, adapter) else (b, a)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdprobe.distill.adapter import own_weight
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
+from kdprobe.models.merging.lora import own_weight
 
 _BLOCKS = {"gpt2": "c_attn", "mpt": "Wqkv", "phi3": "qkv_proj"}
 _GROUPS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
-from kdprobe.files import UnreadableError, json_of, refuse_special
+from kdprobe.files import json_of, refuse_special
 from kdprobe.problems.problem import Problem, Split
 
 
@@ -44,10 +44,9 @@ def read(file: Path) -> Iterator[Problem]:
     try:
         refuse_special(file)
         stream = file.open("rb")
-    except (OSError, UnreadableError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"it {error}"
+    except OSError as error:
         raise KdprobeError(
-            f"The problem file {file} cannot be read: {reason}.", "Check the path in the config."
+            f"The problem file {file} cannot be read: {error.strerror}.", "Check the path in the config."
         ) from error
     has_problems = False
     with stream:

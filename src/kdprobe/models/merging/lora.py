@@ -1,0 +1,53 @@
+"""What a LoRA changes about a layer: the weight below it, the adapter's factors, and the lengths that DoRA trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+MAGNITUDE = "lora_magnitude_vector"
+"""What peft calls DoRA's trained lengths of the weights' rows."""
+
+
+def own_weight(module: Any) -> Tensor:
+    """A layer's own weight without any adapter, `[out, in]`."""
+    base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+    weight: Tensor = dequantize_module_weight(base).detach()
+    # GPT-2's projections keep `[in, out]`, and so do embeddings, whose tokens are what comes in.
+    return weight.T if isinstance(base, Conv1D | nn.Embedding) else weight
+
+
+def factors(module: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """The name, A `[rank, in]` and B `[out, rank]` of each adapter of a layer, without its scale."""
+    for name, first in (getattr(module, "lora_A", None) or {}).items():
+        yield name, first.weight.detach(), module.lora_B[name].weight.detach()
+    for name, first in (getattr(module, "lora_embedding_A", None) or {}).items():
+        yield name, first.detach(), module.lora_embedding_B[name].detach()
+
+
+def is_dora(module: Any, adapter: str) -> bool:
+    """Whether an adapter trains the lengths of the layer's rows, too."""
+    return adapter in getattr(module, MAGNITUDE, {})
+
+
+def dora_change(module: Any, adapter: str, update: Tensor) -> Tensor:
+    """The change to m (W + BA) / ||W + BA||, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5).
+
+    Args:
+        module: The layer.
+        adapter: The name of an adapter that has lengths m.
+        update: Its BA with its scale, `[out, in]`, float64.
+    """
+    weight = own_weight(module).double()
+    magnitude = getattr(module, MAGNITUDE)[adapter].weight.detach().double()
+    stretch: Tensor = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
+    # Magnitudes are kept in float32. Where nothing turned, one that differs from the length by their rounding alone is
+    # the length itself, and the row is as it was.
+    rounding = 4 * torch.finfo(torch.float32).eps
+    stretch[(update == 0).all(dim=1) & (stretch.abs() <= rounding)] = 0
+    return stretch[:, None] * weight + (1 + stretch[:, None]) * update
