@@ -121,7 +121,7 @@ def test_a_run_without_one_student_is_shown(capsys):
     show_comparison(compared)
     printed = " ".join(capsys.readouterr().out.split())
     assert "a diverged at step 1. Not compared: a - b." in printed
-    assert "There is no pair of students to compare; nothing can be compared." in printed
+    assert "There is no pair of students, so there is nothing to compare." in printed
 
 
 def test_seeds_that_diverged_pair_up_with_nobody():
