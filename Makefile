@@ -25,8 +25,8 @@ test-quick: $(READY)  ## Without the real small model.
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
-faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
-	KDPROBE_ALL_FAULTS=1 $(PYTEST) -m "faults or not faults" tests/faults tests/unit/test_fuzz.py
+faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files and replies, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
+	KDPROBE_ALL_FAULTS=1 $(PYTEST) -m "faults or not faults" tests/faults tests/unit/test_fuzz.py tests/integration/test_mutated_files.py
 	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 faults-slice: $(READY)  ## Some of these faults, as CI tries them.
