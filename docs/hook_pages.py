@@ -27,7 +27,7 @@ def _index() -> str:
     parts = [
         "# Hooks\n",
         "Generated from the code by `make docs`.\n",
-        f"A plugin is a module with `@hookimpl` functions, registered under the entry-point group `{hookspecs.GROUP}`.\n",
+        f"A plugin is a module with `@hookimpl` functions, registered in the entry-point group `{hookspecs.GROUP}`.\n",
         f"The current hook API is {hookspecs.HOOK_API}; the oldest supported one is {hookspecs.OLDEST_HOOK_API}.\n",
         f"A plugin states the one it was written for: `kdprobe_api = {hookspecs.HOOK_API}`.\n",
         "| hook | record | purpose |",

@@ -1,7 +1,7 @@
 """The hooks a plugin may implement. Each is called once, when the host collects what plugins provide.
 
-A hook returns an iterable of specs; a generator is fine. A plugin may implement any number of hooks. The exception is the
-observer `kdprobe_stage_finished`, which is called after every stage of a run and returns nothing.
+A hook returns an iterable of specs; a generator is fine. A plugin may implement any number of hooks. The exception is
+the observer `kdprobe_stage_finished`, which is called after every stage of a run and returns nothing.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def kdprobe_strategies() -> Iterable[StrategySpec]:
     """Prompt strategies: what the teacher reads of a problem, and what the student reads.
 
     Called once, when a command needs plugins. `build` returns `(Problem) -> PromptPair`, which is called for every
-    problem on every plan, so it must be pure and deterministic. Leave the bare question on the student's side: a finding
-    reports students that are trained on a different prompt than they are tested on. A strategy that shows the student
-    the gold answer sets `student_sees_gold`.
+    problem on every plan, so it must be pure and deterministic. Leave the bare question on the student's side: a
+    finding reports students that are trained on a different prompt than they are tested on. A strategy that shows the
+    student the gold answer sets `student_sees_gold`.
 
     Example:
         >>> from kdprobe.strategies import PromptPair, bare
