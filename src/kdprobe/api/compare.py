@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from kdprobe.api.session import AnyPath, calling, open_store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdprobe.comparison.answers import Outputs
     from kdprobe.comparison.arms import Arm
     from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.reading.columns import Columns
@@ -47,7 +46,7 @@ class CompareResult(Result):
         """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
 
         `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
-        a minus that of b, from -1 to 1, with its 95 % interval; `p` is two-sided, and `p_holm` adjusted within the family.
+        a minus that of b, from -1 to 1, with its 95 % interval; `p` is two-sided, `p_holm` adjusted in the family.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
@@ -85,7 +84,7 @@ class CompareResult(Result):
 
 
 def compare(
-    *names: AnyPath | pd.DataFrame | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Outputs,
+    *names: AnyPath | Mapping[str, Any],
     extractor: str = "robust",
     response_column: str | None = None,
     gold_column: str | None = None,
