@@ -122,10 +122,12 @@ def test_threads_are_put_back(config, store, torch):
     assert torch.get_num_threads() == before
 
 
-def test_an_evaluation_says_what_the_command_says(
-    tiny_model, make_adapter, problem_rows, problem_files, store, run_cli
-):
-    adapter = make_adapter(tiny_model, 1)
+@pytest.fixture(scope="module")
+def adapter(tiny_model, make_adapter):
+    return make_adapter(tiny_model, 1)
+
+
+def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_rows, problem_files, store, run_cli):
     settings = {"with_base": True, "max_new_tokens": 8, "batch_size": 2, "store": store, "progress": False}
     result = kdprobe.evaluate(str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], **settings)
     told = run_cli(
@@ -141,9 +143,7 @@ def test_an_evaluation_says_what_the_command_says(
     listed = [kdprobe.Problem.from_gsm8k(str(number), row) for number, row in enumerate(frame.to_dict("records"))]
     for problems in (frame, listed):
         other = kdprobe.evaluate(str(tiny_model), problems=problems, **settings | {"with_base": False})
-        answers = [
-            table["response"].tolist() for table in (other.records[tiny_model.name], result.records[tiny_model.name])
-        ]
+        answers = [each.records[tiny_model.name]["response"].tolist() for each in (other, result)]
         assert answers[0] == answers[1]
 
 
@@ -170,8 +170,7 @@ def test_what_an_evaluation_cannot_do_is_one_sentence(tiny_model, problem_files,
         kdprobe.evaluate(str(tiny_model), problems=problem_files[1], store=store, **arguments)
 
 
-def test_probing_says_what_the_command_says(tiny_model, make_adapter, problem_files, run_cli):
-    adapter = make_adapter(tiny_model, 1)
+def test_probing_says_what_the_command_says(tiny_model, adapter, problem_files, run_cli):
     result = kdprobe.probe(
         str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], limit=3, progress=False
     )
@@ -183,7 +182,7 @@ def test_probing_says_what_the_command_says(tiny_model, make_adapter, problem_fi
     assert all(error < 1e-4 for checks in result.self_checks.values() for error in checks.values())
 
 
-def test_a_function_looks_into_students(tiny_model, make_adapter, problem_files):
+def test_a_function_looks_into_students(tiny_model, adapter, problem_files):
     def first_layer(bridges, sequences, students):
         rows = []
         for student in students:
@@ -198,7 +197,6 @@ def test_a_function_looks_into_students(tiny_model, make_adapter, problem_files)
 
         return torch.tensor(ids)
 
-    adapter = make_adapter(tiny_model, 1)
     result = kdprobe.probe(
         str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], limit=2, analyses=[first_layer]
     )
