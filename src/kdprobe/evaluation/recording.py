@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI
 from lm_eval.utils import hash_string
 from torch import Tensor
 from transformers import LogitsProcessorList
@@ -23,11 +24,12 @@ from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.prompt_check import PromptCheck, prompt_digest
 from kdprobe.evaluation.protocol import Protocol
+from kdprobe.evaluation.served_answer import refuse_other_than_texts, with_thinking
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.outline.room import named, too_long
-from kdprobe.models.thinking import Written, marked, served_thinking, with_opening, written_text
+from kdprobe.models.thinking import Written, with_opening, written_text
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.gold import gold_text
 from kdprobe.text import safe_text
@@ -68,12 +70,17 @@ class Recording:
         self.keep({hash_string(request[0]): _entry(request[0], safe_text(response or ""))})
 
     def parse_generations(self, outputs: Any, **arguments: Any) -> list[str]:
-        """As lm-eval's, which leaves out what a server serves of the thinking: here it comes first, between marks."""
-        for output in outputs if isinstance(outputs, list) else [outputs]:
-            for choice in output.get("choices") or []:
-                if message := choice.get("message"):
-                    message["content"] = marked(served_thinking(message), message.get("content") or "") or None
-        parsed: list[str] = super().parse_generations(outputs, **arguments)  # type: ignore[misc]
+        """As lm-eval's; of chat servers with the thinking that they serve, and never an answer that was none.
+
+        Raises:
+            KdprobeError: A server's reply holds no completions.
+        """
+        parse = super().parse_generations  # type: ignore[misc]
+        if isinstance(self, LocalChatCompletion):
+            outputs = with_thinking(outputs)
+        elif parse is LocalCompletionsAPI.parse_generations:
+            refuse_other_than_texts(outputs)
+        parsed: list[str] = parse(outputs, **arguments)
         return parsed
 
     def thinking_tokens(self, _written: Written) -> int | None:

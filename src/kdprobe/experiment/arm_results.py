@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdprobe.experiment.stages.distill import DIVERGED
+from kdprobe.experiment.stages.distill import DIVERGED, divergence_sentence
+from kdprobe.experiment.stages.evaluate import overflow_sentence
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class ArmResults:
         fidelity: Measurements of its transfer set, or `None`.
         kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
         training: Adapter norm and history per optimiser step, or `None`; of one that diverged, why.
-        records: One per test problem; none where its training diverged.
+        records: One per test problem; none where its training diverged or its evaluation overflowed.
         file: Where these are, or `None`.
         adapter: The folder of its adapter, or `None`.
         strategy_name: The strategy's own name, as `kdprobe plugins` lists it, or `None`.
         unprimed: Whether its teacher read the bare question.
+        overflowed: Of an evaluation whose numbers were NaN or infinite, `reason` and `hint`; otherwise `None`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ArmResults:
     adapter: Path | None
     strategy_name: str | None = None
     unprimed: bool = False
+    overflowed: dict[str, Any] | None = None
 
     @property
     def other_name(self) -> str:
@@ -54,8 +57,15 @@ class ArmResults:
         return (self.training or {}).get(DIVERGED)
 
     @property
-    def accuracy(self) -> float | None:
-        """Share of the problems that lm-eval counted as solved, or `None` where there is no student."""
+    def absence(self) -> str:
+        """Why it has no answers, as the rest of a sentence; empty where it has."""
         if self.diverged:
+            return divergence_sentence(self.diverged)
+        return overflow_sentence(self.overflowed) if self.overflowed else ""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the problems that lm-eval counted as solved, or `None` where there are no answers."""
+        if self.absence:
             return None
         return sum(bool(record["correct"]) for record in self.records) / len(self.records)

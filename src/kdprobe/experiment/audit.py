@@ -10,7 +10,6 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.findings import excerpts
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.foresight.evidence import few_seeds
-from kdprobe.experiment.stages.distill import divergence_sentence
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
 
@@ -28,10 +27,11 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         arms: All arms.
         record: The run's record.
     """
-    lost = [arm for arm in arms if arm.diverged]
-    arms = [arm for arm in arms if not arm.diverged]
+    lost = [arm for arm in arms if arm.absence]
+    arms = [arm for arm in arms if not arm.absence]
     return [
-        *_diverged(lost),
+        *_not_finite("diverged", [arm for arm in lost if arm.diverged]),
+        *_not_finite("overflowed", [arm for arm in lost if arm.overflowed]),
         *_unmoved(arms),
         *_misaligned(arms),
         *_unmatched(arms),
@@ -60,14 +60,14 @@ def scope(record: dict[str, Any]) -> list[str]:
     return [f"{sentence}: there the figures speak of new numbers, not of new kinds of problems."]
 
 
-def _diverged(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Trainings that came to no student."""
+def _not_finite(what: str, arms: Sequence[ArmResults]) -> list[Finding]:
+    """Trainings that came to no student, and evaluations that came to no answers."""
     if not arms:
         return []
-    described = "; ".join(f"{arm.name} {divergence_sentence(arm.diverged or {})}" for arm in arms)
-    hints = dict.fromkeys(str((arm.diverged or {}).get("hint")) for arm in arms)
-    action = f"{' '.join(hints)} Comparisons with these arms are absent; seeds that diverged count for no strategy."
-    return [Finding("diverged", described, action)]
+    described = "; ".join(f"{arm.name} {arm.absence}" for arm in arms)
+    hints = dict.fromkeys(str((arm.diverged or arm.overflowed or {}).get("hint")) for arm in arms)
+    action = f"{' '.join(hints)} Comparisons with these arms are absent; seeds that {what} count for no strategy."
+    return [Finding(what, described, action)]
 
 
 def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:

@@ -48,7 +48,7 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
             return _numbers(last) | _numbers(training) | {f"diverged_at_{key}": n for key, n in _numbers(found).items()}
         case "evaluate":
             if not (folder / RECORDS).is_file():
-                # The training diverged, as its own stage says.
+                # The training diverged, as its own stage says, or the student overflowed here.
                 return {}
             records = pq.read_table(folder / RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
             return {"problems": float(len(records)), **_means(records.to_pylist())}

@@ -19,8 +19,8 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
-from kdprobe.experiment.stages.distill import ADAPTER, DIVERGED, TRAINING, divergence_sentence
-from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.distill import ADAPTER, DIVERGED, TRAINING
+from kdprobe.experiment.stages.evaluate import ABSENT, RECORDS, overflowed
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
@@ -136,7 +136,7 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
 
 
 def arms_of(results: Results) -> list[Arm]:
-    """The arms of a run, for a comparison; those whose training diverged have no answers, and say why."""
+    """The arms of a run, for a comparison; those that have no answers say why."""
     return [
         Arm(
             arm.name,
@@ -145,7 +145,7 @@ def arms_of(results: Results) -> list[Arm]:
             arm.distiller,
             arm.seed,
             arm.unprimed,
-            absent=divergence_sentence(arm.diverged) if arm.diverged else "",
+            absent=arm.absence,
         )
         for arm in results.arms
     ]
@@ -166,7 +166,8 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
     learnt = read_json(training) if training else None
     trained = training and learnt and not learnt.get(DIVERGED)
     evaluated = store.folder_of("evaluate", arm["evaluate"])
-    records = store.checks.file(evaluated, RECORDS) if trained or not training else None
+    answered = ABSENT not in store.checks.manifest(evaluated)["files"]
+    answers = store.checks.file(evaluated, RECORDS if answered else ABSENT)
     return ArmResults(
         name=arm["name"],
         strategy=arm["strategy"],
@@ -175,11 +176,12 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         fidelity=read_json(fidelity) if fidelity else None,
         kept=read_json(selection)[arm["transfer"]] if selection and arm["transfer"] else None,
         training=learnt,
-        records=pq.read_table(records).to_pylist() if records else [],
-        file=records,
+        records=pq.read_table(answers).to_pylist() if answered else [],
+        file=answers if answered else None,
         adapter=training.with_name(ADAPTER) if training and trained else None,
         strategy_name=arm["strategy_name"],
         unprimed=arm["unprimed"],
+        overflowed=overflowed(evaluated),
     )
 
 

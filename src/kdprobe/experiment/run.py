@@ -17,6 +17,7 @@ from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.distill import adapted_modules, diverged, divergence_sentence
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
+from kdprobe.experiment.stages.evaluate import overflow_sentence, overflowed
 from kdprobe.experiment.store import Store
 from kdprobe.files import sync, write_sealed
 from kdprobe.host.candidates import own_version
@@ -86,6 +87,8 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
         if stage.kind == "distill" and (found := diverged(store.folder(stage))):
             note(f"{stage.name} {divergence_sentence(found)} The run goes on without it.")
+        if stage.kind == "evaluate" and (found := overflowed(store.folder(stage))):
+            note(f"{stage.name} {overflow_sentence(found)} The run goes on without its answers.")
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
     write_sealed(folder / RECORD, _record(plan, store))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.batching import common_prefix, right_padded
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel
@@ -131,11 +131,14 @@ def checked(
 
     Raises:
         KdprobeError: Logits or patterns differ by more than `TOLERANCE`, or a layer has no attention heads.
+        NonFiniteError: The student's logits are NaN or infinite.
     """
     twins = take()
     ids, mask = right_padded(check, loaded.tokenizer.pad_token_id, loaded.device)
     real = mask.bool()
     reference = twins.model(input_ids=ids, attention_mask=mask, output_attentions=True, use_cache=False)
+    if not reference.logits[real].amax(dim=-1).isfinite().all():
+        raise NonFiniteError(f"The logits of {name!r} are NaN or infinite.")
     layers, patterns = twins.bridge.cfg.n_layers, getattr(reference, "attentions", None) or ()
     if len(patterns) != layers:
         raise KdprobeError(

@@ -18,13 +18,11 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
 from kdprobe.teachers.teacher import Response, SparseRows, Thinking
+from kdprobe.transfer.columns import TAIL, THINKING, refuse_malformed
 
 STEPS_PER_NAT = 256
 _IMPOSSIBLE = np.iinfo(np.uint16).max
 """Stands for a log-probability of -inf, and for all below -255.99 nats."""
-_TAIL = "tail_logmass_"
-_THINKING = {"text": pa.string(), "closed": pa.bool_(), "tokens": pa.int32(), "taught": pa.bool_()}
-"""Fields of `Thinking`, a column each."""
 
 
 def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
@@ -63,7 +61,7 @@ def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
         columns["token_logprobs"] = _lists([row.token_logprobs.astype(np.float32) for row in rows])
         for temperature in rows[0].tail_logmass:
             tails = [row.tail_logmass[temperature].astype(np.float32) for row in rows]
-            columns[f"{_TAIL}{temperature!r}"] = _lists(tails)
+            columns[f"{TAIL}{temperature!r}"] = _lists(tails)
     return pa.table(columns)
 
 
@@ -74,7 +72,7 @@ def _ends_and_thinking(responses: Sequence[Response]) -> dict[str, pa.Array]:
         columns["finish_reason"] = pa.array([response.finish_reason for response in responses], pa.string())
     thoughts = [response.thinking for response in responses]
     if any(thoughts):
-        for name, kind in _THINKING.items():
+        for name, kind in THINKING.items():
             values = [None if thought is None else getattr(thought, name) for thought in thoughts]
             columns[f"thinking_{name}"] = pa.array(values, kind)
     return columns
@@ -91,8 +89,13 @@ def _first_rows(rows: SparseRows, count: int) -> SparseRows:
 
 
 def from_table(table: pa.Table) -> tuple[Response, ...]:
-    """The responses of a table."""
-    temperatures = tuple(float(name.removeprefix(_TAIL)) for name in table.column_names if name.startswith(_TAIL))
+    """The responses of a table.
+
+    Raises:
+        UnreadableError: It is none that `to_table` makes.
+    """
+    refuse_malformed(table)
+    temperatures = tuple(float(name.removeprefix(TAIL)) for name in table.column_names if name.startswith(TAIL))
     tokens = sum(map(len, table["token_ids"]))
     k = sum(map(len, table["top_ids"])) // max(tokens, 1) if temperatures else 0
     return tuple(_response(table.slice(row, 1), temperatures, k) for row in range(table.num_rows))
@@ -110,7 +113,7 @@ def _response(row: pa.Table, temperatures: tuple[float, ...], k: int) -> Respons
         rows = SparseRows(
             ids=values("top_ids").astype(np.int32).reshape(tokens, k),
             logprobs=_logprobs(values("top_logprobs").reshape(tokens, k)),
-            tail_logmass={t: values(f"{_TAIL}{t!r}") for t in temperatures},
+            tail_logmass={t: values(f"{TAIL}{t!r}") for t in temperatures},
             token_logprobs=values("token_logprobs"),
         )
     prompt = row["prompt_ids"][0].as_py() if "prompt_ids" in row.column_names else None
@@ -130,7 +133,7 @@ def _response(row: pa.Table, temperatures: tuple[float, ...], k: int) -> Respons
 def _thinking(row: pa.Table) -> Thinking | None:
     if "thinking_text" not in row.column_names or row["thinking_text"][0].as_py() is None:
         return None
-    return Thinking(**{name: row[f"thinking_{name}"][0].as_py() for name in _THINKING})
+    return Thinking(**{name: row[f"thinking_{name}"][0].as_py() for name in THINKING})
 
 
 def _steps(logprobs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from kdprobe.console import note, progress, warn
-from kdprobe.files import PARTIAL, sha256, sync
+from kdprobe.files import PARTIAL, UnreadableError, sha256, sync
 from kdprobe.teachers.teacher import PROMPT_TOO_LONG, Passage, Request, Response
 from kdprobe.transfer.transfer_set import read_rows, write_rows
 
@@ -132,9 +133,10 @@ def _read(scratch: Path | None, name: str) -> Answers | None:
 
 def _whole(file: Path, name: str) -> Answers | None:
     """The answers of a file; `None`, without it, where it is not what was written."""
-    if file.name == f"{name}-{sha256(file)}{_ENDING}":
-        responses, notes = read_rows(file)
-        return Answers(list(responses), float(notes[_SECONDS]))
+    with suppress(UnreadableError, KeyError, ValueError):
+        if file.name == f"{name}-{sha256(file)}{_ENDING}":
+            responses, notes = read_rows(file)
+            return Answers(list(responses), float(notes[_SECONDS]))
     warn(f"{file} is damaged; its answers are asked for again.")
     file.unlink()
     return None

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdprobe.errors import KdprobeError
+from kdprobe.files import UnreadableError, json_of, refuse_special
 from kdprobe.models.reference import digest_files
 from kdprobe.teachers.teacher import Response
 from kdprobe.transfer.codec import from_table, to_table
@@ -19,6 +20,8 @@ from kdprobe.transfer.codec import from_table, to_table
 FORMAT = 3
 ROWS = "responses.parquet"
 MANIFEST = "transfer.json"
+_FIELDS = {"format": int, "vocabulary": int, "tokenizer": str, "checksum": str}
+"""What is read of a manifest, and its types."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,44 @@ def read(folder: Path) -> TransferSet:
     """Reads a transfer set.
 
     Raises:
-        KdprobeError: It is not whole: the manifest is missing, or the rows are not those it was written for.
+        KdprobeError: There is none, it is of another format, or it is not whole: the manifest or the rows are damaged,
+            or do not belong together.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return _read(folder)
     except OSError as error:
-        raise KdprobeError(f"{folder} holds no transfer set.", "Run the experiment again.") from error
+        raise KdprobeError(
+            f"{folder} holds no transfer set: {error.strerror or 'it cannot be read'}.", "Run the experiment again."
+        ) from error
+    except UnreadableError as error:
+        raise KdprobeError(
+            f"The transfer set {folder} is damaged: {error}.", "Run the experiment again, or capture it again."
+        ) from error
+
+
+def _read(folder: Path) -> TransferSet:
+    manifest = _manifest(folder / MANIFEST)
     if manifest["format"] != FORMAT:
         raise KdprobeError(
             f"The transfer set {folder} has format {manifest['format']}, this version reads {FORMAT}.",
             "Capture it again.",
         )
     if digest_files([folder / ROWS]) != manifest["checksum"]:
-        raise KdprobeError(f"The transfer set {folder} is damaged.", "Run the experiment again, or capture it again.")
+        raise UnreadableError(f"{ROWS} is not what {MANIFEST} was written for")
     return TransferSet(read_rows(folder / ROWS)[0], manifest)
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    refuse_special(file)
+    try:
+        data = json_of(file.read_bytes())
+    except ValueError as error:
+        raise UnreadableError(f"{file.name} is not JSON") from error
+    if not isinstance(data, dict):
+        raise UnreadableError(f"{file.name} is not an object")
+    if wrong := [name for name, kind in _FIELDS.items() if type(data.get(name)) is not kind]:
+        raise UnreadableError(f"{wrong[0]} in {file.name} is missing or of another type")
+    return data
 
 
 def write_rows(responses: Sequence[Response], vocabulary: int, file: Path, notes: dict[str, str] | None = None) -> None:
@@ -96,7 +123,20 @@ def write_rows(responses: Sequence[Response], vocabulary: int, file: Path, notes
 
 
 def read_rows(file: Path) -> tuple[tuple[Response, ...], dict[str, str]]:
-    """Responses and notes of a file that `write_rows` wrote."""
-    table = pq.read_table(file)
-    notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    return from_table(table), notes
+    """Responses and notes of a file that `write_rows` wrote.
+
+    Raises:
+        UnreadableError: It is not one.
+        OSError: It cannot be opened.
+    """
+    refuse_special(file)
+    try:
+        with file.open("rb") as stream:
+            table = pq.ParquetFile(stream).read()
+        notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    except (pa.ArrowException, ValueError, MemoryError) as error:
+        raise UnreadableError(f"{file.name} is not a table of Parquet") from error
+    try:
+        return from_table(table), notes
+    except UnreadableError as error:
+        raise UnreadableError(f"{file.name} {error}") from error

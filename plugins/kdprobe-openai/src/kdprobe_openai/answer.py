@@ -17,6 +17,12 @@ _BROKEN_OFF = frozenset({"error", "abort", "insufficient_system_resource"})
 """What servers call an answer that they broke off; another attempt may be answered whole."""
 
 
+_MOST = 2**31
+"""No count and no token id is as large; transfer sets keep both in 32 bits."""
+_LARGEST = 1e30
+"""No log-probability is as far below 0; transfer sets keep them as float32."""
+
+
 class UnusableError(Exception):
     """The log-probabilities cannot be used; the text says why, to follow "because"."""
 
@@ -139,7 +145,7 @@ def _parts(content: Any) -> tuple[str, str | None]:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
 def _token_ids(listed: Any) -> list[int] | None:
@@ -166,6 +172,6 @@ def _token(entry: Any, *, possible: bool = True) -> Served:
         raise UnusableError("an entry has no token")
     if not isinstance(logprob, int | float) or isinstance(logprob, bool):
         raise UnusableError(f"the log-probability of {text!r} is no number")
-    if not math.isfinite(logprob) and (possible or logprob != -math.inf):
-        raise UnusableError(f"the log-probability of {text!r} is no number")
+    if not -_LARGEST < logprob < 1 and (possible or logprob != -math.inf):
+        raise UnusableError(f"the log-probability of {text!r} is {str(logprob)[:20]}")
     return Served(text, _count(id_), float(logprob))

@@ -150,7 +150,8 @@ class Server:
             raise self._refusal(reply, reason, said)
         try:
             data = reply.json()
-        except ValueError:
+        except (ValueError, RecursionError):
+            # Nested more deeply than can be read is no answer either.
             raise PassingFaultError(f"an answer that is no JSON{said}") from None
         if isinstance(data, dict) and data.get("error") and not data.get("choices"):
             # Some send their errors with the status of a success.

@@ -30,8 +30,8 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def show_absent(arms: Sequence[AbsentArm]) -> None:
-    """Which arms have no student."""
-    sentence_list("Without a student", [absence(arm) for arm in arms])
+    """Which arms have no answers, and why."""
+    sentence_list("Without answers", [absence(arm) for arm in arms])
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

@@ -61,7 +61,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:
         known = row["accuracy"].items()
-        scores = ", ".join(f"{arm} diverged" if share is None else f"{arm} {share:.1%}" for arm, share in known)
+        scores = ", ".join(f"{arm} without answers" if share is None else f"{arm} {share:.1%}" for arm, share in known)
         table.add_row(plain(row["run"]), plain(row["damage"] or scores))
     out().print(table)
     cautioned: dict[str, list[str]] = {}

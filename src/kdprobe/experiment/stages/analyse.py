@@ -11,7 +11,7 @@ from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.experiment.stages.context import StageContext, plugin_key, problems_key
 from kdprobe.experiment.stages.distill import diverged, divergence_sentence, trained_student
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.evaluate import RECORDS, overflow_sentence, overflowed
 from kdprobe.experiment.store import Stage
 from kdprobe.files import write_json
 from kdprobe.students.replicates import chosen
@@ -62,9 +62,12 @@ def analyse_stage(
         from kdprobe.probing.tables import write_tables
 
         trainings = dict(zip(trained, inputs, strict=False))
-        lost = {name: found for name, path in trainings.items() if (found := diverged(path))}
-        adapters = {name: path for name, path in trainings.items() if name not in lost}
         scores = dict(zip(scored, inputs[len(trained) :], strict=True))
+        broken = {name: found for name, path in scores.items() if (found := overflowed(path))}
+        spoilt = {name: found for name, path in trainings.items() if (found := diverged(path))}
+        lost = {name: f"it {overflow_sentence(found)}" for name, found in broken.items()}
+        lost |= {name: f"its training {divergence_sentence(found)}" for name, found in spoilt.items()}
+        adapters = {name: path for name, path in trainings.items() if name not in lost}
         problem_ids = {problem.id for problem in problems}
         analysis_context = AnalysisContext(
             students=[
@@ -82,11 +85,12 @@ def analyse_stage(
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
         )
-        told = [f"{name} is left out: its training {divergence_sentence(found)}" for name, found in lost.items()]
+        told = [f"{name} is left out: {sentence}" for name, sentence in lost.items()]
         try:
             result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
-        except NonFiniteError:
-            raise
+        except NonFiniteError as error:
+            # A result like any other: the same students would overflow again.
+            result, told = AnalysisResult({}), [*told, f"There is no analysis of these students: {error}"]
         except KdprobeError as error:
             if not lost:
                 raise

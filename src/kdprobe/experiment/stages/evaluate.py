@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
 from kdprobe.experiment.stages.distill import diverged, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.store import Stage
-from kdprobe.files import clean, write_json
+from kdprobe.files import clean, read_json, write_json
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 FORMAT = 7
 RECORDS = "records.parquet"
 ABSENT = "absent.json"
-"""Stands in the place of the records of a student whose training diverged, and says why."""
+"""Stands in the place of the records of a student whose training diverged, or who overflows here, and says why."""
+OVERFLOWED = "overflowed"
+"""In `absent.json`: the training went well, and the evaluation came to numbers that are NaN or infinite."""
 Records = list[dict[str, Any]]
 """One for each problem, in order."""
 
@@ -58,6 +60,21 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         answer=answer,
         inputs=(distill,) if distill else (),
     )
+
+
+def overflowed(folder: Path) -> dict[str, Any] | None:
+    """Of an evaluation whose numbers were NaN or infinite, `reason` and `hint`; otherwise `None`.
+
+    Args:
+        folder: Of the evaluation's stage.
+    """
+    found = read_json(folder / ABSENT) if (folder / ABSENT).is_file() else {}
+    return found if OVERFLOWED in found else None
+
+
+def overflow_sentence(found: Mapping[str, Any]) -> str:
+    """What to say of such an evaluation, after its student's name; a sentence of it is the last part."""
+    return f"overflowed in its evaluation: {found['reason']}"
 
 
 def examination_stage(
@@ -96,7 +113,15 @@ def examination_stage(
         if input_folders and (found := diverged(input_folders[0])):
             write_json(folder / ABSENT, found)
             return
-        records = answer(input_folders, scratch, f"lm-eval: {name}")
+        try:
+            records = answer(input_folders, scratch, f"lm-eval: {name}")
+        except NonFiniteError as error:
+            if not input_folders:
+                # Nobody trained this model: there is nothing to tell of, and the data type is the wrong one.
+                raise
+            # A result like any other: the same student would overflow again.
+            write_json(folder / ABSENT, {OVERFLOWED: True, "reason": error.message, "hint": error.hint})
+            return
         prompts = {(record.pop("prompt_form"), record.pop("by_server")) for record in records}
         conditions = _conditions(settings, prompts)
         rows = [

@@ -13,13 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kdprobe.console import note
-from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan, select_stages, texts_first, transfer_stages
 from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import distill_stage, diverged, divergence_sentence
-from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
+from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage, overflow_sentence, overflowed
 from kdprobe.experiment.store import Stage, Store
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
@@ -191,9 +190,8 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
         if found := diverged(store.folder(distilled)):
             return replace(trial, failure=divergence_sentence(found))
         _make(store, evaluated)
-    except NonFiniteError as error:
-        # The student overflows where it is examined.
-        return replace(trial, failure=error.message)
+        if found := overflowed(store.folder(evaluated)):
+            return replace(trial, failure=overflow_sentence(found))
     except (ArithmeticError, RuntimeError) as error:
         # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
         return replace(trial, failure=said(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))

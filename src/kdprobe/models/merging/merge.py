@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kdprobe.errors import UsageError, first_line
+from kdprobe.errors import NonFiniteError, UsageError, first_line
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_ids
@@ -53,6 +53,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
 
     Raises:
         UsageError: The adapter does not fit the base as a whole, or cannot be merged.
+        NonFiniteError: The student's logits are NaN or infinite.
     """
     folder = adapter if isinstance(adapter, Path) else adapter.path
     base = with_its_vocabulary(base, folder)
@@ -79,7 +80,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
             config.tie_word_embeddings = False
     merged = replace(attached, model=model, end_ids=read_ends(folder))
     difference = _relative_error(sample_logits(merged, prompts), expected)
-    # True of NaN, too.
+    # True of NaN, too, which comes of tokens that a model rules out.
     if not difference <= _ALLOWED[base.dtype]:
         raise UsageError(
             f"The adapter {folder} is another student merged into the model {base.record.name!r} than attached to it: "
@@ -91,15 +92,22 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
 
 
 def sample_logits(loaded: LoadedModel, prompts: Iterable[list[int]] = ()) -> Tensor:
-    """Logits of a short conversation and further prompts, `[tokens, V]`, float32."""
+    """Logits of a short conversation and further prompts, `[tokens, V]`, float32.
+
+    Raises:
+        NonFiniteError: One is NaN or +inf, or all of a token are -inf.
+    """
     question = prompt_ids(loaded.tokenizer, [{"role": "user", "content": _QUESTION}])
     with torch.inference_mode():
-        return torch.cat(
+        logits = torch.cat(
             [
                 loaded.model(input_ids=torch.tensor([ids], device=loaded.device), use_cache=False).logits[0].float()
                 for ids in (question, *prompts)
             ]
         )
+    if not logits.amax(dim=-1).isfinite().all():
+        raise NonFiniteError(f"The model's logits for a sample conversation are NaN or infinite in {loaded.dtype}.")
+    return logits
 
 
 def _relative_error(found: Tensor, expected: Tensor) -> float:

@@ -1,0 +1,93 @@
+"""The columns of a transfer set's table, and whether a table has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kdprobe.files import UnreadableError
+
+TAIL = "tail_logmass_"
+"""Begins the names of the columns that hold the tail's log-mass, each at a temperature."""
+THINKING = {"text": pa.string(), "closed": pa.bool_(), "tokens": pa.int32(), "taught": pa.bool_()}
+"""Fields of `Thinking`, a column each."""
+_PLAIN = {"id": pa.string(), "sample": pa.int32(), "text": pa.string(), "finished": pa.bool_()}
+_IDS, _STEPS, _FLOATS = (pa.uint16(), pa.uint32()), (pa.uint16(),), (pa.float32(),)
+_ROWS = {"top_ids": _IDS, "top_logprobs": _STEPS, "token_logprobs": _FLOATS}
+"""Of the teacher's distributions, beside the tail: columns of lists, and what these may hold."""
+
+
+def refuse_malformed(table: pa.Table) -> None:
+    """Checks that a table is one of responses.
+
+    Raises:
+        UnreadableError: A column is missing, of another type, or does not fit the others.
+    """
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise UnreadableError("holds values that are not what they should be") from error
+    if len(set(table.column_names)) < table.num_columns:
+        raise UnreadableError("has a column twice")
+    tails = [name for name in table.column_names if name.startswith(TAIL)]
+    if any(not _is_temperature(name.removeprefix(TAIL)) for name in tails):
+        raise UnreadableError("has a tail at no temperature")
+    _refuse_other_types(table, tails)
+    tokens = _lengths(table, "token_ids")
+    if tails:
+        k, rest = divmod(sum(_lengths(table, "top_ids")), sum(tokens) or 1)
+        wanted = dict.fromkeys(("top_ids", "top_logprobs"), k) | dict.fromkeys(("token_logprobs", *tails), 1)
+        fits = not rest and all(
+            _lengths(table, name) == [times * length for length in tokens] for name, times in wanted.items()
+        )
+        if not fits:
+            raise UnreadableError("has other rows of log-probabilities than tokens")
+
+
+def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
+    for name, kind in _PLAIN.items():
+        if _type(table, name) != kind or table[name].null_count:
+            raise UnreadableError(f"has no column {name}")
+    lists = {"token_ids": _IDS, **((_ROWS | dict.fromkeys(tails, _FLOATS)) if tails else {})}
+    for name, kinds in lists.items():
+        if not _holds(table, name, kinds) or table[name].null_count:
+            raise UnreadableError(f"has no column {name}")
+    names = set(table.column_names)
+    thinking = {f"thinking_{name}": kind for name, kind in THINKING.items()}
+    nullable = {"finish_reason": pa.string(), **(thinking if names & thinking.keys() else {})}
+    wrong = [name for name, kind in nullable.items() if name in {*names, *thinking} and _type(table, name) != kind]
+    if wrong or ("prompt_ids" in names and not _holds(table, "prompt_ids", (pa.int32(),))):
+        raise UnreadableError(f"has no column {(wrong or ['prompt_ids'])[0]}")
+    if names & thinking.keys():
+        absent = table["thinking_text"].is_null()
+        if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
+            raise UnreadableError("has thinking of which something is missing")
+
+
+def _type(table: pa.Table, name: str) -> pa.DataType | None:
+    return table[name].type if name in table.column_names else None
+
+
+def _holds(table: pa.Table, name: str, kinds: tuple[pa.DataType, ...]) -> bool:
+    """Whether a column has lists of values of one of these types."""
+    kind = _type(table, name)
+    if kind is None or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    return kind.value_type in kinds and not pc.list_flatten(table[name]).null_count
+
+
+def _lengths(table: pa.Table, name: str) -> list[int]:
+    lengths: list[int] = pc.list_value_length(table[name]).to_pylist()
+    return lengths
+
+
+def _is_temperature(text: str) -> bool:
+    try:
+        temperature = float(text)
+    except ValueError:
+        return False
+    # The very text by which the column is found again.
+    return 0 < temperature < math.inf and repr(temperature) == text

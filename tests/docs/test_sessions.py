@@ -1,0 +1,95 @@
+"""Pages are followed from top to bottom with a tiny model: commands, Python examples, and the output they show."""
+
+import subprocess
+from dataclasses import dataclass, field
+
+import pytest
+from doc_blocks import blocks_of, commands, pages, words
+
+
+@dataclass(frozen=True)
+class Session:
+    """Pages whose blocks are run in order, in one folder.
+
+    Attributes:
+        pages: The pages.
+        replaced: Text in the blocks to what stands for it here, besides the model.
+        commands: Whether commands are run; `test_blocks` parses those that are not.
+    """
+
+    pages: tuple[str, ...]
+    replaced: dict[str, str] = field(default_factory=dict)
+    commands: bool = True
+
+
+SESSIONS = [
+    Session(("docs/evaluation-tutorial.md",)),
+    Session(("docs/heads-tutorial.md",)),
+    Session(
+        ("docs/tutorial.md", "docs/how-to/keep-a-store.md", "docs/how-to/ship-a-student.md"),
+        {
+            "report RUN": "report tiny",
+            "export mine": "export tiny",
+            "report mine": "report tiny",
+            "store prune  ": "store prune --yes ",
+            "embedded/ground-truth": "tiny/short",
+        },
+    ),
+    Session(
+        ("docs/how-to/find-the-heads-that-matter.md",),
+        {'"MODEL"': '"smollm2-135m-instruct"', "[(14, 5), (17, 2)]": "[(0, 1), (1, 2)]"},
+        commands=False,
+    ),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, problem_rows):
+    from conftest import write_jsonl
+
+    write_jsonl(tmp_path / "mine.jsonl", problem_rows(0, 2))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("KDPROBE_STORE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def follow(folder, run_cli, tiny_model, tiny_config):
+    """Runs a session's blocks, and checks that what they show is printed."""
+
+    def run(command, strategies):
+        """Runs one command, returns what `kdprobe` printed; a config that it wrote becomes a tiny one."""
+        program, *arguments = words(command)
+        if program == "kdprobe":
+            printed = run_cli(*arguments)
+            if arguments[0] == "init":
+                tiny_config(tiny_model, strategies=strategies).replace(folder / arguments[1])
+            return printed
+        if program not in {"make", "source"}:  # installation
+            subprocess.run(["bash", "-ec", command], check=True)
+        return ""
+
+    def all_of(session):
+        texts, namespace, printed = pages(), {}, ""
+        blocks = [block for page in session.pages for block in blocks_of(page, texts[page]) if block.reason is None]
+        strategies = next((block.text.partition("=")[2] for block in blocks if block.kind == "toml"), "")
+        for block in blocks:
+            text = block.text
+            for written, here in (session.replaced | {"smollm2-135m-instruct": str(tiny_model)}).items():
+                text = text.replace(written, here)
+            if block.kind == "text":
+                shown = [line.rstrip() for line in printed.splitlines()]
+                missing = [line for line in text.splitlines() if not any(each.startswith(line) for each in shown)]
+                assert missing == [], f"{block.where}: {printed}"
+            elif block.kind == "python":
+                exec(compile(text, block.where, "exec"), namespace)
+            elif block.kind == "bash" and session.commands:
+                printed += "".join(run(command, strategies) for command in commands(text))
+
+    return all_of
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.pages[0])
+def test_a_page_can_be_followed(session, follow):
+    follow(session)

@@ -1,0 +1,108 @@
+"""A transfer set is read back whole, or refused in a sentence that says what is wrong with it."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kdprobe.errors import KdprobeError
+from kdprobe.files import UnreadableError
+from kdprobe.teachers.teacher import Response, SparseRows, Thinking
+from kdprobe.transfer.codec import from_table, to_table
+from kdprobe.transfer.transfer_set import MANIFEST, ROWS, TransferSet, read, write
+
+ROWS_OF_TWO = SparseRows(
+    ids=np.array([[1, 2], [3, 4]], np.int32),
+    logprobs=np.log(np.array([[0.5, 0.25], [0.5, 0.25]], np.float32)),
+    tail_logmass={1.0: np.log(np.array([0.25, 0.25], np.float32))},
+    token_logprobs=np.log(np.array([0.5, 0.5], np.float32)),
+)
+ANSWERS = [
+    Response("p", "7", np.array([1, 3]), finished=True, rows=ROWS_OF_TWO, thinking=Thinking("3 + 4", True, 3)),
+    Response("q", "8", np.array([1, 3]), finished=True, rows=ROWS_OF_TWO, finish_reason="stop"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(TransferSet(tuple(ANSWERS), {"vocabulary": 400, "tokenizer": "t", "strategy": "none"}), tmp_path)
+    return tmp_path
+
+
+def test_it_comes_back(folder):
+    back = read(folder)
+    assert [response.id for response in back.responses] == ["p", "q"]
+    assert back.responses[0].thinking == ANSWERS[0].thinking
+    assert back.vocabulary == 400
+
+
+def change(**fields):
+    def changed(folder):
+        manifest = json.loads((folder / MANIFEST).read_text()) | fields
+        known = {name: value for name, value in manifest.items() if value is not None}
+        (folder / MANIFEST).write_text(json.dumps(known))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / MANIFEST).unlink(), "holds no transfer set: No such file"),
+        (lambda folder: (folder / ROWS).unlink(), "holds no transfer set: No such file"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), f"damaged: {MANIFEST} is not JSON"),
+        (lambda folder: (folder / MANIFEST).write_text("[" * 100_000), f"damaged: {MANIFEST} is not JSON"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), f"damaged: {MANIFEST} is not an object"),
+        (change(vocabulary=None), f"damaged: vocabulary in {MANIFEST} is missing or of another type"),
+        (change(vocabulary="400"), f"damaged: vocabulary in {MANIFEST} is missing or of another type"),
+        (change(format=2), r"has format 2, this version reads 3"),
+        (change(checksum="0"), f"damaged: {ROWS} is not what {MANIFEST} was written for"),
+    ],
+)
+def test_what_is_damaged_is_named(folder, damage, said):
+    damage(folder)
+    with pytest.raises(KdprobeError, match=said):
+        read(folder)
+
+
+def test_rows_that_are_no_parquet_are_refused_whatever_the_manifest_says(folder):
+    from kdprobe.models.reference import digest_files
+
+    (folder / ROWS).write_bytes(b"PAR1 nothing PAR1")
+    change(checksum=digest_files([folder / ROWS]))(folder)
+    with pytest.raises(KdprobeError, match=f"damaged: {ROWS} is not a table of Parquet"):
+        read(folder)
+
+
+def replaced(name, column):
+    return lambda table: table.set_column(table.column_names.index(name), name, column)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda table: table.drop_columns("sample"), "no column sample"),
+        (replaced("id", pa.array([1, 2])), "no column id"),
+        (replaced("text", pa.array(["7", None])), "no column text"),
+        (replaced("token_ids", pa.array([[1, 3], None], pa.large_list(pa.uint16()))), "no column token_ids"),
+        (replaced("token_ids", pa.array([[1, 3], [1, None]], pa.large_list(pa.uint16()))), "no column token_ids"),
+        (replaced("top_ids", pa.array([[1.0] * 4] * 2, pa.large_list(pa.float32()))), "no column top_ids"),
+        (lambda table: table.drop_columns("token_logprobs"), "no column token_logprobs"),
+        (replaced("token_logprobs", pa.array([[0.5], [0.5]], pa.large_list(pa.float32()))), "other rows"),
+        (replaced("top_ids", pa.array([[1] * 2, [1] * 6], pa.large_list(pa.uint16()))), "other rows"),
+        (lambda table: table.append_column("tail_logmass_0.0", table["tail_logmass_1.0"]), "tail at no temperature"),
+        (lambda table: table.append_column("tail_logmass_1.00", table["tail_logmass_1.0"]), "tail at no temperature"),
+        (lambda table: table.append_column("tail_logmass_hot", table["tail_logmass_1.0"]), "tail at no temperature"),
+        (lambda table: table.append_column("id", table["id"]), "a column twice"),
+        (replaced("finish_reason", pa.array([1, 2])), "no column finish_reason"),
+        (lambda table: table.append_column("prompt_ids", pa.array([["1"], None])), "no column prompt_ids"),
+        (lambda table: table.drop_columns("thinking_tokens"), "no column thinking_tokens"),
+        (replaced("thinking_closed", pa.array([None, None], pa.bool_())), "thinking of which something is missing"),
+    ],
+)
+def test_another_table_is_none_of_responses(made, said):
+    table = to_table(ANSWERS, 400)
+    assert len(from_table(table)) == 2
+    with pytest.raises(UnreadableError, match=said):
+        from_table(made(table))
