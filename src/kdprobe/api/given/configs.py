@@ -93,10 +93,11 @@ def _plain(value: Any, key: str) -> Any:
         return [_plain(inner, key) for inner in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        # A number of numpy's; some of these are Python's by class, and would be written otherwise.
+        return value.item()
     if value is None or isinstance(value, str | bool | int | float | dt.date):
         return value
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return value.item()  # a number of numpy's
     raise UsageError(
         f"{key}: a {type(value).__name__} cannot stand in a config.", "Write text, numbers, lists or dicts."
     )
