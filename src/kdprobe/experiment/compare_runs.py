@@ -21,7 +21,7 @@ from kdprobe.problems.extractors import Extractor
 
 
 def compare_named(
-    names: Sequence[str],
+    sources: Sequence[str | Arm],
     store: Store,
     columns: Columns,
     extractors: Mapping[str, Extractor],
@@ -32,8 +32,8 @@ def compare_named(
     """Compares what the names stand for.
 
     Args:
-        names: Paths of files, names of runs (or their beginnings), or RUN/ARM. One run by itself is compared as it
-            was planned; several things are compared in all pairs.
+        sources: Paths of files, names of runs (or their beginnings), RUN/ARM, or answers that were read already. One
+            run by itself is compared as it was planned; several things are compared in all pairs.
         store: Where runs are.
         columns: Which columns of files hold what.
         extractors: By name, the chosen one among them.
@@ -44,14 +44,17 @@ def compare_named(
         UsageError: A name stands for nothing, or there is one arm only.
         KdprobeError: As `compare` and `read_outputs` raise.
     """
+    names = [source for source in sources if isinstance(source, str)]
     files = [Path(name) for name in names if Path(name).is_file()]
     stems = short_names(files)
     runs = {name: _run(store, name) for name in names if Path(name) not in stems}
-    if len(names) == 1 and runs and not (named_arm := runs[names[0]][1]):
+    if len(sources) == 1 and runs and not (named_arm := runs[names[0]][1]):
         return comparison_of(runs[names[0]][0], extractors, chosen)
     arms: list[Arm] = []
-    for name in names:
-        if name in runs:
+    for name in sources:
+        if isinstance(name, Arm):
+            arms.append(name)
+        elif name in runs:
             results, named_arm = runs[name]
             # Strategies of several runs were not planned together.
             arms += [
@@ -65,6 +68,9 @@ def compare_named(
         raise UsageError(
             "A comparison takes two arms or more.", "Name several files or runs; `kdprobe score` scores a single file."
         )
+    arm_names = [arm.name for arm in arms]
+    if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
+        raise UsageError(f"Two of the answers are called {repeated[0]!r}.", "Name each only once.")
     compared = compare(arms, extractors, chosen)
     audited = {results.run: results for results, _ in runs.values()}
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))
