@@ -98,7 +98,7 @@ def test_missing_model_is_told(tmp_path, tiny_config):
 def test_model_that_is_neither_here_nor_cached_is_told_offline(tmp_path, tiny_config):
     config = tiny_config("someone/no-such-model")
     done = kdprobe("plan", config, cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"))
-    check_told(done, 1, "could not be fetched from the Hub")
+    check_told(done, 1, "could not be downloaded from the Hub")
 
 
 def test_too_few_problems_are_told(tmp_path, model, tiny_config):
