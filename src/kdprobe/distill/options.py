@@ -26,9 +26,9 @@ class LoraOptions(BaseModel):
     alpha: float = Field(default=16, gt=0, description="Scale; the update is multiplied by alpha / rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
-    dora: bool = Field(default=False, description="Train the length of every weight row too (Liu et al., 2024).")
+    dora: bool = Field(default=False, description="Also train the magnitude of every weight row (Liu et al., 2024).")
     target_modules: list[str] | Literal["attention", "all-linear"] = Field(
-        default=ATTENTION, description="Which linear layers get one; `attention`: those of attention, by any name."
+        default=ATTENTION, description="Linear layers with an adapter; `attention`: all projections of attention."
     )
 
 
@@ -44,40 +44,42 @@ class TrainingOptions(BaseModel):
     lora: LoraOptions = Field(default_factory=LoraOptions)
     epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
     max_steps: int | None = Field(
-        default=None, ge=1, description="Stop after so many optimiser steps of the same schedule."
+        default=None, ge=1, description="Stop after this many optimiser steps of the same schedule."
     )
     batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch, per process.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="Of sgd.")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
         default="cosine",
-        description="How the rate falls after the warm-up; the last falls within an epoch and climbs back in the next.",
+        description="How the rate falls after warm-up; the last one falls within an epoch and rises again in the next.",
     )
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps that warm up.")
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps used for warm-up.")
     checkpoint_steps: int = Field(
-        default=50, ge=1, description="Optimiser steps between the checkpoints that a killed training goes on from."
+        default=50, ge=1, description="Optimiser steps between the checkpoints from which a killed training resumes."
     )
     validation: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the transfer problems held out of training, to validate on."
+        default=0.0, ge=0, lt=1, description="Share of the transfer problems held out for validation."
     )
     validation_steps: int | None = Field(
-        default=None, ge=1, description="Optimiser steps between validations; unless told, those of an epoch."
+        default=None, ge=1, description="Optimiser steps between validations; by default one epoch."
     )
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="Stop after so many validations without a new best, and keep the weights of the best.",
+        description="Stop after this many validations without improvement, and keep the best weights.",
     )
     # Left out of what options decide: watching a training is not another training.
     report_to: list[Tracker] = Field(
-        default=[], exclude=True, description="Trackers that are told of every optimiser step, as it is made."
+        default=[], exclude=True, description="Trackers that receive every optimiser step as it happens."
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="Decoupled from the gradient by adamw, a part of it under sgd."
+        default=0.0, ge=0, description="Decoupled from the gradient for adamw, part of it for sgd."
     )
-    max_grad_norm: float = Field(default=1.0, ge=0, description="Gradients are clipped to this norm; 0 clips nothing.")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="Gradients are clipped to this norm; 0 turns clipping off."
+    )
 
     @model_validator(mode="after")
     def _optimiser_takes(self) -> Self:
@@ -106,10 +108,10 @@ class TrainingOptions(BaseModel):
 class LogitsOptions(TrainingOptions):
     """Distillation on the teacher's log-probabilities: loss = alpha CE + (1 - alpha) T^2 D."""
 
-    divergence: Kind = Field(default="forward-kl", description="D.")
-    skew: float | None = Field(default=None, ge=0, lt=1, description="Of the skew divergences; 0.1 unless told.")
-    beta: float | None = Field(default=None, gt=0, lt=1, description="Of jsd, the teacher's weight; 0.5 unless told.")
-    temperature: float = Field(default=1.0, ge=0.01, description="T, of teacher and student alike.")
+    divergence: Kind = Field(default="forward-kl", description="The divergence D.")
+    skew: float | None = Field(default=None, ge=0, lt=1, description="For the skew divergences; 0.1 by default.")
+    beta: float | None = Field(default=None, gt=0, lt=1, description="For jsd, the teacher's weight; 0.5 by default.")
+    temperature: float = Field(default=1.0, ge=0.01, description="Temperature T of both teacher and student.")
     alpha: float = Field(default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens.")
 
     @model_validator(mode="after")
@@ -133,20 +135,24 @@ class LogitsOptions(TrainingOptions):
 
 
 class PublishedOptions(TrainingOptions):
-    """The published recipe; what is set otherwise is no replication."""
+    """The published recipe; with other values it is not a replication."""
 
     lora: LoraOptions = Field(default_factory=lambda: LoraOptions(rank=4, alpha=8, dropout=0.1))
     batch_size: int = Field(default=1, ge=1, description="Examples in a micro-batch.")
     optimiser: Literal["adamw", "sgd"] = Field(default="sgd", description="AdamW, or plain gradient descent.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of sgd.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=5e-6, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
-        default="cosine-per-epoch", description="How the rate falls; the last climbs back in the second epoch."
+        default="cosine-per-epoch", description="How the rate falls; the last one rises again in the second epoch."
     )
-    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps that warm up.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="A part of the gradient.")
-    max_grad_norm: float = Field(default=0.0, ge=0, description="0 clips nothing.")
-    temperature: float = Field(default=5.942267335064758, ge=0.01, description="T, of teacher and student alike.")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps used for warm-up.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, as part of the gradient.")
+    max_grad_norm: float = Field(
+        default=0.0, ge=0, description="Gradients are clipped to this norm; 0 turns clipping off."
+    )
+    temperature: float = Field(
+        default=5.942267335064758, ge=0.01, description="Temperature T of both teacher and student."
+    )
     alpha: float = Field(
         default=0.6093348343631224, ge=0, le=1, description="Weight of the cross-entropy on the gold answer's tokens."
     )

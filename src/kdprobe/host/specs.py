@@ -1,4 +1,4 @@
-"""The records that hooks return: what a plugin offers, described without building it."""
+"""The records that hooks return: they describe what a plugin offers without building it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Spec:
     """Something a plugin offers, by name.
 
     Attributes:
-        name: How configs and the command line call it; unique among the specs of its kind.
+        name: Its name in configs and on the command line; unique among the specs of its kind.
         summary: One line for listings.
-        build: Takes the validated options (an instance of `options`, or `None` where the spec has none) and
-            returns the thing itself. Heavy imports belong inside it, so that listing plugins stays quick.
+        build: Takes the validated options (an instance of `options`, or `None` if the spec has none) and returns the
+            object itself. Put heavy imports inside it, so that listing plugins stays fast.
         options: A pydantic model of the options, or `None`.
-        format: Goes up when it makes something else of the same input. It is part of the key of every stage that
-            uses it, beside the version and the source of a third party's plugin; kdprobe's own are keyed by it alone.
+        format: Raise it when the same input gives a different result. It is part of the key of every stage that uses
+            the spec. Keys also contain the version and source of third-party plugins; for kdprobe's own, only this.
     """
 
     kind: ClassVar[str]
@@ -38,8 +38,8 @@ class StrategySpec(Spec):
     """A prompt strategy; `build` returns `(Problem) -> PromptPair`, pure and deterministic.
 
     Attributes:
-        student_sees_gold: Whether the student's side holds the gold answer. Students are tested without it, so every
-            output of a run says so.
+        student_sees_gold: Whether the student's side contains the gold answer. Students are tested without it, so
+            every output of a run says so.
     """
 
     kind: ClassVar[str] = "strategies"
@@ -59,7 +59,7 @@ class DistillerSpec(Spec):
     """A distiller; `build` returns a `kdprobe.distill.Distiller`.
 
     Attributes:
-        caution: What everybody must know who sees its students; every output of a run names it. Empty for most.
+        caution: A warning that every output of a run with its students shows. Empty for most.
     """
 
     kind: ClassVar[str] = "distillers"
@@ -71,7 +71,7 @@ class DistillerSpec(Spec):
 class AnalysisSpec(Spec):
     """An analysis; `build` returns a `kdprobe.probing.Analysis`.
 
-    An option `students`, a list of names, is compared with a run's arms when the run is planned.
+    If it has an option `students`, a list of names, these are checked against the run's arms at planning time.
     """
 
     kind: ClassVar[str] = "analyses"
@@ -82,9 +82,9 @@ class HeadMetricSpec(Spec):
     """A head metric; `build` returns `(kdprobe.probing.PatternView) -> [batch, head]`.
 
     Attributes:
-        unit: Of its values, for axes and tables, such as `nats`; empty for a share.
-        needs: What it reads besides the patterns: `tokens`, `spans`. Patterns from files have neither, so metrics that
-            need them are left out there.
+        unit: The unit of its values, for axes and tables, such as `nats`; empty for a share.
+        needs: What it reads in addition to the patterns: `tokens`, `spans`. Patterns from files have neither, so
+            metrics that need them are skipped there.
     """
 
     kind: ClassVar[str] = "head-metrics"
@@ -98,8 +98,8 @@ class ProblemSourceSpec(Spec):
     """A problem source; `build` returns `(split) -> iterable of Problem`.
 
     Attributes:
-        finite: Whether it ends. Of one that may not, a command asks how many problems to take; a few-shot task takes
-            its examples from all of one that does.
+        finite: Whether it ends. If it may not, commands require the number of problems. A few-shot task takes its
+            examples from all problems of a finite source.
     """
 
     kind: ClassVar[str] = "problem-sources"

@@ -9,17 +9,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedStage:
-    """A stage of a run, finished.
+    """A finished stage of a run.
 
     Attributes:
         run: The run's name.
         kind: `transfer`, `select`, `distill`, `evaluate` or `analyse`.
-        name: What it is called in this run: an arm, or an analysis.
-        key: The hash of all that decides it.
-        folder: What it made, to read from; nothing may be written there.
-        seconds: What making it took, perhaps in an earlier run.
-        made: Whether this run made it; otherwise it existed already.
-        metrics: Its numbers by name, where it has some: accuracy, loss, retained mass.
+        name: Its name in this run: an arm, or an analysis.
+        key: The hash of everything that determines it.
+        folder: The folder with its files. Read only.
+        seconds: The time it took to make, possibly in an earlier run.
+        made: Whether this run made it; otherwise it was reused.
+        metrics: Its numbers by name, if it has any: accuracy, loss, retained mass.
     """
 
     run: str

@@ -14,54 +14,54 @@ class AttributionOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    problems: int = Field(default=8, ge=1, description="The first so many of the problems that are looked at.")
-    students: list[str] = Field(default=[], description="Which students or arms; unless told, all.")
+    problems: int = Field(default=8, ge=1, description="Number of problems, taken from the start.")
+    students: list[str] = Field(default=[], description="Students or arms; by default all.")
 
 
 class InterventionOptions(AttributionOptions):
-    """What interventions take besides."""
+    """Options of all interventions."""
 
     exact: int | Literal["all"] = Field(
-        default=8, description="So many heads that the gradient puts first are replaced for real, or `all`."
+        default=8, description="Number of heads, ranked by the gradient, to run exactly, or `all`."
     )
-    together: int = Field(default=8, ge=1, description="So many of those are also replaced together.")
+    together: int = Field(default=8, ge=1, description="Number of those to replace together.")
     random_sets: int = Field(
-        default=19, ge=0, description="Random sets of as many heads, to compare with; 19 can show p = 0.05."
+        default=19, ge=0, description="Random sets of the same size to compare with; 19 allow p = 0.05."
     )
-    same_layers: bool = Field(default=False, description="Random sets take as many heads from each layer.")
+    same_layers: bool = Field(default=False, description="Take random sets from the same layers.")
 
 
 class AblationOptions(InterventionOptions):
-    """What heads do for the gold solution, by taking them away."""
+    """What heads contribute to the gold solution, measured by removing them."""
 
     replacement: Literal["mean", "zero"] = Field(
-        default="mean", description="What takes a head's place: its mean output over the problems, or nothing."
+        default="mean", description="What replaces a head's output: its mean over the problems, or nothing."
     )
     accuracy: bool = Field(
-        default=False, description="Let lm-eval examine students without their top heads, and without random ones."
+        default=False, description="Let lm-eval evaluate students without their top heads, and without random ones."
     )
-    max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that examination.")
+    max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 
 
 class PatchingOptions(InterventionOptions):
-    """Which heads carry what training gained, by moving head outputs between students."""
+    """Which heads carry what training gained, measured by moving head outputs between students."""
 
     into: list[Into] = Field(
         default=["first", "student"],
         min_length=1,
-        description="Whose outputs are replaced: the first student's by the trained one's, or the other way round.",
+        description="Replace the outputs of the first student by the trained one's, or vice versa.",
     )
 
 
 class ShapleyOptions(AttributionOptions):
-    """Which words of the question carry what."""
+    """Which words of the question carry the gold solution."""
 
     problems: int = Field(
-        default=4, ge=1, description="The first so many of the problems: every word costs a pass per order."
+        default=4, ge=1, description="Number of problems, taken from the start; every word costs a pass per order."
     )
     orders: int = Field(
-        default=8, ge=2, description="Random orders of the words; the standard error falls with their root."
+        default=8, ge=2, description="Random orders of the words; the standard error falls with their square root."
     )
     target: Literal["solution", "value"] = Field(
-        default="solution", description="What words carry: the log-probability of which gold tokens."
+        default="solution", description="The gold tokens whose log-probability is explained."
     )
