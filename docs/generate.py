@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from api_page import api_page
 from architectures_page import architectures_page
 from click.testing import CliRunner
 from hook_pages import hook_pages
@@ -27,6 +28,7 @@ REFERENCE = Path(__file__).parent / "reference"
 def main() -> None:
     """Writes the pages, or checks pages and imports."""
     pages = {
+        REFERENCE / "api.md": api_page(),
         REFERENCE / "architectures.md": architectures_page(),
         REFERENCE / "cli.md": cli(),
         REFERENCE / "plugins.md": plugins(),

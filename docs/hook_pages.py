@@ -27,10 +27,10 @@ def _index() -> str:
     parts = [
         "# Hooks\n",
         "Generated from the code by `make docs`.\n",
-        f"A plugin is a module with functions marked `@hookimpl`, under the entry-point group `{hookspecs.GROUP}`.\n",
-        f"The hook API is number {hookspecs.HOOK_API}; the oldest that still works is {hookspecs.OLDEST_HOOK_API}.\n",
-        f"A plugin says which one it is written for: `kdprobe_api = {hookspecs.HOOK_API}`.\n",
-        "| hook | record | what it is for |",
+        f"A plugin is a module with `@hookimpl` functions, registered in the entry-point group `{hookspecs.GROUP}`.\n",
+        f"The current hook API is {hookspecs.HOOK_API}; the oldest supported one is {hookspecs.OLDEST_HOOK_API}.\n",
+        f"A plugin states the one it was written for: `kdprobe_api = {hookspecs.HOOK_API}`.\n",
+        "| hook | record | purpose |",
         "| --- | --- | --- |",
     ]
     for name in NAMES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from api_page import is_of_api
 from docstrings import attributes_of, first_paragraph
 from signatures import arguments_of_field, call, constructor
 from sources import Definition, Source, definition, lineage
@@ -44,7 +45,9 @@ def _section(each: Front, documented: dict[tuple[str, str], str]) -> Iterator[st
         found = definition(*origin)
         if found is None or not found.docstring:
             raise ValueError(f"{each.name}.{name} is public and has no docstring")
-        if origin in documented:
+        if is_of_api(origin):
+            yield f"### {name}\n\nSee [The Python API](api.md#{_anchor(name, found)}).\n"
+        elif origin in documented:
             yield f"### {name}\n\nThe same as in {_link(documented[origin])}.\n"
         else:
             yield _entry(name, found)
@@ -82,6 +85,10 @@ def _members(source: Source, statement: ast.ClassDef) -> list[str]:
                 meaning = first_paragraph(ast.get_docstring(line) or "")
                 members.setdefault(line.name, f"- `{' '.join(shown.split())}`: {meaning}")
     return list(members.values())
+
+
+def _anchor(name: str, found: Definition) -> str:
+    return (f"kdprobe{name}" if isinstance(found.statement, ast.FunctionDef) else name).lower()
 
 
 def _link(front_name: str) -> str:

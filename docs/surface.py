@@ -7,6 +7,7 @@ A *front* is a module whose `__all__` is public. What a front exports is read fr
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -37,12 +38,13 @@ CHECKED = (
     "plugins/*/tests/**/*.py",
     "src/kdprobe/scaffold/templates/*.py.template",
     "examples/*.py",
+    "examples/*.ipynb",
     "README.md",
     "docs/*.md",
     "docs/how-to/*.md",
     "docs/reference/hooks/*.md",
 )
-"""What may import from fronts only; of Markdown, the Python examples."""
+"""What may import from fronts only; of Markdown, the Python examples; of notebooks, the cells of code."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,19 @@ def violations(files: Iterable[Path]) -> Iterator[str]:
     """A line for every import of kdprobe that is not public: file, line, what it is, and what to write instead."""
     for file in files:
         shown = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
-        for code in _examples(file) if file.suffix == ".md" else [file.read_text(encoding="utf-8")]:
+        for code in _code(file):
             yield from (f"{shown}:{line}: {fault}" for line, fault in _faults(ast.parse(code)))
+
+
+def _code(file: Path) -> Iterator[str]:
+    """The code of a file, in pieces whose lines have the numbers that they have there, or in their cell."""
+    if file.suffix == ".md":
+        yield from _examples(file)
+    elif file.suffix == ".ipynb":
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        yield from ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    else:
+        yield file.read_text(encoding="utf-8")
 
 
 def _examples(page: Path) -> Iterator[str]:

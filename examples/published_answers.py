@@ -1,10 +1,10 @@
-"""The paper's published answers, scored and audited: every figure of docs/explanation/published-answers.md.
+"""Scores and audits the paper's published answers: every number in docs/explanation/published-answers.md.
 
     python examples/published_answers.py FOLDER
 
-FOLDER holds no_distillation.csv.gz, none.csv.gz and ground_truth.csv.gz: what three students of Goyal et al. (2024, arXiv
-2412.17846) answered to GSM8K's test problems, with the columns question, answer, model_answer, model_output_tokens and
-model_max_tokens. Nothing is loaded but these files.
+FOLDER holds no_distillation.csv.gz, none.csv.gz and ground_truth.csv.gz: the answers of three students of Goyal et al.
+(2024, arXiv 2412.17846) to GSM8K's test problems, with the columns question, answer, model_answer, model_output_tokens and
+model_max_tokens. The script reads nothing else.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def main() -> None:
 
 
 def tables(folder: Path) -> Iterator[str]:
-    """Every table of the page, in Markdown, in its order."""
+    """Every table of the page in Markdown, in the page's order."""
     answers = {arm: read_outputs(folder / f"{arm}.csv.gz", Columns()) for arm in ARMS}
     extractors: dict[str, Extractor] = Host().all("extractors")
     yield _extractors(answers, extractors)
     yield _budgets(answers)
-    yield _cut_alike(answers, extractors)
+    yield _cut_to_same_length(answers, extractors)
     compared = {name: _compared(answers, extractors, name) for name in ("published", "robust", "flexible")}
     yield _pairs(compared)
     yield _steps(compared["robust"])
@@ -78,13 +78,13 @@ def _budgets(answers: Mapping[str, Outputs]) -> str:
     rows = []
     for arm, outputs in answers.items():
         cut = outputs.cut_off or []
-        whole = [place for place, ended in enumerate(cut) if not ended]
-        rows.append([f"`{arm}`", str(token_budget(outputs)), f"{sum(cut) / len(cut):.1%}", str(len(whole))])
+        whole = len(cut) - sum(cut)
+        rows.append([f"`{arm}`", str(token_budget(outputs)), f"{sum(cut) / len(cut):.1%}", str(whole)])
     return _table(["arm", "token budget", "reached it", "answers that ended by themselves"], rows)
 
 
-def _cut_alike(answers: Mapping[str, Outputs], extractors: Mapping[str, Extractor]) -> str:
-    """All arms with answers as long as the control's: each is cut to as many characters as that one's has."""
+def _cut_to_same_length(answers: Mapping[str, Outputs], extractors: Mapping[str, Extractor]) -> str:
+    """All arms, with each answer cut to the length in characters of the control's answer to the same problem."""
     limits = {key: len(text) for key, text in zip(answers[ARMS[0]].keys, answers[ARMS[0]].responses, strict=True)}
     rows = []
     for arm, outputs in answers.items():
@@ -92,8 +92,8 @@ def _cut_alike(answers: Mapping[str, Outputs], extractors: Mapping[str, Extracto
         chosen = {name: extractors[name] for name in ("published", "robust")}
         whole, cut = (scores(one, chosen) for one in (outputs, replace(outputs, responses=short)))
         rows.append([f"`{arm}`", *(f"{one.accuracy:.1%}" for one in (*whole, *cut))])
-    columns = ["arm", "whole, `published`", "whole, `robust`", "cut alike, `published`", "cut alike, `robust`"]
-    return _table(columns, rows)
+    columns = [f"{length}, `{name}`" for length in ("whole", "cut to same length") for name in ("published", "robust")]
+    return _table(["arm", *columns], rows)
 
 
 def _compared(answers: Mapping[str, Outputs], extractors: Mapping[str, Extractor], chosen: str) -> Comparison:

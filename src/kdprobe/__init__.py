@@ -1,8 +1,10 @@
-"""What nearly every plugin needs: the hook marker, the records that hooks return, problems and prompts.
+"""All that the command line can do, a function each, and what nearly every plugin needs.
 
 kdprobe asks: did the way the teacher was prompted make a better student, and where inside the student does it show?
 Importing it loads neither torch nor transformers.
 """
+
+from typing import TYPE_CHECKING
 
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.host.candidates import own_version
@@ -17,27 +19,73 @@ from kdprobe.host.specs import (
     TeacherSpec,
 )
 from kdprobe.host.stage import FinishedStage
+from kdprobe.lazy import lazy_exports
 from kdprobe.problems.answers import Extraction
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
+
+if TYPE_CHECKING:
+    from kdprobe.api.compare import CompareResult, compare
+    from kdprobe.api.evaluate import EvaluateResult, evaluate
+    from kdprobe.api.plan import PlanResult, plan
+    from kdprobe.api.probe import probe
+    from kdprobe.api.results.probe import ProbeResult
+    from kdprobe.api.results.run import RunResult
+    from kdprobe.api.results.students import LoadedStudent, RunStudent
+    from kdprobe.api.run import load_run, run
+    from kdprobe.api.score import ScoreResult, score
+    from kdprobe.api.tune import TuneResult, tune
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "kdprobe.api.compare": ["CompareResult", "compare"],
+            "kdprobe.api.evaluate": ["EvaluateResult", "evaluate"],
+            "kdprobe.api.plan": ["PlanResult", "plan"],
+            "kdprobe.api.probe": ["probe"],
+            "kdprobe.api.results.probe": ["ProbeResult"],
+            "kdprobe.api.run": ["load_run", "run"],
+            "kdprobe.api.results.run": ["RunResult"],
+            "kdprobe.api.score": ["ScoreResult", "score"],
+            "kdprobe.api.results.students": ["LoadedStudent", "RunStudent"],
+            "kdprobe.api.tune": ["TuneResult", "tune"],
+        },
+    )
 
 __version__ = own_version()
 """The installed version of kdprobe."""
 
 __all__ = [
     "AnalysisSpec",
+    "CompareResult",
     "DistillerSpec",
+    "EvaluateResult",
     "Extraction",
     "ExtractorSpec",
     "FinishedStage",
     "HeadMetricSpec",
     "KdprobeError",
+    "LoadedStudent",
     "NonFiniteError",
+    "PlanResult",
+    "ProbeResult",
     "Problem",
     "ProblemSourceSpec",
     "PromptPair",
+    "RunResult",
+    "RunStudent",
+    "ScoreResult",
     "StrategySpec",
     "TeacherSpec",
+    "TuneResult",
     "__version__",
+    "compare",
+    "evaluate",
     "hookimpl",
+    "load_run",
+    "plan",
+    "probe",
+    "run",
+    "score",
+    "tune",
 ]

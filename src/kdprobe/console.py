@@ -10,6 +10,8 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from kdprobe.redaction import said
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "note", "progress"]
 
 PLAIN_INTERVAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class _Listener:
+    """Who called: whether they want to see progress, and the warnings for them."""
+
+    shown: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+
+_listener: ContextVar[_Listener | None] = ContextVar("listener", default=None)
+_printed: set[tuple[str, TextIO | None]] = set()
 
 
 def out() -> Console:
@@ -94,7 +108,8 @@ class Progress:
         now = time.monotonic()
         if now - self._shown >= PLAIN_INTERVAL_SECONDS:
             self._shown = now
-            print(f"{self.label}: {self.state()}", file=self._stream, flush=True)
+            if _is_shown():
+                print(f"{self.label}: {self.state()}", file=self._stream, flush=True)
 
     def state(self) -> str:
         """Done of total, rate and time left, as words."""
@@ -146,7 +161,7 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
         unit: What `Progress.advance(work=...)` counts, for the rate (for example `tok`).
     """
     console = err()
-    if not console.is_terminal:
+    if not console.is_terminal or not _is_shown():
         yield Progress(label, total, unit)
         return
     live = _LiveProgress(label, total, unit, console)
@@ -158,7 +173,47 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
 
 def note(text: str, stream: TextIO | None = None) -> None:
     """A line for the person who watches, on stderr or another stream."""
-    print(visible(text), file=stream or sys.stderr, flush=True)
+    if _is_shown():
+        print(visible(text), file=stream or sys.stderr, flush=True)
+
+
+def warn(text: str, stream: TextIO | None = None, *, once: bool = False) -> None:
+    """A `note` on something that may spoil results: a result of the Python API has it among its `warnings`.
+
+    Args:
+        text: The warning.
+        stream: Where it is printed, by default stderr.
+        once: Print it only once to this stream; every result that it concerns has it all the same.
+    """
+    listener = _listener.get()
+    if listener and not (once and visible(text) in listener.warnings):
+        listener.warnings.append(visible(text))
+    if once and not _is_shown():
+        return
+    if not (once and (text, stream) in _printed):
+        note(text, stream)
+    if once:
+        _printed.add((text, stream))
+
+
+@contextmanager
+def listening(*, shown: bool) -> Iterator[list[str]]:
+    """Collects the warnings of a block.
+
+    Args:
+        shown: Whether progress, notes and warnings go to stderr, too.
+    """
+    listener = _Listener(shown)
+    token = _listener.set(listener)
+    try:
+        yield listener.warnings
+    finally:
+        _listener.reset(token)
+
+
+def _is_shown() -> bool:
+    listener = _listener.get()
+    return listener is None or listener.shown
 
 
 def _clock(seconds: float) -> str:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# They start Python anew for each process, which takes longer than the trainings.
+pytestmark = pytest.mark.matrix
+
 SCRIPT = Path(__file__).parent / "launched" / "train.py"
 
 
@@ -103,7 +106,6 @@ def test_two_killed_processes_go_on_to_the_same_weights(launched, launch, scratc
     assert all((a[name] == b[name]).all() for name in a)
 
 
-@pytest.mark.matrix
 def test_an_experiment_in_two_processes_is_made_once_and_told_once(tiny_config, tiny_model, tmp_path):
     command = [*TORCHRUN, "-m", "kdprobe", "run", str(tiny_config(tiny_model)), "--store", str(tmp_path), "--json"]
 

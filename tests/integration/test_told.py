@@ -180,11 +180,20 @@ def test_a_task_without_a_chat_template_takes_neither_system_message_nor_argumen
 
 
 def test_values_of_arguments_are_those_of_toml(dated):
-    from kdprobe.cli.inputs import read_conversation
+    from kdprobe.cli.inputs import read_template_arguments
 
     texts = ("a=false", "b=3", "c=0.5", 'd="3"', "e=low", "f=null", "g=a=b", "h=", "i=[1, 2]")
-    read = read_conversation(None, None, texts).template_arguments
-    assert read == {"a": False, "b": 3, "c": 0.5, "d": "3", "e": "low", "f": None, "g": "a=b", "h": "", "i": [1, 2]}
+    assert read_template_arguments(texts) == {
+        "a": False,
+        "b": 3,
+        "c": 0.5,
+        "d": "3",
+        "e": "low",
+        "f": None,
+        "g": "a=b",
+        "h": "",
+        "i": [1, 2],
+    }
 
 
 def test_probed_students_read_what_the_options_say(run_cli, dated, problem_files, tmp_path, monkeypatch):

@@ -433,7 +433,9 @@ def test_a_plugin_that_fails_at_building_is_named(capfd):
         print("aside")
         raise KeyError("weights")
 
-    with pytest.raises(KdprobeError, match=r"The strategy 'it' could not be built: KeyError: 'weights'.*someones-package"):
+    with pytest.raises(
+        KdprobeError, match=r"The strategy 'it' could not be built: KeyError: 'weights'.*someones-package"
+    ):
         host(offers(build)).create("strategies", "it")
     assert capfd.readouterr().out == ""
 

@@ -29,7 +29,7 @@ spec = importlib.util.spec_from_file_location("hostile_texts", FILE)
 hostile_texts = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(hostile_texts)
 DATA = os.environ.get("KDPROBE_TEST_DATA")
-TEXTS = 100_000 if os.environ.get("KDPROBE_ALL_FAULTS") else 10_000
+TEXTS = 100_000 if os.environ.get("KDPROBE_ALL_FAULTS") else 2_000
 
 HOST = Host()
 EXTRACTORS = [HOST.create("extractors", name) for name in HOST.names("extractors")]

@@ -57,7 +57,9 @@ def test_other_vocabularies_are_other_tokenizers(plain):
 
 
 def test_a_longer_vocabulary_of_the_same_beginning_is_another_tokenizer():
-    assert match_tokenizers(build(size=300), build()).difference == "they merge characters into tokens by different rules"
+    assert (
+        match_tokenizers(build(size=300), build()).difference == "they merge characters into tokens by different rules"
+    )
 
 
 def test_other_rules_are_other_tokenizers(plain):

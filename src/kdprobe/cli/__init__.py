@@ -5,15 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from kdprobe import __version__
 from kdprobe.errors import KdprobeError
-
-if TYPE_CHECKING:
-    from kdprobe.host.registry import Host
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
@@ -80,11 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    opened: list[Host] = []
     words = [word for word in arguments if not word.startswith("-")]
     keeps = not {words[0], " ".join(words[:2])}.isdisjoint(_KEEPING) if words else False
     try:
-        app.main(args=arguments, prog_name="kdprobe", standalone_mode=False, obj=opened)
+        app.main(args=arguments, prog_name="kdprobe", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -97,12 +92,15 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure ends in a sentence; click's own exits never get here
+        from kdprobe.api.faults import UnexpectedError
         from kdprobe.cli.faults import sentence, traceback_of
 
+        hosts = error.hosts if isinstance(error, UnexpectedError) else ()
+        cause = error.__cause__ or error if isinstance(error, UnexpectedError) else error
         if "--debug" in arguments:
-            click.echo(traceback_of(error), err=True)
+            click.echo(traceback_of(cause), err=True)
         else:
-            _say(sentence(error, opened, keeps=keeps))
+            _say(sentence(cause, hosts, keeps=keeps))
         return error.exit_code if isinstance(error, KdprobeError) else 1
     return 0
 

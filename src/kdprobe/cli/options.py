@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from kdprobe.api.session import DEFAULT_STORE, NO_PLUGINS, PLUGINS_DIR, STORE
+from kdprobe.cli.inputs import read_options, read_template_arguments
 from kdprobe.models.reference import Dtype
+
+
+def calls(function: Callable[..., Any]) -> Callable[[click.Command], click.Command]:
+    """Gives the options of a command the defaults of the function of the API that it calls."""
+
+    def decorate(command: click.Command) -> click.Command:
+        parameters = inspect.signature(function).parameters
+        for option in command.params:
+            given = parameters.get(str(option.name))
+            if isinstance(option, click.Option) and given and isinstance(given.default, str | int | float):
+                option.default = given.default
+        return command
+
+    return decorate
 
 
 def json_option(function: Any) -> Any:
@@ -17,27 +34,14 @@ def json_option(function: Any) -> Any:
 
 
 def plugin_options(function: Any) -> Any:
-    """`--plugins-dir` and `--no-plugins`, for every command that needs plugins; `inputs.open_host` reads them."""
-
-    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-        ctx.meta[f"kdprobe.{param.name}"] = value
-
+    """`--plugins-dir` and `--no-plugins`, for every command that needs plugins."""
     folder = click.option(
         "--plugins-dir",
         type=click.Path(file_okay=False, path_type=Path),
-        envvar="KDPROBE_PLUGINS_DIR",
-        expose_value=False,
-        callback=keep,
+        envvar=PLUGINS_DIR,
         help="Load the plugins in this folder too.",
     )
-    none = click.option(
-        "--no-plugins",
-        is_flag=True,
-        envvar="KDPROBE_NO_PLUGINS",
-        expose_value=False,
-        callback=keep,
-        help="Load kdprobe's own plugins only.",
-    )
+    none = click.option("--no-plugins", is_flag=True, envvar=NO_PLUGINS, help="Load kdprobe's own plugins only.")
     return folder(none(function))
 
 
@@ -45,11 +49,10 @@ def store_option(function: Any) -> Any:
     """`--store`, for every command that reads or writes runs."""
     return click.option(
         "--store",
-        "store_folder",
         type=click.Path(file_okay=False),
-        default="kdprobe-runs",
+        default=DEFAULT_STORE,
         show_default=True,
-        envvar="KDPROBE_STORE",
+        envvar=STORE,
         help="The folder of stages and runs.",
     )(function)
 
@@ -68,7 +71,6 @@ def problems_option(function: Any) -> Any:
     """`--problems`, for every command that takes problems from outside an experiment."""
     return click.option(
         "--problems",
-        default="gsm8k",
         show_default=True,
         metavar="NAME|FILE",
         help="A problem source, or a file of JSON lines.",
@@ -87,17 +89,19 @@ def adapters_option(function: Any) -> Any:
 
 
 def settings_option(whose: str) -> Callable[[Any], Any]:
-    """`--option NAME.KEY=VALUE`, for every command that builds parts of plugins; `inputs.read_settings` reads it."""
+    """`--option NAME.KEY=VALUE`, for every command that builds parts of plugins."""
     return click.option(
-        "--option", "settings", multiple=True, metavar="NAME.KEY=VALUE", help=f"An option of {whose}; repeatable."
+        "--option",
+        "options",
+        multiple=True,
+        callback=lambda _context, _option, texts: read_options(texts),
+        metavar="NAME.KEY=VALUE",
+        help=f"An option of {whose}; repeatable.",
     )
 
 
 def conversation_options(function: Any) -> Any:
-    """`--system`, `--date` and `--template-argument`, as `[conversation]` of an experiment has them.
-
-    `inputs.read_conversation` reads them.
-    """
+    """`--system`, `--date` and `--template-argument`, as `[conversation]` of an experiment has them."""
     system = click.option("--system", help="A system message for conversations that have none.")
     date = click.option(
         "--date", metavar="YYYY-MM-DD", help="Today, for chat templates that ask; a constant unless given."
@@ -106,17 +110,36 @@ def conversation_options(function: Any) -> Any:
         "--template-argument",
         "template_arguments",
         multiple=True,
+        callback=lambda _context, _option, texts: read_template_arguments(texts),
         metavar="NAME=VALUE",
         help="What the chat template takes by name, such as enable_thinking=false; repeatable.",
     )
     return system(date(arguments(function)))
 
 
+def sampling_options(function: Any) -> Any:
+    """`--max-new-tokens`, `--temperature`, `--top-p` and `--seed`, as `[evaluation]` of an experiment has them."""
+    budget = click.option("--max-new-tokens", type=click.IntRange(min=1), show_default=True, help="Token budget.")
+    temperature = click.option(
+        "--temperature", type=float, callback=_temperature, show_default=True, help="0 is greedy."
+    )
+    top_p = click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), show_default=True, help="Nucleus.")
+    seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default=True, help="Of the sampling.")
+    return budget(temperature(top_p(seed(function))))
+
+
+def _temperature(_context: click.Context, _option: click.Parameter, given: float) -> float:
+    from kdprobe.experiment.config import not_too_cold
+
+    try:
+        return not_too_cold(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
 def extractor_option(function: Any) -> Any:
     """`--extractor`, for every command that scores answers under one extractor or all of them."""
-    return click.option("--extractor", default="robust", show_default=True, help="An extractor's name, or `all`.")(
-        function
-    )
+    return click.option("--extractor", show_default=True, help="An extractor's name, or `all`.")(function)
 
 
 def column_options(function: Any) -> Any:
@@ -135,7 +158,6 @@ def dtype_option(function: Any) -> Any:
     return click.option(
         "--dtype",
         type=click.Choice(get_args(Dtype)),
-        default="auto",
         show_default=True,
         help="Data type of the weights; auto: float32 on a CPU, bfloat16 on a GPU.",
     )(function)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from kdprobe.cli.inputs import plugin_choice
+from kdprobe.api.session import plugin_choice
 from kdprobe.cli.new_plugin import command as new
 from kdprobe.cli.options import json_option, plugin_options
 from kdprobe.errors import UsageError
@@ -37,7 +38,7 @@ class _Plugins(click.Command):
 @click.argument("name", required=False)
 @plugin_options
 @json_option
-def command(name: str | None, as_json: bool) -> None:
+def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why one is not loaded.
 
     With NAME: only that plugin, with its options, or the traceback of a broken one.
@@ -48,7 +49,7 @@ def command(name: str | None, as_json: bool) -> None:
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
 
-    choice = plugin_choice()
+    choice = plugin_choice(plugins_dir, no_plugins=no_plugins)
     # Strictness comes last: a list that is refused shows nobody what to mend.
     host = Host(discover(choice=choice), Choice())
     shown = [provider for provider in host.providers if name in {None, provider.name}]

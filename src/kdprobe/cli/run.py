@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from kdprobe.cli.inputs import fail_where_found, open_host
-from kdprobe.cli.options import full_option, json_option, plugin_options, store_option, strict_option
+from kdprobe.api.run import run_launched
+from kdprobe.cli.inputs import fail_where_found
+from kdprobe.cli.options import calls, full_option, json_option, plugin_options, store_option, strict_option
 
 
+@calls(run_launched)
 @click.command()
 @click.argument("config", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @full_option
@@ -17,37 +20,21 @@ from kdprobe.cli.options import full_option, json_option, plugin_options, store_
 @store_option
 @plugin_options
 @json_option
-def command(config: Path | None, full: bool, strict: bool, store_folder: str, as_json: bool) -> None:
+def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
 
     Finished stages are kept in the store and never made twice; after an interruption, or a change of the config, run
     the same command again.
     """
-    from kdprobe.cli.show.run import show_results, summary
-    from kdprobe.cli.show.tables import print_json
+    from kdprobe.cli.show.run import show_results
     from kdprobe.console import note
-    from kdprobe.experiment.load_config import load_experiment
-    from kdprobe.experiment.plan import make_plan
-    from kdprobe.experiment.results import comparison_of, load_results
-    from kdprobe.experiment.run import run, set_threads
-    from kdprobe.experiment.store import Store
-    from kdprobe.models.processes import is_main
-    from kdprobe.report.page import write_page
 
-    host = open_host()
-    experiment = load_experiment(config, host, full=full)
-    store = Store(Path(store_folder))
-    store.prepare()
-    set_threads(experiment.threads)
-    name = run(make_plan(experiment, host), store, host.notify)
-    if not is_main():
+    result = run_launched(config, **given)
+    if result is None:  # a process that lends the main one a hand
         return
-    results = load_results(store, name)
-    compared = comparison_of(results, host.all("extractors"))
-    page = write_page(results, compared)
     if as_json:
-        print_json(summary(results, compared, page))
+        click.echo(result.to_json())
     else:
-        show_results(results, compared)
-        note(f"Report: {page}")
-    fail_where_found(compared.findings, strict=strict)
+        show_results(result.results, result.comparison)
+        note(f"Report: {result.page}")
+    fail_where_found(result.findings, strict=strict)

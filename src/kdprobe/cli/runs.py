@@ -14,19 +14,19 @@ from kdprobe.errors import KdprobeError
 @click.command()
 @store_option
 @json_option
-def command(store_folder: str, as_json: bool) -> None:
+def command(store: str, as_json: bool) -> None:
     """List finished runs, newest first, with the accuracy of each arm."""
     from kdprobe.cli.show.run import show_runs
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.results import load_results
     from kdprobe.experiment.store import Store
 
-    store = Store(Path(store_folder))
+    opened = Store(Path(store))
     rows = []
-    for name in store.runs():
+    for name in opened.runs():
         row: dict[str, Any] = {"run": name, "accuracy": {}, "cautions": [], "damage": None}
         try:
-            results = load_results(store, name)
+            results = load_results(opened, name)
         except KdprobeError as error:
             row["damage"] = str(error)
         else:

@@ -6,7 +6,7 @@ Text is kept as it is written: an empty cell is an empty answer, and `nan` is th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from kdprobe.comparison.reading.columns import (
     refuse_unknown,
 )
 from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
-from kdprobe.comparison.reading.table import Table, read_table
+from kdprobe.comparison.reading.table import Table, read_table, table_of
 from kdprobe.comparison.reading.thoughts import thinking_tokens, with_thinking
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.gold import gold_text, gold_value
@@ -106,13 +106,32 @@ def read_outputs(
         UsageError: A column is missing, or which one is meant is not certain.
     """
     rows = LmEvalRows(columns)
-    table = read_table(file, rows.known, rows.read, encoding)
+    return _read(read_table(file, rows.known, rows.read, encoding), source or str(file), rows, columns)
+
+
+def outputs_of(records: Iterable[Mapping[str, Any]], source: str, columns: Columns = ANY_COLUMNS) -> Outputs:
+    """Reads answers that are in memory, a mapping each, as those of a file are read.
+
+    Args:
+        records: The answers.
+        source: What they are called in messages.
+        columns: Which columns hold what.
+
+    Raises:
+        KdprobeError: As `read_outputs`.
+        UsageError: As `read_outputs`.
+    """
+    rows = LmEvalRows(columns)
+    return _read(table_of(records, source, rows.known, rows.read), source, rows, columns)
+
+
+def _read(table: Table, source: str, rows: LmEvalRows, columns: Columns) -> Outputs:
     if not table.size:
-        raise KdprobeError(f"{file} holds no answers.", "It needs one row per answer.")
+        raise KdprobeError(f"{table.file} holds no answers.", "It needs one row per answer.")
     refuse_unknown(table, columns)
     judged = rows.metric(table) if rows.found else None
     chosen = Columns(None, columns.gold or GOLD, columns.id or ID) if judged else choose(table, columns)
-    return _outputs(table, source or str(file), rows, chosen, judged)
+    return _outputs(table, source, rows, chosen, judged)
 
 
 def _outputs(

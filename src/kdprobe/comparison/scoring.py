@@ -14,7 +14,7 @@ from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic
@@ -141,7 +141,7 @@ def judge_arms(
             fault = f"The extractor {name!r} fails at reading an answer: {type(error).__name__}: {error}."
             if name == chosen:
                 raise KdprobeError(fault, "This is a fault of its plugin; choose another extractor.") from error
-            note(f"Left out: {fault}")
+            warn(f"Left out: {fault}")
     for arm in arms:
         refuse_gold_without_values(arm.outputs, (answers[arm.name].right for answers in judged.values()))
     return judged

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 ATTENTION: Final = "attention"
-"""Stands for the linear projections of attention, whatever the architecture calls them."""
+"""Stands for the linear projections of attention, whatever the student's architecture calls them."""
 
 
 class LoraOptions(BaseModel):
@@ -28,12 +28,12 @@ class LoraOptions(BaseModel):
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank) (Kalajdzievski, 2023).")
     dora: bool = Field(default=False, description="Also train the magnitude of every weight row (Liu et al., 2024).")
     target_modules: list[str] | Literal["attention", "all-linear"] = Field(
-        default=ATTENTION, description="Linear layers to adapt; `attention`: the attention projections, by any name."
+        default=ATTENTION, description="Linear layers with an adapter; `attention`: all projections of attention."
     )
 
 
 Tracker = Literal["tensorboard", "trackio", "mlflow", "wandb", "comet_ml", "clearml", "swanlab", "dvclive"]
-"""The trackers of the transformers library whose package has the tracker's name."""
+"""Those of the transformers library's trackers whose package has the tracker's name."""
 
 
 class TrainingOptions(BaseModel):
@@ -44,41 +44,41 @@ class TrainingOptions(BaseModel):
     lora: LoraOptions = Field(default_factory=LoraOptions)
     epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
     max_steps: int | None = Field(
-        default=None, ge=1, description="Stop after this many optimiser steps, with the schedule unchanged."
+        default=None, ge=1, description="Stop after this many optimiser steps of the same schedule."
     )
-    batch_size: int = Field(default=8, ge=1, description="Examples per micro-batch and process.")
-    accumulation: int = Field(default=1, ge=1, description="Micro-batches per optimiser step.")
+    batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch, per process.")
+    accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum of SGD.")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
         default="cosine",
-        description="Decay after the warm-up; `cosine-per-epoch` falls in one epoch and rises again in the next.",
+        description="How the rate falls after warm-up; the last one falls within an epoch and rises again in the next.",
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps used for warm-up.")
     checkpoint_steps: int = Field(
-        default=50, ge=1, description="Optimiser steps between checkpoints, from which a killed training resumes."
+        default=50, ge=1, description="Optimiser steps between the checkpoints from which a killed training resumes."
     )
     validation: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the transfer problems held out for validation."
     )
     validation_steps: int | None = Field(
-        default=None, ge=1, description="Optimiser steps between validations; one epoch by default."
+        default=None, ge=1, description="Optimiser steps between validations; by default one epoch."
     )
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="Stop after this many validations without a new best, and keep the best weights.",
+        description="Stop after this many validations without improvement, and keep the best weights.",
     )
-    # Excluded from what determines results: observing a training does not change it.
+    # Left out of what options decide: watching a training is not another training.
     report_to: list[Tracker] = Field(
         default=[], exclude=True, description="Trackers that receive every optimiser step as it happens."
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, description="Weight decay: decoupled for AdamW, added to the gradient for SGD."
+        default=0.0, ge=0, description="Decoupled from the gradient for adamw, part of it for sgd."
     )
     max_grad_norm: float = Field(
-        default=1.0, ge=0, description="Gradients are clipped to this norm; 0 disables clipping."
+        default=1.0, ge=0, description="Gradients are clipped to this norm; 0 turns clipping off."
     )
 
     @model_validator(mode="after")
@@ -92,7 +92,7 @@ class TrainingOptions(BaseModel):
     def _installed(cls, trackers: list[Tracker]) -> list[Tracker]:
         for tracker in trackers:
             spec = find_spec(tracker)
-            # A folder left behind by a tracker has its name but no origin.
+            # A folder that a tracker left behind has its name and no origin.
             if spec is None or spec.origin is None:
                 raise ValueError(f"{tracker} is not installed; install it with: pip install {tracker}")
         return trackers
@@ -101,7 +101,7 @@ class TrainingOptions(BaseModel):
     def _validates(self) -> Self:
         for name in ("validation_steps", "patience"):
             if getattr(self, name) and not self.validation:
-                raise ValueError(f"{name} needs validation problems, but validation is 0")
+                raise ValueError(f"{name} needs a share of the problems to validate on: validation is 0")
         return self
 
 
@@ -109,10 +109,8 @@ class LogitsOptions(TrainingOptions):
     """Distillation on the teacher's log-probabilities: loss = alpha CE + (1 - alpha) T^2 D."""
 
     divergence: Kind = Field(default="forward-kl", description="The divergence D.")
-    skew: float | None = Field(
-        default=None, ge=0, lt=1, description="Parameter of the skew divergences; 0.1 by default."
-    )
-    beta: float | None = Field(default=None, gt=0, lt=1, description="The teacher's weight in jsd; 0.5 by default.")
+    skew: float | None = Field(default=None, ge=0, lt=1, description="For the skew divergences; 0.1 by default.")
+    beta: float | None = Field(default=None, gt=0, lt=1, description="For jsd, the teacher's weight; 0.5 by default.")
     temperature: float = Field(default=1.0, ge=0.01, description="Temperature T of both teacher and student.")
     alpha: float = Field(default=0.0, ge=0, le=1, description="Weight of the cross-entropy on the teacher's tokens.")
 
@@ -130,27 +128,27 @@ class LogitsOptions(TrainingOptions):
 
     @property
     def objective(self) -> Objective:
-        """These options in the trainer's form."""
+        """These options as the trainer takes them."""
         from kdprobe.distill.objectives import Objective
 
         return Objective(self.alpha, self.divergence, self.temperature, self._parameters)
 
 
 class PublishedOptions(TrainingOptions):
-    """The published recipe; with any other settings a run is not a replication."""
+    """The published recipe; with other values it is not a replication."""
 
     lora: LoraOptions = Field(default_factory=lambda: LoraOptions(rank=4, alpha=8, dropout=0.1))
-    batch_size: int = Field(default=1, ge=1, description="Examples per micro-batch.")
+    batch_size: int = Field(default=1, ge=1, description="Examples in a micro-batch.")
     optimiser: Literal["adamw", "sgd"] = Field(default="sgd", description="AdamW, or plain gradient descent.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=5e-6, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
-        default="cosine-per-epoch", description="Decay of the rate; `cosine-per-epoch` rises again in the second epoch."
+        default="cosine-per-epoch", description="How the rate falls; the last one rises again in the second epoch."
     )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps used for warm-up.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, added to the gradient.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, as part of the gradient.")
     max_grad_norm: float = Field(
-        default=0.0, ge=0, description="Gradients are clipped to this norm; 0 disables clipping."
+        default=0.0, ge=0, description="Gradients are clipped to this norm; 0 turns clipping off."
     )
     temperature: float = Field(
         default=5.942267335064758, ge=0.01, description="Temperature T of both teacher and student."

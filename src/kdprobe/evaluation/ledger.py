@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.files import sync
 
 
@@ -38,7 +38,7 @@ class Ledger:
                 else:
                     damaged += 1
             if damaged:
-                note(f"{damaged} lines of {file} are damaged; what they held is worked out again.")
+                warn(f"{damaged} lines of {file} are damaged; what they held is worked out again.")
             if torn:
                 # The beginning of a line that a kill cut short.
                 os.truncate(file, file.stat().st_size - len(torn))

@@ -21,7 +21,7 @@ from kdprobe.problems.extractors import Extractor
 
 
 def compare_named(
-    names: Sequence[str],
+    sources: Sequence[str | Arm],
     store: Store,
     columns: Columns,
     extractors: Mapping[str, Extractor],
@@ -32,8 +32,8 @@ def compare_named(
     """Compares whatever the names refer to.
 
     Args:
-        names: Paths of files, names of runs (or their prefixes), or RUN/ARM. A single run is compared as planned;
-            several things are compared in all pairs.
+        sources: Paths of files, names of runs (or their prefixes), RUN/ARM, or answers already read. A single run is
+            compared as planned; several things are compared in all pairs.
         store: The store with the runs.
         columns: Which columns of files hold what.
         extractors: Extractors by name, including the chosen one.
@@ -44,14 +44,17 @@ def compare_named(
         UsageError: A name refers to nothing, or there is only one arm.
         KdprobeError: As raised by `compare` and `read_outputs`.
     """
+    names = [source for source in sources if isinstance(source, str)]
     files = [Path(name) for name in names if Path(name).is_file()]
     stems = short_names(files)
     runs = {name: _run(store, name) for name in names if Path(name) not in stems}
-    if len(names) == 1 and runs and not (named_arm := runs[names[0]][1]):
+    if len(sources) == 1 and runs and not (named_arm := runs[names[0]][1]):
         return comparison_of(runs[names[0]][0], extractors, chosen)
     arms: list[Arm] = []
-    for name in names:
-        if name in runs:
+    for name in sources:
+        if isinstance(name, Arm):
+            arms.append(name)
+        elif name in runs:
             results, named_arm = runs[name]
             # Strategies from different runs were not planned together.
             arms += [
@@ -65,6 +68,9 @@ def compare_named(
         raise UsageError(
             "A comparison needs at least two arms.", "Name several files or runs; `kdprobe score` scores a single file."
         )
+    arm_names = [arm.name for arm in arms]
+    if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
+        raise UsageError(f"Two of the answers are called {repeated[0]!r}.", "Name each only once.")
     compared = compare(arms, extractors, chosen)
     audited = {results.run: results for results, _ in runs.values()}
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))

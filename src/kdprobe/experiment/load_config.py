@@ -39,6 +39,27 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     Raises:
         ConfigError: Lists all the mistakes.
     """
+    data, source, folder = read_config(path)
+    return experiment_of(with_all_strategies(data) if full else data, host, source, folder=folder)
+
+
+def with_all_strategies(data: dict[str, Any]) -> dict[str, Any]:
+    """A config with all four of the paper's strategies instead of its own."""
+    return {**data, "strategies": ALL_STRATEGIES, "name": f"{data.get('name', 'experiment')}-full"}
+
+
+def read_config(path: Path | None) -> tuple[dict[str, Any], str, Path]:
+    """Reads a config.
+
+    Args:
+        path: The TOML file, or `None` for the embedded experiment.
+
+    Returns:
+        What it says, what it is called in messages, and the folder that it is in.
+
+    Raises:
+        UsageError: It cannot be read, is not TOML, or is empty.
+    """
     file = path or EMBEDDED
     try:
         refuse_special(file)
@@ -53,12 +74,24 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
         raise UsageError(f"The config {file} is not valid TOML: {error}.") from error
     if not data:
         raise UsageError(f"The config {file} is empty.", "Create one with `kdprobe init`.")
-    if full:
-        data["strategies"] = ALL_STRATEGIES
-        data["name"] = f"{data.get('name', 'experiment')}-full"
-    if isinstance(folder := data.get("plugins"), str):
-        host.load_folder(file.parent / folder)
-    return check(data, host, str(file))
+    return data, str(file), file.parent
+
+
+def experiment_of(data: dict[str, Any], host: Host, source: str, *, folder: Path) -> Experiment:
+    """Checks a config that has already been read, and loads its folder of plugins.
+
+    Args:
+        data: The config.
+        host: The plugins, to check names and options.
+        source: The config's name in messages.
+        folder: The folder that its plugin folder is relative to.
+
+    Raises:
+        ConfigError: Lists all the mistakes.
+    """
+    if isinstance(plugins := data.get("plugins"), str):
+        host.load_folder(folder / plugins)
+    return check(data, host, source)
 
 
 def check(data: dict[str, Any], host: Host, source: str) -> Experiment:

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
 from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, is_older, seal, stage_key
@@ -180,7 +180,7 @@ class Store:
             damage = self._damage(stage)
             aside = set_aside(self.root, self.folder(stage))
             self.checks.forget(self.folder(stage))
-            note(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is being remade.")
+            warn(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is being remade.")
 
     def _put_in_place(self, stage: Stage, folder: Path) -> None:
         target = self.folder(stage)

@@ -1,7 +1,7 @@
 """The hooks a plugin may implement. Each is called once, when the host collects what plugins provide.
 
-A hook returns an iterable of specs, such as a generator. A plugin may implement any number of hooks. The one exception
-is an observer, `kdprobe_stage_finished`: it is called after every stage of a run, and returns nothing.
+A hook returns an iterable of specs; a generator is fine. A plugin may implement any number of hooks. The exception is
+the observer `kdprobe_stage_finished`, which is called after every stage of a run and returns nothing.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
 
 HOOK_API = 3
-"""Raised when hooks or records change in ways plugins notice; plugins state what they need: `kdprobe_api = 3`."""
+"""Raised when hooks or records change in a way that affects plugins; a plugin states its version: `kdprobe_api = 3`."""
 
 OLDEST_HOOK_API = 2
 """The oldest hook API whose plugins still work; raised to `HOOK_API` when a change breaks them."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
-"""Marks a function of a plugin as the implementation of the hook with the same name."""
+"""Marks a function of a plugin as an implementation of the hook with the same name."""
 
 
 @hookspec
 def kdprobe_strategies() -> Iterable[StrategySpec]:
-    """Prompt strategies: how a problem is put to the teacher and to the student.
+    """Prompt strategies: what the teacher reads of a problem, and what the student reads.
 
     Called once, when a command needs plugins. `build` returns `(Problem) -> PromptPair`, which is called for every
-    problem in every plan, so it must be pure and deterministic. The student's side should be the bare question: a
+    problem on every plan, so it must be pure and deterministic. Leave the bare question on the student's side: a
     finding reports students that are trained on a different prompt than they are tested on. A strategy that shows the
     student the gold answer sets `student_sees_gold`.
 
@@ -63,12 +63,12 @@ def kdprobe_strategies() -> Iterable[StrategySpec]:
 
 @hookspec
 def kdprobe_teachers() -> Iterable[TeacherSpec]:
-    """Teachers: models that answer problems, with log-probabilities if they have them.
+    """Teachers: models that answer, with log-probabilities if they have them.
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.teachers.Teacher` and must not load weights:
-    planning asks for its `provenance`, which is part of the key of every stage that involves the teacher. `respond`
-    answers every request exactly once, in any order; a request without text is answered by a response without tokens,
-    from which students learn nothing. A teacher that can also `score` given token ids is a `ScoringTeacher`.
+    planning asks for its `provenance`, which is part of the key of every stage that uses the teacher. `respond` answers
+    every request exactly once, in any order. If there is no text, it returns a response without tokens, from which
+    students learn nothing. A teacher that can also `score` given token ids is a `ScoringTeacher`.
 
     Example:
         >>> class Silent:
@@ -88,11 +88,11 @@ def kdprobe_teachers() -> Iterable[TeacherSpec]:
 
 @hookspec
 def kdprobe_distillers() -> Iterable[DistillerSpec]:
-    """Distillers: they train the student's LoRA adapter from a transfer set.
+    """Distillers: train a LoRA adapter for the student, usually from a transfer set.
 
-    Called once, when a command needs plugins. `build` returns a `kdprobe.distill.Distiller`, which states what it
-    `needs`: the teacher's `responses`, the `gold` solutions, the `teacher` itself; anything else is neither made nor
-    passed to it. `train` writes the adapter to the context's folder and returns a record of the training.
+    Called once, when a command needs plugins. `build` returns a `kdprobe.distill.Distiller`. It declares what it
+    `needs`: the teacher's `responses`, the `gold` solutions, or the `teacher` itself. Nothing else is made or passed to
+    it. `train` writes the adapter to the context's folder and returns a record of the training.
 
     Example:
         >>> class Copy:
@@ -112,10 +112,10 @@ def kdprobe_distillers() -> Iterable[DistillerSpec]:
 
 @hookspec
 def kdprobe_analyses() -> Iterable[AnalysisSpec]:
-    """Analyses of students: tidy tables, figures, and statements in sentences.
+    """Analyses of students: produce tidy tables, figures, and statements.
 
-    Called once, when a command needs plugins. `build` returns a `kdprobe.probing.Analysis`: what it `needs`, and
-    `run(context)`, which returns tables with one observation per row, figures for the report, and statements that these
+    Called once, when a command needs plugins. `build` returns a `kdprobe.probing.Analysis`. It has `needs`, and
+    `run(context)`, which returns tables with one observation per row, figures for the report, and sentences that these
     support.
 
     Example:
@@ -128,7 +128,7 @@ def kdprobe_analyses() -> Iterable[AnalysisSpec]:
         ...         return AnalysisResult(tables={"names": table}, statements=[f"There are {len(table)} students."])
         >>> @hookimpl
         ... def kdprobe_analyses():
-        ...     yield AnalysisSpec(name="names", summary="Who is there", build=lambda options: Names())
+        ...     yield AnalysisSpec(name="names", summary="Lists students", build=lambda options: Names())
         >>> [spec.name for spec in kdprobe_analyses()]
         ['names']
     """
@@ -137,7 +137,7 @@ def kdprobe_analyses() -> Iterable[AnalysisSpec]:
 
 @hookspec
 def kdprobe_head_metrics() -> Iterable[HeadMetricSpec]:
-    """Head metrics: from a layer's attention patterns to one number per sequence and head.
+    """Head metrics: reduce a layer's attention patterns to one number per sequence and head.
 
     Example:
         >>> def first_token(view):
@@ -151,11 +151,11 @@ def kdprobe_head_metrics() -> Iterable[HeadMetricSpec]:
 
 @hookspec
 def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
-    r"""Problem sources: where problems come from, by split.
+    r"""Problem sources: provide problems, by split.
 
-    Called once, when a command needs plugins. `build` returns `(split) -> iterable of Problem`, which may be endless:
-    only as many problems are taken as the config asks for. Every call must give the same problems in the same order.
-    Ids are unique within a split, and no question may appear in two splits.
+    Called once, when a command needs plugins. `build` returns `(split) -> iterable of Problem`. kdprobe takes only as
+    many problems as the config asks for, so the iterable may be infinite. Every call must give the same problems in the
+    same order. Ids are unique within a split, and no question is in two splits.
 
     Example:
         >>> from kdprobe.problems import Problem
@@ -177,10 +177,10 @@ def kdprobe_problem_sources() -> Iterable[ProblemSourceSpec]:
 
 @hookspec
 def kdprobe_extractors() -> Iterable[ExtractorSpec]:
-    """Extractors: how the final value is read from an answer and compared with the gold value.
+    """Extractors: read the final value from an answer, and compare it with the gold value.
 
-    Called once, when a command needs plugins. `build` returns a `kdprobe.problems.Extractor`. Its `extract` must never
-    raise, whatever the text, and must take time linear in its length; `is_right` defines its own comparison.
+    Called once, when a command needs plugins. `build` returns a `kdprobe.problems.Extractor`. Its `extract` must not
+    raise for any text, and must take time linear in the text's length. `is_right` may compare in its own way.
 
     Example:
         >>> from fractions import Fraction
@@ -203,9 +203,9 @@ def kdprobe_extractors() -> Iterable[ExtractorSpec]:
 
 @hookspec
 def kdprobe_stage_finished(stage: FinishedStage) -> None:
-    """Observes a run: called after each of its stages, whether made now or earlier, in the main process.
+    """Observer: called after each stage of a run, whether made or reused, in the main process.
 
-    Meant for trackers. It returns nothing and changes nothing. An exception raised by an observer becomes a note on
+    This hook is for trackers. It returns nothing and changes nothing. An exception in an observer becomes a note on
     stderr and never fails a run. Only `kdprobe run` calls it, not `kdprobe tune`.
 
     Example:
@@ -234,4 +234,4 @@ HOOKS: dict[str, type[Spec]] = {
     "kdprobe_problem_sources": ProblemSourceSpec,
     "kdprobe_extractors": ExtractorSpec,
 }
-"""Hooks mapped to the type of record they return."""
+"""Hook name to the type of record it returns."""

@@ -31,6 +31,7 @@ class Provider:
         specs: What it provides.
         observers: Its functions to call for each finished stage.
         plugin: The module or object itself, or `None`.
+        digest: Of the source of a plugin that is no module; empty of all others.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Provider:
     specs: tuple[Spec, ...] = ()
     observers: tuple[Observer, ...] = ()
     plugin: object = field(default=None, compare=False, repr=False)
+    digest: str = ""
 
     @property
     def provides(self) -> dict[str, list[str]]:
@@ -60,4 +62,4 @@ class Provider:
     @cached_property
     def source_hash(self) -> str:
         """Digest of the plugin's source, part of the key of every stage that used it; computed only when needed."""
-        return source_digest(self.plugin, self.source)
+        return self.digest or source_digest(self.plugin, self.source)

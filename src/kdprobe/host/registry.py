@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.candidates import folder_candidates
 from kdprobe.host.choice import Choice
@@ -69,6 +69,19 @@ class Host:
         self.choice.enforce(more)
         _tell(more)
         self.providers = [*self.providers, *more]
+
+    def add(self, provider: Provider) -> None:
+        """Takes a plugin that was made in this process.
+
+        Raises:
+            UsageError: What it provides is provided already.
+        """
+        for kind, names in provider.provides.items():
+            if taken := [name for name in names if name in self.names(kind)]:
+                raise UsageError(
+                    f"There is a {SINGULAR[kind]} {taken[0]!r} already.", "Give the function another name."
+                )
+        self.providers = [*self.providers, provider]
 
     def names(self, kind: str) -> list[str]:
         """The names provided for a kind, in order of discovery."""
@@ -165,9 +178,9 @@ class Host:
                 with unchanged(name) as undone:
                     built[name] = self.create(kind, name)
                 if undone:
-                    note(f"Building the {SINGULAR[kind]} {name!r} changes {', '.join(undone)}; this was undone.")
+                    warn(f"Building the {SINGULAR[kind]} {name!r} changes {', '.join(undone)}; this was undone.")
             except (KdprobeError, ValueError) as error:
-                note(f"Skipped: {error}")
+                warn(f"Skipped: {error}")
         return built
 
     def notify(self, stage: FinishedStage) -> None:
@@ -179,7 +192,7 @@ class Host:
                         observer(stage)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - hours of work must not end with a tracker
                     fault = f"{type(error).__name__}: {error}"
-                    note(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {fault}")
+                    warn(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {fault}")
 
     def _entries(self, kind: str) -> list[Entry]:
         return [Entry(spec, provider) for provider in self.providers for spec in provider.specs if spec.kind == kind]
@@ -207,7 +220,7 @@ class Host:
 def _tell(providers: Iterable[Provider]) -> None:
     for provider in providers:
         if provider.undone:
-            note(f"The plugin {provider.name} ({provider.source}): {provider.undone_sentence}")
+            warn(f"The plugin {provider.name} ({provider.source}): {provider.undone_sentence}")
 
 
 _MOST_REASONS = 3

@@ -1,4 +1,4 @@
-"""The records that hooks return: what a plugin provides, described without building it."""
+"""The records that hooks return: they describe what a plugin offers without building it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """Something a plugin provides, by name.
+    """Something a plugin offers, by name.
 
     Attributes:
         name: Its name in configs and on the command line; unique among the specs of its kind.
         summary: One line for listings.
         build: Takes the validated options (an instance of `options`, or `None` if the spec has none) and returns the
-            object itself. Heavy imports belong inside it, so that listing plugins stays fast.
+            object itself. Put heavy imports inside it, so that listing plugins stays fast.
         options: A pydantic model of the options, or `None`.
-        format: Raise it when the plugin makes something else from the same input. It is part of the key of every stage
-            that uses the plugin, with the version and source of third-party plugins; for kdprobe's own it is the only
-            such part.
+        format: Raise it when the same input gives a different result. It is part of the key of every stage that uses
+            the spec. Keys also contain the version and source of third-party plugins; for kdprobe's own, only this.
     """
 
     kind: ClassVar[str]
@@ -39,8 +38,8 @@ class StrategySpec(Spec):
     """A prompt strategy; `build` returns `(Problem) -> PromptPair`, pure and deterministic.
 
     Attributes:
-        student_sees_gold: Whether the student's side contains the gold answer. Students are tested without it, so every
-            output of a run says so.
+        student_sees_gold: Whether the student's side contains the gold answer. Students are tested without it, so
+            every output of a run says so.
     """
 
     kind: ClassVar[str] = "strategies"
@@ -60,8 +59,7 @@ class DistillerSpec(Spec):
     """A distiller; `build` returns a `kdprobe.distill.Distiller`.
 
     Attributes:
-        caution: What everyone who sees its students must know; every output of a run shows it. Empty for most
-            distillers.
+        caution: A warning that every output of a run with its students shows. Empty for most.
     """
 
     kind: ClassVar[str] = "distillers"
@@ -73,7 +71,7 @@ class DistillerSpec(Spec):
 class AnalysisSpec(Spec):
     """An analysis; `build` returns a `kdprobe.probing.Analysis`.
 
-    The names in an option `students` are checked against a run's arms when the run is planned.
+    If it has an option `students`, a list of names, these are checked against the run's arms at planning time.
     """
 
     kind: ClassVar[str] = "analyses"
@@ -85,8 +83,8 @@ class HeadMetricSpec(Spec):
 
     Attributes:
         unit: The unit of its values, for axes and tables, such as `nats`; empty for a share.
-        needs: What it reads besides the patterns: `tokens`, `spans`. Patterns from files have neither, so metrics that
-            need them are skipped for files.
+        needs: What it reads in addition to the patterns: `tokens`, `spans`. Patterns from files have neither, so
+            metrics that need them are skipped there.
     """
 
     kind: ClassVar[str] = "head-metrics"
@@ -100,7 +98,7 @@ class ProblemSourceSpec(Spec):
     """A problem source; `build` returns `(split) -> iterable of Problem`.
 
     Attributes:
-        finite: Whether it ends. If it may not, commands ask how many problems to take; a few-shot task draws its
+        finite: Whether it ends. If it may not, commands require the number of problems. A few-shot task takes its
             examples from all problems of a finite source.
     """
 

@@ -16,9 +16,9 @@ class FinishedStage:
         kind: `transfer`, `select`, `distill`, `evaluate` or `analyse`.
         name: Its name in this run: an arm, or an analysis.
         key: The hash of everything that determines it.
-        folder: Its output folder, to be read but not written to.
+        folder: The folder with its files. Read only.
         seconds: The time it took to make, possibly in an earlier run.
-        made: Whether this run made it; otherwise it existed already.
+        made: Whether this run made it; otherwise it was reused.
         metrics: Its numbers by name, if it has any: accuracy, loss, retained mass.
     """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from kdprobe.models.reference import digest_files, refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+Adapters = Mapping[str, str | os.PathLike[str]] | Sequence[str]
+"""Name to path, or `PATH` and `NAME=PATH` as a command line has them."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,20 @@ def _fetched(name: str) -> Path:
         ) from error
 
 
-def named_adapters(arguments: Sequence[str]) -> dict[str, AdapterRecord]:
+def named_adapters(arguments: Adapters) -> dict[str, AdapterRecord]:
     """Finds the adapters named on the command line.
 
     Args:
-        arguments: Each `NAME=PATH` or `PATH`. Without a name, an adapter is named after the last parts of its path, as
-            many as it takes for all names to differ.
+        arguments: Names mapped to paths, or each `NAME=PATH` or `PATH`. Without a name, an adapter is named after the
+            last parts of its path, as many as it takes for all names to differ.
 
     Raises:
         UsageError: One does not exist, or two have the same name.
     """
+    if isinstance(arguments, Mapping):
+        return {name: resolve_adapter(os.fspath(path)) for name, path in arguments.items()}
+    if isinstance(arguments, str):
+        raise UsageError("The adapters are a single text.", "Give a list of them, or a dict of names to paths.")
     pairs = [_name_and_path(text) for text in arguments]
     short_names = iter(_last_parts([path for name, path in pairs if name is None]))
     names = [next(short_names) if name is None else name for name, _ in pairs]

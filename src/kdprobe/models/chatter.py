@@ -7,11 +7,10 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from kdprobe.console import note
+from kdprobe.console import warn
 
 _LIBRARIES = {"peft", "transformers"}
 _ANSWERED = (
@@ -85,9 +84,4 @@ def _shown_on(stream: TextIO) -> Any:
 
 def _show(warning: str, stream: TextIO) -> None:
     if not any(part in warning for part in _ANSWERED):
-        _once(" ".join(warning.split()), stream)
-
-
-@cache
-def _once(warning: str, stream: TextIO) -> None:
-    note(f"Warning: {warning}", stream)
+        warn(f"Warning: {' '.join(warning.split())}", stream, once=True)

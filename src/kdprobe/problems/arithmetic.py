@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from kdprobe.problems.expression_tokens import Token, tokens_of
 from kdprobe.problems.expression_values import rounded
@@ -55,10 +56,12 @@ class Arithmetic:
         return self.right / self.steps if self.steps else None
 
 
+@lru_cache(maxsize=2**14)
 def arithmetic(text: str, *, cut_off: bool = False) -> Arithmetic:
     """Counts the different steps of an answer, and the right ones; arguments as `arithmetic_steps`.
 
-    A step that comes again counts once, or an answer that goes round in circles would outweigh all others.
+    A step that comes again counts once, or an answer that goes round in circles would outweigh all others. Counts are
+    cached: the same answers are compared under several extractors.
     """
     different = {(step.expression, step.stated): step.right for step in arithmetic_steps(text, cut_off=cut_off)}
     return Arithmetic(len(different), sum(different.values()))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from kdprobe.errors import UsageError
-from kdprobe.models.adapters import named_adapters
+from kdprobe.models.adapters import Adapters, named_adapters
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 from kdprobe.models.reference import resolve, short_name
 from kdprobe.students.replicates import named_replicate
@@ -14,13 +13,14 @@ from kdprobe.students.student import Student
 
 
 def resolve_students(
-    model: str, adapters: Sequence[str], against: str | None, conversation: Conversation = PLAIN_CONVERSATION
+    model: str, adapters: Adapters, against: str | None, conversation: Conversation = PLAIN_CONVERSATION
 ) -> list[Student]:
     """The students, the one that others are compared with first.
 
     Args:
         model: The base, by alias, folder, GGUF file or id of the Hub; itself one of the students.
-        adapters: `PATH` or `NAME=PATH`; each is a student on top of the base. A name `ARM@SEED` says arm and seed.
+        adapters: Name to path, or `PATH` or `NAME=PATH` each; each is a student on top of the base. A name `ARM@SEED`
+            says arm and seed.
         against: What to compare with instead of the base: the name of one of the adapters, or another model.
         conversation: What their chat templates are told besides the messages.
 

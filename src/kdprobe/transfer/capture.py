@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.redaction import without_secrets
@@ -128,10 +128,10 @@ def alike(responses: Sequence[Response]) -> list[Response]:
     if not lacking or not having:
         return list(responses)
     if having < len(lacking):
-        note(f"{len(lacking)} answers have no log-probabilities, so those of the other {having} are left out.")
+        warn(f"{len(lacking)} answers have no log-probabilities, so those of the other {having} are left out.")
         return [replace(response, rows=None) for response in responses]
     named = ", ".join(response.id for response in lacking[:_SHOWN])
-    note(
+    warn(
         f"{len(lacking)} answers have no usable log-probabilities, and students learn nothing from them: {named}"
         f"{' and others' if len(lacking) > _SHOWN else ''}."
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from kdprobe.console import note, progress
+from kdprobe.console import note, progress, warn
 from kdprobe.files import PARTIAL, UnreadableError, sha256, sync
 from kdprobe.teachers.teacher import PROMPT_TOO_LONG, Passage, Request, Response
 from kdprobe.transfer.transfer_set import read_rows, write_rows
@@ -137,6 +137,6 @@ def _whole(file: Path, name: str) -> Answers | None:
         if file.name == f"{name}-{sha256(file)}{_ENDING}":
             responses, notes = read_rows(file)
             return Answers(list(responses), float(notes[_SECONDS]))
-    note(f"{file} is damaged; its answers are asked for again.")
+    warn(f"{file} is damaged; its answers are asked for again.")
     file.unlink()
     return None

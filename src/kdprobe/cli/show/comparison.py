@@ -1,10 +1,9 @@
-"""Comparisons in the terminal, and as JSON."""
+"""Comparisons in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.scores import other_measures, show_reading
 from kdprobe.cli.show.tables import nats, new_table, points, sentence_list, share
@@ -17,19 +16,6 @@ if TYPE_CHECKING:
     from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
     from kdprobe.comparison.strategy_tests import StrategyPair
-
-
-def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """A comparison, for machines."""
-    return {
-        "verdict": comparison.verdict,
-        "arms": [asdict(score) for score in comparison.arms],
-        "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
-        "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
-        "findings": [asdict(finding) for finding in comparison.findings],
-        "pairing": comparison.pairing,
-        "absent": [asdict(arm) for arm in comparison.absent],
-    }
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -158,7 +144,3 @@ def _pair_measures(pairs: Sequence[Pair]) -> Table:
             *([f"{pair.log_p_difference:+.2f}, {nats(log_p, '+.2f')}"] if log_p else []),
         )
     return table
-
-
-def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
-    return {**{key: value for key, value in pair.items() if key != "test"}, **pair["test"]}

@@ -1,12 +1,11 @@
-"""Runs and plans in the terminal, and as JSON on stdout."""
+"""Runs and plans in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.comparison import comparison_data, comparison_tables, show_absent, show_findings
+from kdprobe.cli.show.comparison import comparison_tables, show_absent, show_findings
 from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
@@ -16,20 +15,6 @@ if TYPE_CHECKING:
     from kdprobe.comparison.result import Comparison
     from kdprobe.experiment.plan import Plan
     from kdprobe.experiment.results import Results
-
-
-def summary(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:
-    """A run's results, for machines."""
-    return {
-        "run": results.run,
-        "report": str(page),
-        "cautions": results.record.get("cautions", []),
-        "adapters": results.record.get("adapters", {}),
-        **comparison_data(comparison),
-        "fidelity": results.fidelity,
-        "analyses": {analysis.name: {"statements": analysis.statements} for analysis in results.analyses},
-        "seconds": results.record["seconds"],
-    }
 
 
 def show_results(results: Results, comparison: Comparison) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kdprobe.api.results.result import json_text
 from kdprobe.console import out, plain
-from kdprobe.redaction import said
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,6 +56,4 @@ def share(value: float | None, form: str = ".1%") -> str:
 
 def print_json(data: Any) -> None:
     """Data on stdout; NaN and infinities become null."""
-    from kdprobe.files import clean
-
-    click.echo(said(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False)))
+    click.echo(json_text(data))

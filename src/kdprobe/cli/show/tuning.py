@@ -1,9 +1,8 @@
-"""A finished search in the terminal, and as JSON."""
+"""A finished search in the terminal."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
@@ -12,23 +11,6 @@ if TYPE_CHECKING:
     from kdprobe.experiment.tune.trials import Trial, Tuned
 
 _BEST = 10
-
-
-def tuning_summary(tuned: Tuned) -> dict[str, Any]:
-    """A finished search, for machines."""
-    return {
-        "study": tuned.study,
-        "database": str(tuned.database),
-        "strategy": tuned.strategy,
-        "distiller": tuned.distiller,
-        "by": tuned.by,
-        "improved": tuned.improved,
-        "best": _flat_trial(tuned.best),
-        "current": _flat_trial(tuned.current),
-        "gain": asdict(tuned.gain) if tuned.gain else None,
-        "trials": [_flat_trial(trial) for trial in tuned.trials],
-        "verdict": tuned.verdict(),
-    }
 
 
 def show_tuning(tuned: Tuned) -> None:
@@ -71,7 +53,3 @@ def _figures(trial: Trial) -> list[str]:
         f"{trial.log_p_gold_value:.3f}",
         f"{trial.cut_off:.0%}",
     ]
-
-
-def _flat_trial(trial: Trial) -> dict[str, Any]:
-    return {key: value for key, value in asdict(trial).items() if key != "records"}

@@ -18,7 +18,7 @@ from kdprobe.console import note
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @store_option
 @json_option
-def exporting(run: str, file: Path, store_folder: str, as_json: bool) -> None:
+def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
     """Write a finished run with all its stages into FILE, a tar archive.
 
     RUN may be the beginning of a name. The content of every file is checked as it is copied. Models are not in it, only
@@ -28,7 +28,7 @@ def exporting(run: str, file: Path, store_folder: str, as_json: bool) -> None:
     from kdprobe.experiment.archive.write import export_run
     from kdprobe.experiment.store import Store
 
-    done = export_run(Store(existing(store_folder)), run, file)
+    done = export_run(Store(existing(store)), run, file)
     if as_json:
         print_json(asdict(done))
     else:
@@ -39,7 +39,7 @@ def exporting(run: str, file: Path, store_folder: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @store_option
 @json_option
-def importing(file: Path, store_folder: str, as_json: bool) -> None:
+def importing(file: Path, store: str, as_json: bool) -> None:
     """Take a run with all its stages from FILE, which `kdprobe store export` wrote, into the store.
 
     All of it is checked before the store has any of it. Stages that are in the store already are left alone. Checksums
@@ -49,7 +49,7 @@ def importing(file: Path, store_folder: str, as_json: bool) -> None:
     from kdprobe.experiment.archive.read import import_run
     from kdprobe.experiment.store import Store
 
-    done = import_run(Store(Path(store_folder)), file)
+    done = import_run(Store(Path(store)), file)
     if as_json:
         print_json(asdict(done))
     else:

@@ -12,12 +12,12 @@ from kdprobe.cli.store.root import existing
 @click.command("list")
 @store_option
 @json_option
-def listing(store_folder: str, as_json: bool) -> None:
+def listing(store: str, as_json: bool) -> None:
     """List stages and runs, with their sizes and the runs that need them."""
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.integrity.verify import entries
 
-    found = entries(existing(store_folder))
+    found = entries(existing(store))
     if as_json:
         sizes = run_sizes(found)
         print_json([entry_data(entry, sizes) for entry in found])

@@ -17,7 +17,7 @@ from kdprobe.errors import UsageError
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
 @json_option
-def pruning(dry_run: bool, yes: bool, store_folder: str, as_json: bool) -> None:
+def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     """Remove what no run needs: stages, what was begun for them, and what was found damaged.
 
     Runs that have not finished need their stages, too. What `kdprobe eval` and the trials of `kdprobe tune` made
@@ -27,7 +27,7 @@ def pruning(dry_run: bool, yes: bool, store_folder: str, as_json: bool) -> None:
     from kdprobe.console import note
     from kdprobe.experiment.integrity.prune import prune, unneeded
 
-    root = existing(store_folder)
+    root = existing(store)
     found = unneeded(root)
     if not as_json:
         show_unneeded(found)

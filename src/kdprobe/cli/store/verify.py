@@ -16,7 +16,7 @@ from kdprobe.errors import KdprobeError
 @click.option("--repair", is_flag=True, help="Move what is damaged out of the way; the next run makes it again.")
 @store_option
 @json_option
-def verify(repair: bool, store_folder: str, as_json: bool) -> None:
+def verify(repair: bool, store: str, as_json: bool) -> None:
     """Read every file of every stage, and every run's record, and name those that are not what was written.
 
     Exits with 1 where there are some that --repair did not move away.
@@ -26,7 +26,7 @@ def verify(repair: bool, store_folder: str, as_json: bool) -> None:
     from kdprobe.experiment.integrity.verify import repair as move_away
     from kdprobe.experiment.store import Store
 
-    root = existing(store_folder)
+    root = existing(store)
     if repair:
         Store(root).prepare()
     found = [

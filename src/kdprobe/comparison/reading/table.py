@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -91,6 +91,11 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
         reason = reason.rstrip(".") or type(error).__name__
         raise KdprobeError(f"{file} cannot be read: {reason}.", "Check the path and the file.") from error
+
+
+def table_of(records: Iterable[Mapping[str, Any]], name: str, known: Callable[[str], bool], change: Change) -> Table:
+    """The same of rows that are in memory, which have no lines; `name` stands for the file in messages."""
+    return _gathered(Table(Path(name)), change((0, dict(row)) for row in records), known, with_lines=False)
 
 
 def _text_table(

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.files import UnreadableError, read_sealed, sha256, sync_all, write_sealed
 from kdprobe.models import processes
 
@@ -50,7 +50,7 @@ def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
             history = {}
         if history.get("files") == _checksums(checkpoint):
             return checkpoint, history["rows"]
-        note(f"{checkpoint} is damaged; training resumes from an earlier state.")
+        warn(f"{checkpoint} is damaged; training resumes from an earlier state.")
     return None
 
 

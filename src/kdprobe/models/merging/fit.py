@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import note
+from kdprobe.console import warn
 from kdprobe.errors import UsageError, first_line
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel
@@ -30,7 +29,7 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
     from peft.utils.save_and_load import get_peft_model_state_dict
 
     config, tensors = adapter_config(folder), adapter_tensors(folder)
-    _note_other_base(folder, config.base_model_name_or_path or "", base)
+    _warn_of_other_base(folder, config.base_model_name_or_path or "", base)
     if hasattr(config, "init_lora_weights"):
         # No tensor depends on it, and some initialisations need the weights.
         config.init_lora_weights = True
@@ -84,11 +83,6 @@ def _is_called(base: LoadedModel, name: str) -> bool:
     return Path(name).name.lower() in {Path(known).name.lower() for known in names}
 
 
-def _note_other_base(folder: Path, trained_on: str, base: LoadedModel) -> None:
+def _warn_of_other_base(folder: Path, trained_on: str, base: LoadedModel) -> None:
     if trained_on and not _is_called(base, trained_on):
-        _note_once(f"The adapter {folder} was trained on {trained_on!r} but is used on {base.record.name!r}.")
-
-
-@cache
-def _note_once(text: str) -> None:
-    note(text)
+        warn(f"The adapter {folder} was trained on {trained_on!r} but is used on {base.record.name!r}.", once=True)

@@ -1,4 +1,4 @@
-"""Options of the interventions, `attribution` and `shapley`; fast to import, so that listing plugins stays fast."""
+"""Options of the interventions, `attribution` and `shapley`; light to import, so that listing plugins stays quick."""
 
 from __future__ import annotations
 
@@ -10,60 +10,58 @@ Into = Literal["first", "student"]
 
 
 class AttributionOptions(BaseModel):
-    """Options for what heads write into the logits of the gold tokens."""
+    """What heads write into the logits of the gold tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    problems: int = Field(default=8, ge=1, description="Number of problems, from the first on.")
-    students: list[str] = Field(default=[], description="Students or arms to analyse; all by default.")
+    problems: int = Field(default=8, ge=1, description="Number of problems, taken from the start.")
+    students: list[str] = Field(default=[], description="Students or arms; by default all.")
 
 
 class InterventionOptions(AttributionOptions):
-    """Further options of interventions."""
+    """Options of all interventions."""
 
     exact: int | Literal["all"] = Field(
-        default=8, description="How many heads, in the order of the gradient, to run exactly, or `all`."
+        default=8, description="Number of heads, ranked by the gradient, to run exactly, or `all`."
     )
-    together: int = Field(default=8, ge=1, description="How many of those to also replace together.")
+    together: int = Field(default=8, ge=1, description="Number of those to replace together.")
     random_sets: int = Field(
-        default=19, ge=0, description="Random sets of the same size to compare with; 19 can give p = 0.05."
+        default=19, ge=0, description="Random sets of the same size to compare with; 19 allow p = 0.05."
     )
-    same_layers: bool = Field(default=False, description="Draw random sets with the same number of heads per layer.")
+    same_layers: bool = Field(default=False, description="Take random sets from the same layers.")
 
 
 class AblationOptions(InterventionOptions):
-    """Options for what heads do for the gold solution, by ablating them."""
+    """What heads contribute to the gold solution, measured by removing them."""
 
     replacement: Literal["mean", "zero"] = Field(
-        default="mean", description="What replaces a head: its mean output over the problems, or zero."
+        default="mean", description="What replaces a head's output: its mean over the problems, or nothing."
     )
     accuracy: bool = Field(
-        default=False, description="Evaluate students with lm-eval without their top heads, and without random ones."
+        default=False, description="Let lm-eval evaluate students without their top heads, and without random ones."
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 
 
 class PatchingOptions(InterventionOptions):
-    """Options for which heads carry what training gained, by moving head outputs between students."""
+    """Which heads carry what training gained, measured by moving head outputs between students."""
 
     into: list[Into] = Field(
         default=["first", "student"],
         min_length=1,
-        description="Whose outputs are replaced: the first student's by the trained one's, or vice versa.",
+        description="Replace the outputs of the first student by the trained one's, or vice versa.",
     )
 
 
 class ShapleyOptions(AttributionOptions):
-    """Options for which words of the question carry what."""
+    """Which words of the question carry the gold solution."""
 
     problems: int = Field(
-        default=4, ge=1, description="Number of problems, from the first on; every word costs a pass per order."
+        default=4, ge=1, description="Number of problems, taken from the start; every word costs a pass per order."
     )
     orders: int = Field(
-        default=8,
-        ge=2,
-        description="Random orders of the words; the standard error falls with the square root of their number.",
+        default=8, ge=2, description="Random orders of the words; the standard error falls with their square root."
     )
     target: Literal["solution", "value"] = Field(
-        default="solution", description="The gold tokens whose log-probability the words carry."
+        default="solution", description="The gold tokens whose log-probability is explained."
     )

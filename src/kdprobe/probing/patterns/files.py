@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import UsageError, first_line
 from kdprobe.probing.labels import head_label
 from kdprobe.probing.patterns.arrays import HINT, arrays_of, assembled
 from kdprobe.students.replicates import named_replicate
@@ -24,43 +25,63 @@ class PatternFile:
 
     Attributes:
         name: As the user calls it, or the file's name.
-        file: Where it was read from.
+        file: Where it was read from, or `None`.
         pattern: `[layer, head, query, key]`, float32, as it was dumped.
         arm: The student's arm; files of one arm differ by the seed of the training alone.
     """
 
     name: str
-    file: Path
+    file: Path | None
     pattern: NDArray[np.float32]
     arm: str
 
 
-def read_patterns(arguments: Sequence[str]) -> list[PatternFile]:
+Patterns = Mapping[str, str | os.PathLike[str] | NDArray[np.floating]] | Sequence[str]
+"""Name to file or array, or `PATH` and `NAME=PATH` as a command line has them."""
+
+
+def read_patterns(arguments: Patterns) -> list[PatternFile]:
     """Reads files or folders of patterns.
 
     Args:
-        arguments: `PATH` or `NAME=PATH` each, as a command line has them; a name may be `ARM@SEED`.
+        arguments: Name to file, folder or array, or `PATH` or `NAME=PATH` each; a name may be `ARM@SEED`. An array is
+            `[layer, head, query, key]`.
 
     Raises:
         UsageError: One cannot be read, holds no patterns, or has another's name.
     """
-    files = []
-    for text in arguments:
-        name, equals, path = text.partition("=")
-        # A path may hold an equals sign itself.
-        file = Path(path) if equals and not Path(text).exists() else Path(text)
-        name = name if file != Path(text) else file.stem or file.name
-        files.append(PatternFile(name, file, _read(file), arm=named_replicate(name)[0]))
+    if isinstance(arguments, str):
+        raise UsageError("The patterns are a single text.", "Give a list of them, or a dict of names to files.")
+    named = arguments.items() if isinstance(arguments, Mapping) else map(_named, arguments)
+    files = [_pattern_file(name, given) for name, given in named]
     names = [file.name for file in files]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"Two files of patterns are called {repeated[0]!r}.", "Give them names: --patterns NAME=FILE.")
     return files
 
 
-def _read(file: Path) -> NDArray[np.float32]:
-    pattern = assembled(arrays_of(file), file)
-    _refuse_wrong(pattern, file)
-    return pattern
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    # A path may hold an equals sign itself.
+    file = Path(path) if equals and not Path(text).exists() else Path(text)
+    return name if file != Path(text) else file.stem or file.name, file
+
+
+def _pattern_file(name: str, given: str | os.PathLike[str] | NDArray[np.floating]) -> PatternFile:
+    file = Path(given) if isinstance(given, str | os.PathLike) else None
+    called = file or Path(name)
+    pattern = assembled(arrays_of(file) if file else {name: _array(given, name)}, called)
+    _refuse_wrong(pattern, called)
+    return PatternFile(name, file, pattern, arm=named_replicate(name)[0])
+
+
+def _array(given: object, name: str) -> NDArray[np.floating]:
+    """An array of numpy's, of whichever kind it was."""
+    try:
+        return np.asarray(given)
+    except Exception as error:
+        # A tensor must be on the CPU and free of gradients, which its own message says.
+        raise UsageError(f"The patterns {name!r} are not an array: {first_line(error)}", HINT) from error
 
 
 def _refuse_wrong(pattern: NDArray[np.float32], file: Path) -> None:

@@ -1,0 +1,109 @@
+"""The reference page of the functions in `kdprobe` that do what the command line does, and of what they return."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from signatures import call
+from sources import Definition, Source, definition, lineage
+from surface import front
+
+API = "kdprobe.api"
+_INTRODUCTION = """\
+Everything that the command line can do is one call here, with the same names and defaults: `--max-new-tokens` is
+`max_new_tokens`, and an option that may be repeated takes a list. Where options name things (`--adapter NAME=PATH`), a
+dict does, too. Messages call arguments as the command line writes them.
+
+- Every error is a `kdprobe.KdprobeError`, which says what is wrong and what to do.
+- `progress=False` keeps stderr silent. What may spoil a result is in its `findings` and `warnings`, never only printed.
+- Results show themselves in a notebook. `.to_json()` is what the command prints with `--json`.
+- `import kdprobe` is quick: a function imports what it needs when it is first called.
+- `AnyPath` is text or a path (`os.PathLike`); a `Config` is the path of a TOML file, the same as a dict, or `None`.
+"""
+_FUNCTIONS = """\
+## Functions instead of plugins
+
+`strategies=` and `analyses=` take plain functions by name. A strategy is a function of a `kdprobe.Problem`; it returns
+a `kdprobe.PromptPair`, or the text that the teacher reads. The parameters of an analysis name what it needs, such as
+`students` or `bridges`; it returns a table.
+
+Stages are keyed by a function's source and by all that it uses: other functions by their source, modules by version or
+source, and text, numbers, lists, tuples, sets and dicts by value, whether they are globals, defaults or in a closure.
+What cannot be keyed is refused in a sentence: lambdas, callables that are no plain functions, functions that use
+objects or classes of a notebook, and functions whose file was changed after it was imported. `kdprobe.probe` keeps
+nothing and takes any callable.
+"""
+
+
+def is_of_api(origin: tuple[str, str]) -> bool:
+    """Whether a name of a front is documented on this page."""
+    return origin[0].startswith(f"{API}.")
+
+
+def api_page() -> str:
+    """Every function with its whole docstring, then every class that they return."""
+    found = [(name, _found(origin)) for name, origin in front("kdprobe").origins.items() if is_of_api(origin)]
+    parts = ["# The Python API\n", "Generated from the code by `make docs`.\n", _INTRODUCTION, "## Calls\n"]
+    for name, each in found:
+        if isinstance(each.statement, ast.FunctionDef):
+            parts.append(_function(f"kdprobe.{name}", each, each.statement))
+    parts += [_FUNCTIONS, "## Results\n"]
+    for name, each in found:
+        if isinstance(each.statement, ast.ClassDef):
+            parts.append(_class(name, each, each.statement))
+    return "\n".join(parts)
+
+
+def _found(origin: tuple[str, str]) -> Definition:
+    found = definition(*origin)
+    if found is None or not found.docstring:
+        raise ValueError(f"{origin[0]}.{origin[1]} is public and has no docstring")
+    return found
+
+
+def _function(name: str, found: Definition, statement: ast.FunctionDef) -> str:
+    shown = call(name, found.source, statement)
+    return f"### {name}\n\n```python\n{shown}\n```\n\n{_prose(found.docstring)}\n"
+
+
+def _class(name: str, found: Definition, statement: ast.ClassDef) -> str:
+    classes = lineage(found.source, statement)
+    attributes: dict[str, str] = {}
+    methods: dict[str, str] = {}
+    for source, each in classes:
+        docstring = ast.get_docstring(each) or ""
+        attributes |= dict(re.findall(r"^    (\w+): (.*(?:\n     .*)*)", docstring, re.MULTILINE))
+        for line in each.body:
+            if isinstance(line, ast.FunctionDef) and not line.name.startswith("_"):
+                _member(source, line, attributes, methods)
+    lines = [f"### {name}\n", f"{found.docstring.partition(chr(10) * 2)[0]}\n"]
+    lines += [f"- `{attribute}`: {' '.join(meaning.split())}" for attribute, meaning in attributes.items()]
+    lines += ["", *methods.values()] if methods else [""]
+    return "\n".join(lines)
+
+
+def _member(source: Source, line: ast.FunctionDef, attributes: dict[str, str], methods: dict[str, str]) -> None:
+    docstring = ast.get_docstring(line) or ""
+    if {source.written(each) for each in line.decorator_list} & {"property", "cached_property"}:
+        attributes[line.name] = docstring
+    elif "Args:" in docstring or "Raises:" in docstring:
+        methods[line.name] = f"```python\n{call(line.name, source, line)}\n```\n\n{_prose(docstring)}\n"
+    else:
+        methods[line.name] = f"- `{' '.join(call(line.name, source, line).split())}`: {' '.join(docstring.split())}\n"
+
+
+def _prose(docstring: str) -> str:
+    """A docstring as Markdown: its sections as lists."""
+    lines: list[str] = []
+    for line in docstring.splitlines():
+        if line in {"Args:", "Returns:", "Raises:"}:
+            lines += [f"{line}\n"]
+        elif line.startswith("        "):
+            lines[-1] += f" {line.strip()}"
+        elif line.startswith("    "):
+            name, colon, meaning = line.strip().partition(": ")
+            lines.append(f"- `{name}`: {meaning}" if colon and name.isidentifier() else f"- {line.strip()}")
+        else:
+            lines.append(line)
+    return "\n".join(lines)

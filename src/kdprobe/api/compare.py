@@ -1,0 +1,170 @@
+"""Comparing answers problem by problem; no model is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.results.result import Result, html_list, html_table
+from kdprobe.api.session import AnyPath, calling, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdprobe.comparison.arms import Arm
+    from kdprobe.comparison.finding import Finding
+    from kdprobe.comparison.reading.columns import Columns
+    from kdprobe.comparison.result import Comparison
+
+_SCORES = ("name", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "cut_off")
+_PAIRS = ("family", "a", "b", "difference", "interval_low", "interval_high", "only_a", "only_b", "p", "p_holm")
+
+
+@dataclass(frozen=True, eq=False)
+class CompareResult(Result):
+    """A comparison of arms on the problems they share.
+
+    Attributes:
+        comparison: All of it, as records.
+    """
+
+    comparison: Comparison
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """A row for each arm, a column for each number of `kdprobe.comparison.ArmScore`, as in `ScoreResult.scores`."""
+        from kdprobe.api.results.frames import frame
+        from kdprobe.comparison.result import ArmScore
+
+        return frame(ArmScore, self.comparison.arms)
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
+
+        `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
+        a minus that of b, from -1 to 1, with its 95 % interval; `p` is two-sided, `p_holm` adjusted in the family.
+        """
+        from kdprobe.api.results.frames import frame
+        from kdprobe.comparison.result import Pair
+
+        return frame(Pair, self.comparison.pairs, unnested={"test"})
+
+    @property
+    def strategies(self) -> pd.DataFrame:
+        """A row for each pair of strategies that have three seeds or more: over seeds and problems."""
+        from kdprobe.api.results.frames import frame
+        from kdprobe.comparison.strategy_tests import StrategyPair
+
+        return frame(StrategyPair, self.comparison.strategies, unnested={"test"})
+
+    @property
+    def verdict(self) -> list[str]:
+        """What the results show, in sentences."""
+        return self.comparison.verdict
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What may mislead: `code`, `evidence` and `action` each."""
+        return self.comparison.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `kdprobe compare --json` prints."""
+        return comparison_data(self.comparison)
+
+    def _sections(self) -> Iterator[str]:
+        yield html_list("Verdict", self.verdict)
+        yield html_table("Accuracy", self.scores, _SCORES)
+        yield html_table("Pairs", self.pairs, _PAIRS)
+        yield html_list("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
+        yield html_list("Findings", [str(finding) for finding in self.findings])
+
+
+def compare(
+    *names: AnyPath | Mapping[str, Any],
+    extractor: str = "robust",
+    response_column: str | None = None,
+    gold_column: str | None = None,
+    id_column: str | None = None,
+    encoding: str | None = None,
+    claims: AnyPath | None = None,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> CompareResult:
+    """Compares answers, runs, or single arms of runs, problem by problem, as `kdprobe compare` does.
+
+    Args:
+        names: Paths of files, names of runs or their beginnings, RUN/ARM, and dicts of names to files, tables
+            (`pandas.DataFrame` or lists of dicts) or what `kdprobe.comparison.read_outputs` returns. One run by itself
+            is compared in the families that it planned; otherwise all pairs are one family.
+        extractor: The extractor that decides.
+        response_column: What the model wrote; by default found by its usual names.
+        gold_column: The gold answer: a value, or a solution that ends in `#### value`.
+        id_column: What identifies a problem.
+        encoding: Of text files; by default it is detected.
+        claims: A table of published scores to check: `arm`, and of `accuracy`, `correct` and `n` what it has.
+        store: The folder of runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
+        plugins_dir: A folder of plugins to load, too.
+        no_plugins: Load kdprobe's own plugins only.
+        progress: Whether notes go to stderr.
+
+    Raises:
+        UsageError: There are fewer than two arms, a name stands for nothing, two arms have one name, or a column is
+            missing.
+        KdprobeError: A file or a run cannot be read, or the answers are not to the same problems.
+    """
+    from kdprobe.comparison.claims import claim_findings, read_claims
+    from kdprobe.comparison.reading.columns import Columns
+    from kdprobe.experiment.compare_runs import compare_named
+
+    with calling(progress=progress) as call:
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        host.get("extractors", extractor)
+        columns = Columns(response_column, gold_column, id_column)
+        read = read_claims(Path(claims)) if claims else []
+        sources = [source for name in names for source in _sources(name, columns, encoding)]
+        comparison = compare_named(
+            sources, open_store(store), columns, host.all("extractors"), extractor, encoding=encoding
+        )
+        comparison.findings.extend(claim_findings(read, comparison.arms))
+        return CompareResult(comparison, warnings=tuple(call.warnings))
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """A comparison, for machines."""
+    return {
+        "verdict": comparison.verdict,
+        "arms": [asdict(score) for score in comparison.arms],
+        "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
+        "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
+        "findings": [asdict(finding) for finding in comparison.findings],
+        "pairing": comparison.pairing,
+        "absent": [asdict(arm) for arm in comparison.absent],
+    }
+
+
+def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in pair.items() if key != "test"}, **pair["test"]}
+
+
+def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
+    """What a name stands for: itself where it is a file or a run, and answers that were read otherwise."""
+    from kdprobe.api.given.answers import read_answers
+    from kdprobe.comparison.arms import Arm
+    from kdprobe.errors import UsageError
+
+    if isinstance(given, str | os.PathLike):
+        yield os.fspath(given)
+    elif isinstance(given, Mapping):
+        for name, answers in given.items():
+            yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
+    else:
+        raise UsageError(
+            f"A {type(given).__name__} has no name to be compared under.",
+            "Give it one: compare({'NAME': answers, ...}).",
+        )

@@ -1,0 +1,179 @@
+"""Examining models on problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
+from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
+from kdprobe.api.given.record_files import record_files
+from kdprobe.api.results.result import html_table
+from kdprobe.api.score import SHOWN, ScoreResult
+from kdprobe.api.session import AnyPath, calling, open_store
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import pandas as pd
+
+    from kdprobe.api.given.inputs import Options, Problems, ProblemSource
+    from kdprobe.models.conversation import Conversation
+    from kdprobe.models.reference import Dtype
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluateResult(ScoreResult):
+    """Scores of models that answered problems.
+
+    Attributes:
+        files: Model to the file of its records: what `out` named, else the store's own.
+        stored: Model to the file of its records in the store.
+        conversation: What chat templates were told besides the messages.
+    """
+
+    files: dict[str, Path]
+    stored: dict[str, Path]
+    conversation: Conversation
+
+    @property
+    def records(self) -> dict[str, pd.DataFrame]:
+        """Model to its answers, a row for each problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
+
+        `kdprobe.compare(result.files)` compares them.
+        """
+        import pandas as pd
+
+        return {name: pd.read_parquet(file) for name, file in self.stored.items()}
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """What `kdprobe eval --json` prints."""
+        return [asdict(score) | {"conversation": self.conversation.as_key()} for score in self.details]
+
+    def _sections(self) -> Iterator[str]:
+        names = {str(file): name for name, file in self.files.items()}
+        yield html_table("Scores", self.scores.replace({"file": names}), SHOWN)
+
+
+def evaluate(
+    model: str,
+    *,
+    revision: str | None = None,
+    adapters: Mapping[str, AnyPath] | Sequence[str] = (),
+    with_base: bool = False,
+    problems: Problems = "gsm8k",
+    options: Options | None = None,
+    limit: int | None = None,
+    task: str | None = None,
+    max_new_tokens: int = 512,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch_size: int | str | None = None,
+    system: str | None = None,
+    date: dt.date | str | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
+    dtype: Dtype = "auto",
+    model_type: str = "hf",
+    model_args: str = "",
+    extractor: str = "robust",
+    out: AnyPath | None = None,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> EvaluateResult:
+    """Examines any model, as `kdprobe eval` does.
+
+    Every answer is on the disk before the next ones are asked for: after an interruption the same call resumes.
+
+    Args:
+        model: An alias, a folder, a GGUF file, an id of the Hub, or a model behind an API.
+        revision: Of a model on the Hub: a commit, tag or branch.
+        adapters: Name to folder or Hub id; or a list of these, called by the last parts of their paths.
+        with_base: With adapters: examine the model without one, too.
+        problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
+            `answer` (`pandas.DataFrame` or a list of dicts).
+        options: Name of the problem source to its options.
+        limit: The first so many problems.
+        task: A form of the task; by default the bare question.
+        max_new_tokens: Token budget.
+        temperature: Of the sampling; 0 decodes greedily.
+        top_p: Nucleus of the sampling.
+        seed: Of the sampling.
+        batch_size: Problems at once, or `auto`; by default as many as memory and throughput suggest.
+        system: A system message for conversations that have none.
+        date: Today, for chat templates that ask; a constant unless given.
+        template_arguments: What the chat template takes by name, such as `enable_thinking`.
+        dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
+        model_type: `hf`, or any other of lm-eval's: `vllm`, `openai-chat-completions`, ...
+        model_args: lm-eval's arguments for such a model, `K=V,...`.
+        extractor: An extractor's name, or `all`.
+        out: Write the records here: a folder, or one model's `FILE.jsonl`.
+        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
+        plugins_dir: A folder of plugins to load, too.
+        no_plugins: Load kdprobe's own plugins only.
+        progress: Whether progress and notes go to stderr.
+
+    Raises:
+        UsageError: An argument is not one, arguments contradict each other, or a name stands for nothing.
+        KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
+    """
+    from kdprobe.comparison.answers import read_outputs
+    from kdprobe.comparison.reading.columns import Columns
+    from kdprobe.comparison.scoring import scores
+    from kdprobe.console import note
+    from kdprobe.experiment.run import reproducible
+    from kdprobe.experiment.stages.evaluate import RECORDS, write_records
+
+    with calling(progress=progress) as call:
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        extractors = host.all("extractors") if extractor == "all" else {extractor: host.create("extractors", extractor)}
+        conversation = conversation_of(system, date, template_arguments)
+        protocol = protocol_of(
+            task,
+            batch_size if model_type == HUGGING_FACE else 1,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            dtype=dtype,
+        )
+        if limit is not None and limit < 1:
+            raise UsageError(f"The limit {limit} is not above 0.", "Leave it out to take all problems.")
+
+        def source() -> ProblemSource:
+            given = checked_options(options)
+            refuse_strays(given, {problems} if isinstance(problems, str) else set())
+            return problem_source(host, problems, given)
+
+        stages = eval_stages(
+            model,
+            source,
+            protocol,
+            conversation,
+            limit=limit,
+            revision=revision,
+            adapters=adapters,
+            with_base=with_base,
+            model_type=model_type,
+            model_args=model_args,
+            batch_size=batch_size,
+        )
+        copies = record_files(Path(out) if out else None, list(stages))
+        opened = open_store(store)
+        opened.prepare()
+        files, stored = {}, {}
+        found = []
+        with reproducible():
+            for name, stage in stages.items():
+                if not opened.make(stage):
+                    note(f"{name}: all answers are there already.")
+                records = stored[name] = opened.folder(stage) / RECORDS
+                files[name] = write_records(records, copies[name]) if copies else records
+                # The store's own records, whatever becomes of the copies.
+                found += scores(read_outputs(records, Columns(), source=str(files[name])), extractors)
+        return EvaluateResult(tuple(found), files, stored, conversation, warnings=tuple(call.warnings))

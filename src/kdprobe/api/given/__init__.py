@@ -1,0 +1,1 @@
+"""What calls make of their arguments: answers, configs, functions, options and problems."""

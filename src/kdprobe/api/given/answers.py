@@ -1,0 +1,83 @@
+"""Answers as people have them: files, tables, lists of dicts, records that were read already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdprobe.comparison.answers import Outputs
+    from kdprobe.comparison.reading.columns import Columns
+
+Answers = "str | os.PathLike[str] | pd.DataFrame | Sequence[Mapping[str, Any]] | Outputs"
+"""A file of answers, a table of them, a list of dicts, or what `kdprobe.comparison.read_outputs` returns."""
+
+
+def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str | None) -> Outputs:
+    """Reads answers, wherever they are.
+
+    Args:
+        answers: A path, a `pandas.DataFrame`, a sequence of mappings, or `Outputs`.
+        columns: Which columns hold what.
+        encoding: Of a text file.
+        name: What they are called in messages; by default the file, or `table`.
+
+    Raises:
+        UsageError: They are something else; or as `kdprobe.comparison.read_outputs`.
+        KdprobeError: As `kdprobe.comparison.read_outputs`.
+    """
+    from kdprobe.comparison.answers import Outputs, outputs_of, read_outputs
+
+    if isinstance(answers, Outputs):
+        return answers
+    if isinstance(answers, str | os.PathLike):
+        return read_outputs(Path(answers), columns, source=name, encoding=encoding)
+    return outputs_of(rows_of(answers, "answers"), name or "table", columns)
+
+
+def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:
+    """The rows of a `pandas.DataFrame` or a sequence of mappings, as dicts of plain values.
+
+    Cells that pandas has as missing are left out of their row, as a null in a file is.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    import pandas as pd
+
+    if isinstance(table, pd.DataFrame):
+        yield from _frame_rows(table)
+    elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
+        for index, row in enumerate(table):
+            if not isinstance(row, Mapping):
+                raise UsageError(f"Row {index + 1} of the {what} is a {type(row).__name__}.", "Give a dict for each.")
+            yield {str(name): value for name, value in row.items()}
+    else:
+        raise UsageError(
+            f"The {what} are a {type(table).__name__}.", "Give a path, a DataFrame, or a list with a dict for each row."
+        )
+
+
+def _frame_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    if any(frame.index.names):
+        # An index with a name is a column that pandas moved there.
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"The table has two columns {repeated[0]!r}.", "Rename one of them.")
+    cells = [frame.iloc[:, index].astype(object) for index in range(len(names))]
+    known = [column.notna() for column in cells]
+    for row in range(len(frame)):
+        yield {
+            name: value.tolist() if isinstance(value := column.iloc[row], np.generic | np.ndarray) else value
+            for name, column, there in zip(names, cells, known, strict=True)
+            if there.iloc[row]
+        }

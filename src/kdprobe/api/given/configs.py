@@ -1,0 +1,110 @@
+"""Configs as people have them in Python: a file, a dict, or nothing for the embedded experiment."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.session import AnyPath
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdprobe.experiment.config import Experiment
+    from kdprobe.host.registry import Host
+
+Config = AnyPath | Mapping[str, Any] | None
+Functions = Mapping[str, Callable[..., Any]] | None
+IN_MEMORY = "The config"
+"""What a dict is called in messages."""
+
+
+def experiment_from(
+    config: Config, host: Host, *, full: bool = False, strategies: Functions = None, analyses: Functions = None
+) -> Experiment:
+    """Reads and checks a config, and adds functions to it that it does not name.
+
+    Args:
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        host: To check names and options of plugins; it is given the functions.
+        full: Use all four of the paper's strategies instead of the config's.
+        strategies: Name to function, as strategies.
+        analyses: Name to function, as analyses.
+
+    Raises:
+        UsageError: It cannot be read, has mistakes, or a function cannot be used.
+    """
+    from kdprobe.api.given.functions import add_functions
+    from kdprobe.experiment.load_config import experiment_of, read_config, with_all_strategies
+
+    add_functions(host, strategies, analyses)
+    if config is None or isinstance(config, str | os.PathLike):
+        data, source, folder = read_config(None if config is None else Path(config))
+    elif isinstance(config, Mapping):
+        data, source, folder = _plain(config, "config"), IN_MEMORY, Path()
+    else:
+        raise UsageError(f"The config is a {type(config).__name__}.", "Give a TOML file, or the same as a dict.")
+    if full:
+        data = with_all_strategies(data)
+    data = _with_named(data, "strategies", strategies)
+    if analyses:
+        probe = data.get("probe", {})
+        data = {**data, "probe": _with_named({"analyses": ["heads"], **probe}, "analyses", analyses)}
+    return experiment_of(data, host, source, folder=folder)
+
+
+def config_text(config: Config) -> str:
+    """A config as TOML: the file as it is, or what a dict would be in one.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    import tomlkit
+
+    from kdprobe.experiment.config import EMBEDDED
+
+    if isinstance(config, Mapping):
+        return tomlkit.dumps(_without_none(_plain(config, "config")))
+    return Path(config or EMBEDDED).read_text(encoding="utf-8")
+
+
+def _with_named(data: dict[str, Any], key: str, functions: Functions) -> dict[str, Any]:
+    """Data whose list of this key names all functions; a list that is none is left for the checks."""
+    listed = data.get(key, [])
+    if not functions or not isinstance(listed, list):
+        return data
+    named = {entry.get("name") if isinstance(entry, dict) else entry for entry in listed}
+    return {**data, key: [*listed, *(name for name in functions if name not in named)]}
+
+
+def _plain(value: Any, key: str) -> Any:
+    """A value as a file could hold it.
+
+    Raises:
+        UsageError: No file holds such a value.
+    """
+    if isinstance(value, Mapping):
+        if strange := [name for name in value if not isinstance(name, str)]:
+            raise UsageError(f"{key}: the key {strange[0]!r} is not text.", "Keys of a config are text.")
+        return {name: _plain(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, key) for inner in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        # A number of numpy's; some of these are Python's by class, and would be written otherwise.
+        return value.item()
+    if value is None or isinstance(value, str | bool | int | float | dt.date):
+        return value
+    raise UsageError(
+        f"{key}: a {type(value).__name__} cannot stand in a config.", "Write text, numbers, lists or dicts."
+    )
+
+
+def _without_none(value: Any) -> Any:
+    """A value without the keys that stand for a default: TOML has no word for nothing."""
+    if isinstance(value, dict):
+        return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list) else value

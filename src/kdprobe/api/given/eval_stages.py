@@ -1,0 +1,102 @@
+"""The stages in which models are examined, one for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdprobe.api.given.inputs import ProblemSource
+    from kdprobe.evaluation.protocol import Protocol
+    from kdprobe.experiment.eval_models import EvalRequest
+    from kdprobe.experiment.store import Stage
+    from kdprobe.models.adapters import Adapters
+    from kdprobe.models.conversation import Conversation
+
+HUGGING_FACE = "hf"
+"""The model type of what runs here."""
+
+
+def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any) -> Protocol:
+    """How models are asked, with the checks of `[evaluation]` in an experiment.
+
+    Args:
+        task: A form of the task, or `None`.
+        batch_size: Problems at once.
+        settings: `max_new_tokens`, `temperature`, `top_p`, `seed` and `dtype`.
+
+    Raises:
+        UsageError: One of them is not what it must be.
+    """
+    from typing import get_args
+
+    from pydantic import ValidationError
+
+    from kdprobe.evaluation.protocol import TASKS, Protocol
+    from kdprobe.experiment.config import EvaluationConfig
+    from kdprobe.experiment.config_checks import sentences
+    from kdprobe.models.reference import Dtype
+
+    if task not in (None, *TASKS):
+        raise UsageError(f"There is no task {task!r}.", f"There are {', '.join(TASKS)}.")
+    if settings["dtype"] not in get_args(Dtype):
+        raise UsageError(f"There is no dtype {settings['dtype']!r}.", f"There are {', '.join(get_args(Dtype))}.")
+    try:
+        EvaluationConfig.model_validate({name: value for name, value in settings.items() if name != "dtype"})
+    except ValidationError as error:
+        raise UsageError(f"{'; '.join(sentences(error, None))}.") from error
+    return Protocol(**settings, batch_size=_batch_size(batch_size), task=task)
+
+
+def eval_stages(
+    model: str,
+    source: Callable[[], ProblemSource],
+    protocol: Protocol,
+    conversation: Conversation,
+    *,
+    limit: int | None,
+    revision: str | None,
+    adapters: Adapters,
+    with_base: bool,
+    model_type: str,
+    model_args: str,
+    batch_size: int | str | None,
+) -> dict[str, Stage]:
+    """Name to stage of all models; arguments as in `kdprobe.evaluate`.
+
+    Raises:
+        UsageError: Arguments contradict each other, or a name stands for nothing.
+        KdprobeError: A model or the problems cannot be read.
+    """
+    from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
+    from kdprobe.models.adapters import named_adapters
+    from kdprobe.models.reference import resolve
+
+    here = model_type == HUGGING_FACE
+    if here and model_args:
+        raise UsageError("--model-args is for lm-eval's other model types.", "Name one with --model-type.")
+    if not here and (adapters or with_base or revision):
+        raise UsageError("--adapter, --with-base and --revision are for models that run here.", "Use --model-args.")
+
+    def request() -> EvalRequest:
+        given = source()
+        return eval_request(given.source, given.name, limit, protocol, conversation, finite=given.finite)
+
+    if not here:
+        text = None if batch_size is None else str(batch_size)
+        stage = lm_eval_stage(model, model_type, model_args, text, request())
+        return {stage.name: stage}
+    # Models first: problems may have to be fetched.
+    base, named = resolve(model, revision), named_adapters(adapters)
+    return local_eval_stages(base, named, request(), with_base=with_base)
+
+
+def _batch_size(size: int | str | None) -> int | Literal["auto"]:
+    text = str(size)
+    if size is None or text == "auto":
+        return "auto"
+    if isinstance(size, bool) or not text.isdecimal() or not int(text):
+        raise UsageError(f"The batch size {text!r} is neither auto nor a whole number above 0.", "Mend --batch-size.")
+    return int(text)

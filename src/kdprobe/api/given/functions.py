@@ -1,0 +1,145 @@
+"""Plain functions as strategies and analyses: no package, no hook, no context object."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.host.provider import Provider
+from kdprobe.host.specs import AnalysisSpec, Spec, StrategySpec
+
+if TYPE_CHECKING:
+    from kdprobe.host.registry import Host
+    from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+    from kdprobe.problems.problem import Problem
+    from kdprobe.strategies.prompt_pair import PromptPair
+
+_HOOKS = {StrategySpec: "kdprobe_strategies", AnalysisSpec: "kdprobe_analyses"}
+_NEEDS: dict[str, frozenset[Need]] = {
+    "students": frozenset({"students"}),
+    "problems": frozenset({"problems"}),
+    "sequences": frozenset({"students", "problems"}),
+    "bridges": frozenset({"students", "problems"}),
+    "pool": frozenset({"students"}),
+    "patterns": frozenset({"patterns"}),
+    "records": frozenset({"scores"}),
+    "head_metrics": frozenset(),
+    "batch_size": frozenset(),
+    "seed": frozenset(),
+}
+"""What an analysis may ask for by the names of its parameters, to what it needs for that."""
+
+
+def add_functions(
+    host: Host,
+    strategies: Mapping[str, Callable[..., Any]] | None = None,
+    analyses: Mapping[str, Callable[..., Any]] | None = None,
+    *,
+    keyed: bool = True,
+) -> None:
+    """Makes plugins of functions.
+
+    Args:
+        host: Which is to have them.
+        strategies: Name to function.
+        analyses: Name to function.
+        keyed: Whether stages are made with them, so that a digest of each is needed.
+
+    Raises:
+        UsageError: A name is taken or not one that configs can write, or a function has no digest or other parameters.
+    """
+    for name, function in (strategies or {}).items():
+        _add(host, StrategySpec, name, function, _as_strategy(name, function), keyed=keyed)
+    for name, function in (analyses or {}).items():
+        _add(host, AnalysisSpec, name, function, FunctionAnalysis(name, function), keyed=keyed)
+
+
+def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], built: Any, *, keyed: bool) -> None:
+    from kdprobe.host.checks import check_spec
+    from kdprobe.host.functions import function_digest
+    from kdprobe.host.guard import PluginError
+
+    summary = (inspect.getdoc(function) or "A function of the caller").splitlines()[0]
+    try:
+        spec = check_spec(kind(name=name, summary=summary, build=lambda _options: built), _HOOKS[kind])
+    except PluginError as error:
+        raise UsageError(str(error)) from error
+    digest = function_digest(function, name) if keyed else "unkeyed"
+    host.add(Provider(f"function:{name}", "", f"the function {name}", specs=(spec,), digest=digest))
+
+
+def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem], PromptPair]:
+    """A strategy that may also return the text that the teacher reads; the student then reads the bare question."""
+    from kdprobe.strategies.prompt_pair import PromptPair, bare
+
+    if not callable(function):
+        raise UsageError(f"The strategy {name!r} is a {type(function).__name__}.", "Give a function of a problem.")
+
+    def render(problem: Problem) -> PromptPair:
+        made = function(problem)
+        if isinstance(made, str):
+            return PromptPair(teacher=[{"role": "user", "content": made}], student=bare(problem))
+        return made  # type: ignore[no-any-return]  # what else it is, the renderer refuses
+
+    return render
+
+
+@dataclass(frozen=True)
+class FunctionAnalysis:
+    """An analysis that is a function; it asks for attributes of the `AnalysisContext` by the names of its parameters.
+
+    Attributes:
+        name: What it is called.
+        function: Returns a table, tables by name, or an `AnalysisResult`.
+    """
+
+    name: str
+    function: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise UsageError(f"The analysis {self.name!r} is a {type(self.function).__name__}.", "Give a function.")
+        if unknown := sorted(set(self._asked) - _NEEDS.keys()):
+            raise UsageError(
+                f"The analysis {self.name!r} has a parameter {unknown[0]!r}.",
+                f"An analysis may ask for {', '.join(_NEEDS)}.",
+            )
+
+    @property
+    def _asked(self) -> list[str]:
+        parameters = inspect.signature(self.function).parameters.values()
+        return [each.name for each in parameters if each.default is each.empty]
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What its parameters need."""
+        return frozenset().union(*(_NEEDS[name] for name in self._asked))
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Calls the function.
+
+        Raises:
+            KdprobeError: It asks for patterns from files, and there are none; or it returns something else.
+        """
+        import pandas as pd
+
+        from kdprobe.probing.analysis import AnalysisResult
+
+        if "patterns" in self._asked and not context.patterns:
+            raise KdprobeError(
+                f"The analysis {self.name!r} asks for patterns from files.",
+                "Give patterns=, or let it ask for bridges.",
+            )
+        made = self.function(**{name: getattr(context, name) for name in self._asked})
+        if isinstance(made, AnalysisResult):
+            return made
+        tables = {self.name: made} if isinstance(made, pd.DataFrame) else made
+        if isinstance(tables, Mapping) and all(isinstance(table, pd.DataFrame) for table in tables.values()):
+            return AnalysisResult(tables={str(name): table for name, table in tables.items()})
+        raise KdprobeError(
+            f"The analysis {self.name!r} returned a {type(made).__name__}.",
+            "An analysis returns a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
+        )

@@ -1,0 +1,165 @@
+"""What calls make of arguments that several have: options of plugins, conversations, problems."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.session import AnyPath
+from kdprobe.errors import UsageError
+from kdprobe.redaction import without_secrets
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import pandas as pd
+
+    from kdprobe.host.registry import Host
+    from kdprobe.models.conversation import Conversation
+    from kdprobe.problems.draw import Source
+    from kdprobe.problems.problem import Problem, Split
+
+    Problems = AnyPath | Sequence[Problem] | Sequence[Mapping[str, Any]] | pd.DataFrame
+
+Options = Mapping[str, Mapping[str, Any]]
+"""Name of an analysis or a problem source to its options."""
+
+
+@dataclass(frozen=True)
+class ProblemSource:
+    """Where problems come from.
+
+    Attributes:
+        name: What it is called.
+        source: The problems of a split.
+        finite: Whether they come to an end.
+    """
+
+    name: str
+    source: Source
+    finite: bool
+
+
+def checked_options(options: Options | None) -> dict[str, dict[str, Any]]:
+    """The options as dicts; secrets in them are not said from now on.
+
+    Raises:
+        UsageError: A number is one that nothing can be.
+    """
+    given = {name: dict(values) for name, values in (options or {}).items()}
+    for name, values in given.items():
+        for key, value in values.items():
+            _refuse_impossible(value, f"--option {name}.{key}")
+    # Before any message quotes one.
+    without_secrets(given)
+    return given
+
+
+def refuse_strays(options: Options, named: set[str]) -> None:
+    """Refuses options of what is not used.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if stray := sorted(options.keys() - named):
+        raise UsageError(
+            f"--option names {stray[0]!r}, which is not asked for.", f"Options here are of {', '.join(sorted(named))}."
+        )
+
+
+def create(host: Host, kind: str, name: str, options: Options) -> Any:
+    """Builds something that plugins provide.
+
+    Raises:
+        UsageError: There is no such thing, or its options have mistakes.
+    """
+    from pydantic import ValidationError
+
+    from kdprobe.experiment.config_checks import sentences
+
+    try:
+        return host.create(kind, name, dict(options.get(name, {})))
+    except ValidationError as error:
+        raise UsageError(
+            f"Options of {name}: {'; '.join(sentences(error, None))}.", f"They are given as --option {name}.KEY=VALUE."
+        ) from error
+
+
+def conversation_of(
+    system: str | None, date: dt.date | str | None, template_arguments: Mapping[str, Any] | None
+) -> Conversation:
+    """What chat templates are told, with the defaults and refusals of `[conversation]` in an experiment.
+
+    Raises:
+        UsageError: The date is none, or an argument is not the template's to take.
+    """
+    from pydantic import ValidationError
+
+    from kdprobe.experiment.config import ConversationConfig
+    from kdprobe.experiment.config_checks import sentences
+
+    arguments = dict(template_arguments or {})
+    for name, value in arguments.items():
+        _refuse_impossible(value, f"--template-argument {name}")
+    given = {"system": system, "date": date, "template_arguments": arguments}
+    try:
+        config = ConversationConfig.model_validate({key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise UsageError(
+            f"The conversation cannot be read: {'; '.join(sentences(error, None))}.",
+            "Fix --system, --date or --template-argument.",
+        ) from error
+    return config.conversation
+
+
+def problem_source(host: Host, problems: Problems, options: Options) -> ProblemSource:
+    """The problems that are named or given.
+
+    Args:
+        host: The plugins.
+        problems: A problem source, a file of JSON lines, problems, or a table with `question` and `answer`.
+        options: Of the source.
+
+    Raises:
+        UsageError: There is no such source, or its options have mistakes.
+    """
+    if isinstance(problems, str | os.PathLike):
+        name = os.fspath(problems)
+        if Path(name).suffix != ".jsonl":
+            finite = getattr(host.get("problem-sources", name).spec, "finite", False)
+            return ProblemSource(name, create(host, "problem-sources", name, options), finite)
+        from kdprobe.problems.sources.jsonl import read
+
+        return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A file of problems"), finite=True)
+    given = list(_problems_in(problems))
+    return ProblemSource("problems", _tests_only(lambda: iter(given), "A table of problems"), finite=True)
+
+
+def _tests_only(read: Any, what: str) -> Source:
+    def source(split: Split) -> Iterator[Problem]:
+        if split != "test":
+            raise UsageError(f"{what} has no solved ones to show.", "Use --problems jsonl with two files.")
+        yield from read()
+
+    return source
+
+
+def _problems_in(problems: Any) -> Iterator[Problem]:
+    from kdprobe.api.given.answers import rows_of
+    from kdprobe.problems.problem import Problem
+
+    if isinstance(problems, Sequence) and all(isinstance(problem, Problem) for problem in problems):
+        yield from problems
+        return
+    for number, row in enumerate(rows_of(problems, "problems"), start=1):
+        yield Problem.from_gsm8k(str(row.get("id", number)), row, group=row.get("group"))
+
+
+def _refuse_impossible(value: Any, named: str) -> None:
+    from kdprobe.experiment.config_checks import impossible_numbers
+
+    for key, mistake in impossible_numbers(value, named):
+        raise UsageError(f"{key}: {mistake}.")

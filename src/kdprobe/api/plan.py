@@ -1,0 +1,125 @@
+"""Planning an experiment; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.given.configs import Config, Functions
+from kdprobe.api.results.result import Result, html_list, html_table
+from kdprobe.api.session import AnyPath, calling, open_store, threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdprobe.comparison.finding import Finding
+    from kdprobe.experiment.plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class PlanResult(Result):
+    """An experiment as it would run.
+
+    Attributes:
+        run: What the run will be called.
+        stages: A row for each stage: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`.
+        adapters: Distiller to the modules that it trains adapters on.
+        threads: CPU threads that stages are kept for.
+        older_stages: How many stages an earlier version of kdprobe left in the store.
+        details: The plan itself.
+    """
+
+    run: str
+    stages: pd.DataFrame
+    adapters: dict[str, str]
+    threads: int
+    older_stages: int
+    details: Plan
+
+    @property
+    def stage_rows(self) -> list[dict[str, str]]:
+        """The stages, a dict each."""
+        return [{str(name): str(value) for name, value in row.items()} for row in self.stages.to_dict("records")]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What everybody must know who sees this run's students."""
+        return self.details.cautions
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What may make the run worth less than it costs: `code`, `evidence` and `action` each."""
+        return self.details.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `kdprobe plan --json` prints."""
+        return {
+            "run": self.run,
+            "cautions": self.cautions,
+            "adapters": self.adapters,
+            "findings": [asdict(finding) for finding in self.findings],
+            "threads": self.threads,
+            "stages": self.stage_rows,
+            "older_stages": self.older_stages,
+        }
+
+    def _sections(self) -> Iterator[str]:
+        yield html_list("Cautions", self.cautions)
+        yield html_list("Findings", [str(finding) for finding in self.findings])
+        yield html_table(f"Run {self.run}", self.stages, ("kind", "name", "status"))
+
+
+def plan(
+    config: Config = None,
+    *,
+    full: bool = False,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> PlanResult:
+    """Shows which stages of an experiment are there and which would be made, as `kdprobe plan` does.
+
+    Args:
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        full: All four of the paper's strategies.
+        strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
+            config names them as any other; those that it does not name are added to its strategies.
+        analyses: Name to a function, as `kdprobe.probe` takes them. Those that the config does not name are added.
+        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
+        plugins_dir: A folder of plugins to load, too.
+        no_plugins: Load kdprobe's own plugins only.
+        progress: Whether notes go to stderr.
+
+    Raises:
+        UsageError: The config has mistakes, all of which are listed, or a function has no key.
+        KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
+    """
+    import pandas as pd
+    import torch
+
+    from kdprobe.api.given.configs import experiment_from
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.stages.distill import adapted_modules
+
+    with calling(progress=progress) as call:
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        experiment = experiment_from(config, host, full=full, strategies=strategies, analyses=analyses)
+        with threads(experiment.threads):
+            planned, opened = make_plan(experiment, host), open_store(store)
+            rows = [
+                {"kind": stage.kind, "name": stage.name, "key": stage.key, "status": opened.status(stage)}
+                for stage in planned.stages
+            ]
+            return PlanResult(
+                run=planned.run,
+                stages=pd.DataFrame(rows),
+                adapters=adapted_modules(planned.stages),
+                threads=torch.get_num_threads(),
+                older_stages=opened.older_stages(),
+                details=planned,
+                warnings=tuple(call.warnings),
+            )

@@ -1,0 +1,85 @@
+"""Tables, figures and statements of analyses, the same whether a run made them or a call of `probe`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """What analyses found; of a student's text, nothing is markup.
+
+    Attributes:
+        tables: Analysis to name to a tidy table, one observation a row.
+        statements: Analysis to sentences that the figures support.
+        plotly_data: Analysis to title to a plotly figure as JSON-ready data.
+    """
+
+    tables: Mapping[str, Mapping[str, pd.DataFrame]]
+    statements: Mapping[str, list[str]]
+    plotly_data: Mapping[str, Mapping[str, dict[str, Any]]]
+
+    @property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Analysis to title to a `plotly.graph_objects.Figure`."""
+        import plotly.graph_objects as go
+
+        from kdprobe.report.templates import safe_names
+
+        return {
+            analysis: {title: go.Figure(safe_names(data)) for title, data in figures.items()}
+            for analysis, figures in self.plotly_data.items()
+        }
+
+    def table(self, name: str, analysis: str | None = None) -> pd.DataFrame:
+        """A table by its name.
+
+        Args:
+            name: The table's.
+            analysis: Whose; needed where several analyses have a table of this name.
+
+        Raises:
+            UsageError: There is none, or there are several.
+        """
+        asked = self.tables if analysis is None else {analysis: self.tables.get(analysis, {})}
+        found = {owner: tables[name] for owner, tables in asked.items() if name in tables}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            raise UsageError(
+                f"Several analyses have a table {name!r}.", f"Say which: analysis={' or '.join(map(repr, found))}."
+            )
+        listed = [f"{table} ({owner})" for owner, tables in self.tables.items() for table in tables]
+        raise UsageError(f"There is no table {name!r}.", f"There are: {', '.join(listed) or 'none'}.")
+
+
+class Tables(Mapping[str, "pd.DataFrame"]):
+    """Tables in files, each read when it is first asked for.
+
+    Args:
+        files: Name to Parquet file.
+    """
+
+    def __init__(self, files: Mapping[str, Any]) -> None:
+        self._files = files
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._read:
+            import pandas as pd
+
+            self._read[name] = pd.read_parquet(self._files[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)

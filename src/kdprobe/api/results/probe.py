@@ -1,0 +1,127 @@
+"""What was found inside students."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.results.analysed import Analysed
+from kdprobe.api.results.result import Result, html_list
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdprobe.comparison.finding import Finding
+    from kdprobe.models.conversation import Conversation
+    from kdprobe.probing.analysis import AnalysisResult
+    from kdprobe.probing.metrics.metric import HeadMetric
+    from kdprobe.probing.patterns.files import PatternFile
+    from kdprobe.problems.problem import Problem
+    from kdprobe.students.student import Student
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeResult(Result):
+    """What analyses found inside students, or in attention patterns.
+
+    Attributes:
+        details: Analysis to its `kdprobe.probing.AnalysisResult`.
+        findings: What may mislead: `code`, `evidence` and `action` each.
+        students: The students; the first is the one that others are compared with.
+        self_checks: Student to the largest differences of its logits and patterns in TransformerLens from those of
+            Hugging Face.
+        problems: The problems that they read.
+        patterns: Attention patterns from files or arrays.
+        head_metrics: What heads were measured by.
+        conversation: What chat templates were told besides the messages.
+        page: The page that `out` has, or `None`.
+    """
+
+    details: Mapping[str, AnalysisResult]
+    findings: Sequence[Finding]
+    students: Sequence[Student]
+    self_checks: Mapping[str, Mapping[str, float]]
+    problems: Sequence[Problem]
+    patterns: Sequence[PatternFile]
+    head_metrics: Mapping[str, HeadMetric]
+    conversation: Conversation
+    page: Path | None
+
+    @cached_property
+    def analyses(self) -> Analysed:
+        """The tables, statements and figures of all analyses."""
+        return Analysed(
+            tables={name: result.tables for name, result in self.details.items()},
+            statements={name: list(result.statements) for name, result in self.details.items()},
+            plotly_data={
+                name: {figure.title: figure.plotly for figure in result.figures}
+                for name, result in self.details.items()
+            },
+        )
+
+    @property
+    def tables(self) -> Mapping[str, Mapping[str, pd.DataFrame]]:
+        """Analysis to name to a tidy table, one observation a row."""
+        return self.analyses.tables
+
+    @property
+    def statements(self) -> Mapping[str, list[str]]:
+        """Analysis to sentences that the figures support."""
+        return self.analyses.statements
+
+    @property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Analysis to title to a `plotly.graph_objects.Figure`."""
+        return self.analyses.figures
+
+    def table(self, name: str, analysis: str | None = None) -> pd.DataFrame:
+        """A table by its name.
+
+        Args:
+            name: The table's.
+            analysis: Whose; needed where several analyses have a table of this name.
+
+        Raises:
+            UsageError: There is none, or there are several.
+        """
+        return self.analyses.table(name, analysis)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `kdprobe probe --json` prints."""
+        from kdprobe.probing.metrics.measure import measure_file, per_layer
+
+        return {
+            "patterns": [
+                {
+                    "name": pattern.name,
+                    "file": str(pattern.file) if pattern.file else None,
+                    "per_layer": per_layer(measure_file(pattern, self.head_metrics)),
+                }
+                for pattern in self.patterns
+            ],
+            "students": [
+                {
+                    "name": student.name,
+                    "model": student.base.as_provenance(),
+                    "adapter": str(student.adapter) if student.adapter else None,
+                    "self_check": self.self_checks.get(student.name),
+                }
+                for student in self.students
+            ],
+            "problems": [problem.id for problem in self.problems],
+            "analyses": {
+                name: {**result.summary, "statements": list(result.statements)} for name, result in self.details.items()
+            },
+            "page": str(self.page) if self.page else None,
+            "findings": [asdict(finding) for finding in self.findings],
+            **({"conversation": self.conversation.as_key()} if self.students else {}),
+        }
+
+    def _sections(self) -> Iterator[str]:
+        for name, sentences in self.statements.items():
+            yield html_list(f"Inside the students ({name})", sentences)
+        yield html_list("Findings", [str(finding) for finding in self.findings])
+        yield html_list("Tables", [f"{name}: {', '.join(tables)}" for name, tables in self.tables.items()])

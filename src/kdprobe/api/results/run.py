@@ -1,0 +1,148 @@
+"""A finished run, with all that can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.api.compare import CompareResult, comparison_data
+from kdprobe.api.results.analysed import Analysed, Tables
+from kdprobe.api.results.result import html_list
+from kdprobe.api.session import calling
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdprobe.api.results.students import Students
+    from kdprobe.comparison.result import Comparison
+    from kdprobe.experiment.results import Results
+    from kdprobe.experiment.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult(CompareResult):
+    """A finished run: the comparison of its arms, and all that it left.
+
+    Attributes:
+        results: What the run left, as records.
+        store: Where it is.
+    """
+
+    results: Results
+    store: Store
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.results.run
+
+    @property
+    def cautions(self) -> list[str]:
+        """What everybody must know who sees this run's students."""
+        cautions: list[str] = self.results.record.get("cautions", [])
+        return cautions
+
+    @cached_property
+    def students(self) -> Students:
+        """Arm to student: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
+        from kdprobe.api.results.students import Students
+
+        return Students(self.results, self.store)
+
+    @property
+    def answers(self) -> dict[str, pd.DataFrame]:
+        """Arm to its answers, a row for each test problem: `response`, `correct`, `log_p_gold_value` (nats), ..."""
+        import pandas as pd
+
+        return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.diverged}
+
+    @property
+    def training(self) -> dict[str, pd.DataFrame]:
+        """Arm to the history of its training, a row for each optimiser step; losses are in nats per response token."""
+        import pandas as pd
+
+        return {arm.name: pd.DataFrame(arm.training["history"]) for arm in self.results.arms if arm.training}
+
+    @property
+    def fidelity(self) -> dict[str, dict[str, Any]]:
+        """Strategy to what its transfer set is worth: answers, accuracy, and the mass outside the top k."""
+        return self.results.fidelity
+
+    @cached_property
+    def analyses(self) -> Analysed:
+        """What the run's analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
+        return Analysed(
+            tables={analysis.name: Tables(analysis.tables) for analysis in self.results.analyses},
+            statements={analysis.name: analysis.statements for analysis in self.results.analyses},
+            plotly_data={
+                analysis.name: {figure["title"]: figure["plotly"] for figure in analysis.figures}
+                for analysis in self.results.analyses
+            },
+        )
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The report's own figures as `plotly.graph_objects.Figure`; `analyses.figures` has those of the analyses.
+
+        They are `accuracy`, `loss`, and `tail`, the teacher's probability outside its top k.
+        """
+        import plotly.graph_objects as go
+
+        from kdprobe.report.figures import accuracy_figure, loss_figure, retained_figure
+        from kdprobe.report.templates import safe_names
+
+        data = {
+            "accuracy": accuracy_figure(self.comparison),
+            "loss": loss_figure(self.results.arms),
+            "tail": retained_figure(self.results.fidelity),
+        }
+        return {name: go.Figure(safe_names(figure)) for name, figure in data.items()}
+
+    @property
+    def page(self) -> Path:
+        """Where the run's page is, or will be."""
+        from kdprobe.report.page import PAGE
+
+        return self.results.folder / PAGE
+
+    def report(self) -> Path:
+        """Writes the run's page again, as `kdprobe report` does.
+
+        Returns:
+            The page: one HTML file that needs no network.
+
+        Raises:
+            KdprobeError: It cannot be written.
+        """
+        from kdprobe.report.page import write_page
+
+        with calling(progress=False):
+            return write_page(self.results, self.comparison)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `kdprobe run --json` and `kdprobe report --json` print."""
+        return run_data(self.results, self.comparison, self.page)
+
+    def _sections(self) -> Iterator[str]:
+        yield html_list(f"Run {self.name}", self.cautions)
+        yield from super()._sections()
+        for name, sentences in self.analyses.statements.items():
+            yield html_list(f"Inside the students ({name})", sentences)
+        yield html_list("Report", [str(self.page)])
+
+
+def run_data(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:
+    """A run's results, for machines."""
+    return {
+        "run": results.run,
+        "report": str(page),
+        "cautions": results.record.get("cautions", []),
+        "adapters": results.record.get("adapters", {}),
+        **comparison_data(comparison),
+        "fidelity": results.fidelity,
+        "analyses": {analysis.name: {"statements": analysis.statements} for analysis in results.analyses},
+        "seconds": results.record["seconds"],
+    }

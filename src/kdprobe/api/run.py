@@ -1,0 +1,141 @@
+"""Running an experiment, and reading a finished run back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdprobe.api.given.configs import Config, Functions, experiment_from
+from kdprobe.api.results.run import RunResult
+from kdprobe.api.session import AnyPath, calling, open_store, threads
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.registry import Host
+
+
+def run(
+    config: Config = None,
+    *,
+    full: bool = False,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> RunResult:
+    """Runs an experiment, or resumes it, as `kdprobe run` does.
+
+    Finished stages are kept in the store and never made twice: after an interruption, or a change of the config, make
+    the same call again.
+
+    Args:
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        full: All four of the paper's strategies.
+        strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
+            config names them as any other; those that it does not name are added to its strategies. Their source, and
+            that of the functions and modules they use, is part of the stages' keys.
+        analyses: Name to a function, as `kdprobe.probe` takes them. Those that the config does not name are added.
+        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
+        plugins_dir: A folder of plugins to load, too.
+        no_plugins: Load kdprobe's own plugins only.
+        progress: Whether progress and notes go to stderr.
+
+    Raises:
+        UsageError: The config has mistakes, all of which are listed; a function has no key; or several processes were
+            launched, which is for the command line.
+        KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
+    """
+    from kdprobe.models import processes
+
+    if processes.count() > 1:
+        raise UsageError("`kdprobe.run` works in one process.", "Launch `kdprobe run` instead.")
+    result = run_launched(
+        config,
+        full=full,
+        strategies=strategies,
+        analyses=analyses,
+        store=store,
+        plugins_dir=plugins_dir,
+        no_plugins=no_plugins,
+        progress=progress,
+    )
+    assert result is not None  # noqa: S101 - a single process is the main one
+    return result
+
+
+def run_launched(
+    config: Config = None,
+    *,
+    full: bool = False,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> RunResult | None:
+    """The same for any number of processes that were launched together.
+
+    Returns:
+        The run; `None` in all processes but the main one.
+    """
+    from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.run import run
+    from kdprobe.models.processes import is_main
+
+    with calling(progress=progress) as call:
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        experiment = experiment_from(config, host, full=full, strategies=strategies, analyses=analyses)
+        opened = open_store(store)
+        opened.prepare()
+        with threads(experiment.threads):
+            name = run(make_plan(experiment, host), opened, host.notify)
+        if not is_main():
+            return None
+        result = _read(name, opened, host, call.warnings)
+        result.report()
+        return result
+
+
+def load_run(
+    run: str | None = None,
+    *,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> RunResult:
+    """Reads a finished run, as `kdprobe report` does; `.report()` writes its page again.
+
+    Args:
+        run: Its name, or a beginning that no other run's name has; by default the newest run.
+        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
+        plugins_dir: A folder of plugins to load, too: their extractors are compared.
+        no_plugins: Load kdprobe's own plugins only.
+        progress: Whether notes go to stderr.
+
+    Raises:
+        UsageError: There is no such run, or it never finished.
+        KdprobeError: Something that is read of it is not what was written.
+    """
+    with calling(progress=progress) as call:
+        opened = open_store(store)
+        if run is None:
+            runs = opened.runs()
+            if not runs:
+                raise UsageError(f"There is no finished run in {opened.root}.", "`kdprobe run` makes one.")
+            run = runs[0]
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        return _read(run, opened, host, call.warnings)
+
+
+def _read(name: str, store: Store, host: Host, warnings: Sequence[str]) -> RunResult:
+    from kdprobe.experiment.results import comparison_of, load_results
+
+    results = load_results(store, name)
+    compared = comparison_of(results, host.all("extractors"))
+    return RunResult(compared, results, store, warnings=tuple(warnings))

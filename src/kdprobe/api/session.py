@@ -1,0 +1,97 @@
+"""What every call of the Python API begins with: plugins, the store, and errors that are a sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdprobe.api.faults import UnexpectedError
+from kdprobe.console import listening
+from kdprobe.errors import KdprobeError
+
+if TYPE_CHECKING:
+    from kdprobe.experiment.store import Store
+    from kdprobe.host.choice import Choice
+    from kdprobe.host.registry import Host
+
+DEFAULT_STORE = "kdprobe-runs"
+STORE, PLUGINS_DIR, NO_PLUGINS = "KDPROBE_STORE", "KDPROBE_PLUGINS_DIR", "KDPROBE_NO_PLUGINS"
+"""Variables of the environment that stand for arguments which are not given."""
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the API while it lasts.
+
+    Attributes:
+        warnings: Those so far.
+        hosts: The plugins that it loaded.
+    """
+
+    warnings: list[str]
+    hosts: list[Host] = field(default_factory=list)
+
+    def open_host(self, plugins_dir: AnyPath | None, *, no_plugins: bool) -> Host:
+        """The plugins of this process.
+
+        Raises:
+            UsageError: There is no such folder.
+        """
+        from kdprobe.host.registry import Host
+
+        host = Host(choice=plugin_choice(plugins_dir, no_plugins=no_plugins))
+        self.hosts.append(host)
+        return host
+
+
+@contextmanager
+def calling(*, progress: bool) -> Iterator[Call]:
+    """Collects warnings, and makes every error of the block a `KdprobeError`.
+
+    Args:
+        progress: Whether progress and notes go to stderr.
+    """
+    with listening(shown=progress) as warnings:
+        call = Call(warnings)
+        try:
+            yield call
+        except KdprobeError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise UnexpectedError(error, call.hosts) from error
+
+
+def plugin_choice(plugins_dir: AnyPath | None, *, no_plugins: bool) -> Choice:
+    """Which plugins are wanted, by the arguments and the environment."""
+    from kdprobe.host.choice import Choice
+
+    folder = plugins_dir or os.environ.get(PLUGINS_DIR) or None
+    none = no_plugins or os.environ.get(NO_PLUGINS, "").lower() in {"1", "true", "t", "yes", "y", "on"}
+    return Choice.of_environment(none=none, folder=Path(folder) if folder else None)
+
+
+def open_store(folder: AnyPath | None) -> Store:
+    """The store: the one that is given, else the one that the environment names, else `kdprobe-runs` here."""
+    from kdprobe.experiment.store import Store
+
+    return Store(Path(folder or os.environ.get(STORE) or DEFAULT_STORE))
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Sets torch's threads, which keys depend on, and puts them back: a notebook goes on."""
+    import torch
+
+    from kdprobe.experiment.run import set_threads
+
+    before = torch.get_num_threads()
+    set_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,160 @@
+"""Searching a distiller's options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kdprobe.api.given.configs import Config, Functions, config_text, experiment_from
+from kdprobe.api.results.result import Result, html_list, html_table
+from kdprobe.api.session import AnyPath, calling, open_store, threads
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdprobe.experiment.config import Experiment
+    from kdprobe.experiment.tune.trials import Trial, Tuned
+
+_SHOWN = ("number", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "failure")
+
+
+@dataclass(frozen=True, eq=False)
+class TuneResult(Result):
+    """A finished search.
+
+    Attributes:
+        details: All of it, as records.
+        out: The config with the best options in it, or `None`.
+    """
+
+    details: Tuned
+    out: Path | None
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row for each trial: what it tried, and how its student did on the validation problems.
+
+        Shares are from 0 to 1; `log_p_gold_value` is a mean over problems, in nats.
+        """
+        from kdprobe.api.results.frames import frame
+        from kdprobe.experiment.tune.trials import Trial
+
+        return frame(Trial, self.details.trials).drop(columns="records")
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The options of the best trial, or the config's own where nothing beats them."""
+        return self.details.best.options
+
+    @property
+    def improved(self) -> bool:
+        """Whether a trial beat the config's own options."""
+        return self.details.improved
+
+    @property
+    def verdict(self) -> list[str]:
+        """What the results show, and what they do not."""
+        return self.details.verdict()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `kdprobe tune --json` prints."""
+        return {**tuning_data(self.details), "out": str(self.out) if self.out else None}
+
+    def _sections(self) -> Iterator[str]:
+        yield html_list("Verdict", self.verdict)
+        yield html_list("Best options", [f"{name} = {value}" for name, value in self.best.items()])
+        yield html_table(f"Trials of {self.details.study}", self.trials, _SHOWN)
+
+
+def tune(
+    config: Config,
+    *,
+    trials: int | None = None,
+    by: Literal["log-p-gold-value", "accuracy"] | None = None,
+    out: AnyPath | None = None,
+    strategies: Functions = None,
+    store: AnyPath | None = None,
+    plugins_dir: AnyPath | None = None,
+    no_plugins: bool = False,
+    progress: bool = True,
+) -> TuneResult:
+    """Searches the distiller's options on validation problems, as `kdprobe tune` does; the test problems take no part.
+
+    Args:
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment; its section `tune` says what is
+            varied.
+        trials: Trials in all, those of earlier calls included; by default as the config says.
+        by: What decides; by default as the config says.
+        out: Write the config with the best options here.
+        strategies: Name to function, as `kdprobe.run` takes them.
+        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
+        plugins_dir: A folder of plugins to load, too.
+        no_plugins: Load kdprobe's own plugins only.
+        progress: Whether progress and notes go to stderr.
+
+    Raises:
+        UsageError: The config has mistakes, the file exists already, or several processes were launched.
+        KdprobeError: As `kdprobe.run`; or no trial left a student. Finished trials are kept.
+    """
+    from kdprobe.experiment.tune import search
+    from kdprobe.experiment.tune.tuned_config import tuned_config
+    from kdprobe.models import processes
+
+    with calling(progress=progress) as call:
+        if processes.count() > 1:
+            raise UsageError("`kdprobe tune` works in one process.", "Start it without a launcher.")
+        file = Path(out) if out else None
+        # Before hours of work, not after them.
+        if file is not None and file.exists():
+            raise UsageError(f"{file} exists already.", "Choose another name, or delete it first; the study is kept.")
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        experiment = _with(experiment_from(config, host, strategies=strategies), trials=trials, by=by)
+        text = config_text(config)
+        with threads(experiment.threads):
+            tuned = search.tune(search.prepare(experiment, host), open_store(store))
+        if file is not None:
+            file.write_text(tuned_config(text, tuned.best.options, tuned.remark()), encoding="utf-8")
+        return TuneResult(tuned, file, warnings=tuple(call.warnings))
+
+
+def tuning_data(tuned: Tuned) -> dict[str, Any]:
+    """A finished search, for machines."""
+    return {
+        "study": tuned.study,
+        "database": str(tuned.database),
+        "strategy": tuned.strategy,
+        "distiller": tuned.distiller,
+        "by": tuned.by,
+        "improved": tuned.improved,
+        "best": _flat_trial(tuned.best),
+        "current": _flat_trial(tuned.current),
+        "gain": asdict(tuned.gain) if tuned.gain else None,
+        "trials": [_flat_trial(trial) for trial in tuned.trials],
+        "verdict": tuned.verdict(),
+    }
+
+
+def _flat_trial(trial: Trial) -> dict[str, Any]:
+    return {key: value for key, value in asdict(trial).items() if key != "records"}
+
+
+def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
+    """Arguments go before the config.
+
+    Raises:
+        UsageError: One is not what the config could hold.
+    """
+    from pydantic import ValidationError
+
+    from kdprobe.experiment.config_checks import sentences
+    from kdprobe.experiment.tune.config import TuneConfig
+
+    update = {name: value for name, value in given.items() if value is not None}
+    try:
+        tuning = TuneConfig.model_validate(experiment.tune.model_dump() | update)
+    except ValidationError as error:
+        raise UsageError(f"{'; '.join(sentences(error, TuneConfig))}.") from error
+    return experiment.model_copy(update={"tune": tuning})

@@ -1,0 +1,191 @@
+"""Plain functions as plugins: a digest of all that decides what a function returns.
+
+That is its source, and what it uses from outside itself: other functions, modules, and plain data. What cannot be put
+into a digest is refused, because results under such a key could belong to another function.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path, PurePath
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from kdprobe.errors import UsageError
+from kdprobe.host.sources import source_digest
+
+_PLAIN = (str, bytes, int, float, bool, complex, type(None), Fraction, PurePath, re.Pattern)
+_LOADS_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
+_HINT = "Let it use functions, modules, text, numbers, lists and dicts only, or put it into a file of --plugins-dir."
+
+
+def function_digest(function: object, name: str) -> str:
+    """A digest of a function's source and of all that it uses.
+
+    Args:
+        function: One that was written with `def`.
+        name: What it is called in messages.
+
+    Raises:
+        UsageError: It is a lambda or another kind of callable, its source is not there or is not what was loaded, or it
+            uses something that has no digest.
+    """
+    return hashlib.sha256("\0".join(_Parts(name).of_function(function)).encode()).hexdigest()[:16]
+
+
+class _Parts:
+    """The texts that make the digest of one function; what is met twice, as in a recursion, is named only.
+
+    Args:
+        name: What the function is called in messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._met: dict[int, int] = {}
+
+    def of_function(self, function: object) -> Iterator[str]:
+        if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+            raise self._refused(f"is a {type(function).__name__} and not a plain function", "Write it with `def`.")
+        if function.__name__ == "<lambda>":
+            raise self._refused("is a lambda, whose source cannot be told from its line", "Write it with `def`.")
+        if id(function) in self._met:
+            yield f"met {self._met[id(function)]}"
+            return
+        self._met[id(function)] = len(self._met)
+        yield self._source(function)
+        yield from self._of_value(function.__defaults__, "a default")
+        yield from self._of_value(function.__kwdefaults__, "a default")
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            yield name
+            yield from self._of_value(_content(cell), repr(name))
+        for name in sorted(set(_globals_of(function.__code__)) & function.__globals__.keys()):
+            yield name
+            yield from self._of_value(function.__globals__[name], repr(name))
+        for name in sorted(set(_imports_of(function.__code__))):
+            yield from self._of_imported(name)
+
+    def _of_value(self, value: Any, what: str) -> Iterator[str]:
+        """Any value, as text that differs where values differ."""
+        if isinstance(value, _PLAIN):
+            yield f"{type(value).__name__} {value!r}"
+        elif isinstance(value, tuple | list | set | frozenset | dict) and id(value) not in self._met:
+            self._met[id(value)] = len(self._met)
+            items = value.items() if isinstance(value, dict) else value
+            parts = ["\1".join(self._of_value(item, what)) for item in items]
+            yield f"{type(value).__name__} {sorted(parts) if isinstance(value, set | frozenset) else parts}"
+            del self._met[id(value)]
+        elif isinstance(value, ModuleType):
+            yield _of_module(value)
+        elif isinstance(value, FunctionType | BuiltinFunctionType | type) and _is_installed(value.__module__):
+            yield f"{_of_package(value.__module__)} {value.__module__}.{value.__qualname__}"
+        elif isinstance(value, FunctionType):
+            yield from self.of_function(value)
+        else:
+            kind = f"the class {value.__qualname__}" if isinstance(value, type) else f"a {type(value).__name__}"
+            raise self._refused(f"uses {what}, {kind}, which cannot be part of a key", _HINT)
+
+    def _of_imported(self, name: str) -> Iterator[str]:
+        """A module that is imported inside the function."""
+        if _is_installed(name):
+            yield _of_package(name)
+        elif module := sys.modules.get(name):
+            yield _of_module(module)
+        else:
+            raise self._refused(f"imports {name!r} inside itself, which is not loaded yet", "Import it outside, too.")
+
+    def _source(self, function: FunctionType) -> str:
+        try:
+            source = textwrap.dedent(inspect.getsource(function))
+        except (OSError, TypeError) as error:
+            raise self._refused(
+                "has no source that can be read", "Write it into a notebook's cell or a file."
+            ) from error
+        if _is_stale(function):
+            raise self._refused("was changed in its file after it was loaded", "Import it again, in a new process.")
+        return source
+
+    def _refused(self, why: str, hint: str) -> UsageError:
+        return UsageError(f"The function {self._name!r} {why}.", hint)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    for each in _codes(code):
+        yield from (line.argval for line in dis.get_instructions(each) if line.opname in _LOADS_GLOBAL)
+
+
+def _imports_of(code: CodeType) -> Iterator[str]:
+    for each in _codes(code):
+        yield from (line.argval for line in dis.get_instructions(each) if line.opname == "IMPORT_NAME")
+
+
+def _is_stale(function: FunctionType) -> bool:
+    """Whether the file that a function is from has another text by now; a notebook's cells never have."""
+    file = Path(function.__code__.co_filename)
+    if not file.is_file():
+        return False
+    code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+    return not any(each == function.__code__ for each in _codes(code))
+
+
+def _of_module(module: ModuleType) -> str:
+    if _is_installed(module.__name__):
+        return _of_package(module.__name__)
+    return f"{module.__name__} {source_digest(module, '')}"
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    """Whether a module is Python's own, kdprobe's, or lies where distributions are installed.
+
+    One that is installed as a link to its source does not: its text changes while its version stays.
+    """
+    top = module.partition(".")[0]
+    if top in {"kdprobe", "builtins", *sys.stdlib_module_names}:
+        return top != "__main__"
+    spec = find_spec(top) if top not in sys.modules else sys.modules[top].__spec__
+    places = [*((spec and spec.submodule_search_locations) or ()), *([spec.origin] if spec and spec.origin else [])]
+    return any(any(Path(place).parent.glob("*.dist-info")) for place in places)
+
+
+def _of_package(module: str) -> str:
+    """A module by its name and the version of its distribution; of kdprobe's, keys have format numbers."""
+    top = module.partition(".")[0]
+    return " ".join([module, *([] if top == "kdprobe" else map(_version, sorted(set(_distributions().get(top, ())))))])
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(packages_distributions())
+
+
+def _version(distribution: str) -> str:
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:
+        return distribution

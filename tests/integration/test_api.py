@@ -1,0 +1,206 @@
+"""The Python API around a tiny model: runs, students, evaluations and analyses are those of the commands."""
+
+import json
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kdprobe
+from kdprobe.errors import KdprobeError, UsageError
+
+
+def careful(problem):
+    """Asked to be careful."""
+    return f"Be careful. {problem.question}"
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model, tiny_config):
+    """The tiny experiment as a dict, without strategies of its own but `none`."""
+    return tomllib.loads(tiny_config(tiny_model, strategies='["none"]').read_text())
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def finished(config, store):
+    return kdprobe.run(config, strategies={"careful": careful}, store=store, progress=False)
+
+
+def test_a_function_is_a_strategy_like_any_other(finished, config, store):
+    assert finished.scores["name"].tolist() == ["untrained", "fine-tuned", "unprimed", "careful"]
+    record = finished.results.record
+    asked = record["conversations"]["careful"]["teacher"]
+    assert asked == [{"role": "user", "content": f"Be careful. {record['problems']['transfer'][0]['question']}"}]
+    assert record["plugins"]["strategies/careful"]["plugin"] == "function:careful"
+    planned = kdprobe.plan(config, strategies={"careful": careful}, store=store)
+    assert planned.run == finished.name
+    assert set(planned.stages["status"]) == {"there"}
+
+
+def test_another_function_of_the_same_name_is_another_strategy(config, store):
+    def careful(problem):
+        return f"Be very careful. {problem.question}"
+
+    planned = kdprobe.plan(config, strategies={"careful": careful}, store=store)
+    stages = {(row.kind, row.name): row.status for row in planned.stages.itertuples()}
+    assert stages["transfer", "careful"] == stages["distill", "careful"] == "missing"
+    assert stages["transfer", "unprimed"] == stages["distill", "unprimed"] == "there"
+
+
+def test_a_run_says_what_the_command_says(finished, store, run_cli):
+    told = run_cli("report", finished.name, "--store", store, "--json")
+    assert json.loads(finished.to_json()) == json.loads(told)
+    again = kdprobe.load_run(finished.name[:8], store=store)
+    assert again.to_json() == finished.to_json()
+    assert kdprobe.load_run(store=store).name == finished.name
+    assert kdprobe.compare(finished.name, store=store).pairs.equals(again.pairs)
+    assert finished.page.is_file()
+    finished.page.unlink()
+    assert again.report() == finished.page
+    assert finished.page.is_file()
+
+
+def test_tables_and_figures_of_a_run(finished):
+    assert finished.scores["n"].tolist() == [4] * 4
+    assert finished.answers["careful"]["correct"].sum() == finished.scores["correct"].iloc[3]
+    assert list(finished.training) == ["fine-tuned", "unprimed", "careful"]
+    assert finished.training["careful"]["loss"].gt(0).all()
+    assert set(finished.analyses.table("heads")["student"]) == set(finished.scores["name"])
+    assert set(finished.figures) == {"accuracy", "loss", "tail"}
+    assert list(finished.figures["accuracy"].data[0].y) == finished.scores["name"].tolist()
+    shown = finished._repr_html_()
+    assert all(name in shown for name in ("careful", finished.name))
+
+
+def test_a_student_is_a_merged_model_and_a_bridge(finished, torch, tiny_model):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    student = finished.students["none"]
+    assert student is finished.students["unprimed"]
+    model, tokenizer = student.load()
+    ids = tokenizer("Tom has 3 apples.", return_tensors="pt").input_ids
+    base = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    with torch.inference_mode():
+        untouched = base(ids).logits
+        wanted = PeftModel.from_pretrained(base, student.adapter).eval()(ids).logits
+        assert float((model(ids).logits - wanted).abs().max()) < 1e-5
+        assert float((wanted - untouched).abs().max()) > 1e-4
+        bridge = student.to_transformer_lens()
+        assert float((bridge(ids, return_type="logits") - wanted).abs().max()) < 1e-4
+    assert finished.students["untrained"].adapter is None
+
+
+def test_students_that_there_are_not_are_sentences(finished):
+    with pytest.raises(UsageError, match="has no arm 'nobody'"):
+        finished.students["nobody"]
+    assert "nobody" not in finished.students
+    with pytest.raises(UsageError, match="There is no finished run 'nobody'"):
+        kdprobe.load_run("nobody", store=finished.store.root)
+
+
+def test_a_config_with_mistakes_lists_them_all(config):
+    with pytest.raises(KdprobeError) as caught:
+        kdprobe.plan({**config, "nme": 1, "seeds": [-1]})
+    assert {line.partition(":")[0] for line in caught.value.mistakes} == {"nme", "seeds.0"}
+    with pytest.raises(UsageError, match="problems: a set cannot stand in a config"):
+        kdprobe.plan({**config, "problems": {1, 2}})
+    with pytest.raises(UsageError, match="The config is a int"):
+        kdprobe.plan(3)
+
+
+def test_threads_are_put_back(config, store, torch):
+    before = torch.get_num_threads()
+    planned = kdprobe.plan({**config, "threads": before + 1}, store=store)
+    assert planned.threads == before + 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_model, make_adapter):
+    return make_adapter(tiny_model, 1)
+
+
+def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_rows, problem_files, store, run_cli):
+    settings = {"with_base": True, "max_new_tokens": 8, "batch_size": 2, "store": store, "progress": False}
+    result = kdprobe.evaluate(str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], **settings)
+    told = run_cli(
+        "eval", tiny_model, "--adapter", f"mine={adapter}", "--with-base", "--problems", problem_files[1],
+        "--max-new-tokens", 8, "--batch-size", 2, "--store", store, "--json",
+    )  # fmt: skip
+    assert result.to_json() + "\n" == told
+    assert list(result.files) == [tiny_model.name, "mine"]
+    assert result.scores["n"].tolist() == [len(table) for table in result.records.values()] == [6, 6]
+    assert kdprobe.compare(result.files).pairs[["a", "b"]].values.tolist() == [[tiny_model.name, "mine"]]
+    # The same problems from memory are asked in the same words.
+    frame = pd.DataFrame(problem_rows(50, 6))
+    listed = [kdprobe.Problem.from_gsm8k(str(number), row) for number, row in enumerate(frame.to_dict("records"))]
+    for problems in (frame, listed):
+        other = kdprobe.evaluate(str(tiny_model), problems=problems, **settings | {"with_base": False})
+        answers = [each.records[tiny_model.name]["response"].tolist() for each in (other, result)]
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"temperature": 0.001}, "a temperature is 0"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"seed": -1}, "seed"),
+        ({"batch_size": 0}, "The batch size '0' is neither auto nor a whole number"),
+        ({"limit": 0}, "The limit 0 is not above 0"),
+        ({"dtype": "int7"}, "There is no dtype 'int7'"),
+        ({"task": "other"}, "There is no task 'other'"),
+        ({"adapters": "folder"}, "The adapters are a single text"),
+        ({"date": "soon"}, "must be a day"),
+        ({"options": {"elsewhere": {"a": 1}}}, "--option names 'elsewhere'"),
+        ({"model_args": "a=1"}, "--model-args is for lm-eval's other model types"),
+        ({"extractor": "robst"}, "Did you mean 'robust'"),
+    ],
+)
+def test_what_an_evaluation_cannot_do_is_one_sentence(tiny_model, problem_files, store, arguments, words):
+    with pytest.raises(UsageError, match=words):
+        kdprobe.evaluate(str(tiny_model), problems=problem_files[1], store=store, **arguments)
+
+
+def test_probing_says_what_the_command_says(tiny_model, adapter, problem_files, run_cli):
+    result = kdprobe.probe(
+        str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], limit=3, progress=False
+    )
+    told = run_cli(
+        "probe", tiny_model, "--adapter", f"mine={adapter}", "--problems", problem_files[1], "--limit", 3, "--json"
+    )
+    assert result.to_json() + "\n" == told
+    assert set(result.table("heads")["student"]) == {tiny_model.name, "mine"}
+    assert all(error < 1e-4 for checks in result.self_checks.values() for error in checks.values())
+
+
+def test_a_function_looks_into_students(tiny_model, adapter, problem_files):
+    def first_layer(bridges, sequences, students):
+        rows = []
+        for student in students:
+            booted = bridges.boot(student.name)
+            ids = np.array([sequences[0].ids])
+            _, cache = booted.bridge.run_with_cache(ids_of(ids))
+            rows.append({"student": student.name, "attention": float(cache["blocks.0.attn.hook_pattern"][0, 0, 1, 0])})
+        return pd.DataFrame(rows)
+
+    def ids_of(ids):
+        import torch
+
+        return torch.tensor(ids)
+
+    result = kdprobe.probe(
+        str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], limit=2, analyses=[first_layer]
+    )
+    table = result.table("first_layer")
+    assert table["student"].tolist() == [tiny_model.name, "mine"]
+    assert table["attention"].between(0, 1).all()
+    assert table["attention"].nunique() == 2

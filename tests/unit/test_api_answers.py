@@ -1,0 +1,156 @@
+"""`score` and `compare` in Python: the numbers of the commands, from files, tables and lists."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import kdprobe
+from kdprobe.errors import KdprobeError, UsageError
+
+GOLD = ["7", "1200", "5", "5", "12", "3"]
+BEFORE = ["It is 7", "1,200", "I count 6", "", "no idea", "3"]
+AFTER = ["It is 7", "1,200", "5", "so 5", "12", "4"]
+
+
+def rows(responses):
+    return [
+        {"id": f"p{n}", "question": f"q{n}", "response": response, "gold": gold}
+        for n, (response, gold) in enumerate(zip(responses, GOLD, strict=True))
+    ]
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, responses in (("a", BEFORE), ("b", AFTER)):
+        pd.DataFrame(rows(responses)).to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path / "a.csv", tmp_path / "b.csv"
+
+
+def test_pairs_are_those_of_the_command(files, run_cli):
+    result = kdprobe.compare(*files)
+    told = run_cli("compare", *files, "--json")
+    assert result.to_json() + "\n" == told
+    (pair,), (row,) = json.loads(told)["pairs"], result.pairs.to_dict("records")
+    assert (row["a"], row["b"], row["n"], row["only_a"], row["only_b"]) == ("a", "b", 6, 1, 3)
+    assert row["difference"] == pytest.approx(-2 / 6)
+    assert row["p"] == row["p_holm"] == 0.625
+    assert {name: row[name] for name in ("family", "difference", "p", "p_holm", "detectable")} == {
+        name: pair[name] for name in ("family", "difference", "p", "p_holm", "detectable")
+    }
+    assert [row["interval_low"], row["interval_high"]] == [pair["interval"]["low"], pair["interval"]["high"]]
+    assert result.scores["name"].tolist() == ["a", "b"]
+    assert result.scores["correct"].tolist() == [3, 5]
+    assert result.verdict == json.loads(told)["verdict"]
+
+
+def test_scores_are_those_of_the_command(files, run_cli):
+    result = kdprobe.score(*files, extractor="all")
+    told = run_cli("score", *files, "--extractor", "all", "--json")
+    assert result.to_json() + "\n" == told
+    assert result.scores[["extractor", "correct"]].values.tolist() == [
+        [score["extractor"], score["correct"]] for score in json.loads(told)
+    ]
+    assert result.scores["interval_low"].tolist() == [score["interval"]["low"] for score in json.loads(told)]
+
+
+def test_columns_are_the_same_whatever_is_known(files):
+    scored = kdprobe.score([row | {"log_p_gold_value": -1.0} for row in rows(AFTER)]).scores
+    plain = kdprobe.score(files[0]).scores
+    assert list(scored) == list(plain)
+    assert scored["log_p_gold_value"].item() == -1.0
+    assert plain["log_p_interval_low"].isna().all()
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, list, lambda data: pd.DataFrame(data).set_index("id")])
+def test_tables_and_lists_are_read_as_files_are(files, make):
+    named = kdprobe.compare({"a": make(rows(BEFORE)), "b": make(rows(AFTER))})
+    read = kdprobe.compare(*files)
+    pd.testing.assert_frame_equal(named.pairs, read.pairs)
+    numbers = ["n", "correct", "no_answer", "empty"]
+    pd.testing.assert_frame_equal(named.scores[numbers], read.scores[numbers])
+    assert kdprobe.score(make(rows(BEFORE))).scores["correct"].tolist() == [3]
+
+
+def test_missing_cells_of_a_table_are_those_of_a_file():
+    answers = [*rows(AFTER)[:4], rows(AFTER)[4] | {"response": None}, rows(AFTER)[5] | {"response": float("nan")}]
+    (score,) = kdprobe.score(pd.DataFrame(answers)).to_dict()
+    assert (score["n"], score["correct"], score["empty"]) == (6, 4, 2 / 6)
+    # As text they are three letters.
+    (score,) = kdprobe.score([*rows(AFTER)[:5], rows(AFTER)[5] | {"response": "nan"}]).to_dict()
+    assert score["empty"] == 0
+
+
+def test_numpys_numbers_are_plain_ones():
+    table = pd.DataFrame(rows(AFTER)).assign(tokens=[3, 4, 5, 6, 7, 8], gold=[7, 1200, 5, 5, 12, 3])
+    (score,) = kdprobe.score(table).to_dict()
+    assert (score["correct"], score["mean_tokens"]) == (5, 5.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((), "nothing to score"),
+        ((3,), "The answers are a int"),
+        (([1, 2],), "Row 1 of the answers is a int"),
+        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns 'x'"),
+        ((pd.DataFrame(),), "holds no answers"),
+        (("nowhere.csv",), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_sentence(given, words):
+    with pytest.raises(KdprobeError, match=words):
+        kdprobe.score(*given)
+
+
+def test_what_cannot_be_compared_is_one_sentence(files):
+    with pytest.raises(UsageError, match="no name to be compared under"):
+        kdprobe.compare(pd.DataFrame(rows(BEFORE)), files[1])
+    with pytest.raises(UsageError, match="Two of the answers are called 'a'"):
+        kdprobe.compare(files[0], {"a": rows(AFTER)})
+    with pytest.raises(UsageError, match="takes two arms or more"):
+        kdprobe.compare(files[0])
+
+
+def test_text_of_models_is_no_markup(files):
+    bad = "<script>alert(1)</script>"
+    shown = kdprobe.compare({bad: rows(BEFORE), "b": rows(AFTER)})._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert "mathjax_ignore" in shown
+    shown = kdprobe.score({"a\x1b[31m": rows(BEFORE)})._repr_html_()
+    assert "\x1b" not in shown
+
+
+def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):
+    (tmp_path / "broken_one.py").write_text(
+        "from kdprobe import ExtractorSpec, hookimpl\n"
+        "class Broken:\n"
+        "    def extract(self, response):\n        raise RuntimeError('no')\n"
+        "    def is_right(self, value, gold):\n        return False\n"
+        "@hookimpl\ndef kdprobe_extractors():\n"
+        "    yield ExtractorSpec(name='broken', summary='Fails', build=lambda _: Broken())\n"
+    )
+    result = kdprobe.compare(*files, plugins_dir=tmp_path, progress=False)
+    (warning,) = result.warnings
+    assert warning.startswith("Left out: The extractor 'broken' fails at reading an answer: RuntimeError: no")
+    assert capfd.readouterr() == ("", "")
+    assert "Left out" in result._repr_html_()
+    kdprobe.compare(*files, plugins_dir=tmp_path)
+    assert "Left out" in capfd.readouterr().err
+
+
+def test_errors_of_libraries_and_exits_are_sentences(files, monkeypatch):
+    from kdprobe.comparison import scoring
+
+    for error in (RuntimeError("odd"), SystemExit(3)):
+
+        def fail(*_arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(scoring, "scores", fail)
+        with pytest.raises(
+            KdprobeError, match=r"kdprobe failed, or a library that it uses: .*report the traceback"
+        ) as caught:
+            kdprobe.score(files[0])
+        assert caught.value.__cause__ is error

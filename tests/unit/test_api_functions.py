@@ -1,0 +1,174 @@
+"""Plain functions as strategies and analyses: what their key holds, and what is refused because it has none."""
+
+import functools
+import linecache
+import sys
+from importlib import import_module
+
+import pytest
+
+from kdprobe.errors import UsageError
+from kdprobe.host.functions import function_digest
+
+
+def cell(source, name="mine", **names):
+    """A function as a notebook's cell defines it."""
+    COUNTER.append(source)
+    file = f"<cell-{len(COUNTER)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    space = {"__name__": "__main__", **names}
+    exec(compile(source, file, "exec"), space)
+    return space[name]
+
+
+COUNTER = []
+PLAIN = "def mine(problem):\n    return f'Think. {problem.question}'\n"
+
+
+def digest(function):
+    return function_digest(function, "mine")
+
+
+def test_the_same_source_is_the_same_key_and_other_source_is_another():
+    assert digest(cell(PLAIN)) == digest(cell(PLAIN))
+    assert digest(cell(PLAIN)) != digest(cell(PLAIN.replace("Think", "Sing")))
+
+
+def test_what_a_function_uses_is_part_of_its_key():
+    source = "def mine(problem):\n    return [HINT, helper(problem)]\ndef helper(problem):\n    return SECRET\n"
+    first = digest(cell(source, HINT="a", SECRET=["b", {"c": 1.5}]))
+    assert first == digest(cell(source, HINT="a", SECRET=["b", {"c": 1.5}]))
+    assert first != digest(cell(source, HINT="x", SECRET=["b", {"c": 1.5}]))
+    assert first != digest(cell(source, HINT="a", SECRET=["b", {"c": 1.6}]))
+    assert first != digest(
+        cell(source.replace("return SECRET", "return SECRET[0]"), HINT="a", SECRET=["b", {"c": 1.5}])
+    )
+    # What has the name of an attribute is not used.
+    assert digest(cell(PLAIN, question=object())) == digest(cell(PLAIN))
+
+
+def test_closures_and_defaults_are_part_of_the_key():
+    source = "def make(text):\n    def mine(problem, times={times}):\n        return text * times\n    return mine\n"
+    made = cell(source.format(times=2), name="make")
+    assert digest(made("a")) == digest(made("a"))
+    assert digest(made("a")) != digest(made("b"))
+    assert digest(made("a")) != digest(cell(source.format(times=3), name="make")("a"))
+
+
+def test_functions_that_call_themselves_have_a_key():
+    source = "def mine(n):\n    return other(n)\ndef other(n):\n    return mine(n - 1) if n else 0\n"
+    assert digest(cell(source)) == digest(cell(source))
+
+
+def test_sets_are_keyed_whatever_their_order():
+    source = "def mine(problem):\n    return WORDS\n"
+    assert digest(cell(source, WORDS={"a", "b", "c"})) == digest(cell(source, WORDS={"c", "b", "a"}))
+    assert digest(cell(source, WORDS={"a"})) != digest(cell(source, WORDS=["a"]))
+
+
+def test_modules_are_keyed_by_version_where_installed_and_by_source_where_not(tmp_path, monkeypatch):
+    import numpy as np
+
+    source = "def mine(problem):\n    return np.log(2) + prompts.f()\n"
+    monkeypatch.syspath_prepend(tmp_path)
+    found = set()
+    for number in (1, 2, 2):
+        (tmp_path / "own_prompts.py").write_text(f"def f():\n    return {number}\n")
+        sys.modules.pop("own_prompts", None)
+        found.add(digest(cell(source, np=np, prompts=import_module("own_prompts"))))
+    assert len(found) == 2
+    sys.modules.pop("own_prompts")
+
+
+class Held:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda problem: problem.question, "is a lambda"),
+        (functools.partial(print, 1), "is a partial and not a plain function"),
+        (print, "is a builtin_function_or_method and not a plain function"),
+        (functools.cache(cell(PLAIN)), "not a plain function"),
+        (
+            cell("def mine(p):\n    return TABLE\n", TABLE=object()),
+            "uses 'TABLE', a object, which cannot be part of a key",
+        ),
+        (cell("def mine(p):\n    return Held()\n", Held=Held), "the class Held, which cannot be part of a key"),
+        (cell("def mine(p):\n    import nowhere_at_all\n    return 1\n"), "imports 'nowhere_at_all' inside itself"),
+    ],
+)
+def test_what_has_no_key_is_refused_in_a_sentence(function, words):
+    with pytest.raises(UsageError, match="The function 'mine'") as caught:
+        digest(function)
+    assert words in str(caught.value)
+
+
+def test_code_without_source_is_refused():
+    space = {"__name__": "__main__"}
+    exec("def mine(problem):\n    return 1\n", space)
+    with pytest.raises(UsageError, match="has no source that can be read"):
+        digest(space["mine"])
+
+
+def test_a_file_that_changed_after_it_was_loaded_is_refused(tmp_path, monkeypatch):
+    # The old code would run under the key of the new text.
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "edited_strategies.py"
+    file.write_text(PLAIN)
+    mine = import_module("edited_strategies").mine
+    before = digest(mine)
+    file.write_text(f"# A comment moves it.\n{PLAIN}")
+    with pytest.raises(UsageError, match="changed in its file after it was loaded"):
+        digest(mine)
+    file.write_text(PLAIN)
+    assert digest(mine) == before
+    sys.modules.pop("edited_strategies")
+
+
+def host_with(**functions):
+    from kdprobe.api.given.functions import add_functions
+    from kdprobe.host.choice import Choice
+    from kdprobe.host.registry import Host
+
+    host = Host(choice=Choice(none=True))
+    add_functions(host, **functions)
+    return host
+
+
+def test_a_strategy_may_return_the_teachers_text():
+    from kdprobe import Problem, PromptPair
+
+    problem = Problem("1", "How many?", "#### 2", "2")
+    render = host_with(strategies={"mine": cell(PLAIN)}).create("strategies", "mine")
+    assert render(problem) == PromptPair(
+        teacher=[{"role": "user", "content": "Think. How many?"}], student=[{"role": "user", "content": "How many?"}]
+    )
+
+
+def test_stages_are_keyed_by_the_functions_source():
+    from kdprobe.experiment.stages.context import plugin_key
+
+    keys = [
+        plugin_key(host_with(strategies={"mine": cell(source)}), "strategies", "mine")
+        for source in (PLAIN, PLAIN, PLAIN.replace("Think", "Sing"))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[0]["source"] == digest(cell(PLAIN))
+
+
+def test_names_that_are_taken_or_no_names_are_refused():
+    with pytest.raises(UsageError, match="There is a strategy 'teacher' already"):
+        host_with(strategies={"teacher": cell(PLAIN)})
+    with pytest.raises(UsageError, match="needs a name of letters"):
+        host_with(strategies={"my strategy": cell(PLAIN)})
+    with pytest.raises(UsageError, match="is a str"):
+        host_with(strategies={"mine": "text"})
+
+
+def test_an_analysis_asks_for_what_a_context_has():
+    with pytest.raises(UsageError, match=r"has a parameter 'student'\. An analysis may ask for students, problems"):
+        host_with(analyses={"mine": cell("def mine(student):\n    return student\n")})
+    host = host_with(analyses={"mine": cell("def mine(bridges, seed, top=3):\n    return seed\n")})
+    assert host.create("analyses", "mine").needs == {"students", "problems"}
