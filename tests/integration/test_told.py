@@ -165,7 +165,7 @@ def test_examples_that_a_template_refuses_are_refused_before_weights_are_loaded(
         (["--template-argument", "=false"], "is not an argument"),
         (["--template-argument", "enable_thinking=False"], "Write enable_thinking=false"),
         (["--template-argument", "a=1", "--template-argument", "a=2"], "given twice"),
-        (["--template-argument", "tokenize=true"], "must not hold tokenize"),
+        (["--template-argument", "tokenize=true"], "must not contain tokenize"),
     ],
 )
 def test_wrong_use_is_told(command, arguments, sentence, dated, refused):

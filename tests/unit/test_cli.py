@@ -80,7 +80,7 @@ def check_told(done, code, words):
 
 
 def test_missing_and_empty_configs_are_told(tmp_path):
-    check_told(kdprobe("plan", "nowhere.toml", cwd=tmp_path), 2, "nowhere.toml cannot be read")
+    check_told(kdprobe("plan", "nowhere.toml", cwd=tmp_path), 2, "Cannot read the config nowhere.toml")
     (tmp_path / "empty.toml").touch()
     check_told(kdprobe("plan", "empty.toml", cwd=tmp_path), 2, "empty.toml is empty")
 

@@ -106,7 +106,7 @@ def test_extreme_tails_stay_finite(kind, ours, theirs):
 @pytest.mark.parametrize(
     ("kind", "given_", "words"),
     [
-        ("jsd", {"skew": 0.1}, "no parameter 'skew'. It has 'beta'"),
+        ("jsd", {"skew": 0.1}, "no parameter 'skew'. Its only parameter is 'beta'"),
         ("forward-kl", {"beta": 0.5}, "no parameter 'beta'. It has no parameters"),
         ("skew-kl", {"skew": 1.0}, "must be between 0 and 1"),
         ("jsd", {"beta": 0.0}, "must be between 0 and 1"),
