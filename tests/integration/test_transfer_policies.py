@@ -123,7 +123,7 @@ def test_nothing_left_to_learn_from_is_told(planned, tmp_path):
     plan, _ = planned()
     file = answers(tmp_path / "answers.jsonl", plan.draw.transfer, right=set())
     plan, store = planned(transfer(f'texts = "{file}"\nfilter = "correct"'))
-    with pytest.raises(KdprobeError, match="No answer of the teacher is left"):
+    with pytest.raises(KdprobeError, match="leaves no teacher answers"):
         made(plan, store, kinds=("transfer", "select"))
 
 
@@ -132,8 +132,8 @@ def test_nothing_left_to_learn_from_is_told(planned, tmp_path):
     [
         (lambda rows: rows[1:], "answers 3 of the 4 transfer problems"),
         (lambda rows: [*rows, rows[0]], "a second time"),
-        (lambda rows: [*rows, {"id": "x"}], "line 5 is no answer"),
-        (lambda rows: [*rows, "text"], "line 5 is no answer"),
+        (lambda rows: [*rows, {"id": "x"}], "line 5 is not an answer"),
+        (lambda rows: [*rows, "text"], "line 5 is not an answer"),
     ],
     ids=["missing", "doubled", "without a response", "no object"],
 )

@@ -192,6 +192,22 @@ def test_a_training_that_diverges_is_a_failed_trial(prepared, new_store):
     assert len(manifests(new_store, "evaluate")) == 1
 
 
+def test_a_student_that_overflows_is_a_failed_trial_and_is_not_examined_again(prepared, new_store):
+    from kdprobe.experiment.tune.search import tune
+
+    extra = "[tune]\nvalidation = 2\ntrials = 1\n[tune.space]\nlearning_rate = [1e3, 2e3]\n"
+    halves = {
+        "student": ("[student]", '[student]\ndtype = "float16"'),
+        "own": ("[distill]", '[distill]\ndtype = "float32"'),
+    }
+    tuning = prepared(extra, **halves)
+    (trial,) = tune(tuning, new_store).trials
+    assert trial.failure.startswith("overflowed in its evaluation: ")
+    made = {file: file.stat().st_mtime_ns for file in new_store.root.glob("stages/*/*")}
+    assert tune(tuning, new_store).trials == [trial]
+    assert {file: file.stat().st_mtime_ns for file in new_store.root.glob("stages/*/*")} == made
+
+
 def test_without_one_student_the_study_says_so(prepared, new_store):
     from kdprobe.errors import KdprobeError
     from kdprobe.experiment.tune.search import tune

@@ -122,6 +122,11 @@ def test_text_of_models_is_no_markup(files):
     assert "\x1b" not in shown
 
 
+def test_on_a_terminal_a_result_says_what_it_has(files):
+    assert repr(kdprobe.score(files[0])) == "<ScoreResult with details, scores, warnings>"
+    assert "findings" in repr(kdprobe.compare(*files))
+
+
 def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):
     (tmp_path / "broken_one.py").write_text(
         "from kdprobe import ExtractorSpec, hookimpl\n"
@@ -133,7 +138,7 @@ def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):
     )
     result = kdprobe.compare(*files, plugins_dir=tmp_path, progress=False)
     (warning,) = result.warnings
-    assert warning.startswith("Left out: The extractor 'broken' fails at reading an answer: RuntimeError: no")
+    assert warning.startswith("Skipped: The extractor 'broken' failed on an answer: RuntimeError: no")
     assert capfd.readouterr() == ("", "")
     assert "Left out" in result._repr_html_()
     kdprobe.compare(*files, plugins_dir=tmp_path)
