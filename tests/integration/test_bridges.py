@@ -211,8 +211,8 @@ def test_an_adapter_of_another_model_is_told(other_families, tiny_record, make_a
 @pytest.mark.parametrize(
     ("family", "said"),
     [
-        ("persimmon", r"TransformerLens does not know the architecture of .*persimmon.* \(persimmon\)"),
-        ("mamba", "'mamba' has 2 layers, and 0 with attention heads"),
+        ("persimmon", r"TransformerLens does not support the architecture of .*persimmon.* \(persimmon\)"),
+        ("mamba", "'mamba' has 2 layers, but only 0 have attention heads"),
     ],
 )
 def test_what_has_no_heads_to_look_at_is_told(family, said, other_families, sequences):

@@ -183,7 +183,7 @@ def test_tables_are_tidy(look, untrained, tiny_student):
 
 
 def test_an_unknown_student_is_refused(look, untrained):
-    with pytest.raises(KdprobeError, match="look at 'primed', and there is no such student"):
+    with pytest.raises(KdprobeError, match="names an unknown student 'primed'"):
         look("ablation", [untrained], students=["primed"])
 
 

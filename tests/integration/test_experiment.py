@@ -368,4 +368,4 @@ def test_an_analysis_of_nobody_is_told_when_the_run_is_planned(tiny_config, tiny
     looks = 'analyses = [{ name = "ablation", options = { students = ["none", "primed"] } }]'
     config = tiny_config(tiny_model, extra=looks)
     assert _run(["plan", str(config), "--store", str(tmp_path)]) == 2
-    assert "'ablation' is to look at 'primed', and there is no such student" in capsys.readouterr().err
+    assert "'ablation' names an unknown student 'primed'" in capsys.readouterr().err

@@ -158,8 +158,8 @@ def test_examples_that_a_template_refuses_are_refused_before_weights_are_loaded(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--date", "25.11.2026"], "date: must be a day, as in 2026-11-25"),
-        (["--date", "0"], "date: must be a day, as in 2026-11-25"),
+        (["--date", "25.11.2026"], "date: must be a date such as 2026-11-25"),
+        (["--date", "0"], "date: must be a date such as 2026-11-25"),
         (["--date", "2026-02-30"], "date:"),
         (["--template-argument", "enable_thinking"], "is not an argument"),
         (["--template-argument", "=false"], "is not an argument"),

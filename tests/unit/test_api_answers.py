@@ -138,7 +138,7 @@ def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):
     )
     result = kdprobe.compare(*files, plugins_dir=tmp_path, progress=False)
     (warning,) = result.warnings
-    assert warning.startswith("Left out: The extractor 'broken' fails at reading an answer: RuntimeError: no")
+    assert warning.startswith("Skipped: The extractor 'broken' failed on an answer: RuntimeError: no")
     assert capfd.readouterr() == ("", "")
     assert "Left out" in result._repr_html_()
     kdprobe.compare(*files, plugins_dir=tmp_path)

@@ -40,5 +40,5 @@ def test_validation_problems_that_are_not_their_own_are_refused(problems, count,
 
 def test_a_source_that_changes_its_mind_is_refused():
     drawn = draw(source(), transfer=3, test=2)
-    with pytest.raises(KdprobeError, match="gave other problems"):
+    with pytest.raises(KdprobeError, match="returned different problems"):
         draw_validation(source(transfer={1: "Why?"}), drawn, 2)
