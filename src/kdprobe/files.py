@@ -146,9 +146,9 @@ def read_sealed(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise UnreadableError("is not what was written") from error
+        raise UnreadableError("was changed after it was written") from error
     if not isinstance(data, dict) or data.pop(CHECKSUM, None) not in [None, digest(data)]:
-        raise UnreadableError("is not what was written")
+        raise UnreadableError("was changed after it was written")
     return data
 
 

@@ -105,7 +105,7 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
     assert data["analyses"]["divergence"]["statements"] == [
         f"fine-tuned is left out: its training {REASON}",
         f"teacher is left out: its training {REASON}",
-        "There is no analysis without them: Divergence takes two students, and there is only 'untrained'.",
+        "Without them there is no analysis: Divergence needs two students, but there is only 'untrained'.",
     ]
     assert data["verdict"] == ["There is only one arm, so there is nothing to compare."]
 

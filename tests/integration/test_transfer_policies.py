@@ -159,8 +159,8 @@ def test_texts_may_name_problems_by_their_question(planned, tmp_path):
     ("line", "words"),
     [
         ("samples = 2", "need a temperature above 0"),
-        ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "texts that the teacher writes"),
-        ('texts = "nobody"', "'nobody' is none of 'own', 'gold', a strategy of this run, a .jsonl file"),
+        ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "texts written by the teacher"),
+        ('texts = "nobody"', "'nobody' is not one of 'own', 'gold', a strategy of this run, or a .jsonl file"),
         ('filter = "wrong"', "transfer.filter"),
     ],
 )
@@ -180,5 +180,5 @@ def test_students_of_different_problems_are_a_finding():
         [arm("unprimed", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)]
     )
     assert finding.code == "unmatched-filter"
-    assert "unprimed 1, primed 2, 1 of them shared" in finding.evidence
+    assert "unprimed 1, primed 2; 1 are common to all" in finding.evidence
     assert _unmatched([arm("unprimed", [["p1", 0], ["p1", 1]]), arm("primed", [["p1", 0]])]) == []

@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_is_one_sentence(files):
         kdprobe.compare(pd.DataFrame(rows(BEFORE)), files[1])
     with pytest.raises(UsageError, match="Two of the answers are called 'a'"):
         kdprobe.compare(files[0], {"a": rows(AFTER)})
-    with pytest.raises(UsageError, match="takes two arms or more"):
+    with pytest.raises(UsageError, match="needs at least two arms"):
         kdprobe.compare(files[0])
 
 

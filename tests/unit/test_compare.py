@@ -152,7 +152,7 @@ def test_doubled_problems_and_strangers_are_refused(file, capsys):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("a.csv", "takes two arms"), ("b.csv", "There is no file"), ("b", "There is no finished run 'b'")],
+    [("a.csv", "needs at least two arms"), ("b.csv", "does not exist"), ("b", "There is no finished run 'b'")],
 )
 def test_what_cannot_be_compared_is_wrong_use(file, tmp_path, capsys, name, words):
     from kdprobe.cli import _run

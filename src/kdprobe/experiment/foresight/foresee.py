@@ -1,4 +1,4 @@
-"""Everything that can be known of a run from its config, its problems and the files of its models, without weights."""
+"""Everything that can be known about a run from its config, its problems and its models' files, without weights."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from kdprobe.experiment.stages.context import StageContext
 from kdprobe.strategies.prompt_pair import PromptPair
 
 Conversations = Mapping[str, Mapping[str, PromptPair]]
-"""Strategy to problem id to its two conversations."""
+"""Strategy mapped to problem id mapped to its two conversations."""
 Foreseen = UsageError | Finding
-"""A mistake, which the run would fail by, or something that the reader should know before it starts."""
+"""A mistake that would make the run fail, or something the user should know before it starts."""
 
 
 def foresee(context: StageContext, conversations: Conversations) -> list[Finding]:
-    """Looks at a run before it starts.
+    """Examines a run before it starts.
 
     Args:
         context: The experiment.
-        conversations: What its strategies make of the transfer problems.
+        conversations: The conversations its strategies build from the transfer problems.
 
     Returns:
-        What may make the run worth less than it costs.
+        Findings: what may make the results worth less than they cost.
 
     Raises:
-        KdprobeError: The run would fail: with all the mistakes, and what to do about each.
+        KdprobeError: The run would fail; the error lists all mistakes and what to do about each.
     """
-    # Without the models' configurations nothing else can be looked at.
+    # Nothing else can be checked without the models' configurations.
     _ = context.student_blueprint.model, context.teacher_blueprint
     check_templates(context)
     mistakes, findings = [], []
