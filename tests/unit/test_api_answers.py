@@ -122,9 +122,26 @@ def test_text_of_models_is_no_markup(files):
     assert "\x1b" not in shown
 
 
-def test_on_a_terminal_a_result_says_what_it_has(files):
-    assert repr(kdprobe.score(files[0])) == "<ScoreResult with details, scores, warnings>"
-    assert "findings" in repr(kdprobe.compare(*files))
+def test_on_a_terminal_a_result_says_what_it_shows(files):
+    shown = repr(kdprobe.compare(*files)).splitlines()
+    assert shown[0].startswith("<CompareResult with comparison, findings, pairs, scores,")
+    assert shown[1] == "Verdict:"
+    header = shown.index("Accuracy:") + 1
+    assert shown[header].split()[:3] == ["name", "correct", "n"]
+    assert [line.split()[:3] for line in shown[header + 1 : header + 3]] == [["a", "3", "6"], ["b", "5", "6"]]
+    many = kdprobe.compare({f"a{number}": rows(AFTER) for number in range(20)})
+    assert len(repr(many).splitlines()) <= 41
+    assert "... and 8 more rows" in repr(many)
+    assert "\x1b" not in repr(kdprobe.compare({"a\x1b[31m": rows(BEFORE), "b": rows(AFTER)}))
+
+
+def test_dicts_are_what_the_json_says(files):
+    for result in (
+        kdprobe.compare(*files),
+        kdprobe.score(*files),
+        kdprobe.compare({"a": rows([""] * 6), "b": rows([""] * 6)}),
+    ):
+        assert result.to_dict() == json.loads(result.to_json())
 
 
 def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):

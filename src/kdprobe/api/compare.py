@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.results.result import Result, html_list, html_table
+from kdprobe.api.results.result import Result
+from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store
 
 if TYPE_CHECKING:
@@ -71,16 +72,16 @@ class CompareResult(Result):
         """What may mislead: `code`, `evidence` and `action` each."""
         return self.comparison.findings
 
-    def to_dict(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         """What `kdprobe compare --json` prints."""
         return comparison_data(self.comparison)
 
-    def _sections(self) -> Iterator[str]:
-        yield html_list("Verdict", self.verdict)
-        yield html_table("Accuracy", self.scores, _SCORES)
-        yield html_table("Pairs", self.pairs, _PAIRS)
-        yield html_list("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
-        yield html_list("Findings", [str(finding) for finding in self.findings])
+    def _sections(self) -> Iterator[Section]:
+        yield Listed("Verdict", self.verdict)
+        yield Tabled("Accuracy", self.scores, _SCORES)
+        yield Tabled("Pairs", self.pairs, _PAIRS)
+        yield Listed("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
+        yield Listed("Findings", [str(finding) for finding in self.findings])
 
 
 def compare(

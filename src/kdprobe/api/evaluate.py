@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import record_files
-from kdprobe.api.results.result import html_table
+from kdprobe.api.results.sections import Section, Tabled
 from kdprobe.api.score import SHOWN, ScoreResult
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
@@ -49,13 +49,13 @@ class EvaluateResult(ScoreResult):
 
         return {name: pd.read_parquet(file) for name, file in self.stored.items()}
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def _data(self) -> list[dict[str, Any]]:
         """What `kdprobe eval --json` prints."""
         return [asdict(score) | {"conversation": self.conversation.as_key()} for score in self.details]
 
-    def _sections(self) -> Iterator[str]:
+    def _sections(self) -> Iterator[Section]:
         names = {str(file): name for name, file in self.files.items()}
-        yield html_table("Scores", self.scores.replace({"file": names}), SHOWN)
+        yield Tabled("Scores", self.scores.replace({"file": names}), SHOWN)
 
 
 def evaluate(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.results.result import Result, html_table
+from kdprobe.api.results.result import Result
+from kdprobe.api.results.sections import Section, Tabled
 from kdprobe.api.session import AnyPath, calling
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ class ScoreResult(Result):
 
         return frame(Score, self.details)
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def _data(self) -> list[dict[str, Any]]:
         """What `kdprobe score --json` prints."""
         return [asdict(score) for score in self.details]
 
-    def _sections(self) -> Iterator[str]:
-        yield html_table("Scores", self.scores, SHOWN)
+    def _sections(self) -> Iterator[Section]:
+        yield Tabled("Scores", self.scores, SHOWN)
 
 
 def score(
