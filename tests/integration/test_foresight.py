@@ -84,7 +84,7 @@ def codes(planned):
 
 def test_a_teacher_of_another_family_is_refused_with_advice_that_works(plan, stranger):
     sentence = told(plan, "compares teacher and student token by token", 'distill.name = "sequence"', teacher=stranger)
-    assert "ids stand for other tokens" in sentence
+    assert "ids stand for different tokens" in sentence
     told(plan, "'published' compares", teacher=stranger, distill={"name": "published", "options": {}})
     assert plan(teacher=stranger, distill={"name": "sequence"}).stages
 
@@ -242,7 +242,7 @@ def test_options_that_so_few_examples_do_not_allow_are_told(plan):
 def test_analyses_of_heads_need_attention(plan, model):
     told(
         plan,
-        "probe.analyses: heads, ablation: The attention heads of this architecture (mamba)",
+        "probe.analyses: heads, ablation: kdprobe does not find the attention heads of this architecture (mamba)",
         student=model("mamba", "mamba", hidden_size=32, num_hidden_layers=2),
         distill={"options": ALL_LINEAR},
         controls={"fine_tuned": False},

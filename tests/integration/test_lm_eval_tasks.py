@@ -378,7 +378,7 @@ def test_the_command_line_scores_under_the_extractors_of_plugins_too(plugin, fol
         assert results[task]["exact_match_shout,none"] == 0
         assert results[task]["exact_match_breaks,none"] != results[task]["exact_match_breaks,none"]
         assert "exact_match_unbuildable,none" not in results[task]
-    said = "'unbuildable' is skipped: The extractor 'unbuildable' cannot be built: ValueError: not today."
+    said = "'unbuildable' is skipped: The extractor 'unbuildable' could not be built: ValueError: not today."
     assert said in told.stderr + told.stdout
 
 
