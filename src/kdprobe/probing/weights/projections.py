@@ -63,8 +63,7 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
         if found is None:
             raise KdprobeError(
                 f"kdprobe cannot compute the geometry of heads in this architecture ({kind}): its queries, keys and "
-                "values are "
-                "not separate projections of the layer's input with the expected sizes.",
+                "values are not separate projections of the layer's input with the expected sizes.",
                 "Leave the analysis out.",
             )
         columns = torch.arange(width, device=model.device).view(parts.heads, -1)
