@@ -27,7 +27,7 @@ PLAIN_INTERVAL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _Listener:
-    """Who called: whether they want to see progress, and the warnings for them."""
+    """A caller: whether it wants to see progress, and the warnings collected for it."""
 
     shown: bool = True
     warnings: list[str] = field(default_factory=list)
@@ -59,25 +59,25 @@ def plain(text: str) -> Text:
 
 
 def shortened(text: str, longest: int = 2000) -> str:
-    """Text with the middle left out of lines of more than so many characters, as a mistyped value may fill."""
+    """Text with the middle of long lines left out; a mistyped value may be of any length."""
     half = longest // 2
     return "\n".join(line if len(line) <= longest else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n"))
 
 
 def visible(text: str) -> str:
-    r"""Text without secrets, control and direction-changing characters (all but `\n` and `\t` become `�`)."""
+    r"""Text without secrets or control and direction-changing characters (all but `\n` and `\t` become `�`)."""
     hidden = {"Cc", "Cf", "Cs"}
     shown = said(text)
     return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in shown)
 
 
 class Progress:
-    """Progress of one piece of long work: done of total, an optional rate, time left.
+    """Progress of one long task: done of total, an optional rate, and the time left.
 
     Args:
-        label: What is being done.
-        total: How many units there are, if that is known.
-        unit: What `advance(work=…)` counts, for the rate (for example `tok`).
+        label: The task.
+        total: Number of units, if known.
+        unit: The unit of `advance(work=…)`, for the rate (for example `tok`).
     """
 
     def __init__(self, label: str, total: int | None, unit: str | None) -> None:
@@ -86,20 +86,20 @@ class Progress:
         self.work = 0
         self.remark = ""
         self._skipped = 0
-        # Taken now: libraries that are silenced while the work runs must not silence this.
+        # Stored now, so that silencing a library during the work does not silence the progress.
         self._stream = sys.stderr
         self._started = time.monotonic()
         self._shown = self._started
 
     def advance(self, steps: int = 1, work: int = 0, remark: str | None = None) -> None:
-        """Counts finished units, and work done (tokens, say) for the rate; a remark stays until the next one."""
+        """Counts finished units, and work (such as tokens) for the rate; a remark stays until the next one."""
         self.done += steps
         self.work += work
         self.remark = self.remark if remark is None else remark
         self.show()
 
     def skip(self, steps: int) -> None:
-        """Counts units that were finished before: they say nothing about the time that is left."""
+        """Counts units that were finished earlier, which do not affect the estimate of the time left."""
         self._skipped += steps
         self.advance(steps)
 
@@ -126,14 +126,14 @@ class Progress:
 
 
 class _LiveProgress(Progress):
-    """The same, as a bar on a terminal."""
+    """Progress as a bar on a terminal."""
 
     def __init__(self, label: str, total: int | None, unit: str | None, console: Console) -> None:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
         super().__init__(label, total, unit)
-        # Markup stays off in both columns: a label may hold an arm's name.
+        # Markup stays off in both columns, because a label may contain an arm's name.
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -156,9 +156,9 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
     """Shows progress on stderr while the block runs: a bar on a terminal, plain lines elsewhere.
 
     Args:
-        label: What is being done.
-        total: How many units there are, if that is known.
-        unit: What `Progress.advance(work=...)` counts, for the rate (for example `tok`).
+        label: The task.
+        total: Number of units, if known.
+        unit: The unit of `Progress.advance(work=...)`, for the rate (for example `tok`).
     """
     console = err()
     if not console.is_terminal or not _is_shown():
@@ -172,18 +172,18 @@ def progress(label: str, total: int | None = None, unit: str | None = None) -> I
 
 
 def note(text: str, stream: TextIO | None = None) -> None:
-    """A line for the person who watches, on stderr or another stream."""
+    """Prints a line for the user, to stderr or another stream."""
     if _is_shown():
         print(visible(text), file=stream or sys.stderr, flush=True)
 
 
 def warn(text: str, stream: TextIO | None = None, *, once: bool = False) -> None:
-    """A `note` on something that may spoil results: a result of the Python API has it among its `warnings`.
+    """Prints a `note` on something that may invalidate results, and adds it to the `warnings` of the API's result.
 
     Args:
         text: The warning.
-        stream: Where it is printed, by default stderr.
-        once: Print it only once to this stream; every result that it concerns has it all the same.
+        stream: The stream to print to, by default stderr.
+        once: Whether to print it only once to this stream; it is added to every result that it concerns.
     """
     listener = _listener.get()
     if listener and not (once and visible(text) in listener.warnings):
@@ -201,7 +201,7 @@ def listening(*, shown: bool) -> Iterator[list[str]]:
     """Collects the warnings of a block.
 
     Args:
-        shown: Whether progress, notes and warnings go to stderr, too.
+        shown: Whether progress, notes and warnings also go to stderr.
     """
     listener = _Listener(shown)
     token = _listener.set(listener)

@@ -10,12 +10,12 @@ _OTHER_DTYPE = "Use another data type (`dtype`): float16 overflows above 65,504,
 
 
 class KdprobeError(Exception):
-    """Something the user can fix: one sentence that says what is wrong, one that says what to do.
+    """An error the user can fix: one sentence that says what is wrong, and one that says what to do.
 
     Attributes:
-        message: What is wrong, a sentence.
+        message: What is wrong, as a sentence.
         hint: What to do about it, or `None`.
-        exit_code: What the command line exits with.
+        exit_code: The exit code of the command line.
     """
 
     exit_code = 1
@@ -28,13 +28,13 @@ class KdprobeError(Exception):
     def __str__(self) -> str:
         if not self.hint:
             return self.message
-        # A message may end in what somebody else said.
+        # A message may end with text from elsewhere.
         stop = "" if self.message.endswith((".", "!", "?", ":")) else "."
         return f"{self.message}{stop} {self.hint}"
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, or its class where it says nothing."""
+    """The first line of a library's error message, or its class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -45,12 +45,12 @@ class UsageError(KdprobeError):
 
 
 class NonFiniteError(KdprobeError):
-    """A number is NaN or infinite where it must not be; nothing that is computed from it would mean anything.
+    """A number is NaN or infinite, which would make everything computed from it meaningless.
 
     Args:
-        message: Which number, a sentence.
+        message: Which number, as a sentence.
         hint: What to do about it.
-        step: At or after which step, where a training diverged and the step is known.
+        step: The step at or after which training diverged, if known.
     """
 
     def __init__(self, message: str, hint: str = "", *, step: int | None = None) -> None:
@@ -59,10 +59,10 @@ class NonFiniteError(KdprobeError):
 
 
 class ConfigError(UsageError):
-    """A config with mistakes, all of them at once.
+    """A config with mistakes, all reported together.
 
     Attributes:
-        mistakes: One sentence each, led by the key in the config (`distill.options.rank: …`).
+        mistakes: One sentence each, preceded by the key in the config (`distill.options.rank: …`).
     """
 
     def __init__(self, source: str, mistakes: Iterable[str]) -> None:
@@ -74,7 +74,7 @@ class ConfigError(UsageError):
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Notes what was being done on any exception that passes."""
+    """Adds a note on what was being done to any exception raised in the block."""
     try:
         yield
     except BaseException as error:
@@ -83,6 +83,6 @@ def doing(what: str) -> Iterator[None]:
 
 
 def doing_when(error: BaseException) -> str:
-    """What was being done when an error arose, the innermost first, as the end of a sentence; empty if nobody said."""
+    """What was being done when an error occurred, innermost first, as the end of a sentence; empty if unknown."""
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_DOING)]
     return "".join(f", {note}" for note in notes)

@@ -1,6 +1,6 @@
-"""Files that are whole: written and on the disk before they are named, and read back as what they were.
+"""Atomic files: flushed to disk before they get their name, and verified when read.
 
-Everything here returns only when what it wrote would survive a power cut.
+Functions that write return only once the data would survive a power cut.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 
 CHECKSUM = "checksum"
 PARTIAL = ".partial"
-"""How the names of files end that are being written; they begin with a dot."""
+"""The suffix of files that are still being written; their names begin with a dot."""
 
 
 class UnreadableError(Exception):
-    """A file is not what was written; the text says why, to follow the file's name."""
+    """A file is damaged; the message says how, and follows the file's name."""
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Writes a text file atomically."""
     partial = file.with_name(f".{file.name}.{os.getpid()}{PARTIAL}")
     try:
         with partial.open("w", encoding="utf-8") as stream:
@@ -40,7 +40,7 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's content, or the names in a folder, are on the disk."""
+    """Waits until a file's content, or a folder's entries, are on disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -57,7 +57,7 @@ def below(folder: Path) -> Iterator[Path]:
     """All files and folders below a folder.
 
     Raises:
-        OSError: One of the folders cannot be listed; `Path.rglob` passes over those that one may not read.
+        OSError: A folder cannot be listed; `Path.rglob` would skip folders without read permission.
     """
 
     def refuse(error: OSError) -> None:
@@ -68,7 +68,7 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def sync_all(folder: Path) -> None:
-    """The same for everything in a folder, and for the folder itself."""
+    """Syncs everything in a folder, and the folder itself."""
     for path in below(folder):
         if path.is_dir() or path.is_file():
             sync(path)
@@ -76,7 +76,7 @@ def sync_all(folder: Path) -> None:
 
 
 def follow_umask(folder: Path) -> None:
-    """Gives files the permissions that other files get; safetensors writes such as only their owner may read."""
+    """Gives files the usual permissions; safetensors writes files that only their owner can read."""
     umask = os.umask(0)
     os.umask(umask)
     for file in below(folder):
@@ -85,7 +85,7 @@ def follow_umask(folder: Path) -> None:
 
 
 def sha256(file: Path) -> str:
-    """SHA-256 of a file's content, read piece by piece."""
+    """SHA-256 of a file's content, read in pieces."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -96,7 +96,7 @@ def digest(data: Any) -> str:
 
 
 def write_json(file: Path, data: Any) -> None:
-    """Writes JSON whole or not at all; NaN and infinities become null."""
+    """Writes JSON atomically; NaN and infinities become null."""
     write_whole(file, json.dumps(clean(data), indent=2, allow_nan=False, ensure_ascii=False))
 
 
@@ -106,10 +106,10 @@ def read_json(file: Path) -> Any:
 
 
 def json_of(text: str | bytes) -> Any:
-    """What JSON from outside says.
+    """Parses untrusted JSON.
 
     Raises:
-        ValueError: It is none, or is nested more deeply than can be read.
+        ValueError: It is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -118,10 +118,10 @@ def json_of(text: str | bytes) -> Any:
 
 
 def refuse_special(file: Path) -> None:
-    """Checks that a path is a file or a folder: opening a named pipe or a device may never return.
+    """Checks that a path is a file or a folder, because opening a named pipe or a device may block forever.
 
     Raises:
-        OSError: It is something else, or there is none.
+        OSError: It is something else, or does not exist.
     """
     mode = file.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -129,15 +129,15 @@ def refuse_special(file: Path) -> None:
 
 
 def write_sealed(file: Path, data: dict[str, Any]) -> None:
-    """Writes JSON with a checksum in it."""
+    """Writes JSON that includes its checksum."""
     write_json(file, {**data, CHECKSUM: digest(data)})
 
 
 def read_sealed(file: Path) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote; files of earlier versions, which have no checksum, are taken as they are.
+    """Reads a file written by `write_sealed`; files of earlier versions, without a checksum, are not verified.
 
     Raises:
-        UnreadableError: It is not what was written.
+        UnreadableError: The file is damaged.
     """
     try:
         data = read_json(file)
@@ -146,14 +146,14 @@ def read_sealed(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise UnreadableError("is not what was written") from error
+        raise UnreadableError("was changed after it was written") from error
     if not isinstance(data, dict) or data.pop(CHECKSUM, None) not in [None, digest(data)]:
-        raise UnreadableError("is not what was written")
+        raise UnreadableError("was changed after it was written")
     return data
 
 
 def clean(data: Any) -> Any:
-    """Data with NaN and infinities as `None`, tuples as lists and paths as strings."""
+    """Data with NaN and infinities replaced by `None`, tuples by lists and paths by strings."""
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, dict):

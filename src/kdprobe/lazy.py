@@ -1,6 +1,6 @@
-"""Exports that are imported on first use, so that a package front loads neither torch nor transformers.
+"""Exports that are imported on first use, so that importing a package loads neither torch nor transformers.
 
-A front names such exports twice, for type checkers and for Python:
+A package's `__init__` lists such exports twice, for type checkers and for Python:
 
     if TYPE_CHECKING:
         from kdprobe.models.load import LoadedModel
@@ -8,7 +8,7 @@ A front names such exports twice, for type checkers and for Python:
     else:
         __getattr__, __dir__ = lazy_exports(__name__, {"kdprobe.models.load": ["LoadedModel", "load as load_model"]})
 
-No export may have the name of a submodule: importing that submodule would put the module in the export's place.
+No export may have the name of a submodule, because importing that submodule would replace the export.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 def lazy_exports(
     front: str, exports: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The functions `__getattr__` and `__dir__` of a front.
+    """The functions `__getattr__` and `__dir__` of a package.
 
     Args:
-        front: The front's `__name__`.
-        exports: Defining module to names, each `name` or `name as exported_name`.
+        front: The package's `__name__`.
+        exports: Names by the module that defines them, each `name` or `name as exported_name`.
     """
     origins: dict[str, tuple[str, str]] = {}
     for module, names in exports.items():

@@ -1,4 +1,4 @@
-"""How long and how large things from outside may get; each limit can be changed by an environment variable."""
+"""Limits on the size and run time of untrusted input; each can be changed by an environment variable."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kdprobe.errors import UsageError
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound that has a default.
+    """A limit with a default.
 
     Attributes:
-        variable: The environment variable that sets another.
-        default: What holds without it.
+        variable: The environment variable that changes the limit.
+        default: The limit if the variable is not set.
     """
 
     variable: str
@@ -23,7 +23,7 @@ class Limit:
 
     @property
     def value(self) -> float:
-        """What holds now.
+        """The current limit.
 
         Raises:
             UsageError: The variable is not a number above 0.
@@ -36,18 +36,18 @@ class Limit:
         except ValueError:
             value = math.nan
         if not value > 0:
-            raise UsageError(f"{self.variable} is {text!r}.", "It must be a number above 0; inf lifts the limit.")
+            raise UsageError(f"{self.variable} is {text!r}.", "It must be a positive number; inf removes the limit.")
         return value
 
     @property
     def hint(self) -> str:
-        """How to raise it, as a sentence."""
-        return f"Where that is meant, raise {self.variable} (now {self.value:g})."
+        """How to raise the limit, as a sentence."""
+        return f"If that is intended, raise {self.variable} (now {self.value:g})."
 
 
 TEMPLATE_SECONDS = Limit("KDPROBE_TEMPLATE_SECONDS", 20)
-"""For one rendering of a chat template."""
+"""Time limit for rendering a chat template once."""
 TEMPLATE_GB = Limit("KDPROBE_TEMPLATE_GB", 2)
-"""Of memory for one rendering, where the system can limit it."""
+"""Memory limit for rendering a chat template once, where the system can enforce it."""
 UNPACKED_GB = Limit("KDPROBE_UNPACKED_GB", 4)
-"""Of what a compressed file may unpack to."""
+"""Maximum unpacked size of a compressed file."""

@@ -1,7 +1,7 @@
-"""Secrets that people put into arguments and configs: left out of what is written, blacked out in what is said.
+"""Redacts secrets in arguments and configs: they are left out of files and blacked out in messages.
 
-A secret is what stands under a name such as `api_key`, in a header such as `Authorization`, or before the `@` of an
-address. All that are found are remembered, so that no message repeats them.
+A secret is a value under a name such as `api_key`, in a header such as `Authorization`, or before the `@` of a URL. All
+secrets found are remembered, so that no message repeats them.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ _SHAPE = re.compile(
     r"\b(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_\w{24,}|gh[pousr]_\w{24,}|xox[a-z]-[\w-]{16,}|AIza[\w-]{30,}|AKIA[0-9A-Z]{16}\b"
     r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
 )
-"""How keys of well-known services look: OpenAI, Hugging Face, GitHub, Slack, Google, AWS; and JSON web tokens."""
+"""Patterns of keys of well-known services (OpenAI, Hugging Face, GitHub, Slack, Google, AWS) and JSON web tokens."""
 _USER = re.compile(r"(?<=://)[^/?#\s@]+@")
 _QUERY = re.compile(r"(?<=[?&])((?:\w+[-_])?(?:key|token|secret|password|sig|signature))=([^&#\s]+)", re.IGNORECASE)
 _ENVIRONMENT = re.compile(r"(.*_)?(API_?KEY|ACCESS_?KEY|SECRET|TOKEN|PASSWORD)")
 _SHORTEST = 6
-"""Shorter texts are not remembered: blacking them out would spoil ordinary words."""
+"""Shorter texts are not remembered, because blacking them out would garble ordinary words."""
 _remembered: set[str] = set()
 
 
 def without_secrets(data: Any) -> Any:
-    """Data without what stands under names of secrets, and without users and keys in addresses.
+    """Data without values under names of secrets, and without users and keys in URLs.
 
-    What is left is the same whichever secrets are given, and where none are.
+    The result does not depend on which secrets are given, or whether any are.
 
     Raises:
-        KdprobeError: Something that looks like a key stands under another name. Leaving it out would make one of two
-            settings that differ in it.
+        KdprobeError: A value that looks like a key has another name. Leaving it out would give settings that differ
+            only in this value the same key.
     """
     return _cleaned(data, _NAME, "")
 
 
 def said(text: str) -> str:
-    """Text for people to read, with every secret that is known blacked out."""
+    """Text for display, with every known secret blacked out."""
     for secret in sorted(_remembered | _of_environment(), key=len, reverse=True):
         text = text.replace(secret, BLACKED_OUT)
     return _USER.sub(f"{BLACKED_OUT}@", _SHAPE.sub(BLACKED_OUT, text))
@@ -80,22 +80,22 @@ def _cut(text: str, path: str) -> str:
     text = _QUERY.sub(r"\1=", _USER.sub("", text))
     if _SHAPE.search(text):
         raise KdprobeError(
-            f"What {path or 'an argument'} holds looks like a key, and would be written into files.",
-            "Put it into an environment variable, or under a name such as api_key, which is never written.",
+            f"The value of {path or 'an argument'} looks like a secret key and would be written to files.",
+            "Put it in an environment variable, or under a name such as api_key, which is never written.",
         )
     return text
 
 
 def _remember_user(user: str) -> None:
-    """Remembers `name:password`, as it is written in an address and as it is sent."""
+    """Remembers `name:password`, as written in a URL and as sent to the server."""
     plain = unquote(user)
     _remember([user, user.partition(":")[2], plain.partition(":")[2], b64encode(plain.encode()).decode()])
 
 
 def _remember(value: Any) -> bool:
-    """Remembers what stands under a name of a secret; false where nothing there could be one."""
+    """Remembers the value under a name of a secret; false if the value cannot be one."""
     texts = list(_texts(value))
-    # Of `Bearer KEY`, the key alone, too.
+    # Of `Bearer KEY`, the key alone is remembered as well.
     _remembered.update(part for text in texts for part in (text, text.split()[-1]) if len(part) >= _SHORTEST)
     return bool(texts)
 
@@ -104,7 +104,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str) and value.strip():
         yield value
     elif isinstance(value, int) and not isinstance(value, bool):
-        # lm-eval reads a key of digits as a number.
+        # lm-eval parses a key that consists of digits as a number.
         yield str(value)
     elif isinstance(value, Mapping):
         for inner in value.values():
@@ -115,7 +115,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _name(key: Any) -> str:
-    """`api_key`, however it is written: `apiKey`, `X-API-Key`, `API KEY`."""
+    """A name in snake case: `apiKey` becomes `api_key`, `X-API-Key` becomes `x_api_key`."""
     return re.sub(r"\W+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key))).lower()
 
 

@@ -1,4 +1,4 @@
-"""Text from outside, made safe where it enters: it can be written into any file, and holds no control characters."""
+"""Makes external text safe on input: it can be written to any file and contains no control characters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 _UNKNOWN = "\ufffd"
 _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but for tabs and the ends of lines, and halves of surrogate pairs."""
+"""Control characters except tabs and line ends, and lone surrogates."""
 
 
 def safe_text(text: str) -> str:
-    r"""Text that every file takes.
+    r"""Text that can be written to any file.
 
-    Halves of a surrogate pair are joined; a lone one, as of half an emoji, becomes `�`. So do NUL and other control
-    characters, but for `\t`, `\n` and `\r`; those that are white space become a space.
+    Halves of a surrogate pair are joined; a lone half (half an emoji, say) becomes `�`. So do NUL and other control
+    characters except `\t`, `\n` and `\r`; those that are white space become a space.
     """
     if not _UNSAFE.search(text):
         return text

@@ -23,17 +23,17 @@ from kdprobe.problems.sources.gsm8k import DATASET, FOLDER_VARIABLE
 from kdprobe.problems.sources.jsonl import read
 
 MAIN = "robust"
-"""The extractor behind `exact_match`."""
+"""The extractor used for `exact_match`."""
 
 
 class PromptedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untyped
-    """A task that knows its prompts when it scores, for some of them begin what a model thinks before it answers."""
+    """A task that uses its prompts in scoring, because some prompts begin the model's thinking."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config={name: value for name, value in config.items() if name != "class"})
 
     def apply_filters(self) -> Any:
-        """Gives each response the mark of thinking that its prompt ends with, then filters as lm-eval does."""
+        """Prepends to each response the thinking mark at the end of its prompt, then filters as lm-eval does."""
         opened = []
         for instance in self._instances:
             written = [with_opening(str(instance.args[0]), response or "") for response in instance.resps]
@@ -41,14 +41,14 @@ class PromptedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untype
             instance.resps = written
         if opened and not any(split_thinking(text).closed for text in opened):
             logging.getLogger("lm_eval").warning(
-                "The prompts begin to think and no response ends it, so there are no answers. Raise max_gen_toks; if "
-                "think_end_token was given, leave it out: kdprobe's tasks tell thinking from answers themselves."
+                "The prompts begin the thinking and no response ends it, so there are no answers. Raise max_gen_toks; "
+                "if think_end_token was given, omit it: kdprobe's tasks separate thinking from answers themselves."
             )
         return super().apply_filters()
 
 
 def load(folder: str | None = None, **_metadata: Any) -> dict[str, datasets.Dataset]:
-    """The problems of `folder`, else of the folder that KDPROBE_GSM8K names, else GSM8K from the Hub."""
+    """The problems in `folder`, else in the folder named by KDPROBE_GSM8K, else GSM8K from the Hub."""
     folder = folder or os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return datasets.load_dataset(DATASET, "main")
@@ -56,7 +56,7 @@ def load(folder: str | None = None, **_metadata: Any) -> dict[str, datasets.Data
 
 
 def all_responses(responses: list[list[str | None]], _docs: list[dict[str, Any]]) -> list[list[str | None]]:
-    """The filter of the tasks: keeps every response to a problem, where lm-eval's own default keeps the first."""
+    """The tasks' filter: keeps every response to a problem, while lm-eval's default keeps only the first."""
     return responses
 
 
@@ -65,13 +65,13 @@ def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]
 
     Args:
         doc: The problem.
-        results: What the filters left: a response, or a list of them where lm-eval's `repeats` is above 1. An API may
-            send none for one.
+        results: The filtered responses: a response, or a list of them if lm-eval's `repeats` is above 1. An API may
+            send no text for one.
 
     Returns:
-        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`, `thinking` for responses that think
-        first, `unclosed_thinking` for those that never end it: each the mean over the responses to the problem, so that
-        every problem counts the same. Numbers only, because lm-eval aggregates whatever this returns.
+        `exact_match`, `exact_match_NAME` for every other extractor, `no_answer`, `thinking` for responses with
+        thinking, and `unclosed_thinking` for responses that never end it. Each is the mean over the responses to the
+        problem, so that every problem has equal weight. Numbers only, because lm-eval aggregates all returned values.
     """
     responses = list(_texts(results)) or [""]
     gold = gold_text(doc["answer"])
@@ -99,16 +99,16 @@ def _texts(results: Any) -> Iterator[str]:
 
 
 def _score(extractor: Extractor, response: str, gold: str) -> float:
-    """1 where it is right, else 0; not a number where the extractor fails, so that its mean is none either."""
+    """1 if it is correct, else 0; NaN if the extractor fails, so that its mean is NaN too."""
     try:
         return float(judge(response, gold, extractor).right)
-    except Exception:  # noqa: BLE001 - generation took hours: a plugin's fault must not cost the other scores
+    except Exception:  # noqa: BLE001 - generation took hours: a plugin's bug must not cost the other scores
         return math.nan
 
 
 @cache
 def _others() -> dict[str, Extractor]:
-    """The other built-in extractors and those of plugins; one that cannot be built is left out with a warning."""
+    """The other built-in extractors and those of plugins; one that cannot be built is skipped with a warning."""
     host = Host()
     built = {}
     for name in host.names("extractors"):
@@ -117,7 +117,7 @@ def _others() -> dict[str, Extractor]:
         try:
             built[name] = host.create("extractors", name)
         except Exception as error:  # noqa: BLE001 - as above
-            logging.getLogger("lm_eval").warning("kdprobe's extractor %r is left out: %s", name, error)
+            logging.getLogger("lm_eval").warning("kdprobe's extractor %r is skipped: %s", name, error)
     return built
 
 

@@ -59,13 +59,12 @@ def checked_fault(block):
 
 
 def example_plugins():
-    """The Python examples with hooks, each after the earlier examples of its page, with the name that it offers."""
-    for block in BLOCKS:
-        if block.kind == "python" and "@hookimpl" in block.text:
-            page = [each for each in BLOCKS if (each.page, each.kind) == (block.page, "python")]
-            above = [each.text.replace("@hookimpl", "") for each in page if each.line < block.line]
-            source = "\n".join([*above, block.text])
-            yield block.where, re.search(r'Spec\(name="([\w-]+)"', block.text)[1], source
+    """The Python examples with hooks, each after those above it on its page, with the name that it offers."""
+    hooked = [block for block in BLOCKS if block.kind == "python" and "@hookimpl" in block.text]
+    for block in hooked:
+        above = [each.text for each in hooked if each.page == block.page and each.line < block.line]
+        source = "\n".join([*(text.replace("@hookimpl", "") for text in above), block.text])
+        yield block.where, re.search(r'Spec\(name="([\w-]+)"', block.text)[1], source
 
 
 EXAMPLES = list(example_plugins())

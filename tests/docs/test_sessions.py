@@ -14,19 +14,19 @@ class Session:
     Attributes:
         pages: The pages.
         replaced: Text in the blocks to what stands for it here, besides the model.
-        commands: Whether commands are run; `test_blocks` parses those that are not.
+        python_only: Pages whose commands are not run; `test_blocks` parses them.
     """
 
     pages: tuple[str, ...]
     replaced: dict[str, str] = field(default_factory=dict)
-    commands: bool = True
+    python_only: tuple[str, ...] = ()
 
 
 SESSIONS = [
     Session(("docs/evaluation-tutorial.md",)),
     Session(("docs/heads-tutorial.md",)),
     Session(
-        ("docs/tutorial.md", "docs/how-to/keep-a-store.md", "docs/how-to/ship-a-student.md"),
+        ("docs/tutorial.md", "docs/how-to/keep-a-store.md", "docs/how-to/ship-a-student.md", "README.md"),
         {
             "report RUN": "report tiny",
             "export mine": "export tiny",
@@ -34,11 +34,12 @@ SESSIONS = [
             "store prune  ": "store prune --yes ",
             "embedded/ground-truth": "tiny/short",
         },
+        python_only=("README.md",),
     ),
     Session(
         ("docs/how-to/find-the-heads-that-matter.md",),
         {'"MODEL"': '"smollm2-135m-instruct"', "[(14, 5), (17, 2)]": "[(0, 1), (1, 2)]"},
-        commands=False,
+        python_only=("docs/how-to/find-the-heads-that-matter.md",),
     ),
 ]
 
@@ -48,6 +49,8 @@ def folder(tmp_path, monkeypatch, problem_rows):
     from conftest import write_jsonl
 
     write_jsonl(tmp_path / "mine.jsonl", problem_rows(0, 2))
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("id,gold,response\n1,48,The answer is 48\n2,9,9\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("KDPROBE_STORE", raising=False)
@@ -78,13 +81,13 @@ def follow(folder, run_cli, tiny_model, tiny_config):
             text = block.text
             for written, here in (session.replaced | {"smollm2-135m-instruct": str(tiny_model)}).items():
                 text = text.replace(written, here)
-            if block.kind == "text":
+            if block.kind == "text" and block.page not in session.python_only:
                 shown = [line.rstrip() for line in printed.splitlines()]
                 missing = [line for line in text.splitlines() if not any(each.startswith(line) for each in shown)]
                 assert missing == [], f"{block.where}: {printed}"
             elif block.kind == "python":
                 exec(compile(text, block.where, "exec"), namespace)
-            elif block.kind == "bash" and session.commands:
+            elif block.kind == "bash" and block.page not in session.python_only:
                 printed += "".join(run(command, strategies) for command in commands(text))
 
     return all_of

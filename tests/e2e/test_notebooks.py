@@ -21,7 +21,7 @@ def executed(name, folder, monkeypatch):
     monkeypatch.setenv("KDPROBE_STORE", str(folder / "store"))
     book = nbformat.read(EXAMPLES / name, as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells)
-    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(book, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
     return [
         "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
         for cell in book.cells
@@ -40,8 +40,9 @@ def test_an_engineer_compares_three_adapters(tmp_path, monkeypatch):
     outputs = executed("three_adapters.ipynb", tmp_path, monkeypatch)
     scores = next(text for text in outputs if "log_p_gold_value" in text and "cut_off" in text)
     assert all(name in scores for name in ("smollm2-135m-instruct", "full", "half", "quarter"))
-    # Six pairs of four models.
-    assert any("log_p_difference" in text and text.count("\n") == 6 for text in outputs)
+    pairs = next(text for text in outputs if "log_p_difference" in text)
+    # Six pairs of four models, each with the three others.
+    assert [pairs.count(name) for name in ("full", "half", "quarter")] == [3, 3, 3]
 
 
 def test_somebody_looks_inside_a_student(tmp_path, monkeypatch):

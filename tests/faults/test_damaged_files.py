@@ -121,8 +121,8 @@ def test_verify_names_damage_and_repair_moves_it_away(finished, tmp_path):
     found = command("store", "verify", "--store", store, "--json", folder=tmp_path)
     assert found.code == 1
     assert {Path(entry["path"]): entry["damage"] for entry in found.data if entry["damage"]} == {
-        record: ["run.json is not what was written"],
-        records.parent: ["records.parquet is not what was written"],
+        record: ["run.json was changed after it was written"],
+        records.parent: ["records.parquet was changed after it was written"],
     }
     assert "2 of" in found.err
     assert command("runs", "--store", store, folder=tmp_path).code == 0

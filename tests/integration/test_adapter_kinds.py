@@ -57,20 +57,20 @@ TIED = ["lora", "tokens", "tokens alone", "output", "embeddings", "embeddings ti
 SLICE = {"dora", "patterns", "biases of factors", "saved", "tokens", "pissa", "ia3", "loha", "adalora", "output-tied"}
 """Kinds that every run of the tests tries; `make matrix` tries all."""
 NOT_EXPORTED = {
-    "biases of factors": "cannot be written as a plain model.* has no place for 8 tensors, among them .*k_proj.bias"
+    "biases of factors": "cannot be written as a plain model.* does not use 8 tensors, among them .*k_proj.bias"
 }
 """Kinds whose merged weights their architecture has no place for."""
 REFUSED = {
-    "prompt": ("PromptTuningConfig", {"num_virtual_tokens": 2}, "virtual tokens, which cannot be merged"),
-    "prefix": ("PrefixTuningConfig", {"num_virtual_tokens": 2}, "virtual tokens, which cannot be merged"),
-    "encoder": ("PromptEncoderConfig", {"num_virtual_tokens": 2}, "virtual tokens, which cannot be merged"),
+    "prompt": ("PromptTuningConfig", {"num_virtual_tokens": 2}, "virtual tokens cannot be merged"),
+    "prefix": ("PrefixTuningConfig", {"num_virtual_tokens": 2}, "virtual tokens cannot be merged"),
+    "encoder": ("PromptEncoderConfig", {"num_virtual_tokens": 2}, "virtual tokens cannot be merged"),
     "adaption": ("AdaptionPromptConfig", {"adapter_layers": 1, "adapter_len": 2}, "cannot be merged|does not fit"),
     "activated": ("LoraConfig", {"target_modules": ALL, "alora_invocation_tokens": [5]}, "an activated LoRA"),
-    "drawn": ("LoraConfig", {"target_modules": ALL, "init_lora_weights": "pissa_niter_4"}, "cannot be found again"),
+    "drawn": ("LoraConfig", {"target_modules": ALL, "init_lora_weights": "pissa_niter_4"}, "cannot be reconstructed"),
     "repeated layers": (
         "LoraConfig",
         {"target_modules": ALL, "layer_replication": [[0, 2], [1, 2]]},
-        "another student merged",
+        "a different student than",
     ),
 }
 

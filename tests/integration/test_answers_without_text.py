@@ -69,7 +69,10 @@ def test_a_teacher_that_leaves_nothing_is_refused(torch, config, capsys, tmp_pat
     from kdprobe.cli import _run
 
     assert _run(["run", str(config("all")), "--store", str(tmp_path / "store")]) == 1
-    assert "No answer of the teacher holds anything to learn: 4 by content_filter." in capsys.readouterr().err
+    assert (
+        "None of the teacher's answers contains anything to learn from: 4 ended by content_filter."
+        in capsys.readouterr().err
+    )
 
 
 def test_students_learn_nothing_from_answers_without_tokens(torch, distil, transfer_set, same_weights):

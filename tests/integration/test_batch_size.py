@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_told(tiny, monkeypatch):
     from kdprobe.evaluation import batch_size
 
     monkeypatch.setattr(batch_size, "free_bytes", lambda _: 100)
-    with pytest.raises(KdprobeError, match="One answer takes"):
+    with pytest.raises(KdprobeError, match="One answer needs"):
         batch_size.plan_batches(tiny, [[5]], 50)
 
 

@@ -116,7 +116,7 @@ def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_mode
     save_file(
         {name: tensor for name, tensor in tensors.items() if "lm_head" not in name}, half / "adapter_model.safetensors"
     )
-    with pytest.raises(UsageError, match="not for its input and its output alike"):
+    with pytest.raises(UsageError, match="not for both its input and its output"):
         bases.merged(record, half)
 
     stranger = shutil.copytree(whole, tmp_path / "stranger")
@@ -125,7 +125,7 @@ def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_mode
     first, second = list(known)[300:302]
     known[first], known[second] = known[second], known[first]
     (stranger / "tokenizer.json").write_text(json.dumps(vocabulary))
-    with pytest.raises(UsageError, match=r"not the tokens of the model .* and some more"):
+    with pytest.raises(UsageError, match=r"its tokens do not extend those of the model"):
         bases.merged(record, stranger)
 
 
@@ -139,7 +139,7 @@ def test_an_adapter_of_another_base_of_equal_shape_is_used_with_a_note(tiny_mode
     assert capsys.readouterr().err == ""
     for _ in range(2):
         SharedBases().merged(resolve(str(other)), adapter)
-    said = f"The adapter {adapter} was trained on '{tiny_model}'; here it is used on '{other}'."
+    said = f"The adapter {adapter} was trained on '{tiny_model}' but is used on '{other}'."
     assert capsys.readouterr().err.count(said) == 1
 
 
@@ -151,7 +151,7 @@ def test_what_does_not_fit_names_another_base_only_where_it_is_another(tiny_mode
     config.write_text(json.dumps({**json.loads(config.read_text()), "r": 3}))
     with pytest.raises(UsageError) as caught:
         SharedBases().merged(resolve(str(tiny_model)), adapter)
-    assert caught.value.hint == "Its files are incomplete, damaged, or do not belong together."
+    assert caught.value.hint == "Its files are incomplete or damaged, or do not belong together."
     other = shutil.copytree(tiny_model, tmp_path / "other")
     with pytest.raises(UsageError) as caught:
         SharedBases().merged(resolve(str(other)), adapter)
@@ -174,7 +174,7 @@ def test_an_id_of_the_hub_is_an_adapter(tiny_model, make_adapter, tmp_path, monk
     assert record.path == cached / "snapshots" / commit
     assert record.digest == resolve_adapter(str(made)).digest
     assert list(named_adapters(["someone/their-adapter"])) == ["their-adapter"]
-    with pytest.raises(KdprobeError, match="'someone/unknown' is not a local folder and could not be fetched"):
+    with pytest.raises(KdprobeError, match="'someone/unknown' is not a local folder and could not be downloaded"):
         resolve_adapter("someone/unknown")
 
 

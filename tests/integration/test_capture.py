@@ -112,7 +112,7 @@ def test_a_damaged_transfer_set_is_refused(transfer_set, tmp_path):
 def test_a_transfer_set_without_manifest_is_refused(transfer_set, tmp_path):
     codec.write(transfer_set, tmp_path)
     (tmp_path / codec.MANIFEST).unlink()
-    with pytest.raises(KdprobeError, match="holds no transfer set"):
+    with pytest.raises(KdprobeError, match="is not a transfer set"):
         codec.read(tmp_path)
 
 

@@ -33,7 +33,7 @@ def test_a_run_says_the_same_elsewhere_and_nothing_is_made_again(tiny_model, tin
     assert pages == [str(store / "runs" / ran["run"] / "report.html") for store in (here, there)]
     assert reports[0] == reports[1]
     again = told("run", config, "--store", there, "--json")
-    assert again.err.count(": already there") == 10
+    assert again.err.count(": already done") == 10
     assert {**json.loads(again.out), "report": None} == {**ran, "report": None}
     assert "10 stages" in told("store", "export", "tiny", tmp_path / "back.tar", "--store", there).err
     # Nothing of it is superfluous, in neither store.

@@ -113,7 +113,7 @@ def test_geometry_names_the_planted_head_alone(look, untrained, planted):
     for top in result.summary["students"]["planted"].values():
         assert (top[0]["layer"], top[0]["head"]) == PLANTED
     table = result.tables["geometry"]
-    assert {figure.caption for figure in result.figures} == {"From the weights alone, one cell a head."}
+    assert {figure.caption for figure in result.figures} == {"From the weights alone; one cell per head."}
     moved = table[table["change"] > 0]
     assert set(zip(moved["layer"], moved["head"], strict=True)) == {PLANTED}
     assert set(moved["circuit"]) == {"qk", "ov"}
@@ -183,7 +183,7 @@ def test_tables_are_tidy(look, untrained, tiny_student):
 
 
 def test_an_unknown_student_is_refused(look, untrained):
-    with pytest.raises(KdprobeError, match="look at 'primed', and there is no such student"):
+    with pytest.raises(KdprobeError, match="names an unknown student 'primed'"):
         look("ablation", [untrained], students=["primed"])
 
 
@@ -258,7 +258,7 @@ def test_an_error_that_nobody_foresaw_leaves_a_change_empty(look, untrained, pla
         monkeypatch.setattr(head_evidence, name, fail)
     result = look("ablation", [untrained, planted], count=2, exact=2, random_sets=0)
     assert result.tables["head_evidence"][["qk", "ov", "pattern"]].isna().all(axis=None)
-    why = "is missing. It cannot be measured here (RuntimeError: shape '[3, 4]' is invalid)."
+    why = "is missing. It could not be measured (RuntimeError: shape '[3, 4]' is invalid)."
     assert {f"How the circuits of planted changed {why}", f"How attention changed {why}"} <= set(result.statements)
     effect = "ablation_gradient"
     np.testing.assert_array_equal(result.tables["head_evidence"][effect], whole.tables["head_evidence"][effect])
@@ -347,7 +347,7 @@ def test_accuracy_without_heads(look, untrained):
     table = result.tables["accuracy"].set_index("set")
     assert table["n"].tolist() == [2, 2, 2]
     assert table["heads"].to_dict() == {"none": 0, "top": 2, "random": 2}
-    assert any("problems whole" in sentence for sentence in result.statements)
+    assert any("problems intact" in sentence for sentence in result.statements)
 
 
 def test_from_the_command_line(run_cli, tiny_model, tiny_student, problem_files):

@@ -64,7 +64,7 @@ def beside(name, like):
     return lambda tensors: {**tensors, name: tensors[like].clone()}
 
 
-LACKS, NO_PLACE, SHAPE = "does not fit the model .*: it lacks", "the model has no place for", "in the shape"
+LACKS, NO_PLACE, SHAPE = "does not fit the model .*: it lacks", "the model does not use", "has shape"
 ADAPTERS = {
     "one tensor is missing": (in_file(without("layers.1.self_attn.v_proj.lora_B")), f"{LACKS} the tensor"),
     "half of the tensors are missing": (in_file(without("lora_B")), f"{LACKS} 8 tensors, among them"),
@@ -81,18 +81,18 @@ ADAPTERS = {
     "magnitudes of DoRA are there": (in_file(beside(FIRST.replace("A.weight", "magnitude_vector"), FIRST)), NO_PLACE),
     "a tensor is transposed": (in_file(lambda tensors: {**tensors, FIRST: tensors[FIRST].T}), SHAPE),
     "the rank is another": (in_config(r=4), SHAPE),
-    "a number is NaN": (in_file(put(FIRST, "nan")), "NaN or infinite in base_model.*q_proj.lora_A"),
-    "a number is infinite": (in_file(put(FIRST, "-inf")), "NaN or infinite in base_model.*q_proj.lora_A"),
-    "the file is cut": (cut, "The weights of the adapter .* cannot be read"),
-    "the file is a text": (in_text("adapter_model.safetensors", "version https://git-lfs"), "cannot be read"),
-    "the configuration is cut": (in_text("adapter_config.json", '{"peft_type": "LO'), "cannot be read as JSON"),
-    "the configuration is a list": (in_text("adapter_config.json", "[]"), "holds no settings"),
-    "the kind is missing": (in_config(peft_type=None), "of the kind None, which peft .* does not know"),
-    "the kind is unknown": (in_config(peft_type="LORA2"), "of the kind 'LORA2', which peft .* does not know"),
-    "the kind is another": (in_config(peft_type="IA3"), "sets 'bias', which peft .* does not know"),
-    "a field is of a newer peft": (in_config(lora_gamma=2), "sets 'lora_gamma', which peft .* does not know"),
-    "a field has another type": (in_config(r="four"), "peft says"),
-    "no module is named": (in_config(target_modules=["query"]), "peft says: .*'query'"),
+    "a number is NaN": (in_file(put(FIRST, "nan")), "NaN or infinite numbers in base_model.*q_proj.lora_A"),
+    "a number is infinite": (in_file(put(FIRST, "-inf")), "NaN or infinite numbers in base_model.*q_proj.lora_A"),
+    "the file is cut": (cut, "Cannot read the weights of the adapter"),
+    "the file is a text": (in_text("adapter_model.safetensors", "version https://git-lfs"), "Cannot read"),
+    "the configuration is cut": (in_text("adapter_config.json", '{"peft_type": "LO'), "is not valid JSON"),
+    "the configuration is a list": (in_text("adapter_config.json", "[]"), "is not a JSON object"),
+    "the kind is missing": (in_config(peft_type=None), "has type None, which PEFT .* does not support"),
+    "the kind is unknown": (in_config(peft_type="LORA2"), "has type 'LORA2', which PEFT .* does not support"),
+    "the kind is another": (in_config(peft_type="IA3"), "sets 'bias', which PEFT .* does not support"),
+    "a field is of a newer peft": (in_config(lora_gamma=2), "sets 'lora_gamma', which PEFT .* does not support"),
+    "a field has another type": (in_config(r="four"), "PEFT reports"),
+    "no module is named": (in_config(target_modules=["query"]), "PEFT reports: .*'query'"),
     "a module fewer is named": (in_config(target_modules=["q_proj", "k_proj", "o_proj"]), NO_PLACE),
     "a module more is named": (
         in_config(target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]),
@@ -101,8 +101,8 @@ ADAPTERS = {
     "DoRA has no magnitudes": (in_config(use_dora=True), f"{LACKS} 8 tensors, .*lora_magnitude_vector"),
     "a saved module is missing": (in_config(modules_to_save=["lm_head"]), f"{LACKS} the tensor .*lm_head.weight"),
     "saved tokens are missing": (in_config(trainable_token_indices=[1, 2]), f"{LACKS} the tensor .*tokens_delta"),
-    "the beginning was random": (in_config(init_lora_weights="pissa_niter_4"), "cannot be found again"),
-    "the beginning needs data": (in_config(init_lora_weights="corda"), "peft says: .*eigens"),
+    "the beginning was random": (in_config(init_lora_weights="pissa_niter_4"), "cannot be reconstructed"),
+    "the beginning needs data": (in_config(init_lora_weights="corda"), "PEFT reports: .*eigens"),
 }
 OTHERS = {
     "deeper": ({"num_hidden_layers": 3}, f"{NO_PLACE} 8 tensors"),
@@ -205,24 +205,24 @@ BASES = {
     "all tensors are renamed": (in_file(renamed("model.layers", "model.h")), "lacks 18 tensors"),
     "a layer is too many": (
         in_file(beside(LAYER.replace(".1.", ".2."), LAYER)),
-        "has no place for the tensor .*layers.2",
+        "does not use the tensor .*layers.2",
     ),
     "a bias is too many": (
         in_file(beside("model.layers.0.self_attn.q_proj.bias", "model.norm.weight")),
-        "has no place for the tensor .*q_proj.bias",
+        "does not use the tensor .*q_proj.bias",
     ),
     "the configuration is deeper": (in_config(num_hidden_layers=3), "lacks 9 tensors"),
-    "the configuration is shallower": (in_config(num_hidden_layers=1), "has no place for 9 tensors"),
-    "the configuration is wider": (in_config(intermediate_size=96), r"in the shape \[.*\], where \[.*\] is expected"),
-    "the vocabulary is another": (in_config(vocab_size=99), "in the shape"),
-    "a number is NaN": (in_file(put(LAYER, "nan")), f"NaN or infinite in {LAYER}"),
-    "a number is infinite": (in_file(put("lm_head.weight", "inf")), "NaN or infinite in lm_head.weight"),
-    "the file is cut": (cut, "cannot be loaded"),
-    "the file is a text": (in_text("model.safetensors", "version https://git-lfs"), "cannot be loaded"),
-    "the architecture is unknown": (in_config(model_type="llama9", architectures=None), "cannot be loaded"),
+    "the configuration is shallower": (in_config(num_hidden_layers=1), "does not use 9 tensors"),
+    "the configuration is wider": (in_config(intermediate_size=96), r"has shape \[.*\] instead of \[.*\]"),
+    "the vocabulary is another": (in_config(vocab_size=99), "has shape"),
+    "a number is NaN": (in_file(put(LAYER, "nan")), f"NaN or infinite numbers in {LAYER}"),
+    "a number is infinite": (in_file(put("lm_head.weight", "inf")), "NaN or infinite numbers in lm_head.weight"),
+    "the file is cut": (cut, "Cannot load"),
+    "the file is a text": (in_text("model.safetensors", "version https://git-lfs"), "Cannot load"),
+    "the architecture is unknown": (in_config(model_type="llama9", architectures=None), "Cannot load"),
     "a file of several is missing": (
         sharded(lambda folder, index: (folder / index[LAYER]).unlink()),
-        "cannot be loaded",
+        "Cannot load",
     ),
     "a file of several is not in the index": (sharded(drop_shard), "lacks .*tensor"),
 }

@@ -67,14 +67,14 @@ def test_page_and_tables_name_the_arm(done, run_cli, capsys):
     assert f"fine-tuned {REASON}" in printed
     assert "Not compared: unprimed - fine-tuned, teacher - fine-tuned." in printed
     page = (store / "runs" / data["run"] / "report.html").read_text()
-    assert "<h2>Without answers</h2>" in page
+    assert "<h2>Arms without answers</h2>" in page
     assert f"fine-tuned {REASON}" in page
     assert "fine-tuned without answers" in run_cli("runs", "--store", store)
     compared = json.loads(
         run_cli("compare", f"{data['run']}/fine-tuned", f"{data['run']}/teacher", "--store", store, "--json")
     )
     assert [arm["reason"] for arm in compared["absent"]] == [REASON]
-    assert compared["verdict"] == ["There is one arm only; nothing can be compared."]
+    assert compared["verdict"] == ["There is only one arm, so there is nothing to compare."]
 
 
 def test_there_is_no_student_to_export(done, tmp_path, capsys):
@@ -105,9 +105,9 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
     assert data["analyses"]["divergence"]["statements"] == [
         f"fine-tuned is left out: its training {REASON}",
         f"teacher is left out: its training {REASON}",
-        "There is no analysis without them: Divergence takes two students, and there is only 'untrained'.",
+        "Without them there is no analysis: Divergence needs two students, but there is only 'untrained'.",
     ]
-    assert data["verdict"] == ["There is one arm only; nothing can be compared."]
+    assert data["verdict"] == ["There is only one arm, so there is nothing to compare."]
 
 
 def test_a_run_without_one_student_is_shown(capsys):
@@ -121,7 +121,7 @@ def test_a_run_without_one_student_is_shown(capsys):
     show_comparison(compared)
     printed = " ".join(capsys.readouterr().out.split())
     assert "a diverged at step 1. Not compared: a - b." in printed
-    assert "There is no pair of students to compare; nothing can be compared." in printed
+    assert "There is no pair of students, so there is nothing to compare." in printed
 
 
 def test_seeds_that_diverged_pair_up_with_nobody():

@@ -83,6 +83,9 @@ def test_findings_are_those_of_the_answers_and_of_the_training(compared):
     codes = {finding.code for finding in compared.findings}
     # Its problems are Tom's apples over and over, and do not say that they come from one template.
     assert {"cut-off", "single-seed", "contamination"} <= codes
+    # Known when it was planned.
+    assert "too-few-problems" in codes
+    assert len([finding for finding in compared.findings if finding.code == "single-seed"]) == 1
     assert not codes & {"adapter-did-not-move", "unequal-budget", "unequal-versions"}
 
 
@@ -368,4 +371,4 @@ def test_an_analysis_of_nobody_is_told_when_the_run_is_planned(tiny_config, tiny
     looks = 'analyses = [{ name = "ablation", options = { students = ["none", "primed"] } }]'
     config = tiny_config(tiny_model, extra=looks)
     assert _run(["plan", str(config), "--store", str(tmp_path)]) == 2
-    assert "'ablation' is to look at 'primed', and there is no such student" in capsys.readouterr().err
+    assert "'ablation' names an unknown student 'primed'" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def codes(planned):
 
 def test_a_teacher_of_another_family_is_refused_with_advice_that_works(plan, stranger):
     sentence = told(plan, "compares teacher and student token by token", 'distill.name = "sequence"', teacher=stranger)
-    assert "ids stand for other tokens" in sentence
+    assert "ids stand for different tokens" in sentence
     told(plan, "'published' compares", teacher=stranger, distill={"name": "published", "options": {}})
     assert plan(teacher=stranger, distill={"name": "sequence"}).stages
 
@@ -217,7 +217,7 @@ def test_tokens_without_a_row_are_told_where_prompts_or_answers_need_them(plan, 
     assert plan(student=folder, teacher=folder).stages
     tokenizer.chat_template = "<|unused|>" + tokenizer.chat_template
     tokenizer.save_pretrained(folder)
-    sentence = told(plan, "no row", "prompts hold '<|unused|>'", student=folder, teacher=folder)
+    sentence = told(plan, "no row", "prompts contain '<|unused|>'", student=folder, teacher=folder)
     assert sentence.count("no row") == 2
 
 
@@ -242,7 +242,7 @@ def test_options_that_so_few_examples_do_not_allow_are_told(plan):
 def test_analyses_of_heads_need_attention(plan, model):
     told(
         plan,
-        "probe.analyses: heads, ablation: The attention heads of this architecture (mamba)",
+        "probe.analyses: heads, ablation: kdprobe does not find the attention heads of this architecture (mamba)",
         student=model("mamba", "mamba", hidden_size=32, num_hidden_layers=2),
         distill={"options": ALL_LINEAR},
         controls={"fine_tuned": False},
@@ -269,6 +269,31 @@ def test_too_little_evidence_is_said_before_anything_is_paid_for(plan, run_cli, 
     assert "problems.test to 7 or more" in finding.action
     shown = json.loads(run_cli("plan", tiny_config(tiny_model), "--store", tmp_path, "--json"))
     assert {"too-few-problems", "single-seed"} <= {finding["code"] for finding in shown["findings"]}
+
+
+def test_a_run_without_an_unprimed_arm_cannot_say_what_priming_does(plan):
+    assert "no-unprimed-arm" in codes(plan(strategies=["teacher"]))
+    # What a strategy does decides, whatever it is called.
+    assert "no-unprimed-arm" not in codes(plan(strategies=["teacher", {"name": "none", "label": "bare"}]))
+
+
+def test_a_strategy_that_leaves_out_the_question_is_reported(problems):
+    from kdprobe.experiment.foresight.prompts import questions_left_out
+    from kdprobe.strategies.prompt_pair import PromptPair, bare
+
+    def pair(text):
+        return PromptPair([{"role": "system", "content": "Teach."}, {"role": "user", "content": text}], [])
+
+    asked = {problem.id: pair(f"{problem.question}\n\nState the units.") for problem in problems}
+    never = {problem.id: pair("State the units.") for problem in problems}
+    once = {**asked, problems[1].id: pair("State the units.")}
+    unprimed = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in problems}
+    strategies = {"asked": asked, "never": never, "once": once, "unprimed": unprimed}
+    of_all, of_one = questions_left_out(strategies, problems)
+    assert "'never'" in of_all.evidence
+    assert f"the question of {len(problems)} of {len(problems)} transfer problems" in of_all.evidence
+    assert "'once'" in of_one.evidence
+    assert f"the question of 1 of {len(problems)} transfer problems word for word: {problems[1].id}." in of_one.evidence
 
 
 def test_a_plan_of_the_tiny_model_has_no_other_findings(plan):

@@ -120,14 +120,14 @@ def test_keys_follow_the_date_of_the_config_and_never_the_clock(tiny_model, tiny
         (
             "{{ messages[-1]['content'] }}",
             'system = "Be brief."',
-            "leaves out or changes the system message 'Be brief.'",
+            "drops or changes the system message 'Be brief.'",
         ),
         (
             "{% if messages[1] %}{{ raise_exception('no answers') }}{% endif %}{{ messages[0].content }}",
             "",
             "refuses a conversation of user, assistant: no answers",
         ),
-        (None, "template_arguments = { enable_thinking = false }", "does not read the argument 'enable_thinking'"),
+        (None, "template_arguments = { enable_thinking = false }", "does not use the argument 'enable_thinking'"),
     ],
 )
 def test_what_a_template_does_not_take_is_a_mistake_at_plan_time(

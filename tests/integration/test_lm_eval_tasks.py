@@ -311,7 +311,7 @@ def test_a_model_is_asked_as_often_as_a_task_repeats(repeated, folder, torch, ti
     tracker.save_results_samples("repeated_all", samples)
     outputs = read_outputs(tmp_path / "tiny" / "samples_repeated_all_now.jsonl")
     assert outputs.responses == [sample["resps"][0][0] for sample in samples]
-    assert outputs.notes == ("'resps' holds up to 2 samples a row; the first of each is scored.",)
+    assert outputs.notes == ("'resps' holds up to 2 samples per row; only the first is scored.",)
 
 
 PLUGIN = """
@@ -378,7 +378,7 @@ def test_the_command_line_scores_under_the_extractors_of_plugins_too(plugin, fol
         assert results[task]["exact_match_shout,none"] == 0
         assert results[task]["exact_match_breaks,none"] != results[task]["exact_match_breaks,none"]
         assert "exact_match_unbuildable,none" not in results[task]
-    said = "'unbuildable' is left out: The extractor 'unbuildable' cannot be built: ValueError: not today."
+    said = "'unbuildable' is skipped: The extractor 'unbuildable' could not be built: ValueError: not today."
     assert said in told.stderr + told.stdout
 
 

@@ -107,11 +107,11 @@ def test_ids_that_the_student_has_no_row_for_are_refused_before_training(train_c
     beyond = len(AutoTokenizer.from_pretrained(tiny_model))
     foreign = replace(first, token_ids=np.full_like(first.token_ids, beyond))
     transfer = replace(context.transfer, responses=(foreign, *others))
-    with pytest.raises(KdprobeError, match=rf"'{first.id}' is to be trained on with token id {beyond}"):
+    with pytest.raises(KdprobeError, match=rf"'{first.id}' contains token id {beyond}"):
         Host().create("distillers", "sequence").train(replace(context, transfer=transfer))
     # Longer than the student's context.
     short = shutil.copytree(tiny_model, tmp_path / "short")
     settings = json.loads((short / "config.json").read_text())
     (short / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 20}))
-    with pytest.raises(KdprobeError, match=r"tokens with its answer, and the student reads 20 at once"):
+    with pytest.raises(KdprobeError, match=r"tokens with its answer, but the student's context is 20"):
         Host().create("distillers", "sequence").train(replace(context, student=resolve(str(short))))

@@ -66,5 +66,5 @@ def test_an_analysis_that_overflows_is_a_result(done, run_cli, tmp_path, monkeyp
         patched.setattr(analysis, "run_analysis", overflow)
         data = json.loads(run_cli("run", other, "--store", store, "--json"))
     (sentence,) = data["analyses"]["divergence"]["statements"]
-    assert sentence.startswith("There is no analysis of these students: The attention of a layer is NaN or infinite.")
+    assert sentence.startswith("These students cannot be analysed: The attention of a layer is NaN or infinite.")
     assert json.loads(run_cli("run", other, "--store", store, "--json")) == data

@@ -202,4 +202,4 @@ def test_no_plugins_leaves_out_the_configs_folder_too_and_says_so(config):
         planned(config, Choice(none=True))
     assert len(caught.value.mistakes) == 3
     assert "There is no strategy named 'peeking'. It should come from" in " ".join(caught.value.mistakes)
-    assert "which is blocked: It is left out by --no-plugins." in " ".join(caught.value.mistakes)
+    assert "which is blocked: Excluded by --no-plugins." in " ".join(caught.value.mistakes)

@@ -127,4 +127,4 @@ def test_an_experiment_in_two_processes_is_made_once_and_told_once(tiny_config, 
     assert not [left for left in (tmp_path / "making").iterdir() if left.is_dir()]
     again, notes = run()
     assert again == told
-    assert notes.count("already there") == 10
+    assert notes.count("already done") == 10

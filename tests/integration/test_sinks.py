@@ -88,7 +88,7 @@ def test_where_nobody_has_a_sink_no_table_speaks_of_one(look, tiny_record):
     result, _ = look("heads", [Student("base", tiny_record)])
     assert "learned_sink" not in set(result.tables["heads"]["metric"])
     assert not any("sink" in statement for statement in result.statements)
-    with pytest.raises(UsageError, match="None of these models has what 'learned_sink' measures"):
+    with pytest.raises(UsageError, match="None of these models has anything for 'learned_sink' to measure"):
         look("heads", [Student("base", tiny_record)], metric="learned_sink")
 
 

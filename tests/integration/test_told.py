@@ -111,7 +111,7 @@ def test_the_conversation_is_told_to_people_too(dated, problem_files, tmp_path, 
     told = ["eval", dated, "--problems", problem_files[1], "--max-new-tokens", 4, "--store", tmp_path, "--limit", 2]
     assert _run([*map(str, told), *TOLD]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert 'Chat templates are told {"system": "Be brief.", "date": "2026-11-25"' in said
+    assert 'Chat template settings: {"system": "Be brief.", "date": "2026-11-25"' in said
 
 
 def test_few_shot_prompts_without_a_common_form_are_compared_by_their_hashes(evaluate, dated, problem_files, run_cli):
@@ -135,10 +135,10 @@ def test_few_shot_prompts_without_a_common_form_are_compared_by_their_hashes(eva
     ("template", "arguments", "sentence"),
     [
         (NO_SYSTEM, ["--system", "Be brief."], "refuses a conversation of system, user: no system role"),
-        ("{{ messages[-1]['content'] }}", ["--system", "Be brief."], "leaves out or changes the system message"),
+        ("{{ messages[-1]['content'] }}", ["--system", "Be brief."], "drops or changes the system message"),
         (NO_ANSWERS, [], "refuses a conversation of user, assistant: no answers"),
         ("{{ raise_exception('none at all') }}", [], "refuses a conversation of user: none at all"),
-        (TEMPLATE, ["--template-argument", "enable_thinkin=false"], "does not read the argument 'enable_thinkin'"),
+        (TEMPLATE, ["--template-argument", "enable_thinkin=false"], "does not use the argument 'enable_thinkin'"),
         (None, ["--system", "Be brief."], "has no chat template"),
         (None, ["--template-argument", "enable_thinking=false"], "has no chat template"),
     ],
@@ -158,14 +158,14 @@ def test_examples_that_a_template_refuses_are_refused_before_weights_are_loaded(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--date", "25.11.2026"], "date: must be a day, as in 2026-11-25"),
-        (["--date", "0"], "date: must be a day, as in 2026-11-25"),
+        (["--date", "25.11.2026"], "date: must be a date such as 2026-11-25"),
+        (["--date", "0"], "date: must be a date such as 2026-11-25"),
         (["--date", "2026-02-30"], "date:"),
         (["--template-argument", "enable_thinking"], "is not an argument"),
         (["--template-argument", "=false"], "is not an argument"),
         (["--template-argument", "enable_thinking=False"], "Write enable_thinking=false"),
         (["--template-argument", "a=1", "--template-argument", "a=2"], "given twice"),
-        (["--template-argument", "tokenize=true"], "must not hold tokenize"),
+        (["--template-argument", "tokenize=true"], "must not contain tokenize"),
     ],
 )
 def test_wrong_use_is_told(command, arguments, sentence, dated, refused):
@@ -215,7 +215,7 @@ def test_probed_students_read_what_the_options_say(run_cli, dated, problem_files
     assert opening.startswith(FORM.partition("{question}")[0])
     assert "clear words\n" in opening
     assert found["conversation"]["date"] == "2026-11-25"
-    assert "Chat templates are told" in (tmp_path / "page" / "probe.html").read_text()
+    assert "Chat template settings:" in (tmp_path / "page" / "probe.html").read_text()
 
 
 def test_options_for_templates_go_with_models(refused, tmp_path, capsys):

@@ -123,7 +123,7 @@ def test_nothing_left_to_learn_from_is_told(planned, tmp_path):
     plan, _ = planned()
     file = answers(tmp_path / "answers.jsonl", plan.draw.transfer, right=set())
     plan, store = planned(transfer(f'texts = "{file}"\nfilter = "correct"'))
-    with pytest.raises(KdprobeError, match="No answer of the teacher is left"):
+    with pytest.raises(KdprobeError, match="leaves no teacher answers"):
         made(plan, store, kinds=("transfer", "select"))
 
 
@@ -132,8 +132,8 @@ def test_nothing_left_to_learn_from_is_told(planned, tmp_path):
     [
         (lambda rows: rows[1:], "answers 3 of the 4 transfer problems"),
         (lambda rows: [*rows, rows[0]], "a second time"),
-        (lambda rows: [*rows, {"id": "x"}], "line 5 is no answer"),
-        (lambda rows: [*rows, "text"], "line 5 is no answer"),
+        (lambda rows: [*rows, {"id": "x"}], "line 5 is not an answer"),
+        (lambda rows: [*rows, "text"], "line 5 is not an answer"),
     ],
     ids=["missing", "doubled", "without a response", "no object"],
 )
@@ -159,8 +159,8 @@ def test_texts_may_name_problems_by_their_question(planned, tmp_path):
     ("line", "words"),
     [
         ("samples = 2", "need a temperature above 0"),
-        ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "texts that the teacher writes"),
-        ('texts = "nobody"', "'nobody' is none of 'own', 'gold', a strategy of this run, a .jsonl file"),
+        ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "texts written by the teacher"),
+        ('texts = "nobody"', "'nobody' is not one of 'own', 'gold', a strategy of this run, or a .jsonl file"),
         ('filter = "wrong"', "transfer.filter"),
     ],
 )
@@ -180,5 +180,5 @@ def test_students_of_different_problems_are_a_finding():
         [arm("unprimed", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)]
     )
     assert finding.code == "unmatched-filter"
-    assert "unprimed 1, primed 2, 1 of them shared" in finding.evidence
+    assert "unprimed 1, primed 2; 1 are common to all" in finding.evidence
     assert _unmatched([arm("unprimed", [["p1", 0], ["p1", 1]]), arm("primed", [["p1", 0]])]) == []

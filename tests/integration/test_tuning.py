@@ -213,7 +213,7 @@ def test_without_one_student_the_study_says_so(prepared, new_store):
     from kdprobe.experiment.tune.search import tune
 
     extra = "[tune]\nvalidation = 2\ntrials = 1\n[tune.space]\nrank = [2, 4]\n"
-    with pytest.raises(KdprobeError, match=r"No trial of tiny-\w+ left a student"):
+    with pytest.raises(KdprobeError, match=r"No trial of tiny-\w+ produced a student"):
         tune(
             prepared(extra, rate=("batch_size = 2, learning_rate = 1e-2", "batch_size = 2, learning_rate = 1e37")),
             new_store,
@@ -374,7 +374,7 @@ def test_the_terminal_shows_the_best_first_and_what_may_be_said(finished, capsys
             assert f" {cell} " in line
     assert [line.split()[0].endswith("*") for line in lines] == [trial.number == 0 for trial in ranked]
     words = " ".join(shown.split())
-    assert "The test problems took no part." in words
+    assert "The test problems were not used." in words
     assert all(" ".join(sentence.split()) in words for sentence in tuned.verdict())
 
 

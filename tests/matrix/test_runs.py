@@ -123,4 +123,4 @@ def test_running_again_makes_nothing(finished, run_cli, capsys):
     run_cli("run", finished.config, "--store", finished.store, "--json")
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
     assert said
-    assert all("already there" in line for line in said)
+    assert all("already done" in line for line in said)

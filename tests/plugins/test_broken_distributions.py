@@ -30,7 +30,7 @@ BROKEN = {
     "exits": (
         "import sys\nsys.exit('goodbye')\n",
         "broken",
-        "It ends the program when it is loaded: SystemExit: goodbye.",
+        "It exits the program when it is loaded: SystemExit: goodbye.",
     ),
     "raises-at-import": ("raise ValueError('at import\\nand more')\n", "broken", "ValueError: at import"),
     "raises-in-the-hook": (
@@ -51,7 +51,7 @@ BROKEN = {
     "unknown-hook": (
         GOOD.replace("kdprobe_strategies", "kdprobe_stratagems"),
         "broken",
-        "kdprobe_stratagems is not a hook of kdprobe; did you mean kdprobe_strategies?",
+        "kdprobe_stratagems is not a kdprobe hook; did you mean kdprobe_strategies?",
     ),
     "future-api": (
         "kdprobe_api = 99\n" + GOOD,
@@ -71,7 +71,7 @@ BROKEN = {
     "invalid-options": (
         GOOD.replace("build=build", "build=build, options={'times': int}"),
         "broken",
-        "The StrategySpec 'invalid-options': options must be a pydantic model, and is an object of dict.",
+        "The StrategySpec 'invalid-options': options must be a pydantic model, not an object of dict.",
     ),
     "options-without-a-schema": (
         "from pydantic import BaseModel\nclass Options(BaseModel):\n    times: 'NoSuchType'\n"
@@ -82,7 +82,7 @@ BROKEN = {
     "newer-import": (
         "from kdprobe import FutureSpec\n",
         "incompatible",
-        "It needs another kdprobe: cannot import name 'FutureSpec' from 'kdprobe'",
+        "It needs another version of kdprobe: cannot import name 'FutureSpec' from 'kdprobe'",
     ),
     "other-exit": ("class Stop(BaseException): pass\nraise Stop('quite')\n", "broken", "Stop: quite"),
     "unsayable": ("class E(Exception):\n    def __str__(self): return 1/0\nraise E\n", "broken", "E: no message"),
@@ -91,22 +91,22 @@ BROKEN = {
         "broken",
         "kdprobe_strategies is not marked as a hook: write @hookimpl above it.",
     ),
-    "no-hook": ("x = 1\n", "broken", "It has no hook of kdprobe; there are kdprobe_strategies, "),
+    "no-hook": ("x = 1\n", "broken", "It implements no kdprobe hook; the hooks are kdprobe_strategies, "),
     "async": (GOOD.replace("def kdprobe", "async def kdprobe"), "broken", "kdprobe_strategies is async"),
     "wrapper": (
         GOOD.replace("@hookimpl", "@hookimpl(wrapper=True)"),
         "broken",
-        "kdprobe_strategies wraps other plugins'",
+        "kdprobe_strategies is a hook wrapper",
     ),
     "not-a-module": ("def broken(\n", "broken", "SyntaxError: '(' was never closed"),
-    "bad-name": (GOOD.replace('"NAME"', '"../up"'), "broken", "The StrategySpec '../up' needs a name of letters"),
+    "bad-name": (GOOD.replace('"NAME"', '"../up"'), "broken", "The StrategySpec '../up' needs a name made of letters"),
     "twice": (GOOD + GOOD.rsplit("\n", 2)[1] + "\n", "broken", "kdprobe_strategies yields 'twice' twice."),
     "build-is-no-function": (
         GOOD.replace("build=build", "build='build'"),
         "broken",
         "The StrategySpec 'build-is-no-function': build must be a function that takes the options, not str.",
     ),
-    "api-is-text": ("kdprobe_api = '1'\n" + GOOD, "broken", "Its kdprobe_api must be a whole number"),
+    "api-is-text": ("kdprobe_api = '1'\n" + GOOD, "broken", "Its kdprobe_api must be a positive integer"),
 }
 NOISY = """
 import os, subprocess, sys
@@ -220,7 +220,7 @@ def test_blocked_plugins_are_not_even_loaded(kdprobe):
     rows = {row["source"]: row for row in json.loads(told.stdout)}
     assert "NOISE" not in told.stderr
     for package in ("kdprobe-noisy", "kdprobe-exits", "beta-twin"):
-        assert (rows[package]["status"], rows[package]["reason"]) == ("blocked", "It is left out by KDPROBE_BLOCK.")
+        assert (rows[package]["status"], rows[package]["reason"]) == ("blocked", "Excluded by KDPROBE_BLOCK.")
     assert rows["alpha-twin"]["status"] == "ok"
 
 
@@ -265,6 +265,6 @@ def test_a_config_that_needs_them_is_told_why_each_is_missing_all_at_once(kdprob
     assert "'contested' is provided by both rival-one and rival-two. Uninstall one" in lines[0]
     assert "KDPROBE_BLOCK=rival-two" in lines[0]
     assert "There is no strategy named 'exits'. It should come from kdprobe-exits, which is broken: It ends" in lines[1]
-    assert "Install the package that provides it, or a newer one: pip install --upgrade kdprobe-" in lines[2]
+    assert "Install or upgrade the package that provides it: pip install --upgrade kdprobe-" in lines[2]
     assert "Did you mean 'fine'?" in lines[3]
     assert not told.stdout

@@ -86,7 +86,7 @@ def test_an_instance_is_a_plugin():
             lambda: module(kdprobe_teachers=lambda: [spec()]),
             "kdprobe_teachers must yield TeacherSpec records, not StrategySpec.",
         ),
-        (lambda: module(kdprobe_stratagems=lambda: iter(())), "kdprobe_stratagems is not a hook of kdprobe"),
+        (lambda: module(kdprobe_stratagems=lambda: iter(())), "kdprobe_stratagems is not a kdprobe hook"),
         (
             lambda: module(kdprobe_strategies=lambda: None),
             "kdprobe_strategies must yield records, or return a list of them, not NoneType.",

@@ -85,7 +85,7 @@ def test_one_module_under_two_names_counts_once():
     second = Candidate("b", "1", "other-package", first.load)
     providers = discover([first, second])
     assert [provider.status for provider in providers] == ["ok", "shadowed"]
-    assert providers[1].reason == "It is the very module that 'a' is."
+    assert providers[1].reason == "It is the same module as 'a'."
 
 
 @pytest.mark.parametrize("stated", [{}, {"kdprobe_api": HOOK_API}, {"kdprobe_api": OLDEST_HOOK_API}])
@@ -101,7 +101,7 @@ def test_a_plugin_for_another_hook_api_is_incompatible_and_the_sentence_has_both
     vars(candidate.load()).update(kdprobe_api=stated)
     (provider,) = discover([candidate])
     assert provider.status == "incompatible"
-    assert f"hook API {stated}, and kdprobe {own_version()} has {HOOK_API}: upgrade " in provider.reason
+    assert f"hook API {stated}, but kdprobe {own_version()} has {HOOK_API}: upgrade " in provider.reason
 
 
 def test_stdout_is_back_after_the_guard_even_after_a_failure(capfd):
@@ -139,7 +139,7 @@ def test_a_blocked_plugin_takes_its_name_from_nobody():
 def test_no_plugins_leaves_the_built_ins():
     providers = discover([*builtin_candidates(), offers()], Choice(none=True))
     assert {provider.status for provider in providers[:-1]} == {"ok"}
-    assert (providers[-1].status, providers[-1].reason) == ("blocked", "It is left out by --no-plugins.")
+    assert (providers[-1].status, providers[-1].reason) == ("blocked", "Excluded by --no-plugins.")
 
 
 def test_strictness_refuses_what_cannot_be_used_and_allows_what_is_blocked():
@@ -213,7 +213,7 @@ def test_a_folder_cannot_take_the_name_of_an_installed_plugin(folder):
 
 
 def test_a_folder_that_is_not_there():
-    with pytest.raises(UsageError, match=r"The plugin folder .*nowhere is not there"):
+    with pytest.raises(UsageError, match=r"The plugin folder .*nowhere does not exist"):
         Host([], Choice()).load_folder(Path("nowhere"))
 
 
@@ -392,7 +392,7 @@ def test_a_model_that_allows_more_is_left_to_it():
 
 def test_a_validator_that_fails_is_the_plugins_fault():
     with pytest.raises(
-        UsageError, match=r"fails at checking its options: KeyError: 'x'. This is a fault of someones-package"
+        UsageError, match=r"failed to validate its options: KeyError: 'x'. This is a bug in someones-package"
     ):
         host(offers(options=Options)).options("strategies", "it", {"word": "x"})
 
@@ -433,13 +433,15 @@ def test_a_plugin_that_fails_at_building_is_named(capfd):
         print("aside")
         raise KeyError("weights")
 
-    with pytest.raises(KdprobeError, match=r"The strategy 'it' cannot be built: KeyError: 'weights'.*someones-package"):
+    with pytest.raises(
+        KdprobeError, match=r"The strategy 'it' could not be built: KeyError: 'weights'.*someones-package"
+    ):
         host(offers(build)).create("strategies", "it")
     assert capfd.readouterr().out == ""
 
 
 def test_a_plugin_that_exits_at_building_does_not_end_the_program():
-    with pytest.raises(KdprobeError, match="cannot be built: SystemExit: 3"):
+    with pytest.raises(KdprobeError, match="could not be built: SystemExit: 3"):
         host(offers(raises(SystemExit(3)))).create("strategies", "it")
 
 
@@ -462,7 +464,7 @@ def test_all_leaves_out_what_cannot_be_built_or_is_contested(capsys):
     assert there.all("extractors") == {"good": "good"}
     assert there.unique_names("extractors") == ["good", "bad"]
     told = capsys.readouterr().err
-    assert "Left out: The extractor 'bad' cannot be built: ValueError: no" in told
+    assert "Skipped: The extractor 'bad' could not be built: ValueError: no" in told
     assert "Left out: The extractor 'contested' is provided by both c and d" in told
 
 

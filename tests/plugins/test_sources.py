@@ -220,7 +220,7 @@ def test_a_sibling_that_is_missing_is_no_package_to_install(code, needed, tmp_pa
     write(tmp_path, {"helper/__init__.py": ""} if "inner" in code else {"helper.py": ""})
     (provider,) = [p for p in discover(folder_candidates(tmp_path)) if p.name == "mine"]
     assert provider.status == "broken"
-    assert "make it a folder with __init__.py" in provider.reason
+    assert "Make it a folder" in provider.reason
     assert f"from .{needed} import" in provider.reason
     assert "install" not in provider.reason
 

@@ -103,7 +103,7 @@ def test_what_a_plugin_changes_is_undone_and_named(what, code, where, tmp_path, 
     assert ", ".join(provider.undone) == what.strip()
     Host([provider], Choice())
     told = capsys.readouterr().err
-    assert f"The plugin loud ({tmp_path / 'loud.py'}): It changes {what.strip()} when it is loaded" in told
+    assert f"The plugin loud ({tmp_path / 'loud.py'}): Loading it changes {what.strip()}" in told
 
 
 def test_there_is_a_case_for_every_part():
@@ -212,4 +212,4 @@ def test_the_command_names_it(tmp_path, run_cli):
         run_cli("plugins", "--plugins-dir", tmp_path),
         run_cli("plugins", "loud", "--plugins-dir", tmp_path),
     ):
-        assert "It changes the random numbers of Python when it is loaded; that was undone." in " ".join(shown.split())
+        assert "Loading it changes the random numbers of Python; this was undone." in " ".join(shown.split())

@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_is_one_sentence(files):
         kdprobe.compare(pd.DataFrame(rows(BEFORE)), files[1])
     with pytest.raises(UsageError, match="Two of the answers are called 'a'"):
         kdprobe.compare(files[0], {"a": rows(AFTER)})
-    with pytest.raises(UsageError, match="takes two arms or more"):
+    with pytest.raises(UsageError, match="needs at least two arms"):
         kdprobe.compare(files[0])
 
 
@@ -122,6 +122,11 @@ def test_text_of_models_is_no_markup(files):
     assert "\x1b" not in shown
 
 
+def test_on_a_terminal_a_result_says_what_it_has(files):
+    assert repr(kdprobe.score(files[0])) == "<ScoreResult with details, scores, warnings>"
+    assert "findings" in repr(kdprobe.compare(*files))
+
+
 def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):
     (tmp_path / "broken_one.py").write_text(
         "from kdprobe import ExtractorSpec, hookimpl\n"
@@ -133,11 +138,11 @@ def test_no_progress_is_silence_and_warnings_are_kept(files, tmp_path, capfd):
     )
     result = kdprobe.compare(*files, plugins_dir=tmp_path, progress=False)
     (warning,) = result.warnings
-    assert warning.startswith("Left out: The extractor 'broken' fails at reading an answer: RuntimeError: no")
+    assert warning.startswith("Skipped: The extractor 'broken' failed on an answer: RuntimeError: no")
     assert capfd.readouterr() == ("", "")
-    assert "Left out" in result._repr_html_()
+    assert "Skipped" in result._repr_html_()
     kdprobe.compare(*files, plugins_dir=tmp_path)
-    assert "Left out" in capfd.readouterr().err
+    assert "Skipped" in capfd.readouterr().err
 
 
 def test_errors_of_libraries_and_exits_are_sentences(files, monkeypatch):

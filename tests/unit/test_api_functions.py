@@ -161,7 +161,7 @@ def test_stages_are_keyed_by_the_functions_source():
 def test_names_that_are_taken_or_no_names_are_refused():
     with pytest.raises(UsageError, match="There is a strategy 'teacher' already"):
         host_with(strategies={"teacher": cell(PLAIN)})
-    with pytest.raises(UsageError, match="needs a name of letters"):
+    with pytest.raises(UsageError, match="needs a name made of letters"):
         host_with(strategies={"my strategy": cell(PLAIN)})
     with pytest.raises(UsageError, match="is a str"):
         host_with(strategies={"mine": "text"})

@@ -29,8 +29,8 @@ def test_strategies_need_three_seeds():
     def compared(*seeds):
         return codes([arm(strategy, seed) for strategy in ("unprimed", "teacher") for seed in seeds])
 
-    assert compared(0) == {"single-seed": "2 strategies are compared by 1 seed each."}
-    assert compared(0, 1) == {"few-seeds": "2 strategies are compared by 2 seeds each."}
+    assert compared(0) == {"single-seed": "2 strategies are compared with 1 seed each."}
+    assert compared(0, 1) == {"few-seeds": "2 strategies are compared with 2 seeds each."}
     assert compared(0, 1, 2) == {}
     # One strategy alone is compared with none.
     assert codes([arm("unprimed", 0), arm(None, 0)]) == {}
@@ -40,8 +40,8 @@ def test_problems_that_were_trained_on_are_told_with_their_twins():
     asked = [(f"How much do {n} {what} cost at 3 dollars each?", None) for n, what in ((4, "hats"), (5, "oaks"))]
     found = codes([], record(asked, [*asked, ("What is left?", None)]))
     assert found["contamination"] == (
-        "2 of 3 test problems overlap with transfer problems (2 exact): test-0 is like transfer-0, "
-        "test-1 is like transfer-1."
+        "2 of 3 test problems overlap with transfer problems (2 exact): test-0 resembles transfer-0, "
+        "test-1 resembles transfer-1."
     )
 
 
@@ -51,7 +51,7 @@ def test_likeness_within_a_template_is_scope_and_no_finding():
     known = record(transfer, test)
     assert codes([], known) == {}
     (sentence,) = scope(known)
-    assert sentence.startswith("1 of 2 test problems are from templates that students learnt from (1): ")
+    assert sentence.startswith("1 of 2 test problems come from templates that the students were trained on (1), so ")
     assert scope(APART) == []
 
 
@@ -80,5 +80,5 @@ def test_prompts_that_a_server_makes_in_another_way_are_counted():
     other = taught("teacher", 0, returned_prompts=4, prompts_unlike_template=3)
     unknown = taught("other", 0)
     found = codes([same, other, replace(other, seed=1), unknown])["server-prompt"]
-    assert found.endswith("the tokenizer's chat template does not make: teacher 3 of 4.")
+    assert found.endswith("the tokenizer's chat template does not produce: teacher 3 of 4.")
     assert "server-prompt" not in codes([same, unknown])

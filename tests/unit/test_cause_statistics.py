@@ -83,7 +83,7 @@ def test_students_are_chosen_by_name_or_arm():
     assert chosen_students(students, [], "ablation") == students
     assert chosen_students(students, ["none"], "ablation") == students[1:3]
     assert chosen_students(students, ["none@1", "untrained"], "ablation") == [students[0], students[2]]
-    with pytest.raises(KdprobeError, match="'ablation' is to look at 'primed@1', and there is no such student"):
+    with pytest.raises(KdprobeError, match="'ablation' names an unknown student 'primed@1'"):
         chosen_students(students, ["primed@1"], "ablation")
 
 

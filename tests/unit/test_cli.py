@@ -80,7 +80,7 @@ def check_told(done, code, words):
 
 
 def test_missing_and_empty_configs_are_told(tmp_path):
-    check_told(kdprobe("plan", "nowhere.toml", cwd=tmp_path), 2, "nowhere.toml cannot be read")
+    check_told(kdprobe("plan", "nowhere.toml", cwd=tmp_path), 2, "Cannot read the config nowhere.toml")
     (tmp_path / "empty.toml").touch()
     check_told(kdprobe("plan", "empty.toml", cwd=tmp_path), 2, "empty.toml is empty")
 
@@ -98,7 +98,7 @@ def test_missing_model_is_told(tmp_path, tiny_config):
 def test_model_that_is_neither_here_nor_cached_is_told_offline(tmp_path, tiny_config):
     config = tiny_config("someone/no-such-model")
     done = kdprobe("plan", config, cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"))
-    check_told(done, 1, "could not be fetched from the Hub")
+    check_told(done, 1, "could not be downloaded from the Hub")
 
 
 def test_too_few_problems_are_told(tmp_path, model, tiny_config):

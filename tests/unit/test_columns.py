@@ -168,7 +168,7 @@ def test_openais_batch_lines_are_paired_by_their_custom_id_and_failures_are_told
     ]
     outputs = read_outputs(rows_file(tmp_path, *rows))
     assert (outputs.ids, outputs.responses) == (["p1", "p2", "p3", "p4"], ["so 7", "", "", ""])
-    assert outputs.notes == ("2 replies hold no text, as of a request that failed; they count as empty answers.",)
+    assert outputs.notes == ("2 replies hold no text, perhaps from a failed request; they count as empty answers.",)
 
 
 def test_a_completion_with_gold_beside_it_is_a_row(tmp_path):
@@ -191,7 +191,7 @@ def test_of_several_samples_the_first_is_scored_and_that_is_said(cell, tmp_path)
     for file in (values, cells_file(tmp_path, json.dumps(cell), json.dumps(["so 9"]))):
         outputs = read_outputs(file)
         assert outputs.responses == ["so 7", "so 9"]
-        assert outputs.notes == ("'response' holds up to 2 samples a row; the first of each is scored.",)
+        assert outputs.notes == ("'response' holds up to 2 samples per row; only the first is scored.",)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_a_model_may_have_written_itself_stays_as_it_is(text, tmp_path):
 def test_json_that_the_model_wrote_in_every_row_is_text_and_that_is_said(tmp_path):
     outputs = read_outputs(cells_file(tmp_path, '{"why": "3 + 4", "answer": 7}', '{"why": "", "answer": 8}'))
     assert outputs.responses[0] == '{"why": "3 + 4", "answer": 7}'
-    assert outputs.notes == ("'response' holds a JSON object in every row, which is read as text.",)
+    assert outputs.notes == ("'response' holds a JSON object in every row; it is read as text.",)
 
 
 @pytest.mark.parametrize("write", [json.dumps, repr])

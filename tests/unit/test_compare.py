@@ -92,8 +92,8 @@ def test_different_problems_and_gold_values_are_findings(file, run_cli):
     right = [True] * 5 + [False] * 5
     other = answers(right).iloc[2:].assign(gold=["8", *["7"] * 7])
     found = codes(compared(run_cli, file("a", answers(right)), file("b", other)))
-    assert "a has 10, b 8, 8 in both" in found["mismatched-problems"]
-    assert "a and b at 1 problems" in found["gold-mismatch"]
+    assert "a has 10, b has 8, 8 shared" in found["mismatched-problems"]
+    assert "a and b on 1 problem" in found["gold-mismatch"]
 
 
 def test_mute_answers_floor_and_ceiling_are_findings(file, run_cli):
@@ -108,7 +108,7 @@ def test_a_result_that_hangs_on_the_extractor_is_a_finding(file, run_cli):
     # Marked right and followed by another number: lm-eval's flexible rule takes the last.
     chatty = answers([True] * N).assign(response=["The answer is 7. That took 12 steps"] * N)
     found = codes(compared(run_cli, file("plain", answers([n % 2 == 0 for n in range(N)])), file("chatty", chatty)))
-    assert "the order turns round, -50.0 and +50.0 points (robust against flexible)" in found["extractor-disagreement"]
+    assert "the order reverses, -50.0 and +50.0 points (robust against flexible)" in found["extractor-disagreement"]
 
 
 def test_steps_of_arithmetic_are_paired_whatever_the_order_of_rows(file, run_cli):
@@ -152,7 +152,7 @@ def test_doubled_problems_and_strangers_are_refused(file, capsys):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("a.csv", "takes two arms"), ("b.csv", "There is no file"), ("b", "There is no finished run 'b'")],
+    [("a.csv", "needs at least two arms"), ("b.csv", "does not exist"), ("b", "There is no finished run 'b'")],
 )
 def test_what_cannot_be_compared_is_wrong_use(file, tmp_path, capsys, name, words):
     from kdprobe.cli import _run
@@ -171,21 +171,21 @@ def test_claims_that_contradict_themselves_or_the_answers_are_findings(file, tmp
     table.write_text(f"arm,accuracy,correct,n\n{right}b,55.0 %,7,12\nc,25.01 %,303,1319\n")
     found = codes(compared(run_cli, *arms, "--claims", table))
     assert found["contradicting-counts"] == (
-        "Percentages contradict counts: b 55.0 %, but 7 of 12 are 58.33 %; c 25.01 %, but 303 of 1319 are 22.97 %."
+        "Percentages contradict counts: b 55.0 %, but 7 of 12 is 58.33 %; c 25.01 %, but 303 of 1319 is 22.97 %."
     )
-    assert found["contradicting-answers"].endswith("b 7 correct, but 6 of its answers are under robust.")
+    assert found["contradicting-answers"].endswith("b 7 correct, but 6 of its answers are correct under robust.")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("name,correct\na,1\n", "has no column 'arm'"),
-        ("arm,correct\na,some\n", "'some' is no number"),
-        ("arm,correct\na,NaN\n", "'NaN' is no accuracy and no count"),
-        ("arm,n\na,1e999999999\n", "'1e999999999' is no accuracy and no count"),
-        ("arm,accuracy\na,inf\n", "'inf' is no accuracy and no count"),
-        ("arm,correct\na,7.5\n", "'7.5' is no count"),
-        ("arm,correct\na,-7\n", "'-7' is no count"),
+        ("arm,correct\na,some\n", "'some' is not a number"),
+        ("arm,correct\na,NaN\n", "'NaN' is neither an accuracy nor a count"),
+        ("arm,n\na,1e999999999\n", "'1e999999999' is neither an accuracy nor a count"),
+        ("arm,accuracy\na,inf\n", "'inf' is neither an accuracy nor a count"),
+        ("arm,correct\na,7.5\n", "'7.5' is not a count"),
+        ("arm,correct\na,-7\n", "'-7' is not a count"),
         ("", "as CSV"),
     ],
 )

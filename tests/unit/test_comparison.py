@@ -123,21 +123,19 @@ def test_equal_students_do_not_differ_significantly():
 
 def test_different_students_differ():
     verdict = " ".join(compare(arms(teacher=38)).verdict)
-    assert "teacher and unprimed differ: teacher solves 45.0 points more" in verdict
+    assert "teacher and unprimed differ: teacher scores 45.0 points higher" in verdict
     assert "Better than the untrained student: teacher" in verdict
 
 
 def test_a_worse_student_solves_fewer():
     verdict = " ".join(compare(arms(teacher=2)).verdict)
-    assert "differ: teacher solves 45.0 points fewer" in verdict
+    assert "differ: teacher scores 45.0 points lower" in verdict
     assert "Better than" not in verdict
 
 
 def test_verdict_speaks_of_students_not_of_strategies():
     verdict = compare(arms(teacher=38)).verdict
-    assert verdict[-1] == (
-        "With one seed these sentences speak of these students, not of the strategies that taught them."
-    )
+    assert verdict[-1] == ("With a single seed, these results describe these students, not the strategies.")
     assert not any("strategy is better" in sentence for sentence in verdict)
 
 
@@ -163,19 +161,21 @@ def test_three_seeds_speak_of_strategies():
     assert (pair.test.seeds_a, pair.test.seeds_b, pair.test.n) == (3, 3, N)
     assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
     assert pair.p_holm < 0.05
-    assert compared.verdict[0].startswith("The strategy teacher makes students that solve 44.2 points more than those")
-    assert "hold over seeds and problems" in compared.verdict[-1]
+    assert compared.verdict[0].startswith(
+        "The strategies teacher and unprimed differ: students of teacher score 44.2 points higher"
+    )
+    assert "generalise to other seeds and problems" in compared.verdict[-1]
 
 
 def test_equal_strategies_are_not_told_apart():
     verdict = compare(seeded(3, teacher=(20, 21, 19))).verdict
-    assert verdict[0].startswith("No difference between the strategies teacher and unprimed is shown")
+    assert verdict[0].startswith("The strategies teacher and unprimed do not differ significantly")
 
 
 def test_two_seeds_speak_of_students_only():
     compared = compare(seeded(2, teacher=(38, 37)))
     assert compared.strategies == []
-    assert compared.verdict[-1].startswith("With 2 seeds these sentences speak of these students")
+    assert compared.verdict[-1].startswith("With 2 seeds, these results describe these students")
 
 
 def test_strategies_meet_fine_tuning_where_it_has_seeds_too():
@@ -198,14 +198,14 @@ def test_groups_are_what_was_drawn_where_problems_share_some():
     (pair,) = compared.pairs
     assert (pair.clustered.groups, pair.clustered.p) == (4, 0.125)
     assert any("conditional on the 4 templates" in sentence for sentence in compared.verdict)
-    assert any("p = 0.12 (at least 0.12 with so few)" in sentence for sentence in compared.verdict)
+    assert any("p = 0.12 (with so few templates, p cannot be below 0.12)" in sentence for sentence in compared.verdict)
     students = [
         dataclasses.replace(a, outputs=dataclasses.replace(a.outputs, groups=groups)) for a in seeded(3, (38,) * 3)
     ]
     crossed = compare(students)
     assert crossed.strategies[0].clustered.groups == 4
     assert crossed.strategies[0].test.groups == N
-    assert "with the 4 templates as what was drawn" in crossed.verdict[0]
+    assert "clustered by the 4 templates" in crossed.verdict[0]
     alone = [arm(name, 20, name, groups=[str(index) for index in range(N)]) for name in ("teacher", "unprimed")]
     assert compare(alone).pairs[0].clustered is None
 
@@ -214,11 +214,11 @@ def test_what_the_sample_could_have_shown_is_told():
     close = compare(arms(unprimed=20, teacher=24))
     (pair,) = [pair for pair in close.pairs if pair.family == "primed against unprimed"]
     assert pair.detectable is None
-    assert "teacher and unprimed fare alike on 36 of 40 problems; the other 4 are too few" in " ".join(close.verdict)
+    assert "teacher and unprimed agree on 36 of 40 problems; 4 disagreements are too few" in " ".join(close.verdict)
     responses = [f"The answer is {7 if index >= 18 else 8}" for index in range(N)]
     wide = compare([arm("unprimed", 20, "unprimed"), arm("teacher", 0, "teacher", responses=responses)])
     assert wide.pairs[0].detectable == pytest.approx(0.43, abs=0.03)
-    assert "38 of them decided differently, a true difference between teacher and unprimed below" in " ".join(
+    assert "38 disagreements on 40 problems, a true difference between teacher and unprimed below" in " ".join(
         wide.verdict
     )
 
@@ -233,7 +233,7 @@ def test_arms_on_different_problems_are_refused():
     with pytest.raises(KdprobeError, match="run/untrained and run/unprimed share no problem"):
         compare([arm("untrained", 20, distiller=None), elsewhere])
     asked = [arm(name, 20, questions=[f"{name} {index}?" for index in range(N)]) for name in ("a", "b")]
-    with pytest.raises(KdprobeError, match="have the same ids for different questions"):
+    with pytest.raises(KdprobeError, match="use the same ids for different questions"):
         compare(asked)
 
 
@@ -253,10 +253,10 @@ def test_without_strategies_all_pairs_are_one_family():
         ("all pairs", "b", "c"),
     ]
     assert len(compared.verdict) == 3
-    assert "The students a and c differ: a solves 82.5 points fewer" in compared.verdict[0]
+    assert "The students a and c differ: a scores 82.5 points lower" in compared.verdict[0]
     assert compared.verdict[-1] == "1 other pair does not differ significantly."
     assert compare([arm("a", 5), arm("b", 8)]).verdict == ["No two of these arms differ significantly (1 pair)."]
-    assert "nothing can be compared" in compare([arm("a", 5)]).verdict[0]
+    assert "there is nothing to compare" in compare([arm("a", 5)]).verdict[0]
 
 
 @pytest.mark.parametrize(
@@ -323,12 +323,9 @@ def test_a_plugins_extractor_that_fails_costs_its_own_figures_only(capsys):
     compared = comparison.compare(arms(), {"robust": robust, "theirs": failing})
     # As text: what is not a number differs from itself.
     assert repr(compared.arms) == repr(compare(arms()).arms)
-    assert (
-        "Left out: The extractor 'theirs' fails at reading an answer: RuntimeError: catastrophe."
-        in capsys.readouterr().err
-    )
+    assert "Skipped: The extractor 'theirs' failed on an answer: RuntimeError: catastrophe." in capsys.readouterr().err
 
 
 def test_an_extractor_that_fails_cannot_decide():
-    with pytest.raises(KdprobeError, match=r"'theirs' fails at reading an answer.*choose another extractor"):
+    with pytest.raises(KdprobeError, match=r"'theirs' failed on an answer.*choose another extractor"):
         comparison.compare(arms(), {"robust": Robust(), "theirs": Failing()}, "theirs")

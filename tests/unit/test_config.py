@@ -120,11 +120,11 @@ def test_one_mistake_does_not_hide_another(host):
     for words in (
         "problems.transfer: ",
         "problems.source: There is no problem source named 'jsnl'",
-        "'none' occurs twice",
+        "'none' appears twice",
         "strategies.template.options.text: is missing",
         "strategies.template.options.txt: is not known",
         "controls.fine_tune_options.epochs: ",
-        "seeds: 0 occurs twice",
+        "seeds: 0 appears twice",
         "probe: must be a table (got 3)",
     ):
         assert any(sentence.startswith(words) or words in sentence for sentence in told), words
@@ -162,26 +162,28 @@ def test_unknown_plugin_option_is_placed(host):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"strategies": ["none", "none"]}, "'none' occurs twice"),
+        ({"strategies": ["none", "none"]}, "'none' appears twice"),
         ({"strategies": [{"name": "none", "label": "untrained"}]}, "name of a control"),
         ({"strategies": [{"name": "teacher", "label": "unprimed"}]}, "give 'teacher' another label"),
-        ({"strategies": ["none", {"name": "none", "label": "unprimed"}]}, "'none' occurs twice"),
+        ({"strategies": ["none", {"name": "none", "label": "unprimed"}]}, "'none' appears twice"),
         ({"strategies": [{"name": "none", "label": ["x"]}]}, "strategies.0.label: "),
-        ({"seeds": [1, 1]}, "seeds: 1 occurs twice"),
+        ({"seeds": [1, 1]}, "seeds: 1 appears twice"),
         ({"name": "../up"}, "name:"),
         ({"strategies": [{"name": "none", "options": {"loud": True}}]}, "takes no options"),
         ({"strategies": [{"name": "template", "options": {"text": "no place"}}]}, "must contain {question}"),
-        ({"conversation": {"date": 0}}, "conversation.date: must be a day, as in 2026-11-25"),
-        ({"conversation": {"date": "0"}}, "conversation.date: must be a day"),
-        ({"conversation": {"date": dt.datetime(2026, 11, 25, tzinfo=dt.UTC)}}, "conversation.date: must be a day"),
-        ({"conversation": {"template_arguments": {"tokenize": True}}}, "must not hold tokenize"),
+        ({"conversation": {"date": 0}}, "conversation.date: must be a date such as 2026-11-25"),
+        ({"conversation": {"date": "0"}}, "conversation.date: must be a date"),
+        ({"conversation": {"date": dt.datetime(2026, 11, 25, tzinfo=dt.UTC)}}, "conversation.date: must be a date"),
+        ({"conversation": {"template_arguments": {"tokenize": True}}}, "must not contain tokenize"),
     ],
 )
 def test_senseless_configs_are_refused(host, changes, words):
     assert words in " ".join(mistakes(host, **changes))
 
 
-@pytest.mark.parametrize(("content", "words"), [("", "is empty"), ("a = [", "is not TOML"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "is empty"), ("a = [", "is not valid TOML"), (None, "Cannot read")]
+)
 def test_unreadable_configs_are_refused(host, tmp_path, content, words):
     file = tmp_path / "mine.toml"
     if content is not None:
@@ -227,13 +229,13 @@ def test_a_space_that_fits_is_taken(host):
         ({"validation": 1}, "tune.validation: "),
         ({"by": "loss"}, "tune.by: "),
         ({"sampler": "grid"}, "tune.sampler: "),
-        ({"strategy": "techer"}, "tune.strategy: there is no strategy 'techer' here; there are unprimed, teacher"),
-        ({"space": {}}, "tune.space: names nothing to tune"),
+        ({"strategy": "techer"}, "tune.strategy: there is no strategy 'techer'; the strategies are unprimed, teacher"),
+        ({"space": {}}, "tune.space: is empty"),
         ({"space": {"temprature": [1.0]}}, "tune.space.temprature: is not known"),
         ({"space": {"temperature": []}}, "tune.space.temperature: "),
         ({"space": {"temperature": [0.0]}}, "tune.space.temperature.0: "),
-        ({"space": {"temperature": [1.0, 2.0, 1.0]}}, "tune.space.temperature: 1.0 occurs twice"),
-        ({"space": {"alpha": [0.5, 0.1]}}, "tune.space.alpha: the lower end comes first"),
+        ({"space": {"temperature": [1.0, 2.0, 1.0]}}, "tune.space.temperature: 1.0 appears twice"),
+        ({"space": {"alpha": [0.5, 0.1]}}, "tune.space.alpha: the lower end must come first"),
         ({"space": {"alpha": [0.5]}}, "tune.space.alpha: "),
         ({"space": {"alpha": [0.0, 1.5]}}, "tune.space.alpha: input should be less than or equal to 1 (got 1.5)"),
         ({"space": {"learning_rate": [0.0, 0.1]}}, "tune.space.learning_rate.0: "),
@@ -265,7 +267,7 @@ def test_mistakes_in_the_distillers_options_do_not_hide_those_of_the_space(host)
 def test_a_batch_size_that_is_neither_a_number_nor_auto_is_one_mistake(size):
     from kdprobe.experiment.config import EvaluationConfig
 
-    with pytest.raises(ValueError, match="a whole number above 0") as told:
+    with pytest.raises(ValueError, match="a positive integer") as told:
         EvaluationConfig(batch_size=size)
     assert len(told.value.errors()) == 1
     assert EvaluationConfig(batch_size="auto").batch_size == "auto"
@@ -298,12 +300,12 @@ def test_versions_of_plugins_that_will_do(name, wanted, versions):
 @pytest.mark.parametrize(
     ("name", "wanted", "mistake"),
     [
-        ("kdprobe-trl", ">=0.3", "kdprobe-trl has the version 0.2.1, not >=0.3"),
-        ("trl", "!=0.2.1", "kdprobe-trl has the version 0.2.1, not !=0.2.1"),
+        ("kdprobe-trl", ">=0.3", "kdprobe-trl has version 0.2.1, which does not match >=0.3"),
+        ("trl", "!=0.2.1", "kdprobe-trl has version 0.2.1, which does not match !=0.2.1"),
         ("kdprobe-other", ">=1", "no plugin of this name is installed. Install it: pip install 'kdprobe-other>=1'"),
         ("kdprobe-gone", ">=1", "it is broken: It fails."),
-        ("mine", ">=1", "/folder/mine.py has the version local, not >=1"),
-        ("kdprobe-trl", "0.2", "'0.2' is not a range of versions, such as '>=0.2' or '>=0.2,<0.3'"),
+        ("mine", ">=1", "/folder/mine.py has version local, which does not match >=1"),
+        ("kdprobe-trl", "0.2", "'0.2' is not a version range such as '>=0.2' or '>=0.2,<0.3'"),
         ("kdprobe-trl", 0.2, "input should be a valid string (got 0.2)"),
     ],
 )

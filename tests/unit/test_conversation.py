@@ -102,8 +102,8 @@ def test_a_system_message_opens_conversations_that_have_none(tokenizer):
     [
         (NO_SYSTEM, [{"role": "system", "content": "Be brief."}, *HI], "refuses a conversation of system, user"),
         (ALTERNATING, HI + HI, "refuses a conversation of user, user: Conversation roles must alternate"),
-        (FORGETFUL, [{"role": "system", "content": "Be brief."}, *HI], "leaves out or changes the system message"),
-        ("{{ messages[0]['content'][:4] }}", HI, "leaves out or changes the user message 'Hi there'"),
+        (FORGETFUL, [{"role": "system", "content": "Be brief."}, *HI], "drops or changes the system message"),
+        ("{{ messages[0]['content'][:4] }}", HI, "drops or changes the user message 'Hi there'"),
         ("{{ messages[0]['content'].nothing() }}", HI, "refuses a conversation of user"),
     ],
 )
@@ -135,7 +135,7 @@ def test_arguments_of_callers_that_say_nothing_do_not_hide_those_of_the_conversa
 
 
 def test_a_system_message_that_the_template_leaves_out_is_refused_when_it_is_told(tokenizer):
-    with pytest.raises(KdprobeError, match="leaves out or changes the system message"):
+    with pytest.raises(KdprobeError, match="drops or changes the system message"):
         tokenizer(FORGETFUL, system="Be brief.")
     with pytest.raises(KdprobeError, match="refuses a conversation of system, user"):
         tokenizer(NO_SYSTEM, system="Be brief.")
@@ -146,5 +146,5 @@ def test_arguments_that_no_template_reads_are_refused(tokenizer):
     refuse_unread(asked, [tokenizer(CHATML)])
     # Of a teacher and a student, one that reads it is enough.
     refuse_unread(asked, [tokenizer(DATED), tokenizer(FORGETFUL)])
-    with pytest.raises(KdprobeError, match="does not read the argument 'thinking'"):
+    with pytest.raises(KdprobeError, match="does not use the argument 'thinking'"):
         refuse_unread(Conversation(template_arguments={"thinking": False}), [tokenizer(CHATML)])

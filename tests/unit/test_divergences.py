@@ -106,10 +106,10 @@ def test_extreme_tails_stay_finite(kind, ours, theirs):
 @pytest.mark.parametrize(
     ("kind", "given_", "words"),
     [
-        ("jsd", {"skew": 0.1}, "no parameter 'skew'. It has 'beta'"),
-        ("forward-kl", {"beta": 0.5}, "no parameter 'beta'. It has none"),
-        ("skew-kl", {"skew": 1.0}, "must lie between 0 and 1"),
-        ("jsd", {"beta": 0.0}, "must lie between 0 and 1"),
+        ("jsd", {"skew": 0.1}, "no parameter 'skew'. Its only parameter is 'beta'"),
+        ("forward-kl", {"beta": 0.5}, "no parameter 'beta'. It has no parameters"),
+        ("skew-kl", {"skew": 1.0}, "must be between 0 and 1"),
+        ("jsd", {"beta": 0.0}, "must be between 0 and 1"),
     ],
 )
 def test_wrong_parameters_are_refused(kind, given_, words):

@@ -68,7 +68,7 @@ def test_gold_without_a_number_is_counted_and_reported(answers, run_cli):
     other = answers(["18", "unknown", "6", "7"], name="other.jsonl")
     findings = json.loads(run_cli("compare", file, other, "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in findings if finding["code"] == "gold-without-value"]
-    assert evidence == "Gold without a number: answers 2 of 4, other 1 of 4."
+    assert evidence == "Gold answers without a number: answers 2 of 4, other 1 of 4."
 
 
 @pytest.mark.parametrize("command", ["score", "compare"])
@@ -79,7 +79,7 @@ def test_gold_that_is_no_number_anywhere_is_refused(command, answers, capsys):
     names = [file] if command == "score" else [file, answers(["Paris", "London"], name="other.jsonl")]
     assert _run([command, *names]) == 1
     message = " ".join(capsys.readouterr().err.split())
-    assert "no gold answer in the column 'gold' holds one number (the first is 'Paris')" in message
+    assert "no gold answer in the column 'gold' is a single number (the first is 'Paris')" in message
     assert "--gold-column" in message
 
 
@@ -103,4 +103,4 @@ def test_the_share_of_answers_that_run_on_is_a_finding(answers, run_cli):
     other = answers(["18"] * 2 + ["7"] * 8, ["#### 7"] * 10, name="other.jsonl")
     findings = json.loads(run_cli("compare", file, other, "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in findings if finding["code"] == "run-on"]
-    assert evidence == "Answers that run on into another exercise: answers 20.0%."
+    assert evidence == "Answers that continue with another exercise: answers 20.0%."

@@ -92,7 +92,7 @@ def test_a_stage_does_not_read_a_damaged_input(store):
     flip(store.folder(stage()) / "inner" / "weights")
     read = []
     needing = stage(lambda folder, inputs, scratch: read.append(inputs), inputs=(stage(),))
-    with pytest.raises(DamagedStageError, match="inner/weights is not what was written"):
+    with pytest.raises(DamagedStageError, match="inner/weights was changed after it was written"):
         Store(store.root).make(needing)
     assert read == []
 
@@ -158,7 +158,7 @@ def test_what_was_made_from_another_outcome_is_made_again_and_else_it_is_not(sto
     said[0] = "second"
     capsys.readouterr()
     assert run()[1] == ["answers", "student", "records"]
-    assert f"it was made from another transfer stage {answers.key}" in capsys.readouterr().err
+    assert f"it was made from a different transfer stage {answers.key}" in capsys.readouterr().err
     assert run() == (["there"] * 3, [])
     # To have a stage made again, one may delete its folder, too.
     shutil.rmtree(store.folder(answers))
@@ -220,13 +220,13 @@ def test_stages_of_a_version_that_kept_sizes_only_are_used(store, capsys):
     assert not Store(store.root).make(stage())
     cut(store.folder(stage()) / "a.parquet")
     assert Store(store.root).make(stage())
-    assert "a.parquet is not what was written" in capsys.readouterr().err
+    assert "a.parquet was changed after it was written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udcff", "[" * 100_000, '{"a": 1, "checksum": []}'])
 def test_what_is_not_a_sealed_file_is_unreadable(tmp_path, text):
     (tmp_path / "file").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UnreadableError, match="is not what was written"):
+    with pytest.raises(UnreadableError, match="was changed after it was written"):
         read_sealed(tmp_path / "file")
 
 

@@ -89,7 +89,7 @@ def test_a_line_that_is_no_problem_is_named(tmp_path, line):
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan"])
 def test_a_limit_is_a_number_above_zero(monkeypatch, text):
     monkeypatch.setenv("KDPROBE_X", text)
-    with pytest.raises(UsageError, match="must be a number above 0"):
+    with pytest.raises(UsageError, match="must be a positive number"):
         _ = Limit("KDPROBE_X", 1).value
 
 

@@ -69,7 +69,7 @@ def test_each_document_counts_once_whatever_its_filters(tmp_path, run_cli):
     assert score["interval"] == single["interval"]
     assert score["columns"] == {"response": "resps", "gold": "target", "id": "doc_id"}
     assert score["notes"] == [
-        "lm-eval's samples with the filters strict-match, flexible-extract: each document once, unfiltered."
+        "lm-eval's samples with the filters strict-match, flexible-extract: each document is read once, unfiltered."
     ]
     (pair,) = json.loads(run_cli("compare", both, one, "--json"))["pairs"]
     assert (pair["n"], pair["only_a"], pair["only_b"]) == (PLENTY, 0, 0)
@@ -98,7 +98,7 @@ def test_samples_are_known_in_other_formats_too(kind, tmp_path):
 def test_flat_and_nested_responses_are_read(resps, tmp_path):
     outputs = read_outputs(samples_file(tmp_path, [sample(n, "", resps=resps) for n in range(3)]))
     assert outputs.responses == ["so 7"] * 3
-    said = ("'resps' holds up to 2 samples a row; the first of each is scored.",)
+    said = ("'resps' holds up to 2 samples per row; only the first is scored.",)
     assert outputs.notes == (said if "so 8" in str(resps) else ())
 
 
@@ -107,7 +107,7 @@ def test_what_a_filter_left_is_read_where_there_is_nothing_else(tmp_path):
     outputs = read_outputs(samples_file(tmp_path, [{k: v for k, v in row.items() if k != "resps"} for row in rows]))
     assert outputs.responses == ["7"] * 3
     (note,) = outputs.notes
-    assert note.endswith("filter flexible-extract: each document once, as the filter 'flexible-extract' left it.")
+    assert note.endswith("filter flexible-extract: each document is read once, filtered by 'flexible-extract'.")
 
 
 @pytest.mark.parametrize("number", [[1], {"a": 1}])
@@ -144,7 +144,7 @@ def test_other_tasks_are_judged_by_their_own_metric_which_is_named(changes, metr
     assert (score["extractor"], score["columns"]["metric"]) == (f"lm-eval's {metric}", metric)
     assert score["no_answer"] is None
     assert f"own metric {metric}" in score["notes"][-1]
-    assert others is None or f"(also there: {others})" in score["notes"][-1]
+    assert others is None or f"(others: {others})" in score["notes"][-1]
     told = run_cli("score", file, "--extractor", "all")
     assert told.count("30/40") == 1
     assert f"Judged by lm-eval's own metric {metric}" in " ".join(told.split())
@@ -160,7 +160,7 @@ def test_models_are_compared_by_that_metric(tmp_path, run_cli, capsys):
     assert {arm["extractor"] for arm in data["arms"]} == {"lm-eval's acc"}
     other = samples_file(tmp_path, [row | {"metrics": ["acc_norm"]} for row in rows[10]], "other.jsonl")
     assert _run(["compare", str(a), str(other)]) == 1
-    assert "other.jsonl by lm-eval's acc_norm. Compare answers to one task." in capsys.readouterr().err
+    assert "other.jsonl by lm-eval's acc_norm. Compare answers to the same task." in capsys.readouterr().err
 
 
 def test_text_is_read_by_an_extractor_where_its_column_is_named(tmp_path):
@@ -179,8 +179,8 @@ def test_text_is_read_by_an_extractor_where_its_column_is_named(tmp_path):
             r"no metric that is 0 or 1 for every document \(metrics: word_perplexity\)",
         ),
         ([choice(n, True, metrics=["f1"], f1=0.25) for n in range(2)], "no metric that is 0 or 1"),
-        ([sample(0, "7"), sample(1, "7"), sample(0, "8")], "line 3 has document 0 once more under the filter 'none'"),
-        ([sample(0, "7"), {"response": "7", "gold": "7"}], "line 2 is no row of lm-eval's samples"),
+        ([sample(0, "7"), sample(1, "7"), sample(0, "8")], "line 3 repeats document 0 under the filter 'none'"),
+        ([sample(0, "7"), {"response": "7", "gold": "7"}], "line 2 is not a row of lm-eval's samples"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_never_zero(rows, words, tmp_path):

@@ -80,7 +80,7 @@ def test_a_sentence_says_that_none_moved_and_what_moved_most():
     (comparison,) = compared(measured(student={(1, 0): 0.01}))
     sentence = moved_sentence(comparison, bar, "nats")
     assert "student against base: no head moved" in sentence
-    assert "The largest change is that of layer 1, head 0 (+0.010 nats" in sentence
+    assert "The largest change is in layer 1, head 0 (+0.010 nats" in sentence
     (comparison,) = compared(measured(student={(1, 0): -0.3}))
     assert "1 of 6 heads moved: layer 1, head 0 (-0.300 nats" in moved_sentence(comparison, bar, "nats")
 
@@ -112,4 +112,4 @@ def test_too_few_problems_for_any_p_are_told():
     students = {name: {"entropy": values["entropy"][:4]} for name, values in measured(student={(0, 2): 1.0}).items()}
     (comparison,) = compared(students)
     assert moved(comparison, Threshold(0.5, stated=True)) == []
-    assert "with 4 problems no p can be" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+    assert "with 4 problems p cannot reach" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")

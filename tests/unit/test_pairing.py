@@ -45,35 +45,35 @@ def test_ids_pair_where_they_meet():
 )
 def test_questions_pair_where_ids_do_not_meet(asked):
     numbers = [str(n + 100) for n in range(12)]
-    sentence = "Answers are paired by question: the ids of a and b do not meet."
+    sentence = "Answers are paired by question: a and b share no ids."
     check(arm("a", NAMES, QUESTIONS), arm("b", numbers, asked), REVERSED, sentence)
 
 
 def test_questions_pair_where_more_of_them_meet_than_of_the_ids():
-    sentence = "Answers are paired by question: a and b share 1 ids only."
+    sentence = "Answers are paired by question: a and b share only 1 id."
     check(arm("a", NAMES, QUESTIONS), arm("b", [*"abcdefghijk", "p0"], QUESTIONS), STRAIGHT, sentence)
 
 
 def test_questions_pair_where_ids_are_missing():
-    sentence = "Answers are paired by question: b is without ids."
+    sentence = "Answers are paired by question: b has no ids."
     check(arm("a", NAMES, QUESTIONS), arm("b", None, QUESTIONS[::-1]), REVERSED, sentence)
 
 
 def test_calculations_that_differ_in_their_sign_are_two_questions():
     a = arm("a", None, ["What is 9+4?", "What is 9-4?"])
     b = arm("b", None, ["What is 9\u22124?", "What is 9+4?"])
-    check(a, b, [[0, 1], [1, 0]], "Answers are paired by question: a and b are without ids.")
+    check(a, b, [[0, 1], [1, 0]], "Answers are paired by question: a and b have no ids.")
 
 
 def test_rows_pair_where_there_is_nothing_else_and_that_is_said():
-    check(arm("a"), arm("b"), STRAIGHT, "Answers are paired by row: there are no ids and no questions to pair them by.")
+    check(arm("a"), arm("b"), STRAIGHT, "Answers are paired by row: there are no ids or questions.")
 
 
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        (arm("a"), arm("b", count=11), "a.csv and b.csv are without ids"),
-        (arm("a", NAMES), arm("b"), "b.csv is without ids"),
+        (arm("a"), arm("b", count=11), "a.csv and b.csv have no ids"),
+        (arm("a", NAMES), arm("b"), "b.csv has no ids"),
         (arm("a", NAMES), arm("b", ["x"]), "share no problem"),
         (arm("a", NAMES, QUESTIONS), arm("b", ["x"], ["Another?"]), "share no problem"),
         # One shifted by one, as ids that count from 0 and from 1 are.
@@ -109,7 +109,7 @@ def test_the_pairing_is_in_both_outputs(tmp_path, run_cli):
         rows = [{"id": i, "question": q, "response": "7", "gold": "7"} for i, q in zip(ids, QUESTIONS, strict=True)]
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(rows))
-    sentence = "Answers are paired by question: the ids of a and b do not meet."
+    sentence = "Answers are paired by question: a and b share no ids."
     data = json.loads(run_cli("compare", *files, "--json"))
     assert (data["pairing"], data["pairs"][0]["n"]) == (sentence, 12)
     told = " ".join(run_cli("compare", *files).split())

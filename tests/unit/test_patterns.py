@@ -120,8 +120,8 @@ def test_files_of_other_shapes_are_not_compared(tmp_path, pattern, run_cli):
     arguments = [word for name in ("a{x}", "b", "c") for word in ("--patterns", tmp_path / f"{name}.npy")]
     found = json.loads(run_cli("probe", *arguments, "--json"))["analyses"]["heads"]
     assert set(found["moved"]) == {"b"}
-    assert found["statements"][-1] == "c is not compared: it has other layers, heads or tokens."
-    with pytest.raises(KdprobeError, match="patterns have different shapes"):
+    assert found["statements"][-1] == "c is not compared, because its layers, heads or tokens differ."
+    with pytest.raises(KdprobeError, match="patterns in the files have different shapes"):
         app.main(args=["probe", *map(str, arguments), "--analysis", "divergence"], standalone_mode=False)
 
 

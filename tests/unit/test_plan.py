@@ -15,7 +15,7 @@ def test_a_strategy_that_raises_is_named_with_the_problem():
 
 
 def test_a_strategy_that_returns_something_else_is_told_what_it_returned():
-    with pytest.raises(KdprobeError, match=r"must return a PromptPair, and returned list"):
+    with pytest.raises(KdprobeError, match=r"must return a PromptPair but returned list"):
         _pair(bare, PROBLEM, "The strategy 'loud' of pack")
 
 

@@ -65,7 +65,7 @@ def test_draw_refuses_a_test_question_that_was_trained_on_however_it_is_written(
 
 
 def test_draw_refuses_a_source_with_too_few():
-    with pytest.raises(KdprobeError, match="has 2 test problems, 3 are asked for"):
+    with pytest.raises(KdprobeError, match="has only 2 test problems, but 3 were requested"):
         draw(source("abc", "xy"), transfer=3, test=3)
 
 

@@ -78,7 +78,7 @@ def test_users_and_keys_in_addresses_are_left_out(address, left, secrets):
 
 
 def test_what_looks_like_a_key_under_another_name_is_refused():
-    with pytest.raises(KdprobeError, match=r"teacher\.options\.pass holds looks like a key") as refused:
+    with pytest.raises(KdprobeError, match=r"teacher\.options\.pass looks like a secret key") as refused:
         without_secrets({"teacher": {"options": {"pass": LIKE_A_KEY}}})
     assert LIKE_A_KEY not in str(refused.value)
     assert said(LIKE_A_KEY) == "[secret]"

@@ -92,13 +92,13 @@ def test_columns_may_be_named(tmp_path, run_cli):
     ("name", "content", "words"),
     [
         ("a.csv", "response,gold\n", "holds no answers"),
-        ("a.csv", "response,gold\n7,\n", "row 1: there is no gold value"),
+        ("a.csv", "response,gold\n7,\n", "row 1: the column 'gold' has no gold value"),
         ("a.csv", "", "cannot be read"),
         ("a.jsonl", "{\n", "cannot be read"),
-        ("a.jsonl", "[1]\n", "no JSON object"),
+        ("a.jsonl", "[1]\n", "not a JSON object"),
         ("a.parquet", "PAR1", "cannot be read"),
         ("a.csv.gz", "no gzip", "cannot be read"),
-        ("a.txt", "7", "no known kind"),
+        ("a.txt", "7", "neither JSON nor a table"),
     ],
 )
 def test_what_cannot_be_scored_is_told_in_a_sentence(tmp_path, name, content, words):

@@ -174,7 +174,7 @@ def test_rounding_is_not_taken_for_a_yardstick():
 
 @pytest.mark.parametrize(("a", "b"), [(2, 3), (3, 2), (1, 1)])
 def test_fewer_than_three_seeds_say_nothing_about_strategies(a, b):
-    with pytest.raises(KdprobeError, match="too few to speak of strategies"):
+    with pytest.raises(KdprobeError, match="too few to compare strategies"):
         crossed_test(np.ones((a, 9)), np.zeros((b, 9)))
 
 

@@ -216,7 +216,7 @@ def test_a_column_of_thinking_is_no_answer(tmp_path, column):
     ]
     outputs = read_outputs(write(tmp_path / "answers.jsonl", rows))
     assert outputs.responses == [marked("May be 12", "It is 7."), "<think>\nMay be 7", "It is 7."]
-    assert f"What the model thought before its answer is read from {column!r}." in outputs.notes
+    assert f"The model's thinking is read from the column {column!r}." in outputs.notes
 
 
 def test_other_answers_tell_that_prompts_begin_the_thinking(tmp_path):
@@ -224,7 +224,7 @@ def test_other_answers_tell_that_prompts_begin_the_thinking(tmp_path):
     outputs = read_outputs(write(tmp_path / "a.jsonl", [{"response": text, "gold": "7"} for text in texts]))
     assert [split_thinking(text).closed for text in outputs.responses] == [True, False, True, True]
     assert any(
-        "2 answers end thinking that they do not begin, so their prompts do; 1 " in note for note in outputs.notes
+        "2 answers end thinking that they do not begin, so their prompts begin it; 1 " in note for note in outputs.notes
     )
     # One in a hundred is an accident, and says nothing of the others.
     rows = [{"response": "12</think>7" if n == 0 else "It is 7.", "gold": "7"} for n in range(100)]

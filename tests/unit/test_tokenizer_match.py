@@ -53,11 +53,13 @@ def test_an_id_that_was_named_otherwise_is_foreign(plain):
 
 def test_other_vocabularies_are_other_tokenizers(plain):
     other = build(["zebras zigzag around azure azaleas and amazing mazes"] * 3)
-    assert "ids stand for other tokens" in match_tokenizers(plain, other).difference
+    assert "ids stand for different tokens" in match_tokenizers(plain, other).difference
 
 
 def test_a_longer_vocabulary_of_the_same_beginning_is_another_tokenizer():
-    assert match_tokenizers(build(size=300), build()).difference == "they merge characters into tokens by other rules"
+    assert (
+        match_tokenizers(build(size=300), build()).difference == "they merge characters into tokens by different rules"
+    )
 
 
 def test_other_rules_are_other_tokenizers(plain):

@@ -49,15 +49,15 @@ def change(**fields):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / MANIFEST).unlink(), "holds no transfer set: No such file"),
-        (lambda folder: (folder / ROWS).unlink(), "holds no transfer set: No such file"),
+        (lambda folder: (folder / MANIFEST).unlink(), "is not a transfer set: No such file"),
+        (lambda folder: (folder / ROWS).unlink(), "is not a transfer set: No such file"),
         (lambda folder: (folder / MANIFEST).write_text("{"), f"damaged: {MANIFEST} is not JSON"),
         (lambda folder: (folder / MANIFEST).write_text("[" * 100_000), f"damaged: {MANIFEST} is not JSON"),
         (lambda folder: (folder / MANIFEST).write_text("[]"), f"damaged: {MANIFEST} is not an object"),
-        (change(vocabulary=None), f"damaged: vocabulary in {MANIFEST} is missing or of another type"),
-        (change(vocabulary="400"), f"damaged: vocabulary in {MANIFEST} is missing or of another type"),
-        (change(format=2), r"has format 2, this version reads 3"),
-        (change(checksum="0"), f"damaged: {ROWS} is not what {MANIFEST} was written for"),
+        (change(vocabulary=None), f"damaged: vocabulary in {MANIFEST} is missing or has the wrong type"),
+        (change(vocabulary="400"), f"damaged: vocabulary in {MANIFEST} is missing or has the wrong type"),
+        (change(format=2), r"has format 2, but this version reads format 3"),
+        (change(checksum="0"), f"damaged: {ROWS} does not match {MANIFEST}"),
     ],
 )
 def test_what_is_damaged_is_named(folder, damage, said):
@@ -71,7 +71,7 @@ def test_rows_that_are_no_parquet_are_refused_whatever_the_manifest_says(folder)
 
     (folder / ROWS).write_bytes(b"PAR1 nothing PAR1")
     change(checksum=digest_files([folder / ROWS]))(folder)
-    with pytest.raises(KdprobeError, match=f"damaged: {ROWS} is not a table of Parquet"):
+    with pytest.raises(KdprobeError, match=f"damaged: {ROWS} is not a Parquet table"):
         read(folder)
 
 
@@ -89,16 +89,25 @@ def replaced(name, column):
         (replaced("token_ids", pa.array([[1, 3], [1, None]], pa.large_list(pa.uint16()))), "no column token_ids"),
         (replaced("top_ids", pa.array([[1.0] * 4] * 2, pa.large_list(pa.float32()))), "no column top_ids"),
         (lambda table: table.drop_columns("token_logprobs"), "no column token_logprobs"),
-        (replaced("token_logprobs", pa.array([[0.5], [0.5]], pa.large_list(pa.float32()))), "other rows"),
-        (replaced("top_ids", pa.array([[1] * 2, [1] * 6], pa.large_list(pa.uint16()))), "other rows"),
-        (lambda table: table.append_column("tail_logmass_0.0", table["tail_logmass_1.0"]), "tail at no temperature"),
-        (lambda table: table.append_column("tail_logmass_1.00", table["tail_logmass_1.0"]), "tail at no temperature"),
-        (lambda table: table.append_column("tail_logmass_hot", table["tail_logmass_1.0"]), "tail at no temperature"),
+        (replaced("token_logprobs", pa.array([[0.5], [0.5]], pa.large_list(pa.float32()))), "do not match its tokens"),
+        (replaced("top_ids", pa.array([[1] * 2, [1] * 6], pa.large_list(pa.uint16()))), "do not match its tokens"),
+        (
+            lambda table: table.append_column("tail_logmass_0.0", table["tail_logmass_1.0"]),
+            "tail without a valid temperature",
+        ),
+        (
+            lambda table: table.append_column("tail_logmass_1.00", table["tail_logmass_1.0"]),
+            "tail without a valid temperature",
+        ),
+        (
+            lambda table: table.append_column("tail_logmass_hot", table["tail_logmass_1.0"]),
+            "tail without a valid temperature",
+        ),
         (lambda table: table.append_column("id", table["id"]), "a column twice"),
         (replaced("finish_reason", pa.array([1, 2])), "no column finish_reason"),
         (lambda table: table.append_column("prompt_ids", pa.array([["1"], None])), "no column prompt_ids"),
         (lambda table: table.drop_columns("thinking_tokens"), "no column thinking_tokens"),
-        (replaced("thinking_closed", pa.array([None, None], pa.bool_())), "thinking of which something is missing"),
+        (replaced("thinking_closed", pa.array([None, None], pa.bool_())), "incomplete thinking"),
     ],
 )
 def test_another_table_is_none_of_responses(made, said):

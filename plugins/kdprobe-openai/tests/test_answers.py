@@ -258,7 +258,7 @@ def test_answers_without_usable_log_probabilities_cost_themselves(capture, serve
     responses = capture(log_probabilities="auto")
     lost = [response for response in responses if response.rows is None]
     assert [(response.text, response.token_ids.tolist()) for response in lost] == [(ANSWER, [])]
-    assert "1 answers have no usable log-probabilities, and students learn nothing from them" in capsys.readouterr().err
+    assert "1 answers have no usable log-probabilities, so students learn nothing from them" in capsys.readouterr().err
 
 
 def test_where_most_have_none_all_are_texts(capture, server, capsys):
@@ -271,7 +271,7 @@ def test_where_most_have_none_all_are_texts(capture, server, capsys):
 
 def test_a_capture_without_anything_to_learn_is_refused_and_begins_anew(capture, server, tmp_path):
     server.always = choice_with("content_filter")
-    with pytest.raises(KdprobeError, match="No answer of the teacher holds anything to learn: 6 by content_filter"):
+    with pytest.raises(KdprobeError, match="contains anything to learn from: 6 ended by content_filter"):
         capture(scratch=tmp_path)
     server.always = None
     assert all(response.text == ANSWER for response in capture(scratch=tmp_path))

@@ -192,7 +192,7 @@ def test_another_tokenizer_is_refused_with_advice_that_works(host, context, tiny
     vocabulary = settings["model"]["vocab"]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     (folder / "tokenizer.json").write_text(json.dumps(settings))
-    with pytest.raises(KdprobeError, match=r"2 of \d+ ids stand for other tokens.*distill.name = \"sequence\""):
+    with pytest.raises(KdprobeError, match=r"2 of \d+ ids stand for different tokens.*distill.name = \"sequence\""):
         train(host, of_teacher(context, folder), max_steps=1)
 
 

@@ -23,7 +23,7 @@ _SCORES = ("name", "correct", "n", "accuracy", "interval_low", "interval_high", 
 _PAIRS = ("family", "a", "b", "difference", "interval_low", "interval_high", "only_a", "only_b", "p", "p_holm")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompareResult(Result):
     """A comparison of arms on the problems they share.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kdprobe.models.reference import Dtype
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EvaluateResult(ScoreResult):
     """Scores of models that answered problems.
 

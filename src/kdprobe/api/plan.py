@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kdprobe.experiment.plan import Plan
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PlanResult(Result):
     """An experiment as it would run.
 

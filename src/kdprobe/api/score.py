@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN = ("file", "extractor", "correct", "n", "accuracy", "interval_low", "interval_high", "no_answer", "cut_off")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ScoreResult(Result):
     """Scores of answers.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHOWN = ("number", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "failure")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TuneResult(Result):
     """A finished search.
 

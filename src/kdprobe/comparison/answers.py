@@ -1,6 +1,6 @@
-"""Existing answers: files of model outputs, read as records.
+"""Reads existing answers from files of model outputs.
 
-Text is kept as it is written: an empty cell is an empty answer, and `nan` is three letters.
+Text is kept as written: an empty cell is an empty answer, and `nan` is a text of three letters.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ class Outputs:
     """Answers of one model to problems.
 
     Attributes:
-        file: Where they come from.
-        responses: What the model wrote, its thinking between marks as `kdprobe.models.thinking` knows them; an empty
-            string where there is nothing.
-        gold: The gold values, as the data have them written.
-        ids: What identifies a problem, or `None`.
-        questions: What was asked, or `None`.
+        file: The file or stage they come from.
+        responses: The text the model wrote, with thinking marked as in `kdprobe.models.thinking`; empty if there is
+            none.
+        gold: The gold values, as written in the data.
+        ids: The id of each problem, or `None`.
+        questions: The question of each problem, or `None`.
         groups: The template or family of each problem, or `None`.
-        cut_off: Whether an answer reached the token budget, or `None` where that is not known.
+        cut_off: Whether each answer reached the token budget, or `None` if unknown.
         tokens: Tokens of each answer, or `None`.
-        thinking_tokens: Tokens of thinking of each answer, 0 where there is none, or `None`.
+        thinking_tokens: Tokens of thinking in each answer, 0 if there is none, or `None`.
         log_p_gold_value: log p(gold value) of each problem, in nats, or `None`.
-        log_p_gold_solution: Log-probability of a token of each gold solution on average, in nats, or `None`.
-        conditions: What decided the answers besides the model, as far as it is known: `budget`, `prompt`, `decoding`,
-            `task` and `versions`, each aspect to value.
-        columns: The columns that hold `response`, `gold` and `id`; `None` where there is none.
-        notes: What a reader should know of how the file was read.
-        metric: lm-eval's metric that judged the answers, or `None` where an extractor does.
-        right: What that metric says of each, or `None`.
+        log_p_gold_solution: Mean log-probability per token of each gold solution, in nats, or `None`.
+        conditions: What determined the answers besides the model, where known: `budget`, `prompt`, `decoding`, `task`
+            and `versions`, each mapping aspects to values.
+        columns: The columns for `response`, `gold` and `id`; `None` for a column that is missing.
+        notes: Notes on how the file was read.
+        metric: The lm-eval metric that judged the answers, or `None` if an extractor judges them.
+        right: Whether that metric judged each answer correct, or `None`.
         prompts: lm-eval's hash of each prompt, or `None`.
     """
 
@@ -81,29 +81,29 @@ class Outputs:
 
     @cached_property
     def gold_without_value(self) -> int:
-        """How many gold values are not one number, so that no answer equals them as one."""
+        """Number of gold values that are not a single number, so that no answer can match them."""
         return sum(gold_value(gold) is None for gold in self.gold)
 
     @property
     def keys(self) -> list[str]:
-        """What a problem goes by: its id, else its question, else its index in the file."""
+        """The key of each problem: its id, else its question, else its index in the file."""
         return self.ids or self.questions or [str(index) for index in range(len(self.responses))]
 
 
 def read_outputs(
     file: Path, columns: Columns = ANY_COLUMNS, *, source: str | None = None, encoding: str | None = None
 ) -> Outputs:
-    """Reads a file of answers: anybody's, lm-eval's samples, or the records of an evaluation.
+    """Reads a file of answers: any table, lm-eval's samples, or the records of an evaluation.
 
     Args:
         file: The file.
-        columns: Which columns hold what.
-        source: What the answers are called in messages; by default the file.
-        encoding: Of a text file, as Python names it; by default it is found out.
+        columns: The columns to read.
+        source: A name for the answers in messages; by default the file.
+        encoding: The encoding of a text file, as Python names it; detected by default.
 
     Raises:
-        KdprobeError: It cannot be read, is empty, a gold value is missing, or a cell holds no text.
-        UsageError: A column is missing, or which one is meant is not certain.
+        KdprobeError: It cannot be read, is empty, lacks a gold value, or has a cell without text.
+        UsageError: A column is missing or ambiguous.
     """
     rows = LmEvalRows(columns)
     return _read(read_table(file, rows.known, rows.read, encoding), source or str(file), rows, columns)
@@ -166,28 +166,28 @@ def _outputs(
 
 
 def per_token(solutions: Sequence[float] | None, tokens: Sequence[float] | None) -> list[float] | None:
-    """Log-probabilities of whole solutions as what a token of them has on average."""
+    """Log-probabilities of whole solutions, divided by their tokens."""
     if solutions is None or tokens is None or not all(tokens):
         return None
     return [log_p / size for log_p, size in zip(solutions, tokens, strict=True)]
 
 
 def _gold(table: Table, name: str | None, *, needed: bool) -> list[str]:
-    """The gold values, each kept once."""
+    """The gold values; equal ones share one string."""
     if name is None or name not in table.cells:
         return [""] * table.size
     kept: dict[str, str] = {}
     values = [kept.setdefault(value, value) for value in map(gold_text, gold_texts(table, name))]
     if needed and "" in values:
         raise KdprobeError(
-            f"{table.place(values.index(''))}: there is no gold value in the column {name!r}.",
-            "Name the right one with --gold-column.",
+            f"{table.place(values.index(''))}: the column {name!r} has no gold value.",
+            "Add it, or name the right column with --gold-column.",
         )
     return values
 
 
 def _ids(table: Table, name: str | None) -> list[str] | None:
-    """The ids as text; 3.0 is 3, for pandas writes whole numbers beside gaps like that."""
+    """The ids as text; 3.0 is read as 3, because pandas writes integers that way in columns with gaps."""
     if name is None or name not in table.cells:
         return None
     ids = id_texts(table, name)
@@ -195,7 +195,7 @@ def _ids(table: Table, name: str | None) -> list[str] | None:
 
 
 def _conditions(table: Table) -> dict[str, dict[str, str]]:
-    """How answers were asked for, as far as the file says and all rows agree."""
+    """How answers were generated, where the file says so and all rows agree."""
     cells = table.cells.get(CONDITIONS, [])
     first = cells[0] if cells else None
     if not isinstance(first, dict) or any(row is not first and row != first for row in cells):
@@ -214,19 +214,19 @@ def _questions(table: Table) -> list[str] | None:
 
 
 def _texts(table: Table, names: Sequence[str]) -> list[str] | None:
-    """A column's cells as text, or `None` where there is no such column, nothing in it, or something else."""
+    """A column's cells as text, or `None` if the column is missing, empty or holds anything else."""
     cells = next((table.cells[name] for name in find(table, names)), [])
     texts = [] if any(isinstance(cell, list | dict) for cell in cells) else list(map(text, cells))
     return texts if any(texts) else None
 
 
 def _numbers(table: Table, names: Sequence[str]) -> list[float] | None:
-    """A column's cells as numbers, or `None` where one is missing; other things are left out with a note."""
+    """A column's cells as numbers, or `None` if one is missing; a column of anything else is ignored with a note."""
     texts = _texts(table, names)
     if texts is None or not all(texts):
         return None
     try:
         return list(map(float, texts))
     except ValueError:
-        table.notes.append(f"{find(table, names)[0]!r} holds something else than numbers and is left out.")
+        table.notes.append(f"The column {find(table, names)[0]!r} is ignored: not every cell is a number.")
         return None

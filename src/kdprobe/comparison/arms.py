@@ -1,4 +1,4 @@
-"""What students answered, and which of them are compared with which."""
+"""The arms of a comparison, and which are compared with which."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PRIMED = "primed against unprimed"
 
 @dataclass(frozen=True)
 class Arm:
-    """What one student answered.
+    """The answers of one student.
 
     Attributes:
-        name: Unique within a comparison.
-        outputs: Its answers.
-        strategy: Its teacher's strategy, or `None` where there is none or it is not known.
-        distiller: Its distiller, or `None`.
-        seed: Of its training.
-        unprimed: Whether its teacher read the bare question: the strategy's role, whatever it is called.
-        absent: Why it has no answers; empty where it has.
+        name: The arm's name, unique within a comparison.
+        outputs: The answers.
+        strategy: The teacher's strategy, or `None` if there is none or it is unknown.
+        distiller: The distiller, or `None`.
+        seed: The training seed.
+        unprimed: Whether the teacher read the bare question; a matter of the strategy's role, not of its name.
+        absent: Why there are no answers; empty if there are.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Arm:
 
     @property
     def control(self) -> bool:
-        """Whether no teacher's strategy is known of it."""
+        """Whether it has no known strategy."""
         return self.strategy is None
 
 
 Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
-"""Name of a family to its pairs."""
+"""Pairs by family."""
 
 
 def families(arms: Sequence[Arm]) -> Families:
-    """The pairs that an experiment plans; all of them where no strategy is known.
+    """The pairs that an experiment plans, or all pairs if no strategy is known.
 
-    Distilled arms meet each control. Every primed arm meets every unprimed one, and Holm's adjustment counts all these
-    pairs; unprimed arms do not meet each other, for neither is primed.
+    Each distilled arm is compared with each control. Every primed arm is compared with every unprimed one of the same
+    distiller and seed, and Holm's adjustment counts all these pairs. Unprimed arms are not compared with each other.
     """
     distilled = [arm for arm in arms if not arm.control]
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]

@@ -1,4 +1,4 @@
-"""Published scores, checked: against themselves, and against existing answers."""
+"""Checks published scores for consistency, and against existing answers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kdprobe.errors import KdprobeError
 
 _COLUMNS = ("arm", "accuracy", "correct", "n")
 _LONGEST = 20
-"""Digits; `1e999999999` takes longer to write out than anybody waits."""
+"""Maximum digits; writing out `1e999999999` would take forever."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What somebody says of an arm.
+    """A published score of an arm.
 
     Attributes:
-        arm: Whose score.
+        arm: The arm's name.
         accuracy: In percent, with as many decimals as were printed, or `None`.
-        correct: Problems solved, or `None`.
-        n: Problems, or `None`.
+        correct: Number of problems solved, or `None`.
+        n: Number of problems, or `None`.
     """
 
     arm: str
@@ -36,7 +36,7 @@ class Claim:
     n: int | None
 
     def accuracy_contradicts(self) -> bool:
-        """Whether the printed percentage is not the count's share, neither rounded nor cut at its last decimal."""
+        """Whether the printed percentage contradicts the count, neither rounded nor truncated at its last decimal."""
         if self.accuracy is None or self.correct is None or not self.n:
             return False
         unit = Decimal(1).scaleb(int(self.accuracy.as_tuple().exponent))
@@ -47,11 +47,10 @@ def read_claims(file: Path) -> list[Claim]:
     """Reads a table of published scores.
 
     Args:
-        file: CSV with the column `arm` and what there is of `accuracy` (in percent, `12.20` or `12.20 %`), `correct`
-            and `n`.
+        file: CSV with the column `arm` and any of `accuracy` (in percent, `12.20` or `12.20 %`), `correct` and `n`.
 
     Raises:
-        KdprobeError: It cannot be read, has no column `arm`, or a cell is no number.
+        KdprobeError: It cannot be read, has no column `arm`, or a cell is not a number.
     """
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -59,7 +58,7 @@ def read_claims(file: Path) -> list[Claim]:
         raise KdprobeError(f"{file} cannot be read as CSV.", "Check the path and the file.") from error
     if "arm" not in table:
         raise KdprobeError(
-            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.", f"Columns are {', '.join(_COLUMNS)}."
+            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.", f"It may have {', '.join(_COLUMNS)}."
         )
     rows = [{name: row.get(name, "") for name in _COLUMNS} for row in table.to_dict("records")]
     return [
@@ -74,26 +73,26 @@ def read_claims(file: Path) -> list[Claim]:
 
 
 def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Finding]:
-    """Claims that contradict themselves, or the answers of the arm that they name."""
+    """Finds claims that contradict themselves or the answers of the arm they name."""
     inconsistent = [
-        f"{claim.arm} {claim.accuracy} %, but {claim.correct} of {claim.n} are {100 * claim.correct / claim.n:.2f} %"
+        f"{claim.arm} {claim.accuracy} %, but {claim.correct} of {claim.n} is {100 * claim.correct / claim.n:.2f} %"
         for claim in claims
         if claim.accuracy_contradicts() and claim.correct is not None and claim.n
     ]
     scores = {arm.name: arm for arm in arms}
     contradicted = [
-        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers are under {arm.extractor}"
+        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers are correct under {arm.extractor}"
         for claim in claims
         if claim.correct is not None and (arm := scores.get(claim.arm)) and arm.correct != claim.correct
     ]
     findings = []
     if inconsistent:
-        action = "Believe the counts, if their answers are at hand; ask for them otherwise."
+        action = "Trust the counts if you have the answers behind them; otherwise ask for the answers."
         findings.append(
             Finding("contradicting-counts", f"Percentages contradict counts: {'; '.join(inconsistent)}.", action)
         )
     if contradicted:
-        action = "Score with the extractor that was used for the table; what then is left was changed by hand."
+        action = "Score with the extractor that was used for the table; any remaining difference was made by hand."
         findings.append(
             Finding("contradicting-answers", f"Claims contradict answers: {'; '.join(contradicted)}.", action)
         )
@@ -107,14 +106,14 @@ def _number(cell: str, file: Path) -> Decimal | None:
     try:
         number = Decimal(text)
     except InvalidOperation as error:
-        raise KdprobeError(f"{file}: {cell!r} is no number.", "Accuracies are in percent.") from error
+        raise KdprobeError(f"{file}: {cell!r} is not a number.", "Write accuracies in percent.") from error
     if not number.is_finite() or max(len(text), abs(number.adjusted())) > _LONGEST:
-        raise KdprobeError(f"{file}: {cell!r} is no accuracy and no count.", "Accuracies are in percent.")
+        raise KdprobeError(f"{file}: {cell!r} is neither an accuracy nor a count.", "Write accuracies in percent.")
     return number
 
 
 def _count(cell: str, file: Path) -> int | None:
     number = _number(cell, file)
     if number is not None and (number < 0 or number % 1):
-        raise KdprobeError(f"{file}: {cell!r} is no count.", "The columns correct and n hold whole numbers.")
+        raise KdprobeError(f"{file}: {cell!r} is not a count.", "The columns correct and n hold whole numbers.")
     return None if number is None else int(number)

@@ -1,6 +1,6 @@
-"""Arms on the problems they share: scores, planned families of paired tests, findings, a verdict.
+"""Compares arms on the problems they share: scores, planned families of paired tests, findings and a verdict.
 
-Where strategies are known, the families are those that an experiment plans; where not, all pairs are one family.
+If strategies are known, the families are those an experiment plans; otherwise all pairs form one family.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: st
     """Compares arms problem by problem: scores, paired tests in planned families, findings, and a verdict.
 
     Args:
-        arms: With names that differ. Those that are absent take part in the plan and in nothing else.
-        extractors: By name, the chosen one among them; the others are looked at for disagreement.
-        chosen: The extractor that decides.
+        arms: The arms; their names must be unique. Absent arms count only towards the planned pairs.
+        extractors: Extractors by name, including the chosen one; the others are checked for disagreement.
+        chosen: The extractor used for the scores.
 
     Raises:
-        KdprobeError: As `pair_up` and `judge_arms` raise.
+        KdprobeError: See `pair_up` and `judge_arms`.
     """
     everything = families(arms)
     absent = [AbsentArm(arm.name, arm.absent, _pairs_with(arm, everything)) for arm in arms if arm.absent]
@@ -97,7 +97,7 @@ def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepAccuracy)
 
 
 PairedRows = Mapping[tuple[str, str], Sequence[Rows]]
-"""Two arms to the rows of the problems that both answered, in the one and in the other."""
+"""For each pair of arms, the rows of the shared problems in the first arm and in the second."""
 
 
 def _tests(rows: PairedRows, right: Right) -> dict[tuple[str, str], PairedTest]:
@@ -137,7 +137,7 @@ def _pairs(
 
 
 def _log_p_differences(a: Outputs, b: Outputs, rows_a: Rows, rows_b: Rows) -> NDArray[np.float64] | None:
-    """Difference of log p(gold value) at every problem that both have."""
+    """The difference in log p(gold value) on every shared problem."""
     if a.log_p_gold_value is None or b.log_p_gold_value is None:
         return None
     differences: NDArray[np.float64] = np.asarray(a.log_p_gold_value)[rows_a] - np.asarray(b.log_p_gold_value)[rows_b]

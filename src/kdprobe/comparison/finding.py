@@ -1,4 +1,4 @@
-"""A finding: what the reader must know before believing results, or before paying for them."""
+"""A finding: what the reader must know before trusting results, or before paying for them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the reader must know before believing the results.
+    """Something the reader must know before trusting the results.
 
     Attributes:
-        code: What kind of thing; stable, for machines.
-        evidence: What was seen, and where.
+        code: The kind of finding; stable, for programs.
+        evidence: What was found, and where.
         action: What to do about it.
     """
 

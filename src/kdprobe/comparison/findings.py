@@ -1,4 +1,4 @@
-"""What may mislead in a comparison, read from the answers themselves and from how they were asked for."""
+"""Findings: what may make a comparison misleading, from the answers themselves and from how they were generated."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from kdprobe.stats.p_values import SIGNIFICANT
 _LONGEST = 60
 """Characters of a value that a finding shows."""
 _SHARE = 0.05
-"""Of answers cut off, or without a value, that is worth a finding; and an accuracy that is at the floor."""
+"""A larger share of answers cut off or without a value is a finding; so is an accuracy below this (the floor)."""
 
 
 def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[Rows]]) -> list[Finding]:
-    """Arms that answer different problems, or that call different ones the same.
+    """Finds arms that answer different problems, or that have different gold values for the same problem.
 
     Args:
-        arms: Name to answers.
-        shared: Two names to the rows of the problems that both answer, in the one and in the other.
+        arms: Answers by name.
+        shared: For each pair of names, the rows of the shared problems in the first arm and in the second.
     """
     counts = {name: len(outputs.responses) for name, outputs in arms.items()}
     mismatches = [
-        f"{a} has {counts[a]}, {b} {counts[b]}, {len(rows)} in both"
+        f"{a} has {counts[a]}, {b} has {counts[b]}, {len(rows)} shared"
         for (a, b), (rows, _) in shared.items()
         if not len(rows) == counts[a] == counts[b]
     ]
     findings = []
     if mismatches:
-        action = "Pairs are compared on what they share; their accuracies above are on different problems."
+        action = "Pairs are compared on the problems they share; their accuracies above are on different problems."
         findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
     contradictions = [
-        f"{a} and {b} at {differing} problems"
+        f"{a} and {b} on {differing} {'problem' if differing == 1 else 'problems'}"
         for (a, b), rows in shared.items()
         if (differing := sum(map(_are_different, *_golds((arms[a], arms[b]), rows))))
     ]
     if contradictions:
-        action = "Score all files with one set of gold values."
+        action = "Score all files against the same gold values."
         findings.append(Finding("gold-mismatch", f"Gold values differ: {'; '.join(contradictions)}.", action))
     return findings
 
@@ -52,7 +52,7 @@ def _golds(pair: Sequence[Outputs], rows: Sequence[Rows]) -> list[list[str]]:
 
 
 def _are_different(gold: str, other: str) -> bool:
-    """Whether gold values differ, and not only in how they are written: 18 is 18.0."""
+    """Whether gold values differ in more than notation: 18 equals 18.0."""
     if gold == other:
         return False
     value = gold_value(gold)
@@ -60,15 +60,18 @@ def _are_different(gold: str, other: str) -> bool:
 
 
 _KINDS = {
-    "prompt": ("unequal-prompt", "Ask all with one prompt; another prompt is another examination."),
-    "decoding": ("unequal-decoding", "Decode all answers in one way."),
-    "task": ("unequal-task", "Examine all with one version of the task."),
-    "versions": ("unequal-versions", "Run all with one set of library versions, or show that they do not matter."),
+    "prompt": (
+        "unequal-prompt",
+        "Use one prompt for all arms; scores under different prompts are not comparable.",
+    ),
+    "decoding": ("unequal-decoding", "Decode all answers in the same way."),
+    "task": ("unequal-task", "Evaluate all arms with the same version of the task."),
+    "versions": ("unequal-versions", "Use the same library versions for all arms, or show that they do not matter."),
 }
 
 
 def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
-    """Arms that were examined in different ways, as far as that is known."""
+    """Finds arms that were evaluated under different conditions, where these are known."""
     findings = _budget_findings(arms)
     for kind, (code, action) in _KINDS.items():
         conditions = {name: outputs.conditions[kind] for name, outputs in arms.items() if kind in outputs.conditions}
@@ -89,11 +92,11 @@ def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
 
 
 def prompt_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str], Sequence[Rows]]) -> list[Finding]:
-    """Arms that read different prompts of the same problems, by lm-eval's hashes, where no form of the prompt says so.
+    """Finds arms whose prompts for the same problems differ by lm-eval's hashes, where their prompt forms do not.
 
     Args:
-        arms: Name to answers.
-        shared: Two names to the rows of the problems that both answer, in the one and in the other.
+        arms: Answers by name.
+        shared: For each pair of names, the rows of the shared problems in the first arm and in the second.
     """
     differing = []
     for (a, b), (rows_a, rows_b) in shared.items():
@@ -102,7 +105,7 @@ def prompt_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str]
             continue
         pairs = [(prompts[row_a], others[row_b]) for row_a, row_b in zip(rows_a, rows_b, strict=True)]
         if count := sum(first != second for first, second in pairs if first and second):
-            differing.append(f"{a} and {b} at {count} of {len(pairs)} problems")
+            differing.append(f"{a} and {b} on {count} of {len(pairs)} problems")
     if not differing:
         return []
     code, action = _KINDS["prompt"]
@@ -110,13 +113,13 @@ def prompt_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str]
 
 
 def _differ_in_form(first: Outputs, second: Outputs) -> bool:
-    """Whether the form of the prompts differs, or where they were rendered: then no two hashes are alike."""
+    """Whether the prompts differ in form, or in where they were rendered; in both cases every hash differs."""
     mine, theirs = first.conditions.get("prompt", {}), second.conditions.get("prompt", {})
     return any(mine[aspect] != theirs[aspect] for aspect in ("form", "rendered") if aspect in mine and aspect in theirs)
 
 
 def excerpts(values: Sequence[str]) -> list[str]:
-    """Values that differ, short ones whole, long ones around where they begin to differ."""
+    """Different values for display: short ones whole, long ones around the first character that differs."""
     if max(map(len, values)) <= _LONGEST:
         return list(values)
     columns = enumerate(zip(*values, strict=False))
@@ -129,7 +132,7 @@ def excerpts(values: Sequence[str]) -> list[str]:
 
 
 def budget(outputs: Outputs) -> int | None:
-    """The token budget of answers: as declared, else the commonest length of those that were cut off; or `None`."""
+    """The token budget: as declared, else the most common length of the answers that were cut off, else `None`."""
     if declared := outputs.conditions.get("budget", {}).get("tokens"):
         return int(declared)
     if outputs.tokens is None or outputs.cut_off is None:
@@ -143,12 +146,12 @@ def _budget_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
     if len(set(budgets.values())) <= 1:
         return []
     counts = ", ".join(f"{name} at {length}" for name, length in budgets.items())
-    action = "Generate all answers with one budget; a shorter one makes a worse score by itself."
+    action = "Generate all answers with the same budget; a smaller budget alone lowers the score."
     return [Finding("unequal-budget", f"Answers were cut off at different token counts: {counts}.", action)]
 
 
 def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
-    """Answers cut off, without a value or in thought to the end, and accuracies that leave no room to differ."""
+    """Finds answers that were cut off, hold no value or never stop thinking, and accuracies at the floor or ceiling."""
 
     def over(values: Mapping[str, float | None]) -> str:
         return ", ".join(f"{name} {share:.1%}" for name, share in values.items() if share and share > _SHARE)
@@ -158,45 +161,46 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         action = "Generate with a larger budget, or read these accuracies as lower bounds."
         findings.append(Finding("cut-off", f"Answers that reached the token budget: {cut}.", action))
     if unclosed := over({name: score.unclosed_thinking for name, score in scores.items()}):
-        action = "Generate with a larger budget; what is thought is never read as the answer, so these count as wrong."
+        action = "Generate with a larger budget; thinking is never read as the answer, so these count as wrong."
         findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
-        action = "Stop generation at the next question or the end of the turn; `robust` leaves out what follows."
-        findings.append(Finding("run-on", f"Answers that run on into another exercise: {runs_on}.", action))
+        action = "Stop generation at the next question or the end of the turn; `robust` ignores what follows."
+        findings.append(Finding("run-on", f"Answers that continue with another exercise: {runs_on}.", action))
     without_gold = [f"{name} {s.gold_without_value} of {s.n}" for name, s in scores.items() if s.gold_without_value]
     if without_gold:
-        action = "Correct the gold answers, or leave these problems out; every answer to them counts as wrong."
-        findings.append(Finding("gold-without-value", f"Gold without a number: {', '.join(without_gold)}.", action))
+        action = "Correct these gold answers or leave the problems out; every answer to them counts as wrong."
+        evidence = f"Gold answers without a number: {', '.join(without_gold)}."
+        findings.append(Finding("gold-without-value", evidence, action))
     if without_value := over({name: score.no_answer for name, score in scores.items()}):
-        action = "Read some of them; they count as wrong."
+        action = "Read some of these answers; they count as wrong."
         findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))
     accuracies = [score.accuracy for score in scores.values()]
     if max(accuracies) < _SHARE:
-        action = "Read log p(gold value) or the arithmetic instead, or use easier problems."
+        action = "Compare log p(gold value) or the arithmetic instead, or use easier problems."
         findings.append(Finding("floor", f"No arm solves more than {_SHARE:.0%} of its problems.", action))
     if min(accuracies) > 1 - _SHARE:
-        action = "Use harder problems; these cannot tell the arms apart."
+        action = "Use harder problems; these cannot distinguish the arms."
         findings.append(Finding("ceiling", f"Every arm solves more than {1 - _SHARE:.0%} of its problems.", action))
     return findings
 
 
 Tests = Mapping[tuple[str, str], PairedTest]
-"""Two names to the test of the one against the other."""
+"""For each pair of names, the test of the first arm against the second."""
 
 
 def extractor_findings(
     chosen: str, judged: Mapping[str, Mapping[str, JudgedAnswers]], tests: Mapping[str, Tests]
 ) -> list[Finding]:
-    """Pairs whose order, significance or difference depends on the extractor.
+    """Finds pairs whose order, significance or difference depends on the extractor.
 
     Args:
-        chosen: The extractor that decides.
-        judged: Extractor to arm to its answers as judged.
-        tests: Extractor to the tests of all pairs.
+        chosen: The extractor used for the scores.
+        judged: Judged answers by extractor, then by arm.
+        tests: Tests of all pairs by extractor.
     """
     evidence = []
     for other in judged:
-        # One that finds a value in few answers was not made for these.
+        # An extractor that finds a value in few answers was not made for this kind of answer.
         if other == chosen or not _applies(judged[other]):
             continue
         for pair, test in tests[chosen].items():
@@ -204,7 +208,7 @@ def extractor_findings(
                 evidence.append(f"{pair[0]} - {pair[1]}: {why} ({chosen} against {other})")
     if not evidence:
         return []
-    action = "Choose one extractor before looking at the answers, and report how much depends on it."
+    action = "Choose one extractor before looking at the answers, and report how much the results depend on it."
     return [Finding("extractor-disagreement", f"{'; '.join(evidence)}.", action)]
 
 
@@ -216,9 +220,9 @@ def _applies(judged: Mapping[str, JudgedAnswers]) -> bool:
 def _disagreement(test: PairedTest, other: PairedTest) -> str | None:
     moved = f"{test.difference * 100:+.1f} and {other.difference * 100:+.1f} points"
     if test.difference * other.difference < 0:
-        return f"the order turns round, {moved}"
+        return f"the order reverses, {moved}"
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
-        return f"significant under one only, {moved}"
+        return f"significant under only one, {moved}"
     if not test.interval.low <= other.difference <= test.interval.high:
-        return f"the difference leaves its interval, {moved}"
+        return f"the difference falls outside its interval, {moved}"
     return None

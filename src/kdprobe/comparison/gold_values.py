@@ -1,4 +1,4 @@
-"""Gold answers without a number: said where there are some, refused where it is all of them."""
+"""Gold answers without a number: noted if there are some, rejected if none has one."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _SHOWN = 60
 
 
 def refuse_gold_without_values(outputs: Outputs, right: Iterable[NDArray[np.bool_]]) -> None:
-    """Refuses gold answers that hold no number at all, which would make every answer wrong without a word.
+    """Rejects files in which no gold answer is a number, because every answer would silently count as wrong.
 
     Args:
         outputs: The answers.
-        right: What is right of them under each extractor that is asked for; one of a plugin may compare texts.
+        right: Which answers are correct under each requested extractor; a plugin's may compare texts.
 
     Raises:
-        KdprobeError: No gold answer is a number, and no extractor finds an answer right.
+        KdprobeError: No gold answer is a number, and no extractor judges any answer correct.
     """
     if outputs.metric or outputs.gold_without_value < len(outputs.gold) or any(found.any() for found in right):
         return
     column = outputs.columns.get("gold")
     where = f"no gold answer in the column {column!r}" if column else "no gold answer"
     raise KdprobeError(
-        f"{outputs.file}: {where} holds one number (the first is {outputs.gold[0][:_SHOWN]!r}).",
-        "Name the column with the gold values with --gold-column.",
+        f"{outputs.file}: {where} is a single number (the first is {outputs.gold[0][:_SHOWN]!r}).",
+        "Name the column of gold values with --gold-column.",
     )
 
 
 def gold_notes(outputs: Outputs) -> list[str]:
-    """How many gold answers hold no number, as a sentence for the reader; nothing where all do."""
+    """How many gold answers are not a number, as a note for the reader; empty if all are."""
     count = 0 if outputs.metric else outputs.gold_without_value
-    return [f"{count} of {len(outputs.gold)} gold answers hold no number, so no number is right."] if count else []
+    return [f"{count} of {len(outputs.gold)} gold answers hold no number, so no answer matches them."] if count else []

@@ -1,4 +1,4 @@
-"""Which answers of several arms are to the same problems: by id, by question, or by row, and which of these it was."""
+"""Pairs the answers of several arms by problem: by id, by question or by row, and reports which."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kdprobe.errors import KdprobeError
 
 Rows = NDArray[np.intp]
 Keys = Mapping[str, Sequence[str]]
-"""Arm to what each of its problems goes by."""
+"""For each arm, the key of each of its problems."""
 _SHORTEST = 12
-"""Characters of a question; what is left of shorter ones, without what all prompts have in common, says little."""
+"""Minimum characters left of a question once the words shared by all prompts are removed; less identifies nothing."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Pairing:
     """Answers of several arms by problem.
 
     Attributes:
-        rows: Arm to problem to the row of its answer.
-        sentence: What they are paired by.
+        rows: The row of each answer, by arm and then by problem.
+        sentence: How they were paired.
     """
 
     rows: Mapping[str, Mapping[str, int]]
     sentence: str
 
     def shared(self, *names: str) -> list[Rows]:
-        """The rows in each of these arms of the problems that all of them answered, in the order of the first."""
+        """For each of these arms, the rows of the problems that all of them answered, in the first arm's order."""
         arms = [self.rows[name] for name in names]
         first, *others = arms
         keys = [key for key in first if all(key in other for other in others)]
@@ -43,13 +43,13 @@ class Pairing:
 
 
 def pair_up(arms: Sequence[Arm]) -> Pairing:
-    """Pairs answers by id where the ids of all arms meet, else by question, else by row.
+    """Pairs answers by id where all arms share ids, else by question, else by row.
 
     Args:
-        arms: With names that differ.
+        arms: The arms; their names must be unique.
 
     Raises:
-        KdprobeError: A problem occurs twice in an arm, two arms share none, or one id is of different questions.
+        KdprobeError: A problem occurs twice in an arm, two arms share no problem, or an id has different questions.
     """
     keys, sentence = _keys(arms)
     for arm in arms:
@@ -60,7 +60,7 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
         if not len(rows[0]):
             raise KdprobeError(
                 f"{a.outputs.file} and {b.outputs.file} share no problem.",
-                "They are paired by id, else by question; name the column with --id-column.",
+                "Answers are paired by id, else by question; name the column with --id-column.",
             )
         _refuse_other_questions(a, b, rows)
     return pairing
@@ -76,32 +76,33 @@ def _keys(arms: Sequence[Arm]) -> tuple[Keys, str]:
         return questions, f"Answers are paired by question: {_parted(ids)}."
     if len(asked) == len(arms):
         without = [arm.name for arm in arms if arm.name not in ids]
-        return _meeting(asked), f"Answers are paired by question: {_listed(without)} without ids."
+        return _meeting(asked), f"Answers are paired by question: {_listed(without)} no ids."
     sizes = {arm.name: len(arm.outputs.responses) for arm in arms}
     if ids or asked or len({*sizes.values()}) > 1:
         without = [arm.outputs.file for arm in arms if arm.name not in (ids or asked)] or [a.outputs.file for a in arms]
         raise KdprobeError(
-            f"Answers cannot be paired by problem: {_listed(without)} without ids.",
+            f"Answers cannot be paired by problem: {_listed(without)} no ids.",
             "Name a column of ids, or of questions, with --id-column.",
         )
     return {name: list(map(str, range(size))) for name, size in sizes.items()}, (
-        "Answers are paired by row: there are no ids and no questions to pair them by."
+        "Answers are paired by row: there are no ids or questions."
     )
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 def _parted(ids: Keys) -> str:
-    """Which ids do not meet, as a clause."""
+    """Which two arms share the fewest ids, as a clause."""
     a, b = min(combinations(ids, 2), key=lambda pair: _overlap({name: ids[name] for name in pair}))
     shared = len(set(ids[a]) & set(ids[b]))
-    return f"the ids of {a} and {b} do not meet" if not shared else f"{a} and {b} share {shared} ids only"
+    count = f"only {shared}" if shared else "no"
+    return f"{a} and {b} share {count} {'id' if shared == 1 else 'ids'}"
 
 
 def _overlap(keys: Keys) -> int:
-    """How many keys the two arms share that share fewest."""
+    """The smallest number of keys that any two arms share."""
     sets = [set(held) for held in keys.values()]
     return min((len(a & b) for a, b in combinations(sets, 2)), default=0)
 
@@ -115,7 +116,7 @@ def _has_doubles(keys: Keys) -> bool:
 
 
 def _meeting(questions: Keys) -> Keys:
-    """Questions as keys; without what all prompts of an arm have in common, where they meet only so."""
+    """Questions as keys, without the words common to all prompts of an arm if they match only that way."""
     keys = {name: list(map(_plain, asked)) for name, asked in questions.items()}
     if len(keys) > 1 and not _overlap(keys):
         bare = {name: _bare(asked) for name, asked in keys.items()}
@@ -124,7 +125,7 @@ def _meeting(questions: Keys) -> Keys:
 
 
 def _plain(question: str) -> str:
-    """A question without case, spacing and punctuation that no calculation depends on."""
+    """A question without case, spacing, and punctuation that does not matter to a calculation."""
     text = unicodedata.normalize("NFKC", question).replace("\u2212", "-").lower()
     return re.sub(r"[^\w+*/=<>%^-]+", " ", text).strip()
 
@@ -139,7 +140,7 @@ def _bare(questions: Sequence[str]) -> list[str]:
 
 
 def _common(questions: Sequence[list[str]]) -> int:
-    """How many words all of them begin with: as many as the first and the last in alphabetical order."""
+    """The length of the common prefix in words: that of the first and the last in alphabetical order."""
     pairs = zip(min(questions), max(questions), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
@@ -155,7 +156,7 @@ def _refuse_doubles(arm: Arm, keys: Sequence[str]) -> None:
 
 
 def _refuse_other_questions(a: Arm, b: Arm, rows: Sequence[Rows]) -> None:
-    """Refuses ids that stand for different questions; one may be asked within a prompt, or in another prompt."""
+    """Rejects ids with different questions. A question may be part of a prompt, and prompts may differ around it."""
     if a.outputs.questions is None or b.outputs.questions is None:
         return
     asked_a = [_plain(a.outputs.questions[row]) for row in rows[0]]
@@ -167,12 +168,12 @@ def _refuse_other_questions(a: Arm, b: Arm, rows: Sequence[Rows]) -> None:
     if different:
         example = (a.outputs.ids or asked_a)[rows[0][different[0]]]
         raise KdprobeError(
-            f"{a.outputs.file} and {b.outputs.file} have the same ids for different questions: {len(different)} of "
+            f"{a.outputs.file} and {b.outputs.file} use the same ids for different questions: {len(different)} of "
             f"{len(asked_a)}, such as {example[:60]!r}.",
-            "Compare answers to the same problems, or pair them by question: name its column with --id-column.",
+            "Compare answers to the same problems, or pair by question: name that column with --id-column.",
         )
 
 
 def _same(a: str, b: str) -> bool:
-    """Whether two questions are one, or one holds the other."""
+    """Whether two questions are the same, or one contains the other."""
     return a == b or not a or not b or f" {a} " in f" {b} " or f" {b} " in f" {a} "

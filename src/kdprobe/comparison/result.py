@@ -1,4 +1,4 @@
-"""What a comparison says: scores of arms, pairs of them, findings and a verdict."""
+"""The result of a comparison: scores of arms, pairs of arms, findings and a verdict."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ArmScore(Score):
     """An arm's score under one extractor.
 
     Attributes:
-        name: The arm's.
-        strategy: Its teacher's strategy, or `None` for a control.
-        distiller: Its distiller, or `None`.
-        seed: Of its training.
-        unprimed: Whether its teacher read the bare question.
+        name: The arm's name.
+        strategy: The teacher's strategy, or `None` for a control.
+        distiller: The distiller, or `None`.
+        seed: The training seed.
+        unprimed: Whether the teacher read the bare question.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Pair:
     """Two arms on the problems they share.
 
     Attributes:
-        family: The pairs that were planned together.
-        a: One arm.
-        b: The other.
-        test: Of the one against the other.
-        p_holm: Adjusted within the family.
-        detectable: The smallest true difference that this test would have found with 80 % power, at 5 % over the family
-            by Bonferroni, if as many problems were decided differently; `None` where none would have been.
-        clustered: Of the one against the other over groups of problems, or `None` where there are none.
-        log_p_difference: Mean of log p(gold value) of a minus that of b, in nats, or `None` where it is not known.
-        log_p_interval: Of that mean, or `None`.
-        arithmetic: Of the right steps of the one against those of the other.
+        family: The family of tests that the pair belongs to.
+        a: The first arm.
+        b: The second arm.
+        test: The test of a against b.
+        p_holm: The p-value, adjusted within the family.
+        detectable: The smallest true difference that this test would detect with 80 % power, at 5 % over the family by
+            Bonferroni, with the same number of disagreements; `None` if it would detect none.
+        clustered: The same test over groups of problems, or `None` if there are no groups.
+        log_p_difference: Mean log p(gold value) of a minus that of b, in nats, or `None` if unknown.
+        log_p_interval: The interval of that mean, or `None`.
+        arithmetic: The difference in step accuracy.
     """
 
     family: str
@@ -64,18 +64,18 @@ class Pair:
 
     @property
     def significant(self) -> bool:
-        """Whether the two students differ at 5 % after Holm."""
+        """Whether the two students differ at 5 % after Holm's adjustment."""
         return self.p_holm < SIGNIFICANT
 
 
 @dataclass(frozen=True)
 class AbsentArm:
-    """An arm that was planned and has no answers.
+    """A planned arm that has no answers.
 
     Attributes:
-        name: The arm's.
-        reason: Why, as the rest of a sentence.
-        pairs: Those that were planned with it and cannot be compared.
+        name: The arm's name.
+        reason: Why it has none, as the rest of a sentence.
+        pairs: The planned pairs that cannot be compared without it.
     """
 
     name: str
@@ -85,16 +85,16 @@ class AbsentArm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What can be said of some arms.
+    """The result of comparing arms.
 
     Attributes:
-        arms: Their scores.
-        pairs: Planned pairs of students, or all.
-        strategies: Planned pairs of strategies that were trained with enough seeds.
-        verdict: What may be said, in sentences.
-        findings: What may mislead.
-        pairing: What answers were paired by, as a sentence.
-        absent: Arms that have no answers, and why.
+        arms: Scores of the arms.
+        pairs: Planned pairs of students, or all pairs.
+        strategies: Planned pairs of strategies, where both have students of enough seeds.
+        verdict: What the comparison supports, in sentences.
+        findings: What may be misleading.
+        pairing: How answers were paired, as a sentence.
+        absent: Arms without answers, and why.
     """
 
     arms: list[ArmScore]

@@ -1,4 +1,4 @@
-"""Answers judged by an extractor, and summed up."""
+"""Judges answers with an extractor and summarises them as scores."""
 
 from __future__ import annotations
 
@@ -31,29 +31,30 @@ class Score:
     """A model's score under one extractor.
 
     Attributes:
-        file: Where its answers come from.
-        extractor: What read and judged the answers, or lm-eval's metric that judged them.
-        n: Answers.
-        correct: Those that are right.
-        accuracy: Their share.
-        interval: Of the accuracy, 95 %.
-        no_answer: Share of answers that hold no value, empty ones included; `None` where no extractor read them.
-        empty: Share of answers that are empty; `None` where there is no text that the model wrote.
-        thinking: Share of answers that hold thinking, which no extractor reads; `None` where there is no text.
+        file: The file or stage the answers come from.
+        extractor: The extractor that judged the answers, or the lm-eval metric.
+        n: Number of answers.
+        correct: Number of correct answers.
+        accuracy: Share of correct answers.
+        interval: 95 % interval of the accuracy.
+        no_answer: Share of answers without a value, including empty ones; `None` if no extractor read them.
+        empty: Share of answers that are empty; `None` if the model wrote no text.
+        thinking: Share of answers with thinking, which no extractor reads; `None` if there is no text.
         unclosed_thinking: Share of answers whose thinking never ended, so that they have no value; or `None`.
-        thinking_tokens: Tokens of thinking of an answer that holds any, or `None` where that is not known.
-        cut_off: Share of answers that reached the token budget, or `None` where that is not known.
-        mean_tokens: Tokens of an answer, or `None`.
-        log_p_gold_value: Mean over the problems, in nats, or `None`.
-        log_p_interval: Of that mean, 95 %, or `None`; of a single problem there is none.
-        log_p_gold_solution: Mean over the problems of the log-probability of a token of the gold solution, in nats, or
-            `None`. A measure of style: it ranks nothing, least of all students that were trained on gold solutions.
-        arithmetic: The steps that the answers calculate.
-        rules: How often each rule of the extractor fired.
-        run_on: Share of answers that run on into another exercise; `None` where there is no text that the model wrote.
-        gold_without_value: Gold answers without a number, to which no answer is right; 0 where no extractor reads them.
-        columns: The file's columns that hold `response`, `gold` and `id`; `None` where there is none.
-        notes: What to know of how the file was read.
+        thinking_tokens: Mean tokens of thinking over the answers that have any, or `None` if unknown.
+        cut_off: Share of answers that reached the token budget, or `None` if unknown.
+        mean_tokens: Mean tokens per answer, or `None`.
+        log_p_gold_value: Mean over problems, in nats, or `None`.
+        log_p_interval: 95 % interval of that mean, or `None`; a single problem has none.
+        log_p_gold_solution: Mean over problems of the log-probability per token of the gold solution, in nats, or
+            `None`. It measures style and ranks nothing, least of all students that were trained on gold solutions.
+        arithmetic: The accuracy of the calculation steps in the answers.
+        rules: How often each rule of the extractor applied.
+        run_on: Share of answers that continue with another exercise; `None` if the model wrote no text.
+        gold_without_value: Number of gold answers without a number, which no answer matches; 0 if no extractor reads
+            them.
+        columns: The file's columns for `response`, `gold` and `id`; `None` for a column it lacks.
+        notes: Notes on how the file was read.
     """
 
     file: str
@@ -82,12 +83,12 @@ class Score:
 
 @dataclass(frozen=True)
 class JudgedAnswers:
-    """All answers of a model under one extractor, or as lm-eval's metric has them.
+    """All answers of a model, judged by an extractor or by an lm-eval metric.
 
     Attributes:
-        right: Whether each is right, `[answer]`.
-        found: Whether a value was found in it, `[answer]`.
-        rules: How often each rule fired.
+        right: Whether each answer is correct, `[answer]`.
+        found: Whether each answer has a value, `[answer]`.
+        rules: How often each rule applied.
     """
 
     right: NDArray[np.bool_]
@@ -96,11 +97,11 @@ class JudgedAnswers:
 
 
 Right = Mapping[str, NDArray[np.bool_]]
-"""Arm to whether each of its answers is right."""
+"""For each arm, whether each of its answers is correct."""
 
 
 def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
-    """Every answer under one extractor, in order; what is kept of each takes two bytes."""
+    """Judges every answer with one extractor, in order; keeps two bytes per answer."""
     count = len(outputs.responses)
     judged = JudgedAnswers(np.zeros(count, dtype=bool), np.ones(count, dtype=bool), Counter())
     if outputs.right is not None:
@@ -116,21 +117,21 @@ def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
 def judge_arms(
     arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str
 ) -> dict[str, dict[str, JudgedAnswers]]:
-    """Extractor to arm to its answers as judged; one of a plugin that fails costs its own scores, not the others'.
+    """Judged answers by extractor, then by arm. A plugin's extractor that fails affects only its own scores.
 
     Args:
-        arms: With names that differ.
-        extractors: By name, the chosen one among them.
-        chosen: The extractor that decides.
+        arms: The arms; their names must be unique.
+        extractors: Extractors by name, including the chosen one.
+        chosen: The extractor used for the scores.
 
     Raises:
-        KdprobeError: The chosen extractor fails; any other one that does is left out with a note. Or the arms are
-            judged by different metrics, or `refuse_gold_without_values` refuses one.
+        KdprobeError: The chosen extractor fails (any other that fails is skipped with a note), the arms are judged by
+            different metrics, or `refuse_gold_without_values` rejects one.
     """
     metrics = {arm.outputs.metric for arm in arms}
     if len(metrics) > 1:
         listed = "; ".join(f"{arm.outputs.file} by {_judge_name(arm.outputs, chosen)}" for arm in arms)
-        raise KdprobeError(f"The answers are judged in different ways: {listed}.", "Compare answers to one task.")
+        raise KdprobeError(f"The answers are judged in different ways: {listed}.", "Compare answers to the same task.")
     judged = {}
     for name, extractor in extractors.items():
         if name != chosen and metrics != {None}:
@@ -138,17 +139,17 @@ def judge_arms(
         try:
             judged[name] = {arm.name: judge_outputs(arm.outputs, extractor) for arm in arms}
         except Exception as error:
-            fault = f"The extractor {name!r} fails at reading an answer: {type(error).__name__}: {error}."
+            fault = f"The extractor {name!r} failed on an answer: {type(error).__name__}: {error}."
             if name == chosen:
-                raise KdprobeError(fault, "This is a fault of its plugin; choose another extractor.") from error
-            warn(f"Left out: {fault}")
+                raise KdprobeError(fault, "This is a bug in its plugin; choose another extractor.") from error
+            warn(f"Skipped: {fault}")
     for arm in arms:
         refuse_gold_without_values(arm.outputs, (answers[arm.name].right for answers in judged.values()))
     return judged
 
 
 def shared_groups(outputs: Outputs, rows: Sequence[int] | NDArray[np.intp]) -> list[str] | None:
-    """The groups of the problems in these rows; `None` where they are not known, all one, or of one problem each."""
+    """The groups of the problems in these rows; `None` if unknown, if there is only one, or if each has one problem."""
     if outputs.groups is None:
         return None
     groups = [outputs.groups[row] for row in rows]
@@ -156,7 +157,7 @@ def shared_groups(outputs: Outputs, rows: Sequence[int] | NDArray[np.intp]) -> l
 
 
 def calculated(outputs: Outputs) -> StepCounts:
-    """What every answer calculates, in order; what a model calculates while it thinks is no step of its answer."""
+    """The calculation steps of every answer, in order; steps within thinking do not count."""
     cut = outputs.cut_off or [False] * len(outputs.responses)
     counts = np.zeros((len(cut), 2))
     for index, (text, ended) in enumerate(zip(outputs.responses, cut, strict=True)):
@@ -166,10 +167,10 @@ def calculated(outputs: Outputs) -> StepCounts:
 
 
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
-    """A score under each of these extractors, by name; a single one where lm-eval's metric judges.
+    """Scores under each of these extractors; a single score if an lm-eval metric judges.
 
     Raises:
-        KdprobeError: As `refuse_gold_without_values` raises.
+        KdprobeError: See `refuse_gold_without_values`.
     """
     judging = list(extractors.items())[:1] if outputs.metric else extractors.items()
     judged = {name: judge_outputs(outputs, extractor) for name, extractor in judging}
@@ -179,7 +180,7 @@ def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]
 
 
 def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy) -> dict[str, Any]:
-    """The fields of a `Score`, from what `judge_outputs` found under the extractor of this name."""
+    """The fields of a `Score`, from the answers as judged by the extractor of this name."""
     n, correct = len(judged.right), int(judged.right.sum())
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
@@ -213,7 +214,7 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
 
 
 def _text_shares(responses: Sequence[str]) -> tuple[float, float, float, float]:
-    """Shares of answers that are empty, that hold thinking, whose thinking never ended, and that run on."""
+    """Shares of answers that are empty, have thinking, never end their thinking, and continue with another exercise."""
     empty = thinking = unclosed = runs_on = 0
     for response in responses:
         written = split_thinking(response)

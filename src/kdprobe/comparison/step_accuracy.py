@@ -1,7 +1,7 @@
-"""How well a student calculates, whatever it makes of the problems: the share of right steps, over many answers.
+"""How well a student calculates, whether or not it solves the problems: the share of correct steps over many answers.
 
-An endpoint for students whose accuracies are at the floor. It covers only the answers that calculate at all, so the
-number of those that do not is always reported with it.
+An endpoint for students whose accuracies are at the floor. It covers only answers that calculate at all, so the number
+of answers without a step is always reported with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kdprobe.stats.intervals import Interval
 from kdprobe.stats.pooled_shares import pooled_share, pooled_share_difference_interval, pooled_share_interval
 
 StepCounts = NDArray[np.float64]
-"""Steps and right steps of each answer, `[answers, 2]`."""
+"""Steps and correct steps of each answer, `[answers, 2]`."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class StepAccuracy:
     """The arithmetic of one student's answers.
 
     Attributes:
-        answers: How many there are.
-        silent: How many of them state no step.
-        steps: Different steps of all answers together.
-        right: How many of them are right.
-        share: Right steps of all steps; not a number where there are none.
-        interval: Of the share, by bootstrap over problems: the steps of one answer are not independent. Where fewer
-            than two answers state a step there is none.
+        answers: Number of answers.
+        silent: Number of answers without a step.
+        steps: Number of steps in all answers, repeated steps of an answer counted once.
+        right: Number of correct steps.
+        share: Share of correct steps; NaN if there are no steps.
+        interval: Interval of the share, by bootstrap over problems, because the steps of one answer are not
+            independent. There is none if fewer than two answers have a step.
     """
 
     answers: int
@@ -45,22 +45,22 @@ class StepAccuracy:
 
 @dataclass(frozen=True)
 class StepAccuracyDifference:
-    """Two students on the same problems: share of a minus share of b, in points of 1, by paired bootstrap."""
+    """The difference between two students on the same problems: share of a minus share of b, by paired bootstrap."""
 
     difference: float
     interval: Interval
 
     @property
     def known(self) -> bool:
-        """Whether both state any step."""
+        """Whether both students have any steps."""
         return not math.isnan(self.difference)
 
 
 def step_accuracy(answers: Sequence[Arithmetic] | StepCounts) -> StepAccuracy:
-    """Sums up the answers of one student.
+    """Summarises the answers of one student.
 
     Args:
-        answers: One per problem, those without steps included.
+        answers: One per problem, including those without steps.
     """
     counts = step_counts(answers)
     steps, right = (int(column.sum()) for column in counts.T)
@@ -87,7 +87,7 @@ def step_accuracy_difference(
 
 
 def step_counts(answers: Sequence[Arithmetic] | StepCounts) -> StepCounts:
-    """Steps and right steps of each answer."""
+    """Steps and correct steps of each answer."""
     if isinstance(answers, np.ndarray):
         return answers
     return np.array([(answer.steps, answer.right) for answer in answers], dtype=float).reshape(-1, 2)

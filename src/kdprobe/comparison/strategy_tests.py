@@ -1,4 +1,4 @@
-"""Strategies, each judged by students of several seeds: only from these does anything follow for strategies."""
+"""Tests of strategies over students of several seeds; only these support conclusions about strategies."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class StrategyPair:
     """Two strategies, over seeds and problems.
 
     Attributes:
-        family: The pairs that were planned together.
-        a: One strategy.
-        b: The other, or a control.
-        test: Of the one against the other.
-        clustered: The same over groups of problems, or `None` where there are none.
-        p_holm: Adjusted within the family.
+        family: The family of tests that the pair belongs to.
+        a: The first strategy.
+        b: The second strategy, or a control.
+        test: The test of a against b.
+        clustered: The same test over groups of problems, or `None` if there are no groups.
+        p_holm: The p-value, adjusted within the family.
     """
 
     family: str
@@ -39,19 +39,19 @@ class StrategyPair:
 
     @property
     def significant(self) -> bool:
-        """Whether the two strategies differ at 5 % after Holm."""
+        """Whether the two strategies differ at 5 % after Holm's adjustment."""
         return self.p_holm < SIGNIFICANT
 
 
 def strategy_pairs(arms: Sequence[Arm], right: Right, pairing: Pairing) -> list[StrategyPair]:
-    """Primed strategies against unprimed ones, and all against the controls, where each has three seeds or more.
+    """Tests primed strategies against unprimed ones, and all against the controls, given three seeds or more of each.
 
-    The untrained student was made by no seed, so one of it is enough.
+    The untrained student does not depend on a seed, so a single one is enough.
 
     Args:
         arms: All arms.
-        right: Whether each of an arm's answers is right.
-        pairing: Which of them are to the same problems.
+        right: Whether each of an arm's answers is correct.
+        pairing: The answers by problem.
     """
     students: dict[str, list[Arm]] = {}
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]
@@ -79,11 +79,11 @@ def strategy_pairs(arms: Sequence[Arm], right: Right, pairing: Pairing) -> list[
 def _tests(
     a: Sequence[Arm], b: Sequence[Arm], right: Right, pairing: Pairing
 ) -> tuple[CrossedTest, CrossedTest | None]:
-    """Over problems, and over groups of them."""
+    """The test over problems, and the test over groups of problems."""
     names = [arm.name for arm in (*a, *b)]
     rows = pairing.shared(*names)
     solved = np.array([right[name][held] for name, held in zip(names, rows, strict=True)])
-    # One student that no seed made is no sample of a strategy's students.
+    # The untrained student is a single fixed model, not a sample over seeds.
     left, other = solved[: len(a)], solved[len(a) :] if len(b) > 1 else solved[len(a)]
     groups = shared_groups(a[0].outputs, rows[0])
     return crossed_test(left, other), crossed_test(left, other, groups) if groups else None

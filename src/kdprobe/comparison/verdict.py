@@ -1,7 +1,7 @@
-"""What may be said of a comparison, in sentences.
+"""The verdict: what a comparison supports, in sentences.
 
-With one seed: "these two students differ", never "this strategy is better". A seed's own spread makes single-seed
-tests wrong far more often than their level says.
+With a single seed, the verdict says "these two students differ", never "this strategy is better". Students vary so much
+from seed to seed that single-seed tests of strategies are wrong far more often than their level says.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from kdprobe.stats.p_values import SIGNIFICANT, p_text
 def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:
     """The answer to the question that the arms were compared for."""
     if not pairs:
-        few = "There is one arm only" if len(arms) == 1 else "There is no pair of students to compare"
-        return [f"{few}; nothing can be compared."]
+        few = "There is only one arm" if len(arms) == 1 else "There is no pair of students"
+        return [f"{few}, so there is nothing to compare."]
     if pairs[0].family == ALL_PAIRS:
         return _unplanned(pairs)
     sentences = _strategies(strategies) if strategies else _priming(pairs)
@@ -38,7 +38,7 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
 
 def _priming(pairs: Sequence[Pair]) -> list[str]:
     sentences = [_sentence(pair) for pair in pairs if pair.family == PRIMED]
-    return sentences or ["No primed arm stands beside an unprimed one, so nothing can be said about priming."]
+    return sentences or ["No primed student is paired with an unprimed one, so nothing can be said about priming."]
 
 
 def _gains(pairs: Sequence[Pair]) -> list[str]:
@@ -63,31 +63,34 @@ def _strategy_sentence(pair: StrategyPair) -> str:
     difference = _points_text(test.difference)
     measured = (
         f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
-        f"over {test.seeds_a} and {test.seeds_b} seeds and {test.n} problems"
+        f"{test.seeds_a} and {test.seeds_b} seeds, {test.n} problems"
     )
     if (over := pair.clustered) is not None:
         measured += (
-            f"; with the {over.groups} templates as what was drawn {over.interval.low * 100:+.1f} to "
+            f"; clustered by the {over.groups} templates: {over.interval.low * 100:+.1f} to "
             f"{over.interval.high * 100:+.1f}, p = {p_text(over.p)}"
         )
     if pair.significant:
-        return f"The strategy {pair.a} makes students that solve {difference} than those of {pair.b} ({measured})."
+        return (
+            f"The strategies {pair.a} and {pair.b} differ: students of {pair.a} score {difference} than students of "
+            f"{pair.b} ({measured})."
+        )
     return (
-        f"No difference between the strategies {pair.a} and {pair.b} is shown: students of {pair.a} solve {difference} "
+        f"The strategies {pair.a} and {pair.b} do not differ significantly: students of {pair.a} score {difference} "
         f"({measured})."
     )
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:
-    """What the sample could have shown, and whether it speaks of other templates."""
+    """Which differences the sample could have detected, and whether the results extend to other templates."""
     primed = [pair for pair in pairs if pair.family == PRIMED]
     missed = [pair for pair in primed if not pair.significant]
     sentences = [_could_show(pair) for pair in missed]
     if clustered := [(pair, pair.clustered) for pair in primed if pair.clustered]:
         intervals = "; ".join(f"{pair.a} - {pair.b} {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
-            f"All this is conditional on the {clustered[0][1].groups} templates of the problems. With the templates as "
-            f"what was drawn: {intervals}."
+            f"These results are conditional on the {clustered[0][1].groups} templates of the problems. Clustered by "
+            f"template: {intervals}."
         )
     return sentences
 
@@ -96,37 +99,40 @@ def _could_show(pair: Pair) -> str:
     test = pair.test
     split = test.only_a + test.only_b
     if pair.detectable is None:
-        return (
-            f"{pair.a} and {pair.b} fare alike on {test.n - split} of {test.n} problems; the other {split} are too few "
-            "to find a difference with."
-        )
+        few = "1 disagreement is" if split == 1 else f"{split} disagreements are"
+        agree = f"{pair.a} and {pair.b} agree on {test.n - split} of {test.n} problems"
+        return f"{agree}; {few} too few to detect a difference."
     return (
-        f"With {test.n} problems, {split} of them decided differently, a true difference between {pair.a} and {pair.b} "
-        f"below {pair.detectable * 100:.1f} points would have been missed more often than once in five."
+        f"With {split} disagreements on {test.n} problems, a true difference between {pair.a} and {pair.b} below "
+        f"{pair.detectable * 100:.1f} points would be missed more than one time in five."
     )
 
 
 def _over_groups(test: ClusterTest) -> str:
-    least = f" (at least {p_text(test.smallest_p)} with so few)" if test.smallest_p > SIGNIFICANT else ""
+    too_few = test.smallest_p > SIGNIFICANT
+    least = f" (with so few templates, p cannot be below {p_text(test.smallest_p)})" if too_few else ""
     return f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f} points, p = {p_text(test.p)}{least}"
 
 
 def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:
     if strategies:
-        return "Sentences on strategies hold over seeds and problems; sentences on students are of these students only."
+        return (
+            "Results for strategies generalise to other seeds and problems; results for students describe only these "
+            "students."
+        )
     seeds = {arm.seed for arm in arms if arm.strategy is not None}
-    few = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    return f"With {few} these sentences speak of these students, not of the strategies that taught them."
+    few = "a single seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    return f"With {few}, these results describe these students, not the strategies."
 
 
 def _sentence(pair: Pair) -> str:
     test = pair.test
     kind = "differ" if pair.significant else "do not differ significantly"
     sentence = (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} solves {_points_text(test.difference)} "
+        f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} "
         f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by it, {test.only_b} only by the "
-        f"other; p = {p_text(pair.p_holm)})."
+        f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by {pair.a}, {test.only_b} only by "
+        f"{pair.b}; p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence
@@ -137,5 +143,5 @@ def _sentence(pair: Pair) -> str:
 
 def _points_text(difference: float) -> str:
     if not difference:
-        return "as many"
-    return f"{abs(difference) * 100:.1f} points {'more' if difference > 0 else 'fewer'}"
+        return "the same"
+    return f"{abs(difference) * 100:.1f} points {'higher' if difference > 0 else 'lower'}"

@@ -1,4 +1,4 @@
-"""Distillation: what a distiller is given and leaves behind, and helpers for LoRA adapters."""
+"""Distillation: the interface of distillers, and helpers for LoRA adapters."""
 
 from typing import TYPE_CHECKING
 

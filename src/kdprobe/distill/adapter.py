@@ -1,4 +1,4 @@
-"""The adapter that is trained: its configuration, and how far it moves the weights."""
+"""The trained adapter: its configuration, and how far it moves the weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kdprobe.models.merging.lora import dora_change, factors, is_dora, own_weigh
 
 
 def lora_config(options: LoraOptions, model: Any) -> LoraConfig:
-    """The options as peft takes them.
+    """Converts the options to PEFT's.
 
     Args:
         options: The options.
-        model: The student, whose attention `"attention"` stands for.
+        model: The student, used to resolve `"attention"`.
 
     Raises:
-        UsageError: The student's attention is not where it is looked for.
+        UsageError: The student's attention projections are not found.
     """
     options = lora_with_target_names(options, model)
     return LoraConfig(
@@ -36,10 +36,10 @@ def lora_config(options: LoraOptions, model: Any) -> LoraConfig:
 
 
 def adapter_norm(model: Any) -> float:
-    """Frobenius norm of the change that a peft model's adapter makes to the weights, all of them together.
+    """Frobenius norm of the change that a PEFT model's adapter makes to all weights together.
 
-    Without DoRA that is the norm of the scaled B A, which needs no full matrix; with it, whole matrices are made, one
-    layer at a time.
+    Without DoRA this is the norm of the scaled B A, which needs no full matrix; with DoRA, full matrices are computed
+    one layer at a time.
     """
     total = 0.0
     for module in model.modules():
@@ -54,7 +54,7 @@ def adapter_norm(model: Any) -> float:
 
 
 def base_norm(model: Any) -> float:
-    """Frobenius norm of the base weights that a peft model's adapter applies to, all of them together."""
+    """Frobenius norm of all base weights that a PEFT model's adapter applies to."""
     layers = [module for module in model.modules() if next(factors(module), None)]
     squares = [own_weight(layer).float().square().sum() for layer in layers]
     return math.sqrt(sum(float(square) for square in squares))

@@ -1,6 +1,6 @@
-"""Whether what a student is trained on is aligned: its positions with its labels, and both with the teacher's rows.
+"""Checks that training examples are aligned: positions with labels, and both with the teacher's rows.
 
-Looked at in the very examples that are trained on, so that it finds out, instead of trusting, what a distiller does.
+It inspects the actual training examples, so that it detects what a distiller does instead of trusting it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class Alignment:
     """Shares of the trained positions; each is 1 in a sound distillation.
 
     Attributes:
-        positions: How many there are.
-        own_next_token: Whose label is the very token that follows in what the student reads.
-        own_problem: Whose teacher's row was given after reading the same problem; `None` without a teacher.
-        same_token: Whose teacher's row speaks of the label; `None` without a teacher.
+        positions: The number of trained positions.
+        own_next_token: Positions whose label is the next token of the student's input.
+        own_problem: Positions whose teacher row was produced for the same problem; `None` without a teacher.
+        same_token: Positions whose teacher row predicts the label; `None` without a teacher.
     """
 
     positions: int
@@ -29,7 +29,7 @@ class Alignment:
 
 
 def alignment(examples: Sequence[Example]) -> Alignment:
-    """Counts over all trained positions of examples."""
+    """Computes the shares over all trained positions of the examples."""
     positions = sum(len(example.positions) for example in examples)
     own_next = sum(
         position + 1 < len(example.input_ids) and example.input_ids[position + 1] == label

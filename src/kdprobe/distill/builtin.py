@@ -1,7 +1,7 @@
 """The built-in distillers.
 
-`logits` is sparse, prompt-primed KD, `sequence` learns from the teacher's text alone, `fine-tune` is the control on
-gold solutions; `published` has a module of its own.
+`logits` is sparse, prompt-primed KD, `sequence` learns only from the teacher's text, and `fine-tune` is the control on
+gold solutions; `published` has its own module.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kdprobe.models.load import LoadedModel, load
 
 
 class LogitsDistiller:
-    """The student's distribution meets the primed teacher's at every response position."""
+    """Matches the student's distribution to the primed teacher's at every response position."""
 
     needs: frozenset[Need] = frozenset({"responses"})
 
@@ -32,7 +32,7 @@ class LogitsDistiller:
         """Trains on the transfer set.
 
         Raises:
-            KdprobeError: The teacher left no log-probabilities, or none at this temperature.
+            KdprobeError: The transfer set has no log-probabilities, or none at this temperature.
         """
         student, examples = _taught(context, "logits")
         temperature = self.options.temperature
@@ -42,13 +42,13 @@ class LogitsDistiller:
         rows = [response.rows for response in taught]
         if any(row is None for row in rows):
             raise KdprobeError(
-                "The teacher left no log-probabilities, which the distiller 'logits' learns from.",
-                "Use a teacher that gives them.",
+                "The transfer set has no log-probabilities, which the distiller 'logits' needs.",
+                "Use a teacher that returns log-probabilities.",
             )
         if any(temperature not in row.tail_logmass for row in rows if row):
             raise KdprobeError(
-                f"The transfer set does not hold the tail's mass at temperature {temperature}.",
-                "It cannot be derived from the top k; capture again with this temperature planned.",
+                f"The transfer set does not contain the tail mass at temperature {temperature}.",
+                "It cannot be derived from the top k; capture the transfer set again with this temperature.",
             )
         return _train(student, examples, self.options.objective, self.options, context)
 
@@ -62,7 +62,7 @@ class SequenceDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """None: it reads the responses alone."""
+        """None: it reads only the responses."""
         return ()
 
     def train(self, context: TrainContext) -> Trained:
@@ -77,7 +77,7 @@ class SequenceDistiller:
 
 
 class FineTuneDistiller:
-    """Cross-entropy on the gold solutions, no teacher: the control that asks what distillation adds."""
+    """Cross-entropy on the gold solutions, without a teacher: the control that shows what distillation adds."""
 
     needs: frozenset[Need] = frozenset({"gold"})
 
@@ -85,11 +85,11 @@ class FineTuneDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """None: it reads no transfer set."""
+        """None: it uses no transfer set."""
         return ()
 
     def train(self, context: TrainContext) -> Trained:
-        """Trains on the worked gold solutions, calculator marks stripped."""
+        """Trains on the worked gold solutions without calculator annotations."""
         student = load(context.student, dtype=context.dtype)
         examples = from_gold(context.problems, context.conversations, student.tokenizer)
         return _train(student, examples, Objective(), self.options, context)
@@ -98,14 +98,14 @@ class FineTuneDistiller:
 def _train(
     student: LoadedModel, examples: list[Example], objective: Objective, options: TrainingOptions, context: TrainContext
 ) -> Trained:
-    # Imported here: peft takes seconds, and planning needs none of it.
+    # Imported here: PEFT takes seconds to import, and planning does not need it.
     from kdprobe.distill.training.trainer import train
 
     return train(student, examples, objective, options, context)
 
 
 def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
-    """The student, and what the teacher left behind as examples for it."""
+    """The student, and training examples made from the teacher's answers."""
     if context.transfer is None:
         raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
     student = load(context.student, dtype=context.dtype)

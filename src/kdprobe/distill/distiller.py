@@ -1,4 +1,4 @@
-"""What a distiller is given and what it leaves behind."""
+"""The interface of distillers: their input and their output."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from kdprobe.teachers.teacher import Teacher
     from kdprobe.transfer.transfer_set import TransferSet
 
-DIVERGED = "Lower the learning rate, or clip gradients; where distill.dtype is float16, use bfloat16 or float32."
+DIVERGED = "Lower the learning rate, or clip gradients; if distill.dtype is float16, use bfloat16 or float32."
 """What to do about a training that diverged."""
 Need = Literal["responses", "gold", "teacher"]
-"""What a distiller may need: the teacher's transfer set, the worked gold solutions, the teacher itself."""
+"""What a distiller may need: the teacher's transfer set, the worked gold solutions, or the teacher itself."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class TrainContext:
         student: The base model.
         dtype: Data type of the frozen base; the adapter trains in float32.
         problems: The transfer problems.
-        conversations: Problem id to its two conversations.
-        transfer: What the teacher left behind, for a distiller that needs `responses`.
-        teacher: The teacher itself, for a distiller that needs `teacher`; its weights are loaded when it is asked.
-        seed: Of initialisation and data order.
-        folder: Where the adapter goes.
-        label: How progress calls this arm.
-        scratch: A folder that survives a kill and is gone after success, or `None`: for checkpoints. Several processes
-            that train together share it; `folder` is each one's own, and the main one's counts.
+        conversations: Problem id mapped to the two conversations.
+        transfer: The teacher's answers, for a distiller that needs `responses`.
+        teacher: The teacher itself, for a distiller that needs `teacher`; its weights are loaded on first use.
+        seed: Seed of initialisation and data order.
+        folder: The folder for the adapter.
+        label: The arm's name in progress output.
+        scratch: A folder for checkpoints, which survives a kill and is removed after success, or `None`. Processes that
+            train together share it; `folder` is separate for each process, and only that of the main process counts.
     """
 
     student: ModelRecord
@@ -56,17 +56,17 @@ class TrainContext:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left behind.
+    """The result of a training.
 
     Attributes:
         adapter: The folder of the LoRA adapter.
-        history: One row per optimiser step: step, loss and its parts, learning rate; where the held-out examples were
-            looked at, `validation_loss`.
-        adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing moved.
-        relative_change: That norm over the norm of the base weights that changed; `None` where nobody looked.
-        stopped_early: Whether it ended before its schedule.
-        best_step: The step whose weights were kept, where that was chosen by the validation loss.
-        alignment: Whether positions, labels and the teacher's rows belong together; `None` where nobody looked.
+        history: One row per optimiser step: step, loss and its parts, learning rate; `validation_loss` on steps with a
+            validation.
+        adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing changed.
+        relative_change: That norm relative to the norm of the changed base weights; `None` if not measured.
+        stopped_early: Whether it ended before the end of its schedule.
+        best_step: The step whose weights were kept, if chosen by the validation loss.
+        alignment: Whether positions, labels and teacher rows belong together; `None` if not measured.
     """
 
     adapter: Path
@@ -79,10 +79,10 @@ class Trained:
 
 
 def refuse_diverged(trained: Trained) -> None:
-    """Refuses a training in which a number came to be NaN or infinite.
+    """Refuses a training that produced NaN or infinite numbers.
 
     Raises:
-        NonFiniteError: It did: in the history, or in the adapter.
+        NonFiniteError: The history or the adapter contains such numbers.
     """
     from safetensors import safe_open
 
@@ -98,7 +98,7 @@ def refuse_diverged(trained: Trained) -> None:
                 step=step,
             )
     last = len(trained.history)
-    message = f"The adapter's weights are NaN or infinite after step {last}, the last one."
+    message = f"The adapter's weights are NaN or infinite after the last step, {last}."
     if not math.isfinite(trained.adapter_norm):
         raise NonFiniteError(message, DIVERGED, step=last)
     if (weights := trained.adapter / WEIGHTS).is_file():
@@ -112,24 +112,24 @@ class Distiller(Protocol):
 
     Attributes:
         needs: `responses` for the teacher's transfer set, `gold` for the worked solutions, `teacher` for the teacher.
-            What is not named is not there: without `responses` no transfer set is captured.
+            Anything not named is not provided: without `responses` no transfer set is captured.
     """
 
     needs: frozenset[Need]
 
     def train(self, context: TrainContext) -> Trained:
-        """Trains and writes the adapter into `context.folder`.
+        """Trains an adapter and writes it to `context.folder`.
 
         Raises:
-            NonFiniteError: The training diverged, at its `step`; an experiment records it and goes on without the
+            NonFiniteError: The training diverged, at its `step`; an experiment records this and continues without the
                 student.
         """
         ...
 
     def temperatures(self) -> tuple[float, ...]:
-        """The temperatures at which it compares with the teacher's distribution, token by token.
+        """The temperatures at which it compares the student with the teacher's distribution, token by token.
 
-        A transfer set holds the tail's mass at these, and teacher and student must share a tokenizer. Empty where it
-        learns from text alone.
+        A transfer set contains the tail mass at these temperatures, and teacher and student must share a tokenizer.
+        Empty if it learns only from text.
         """
         ...

@@ -1,8 +1,8 @@
-"""What is trained on: token ids that the student reads, the labels of some positions, and the teacher's rows for them.
+"""Training examples: token ids the student reads, labels of some positions, and the teacher's rows for them.
 
-In the sound case the student reads its conversation and the response, every response token is the label of the
-position before it, and the teacher's row for it is the one that the teacher wrote it by. The response's ids are the
-teacher's own, never re-tokenised text, so row t of the teacher and row t of the student speak of the same next token.
+In a sound distillation the student reads its conversation and the response, every response token is the label of the
+position before it, and the teacher's row for it is the one the teacher generated it from. The response's ids are the
+teacher's own, never re-tokenised text, so row t of the teacher and row t of the student predict the same next token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kdprobe.teachers.teacher import SparseRows
 from kdprobe.transfer.transfer_set import TransferSet
 
 IGNORED = -100
-"""The label of positions that no loss is taken at, as torch and transformers have it."""
+"""The label of positions without a loss, as in torch and transformers."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Lesson:
     """The teacher's distributions for the labels of an example.
 
     Attributes:
-        problem: The problem that the teacher had read.
-        followers: The token that followed each row in what the teacher read or wrote: what its row speaks of.
-        rows: Gives the rows, one per label; asked for each time, since rows as wide as the vocabulary are not kept.
+        problem: The problem the teacher had read.
+        followers: The token that followed each row in the teacher's input or output, that is, the token the row
+            predicts.
+        rows: Returns the rows, one per label; called every time, because rows as wide as the vocabulary are not kept.
     """
 
     problem: str
@@ -50,9 +51,9 @@ class Example:
     Attributes:
         problem: The problem.
         input_ids: What the student reads.
-        positions: Whose distributions are trained, rising.
-        labels: The token that each of them should predict.
-        lesson: What the teacher has to say about each of them, or `None`.
+        positions: The positions whose distributions are trained, in ascending order.
+        labels: The token that each position should predict.
+        lesson: The teacher's distribution for each position, or `None`.
     """
 
     problem: str
@@ -63,7 +64,7 @@ class Example:
 
     @classmethod
     def of_response(cls, problem: str, prompt: list[int], response: list[int], rows: SparseRows | None) -> Example:
-        """The sound case: each token of the response is predicted from all that stands before it."""
+        """The sound case: each token of the response is predicted from everything before it."""
         return cls(
             problem=problem,
             input_ids=[*prompt, *response],
@@ -74,17 +75,17 @@ class Example:
 
 
 def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
-    """Examples from what the teacher answered; an answer without tokens teaches nothing and is left out.
+    """Examples from the teacher's answers; answers without tokens are skipped.
 
     Raises:
-        KdprobeError: The student's tokenizer is not the teacher's, so token ids would mean different things; or there
+        KdprobeError: Student and teacher have different tokenizers, so token ids would mean different things; or there
             is nothing to learn.
     """
     teacher_digest, student_digest = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
     if teacher_digest != student_digest:
         raise KdprobeError(
-            f"The student's tokenizer ({student_digest}) is not the one of the transfer set ({teacher_digest}).",
-            "Use a teacher and a student that share their tokenizer, or a distiller that learns from text.",
+            f"The student's tokenizer ({student_digest}) differs from that of the transfer set ({teacher_digest}).",
+            "Use a teacher and a student that share a tokenizer, or a distiller that learns from text.",
         )
     examples = [
         Example.of_response(
@@ -98,14 +99,14 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
     ]
     if not examples:
         raise KdprobeError(
-            "None of the teacher's answers that were chosen holds anything to learn.",
-            "Use another strategy or teacher, or choose other answers with transfer.filter.",
+            "None of the selected teacher answers contains any tokens to train on.",
+            "Use another strategy or teacher, or select other answers with transfer.filter.",
         )
     return examples
 
 
 def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPair], tokenizer: Any) -> list[Example]:
-    """Examples from the worked gold solutions, without calculator marks."""
+    """Examples from the worked gold solutions, without calculator annotations."""
     return [
         Example.of_response(
             problem.id,
@@ -118,40 +119,41 @@ def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPai
 
 
 def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) -> None:
-    """Refuses examples that a student has no rows for, or that are longer than it can read.
+    """Refuses examples with token ids unknown to the student, or longer than its context.
 
     Args:
-        examples: What is to be trained on.
-        tokens: How many token ids both of its matrices and its tokenizer have.
-        context: The most tokens that it reads at once, or `None` where it says none.
+        examples: The training examples.
+        tokens: The number of token ids that both the student's matrices and its tokenizer have.
+        context: The maximum number of tokens it reads at once, or `None` if not stated.
 
     Raises:
-        KdprobeError: There are such.
+        KdprobeError: There are such examples.
     """
     for example in examples:
         largest = max((*example.input_ids, *example.labels), default=0)
         if largest >= tokens:
             raise KdprobeError(
-                f"Problem {example.problem!r} is to be trained on with token id {largest:,}, and the student has "
+                f"Problem {example.problem!r} contains token id {largest:,}, but the student has only "
                 f"{tokens:,} tokens.",
                 "Use a student whose tokenizer and weights belong together, or whose teacher shares its tokenizer.",
             )
     longest = max(examples, key=lambda example: len(example.input_ids))
     if context is not None and len(longest.input_ids) > context:
         raise KdprobeError(
-            f"Problem {longest.problem!r} has {len(longest.input_ids)} tokens with its answer, and the student reads "
-            f"{context} at once.",
-            "Lower transfer.max_new_tokens, or leave such problems out.",
+            f"Problem {longest.problem!r} has {len(longest.input_ids)} tokens with its answer, but the student's "
+            "context is "
+            f"{context} tokens.",
+            "Lower transfer.max_new_tokens, or remove such problems.",
         )
 
 
 def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[str, Tensor]:
-    """A batch: padded on the right, each label at the position that predicts it.
+    """A batch, padded on the right, with each label at the position that predicts it.
 
     Returns:
-        `input_ids`, `attention_mask`, `labels` `[batch, longest]`, and where there is a teacher `teacher_ids` and
-        `teacher_logprobs` `[rows, k]` and `teacher_tail` `[rows]` (at `temperature`), a row per labelled position,
-        in the order that boolean indexing of `labels != IGNORED` gives.
+        `input_ids`, `attention_mask`, `labels` `[batch, longest]`, and with a teacher `teacher_ids` and
+        `teacher_logprobs` `[rows, k]` and `teacher_tail` `[rows]` (at `temperature`): one row per labelled position, in
+        the order of boolean indexing with `labels != IGNORED`.
     """
     ids, mask = right_padded([example.input_ids for example in examples], pad, torch.device("cpu"))
     labels = torch.full_like(ids, IGNORED)

@@ -1,4 +1,4 @@
-"""Which divergences there are, without torch: options are shown and checked before anything is loaded."""
+"""The available divergences, without torch: options are shown and validated before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Literal
 Kind = Literal["forward-kl", "reverse-kl", "skew-kl", "skew-reverse-kl", "jsd"]
 
 PARAMETERS = {"skew-kl": ("skew", 0.1), "skew-reverse-kl": ("skew", 0.1), "jsd": ("beta", 0.5)}
-"""The one parameter of a kind, and what it is by default."""
+"""The parameter of a divergence, and its default."""

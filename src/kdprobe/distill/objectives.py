@@ -1,7 +1,7 @@
 """Divergences between a sparse teacher and a dense student, row by row.
 
-A row is cut into k + 1 *cells*: the teacher's top k tokens K, and one for all others together. With p the teacher's and
-q the student's mass in a cell, both at temperature T:
+A row is divided into k + 1 *cells*: the teacher's top k tokens K, and one cell for all others together. With p the
+teacher's and q the student's mass in a cell, both at temperature T:
 
     forward-kl          KL(p || q)
     reverse-kl          KL(q || p)
@@ -9,11 +9,11 @@ q the student's mass in a cell, both at temperature T:
     skew-reverse-kl     KL(q || s q + (1 - s) p)
     jsd                 b KL(p || m) + (1 - b) KL(q || m),  m = b p + (1 - b) q     b = `beta`
 
-Every one is non-negative, zero at q = p, a lower bound of its dense counterpart (joining cells loses information), and
+Each is non-negative, zero at q = p, a lower bound of its dense counterpart (merging cells loses information), and
 equal to it as k -> V. Skew divergences: Ko et al., "DistiLLM", 2024, arXiv 2402.03898.
 
-`beta` weighs the teacher. Agarwal et al., "On-policy distillation" (2023, arXiv 2306.13649) write the same divergence
-with their beta on the teacher in the mixture and as the weight of KL(p || m) as well; libraries that start from
+`beta` weighs the teacher. Agarwal et al., "On-policy distillation" (2023, arXiv 2306.13649) define the same divergence:
+their beta is the teacher's weight in the mixture and also the weight of KL(p || m). Libraries that start from
 `(1 - beta) student` mixtures but swap the two KL terms differ at every beta other than 0.5.
 """
 
@@ -33,13 +33,13 @@ from kdprobe.errors import KdprobeError
 
 @dataclass(frozen=True)
 class SparseLogprobs:
-    """A teacher's distribution cut to its top k, at one temperature.
+    """A teacher's distribution, cut to its top k, at one temperature.
 
     Attributes:
         ids: Token ids of the top k, `[rows, k]`.
         logprobs: Their natural log-probabilities at `temperature`, `[rows, k]`, float32.
-        tail_logmass: Log of the mass outside the top k, `[rows]`; -inf where there is none.
-        temperature: At which all of this holds.
+        tail_logmass: Log of the mass outside the top k, `[rows]`; -inf if there is none.
+        temperature: The temperature of these values.
     """
 
     ids: Tensor
@@ -49,26 +49,26 @@ class SparseLogprobs:
 
     @classmethod
     def from_logits(cls, logits: Tensor, k: int, temperature: float = 1.0) -> SparseLogprobs:
-        """The top k of dense logits `[rows, V]`; k = V leaves a tail of -inf."""
+        """The top k of dense logits `[rows, V]`; with k = V the tail is -inf."""
         logprobs = (exact(logits) / temperature).log_softmax(dim=-1)
         top = logprobs.topk(k, dim=-1)
         return cls(top.indices, top.values, logsumexp_outside(logprobs, top.indices), temperature)
 
     @classmethod
     def from_stored(cls, ids: Tensor, logprobs: Tensor, tail_logmass: Tensor, temperature: float) -> SparseLogprobs:
-        """Brings stored rows to a planned temperature.
+        """Converts stored rows to a planned temperature.
 
         Args:
             ids: `[rows, k]`.
-            logprobs: At temperature 1, `[rows, k]`, perhaps rounded to fp16.
-            tail_logmass: The exact one *at `temperature`*, `[rows]`.
+            logprobs: At temperature 1, `[rows, k]`, possibly rounded to fp16.
+            tail_logmass: The exact tail *at `temperature`*, `[rows]`.
             temperature: The planned temperature.
 
         Returns:
-            Rows that sum to one with their tail: fp16 alone would leave a divergence of -2e-4 at q = p.
+            Rows that sum to one with their tail; with fp16 alone the divergence would be -2e-4 at q = p.
         """
         scaled = logprobs.float() / temperature
-        # log Z' such that the top k sum to 1 - tail. log1p(-exp(tail)) by its stable twin log(-expm1(tail)).
+        # log Z' such that the top k sum to 1 - tail; log(-expm1(tail)) is the stable form of log1p(-exp(tail)).
         log_kept = torch.log(-torch.expm1(tail_logmass.float()))
         shift = torch.logsumexp(scaled, dim=-1) - log_kept
         return cls(ids, scaled - shift[:, None], tail_logmass.float(), temperature)
@@ -90,7 +90,7 @@ def divergence(
 
     Args:
         student_logits: `[rows, V]`; divided by `temperature` here.
-        teacher: Must be at the same temperature.
+        teacher: The teacher's rows, at the same temperature.
         kind: See the module.
         temperature: T.
         parameters: `skew` of the skew divergences (0.1), `beta` of `jsd` (0.5).
@@ -99,19 +99,19 @@ def divergence(
         Nats per row, `[rows]`; float64 for float64 logits, else float32.
 
     Raises:
-        KdprobeError: The teacher is at another temperature, the kind is unknown, or a parameter does not fit it.
+        KdprobeError: The teacher's temperature differs, the kind is unknown, or a parameter does not fit it.
     """
     if not math.isclose(teacher.temperature, temperature):
         raise KdprobeError(
-            f"The teacher's rows are at temperature {teacher.temperature}, the student's at {temperature}.",
-            "Bring both to one temperature.",
+            f"The teacher's rows are at temperature {teacher.temperature}, but the student's are at {temperature}.",
+            "Use the same temperature for both.",
         )
     scaled = exact(student_logits) / temperature
     return between_cells(teacher.cells, student_cells(scaled, teacher.ids), kind, **parameters)
 
 
 def student_cells(scaled_logits: Tensor, ids: Tensor) -> Tensor:
-    """Log-mass that logits `[rows, V]` put into the cells of `ids` `[rows, k]`: `[rows, k + 1]`."""
+    """Log-mass that logits `[rows, V]` assign to the cells of `ids` `[rows, k]`: `[rows, k + 1]`."""
     top = scaled_logits.gather(1, ids.long())
     return torch.cat([top, logsumexp_outside(scaled_logits, ids)[:, None]], dim=-1).log_softmax(dim=-1)
 
@@ -121,7 +121,7 @@ def between_cells(log_p: Tensor, log_q: Tensor, kind: Kind, **parameters: float)
 
     Args:
         log_p: Log-mass of the teacher's cells, `[rows, cells]`.
-        log_q: Of the student's, `[rows, cells]`.
+        log_q: Log-mass of the student's cells, `[rows, cells]`.
         kind: See the module.
         parameters: As in `divergence`.
 
@@ -148,30 +148,30 @@ def between_cells(log_p: Tensor, log_q: Tensor, kind: Kind, **parameters: float)
 
 
 def parameter_of(kind: str, parameters: dict[str, float]) -> float:
-    """The parameter of a kind, checked; 0 for those that have none.
+    """The validated parameter of a kind; 0 for kinds without one.
 
     Raises:
         KdprobeError: The kind is unknown, or a parameter does not fit it.
     """
     if kind not in get_args(Kind):
-        raise KdprobeError(f"There is no divergence {kind!r}.", f"There are {', '.join(get_args(Kind))}.")
+        raise KdprobeError(f"There is no divergence {kind!r}.", f"The divergences are {', '.join(get_args(Kind))}.")
     name, default = PARAMETERS.get(kind, ("", 0.0))
     if unknown := sorted(set(parameters) - {name}):
         raise KdprobeError(
             f"The divergence {kind!r} has no parameter {unknown[0]!r}.",
-            f"It has {name!r}." if name else "It has none.",
+            f"Its only parameter is {name!r}." if name else "It has no parameters.",
         )
     weight = parameters.get(name, default)
-    # At skew 1, and at both ends of beta, nothing is left to learn from.
+    # At skew 1, and at both ends of beta, there is nothing left to learn.
     if name and not (0 <= weight < 1 if name == "skew" else 0 < weight < 1):
-        raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "It must lie between 0 and 1.")
+        raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "It must be between 0 and 1.")
     return weight
 
 
 def logsumexp_outside(logits: Tensor, ids: Tensor) -> Tensor:
     """Logsumexp over the columns of `[rows, V]` that are not in `ids` `[rows, k]`; -inf at k = V.
 
-    Over the others themselves, not by 1 - sum: that is wrong by 19 % at a tail of 1e-7 in float32.
+    Computed over the other columns directly: 1 - sum is wrong by 19 % at a tail of 1e-7 in float32.
     """
     if ids.shape[-1] == logits.shape[-1]:
         return torch.full_like(logits[:, 0], -torch.inf)
@@ -185,8 +185,8 @@ class Objective:
     Attributes:
         alpha: Weight of the cross-entropy on the labels, at temperature 1; 1 needs no teacher.
         kind: The divergence D.
-        temperature: T, of teacher and student alike. T^2 keeps gradients of one size as T grows (Hinton et al., 2015).
-        parameters: Of the divergence.
+        temperature: T, of both teacher and student. T^2 keeps gradients the same size as T grows (Hinton et al., 2015).
+        parameters: Parameters of the divergence.
     """
 
     alpha: float = 1.0
@@ -196,19 +196,19 @@ class Objective:
 
     @property
     def weight(self) -> float:
-        """Of the divergence: (1 - alpha) T^2."""
+        """The weight of the divergence: (1 - alpha) T^2."""
         return (1 - self.alpha) * self.temperature**2
 
     def dense(self, logits: Tensor, labels: Tensor, teacher: SparseLogprobs | None) -> dict[str, Tensor]:
-        """The loss from dense logits: simple, and as wide as the vocabulary; `sparse_kd` is its fast twin.
+        """The loss from dense logits: simple, but as wide as the vocabulary; `sparse_kd` is the fast version.
 
         Args:
             logits: `[rows, V]`, real ids only.
             labels: `[rows]`.
-            teacher: One row for each, or `None` where alpha is 1.
+            teacher: One row for each logits row, or `None` if alpha is 1.
 
         Returns:
-            `loss`, and where they count `cross_entropy` and `divergence`, each `[rows]` in nats.
+            `loss`, and `cross_entropy` and `divergence` if they have weight, each `[rows]` in nats.
         """
         parts = {}
         if self.alpha > 0:
@@ -218,14 +218,14 @@ class Objective:
         return self.joined(parts)
 
     def joined(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The parts with their weighted sum, `loss`, before them."""
+        """The parts, preceded by their weighted sum, `loss`."""
         weights = {"cross_entropy": self.alpha, "divergence": self.weight}
         return {"loss": sum((weights[name] * part for name, part in parts.items()), torch.zeros(())), **parts}
 
 
 def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:
     """KL(a || b) over cells, `[rows]`; 0 log(0 / b) = 0."""
-    # Masked before the product, or 0 * inf would leave NaN in value and gradient.
+    # Masked before the product; otherwise 0 * inf gives NaN in the value and the gradient.
     empty = log_a == -torch.inf
     difference = log_a.masked_fill(empty, 0.0) - log_b.masked_fill(empty, 0.0)
     return (log_a.exp() * difference).sum(dim=-1)
@@ -242,5 +242,5 @@ def _mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
 
 
 def exact(logits: Tensor) -> Tensor:
-    """Logits in float32, or in float64 where they are."""
+    """Logits in float32, or float64 if they are already."""
     return logits if logits.dtype == torch.float64 else logits.float()

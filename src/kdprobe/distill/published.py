@@ -1,16 +1,16 @@
 """The published recipe of response priming (Goyal et al., 2024, arXiv 2412.17846), misalignments included.
 
-For replication, so that people can see for themselves what it does; nothing here should be learnt from. It differs from
-a sound distillation in this:
+It exists for replication, so that people can see what the recipe does; do not take it as a model. It differs from a
+sound distillation as follows:
 
 1. The teacher's rows are those over its *prompt* (priming and question), not over an answer.
-2. They are matched position by position with the student's rows over the *unprimed* question,
-3. and with the tokens of the gold *answer* as labels, without the shift by one: all three cut to the shortest.
+2. They are matched by position with the student's rows over the *unprimed* question,
+3. and with the tokens of the gold *answer* as labels, without the shift by one; all three are cut to the shortest.
 4. They are looked up by number among keys `Question 1`, `Question 2`, ... that were sorted as text (1, 10, 100, ...).
-5. SGD at 5e-6 from an adapter that starts at zero hardly moves.
+5. SGD at 5e-6 from an adapter that starts at zero hardly changes the weights.
 
-The authors kept all logits on disk; here the teacher reads a prompt again whenever its rows are needed, to the same
-numbers.
+The authors stored all logits on disk; here the teacher reads a prompt again whenever its rows are needed, with the
+same numbers.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ class PublishedDistiller:
         Raises:
             KdprobeError: The teacher cannot score texts.
         """
-        # Imported here: peft takes seconds, and planning needs none of it.
+        # Imported here: PEFT takes seconds to import, and planning does not need it.
         from kdprobe.distill.training.trainer import train
 
         if not isinstance(context.teacher, ScoringTeacher):
             raise KdprobeError(
-                "The distiller 'published' needs the teacher's distribution over its prompt; this teacher gives none.",
+                "The distiller 'published' needs the teacher's distribution over its prompt, which this teacher does "
+                "not provide.",
                 "Use the teacher 'transformers'.",
             )
         student = load(context.student, dtype=context.dtype)
@@ -64,12 +65,12 @@ class PublishedDistiller:
 
 
 class PromptRows:
-    """The teacher's whole distribution after each token of a prompt.
+    """The teacher's full distribution after each token of a prompt.
 
     Args:
-        teacher: Who reads.
-        vocabulary: How many token ids there are; all are kept, as published.
-        pad: A token id that stands after the prompt; nothing depends on which.
+        teacher: The teacher.
+        vocabulary: The number of token ids; all are kept, as published.
+        pad: An arbitrary token id placed after the prompt.
         temperature: T.
     """
 
@@ -95,13 +96,13 @@ def misaligned(
     tokenizer: Any,
     prompt_rows: Callable[[list[int], int], SparseRows],
 ) -> list[Example]:
-    """Examples as the recipe has them.
+    """Examples as in the recipe.
 
     Args:
-        problems: In their numerical order.
-        conversations: Problem id to its two conversations.
-        tokenizer: Of student and teacher.
-        prompt_rows: `(teacher's prompt, how many rows) -> SparseRows`.
+        problems: The problems, in numerical order.
+        conversations: Problem id mapped to the two conversations.
+        tokenizer: The tokenizer of student and teacher.
+        prompt_rows: `(teacher's prompt, number of rows) -> SparseRows`.
     """
     examples = []
     for index, problem in enumerate(problems):
@@ -110,7 +111,7 @@ def misaligned(
         answer = tokenizer(problem.plain_solution, add_special_tokens=False)["input_ids"]
         prompt = _tokens(tokenizer, conversations[other.id].teacher)
         count = min(len(question), len(answer), len(prompt))
-        # After the last token of a prompt comes nothing that its row could speak of.
+        # Nothing follows the last token of a prompt, so its row predicts no token.
         followers = [*prompt[1:], -1][:count]
 
         def rows(prompt: list[int] = prompt, count: int = count) -> SparseRows:
@@ -122,12 +123,12 @@ def misaligned(
 
 
 def looked_up_index(index: int, count: int) -> int:
-    """The problem whose logits the recipe finds at an index: its keys were sorted as text and indexed as numbers."""
+    """The problem whose logits the recipe finds at an index, because its keys were sorted as text."""
     keys = sorted(f"Question {number}" for number in range(1, count + 1))
     return int(keys[index].removeprefix("Question ")) - 1
 
 
 def _tokens(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """The plain text of a conversation: some 70 published positions a prompt leave no room for a chat template."""
+    """The plain text of a conversation: about 70 published positions per prompt leave no room for a chat template."""
     ids: list[int] = tokenizer("\n\n".join(message["content"] for message in messages))["input_ids"]
     return ids

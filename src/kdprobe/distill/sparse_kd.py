@@ -1,15 +1,16 @@
-"""Sparse KD: from hidden states straight to loss and gradient, in chunks of rows.
+"""Sparse KD: from hidden states directly to loss and gradient, in chunks of rows.
 
-An ordinary step makes logits `[rows, V]`, a float32 copy, their log-softmax and its gradient, all at once. Here a chunk
-of rows goes through the frozen output matrix, and loss and gradient of its hidden states are finished before the next.
+An ordinary step creates logits `[rows, V]`, a float32 copy, their log-softmax and its gradient, all at once. Here each
+chunk of rows passes through the frozen output matrix, and its loss and gradient are finished before the next chunk.
 
-What makes it one pass over V: with z the scaled logits and K the teacher's top k, the loss sees z only through k + 1
-*cells* c = (z_K, logsumexp of the others), and
+It needs only one pass over V: with z the scaled logits and K the teacher's top k, the loss depends on z only through
+k + 1 *cells* c = (z_K, logsumexp of the others), and
 
     dc_tail / dz_j = r_j,   r = softmax over the columns outside K
 
-so one softmax with K masked out gives both the tail and its gradient; all the rest is k + 1 wide and left to autograd.
-Cross-entropy rides along: its normaliser logsumexp(z) is that of the cells. Without a teacher K is empty.
+so one softmax with K masked out gives both the tail and its gradient; everything else is k + 1 wide and left to
+autograd. The cross-entropy comes for free: its normaliser logsumexp(z) is that of the cells. Without a teacher K is
+empty.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ def sparse_kd_loss(
     """The loss of `Objective.dense`, without the logits.
 
     Args:
-        hidden: Hidden states of the response rows, `[rows, d]`; the gradient goes here.
-        weight: The frozen output matrix, `[V, d]`, real ids only; gets no gradient.
+        hidden: Hidden states of the response rows, `[rows, d]`; they receive the gradient.
+        weight: The frozen output matrix, `[V, d]`, real ids only; receives no gradient.
         labels: Token ids to predict, `[rows]`.
-        teacher: One row for each, or `None` where alpha is 1.
+        teacher: One row for each hidden state, or `None` if alpha is 1.
         objective: What to minimise.
-        chunk_rows: Rows at once; by default as many as `CHUNK_BYTES` hold.
+        chunk_rows: Rows per chunk; by default as many as fit into `CHUNK_BYTES`.
 
     Returns:
         `loss` `[rows]` in nats, which carries the gradient, and its parts, which do not.
     """
     chunk_rows = chunk_rows or max(1, CHUNK_BYTES // (4 * len(weight)))
     device = hidden.device.type
-    # As a linear layer would do, with and without autocast.
+    # The same casts as in a linear layer, with and without autocast.
     hidden = hidden.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype)
     with torch.autocast(device, enabled=False):
         loss, *parts = _SparseKD.apply(  # type: ignore[no-untyped-call]
@@ -62,7 +63,7 @@ def _counting(objective: Objective, teacher: SparseLogprobs | None) -> dict[str,
 
 
 class _SparseKD(torch.autograd.Function):
-    """Finishes the gradient of every row on the way forward; backward only scales it."""
+    """Computes the gradient of every row in the forward pass; backward only scales it."""
 
     @staticmethod
     def forward(  # noqa: PLR0917
@@ -94,7 +95,7 @@ class _SparseKD(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
         (slope,) = context.saved_tensors
-        # In float32: one over the number of tokens is not a bfloat16 number.
+        # In float32, because 1 / tokens is not exact in bfloat16.
         return (slope.to(above[0].dtype) * above[0][:, None]).to(slope.dtype), None, None, None, None, None
 
 
@@ -104,7 +105,7 @@ def _chunk(
     """`[loss, *parts]` of a chunk, each `[rows]`, and d loss / d logits `[rows, V]`, which may reuse their memory."""
     counting = _counting(objective, teacher)
     cross_entropy, divergence, gradient = None, None, None
-    # One pass serves both parts where both are at one temperature.
+    # One pass serves both parts if they have the same temperature.
     joint = all(counting.values()) and objective.temperature == 1
     if counting["divergence"]:
         assert teacher is not None  # noqa: S101 - for the type checker
@@ -127,10 +128,10 @@ def _pass(
     """Divergence, cross-entropy, and the gradient of their weighted sum, from one softmax; works in place.
 
     Args:
-        scaled: Logits at one temperature, `[rows, V]`; becomes the gradient.
-        teacher: For the divergence.
+        scaled: Logits at one temperature, `[rows, V]`; overwritten with the gradient.
+        teacher: The teacher's rows, for the divergence.
         objective: The weights.
-        labels: For the cross-entropy, or `None`.
+        labels: Labels for the cross-entropy, or `None`.
     """
     rows = scaled.shape[0]
     ids = teacher.ids.long() if teacher is not None else scaled.new_empty((rows, 0), dtype=torch.long)

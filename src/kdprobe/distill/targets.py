@@ -11,14 +11,14 @@ from kdprobe.errors import UsageError
 
 
 def lora_with_target_names(lora: LoraOptions, model: Any) -> LoraOptions:
-    """The same options with names in the place of `"attention"`.
+    """The same options with `"attention"` replaced by module names.
 
     Args:
         lora: The options.
         model: The student, or its modules without weights.
 
     Raises:
-        UsageError: The student's attention is not where it is looked for.
+        UsageError: The student's attention projections are not found.
     """
     from kdprobe.models.outline.attention_projections import attention_projections
 
@@ -28,15 +28,15 @@ def lora_with_target_names(lora: LoraOptions, model: Any) -> LoraOptions:
         return lora.model_copy(update={"target_modules": names})
     kind = model.config.get_text_config().model_type
     raise UsageError(
-        f"The projections of attention that get an adapter are not where they are looked for in the student ({kind}).",
+        f"kdprobe does not find the attention projections to adapt in the student ({kind}).",
         'Name the modules in lora.target_modules, or set it to "all-linear".',
     )
 
 
 def with_target_names(options: Any, model: Any) -> Any:
-    """A distiller's options with names in the place of `"attention"`, where it takes kdprobe's options of LoRA.
+    """A distiller's options with `"attention"` replaced by module names, if it uses kdprobe's LoRA options.
 
-    Errors as above.
+    Raises like `lora_with_target_names`.
     """
     lora = getattr(options, "lora", None)
     if not isinstance(lora, LoraOptions):
@@ -45,11 +45,11 @@ def with_target_names(options: Any, model: Any) -> Any:
 
 
 def targets_text(targets: Sequence[str] | str) -> str:
-    """Target modules for a person: `q_proj, k_proj`; names that differ by the number of a layer alone are one."""
+    """Target modules as text, such as `q_proj, k_proj`; names that differ only by the layer are merged."""
     names = [targets] if isinstance(targets, str) else [re.sub(r"\b\d+\b", "*", name) for name in targets]
     return ", ".join(dict.fromkeys(names))
 
 
 def adapters_sentence(distiller: str, modules: str) -> str:
-    """What to say of the modules, in words, that a distiller trains adapters on."""
+    """Describes the modules that a distiller trains adapters on."""
     return f"The distiller {distiller!r} trains adapters on {modules}."

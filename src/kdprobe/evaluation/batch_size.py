@@ -1,7 +1,7 @@
-"""How many problems to decode at once: as many as the memory holds that is free now, up to where throughput is flat.
+"""Chooses the batch size: as many problems as fit into free memory, up to where throughput stops improving.
 
-What a row takes is mostly its keys and values. How many bytes these are differs between architectures, so they are
-counted in the cache of one short forward pass; the rest follows from the shapes.
+Most of a row's memory is its keys and values. Their size differs between architectures, so it is measured in the cache
+of one short forward pass; the rest follows from the shapes.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
 
 _LARGEST = {"cpu": 64, "cuda": 256}
-"""Beyond this a batch gains little (benchmarks/evaluation.py), and more is lost when the evaluation is killed."""
+"""Larger batches gain little (benchmarks/evaluation.py), and lose more if the evaluation is interrupted."""
 _FEWEST, _SMALLEST = 2, 16
-"""There are so many batches where they have so many rows: a kill costs the batch that it falls into."""
+"""At least this many batches if each has this many rows, because an interruption costs the current batch."""
 _SHARE = 0.7
-"""Of the free memory that may be planned: allocators leave gaps, and other programs want some."""
+"""Share of the free memory to use: allocators leave gaps, and other programs need memory too."""
 _LOGITS = 4
-"""Rows of the vocabulary that live at once, in float32: as the model gives them, copied, processed, and as shares."""
+"""Float32 rows of the vocabulary in memory at once: the model's logits, a copy, processed logits, and probabilities."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How many rows are decoded at once, and why.
+    """A batch size, and the numbers behind it.
 
     Attributes:
-        size: Rows.
-        row_bytes: What a row takes, prompt and answer as long as can be.
-        free_bytes: What was free.
+        size: Number of rows.
+        row_bytes: Memory of a row with the longest prompt and the longest possible answer.
+        free_bytes: Free memory.
     """
 
     size: int
@@ -48,29 +48,30 @@ def plan_batches(student: LoadedModel, prompts: Sequence[Sequence[int]], new_tok
     """Chooses the batch size for some prompts.
 
     Args:
-        student: The model, loaded.
+        student: The loaded model.
         prompts: Token ids of all prompts.
-        new_tokens: The budget of an answer.
+        new_tokens: The token budget of an answer.
 
     Raises:
-        KdprobeError: Not even one answer fits into the memory that is free.
+        KdprobeError: Not even one answer fits into free memory.
     """
     needed = row_bytes(student, max(prompts, key=len), new_tokens)
     free = free_bytes(student.device)
     fits = int(free * _SHARE / needed)
     if not fits:
         raise KdprobeError(
-            f"One answer takes up to {needed / 2**30:.1f} GiB beside the model, and {free / 2**30:.1f} GiB are free.",
+            f"One answer needs up to {needed / 2**30:.1f} GiB besides the model, but only {free / 2**30:.1f} GiB are "
+            "free.",
             "Lower the token budget, or use a smaller data type.",
         )
     largest = min(fits, _LARGEST["cuda" if student.device.type == "cuda" else "cpu"])
-    # Batches of one size: a last one of a few rows takes nearly as long as a full one.
+    # Batches of equal size, because a last batch of a few rows takes nearly as long as a full one.
     batches = max(math.ceil(len(prompts) / largest), min(_FEWEST, len(prompts) // _SMALLEST))
     return BatchPlan(math.ceil(len(prompts) / batches), needed, free)
 
 
 def row_bytes(student: LoadedModel, prompt: Sequence[int], new_tokens: int) -> int:
-    """Bytes that decoding takes per row, for the longest prompt and an answer that uses its whole budget."""
+    """Bytes per row in decoding, for the longest prompt and an answer that uses its whole budget."""
     ids = torch.tensor([list(prompt)], device=student.device)
     with torch.inference_mode():
         outputs = student.model(input_ids=ids, use_cache=True, **_last_row(student.model))
@@ -78,13 +79,13 @@ def row_bytes(student: LoadedModel, prompt: Sequence[int], new_tokens: int) -> i
     settings = student.model.config.get_text_config()
     hidden = settings.hidden_size
     cache = _tensors(outputs.get("past_key_values"))
-    # Where nothing can be counted, as if every layer kept keys and values of its whole width.
+    # If nothing can be measured, assume that every layer keeps keys and values of its full width.
     token_bytes = (
         sum(part.nbytes for part in cache) / width if cache else 2 * settings.num_hidden_layers * hidden * size
     )
     cached = token_bytes * (width + new_tokens)
     inner = getattr(settings, "intermediate_size", None) or 4 * hidden
-    # Of the pass over the prompt one layer lives at a time: its states, what they are projected to, and the mask.
+    # The pass over the prompt holds one layer at a time: its states, their projections, and the mask.
     prompt_pass = width * (6 * hidden + 3 * inner) * size + 4 * width**2
     rows = 1 if _last_row(student.model) else width
     logits = rows * settings.vocab_size * 4 * _LOGITS
@@ -92,7 +93,7 @@ def row_bytes(student: LoadedModel, prompt: Sequence[int], new_tokens: int) -> i
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free now, on the device or, for a CPU, of the machine and within the limit of a container."""
+    """Free memory on the device; for a CPU, of the machine, within the limit of a container."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + unused)
@@ -100,7 +101,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _container_bytes(group: Path) -> int:
-    """What a container may still take; more than any machine has where there is no limit."""
+    """Memory a container may still use; larger than any machine's if there is no limit."""
     try:
         limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
         return int(limit) - int(used)
@@ -109,11 +110,11 @@ def _container_bytes(group: Path) -> int:
 
 
 def _last_row(model: Any) -> dict[str, int]:
-    """The argument for logits of the last position only, where the model knows it; `generate` gives it too."""
-    return {"logits_to_keep": 1} if model._supports_logits_to_keep() else {}  # noqa: SLF001 - as `generate` asks
+    """The argument for logits of the last position only, if the model supports it; `generate` uses it too."""
+    return {"logits_to_keep": 1} if model._supports_logits_to_keep() else {}  # noqa: SLF001 - as in `generate`
 
 
 def _tensors(cache: Any) -> list[Tensor]:
-    """The tensors that a cache consists of; none where it is of an unknown kind."""
+    """The tensors of a cache; empty for an unknown type of cache."""
     layers = getattr(cache, "layers", [])
     return [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]

@@ -1,8 +1,8 @@
-"""What was finished so far, on disk, so that a killed evaluation goes on and repeats nothing.
+"""Saves finished work to disk, so that an interrupted evaluation resumes without repeating anything.
 
-A line of the file is a checksum and, as JSON, what was finished at once, a batch say. It is on the disk before the next
-one begins: either all of a batch is there or nothing of it, and what is left falls into the very batches that it would
-have been in without the interruption.
+Each line of the file is a checksum and, as JSON, the entries that were finished together, such as a batch. It is on
+disk before the next batch begins, so a batch is saved completely or not at all, and the remaining work is split into
+the same batches as without the interruption.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from kdprobe.files import sync
 
 
 class Ledger:
-    """Entries by name; those of an earlier call are read from the file.
+    """Entries by name, including those of earlier processes, which are read from the file.
 
     Args:
-        file: Where they are kept; `None` keeps them in memory only.
+        file: The file of the entries; `None` keeps them in memory only.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -38,9 +38,9 @@ class Ledger:
                 else:
                     damaged += 1
             if damaged:
-                warn(f"{damaged} lines of {file} are damaged; what they held is worked out again.")
+                warn(f"{file} has damaged lines ({damaged}); their contents are computed again.")
             if torn:
-                # The beginning of a line that a kill cut short.
+                # The beginning of a line whose writing was interrupted.
                 os.truncate(file, file.stat().st_size - len(torn))
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Ledger:
         return self._entries[name]
 
     def add(self, entries: Mapping[str, Any]) -> None:
-        """Keeps entries that were finished together; when this returns they are on the disk."""
+        """Saves entries that were finished together; they are on disk when this returns."""
         self._entries |= entries
         if self._file is not None:
             text = json.dumps(entries, ensure_ascii=True).encode()

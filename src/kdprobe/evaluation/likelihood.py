@@ -1,11 +1,12 @@
 """The continuous endpoint: log p(gold value | question, gold reasoning up to it).
 
-Accuracy of small students sits near the floor; this moves before it does. Only the value's own tokens are scored, so a
-student is not rewarded for writing in the style of the gold solutions. They are scored where the reasoning works the
-value out, not after `####`: there it was just stated, and copying it is no arithmetic.
+The accuracy of small students is near the floor; this measure moves before accuracy does. Only the value's own tokens
+are scored, so a student is not rewarded for writing in the style of the gold solutions. They are scored where the
+reasoning derives the value, not after `####`, where the value is only copied from the line before.
 
-As a detail, the same forward pass gives the log-probability of the whole gold solution. It measures how much a student
-writes like the gold solutions, which training on them teaches first: never rank a fine-tuned arm by it.
+The same forward pass also gives the log-probability of the whole gold solution. It measures how closely a student
+writes like the gold solutions, which is the first thing that training on them teaches: never rank a fine-tuned arm by
+it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from kdprobe.students.sequence import problem_sequence
 
 @dataclass(frozen=True)
 class GoldLogP:
-    """What a student makes of one gold solution, its calculator marks stripped; in nats.
+    """A student's log-probabilities of one gold solution, without calculator annotations, in nats.
 
     Attributes:
-        value: Log-probability of the gold value's tokens, where the reasoning works it out: the endpoint.
-        solution: Log-probability of all tokens of the solution, its last line `#### value` included, the end of turn
-            not. A measure of style.
-        tokens: How many these are.
+        value: Log-probability of the gold value's tokens at the point where the reasoning derives it: the endpoint.
+        solution: Log-probability of all tokens of the solution, including its last line `#### value` but not the end
+            of turn. A measure of style.
+        tokens: Number of these tokens.
     """
 
     value: float
@@ -48,20 +49,20 @@ def gold_log_probabilities(
     label: str,
     ledger: Ledger | None = None,
 ) -> list[GoldLogP]:
-    """Reads the gold solutions once, after their bare questions.
+    """Scores the gold solutions under teacher forcing, given their bare questions.
 
-    Logits exist for a chunk of rows at a time, unless the model does more to them than multiply; then sequences are
-    read one by one.
+    Logits are computed for a chunk of rows at a time, unless the model's head is more than a matrix product; then
+    sequences are read one at a time.
 
     Args:
         student: The merged student.
-        problems: In the order of the result.
-        batch_size: Sequences at once.
-        label: How progress calls this student.
-        ledger: Where each batch is saved as it comes; those that it holds already are not read again.
+        problems: The problems, in the order of the result.
+        batch_size: Number of sequences in a batch.
+        label: The label of the progress bar.
+        ledger: The ledger in which each finished batch is saved; batches already in it are skipped.
 
     Returns:
-        One for each problem.
+        The log-probabilities for each problem.
 
     Raises:
         NonFiniteError: The student gives a gold solution a log-probability that is NaN or infinite.
@@ -83,7 +84,7 @@ def gold_log_probabilities(
             ids, mask = right_padded(
                 [sequence.ids_without_end for sequence in batch], student.tokenizer.pad_token_id, student.device
             )
-            # Row t - 1 predicts token t; rows before the shortest question's end predict nothing that is wanted.
+            # Row t - 1 predicts token t; rows before the end of the shortest question are not needed.
             first = min(sequence.begin for sequence in batch) - 1
             keep = torch.arange(first, ids.shape[1] - 1, device=student.device)
             rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits

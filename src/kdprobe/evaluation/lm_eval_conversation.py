@@ -1,7 +1,7 @@
-"""Telling one of lm-eval's models how to converse, as far as its class lets it.
+"""Applies conversation settings to one of lm-eval's models, as far as its class allows.
 
-Classes that render prompts in this process do so by a tokenizer, which is bound to the conversation. Chat servers
-render for themselves: they are sent a system message and the template's arguments, and have a clock of their own.
+Classes that render prompts in this process use a tokenizer, which is bound to the conversation. Chat servers render
+prompts themselves: they receive a system message and the template's arguments, and use their own clock.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kdprobe.models.conversation import DEFAULT_DATE, Conversation, bind, refuse
 
 @dataclass(frozen=True)
 class Told:
-    """What lm-eval is given so that a model is told.
+    """Arguments for lm-eval that pass the settings on to a server.
 
     Attributes:
         system: lm-eval's `system_instruction`.
-        generation_arguments: Further fields of a request.
+        generation_arguments: Additional fields of a request.
     """
 
     system: str | None = None
@@ -33,16 +33,16 @@ NOTHING_TOLD = Told()
 
 
 def tell(model: Any, model_type: str, conversation: Conversation) -> Told:
-    """Tells a model that is asked with its chat template.
+    """Applies the settings to a model that uses its chat template.
 
     Args:
-        model: One of lm-eval's.
-        model_type: What lm-eval calls its class.
-        conversation: What it is told.
+        model: One of lm-eval's models.
+        model_type: lm-eval's name for its class.
+        conversation: The settings.
 
     Raises:
-        KdprobeError: As `bind` and `refuse_unread` raise.
-        UsageError: Its class takes no date or no template arguments.
+        KdprobeError: See `bind` and `refuse_unread`.
+        UsageError: Its class accepts no date or no template arguments.
     """
     if _renders_here(model):
         refuse_unread(conversation, [model.tokenizer])
@@ -50,14 +50,14 @@ def tell(model: Any, model_type: str, conversation: Conversation) -> Told:
         return NOTHING_TOLD
     if conversation.date != DEFAULT_DATE:
         raise UsageError(
-            f"The model type {model_type!r} takes no date: its server renders the prompts, by its own clock.",
-            "Leave out --date, or give the date by a --template-argument where the template takes one.",
+            f"The model type {model_type!r} takes no date: its server renders the prompts with its own clock.",
+            "Omit --date, or pass the date as a --template-argument if the template has one.",
         )
     arguments = dict(conversation.template_arguments)
     if arguments and not isinstance(model, LocalChatCompletion):
         raise UsageError(
             f"lm-eval's model type {model_type!r} takes no template arguments.",
-            "Leave out --template-argument, or use local-chat-completions.",
+            "Omit --template-argument, or use local-chat-completions.",
         )
     return Told(conversation.system, {"chat_template_kwargs": arguments} if arguments else {})
 

@@ -1,7 +1,7 @@
-"""Scoring a model with lm-eval on exactly the problems that are given.
+"""Evaluates a model with lm-eval on exactly the given problems.
 
-lm-eval's own models run; ours only record: what each prompt became, which responses were cut off, and what was answered
-before. For students the prompts must be, token by token, the ones that they are trained on.
+lm-eval's own models run; ours only record each prompt's tokens, which responses were cut off, and earlier answers. For
+students, the prompts must be, token for token, those that they were trained on.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def evaluate(
     ledger: Ledger | None = None,
     shots: Sequence[Problem] = (),
 ) -> list[dict[str, Any]]:
-    """Has a model here answer the problems.
+    """Has a local model answer the problems.
 
     Args:
         student: The model, merged with its adapter if it has one.
-        problems: What it is asked.
-        protocol: How.
-        label: How progress calls it.
-        ledger: Where answers are saved as they come; those that it holds already are not asked for again.
-        shots: The problems that a few-shot task takes its examples from.
+        problems: The problems.
+        protocol: How to evaluate.
+        label: The label of the progress bar.
+        ledger: The ledger in which answers are saved; answers already in it are not requested again.
+        shots: The problems from which a few-shot task takes its examples.
 
     Returns:
         One record per problem, in order: id, group, gold, response, thinking, thinking_closed, thinking_tokens, value,
@@ -59,7 +59,7 @@ def evaluate(
         from the messages that the form shows.
 
     Raises:
-        KdprobeError: lm-eval's prompt is not the conversation that students are trained on, or memory ran out.
+        KdprobeError: lm-eval's prompt differs from the conversation that students are trained on, or memory ran out.
     """
     chat = bool(student.tokenizer.chat_template)
     task = task_of(protocol, chat=chat)
@@ -72,10 +72,10 @@ def evaluate(
     except torch.OutOfMemoryError as error:
         raise KdprobeError(
             f"{ledger[PLAN]['size']} answers at once do not fit into the memory of {student.device}.",
-            "Lower the batch size; what was finished is kept.",
+            "Lower the batch size; finished answers are saved.",
         ) from error
     if check is not None:
-        # Answers of an earlier process were checked there; each must still be that of its own problem.
+        # Answers of an earlier process were checked then, but each must still belong to its own problem.
         for problem, record in zip(problems, records, strict=True):
             check.of_record(problem, ledger[record["prompt_hash"]]["prompt"])
     return records
@@ -92,12 +92,12 @@ def run_task(
     shots: Sequence[Problem] = (),
     told: Told = NOTHING_TOLD,
 ) -> list[dict[str, Any]]:
-    """Has any of lm-eval's models answer the problems; arguments and result as those of `evaluate`.
+    """Has any of lm-eval's models answer the problems; arguments and result as in `evaluate`.
 
-    `told` is what a model is told besides that does not render prompts here.
+    `told` holds the conversation settings for a model whose server renders the prompts.
     """
     if answered := len(ledger) - (PLAN in ledger):
-        note(f"{label}: {answered} of {len(problems)} answers are there already; going on after them.")
+        note(f"{label}: resuming; {answered} of {len(problems)} answers are already saved.")
     with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, quiet_lm_eval():
         _write(problems, Path(folder) / "test.jsonl")
         _write(shots or problems, Path(folder) / "train.jsonl")
@@ -144,32 +144,32 @@ def _record(
         "cut_off": None if entry["finished"] is None else not entry["finished"],
         "tokens": entry["tokens"],
         "prompt_hash": sample["prompt_hash"],
-        # For a server that renders them itself, messages as JSON, which lm-eval wraps.
+        # If the server renders prompts itself, these are messages as JSON, wrapped by lm-eval.
         "prompt_form": prompt_form(str(getattr(prompt, "prompt", prompt)), problem.question),
         "by_server": not isinstance(prompt, str),
     }
 
 
 def _write(problems: Sequence[Problem], file: Path) -> None:
-    """Problems as the task reads them."""
+    """Writes problems in the format that the task reads."""
     rows = [json.dumps({"question": p.question, "answer": p.solution}, ensure_ascii=False) for p in problems]
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 @contextmanager
 def quiet_lm_eval() -> Iterator[None]:
-    """Silences lm-eval, which logs much that is meant for its own command line."""
+    """Silences lm-eval, whose logs are meant for its own command line."""
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval")]
     levels = [logger.level for logger in loggers]
     find_commit, add_environment = evaluator.get_git_commit_hash, evaluator.add_env_info
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    # It asks git for the commit of whatever folder the user is in; outside a repository git complains on the screen.
+    # It asks git for the commit of the current folder; outside a repository, git prints an error.
     evaluator.get_git_commit_hash = lambda: None
-    # It asks pip and the system what is installed, for seconds; kdprobe records versions itself.
+    # It spends seconds listing installed packages; kdprobe records versions itself.
     evaluator.add_env_info = lambda _results: None
     try:
-        # Its bars go to stderr too, where ours are.
+        # Its progress bars go to stderr, as ours do.
         with quiet(), torch.inference_mode(), redirect_stderr(io.StringIO()):
             yield
     finally:

@@ -1,7 +1,7 @@
-"""The check of prompts before an evaluation: a student is asked what it was trained on, token by token.
+"""Checks that the prompts of an evaluation are, token for token, those that students were trained on.
 
-lm-eval renders and tokenises prompts in its own way. Where that differs from the conversation of training (another
-system message, a doubled first token, other white space), a score would measure the change of prompt.
+lm-eval renders and tokenises prompts in its own way. If that differs from training (another system message, a doubled
+first token, different white space), the score would measure the change of prompt.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from kdprobe.strategies.prompt_pair import bare
 
 
 class PromptCheck:
-    """What every prompt must be.
+    """Checks prompts against those of training.
 
     Args:
-        tokenizer: Of the student.
-        problems: What it is asked.
+        tokenizer: The student's tokenizer.
+        problems: The problems.
     """
 
     def __init__(self, tokenizer: Any, problems: Sequence[Problem]) -> None:
@@ -29,19 +29,19 @@ class PromptCheck:
         self._digests = frozenset(self._expected.values())
 
     def before_batch(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Checks the token ids of prompts that are about to be answered.
+        """Checks the token ids of prompts before they are answered.
 
         Raises:
-            KdprobeError: One is not the conversation of any problem.
+            KdprobeError: A prompt is not the conversation of any problem.
         """
         if any(prompt_digest(ids) not in self._digests for ids in prompts):
             raise _refusal("a problem")
 
     def of_record(self, problem: Problem, digest: str) -> None:
-        """Checks that an answer was given to its own problem's prompt.
+        """Checks that an answer belongs to its problem's prompt.
 
         Raises:
-            KdprobeError: It was given to another prompt.
+            KdprobeError: It belongs to another prompt.
         """
         if digest != self._expected[problem.id]:
             raise _refusal(f"problem {problem.id!r}")
@@ -54,6 +54,6 @@ def prompt_digest(ids: Sequence[int]) -> str:
 
 def _refusal(which: str) -> KdprobeError:
     return KdprobeError(
-        f"lm-eval's prompt for {which} is not the conversation that students are trained on.",
-        "A score would measure the change of prompt; this is a fault of the task or of the chat template.",
+        f"lm-eval's prompt for {which} differs from the conversation that students are trained on.",
+        "The score would measure the change of prompt; fix the task or the chat template.",
     )

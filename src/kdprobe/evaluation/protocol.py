@@ -1,4 +1,4 @@
-"""Everything that decides a score besides the student, the same for all arms."""
+"""Everything that determines a score besides the student; the same for all arms."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
 TASK_FORMAT = 4
-"""Goes up when a prompt, a filter or a metric of the task changes, or what `robust` reads: another evaluation."""
+"""Incremented when a prompt, filter or metric of the task changes, or the values that `robust` extracts."""
 COMPLETION = "_completion"
-"""How the names of tasks for models without a chat template end."""
+"""Suffix of tasks for models without a chat template."""
 BARE = {True: TASK, False: f"{TASK}{COMPLETION}"}
-"""The bare question, for models with a chat template and without: the form that students are trained on."""
+"""The task with the bare question, as in training, for models with a chat template (`True`) and without."""
 FORMS = ("", "_fewshot", "_cot")
 TASKS = tuple(f"{TASK}{form}{ending}" for ending in ("", COMPLETION) for form in FORMS)
 
 
 def task_folder() -> Path:
-    """The folder to give lm-eval as `--include_path`: inside the wheel, or at the top of a source tree."""
+    """The folder for lm-eval's `--include_path`: inside the wheel, or at the top of a source tree."""
     package = Path(str(files("kdprobe")))
     installed = package / "tasks"
     return installed if installed.is_dir() else package.parents[1] / "tasks"
@@ -34,12 +34,12 @@ class Protocol:
 
     Attributes:
         max_new_tokens: Token budget of a response.
-        temperature: Of the sampling; 0 decodes greedily.
-        top_p: Nucleus of the sampling.
-        seed: Of the sampling.
-        batch_size: Problems decoded at once; `auto` is as many as memory and throughput suggest.
+        temperature: Sampling temperature; 0 decodes greedily.
+        top_p: Nucleus sampling threshold.
+        seed: Sampling seed.
+        batch_size: Problems decoded at once; `auto` chooses by free memory and throughput.
         dtype: Data type of the student's weights.
-        task: The task's name; `None` is the bare question, with a chat template where the model has one.
+        task: The task's name; `None` is the bare question, with a chat template if the model has one.
     """
 
     max_new_tokens: int
@@ -51,12 +51,12 @@ class Protocol:
     task: str | None = None
 
     def generation_arguments(self) -> dict[str, Any]:
-        """The arguments that lm-eval takes over the task's own."""
+        """The arguments that override the task's own in lm-eval."""
         sampled = {"temperature": self.temperature, "top_p": self.top_p} if self.temperature > 0 else {}
         return {"max_gen_toks": self.max_new_tokens, "do_sample": self.temperature > 0, **sampled}
 
     def as_row(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """All fields as JSON data."""
         return asdict(self)
 
 
@@ -65,10 +65,10 @@ def task_of(protocol: Protocol, *, chat: bool) -> str:
 
     Args:
         protocol: How models are evaluated.
-        chat: Whether this one has a chat template.
+        chat: Whether this model has a chat template.
 
     Raises:
-        UsageError: The task needs a chat template, and there is none.
+        UsageError: The task needs a chat template, and the model has none.
     """
     if protocol.task is None:
         return BARE[chat]

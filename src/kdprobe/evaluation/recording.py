@@ -1,7 +1,7 @@
-"""lm-eval's models, recorded: answers are saved as they come, and what was answered before is not asked again.
+"""Records lm-eval's models: answers are saved as they arrive, and saved answers are not requested again.
 
-lm-eval has a response cache of its own, which gives one model another's answers, for its key leaves the model out. It
-is never used here. But every one of lm-eval's models passes each answer to the cache, and that call is recorded.
+lm-eval's own response cache is never used, because its key omits the model, so that one model would get another's
+answers. But all of lm-eval's models pass each answer to the cache, and that call is recorded.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from kdprobe.problems.gold import gold_text
 from kdprobe.text import safe_text
 
 PLAN = "batch plan"
-"""The ledger's entry of how many problems are decoded at once."""
+"""The ledger's entry for the batch size."""
 
 
 class Recording:
-    """Comes before one of lm-eval's classes of models; entries of the ledger go by lm-eval's hash of the prompt.
+    """Mixin in front of one of lm-eval's model classes; ledger entries are keyed by lm-eval's hash of the prompt.
 
-    An entry has `response`, in which marks say what is thinking, and where they are known `tokens`, `finished` and
-    `prompt`, a digest of the prompt's token ids.
+    An entry has `response`, with thinking between marks, and, if known, `tokens`, `finished` and `prompt`, a digest of
+    the prompt's token ids.
     """
 
     def record_into(self, ledger: Ledger, bar: Progress) -> None:
-        """Sets where answers are saved, and where progress is shown."""
+        """Sets the ledger for answers and the progress bar."""
         self.ledger, self.bar = ledger, bar
         self.cache_hook = self
 
     def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
-        """As lm-eval's, for those requests that were not answered before."""
+        """As lm-eval's, but only for requests without a saved answer."""
         self._requests = {hash_string(request.args[0]): request for request in requests}
         self._judged = self._right = 0
         unanswered = {name: request for name, request in self._requests.items() if name not in self.ledger}
@@ -60,20 +60,20 @@ class Recording:
         if unanswered:
             responses = super().generate_until(list(unanswered.values()), disable_tqdm=True)  # type: ignore[misc]
             for name, response in zip(unanswered, responses, strict=True):
-                # lm-eval does not pass on the answers that an API left empty.
+                # lm-eval does not pass on empty answers of an API.
                 if name not in self.ledger:
                     self.keep({name: _entry(unanswered[name].args[0], safe_text(response or ""))})
         return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
-        """What lm-eval's models call with each answer: the request is prompt and arguments."""
+        """Called by lm-eval's models with each answer; the request is the prompt and the arguments."""
         self.keep({hash_string(request[0]): _entry(request[0], safe_text(response or ""))})
 
     def parse_generations(self, outputs: Any, **arguments: Any) -> list[str]:
-        """As lm-eval's; of chat servers with the thinking that they serve, and never an answer that was none.
+        """As lm-eval's, but including thinking sent by chat servers, and without reading a malformed reply as empty.
 
         Raises:
-            KdprobeError: A server's reply holds no completions.
+            KdprobeError: A server's reply contains no completions.
         """
         parse = super().parse_generations  # type: ignore[misc]
         if isinstance(self, LocalChatCompletion):
@@ -84,11 +84,11 @@ class Recording:
         return parsed
 
     def thinking_tokens(self, _written: Written) -> int | None:
-        """How many tokens of an answer are thinking; not known where the model is behind an API."""
+        """Number of thinking tokens in an answer; unknown if the model is behind an API."""
         return None
 
     def keep(self, entries: dict[str, dict[str, Any]]) -> None:
-        """Keeps answers that were finished together, and shows progress."""
+        """Saves answers that were finished together, and shows progress."""
         self.ledger.add(entries)
         self._count(entries)
         self.bar.advance(len(entries))
@@ -98,7 +98,7 @@ class Recording:
             self._right += judge(entry["response"], gold_text(self._requests[name].doc["answer"])).right
         self._judged += len(entries)
         if self._judged:
-            self.bar.remark = f"{self._right / self._judged:.1%} right"
+            self.bar.remark = f"{self._right / self._judged:.1%} correct"
 
 
 def _entry(prompt: Any, response: str | None) -> dict[str, Any]:
@@ -111,12 +111,12 @@ def _entry(prompt: Any, response: str | None) -> dict[str, Any]:
 
 
 class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyped
-    """lm-eval's Hugging Face model, which drops rows as they end and knows how long each answer is.
+    """lm-eval's Hugging Face model, with rows that leave the batch when they end, and recorded lengths.
 
     Args:
         student: The model.
         protocol: How it decodes.
-        check: What its prompts must be, where that is known.
+        check: The check of its prompts, if they are known.
     """
 
     def __init__(self, student: LoadedModel, protocol: Protocol, check: PromptCheck | None = None) -> None:
@@ -130,7 +130,8 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         )
         if protocol.max_new_tokens >= self.max_length:
             raise KdprobeError(
-                f"{protocol.max_new_tokens} new tokens do not fit: {student.record.name!r} reads {self.max_length}.",
+                f"{protocol.max_new_tokens} new tokens do not fit: the context of {student.record.name!r} has "
+                f"{self.max_length} tokens.",
                 "Lower the token budget (max_new_tokens).",
             )
         self._student, self._protocol, self._check = student, protocol, check
@@ -138,14 +139,13 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         self._batch: dict[str, dict[str, Any]] = {}
 
     def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:
-        """As above, in batches of the size that was planned when the evaluation began."""
+        """As in `Recording`, in batches of the size that was chosen when the evaluation began."""
         prompts = {f"problem {request.doc_id + 1}": request.args[0] for request in requests}
-        # lm-eval would leave out the beginning of such a prompt.
+        # lm-eval would truncate the beginning of such a prompt.
         if long := too_long(self.tokenizer, prompts, self.max_length - self._protocol.max_new_tokens):
             raise KdprobeError(
-                f"{self._student.record.name!r} reads and writes {self.max_length} tokens together, and "
-                f"{len(long)} of {len(prompts)} prompts leave no room for {self._protocol.max_new_tokens} new ones: "
-                f"{named(long)}.",
+                f"The context of {self._student.record.name!r} has {self.max_length} tokens, and {len(long)} of "
+                f"{len(prompts)} prompts leave no room for {self._protocol.max_new_tokens} new tokens: {named(long)}.",
                 "Lower the token budget (max_new_tokens), or leave these problems out.",
             )
         if PLAN not in self.ledger:
@@ -154,14 +154,14 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         return super().generate_until(requests, disable_tqdm)
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
-        """As lm-eval's, but the special tokens that mark thinking stay."""
+        """As lm-eval's, but keeps the special tokens that mark thinking."""
         if skip_special_tokens:
             return written_text(self.tokenizer, tokens)
         text: str = super().tok_decode(tokens, skip_special_tokens=False)
         return text
 
     def thinking_tokens(self, written: Written) -> int | None:
-        """How many tokens of an answer are thinking."""
+        """Number of thinking tokens in an answer."""
         return len(self.tok_encode(written.thinking, add_special_tokens=False)) if written.thinking else None
 
     def _plan(self, prompts: list[str]) -> dict[str, int]:
@@ -171,7 +171,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         return asdict(plan_batches(self._student, ids, self._protocol.max_new_tokens))
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
-        """Takes the answers of a batch, in the order of its rows; they are saved together once all have come."""
+        """Receives the answers of a batch, in the order of its rows; they are saved together once all have arrived."""
         self._batch[hash_string(request[0])] = _entry(request[0], response) | self._decoded.popleft()
         if not self._decoded:
             self.keep(self._batch)
@@ -179,7 +179,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: Any) -> Tensor:
         if kwargs.get("do_sample"):
-            # A seed for each batch, so that its answers do not depend on what was decoded before it.
+            # One seed per batch, so that its answers do not depend on what was decoded before it.
             torch.manual_seed(_seed(self._protocol.seed, context))
         width = context.shape[1]
         prompts = [row[mask.bool()].tolist() for row, mask in zip(context, kwargs["attention_mask"], strict=True)]
@@ -205,7 +205,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         self, batch: ShrinkingBatch, context: Tensor, max_length: int, stop: list[str], kwargs: dict[str, Any]
     ) -> Tensor:
         ends = sorted(self._student.eos_ids)
-        # lm-eval adds the end of turn as a text, which the model knows as a token.
+        # lm-eval adds the end of turn as a text, but the model has a token for it.
         texts = [text for text in stop if text not in {self.tokenizer.decode(id_) for id_ in ends}]
         if not kwargs.get("do_sample"):
             kwargs = {name: value for name, value in kwargs.items() if name not in {"temperature", "top_p", "top_k"}}
@@ -222,7 +222,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         return sequences
 
     def _length(self, written: list[int], budget: int, stop: list[str]) -> tuple[int, bool]:
-        """Tokens written, end of turn included, and whether the response ended by itself."""
+        """The number of tokens, including the end of turn, and whether the response ended by itself."""
         for position, id_ in enumerate(written):
             if id_ in self._student.eos_ids:
                 return position + 1, True

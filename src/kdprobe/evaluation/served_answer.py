@@ -1,7 +1,7 @@
-"""What a server answered, checked before lm-eval reads it.
+"""Checks a server's replies before lm-eval reads them.
 
-lm-eval takes an answer that it cannot read for an empty one, which would be counted as wrong, and a list of answers for
-those to as many questions.
+lm-eval reads a reply that it cannot parse as an empty answer, which would count as wrong, and a reply with several
+choices as answers to several questions.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import marked, served_thinking
 
-_HINT = "What was answered is kept: check --model-args and the server, then run the same command again."
+_HINT = "Answers so far are saved: check --model-args and the server, then rerun the same command to resume."
 
 
 def with_thinking(reply: Any) -> dict[str, Any]:
-    """A chat completion whose text begins with what the server serves of the thinking, between marks.
+    """A chat completion whose text begins with the thinking that the server sent, between marks.
 
     Args:
-        reply: The server's, to one question.
+        reply: The server's reply to one question.
 
     Raises:
         KdprobeError: It is not a chat completion with one choice.
@@ -36,10 +36,10 @@ def with_thinking(reply: Any) -> dict[str, Any]:
 
 
 def refuse_other_than_texts(reply: Any) -> None:
-    """Checks that a reply holds the completions of prompts, each once.
+    """Checks that a reply contains the text of each completion exactly once.
 
     Args:
-        reply: The server's, to one prompt or several.
+        reply: The server's reply to one or several prompts.
 
     Raises:
         KdprobeError: It does not.
@@ -49,4 +49,4 @@ def refuse_other_than_texts(reply: Any) -> None:
     texts = [choice for choice in listed if isinstance(choice, dict) and isinstance(choice.get("text"), str)]
     indices = [choice.get("index") for choice in texts]
     if not listed or any(index not in indices for index in range(len(listed))):
-        raise KdprobeError("The server's reply does not hold the text of each completion once.", _HINT)
+        raise KdprobeError("The server's reply does not contain the text of each completion exactly once.", _HINT)

@@ -1,9 +1,9 @@
-"""Decoding in which a row leaves the batch once it has ended.
+"""Decoding in which a row leaves the batch as soon as it has ended.
 
-`generate` keeps finished rows in the batch until its last row ends, and every step pays for all of them. Here a step
-pays for the rows that still write. It plugs into `generate` as `custom_generate`, so the library prepares prompts,
-processors, stopping criteria and cache; only the loop is ours. It follows `GenerationMixin._sample` of transformers
-5.23, and writes the same tokens up to rounding: sums over a smaller batch may differ in their last bits.
+`generate` keeps finished rows in the batch until the last row ends, and every step computes all of them. Here a step
+computes only the unfinished rows. The class plugs into `generate` as `custom_generate`, so the library prepares
+prompts, processors, stopping criteria and cache; only the loop is ours. It follows `GenerationMixin._sample` of
+transformers 5.23 and writes the same tokens up to rounding: sums over a smaller batch may differ in their last bits.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from kdprobe.errors import NonFiniteError
 
 _PER_ROW = ("attention_mask", "position_ids", "token_type_ids")
-"""What the library keeps for each row besides the cache."""
+"""What the library stores for each row besides the cache."""
 
 
 class ShrinkingBatch:
     """Decodes a batch greedily or by sampling; give it to `generate` as `custom_generate`.
 
-    Processors and stopping criteria see the whole batch, for some keep something per row; the model does not.
+    Processors and stopping criteria see the whole batch, because some keep state per row; the model does not.
 
     Attributes:
-        lengths: After a batch: how many tokens each row wrote, its end included.
+        lengths: After a batch, the number of tokens of each row, including its end.
 
     Args:
-        on_step: Called after each step with the number of tokens that it wrote.
+        on_step: Called after each step with the number of new tokens.
     """
 
     def __init__(self, on_step: Callable[[int], None] = lambda _: None) -> None:
@@ -46,7 +46,7 @@ class ShrinkingBatch:
         generation_config: Any,
         **model_kwargs: Any,
     ) -> Tensor:
-        """Decodes.
+        """Decodes a batch.
 
         Args:
             model: A decoder-only model.
@@ -57,14 +57,14 @@ class ShrinkingBatch:
             model_kwargs: Mask, positions and cache, as the library prepared them.
 
         Returns:
-            Token ids `[batch, prompt + longest response]`; what follows the end of a row is padding.
+            Token ids `[batch, prompt + longest response]`; after the end of a row there is padding.
 
         Raises:
-            NonFiniteError: The logits of a row that still writes are NaN or infinite.
+            NonFiniteError: The logits of an unfinished row are NaN or infinite.
         """
-        # Also given where there is nothing to synchronise.
+        # Passed even if there is nothing to synchronise.
         model_kwargs.pop("synced_gpus", None)
-        pad = int(generation_config._pad_token_tensor)  # noqa: SLF001 - the only place where it is kept resolved
+        pad = int(generation_config._pad_token_tensor)  # noqa: SLF001 - the only place with the resolved token
         rows, width = input_ids.shape
         alive = torch.arange(rows, device=input_ids.device)
         self.lengths = [0] * rows
@@ -98,20 +98,20 @@ class ShrinkingBatch:
 
 
 def refuse_non_finite(scores: Tensor, token: int) -> None:
-    """Refuses scores `[batch, V]` from which no token can be chosen; -inf at some tokens rules them out.
+    """Rejects scores `[batch, V]` from which no token can be chosen; -inf is allowed and rules a token out.
 
     Raises:
-        NonFiniteError: One is NaN or +inf, or all of a row are -inf.
+        NonFiniteError: A score is NaN or +inf, or all of a row are -inf.
     """
     if not scores.amax(dim=-1).isfinite().all():
         raise NonFiniteError(f"The model's logits are NaN or infinite at token {token} of an answer.")
 
 
 class FiniteLogits(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
-    """The same check where the library decodes.
+    """The same check for decoding by the library's own loop.
 
     Args:
-        prompt: How many columns the prompts take.
+        prompt: Number of prompt columns.
     """
 
     def __init__(self, prompt: int) -> None:
@@ -124,17 +124,17 @@ class FiniteLogits(LogitsProcessor):  # type: ignore[misc]  # transformers is un
 
 
 class StopTexts(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
-    """Ends a row whose response holds one of some texts; lm-eval's own only says when all rows have ended.
+    """Ends a row whose response contains a stop text; lm-eval's own criterion only says when all rows have ended.
 
     Args:
-        tokenizer: Of the model.
-        texts: What ends a response.
-        prompt: How many columns the prompts take.
+        tokenizer: The model's tokenizer.
+        texts: The stop texts.
+        prompt: Number of prompt columns.
     """
 
     def __init__(self, tokenizer: Any, texts: Sequence[str], prompt: int) -> None:
         self._tokenizer, self._texts, self._prompt = tokenizer, list(texts), prompt
-        # A response may spell a text in other tokens than the tokenizer would, hence some more.
+        # A response may spell a text with more tokens than the tokenizer would, hence the margin.
         self._tokens = max(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts) + 2
 
     def __call__(self, input_ids: Tensor, _scores: Any, **_kwargs: Any) -> Tensor:
@@ -146,7 +146,7 @@ class StopTexts(StoppingCriteria):  # type: ignore[misc]  # transformers is unty
 
 
 def can_shrink(model: Any) -> bool:
-    """Whether rows can leave the cache that the model decodes with, one token of each row after another."""
+    """Whether rows can leave the cache with which the model decodes, one token per row and step."""
     settings = model.generation_config
     if model.config.is_encoder_decoder or settings.cache_implementation is not None or (settings.num_beams or 1) > 1:
         return False
@@ -155,10 +155,10 @@ def can_shrink(model: Any) -> bool:
 
 
 def _keep(model_kwargs: dict[str, Any], rows: Tensor) -> None:
-    """Leaves only some rows in everything that the next step reads."""
+    """Keeps only some rows in everything that the next step reads."""
     for name in _PER_ROW:
         if model_kwargs.get(name) is not None:
-            # Three-dimensional positions have their rows in the second dimension.
+            # In three-dimensional positions, rows are the second dimension.
             axis = model_kwargs[name].dim() - 2
             model_kwargs[name] = model_kwargs[name].index_select(axis, rows)
     model_kwargs["past_key_values"].batch_select_indices(rows)

@@ -1,1 +1,1 @@
-"""Experiments: a config becomes a graph of content-addressed stages in a store; running again is resuming."""
+"""Experiments: a config becomes a graph of content-addressed stages in a store; a rerun resumes."""

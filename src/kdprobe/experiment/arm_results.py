@@ -1,4 +1,4 @@
-"""What a finished run knows of one arm."""
+"""The results of one arm of a finished run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class ArmResults:
 
     Attributes:
         name: The arm.
-        strategy: What the run calls its strategy, or `None` for a control.
+        strategy: The display name of its strategy, or `None` for a control.
         distiller: Its distiller, or `None` for the untrained student.
-        seed: Of its training.
+        seed: The seed of its training.
         fidelity: Measurements of its transfer set, or `None`.
-        kept: Problem and sample of the answers that it learnt from, or `None` where that were all.
-        training: Adapter norm and history per optimiser step, or `None`; of one that diverged, why.
-        records: One per test problem; none where its training diverged or its evaluation overflowed.
-        file: Where these are, or `None`.
+        kept: Problem and sample of each answer it learned from, or `None` if it learned from all.
+        training: Adapter norm and history per optimiser step, or `None`; if the training diverged, the reason.
+        records: One per test problem; empty if its training diverged or its evaluation overflowed.
+        file: The file with these records, or `None`.
         adapter: The folder of its adapter, or `None`.
-        strategy_name: The strategy's own name, as `kdprobe plugins` lists it, or `None`.
-        unprimed: Whether its teacher read the bare question.
-        overflowed: Of an evaluation whose numbers were NaN or infinite, `reason` and `hint`; otherwise `None`.
+        strategy_name: The name of the strategy itself, as listed by `kdprobe plugins`, or `None`.
+        unprimed: Whether the teacher was asked the bare question.
+        overflowed: `reason` and `hint` if the evaluation produced NaN or infinite numbers; otherwise `None`.
     """
 
     name: str
@@ -46,26 +46,26 @@ class ArmResults:
 
     @property
     def other_name(self) -> str:
-        """The name with the strategy's own name in place of what the run calls it: `none@1` for `unprimed@1`."""
+        """The name with the strategy's own name in place of its display name: `none@1` for `unprimed@1`."""
         if self.strategy is None or self.strategy_name is None:
             return self.name
         return f"{self.strategy_name}{self.name.removeprefix(self.strategy)}"
 
     @property
     def diverged(self) -> dict[str, Any] | None:
-        """Of a training that diverged, `step`, `reason` and `hint`."""
+        """`step`, `reason` and `hint` if the training diverged; otherwise `None`."""
         return (self.training or {}).get(DIVERGED)
 
     @property
     def absence(self) -> str:
-        """Why it has no answers, as the rest of a sentence; empty where it has."""
+        """Why it has no answers, as the end of a sentence; empty if it has answers."""
         if self.diverged:
             return divergence_sentence(self.diverged)
         return overflow_sentence(self.overflowed) if self.overflowed else ""
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the problems that lm-eval counted as solved, or `None` where there are no answers."""
+        """The share of problems that lm-eval counted as solved, or `None` if there are no answers."""
         if self.absence:
             return None
         return sum(bool(record["correct"]) for record in self.records) / len(self.records)

@@ -1,4 +1,4 @@
-"""What a run's own record says against its results, and how far they reach."""
+"""Warnings that follow from a run's own record, and how far its results reach."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SHOWN = 3
 _MOVED = 1e-6
 """An update's norm above float32 noise."""
 _BARELY = 1e-4
-"""Relative change of the trained weights; a LoRA training that teaches something makes some 1e-3 to 1e-2."""
+"""Relative change of the trained weights; LoRA training that teaches something changes them by 1e-3 to 1e-2."""
 
 
 def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
-    """Findings about what a run's arms learnt, and from what.
+    """Findings about what a run's arms learned, and from what.
 
     Args:
         arms: All arms.
@@ -45,7 +45,7 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
 
 
 def scope(record: dict[str, Any]) -> list[str]:
-    """How far a run's results reach: sentences for its verdict.
+    """How far a run's results reach, as sentences for its verdict.
 
     Args:
         record: The run's record.
@@ -56,59 +56,61 @@ def scope(record: dict[str, Any]) -> list[str]:
     if not seen:
         return []
     shared = len({problem.group for problem in seen})
-    sentence = f"{len(seen)} of {len(test)} test problems are from templates that students learnt from ({shared})"
-    return [f"{sentence}: there the figures speak of new numbers, not of new kinds of problems."]
+    sentence = (
+        f"{len(seen)} of {len(test)} test problems come from templates that the students were trained on ({shared})"
+    )
+    return [f"{sentence}, so the results show generalisation to new numbers, not to new kinds of problem."]
 
 
 def _not_finite(what: str, arms: Sequence[ArmResults]) -> list[Finding]:
-    """Trainings that came to no student, and evaluations that came to no answers."""
+    """Trainings that produced no student, and evaluations that produced no answers."""
     if not arms:
         return []
     described = "; ".join(f"{arm.name} {arm.absence}" for arm in arms)
     hints = dict.fromkeys(str((arm.diverged or arm.overflowed or {}).get("hint")) for arm in arms)
-    action = f"{' '.join(hints)} Comparisons with these arms are absent; seeds that {what} count for no strategy."
+    action = f"{' '.join(hints)} Comparisons leave these arms out, and seeds that {what} count for no strategy."
     return [Finding(what, described, action)]
 
 
 def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Adapters that are where they began, or nearly."""
+    """Adapters that training did not change, or barely changed."""
     trained = [(arm.name, arm.training) for arm in arms if arm.training]
     unmoved = [name for name, training in trained if training["adapter_norm"] < _MOVED]
     shares = {name: training.get("relative_change") for name, training in trained if name not in unmoved}
     barely = [f"{name} {share:.0e}" for name, share in shares.items() if share is not None and share < _BARELY]
     findings = []
     if unmoved:
-        evidence = f"Adapters whose update has norm 0: {', '.join(unmoved)}."
-        action = "Raise the learning rate or train longer; these arms are the untrained student."
+        evidence = f"The update of these adapters has norm 0: {', '.join(unmoved)}."
+        action = "Raise the learning rate or train longer; these arms equal the untrained student."
         findings.append(Finding("adapter-did-not-move", evidence, action))
     if barely:
-        evidence = f"Trained weights changed by a tiny share of themselves: {', '.join(barely)}."
-        action = "Raise the learning rate or train longer; these arms are nearly the untrained student."
+        evidence = f"The trained weights hardly changed (relative change): {', '.join(barely)}."
+        action = "Raise the learning rate or train longer; these arms nearly equal the untrained student."
         findings.append(Finding("adapter-barely-moved", evidence, action))
     return findings
 
 
 def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Positions that do not predict their own next token, and teacher's rows that belong elsewhere."""
+    """Positions whose label is not the next token, and teacher rows that belong to another token or problem."""
     alignments = {arm.name: arm.training["alignment"] for arm in arms if arm.training and arm.training.get("alignment")}
     kinds = [
         (
             "misaligned-positions",
             "own_next_token",
-            "training positions whose label is the token that follows in what the student reads",
-            "Shift the labels by one, and let the student read the very answer that it is to learn.",
+            "training positions whose label is the next token of the student's input",
+            "Shift the labels by one, and make the student's input contain the answer it is trained on.",
         ),
         (
             "misaligned-tokens",
             "same_token",
-            "the teacher's rows that speak of the student's label",
-            "Take the teacher's rows over the answer, not over its prompt.",
+            "teacher rows that are about the same token as the student's label",
+            "Take the teacher's rows from the answer, not from the prompt.",
         ),
         (
             "misaligned-problems",
             "own_problem",
-            "the teacher's rows that were given for the student's problem",
-            "Look the teacher's rows up by the problem's id, never by its place in a file.",
+            "teacher rows that belong to the student's problem",
+            "Look up the teacher's rows by problem id, not by position in a file.",
         ),
     ]
     findings = []
@@ -127,13 +129,13 @@ def _untaught_ends(arms: Sequence[ArmResults]) -> list[Finding]:
     named = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     if not named:
         return []
-    evidence = f"Finished answers without a token that ends them, which students learnt from: {named}."
-    action = "Use a teacher that gives the end of its turn as a token, or expect students that do not stop."
+    evidence = f"Students were trained on finished answers that lack an end token: {named}."
+    action = "Use a teacher that returns its end-of-turn token; otherwise students may not stop."
     return [Finding("untaught-end", evidence, action)]
 
 
 def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Strategies whose students learnt from different problems because answers were filtered."""
+    """Strategies whose students were trained on different problems because answers were filtered."""
     problems = {arm.strategy: {problem for problem, _ in arm.kept} for arm in arms if arm.kept is not None}
     if len(set(map(frozenset, problems.values()))) <= 1:
         return []
@@ -142,23 +144,23 @@ def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
     return [
         Finding(
             "unmatched-filter",
-            f"Students learnt from different problems: {counts}, {len(shared)} of them shared by all.",
-            'Set transfer.filter = "matched", or the choice of problems passes for the effect of the prompt.',
+            f"Students were trained on different problems: {counts}; {len(shared)} are common to all.",
+            'Set transfer.filter = "matched"; otherwise the choice of problems is confounded with the prompt.',
         )
     ]
 
 
 def _contamination(record: dict[str, Any]) -> list[Finding]:
-    """Test problems that students learnt from. Likeness within one template is scope, not a fault."""
+    """Test problems that students were trained on. Similarity within one template is a matter of scope, not a fault."""
     transfer, test = _problems(record)
     overlapping = [overlap for overlap in overlaps(transfer, test) if not overlap.within_group]
     if not overlapping:
         return []
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in overlapping).items())
-    examples = ", ".join(f"{overlap.test} is like {overlap.transfer}" for overlap in overlapping[:_SHOWN])
+    examples = ", ".join(f"{overlap.test} resembles {overlap.transfer}" for overlap in overlapping[:_SHOWN])
     evidence = f"{len(overlapping)} of {len(test)} test problems overlap with transfer problems ({kinds}): {examples}"
     more = " and more." if len(overlapping) > _SHOWN else "."
-    return [Finding("contamination", evidence + more, "Leave them out of the test, or out of the transfer set.")]
+    return [Finding("contamination", evidence + more, "Remove them from the test or from the transfer set.")]
 
 
 def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
@@ -167,7 +169,7 @@ def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
 
 
 def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
-    """Students that were tested with another form of prompt than they were trained on, as both were recorded."""
+    """Students that were tested with a different form of prompt than they were trained on, according to the records."""
     bare = {strategy for strategy, pair in record["conversations"].items() if pair["bare"]}
     changed = []
     for arm in arms:
@@ -177,7 +179,7 @@ def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list
             changed.append(f"{arm.name}: trained on {before}, tested on {after}")
     if not changed:
         return []
-    action = "Run the experiment again with one [conversation]; these scores measure the change of prompt."
+    action = "Run the experiment again with a single [conversation]; these scores also measure the change of prompt."
     return [Finding("prompt-changed", f"Prompts changed between training and test: {'; '.join(changed)}.", action)]
 
 
@@ -188,7 +190,7 @@ def _tested_form(arm: ArmResults) -> str | None:
 
 
 def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Teachers whose server read other prompts than the chat template that kdprobe knows makes."""
+    """Teachers whose server read prompts that differ from those of the chat template known to kdprobe."""
     fidelities = {arm.strategy: arm.fidelity for arm in arms if arm.fidelity and arm.fidelity.get("returned_prompts")}
     unlike = [
         f"{strategy} {fidelity['prompts_unlike_template']} of {fidelity['returned_prompts']}"
@@ -197,8 +199,8 @@ def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
     ]
     if not unlike:
         return []
-    evidence = f"Prompts that the server read and the tokenizer's chat template does not make: {', '.join(unlike)}."
-    action = "Look at prompts.parquet: the server has another template, other arguments, or the date of its own clock."
+    evidence = f"The server read prompts that the tokenizer's chat template does not produce: {', '.join(unlike)}."
+    action = "Look at prompts.parquet: the server uses another template, other arguments, or its own date."
     return [Finding("server-prompt", evidence, action)]
 
 
@@ -206,8 +208,8 @@ def _foreign_prompts(record: dict[str, Any]) -> list[Finding]:
     return [
         Finding(
             "student-prompt",
-            f"{strategy}: students are trained on another prompt than the bare question they are tested on.",
-            "Let the strategy leave the student's side bare.",
+            f"{strategy}: students are trained on a different prompt than the bare question they are tested on.",
+            "Change the strategy so that the student's prompt is the bare question.",
         )
         for strategy, pair in record["conversations"].items()
         if not pair["bare"]

@@ -1,4 +1,4 @@
-"""What `kdprobe compare` is given: files of answers, runs, and single arms of runs."""
+"""What `kdprobe compare` accepts: files of answers, runs, and single arms of runs."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def compare_named(
     *,
     encoding: str | None = None,
 ) -> Comparison:
-    """Compares what the names stand for.
+    """Compares whatever the names refer to.
 
     Args:
-        sources: Paths of files, names of runs (or their beginnings), RUN/ARM, or answers that were read already. One
-            run by itself is compared as it was planned; several things are compared in all pairs.
-        store: Where runs are.
+        sources: Paths of files, names of runs (or their prefixes), RUN/ARM, or answers already read. A single run is
+            compared as planned; several things are compared in all pairs.
+        store: The store with the runs.
         columns: Which columns of files hold what.
-        extractors: By name, the chosen one among them.
+        extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
-        encoding: Of text files; `None` to find it out.
+        encoding: The encoding of text files; `None` detects it.
 
     Raises:
-        UsageError: A name stands for nothing, or there is one arm only.
-        KdprobeError: As `compare` and `read_outputs` raise.
+        UsageError: A name refers to nothing, or there is only one arm.
+        KdprobeError: As raised by `compare` and `read_outputs`.
     """
     names = [source for source in sources if isinstance(source, str)]
     files = [Path(name) for name in names if Path(name).is_file()]
@@ -56,7 +56,7 @@ def compare_named(
             arms.append(name)
         elif name in runs:
             results, named_arm = runs[name]
-            # Strategies of several runs were not planned together.
+            # Strategies from different runs were not planned together.
             arms += [
                 replace(arm, name=f"{results.run}/{arm.name}", strategy=None)
                 for arm in arms_of(results)
@@ -66,7 +66,7 @@ def compare_named(
             arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns, encoding=encoding)))
     if len(arms) < 2:  # noqa: PLR2004
         raise UsageError(
-            "A comparison takes two arms or more.", "Name several files or runs; `kdprobe score` scores a single file."
+            "A comparison needs at least two arms.", "Name several files or runs; `kdprobe score` scores a single file."
         )
     arm_names = [arm.name for arm in arms]
     if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
@@ -84,10 +84,10 @@ def _of_run(results: Results) -> list[Finding]:
 
 
 def _run(store: Store, name: str) -> tuple[Results, str | None]:
-    """A run, and which of its arms is meant, or `None` for all."""
+    """A run, and the arm of it that is meant, or `None` for all arms."""
     run, _, arm = name.rpartition("/")
     if name.lower().endswith(ENDINGS):
-        raise UsageError(f"There is no file {name}.", "Check the path.")
+        raise UsageError(f"The file {name} does not exist.", "Check the path.")
     if not run:
         return load_results(store, arm), None
     results = load_results(store, run)
@@ -95,6 +95,6 @@ def _run(store: Store, name: str) -> tuple[Results, str | None]:
 
 
 def short_names(files: Sequence[Path]) -> dict[Path, str]:
-    """File names without their endings, or whole paths where those are not unique."""
+    """File names without extensions, or whole paths if those are not unique."""
     stems = {file: file.name.partition(".")[0] for file in files}
     return stems if len(set(stems.values())) == len(files) else {file: str(file) for file in files}

@@ -22,17 +22,17 @@ ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _COLDEST = 0.01
-"""Logits are divided by the temperature; below this, float32 overflows where sampling is greedy anyway."""
+"""Logits are divided by the temperature; below this, float32 overflows, and sampling is greedy anyway."""
 
 
 def not_too_cold(temperature: float) -> float:
-    """The temperature.
+    """Returns the temperature.
 
     Raises:
-        ValueError: It is so low that dividing logits by it overflows.
+        ValueError: It is so low that dividing the logits by it overflows.
     """
     if not (temperature == 0 or _COLDEST <= temperature < math.inf):
-        raise ValueError(f"a temperature is 0, which decodes greedily, or a number from {_COLDEST}")
+        raise ValueError(f"must be 0 (greedy decoding) or at least {_COLDEST}")
     return temperature
 
 
@@ -45,10 +45,10 @@ class _Section(BaseModel):
 
 
 class _Plugged(_Section):
-    """A section that names a plugin's offer and passes options to it."""
+    """A section that names something a plugin provides and passes options to it."""
 
-    name: str = Field(description="As `kdprobe plugins` lists it.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Its own options.")
+    name: str = Field(description="Name as listed by `kdprobe plugins`.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the plugin.")
 
 
 class ProblemsConfig(_Section):
@@ -56,31 +56,33 @@ class ProblemsConfig(_Section):
 
     source: str
     options: dict[str, Any] = Field(default_factory=dict)
-    transfer: int = Field(ge=1, le=2**31, description="Problems that the teacher answers.")
-    test: int = Field(ge=1, le=2**31, description="Problems that decide.")
+    transfer: int = Field(ge=1, le=2**31, description="Number of problems the teacher answers.")
+    test: int = Field(ge=1, le=2**31, description="Number of problems the students are tested on.")
 
 
 class StudentConfig(_Section):
-    """The base model that learns."""
+    """The base model of the students."""
 
     model: str = SMOLLM2
     revision: str | None = None
-    dtype: Dtype = Field(default="auto", description="Of the merged weights under examination.")
+    dtype: Dtype = Field(default="auto", description="Dtype of the merged weights in evaluation and probing.")
 
 
 class TeacherConfig(_Plugged):
-    """Who answers."""
+    """The teacher that answers the transfer problems."""
 
     name: str = "transformers"
 
 
 class ConversationConfig(_Section):
-    """How messages become text, besides the model's own chat template: the same for teacher, training and test."""
+    """How messages become text, besides the model's chat template; the same for teacher, training and test."""
 
-    system: str | None = Field(default=None, description="A system message for conversations that have none.")
-    date: dt.date = Field(default=DEFAULT_DATE, description="Today, for templates that ask; never the clock.")
+    system: str | None = Field(default=None, description="System message for conversations without one.")
+    date: dt.date = Field(
+        default=DEFAULT_DATE, description="The date given to templates that use one; never the clock's."
+    )
     template_arguments: dict[str, Any] = Field(
-        default_factory=dict, description="What the template takes by name, such as `enable_thinking`."
+        default_factory=dict, description="Keyword arguments of the template, such as `enable_thinking`."
     )
 
     @field_validator("date", mode="before")
@@ -88,52 +90,54 @@ class ConversationConfig(_Section):
     def _is_day(cls, value: Any) -> Any:
         is_day = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
         if not is_day and not (isinstance(value, str) and _DAY.fullmatch(value)):
-            raise ValueError("must be a day, as in 2026-11-25")
+            raise ValueError("must be a date such as 2026-11-25")
         return value
 
     @field_validator("template_arguments")
     @classmethod
     def _are_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(OWN_ARGUMENTS & arguments.keys()):
-            raise ValueError(f"must not hold {', '.join(taken)}, which no chat template decides")
+            raise ValueError(f"must not contain {', '.join(taken)}, which kdprobe sets itself")
         return arguments
 
     @property
     def conversation(self) -> Conversation:
-        """The same for models."""
+        """The conversation settings as models take them."""
         return Conversation(self.system, self.date, self.template_arguments)
 
 
 class TransferConfig(_Section):
-    """How the teacher decodes, what is kept of its distributions, and which answers students learn from."""
+    """How the teacher decodes, how much of its distributions is kept, and which answers students are trained on."""
 
     max_new_tokens: int = Field(default=512, ge=1)
     temperature: _Temperature = Field(default=0.0, description="0 decodes greedily.")
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: _Seed = 0
-    top_logprobs: int = Field(default=64, ge=1, description="k.")
-    samples: int = Field(default=1, ge=1, description="Answers to each problem.")
-    texts: str = Field(default=OWN, description="Whose answers the teacher's distribution is taken at.")
-    filter: Literal["none", "correct", "matched"] = Field(default="none", description="Which answers are learnt from.")
+    top_logprobs: int = Field(default=64, ge=1, description="Log-probabilities kept per position (k).")
+    samples: int = Field(default=1, ge=1, description="Answers per problem.")
+    texts: str = Field(default=OWN, description="The texts on which the teacher's distribution is computed.")
+    filter: Literal["none", "correct", "matched"] = Field(
+        default="none", description="Which answers students are trained on."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.samples > 1 and self.temperature == 0:
             raise ValueError("samples above 1 need a temperature above 0: greedy answers are all the same")
         if self.samples > 1 and (self.texts == GOLD or self.texts.endswith(TEXT_FILE)):
-            raise ValueError("samples above 1 need texts that the teacher writes")
+            raise ValueError("samples above 1 need texts written by the teacher")
         return self
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """What a `Sampling` takes from here."""
+        """The arguments for a `Sampling`."""
         return self.model_dump(exclude={"samples", "texts", "filter"})
 
 
 class StrategyConfig(_Plugged):
     """A prompt strategy; a plain string in the config is its name."""
 
-    label: str | None = Field(default=None, pattern=_NAME, description="How this run calls it.")
+    label: str | None = Field(default=None, pattern=_NAME, description="Its name in this run.")
 
     @property
     def display_name(self) -> str:
@@ -145,11 +149,13 @@ class DistillConfig(_Plugged):
     """How students are distilled."""
 
     name: str = "logits"
-    dtype: Dtype = Field(default="auto", description="Of the frozen base while training; the adapter is float32.")
+    dtype: Dtype = Field(
+        default="auto", description="Dtype of the frozen base during training; the adapter is float32."
+    )
 
 
 class ControlsConfig(_Section):
-    """The arms that priming has to be compared with."""
+    """The control arms that primed students are compared with."""
 
     untrained: bool = True
     fine_tuned: bool = True
@@ -164,7 +170,7 @@ class EvaluationConfig(_Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: _Seed = 0
     batch_size: int | Literal["auto"] = Field(
-        default=32, description="Problems decoded at once; auto: by the memory that is free."
+        default=32, description="Problems decoded at once; 'auto' adapts to the free memory."
     )
 
     @field_validator("batch_size", mode="before")
@@ -172,7 +178,7 @@ class EvaluationConfig(_Section):
     def _size(cls, value: Any) -> Any:
         is_positive_integer = isinstance(value, int) and not isinstance(value, bool) and value > 0
         if not is_positive_integer and value != "auto":
-            raise ValueError('write a whole number above 0, or "auto"')
+            raise ValueError('must be "auto" or a positive integer')
         return value
 
 
@@ -185,9 +191,9 @@ def _named(value: Any) -> Any:
 
 
 class ProbeConfig(_Section):
-    """What is looked at inside the students."""
+    """What is examined inside the students."""
 
-    problems: int = Field(default=16, ge=1, description="The first so many test problems.")
+    problems: int = Field(default=16, ge=1, description="Number of test problems, from the first on.")
     batch_size: int = Field(default=8, ge=1)
     analyses: list[Annotated[AnalysisConfig, BeforeValidator(_named)]] = Field(
         default_factory=lambda: [AnalysisConfig(name="heads")]
@@ -200,12 +206,12 @@ class Experiment(_Section):
     name: str = Field(pattern=_NAME)
     seeds: list[_Seed] = Field(default=[0], min_length=1)
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of torch; by default torch decides."
+        default=None, ge=1, le=1024, description="CPU threads for torch; torch decides by default."
     )
-    plugins: str | None = Field(default=None, description="A folder of plugins, relative to the config.")
+    plugins: str | None = Field(default=None, description="Folder with plugins, relative to the config.")
     plugin_versions: dict[str, str] = Field(
         default_factory=dict,
-        description='Package or plugin to the versions that will do, as in `kdprobe-trl = ">=0.2"`.',
+        description='Version range required of each package or plugin, as in `kdprobe-trl = ">=0.2"`.',
     )
     problems: ProblemsConfig
     student: StudentConfig = StudentConfig()
@@ -221,9 +227,9 @@ class Experiment(_Section):
 
 
 def to_data(experiment: Experiment) -> dict[str, Any]:
-    """The config as plain data, all defaults written out; without secrets, and without what no run depends on.
+    """The config as plain data with all defaults, without secrets and without settings that no run depends on.
 
-    That is `tune`, the folder of `plugins`, and `plugin_versions`: what was used is recorded by version and source.
+    The latter are `tune`, `plugins` and `plugin_versions`: the plugins used are recorded by version and source.
     """
     unneeded = {"tune", "plugins", "plugin_versions"}
     return without_secrets(experiment.model_dump(mode="json", exclude=unneeded))  # type: ignore[no-any-return]

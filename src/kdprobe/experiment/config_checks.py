@@ -1,6 +1,6 @@
-"""What is wrong with a config, beyond what the types of its sections say.
+"""Checks of a config beyond the types of its sections.
 
-Everything here reads the raw data, so that one mistake never hides another.
+All checks read the raw data, so that one mistake never hides another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TABLES = {"model_type", "dict_type", "model_attributes_type"}
 
 
 def impossible_numbers(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Keys of numbers that no computation can take, and why: infinite ones, NaN, and integers of more than 64 bits."""
+    """Keys of numbers that no computation can use, and why: infinities, NaN, and integers beyond 64 bits."""
     match data:
         case dict():
             for name, value in data.items():
@@ -36,18 +36,18 @@ def impossible_numbers(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
         case float() if not math.isfinite(data):
             yield key, f"{data} is not a finite number"
         case int() if data.bit_length() >= _BITS:
-            yield key, f"{data:.3g} is too large a number"
+            yield key, f"{data:.3g} is too large"
 
 
 def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
-    """Names that no plugin provides, and options that a plugin does not take.
+    """Names that no plugin provides, and options that a plugin does not accept.
 
     Args:
-        data: The config as it was read.
-        host: Who provides what.
+        data: The config as read from its file.
+        host: The plugins.
 
     Returns:
-        One sentence each, led by the key in the config.
+        One sentence per mistake, starting with its key in the config.
     """
     mistakes = []
     for kind, name_key, name, options_key, options in _plugged(data):
@@ -61,15 +61,15 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
 
 
 def version_mistakes(data: Mapping[str, Any], host: Host) -> Iterator[str]:
-    """Versions that are not there, a sentence each, led by the key in the config.
+    """Required plugin versions that are not installed: one sentence each, starting with its key in the config.
 
     Args:
-        data: The config as it was read.
+        data: The config as read from its file.
         host: The plugins.
     """
     wanted = data.get(VERSIONS)
     for name, versions in wanted.items() if isinstance(wanted, dict) else ():
-        # What is not a text is reported by the config itself.
+        # Values that are not strings are reported by the config's own validation.
         if isinstance(versions, str) and (mistake := _mistake(name, versions, host)):
             yield f"{VERSIONS}.{name}: {mistake}"
 
@@ -82,7 +82,7 @@ def _mistake(name: str, versions: str, host: Host) -> str | None:
     try:
         wanted = SpecifierSet(versions, prereleases=True)
     except InvalidSpecifier:
-        return f"{versions!r} is not a range of versions, such as '>=0.2' or '>=0.2,<0.3'"
+        return f"{versions!r} is not a version range such as '>=0.2' or '>=0.2,<0.3'"
     names = {name, canonicalize_name(name)}
     found = [one for one in host.providers if names & {one.name, one.source, canonicalize_name(one.source)}]
     provider = next((one for one in found if one.status == "ok"), next(iter(found), None))
@@ -94,50 +94,50 @@ def _mistake(name: str, versions: str, host: Host) -> str | None:
         fits = wanted.contains(provider.version)
     except InvalidVersion:
         fits = False
-    return None if fits else f"{provider.source} has the version {provider.version}, not {versions}"
+    return None if fits else f"{provider.source} has version {provider.version}, which does not match {versions}"
 
 
 def repeated(data: Mapping[str, Any]) -> list[str]:
-    """Names and seeds that must differ and do not."""
+    """Names and seeds that must be unique but are not."""
     mistakes = []
     strategies = strategies_of(data)
     mistakes += [
-        f"strategies: {UNPRIMED!r} is what the strategy {BARE!r} is called; give {name!r} another label"
+        f"strategies: {UNPRIMED!r} is reserved for the strategy {BARE!r}; give {name!r} another label"
         for arm, name in strategies
         if arm == UNPRIMED and name != BARE
     ]
     arms = [arm for arm, name in strategies if arm != UNPRIMED or name == BARE]
-    # In the words of the config, which need not say "unprimed" anywhere.
+    # In the words of the config, which may not contain "unprimed" at all.
     twice = [BARE if arm == UNPRIMED else arm for arm in _repeated(arms)]
-    mistakes += [f"strategies: {arm!r} occurs twice; give one of them a label" for arm in twice]
+    mistakes += [f"strategies: {arm!r} appears twice; give one of them a label" for arm in twice]
     mistakes += [
         f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
     ]
     analyses = [table.get("name") for table in _listed(_table(data.get("probe")).get("analyses"))]
-    mistakes += [f"probe.analyses: {name!r} occurs twice" for name in _repeated(analyses)]
+    mistakes += [f"probe.analyses: {name!r} appears twice" for name in _repeated(analyses)]
     seeds = data.get("seeds")
-    mistakes += [f"seeds: {seed} occurs twice" for seed in _repeated(seeds if isinstance(seeds, list) else [])]
+    mistakes += [f"seeds: {seed} appears twice" for seed in _repeated(seeds if isinstance(seeds, list) else [])]
     return mistakes
 
 
 def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
-    """A `transfer.texts` that names nothing."""
+    """A `transfer.texts` that refers to nothing."""
     texts = _table(data.get("transfer")).get("texts", OWN)
     if not isinstance(texts, str) or texts in {OWN, GOLD} or texts.endswith(TEXT_FILE):
         return []
     strategies = dict(strategies_of(data))
     if resolved(texts, strategies):
         return []
-    known = f"{OWN!r}, {GOLD!r}, a strategy of this run, a {TEXT_FILE} file"
-    return [f"transfer.texts: {texts!r} is none of {known}; its strategies are {', '.join(strategies)}"]
+    known = f"{OWN!r}, {GOLD!r}, a strategy of this run, or a {TEXT_FILE} file"
+    return [f"transfer.texts: {texts!r} is not one of {known}; the strategies are {', '.join(strategies)}"]
 
 
 def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
-    """Pydantic's errors as sentences led by their key.
+    """Pydantic's errors as sentences starting with their key.
 
     Args:
-        error: What pydantic found.
-        model: Whose fields an unknown key at the top is compared with, or `None`.
+        error: The error raised by pydantic.
+        model: The model whose fields are suggested for an unknown top-level key, or `None`.
     """
     messages = []
     for item in error.errors(include_url=False):
@@ -166,7 +166,7 @@ def _suggestion(name: str, model: type[BaseModel] | None) -> str:
 
 
 def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:
-    """Kind, key of the name, name, key of the options and options of everything that a plugin provides."""
+    """Kind, key of the name, name, key of the options, and options of everything that a plugin provides."""
     problems = _table(data.get("problems"))
     if isinstance(source := problems.get("source"), str):
         yield "problem-sources", "problems.source", source, "problems.options", _table(problems.get("options"))
@@ -189,7 +189,7 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
 
 
 def strategies_of(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Display name and name of every strategy, as far as these are texts."""
+    """Display name and name of every strategy whose names are strings."""
     named = [(table.get("name"), table.get("label")) for table in _listed(data.get("strategies"))]
     return [
         (display_name(name, label), name)
@@ -203,7 +203,7 @@ def _table(value: Any) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:
-    """A list of tables; a plain string in it is a table with that name."""
+    """A list of tables; a plain string in it stands for a table with that name."""
     items = value if isinstance(value, list) else []
     return [{"name": item} if isinstance(item, str) else item for item in items if isinstance(item, str | dict)]
 

@@ -1,4 +1,4 @@
-"""What `kdprobe eval` does: models and adapters are evaluated outside experiments, each in a stage of its own."""
+"""The work behind `kdprobe eval`: models and adapters are evaluated outside experiments, each in its own stage."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from kdprobe.strategies.prompt_pair import bare
 from kdprobe.students.student import Student
 
 _MOST_SHOTS, _ENDLESS_SOURCE_SHOTS = 7_473, 64
-"""From so many transfer problems a few-shot task takes its examples: from all of GSM8K's train part, as lm-eval's own
-task does; of a source without an end from some."""
+"""How many transfer problems a few-shot task draws its examples from: all of GSM8K's training split, as in lm-eval's
+own task, or a limited number if the source may be endless."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class EvalRequest:
 
     Attributes:
         problems: The problems.
-        shots: What a few-shot task takes its examples from; empty where it needs none.
-        protocol: How; without a task it is the bare question in the form that the model has.
-        conversation: What chat templates are told besides the messages.
+        shots: The problems a few-shot task takes its examples from; empty if it needs none.
+        protocol: How models are asked; without a task, the bare question in the form the model expects.
+        conversation: What chat templates get besides the messages.
     """
 
     problems: Sequence[Problem]
@@ -60,18 +60,18 @@ def eval_request(
 
     Args:
         source: The problems.
-        name: What the source is called: a plugin's name for it, or a file.
-        limit: The first so many test problems; `None` takes all.
+        name: The source's name: that of a plugin, or a file.
+        limit: The number of test problems, from the first on; `None` takes all.
         protocol: How models are asked.
-        conversation: What chat templates are told besides the messages.
-        finite: Whether the source ends.
+        conversation: What chat templates get besides the messages.
+        finite: Whether the source is known to end.
 
     Raises:
-        UsageError: The source needs a limit, or has no solved problems where the task shows some.
-        KdprobeError: The source has fewer problems, or one of them twice.
+        UsageError: The source needs a limit, or has no solved problems for a few-shot task.
+        KdprobeError: The source has too few problems, or one of them twice.
     """
     if limit is None and not finite:
-        raise UsageError(f"The problem source {name!r} may have no end.", "Say how many problems with --limit.")
+        raise UsageError(f"The problem source {name!r} may have no end.", "Set the number of problems with --limit.")
     shown = "_fewshot" in (protocol.task or "")
     shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _ENDLESS_SOURCE_SHOTS)) if shown else ()
     return EvalRequest(_first(source, limit), shots, protocol, conversation)
@@ -80,23 +80,23 @@ def eval_request(
 def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
     problems = first_problems(source, limit)
     if limit is not None and len(problems) < limit:
-        raise KdprobeError(f"The source has {len(problems)} problems, {limit} are asked for.", "Lower --limit.")
+        raise KdprobeError(f"The source has only {len(problems)} problems, but --limit is {limit}.", "Lower --limit.")
     return problems
 
 
 def local_eval_stages(
     base: ModelRecord, adapters: Mapping[str, AdapterRecord], request: EvalRequest, *, with_base: bool
 ) -> dict[str, Stage]:
-    """A stage for each model that runs here; all share one base, which is loaded when the first needs it.
+    """A stage for each local model; all share one base, which is loaded when first needed.
 
     Args:
-        base: The base.
-        adapters: Name to adapter.
+        base: The base model.
+        adapters: Adapters by name.
         request: What they are asked.
-        with_base: Whether the base is evaluated too; without adapters it always is.
+        with_base: Whether to evaluate the base too; without adapters it is always evaluated.
 
     Returns:
-        Name to stage.
+        Stages by name.
     """
     from kdprobe.models.load import concrete_dtype, default_device
     from kdprobe.models.shared_bases import SharedBases
@@ -107,7 +107,7 @@ def local_eval_stages(
 
     @cache
     def asked(own_tokenizer_of: Path | None) -> tuple[Protocol, dict[str, Any]]:
-        """How a student is asked, by the template that it reads, and what of that decides its answers."""
+        """How a student is asked, given its chat template, and which part of that determines its answers."""
         tokenizer = Student("", base, own_tokenizer_of).load_tokenizer()
         task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
         _refuse_unheard(task, request.conversation)
@@ -132,7 +132,7 @@ def local_eval_stages(
 
 
 def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, Any]:
-    """What of the prompts decides answers: their text, or where lm-eval adds examples what they are rendered with.
+    """What determines the answers: the text of the prompts, or, if lm-eval adds examples, what renders them.
 
     Raises:
         KdprobeError: The chat template refuses a conversation of the task.
@@ -148,25 +148,25 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
 
 
 def _refuse_unheard(task: str, conversation: Conversation) -> None:
-    """Refuses what only a chat template could be told, where a task uses none."""
+    """Refuses conversation settings that only a chat template can use if the task uses none."""
     if task.endswith(COMPLETION) and (conversation.system is not None or conversation.template_arguments):
         raise UsageError(
-            f"The task {task} uses no chat template, which a system message and template arguments are for.",
-            "Leave them out, or take a task for chat models.",
+            f"The task {task} uses no chat template, so a system message or template arguments have no effect.",
+            "Leave them out, or use a task for chat models.",
         )
 
 
 def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str | None, request: EvalRequest) -> Stage:
-    """A stage for a model that one of lm-eval's other classes runs, or asks over the network.
+    """A stage for a model that another of lm-eval's model classes runs or queries over the network.
 
-    What stands behind a name is not known here: the key has the name, the arguments, and the digest of a folder.
+    What a name refers to is unknown here: the key contains the name, the arguments, and the digest of a local folder.
 
     Args:
-        model: Its name, or a folder.
-        model_type: lm-eval's.
+        model: The model's name, or a folder.
+        model_type: The model type in lm-eval.
         arguments: lm-eval's `--model_args`.
-        batch_size: lm-eval's `--batch_size`; `None` leaves it to the class.
-        request: What it is asked.
+        batch_size: lm-eval's `--batch_size`; `None` uses the class's default.
+        request: What the model is asked.
     """
     from lm_eval.utils import simple_parse_args_string
 
@@ -209,11 +209,11 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
         except KdprobeError:
             raise
         except Exception as error:
-            # Any library, any server: what they raise is theirs.
+            # Any library or server may be involved, so any exception can occur.
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KdprobeError(
                 f"lm-eval's model type {model_type!r} failed: {reason}",
-                "Check --model-type and --model-args; what was answered is kept, the same command goes on.",
+                "Check --model-type and --model-args; answers so far are saved; rerun the same command to resume.",
             ) from error
 
     identity = {

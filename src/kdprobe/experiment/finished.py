@@ -16,13 +16,13 @@ from kdprobe.host.stage import FinishedStage
 
 
 def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> FinishedStage:
-    """Reads a finished stage back.
+    """Reads a finished stage from the store.
 
     Args:
         run: The run's name.
-        stage: One that is in the store.
-        store: Where it is.
-        made: Whether the run made it.
+        stage: A stage in the store.
+        store: The store.
+        made: Whether this run made it.
     """
     folder = store.folder(stage)
     return FinishedStage(
@@ -48,7 +48,7 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
             return _numbers(last) | _numbers(training) | {f"diverged_at_{key}": n for key, n in _numbers(found).items()}
         case "evaluate":
             if not (folder / RECORDS).is_file():
-                # The training diverged, as its own stage says, or the student overflowed here.
+                # Either the training diverged, as its own stage records, or the student overflowed in the evaluation.
                 return {}
             records = pq.read_table(folder / RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
             return {"problems": float(len(records)), **_means(records.to_pylist())}

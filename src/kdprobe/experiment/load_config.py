@@ -33,11 +33,11 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
     Args:
         path: The TOML file, or `None` for the embedded experiment.
-        host: To check names and options of plugins; the config's own folder of plugins is loaded into it.
-        full: Use all four of the paper's strategies instead of the config's.
+        host: The plugins, to check names and options; the config's own plugin folder is loaded into it.
+        full: Use all four strategies of the paper instead of the config's.
 
     Raises:
-        ConfigError: With all the mistakes.
+        ConfigError: Lists all the mistakes.
     """
     data, source, folder = read_config(path)
     return experiment_of(with_all_strategies(data) if full else data, host, source, folder=folder)
@@ -66,28 +66,28 @@ def read_config(path: Path | None) -> tuple[dict[str, Any], str, Path]:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"The config {file} cannot be read: {error.strerror}.", "`kdprobe init` writes one to start from."
+            f"Cannot read the config {file}: {error.strerror}.", "Create one with `kdprobe init`."
         ) from error
     except RecursionError as error:
         raise UsageError(f"The config {file} is nested too deeply.") from error
     except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
-        raise UsageError(f"The config {file} is not TOML: {error}.") from error
+        raise UsageError(f"The config {file} is not valid TOML: {error}.") from error
     if not data:
-        raise UsageError(f"The config {file} is empty.", "`kdprobe init` writes one to start from.")
+        raise UsageError(f"The config {file} is empty.", "Create one with `kdprobe init`.")
     return data, str(file), file.parent
 
 
 def experiment_of(data: dict[str, Any], host: Host, source: str, *, folder: Path) -> Experiment:
-    """Checks a config that was read already, and loads its folder of plugins.
+    """Checks a config that has already been read, and loads its folder of plugins.
 
     Args:
         data: The config.
-        host: To check names and options of plugins.
-        source: What the config is called in messages.
-        folder: What its own folder of plugins is relative to.
+        host: The plugins, to check names and options.
+        source: The config's name in messages.
+        folder: The folder that its plugin folder is relative to.
 
     Raises:
-        ConfigError: With all the mistakes.
+        ConfigError: Lists all the mistakes.
     """
     if isinstance(plugins := data.get("plugins"), str):
         host.load_folder(folder / plugins)
@@ -95,12 +95,12 @@ def experiment_of(data: dict[str, Any], host: Host, source: str, *, folder: Path
 
 
 def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
-    """Checks a config that was read already.
+    """Checks a config that has already been read.
 
     Raises:
-        ConfigError: With all the mistakes: of the config itself, of plugin names, of plugin options.
+        ConfigError: Lists all the mistakes: in the config itself, in plugin names, in plugin options.
     """
-    # Before any message quotes one.
+    # First, so that no message quotes a secret.
     without_secrets(data)
     mistakes: list[str] = []
     experiment = None
@@ -115,7 +115,7 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
         *texts_mistakes(data),
         *tuning_mistakes(data, host),
     ]
-    # An impossible number is reported once, and not again by its section.
+    # An impossible number is reported once, not again by its section.
     impossible = {key: f"{key}: {mistake}" for key, mistake in impossible_numbers(data)}
     mistakes = [*impossible.values(), *(line for line in mistakes if line.partition(": ")[0] not in impossible)]
     if mistakes or experiment is None:
@@ -124,7 +124,7 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
 
 
 def _with_display_names(experiment: Experiment) -> Experiment:
-    """The config with the display name wherever it names a strategy, or the students of one."""
+    """The config with display names wherever it names a strategy or a strategy's students."""
     arms = {strategy.display_name: strategy.name for strategy in experiment.strategies}
     students = arms | {
         student_name(arm, seed, experiment.seeds): student_name(name, seed, experiment.seeds)
@@ -147,7 +147,7 @@ def _with_display_names(experiment: Experiment) -> Experiment:
 
 
 def _with_student_names(options: dict[str, Any], students: Mapping[str, str]) -> dict[str, Any]:
-    """Options of an analysis; those of all that look at some students only have a list `students`."""
+    """Options of an analysis; an analysis of selected students has a list `students` in its options."""
     chosen = options.get("students")
     if not isinstance(chosen, list):
         return options

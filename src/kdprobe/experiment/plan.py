@@ -1,6 +1,6 @@
-"""From a config to the graph of stages, without doing any of them.
+"""Turns a config into the graph of stages, without running any of them.
 
-Problems are drawn and conversations rendered here: both are cheap, and their digests belong into the keys.
+Problems are drawn and conversations rendered here: both are cheap, and their digests are part of the keys.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ FINE_TUNED = "fine-tuned"
 
 @dataclass(frozen=True)
 class Arm:
-    """Strategy x distiller x seed; controls have no strategy, the untrained student has no distiller.
+    """Strategy x distiller x seed; controls have no strategy, and the untrained student has no distiller.
 
     Attributes:
-        student: Who learns.
-        strategy: What the run calls the teacher's strategy, or `None`.
-        distiller: Its name, or `None`.
-        transfer: What the teacher left, or `None`.
-        select: Which of it is learnt from, or `None`.
-        distill: The training, or `None`.
-        evaluate: The examination.
-        unprimed: Whether the teacher read the bare question at every transfer problem.
+        student: The student.
+        strategy: The display name of the teacher's strategy, or `None`.
+        distiller: The distiller's name, or `None`.
+        transfer: The stage with the teacher's answers, or `None`.
+        select: The stage that selects answers to train on, or `None`.
+        distill: The training stage, or `None`.
+        evaluate: The evaluation stage.
+        unprimed: Whether the teacher is asked the bare question for every transfer problem.
     """
 
     student: Student
@@ -66,18 +66,18 @@ class Plan:
 
     Attributes:
         experiment: Its config.
-        run: The run's name: the experiment's, and a digest of everything that decides it.
-        draw: The problems.
+        run: The run's name: the experiment's name and a digest of everything that determines the run.
+        draw: The drawn problems.
         student: The base model.
-        conversations: Strategy to problem id to conversations.
+        conversations: Conversations by strategy and problem id.
         arms: All arms, controls first.
-        analyses: Analysis name to its stage.
-        stages: All stages, in an order in which each comes after its inputs.
-        plugins: Who provides what was used.
-        loaded: All plugins of the process.
-        cautions: What everybody must know who sees this run's students.
+        analyses: Analysis stages by name.
+        stages: All stages; each comes after its inputs.
+        plugins: The plugins that provide what is used.
+        loaded: All plugins loaded in this process.
+        cautions: What everyone who sees this run's students must know.
         pool: What its stages load of the students.
-        findings: What may make it worth less than it costs, known before it starts.
+        findings: Known reasons why the results may be worth less than they cost.
     """
 
     experiment: Experiment
@@ -99,8 +99,8 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     """Draws the problems, renders the conversations and lays out the stages.
 
     Raises:
-        KdprobeError: A model, a file or a plugin that the config names is not there, problems overlap, or the run would
-            fail later, as far as that can be known now.
+        KdprobeError: A model, file or plugin named in the config does not exist, problems overlap, or the run would
+            foreseeably fail later.
     """
     student = resolve(experiment.student.model, experiment.student.revision)
     student = replace(student, conversation=experiment.conversation.conversation)
@@ -155,12 +155,12 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
 def transfer_stages(
     context: StageContext, conversations: Mapping[str, Mapping[str, PromptPair]], temperatures: tuple[float, ...] = ()
 ) -> dict[str, Stage]:
-    """A transfer set for each strategy, where the distiller learns from one.
+    """A transfer set for each strategy, if the distiller needs one.
 
     Args:
         context: The experiment.
-        conversations: Strategy to problem id to conversations.
-        temperatures: At which the tail is kept besides those that the distiller plans.
+        conversations: Conversations by strategy and problem id.
+        temperatures: Temperatures at which to keep the tail, besides those the distiller plans.
     """
     if "responses" not in context.distiller.needs:
         return {}
@@ -177,7 +177,7 @@ def transfer_stages(
 
 
 def select_stages(context: StageContext, transfers: Mapping[str, Stage]) -> dict[str, Stage]:
-    """Which answers each strategy's students learn from, where that is not all of them."""
+    """Which answers each strategy's students are trained on, unless they are trained on all of them."""
     match context.experiment.transfer.filter:
         case "matched" if transfers:
             return dict.fromkeys(transfers, select_stage(context, transfers))
@@ -188,13 +188,13 @@ def select_stages(context: StageContext, transfers: Mapping[str, Stage]) -> dict
 
 
 def texts_first(transfers: Mapping[str, Stage]) -> list[Stage]:
-    """Transfer sets, those first that others read."""
+    """Transfer sets, ordered so that those that others read come first."""
     return sorted(transfers.values(), key=lambda stage: len(stage.inputs))
 
 
 def _controls(context: StageContext, selections: Mapping[str, Stage]) -> list[Arm]:
     experiment = context.experiment
-    # The control sees the problems that the others see; a selection of each arm's own gives it none to go by.
+    # The control sees the same problems as the others; if each arm has its own selection, there is none to follow.
     matched = next(iter(selections.values()), None) if experiment.transfer.filter == "matched" else None
     arms = []
     if experiment.controls.untrained:
@@ -241,5 +241,5 @@ def _distilled(  # noqa: PLR0917
 
 
 def _student(context: StageContext, arm: str, seed: int) -> Student:
-    """A student of an arm before it is trained."""
+    """A student of an arm before training."""
     return Student(student_name(arm, seed, context.experiment.seeds), context.student, arm=arm, seed=seed)

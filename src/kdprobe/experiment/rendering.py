@@ -1,4 +1,4 @@
-"""What strategies make of problems: the conversations of an experiment, and whether they prime the teacher."""
+"""Conversations that strategies build from problems, and whether they prime the teacher."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kdprobe.strategies.prompt_pair import PromptPair, Strategy, bare
 
 
 def render(host: Host, strategy: StrategyConfig, problems: Sequence[Problem]) -> dict[str, PromptPair]:
-    """The conversations that a strategy makes, problem id to both.
+    """The conversations that a strategy builds: problem id mapped to the pair of conversations.
 
     Raises:
-        KdprobeError: The strategy raised, or returned something else.
+        KdprobeError: The strategy raised an exception, or returned something else.
     """
     function = host.create("strategies", strategy.name, strategy.options)
     provider = host.get("strategies", strategy.name).provider.name
@@ -26,7 +26,7 @@ def render(host: Host, strategy: StrategyConfig, problems: Sequence[Problem]) ->
 
 
 def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
-    """What a strategy makes of a problem; errors as `render`."""
+    """The conversations that a strategy builds from one problem; raises like `render`."""
     try:
         pair = function(problem)
     except KdprobeError:
@@ -34,21 +34,21 @@ def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
     except (Exception, SystemExit) as error:
         raise KdprobeError(
             f"{subject} failed on problem {problem.id!r}: {type(error).__name__}: {error}",
-            "This is a fault of the plugin; --debug shows where.",
+            "This is a bug in the plugin; use --debug for the traceback.",
         ) from error
     if not isinstance(pair, PromptPair):
         raise KdprobeError(
-            f"{subject} must return a PromptPair, and returned {type(pair).__name__} for problem {problem.id!r}.",
-            "This is a fault of the plugin.",
+            f"{subject} must return a PromptPair but returned {type(pair).__name__} for problem {problem.id!r}.",
+            "This is a bug in the plugin.",
         )
     return pair
 
 
 def is_unprimed(conversations: Mapping[str, PromptPair], problems: Sequence[Problem]) -> bool:
-    """Whether a strategy puts the bare question to the teacher. What it does decides, whatever it is called.
+    """Whether a strategy asks the teacher the bare question. Its behaviour decides, not its name.
 
     Args:
-        conversations: Problem id to what the strategy made of the problem.
+        conversations: Problem id mapped to the pair of conversations the strategy built.
         problems: All transfer problems.
     """
     return all(conversations[problem.id].teacher == bare(problem) for problem in problems)

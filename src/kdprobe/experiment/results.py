@@ -1,4 +1,4 @@
-"""Reading a finished run back: what the report, the terminal and `--json` show."""
+"""Reads a finished run: the data behind the report, the terminal output and `--json`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.arm_names import BARE, resolved
@@ -31,7 +32,7 @@ from kdprobe.problems.extractors import Extractor
 
 @dataclass(frozen=True)
 class AnalysisResults:
-    """One analysis of a finished run: figures and statements as they were written, tables by name."""
+    """One analysis of a finished run: figures and statements as written, and tables by name."""
 
     name: str
     figures: list[dict[str, Any]]
@@ -46,7 +47,7 @@ class Results:
     Attributes:
         run: Its name.
         folder: Its folder.
-        record: The run's record as it was written.
+        record: The run's record as written.
         arms: All arms.
         analyses: All analyses.
     """
@@ -59,10 +60,10 @@ class Results:
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
-        """Strategy to the fidelity of its transfer set, with `kept`, how many of its answers students learnt from."""
+        """The fidelity of each strategy's transfer set; `kept` counts the answers students were trained on."""
         return {
             arm.strategy: {
-                # Those of earlier versions say nothing of these.
+                # Earlier versions did not record these.
                 "untaught": [],
                 "thinking": 0.0,
                 "unclosed_thinking": 0.0,
@@ -76,10 +77,10 @@ class Results:
         }
 
     def arm(self, name: str) -> ArmResults:
-        """The arm with this name, else the only one whose strategy has it.
+        """The arm with this name, else the only arm whose strategy has this name.
 
         Raises:
-            UsageError: There is no such arm.
+            UsageError: The run has no such arm.
         """
         arms = {arm.name: arm for arm in self.arms}
         found = resolved(name, {arm.name: arm.other_name for arm in self.arms})
@@ -92,19 +93,23 @@ def load_results(store: Store, run: str) -> Results:
     """Reads a finished run.
 
     Args:
-        store: Where it is.
-        run: Its name, or a beginning that no other run's name has.
+        store: The store with the run.
+        run: Its name, or a unique prefix of it.
 
     Raises:
-        UsageError: There is no such run, or it never finished.
-        KdprobeError: Something that is read of it is not what was written.
+        UsageError: The run does not exist or never finished.
+        KdprobeError: A file of the run was changed after it was written.
     """
     if not (store.run_folder(run) / RECORD).is_file():
         names = store.runs()
         matching = [name for name in names if name.startswith(run)]
         if len(matching) == 1:
             return load_results(store, matching[0])
-        hint = f"There are: {', '.join(names)}." if names else "There are none yet; `kdprobe run` makes one."
+        hint = (
+            f"Finished runs: {', '.join(names)}."
+            if names
+            else "The store has no finished runs yet; start one with `kdprobe run`."
+        )
         raise UsageError(f"There is no finished run {run!r} in {store.root}.", hint)
     store.hold()
     folder = store.run_folder(run)
@@ -112,7 +117,7 @@ def load_results(store: Store, run: str) -> Results:
         record = read_sealed(folder / RECORD)
     except UnreadableError as error:
         raise KdprobeError(
-            f"The run {run} is damaged: its {RECORD} {error}.", "Run the experiment again: what is whole is kept."
+            f"The run {run} is damaged: its {RECORD} {error}.", "Run the experiment again; undamaged stages are reused."
         ) from error
     arms = [_arm(store, {**_role(arm, record), **arm}) for arm in record["arms"]]
     analyses = [_analysis(store, name, key) for name, key in record["analyses"].items()]
@@ -120,23 +125,27 @@ def load_results(store: Store, run: str) -> Results:
 
 
 def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:
-    """Compares the arms of a run, and checks its record for what speaks against the results.
+    """Compares the arms of a run, and adds the findings about its record.
 
     Args:
         results: The run.
-        extractors: By name, the chosen one among them.
+        extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
     """
     compared = compare(arms_of(results), extractors, chosen)
     compared.findings.extend([*teacher_findings(results.arms), *audit(results.arms, results.record)])
-    # A verdict on students of a cautioned distiller must not be read without the caution.
+    # What was known before the run started, unless its results say it again.
+    known = {finding.code for finding in compared.findings}
+    planned = [Finding(**finding) for finding in results.record.get("findings", [])]
+    compared.findings.extend(finding for finding in planned if finding.code not in known)
+    # A verdict on students of a distiller with a caution must not be read without it.
     compared.verdict[:0] = results.record.get("cautions", [])
     compared.verdict.extend(scope(results.record))
     return compared
 
 
 def arms_of(results: Results) -> list[Arm]:
-    """The arms of a run, for a comparison; those that have no answers say why."""
+    """The arms of a run, for a comparison; arms without answers say why."""
     return [
         Arm(
             arm.name,
@@ -152,7 +161,7 @@ def arms_of(results: Results) -> list[Arm]:
 
 
 def _role(arm: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """What records of earlier versions do not say of an arm: there `none` was the only unprimed strategy."""
+    """Fills in what records of earlier versions lack; in those versions `none` was the only unprimed strategy."""
     names = {strategy.get("label") or strategy["name"]: strategy["name"] for strategy in record["config"]["strategies"]}
     name = names.get(arm["strategy"])
     return {"strategy_name": name, "unprimed": name == BARE}

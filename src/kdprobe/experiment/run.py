@@ -1,4 +1,4 @@
-"""Running a plan: every stage that is missing, then the run's record."""
+"""Runs a plan: makes every missing stage, then writes the run's record."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from kdprobe.console import note
@@ -27,7 +28,7 @@ from kdprobe.strategies.prompt_pair import bare
 
 
 def set_threads(threads: int | None) -> None:
-    """Sets torch's thread count, before anything is keyed by it."""
+    """Sets torch's thread count, before any key that depends on it is computed."""
     if threads is not None:
         import torch
 
@@ -37,12 +38,12 @@ def set_threads(threads: int | None) -> None:
 def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None = None) -> str:
     """Makes every missing stage and writes the run's record.
 
-    Of several processes that were launched together, the main one does this; the others lend it a hand in training,
-    and are done after the last.
+    In a multi-process launch, the main process does this; the others only take part in training, and finish after the
+    last training stage.
 
     Args:
-        plan: What to do.
-        store: Where it goes.
+        plan: The plan.
+        store: The store.
         notify: Called with every finished stage, in the main process.
 
     Returns:
@@ -84,11 +85,11 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         if not store.has(stage):
             note(f"{label} …")
         made = store.make(stage, launch)
-        note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already there")
+        note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already done")
         if stage.kind == "distill" and (found := diverged(store.folder(stage))):
-            note(f"{stage.name} {divergence_sentence(found)} The run goes on without it.")
+            note(f"{stage.name} {divergence_sentence(found)} The run continues without it.")
         if stage.kind == "evaluate" and (found := overflowed(store.folder(stage))):
-            note(f"{stage.name} {overflow_sentence(found)} The run goes on without its answers.")
+            note(f"{stage.name} {overflow_sentence(found)} The run continues without its answers.")
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
     write_sealed(folder / RECORD, _record(plan, store))
@@ -96,9 +97,9 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
 
 
 def older_sentence(stages: int) -> str:
-    """What to say of stages that an earlier version of kdprobe left in the store."""
+    """The note about stages that an earlier version of kdprobe left in the store."""
     subject = "1 stage was" if stages == 1 else f"{stages} stages were"
-    return f"{subject} made by an earlier version of kdprobe, whose keys this one does not use; they are left alone."
+    return f"{subject} made by an earlier version of kdprobe whose keys are no longer used; left alone."
 
 
 def _record(plan: Plan, store: Store) -> dict[str, Any]:
@@ -143,6 +144,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         "plugins": plan.plugins,
         "loaded_plugins": plan.loaded,
         "cautions": list(plan.cautions),
+        "findings": [asdict(finding) for finding in plan.findings],
         "adapters": adapted_modules(plan.stages),
         "environment": {
             "kdprobe": own_version(),
@@ -158,7 +160,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
 
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """Deterministic kernels where torch has them; a warning, not an error, where it has none."""
+    """Deterministic kernels where torch has them; a warning, not an error, where it does not."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()

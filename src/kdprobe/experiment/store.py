@@ -1,15 +1,15 @@
-"""The store: stages by the hash of all that decides them, runs by name.
+"""The store: stages by the hash of everything that determines them, runs by name.
 
-A stage is made in a folder of its own and renamed into place, its manifest written last, and all of it on the disk
-before its scratch goes: what exists is whole. What it holds is checked when it is first read. Two runs on one store
-wait for each other's stages instead of making them twice.
+A stage is made in a folder of its own and then renamed into place. Its manifest is written last, and everything is on
+disk before its scratch folder is removed, so a stage that exists is complete. Contents are checked when first read.
+Two runs on one store wait for each other's stages instead of making them twice.
 
-    STORE/stages/KIND/KEY/…, stage.json     what was made
-    STORE/making/KEY-WHO/                   what is being made; remains of killed runs are cleared
-    STORE/making/KEY.scratch/               what a killed stage goes on from
-    STORE/aside/KIND-KEY-N/                 what was found damaged
-    STORE/runs/NAME/run.json, report.html   what a run consists of
-    STORE/.using-PROCESS-N.lock             who makes or reads stages
+    STORE/stages/KIND/KEY/…, stage.json     finished stages
+    STORE/making/KEY-WHO/                   stages in progress; remains of killed runs are removed
+    STORE/making/KEY.scratch/               partial work that a killed stage resumes from
+    STORE/aside/KIND-KEY-N/                 stages found damaged
+    STORE/runs/NAME/run.json, report.html   a run's record and page
+    STORE/.using-PROCESS-N.lock             processes that make or read stages
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Stage:
 
     Attributes:
         kind: `transfer`, `distill`, `evaluate` or `analyse`.
-        name: What it is called in this run.
-        settings: Everything that decides its outcome besides its inputs, ready for JSON.
+        name: Its name in this run.
+        settings: Everything that determines its outcome besides its inputs, ready for JSON.
         inputs: The stages whose outcome it reads.
-        work: Makes it: `(folder to write into, folders of the inputs, scratch folder) -> None`. What is written into
-            the scratch folder survives a kill, and is gone once the stage is made.
+        work: Makes it: `(folder to write into, folders of the inputs, scratch folder) -> None`. Files in the scratch
+            folder survive a kill, and are removed once the stage is made.
     """
 
     kind: str
@@ -71,12 +71,12 @@ class Stage:
     work: Callable[[Path, list[Path], Path], None]
 
     def __post_init__(self) -> None:
-        """No secret gets into keys or manifests, whoever passed it on."""
+        """Keeps secrets out of keys and manifests, whoever passed them on."""
         object.__setattr__(self, "settings", without_secrets(self.settings))
 
     @property
     def key(self) -> str:
-        """Hash of the settings and of the inputs' keys."""
+        """Hash of the settings and the inputs' keys."""
         return stage_key(self.kind, self.settings, [needed.key for needed in self.inputs])
 
 
@@ -84,10 +84,10 @@ class Store:
     """A folder of stages and runs.
 
     Args:
-        root: The folder; made if it does not exist.
+        root: The folder; created if it does not exist.
 
     Attributes:
-        checks: What was read of the stages, and found whole.
+        checks: Remembers which files were read and found undamaged.
     """
 
     def __init__(self, root: Path) -> None:
@@ -100,10 +100,10 @@ class Store:
             use(self.root, self)
 
     def prepare(self) -> None:
-        """Makes the folders, holds them, and clears what dead processes left in them.
+        """Creates and holds the folders, and clears what dead processes left in them.
 
         Raises:
-            KdprobeError: They cannot be written, or are on different disks.
+            KdprobeError: They are not writable, or are on different disks.
         """
         make_folders(self.root)
         self.hold()
@@ -114,7 +114,7 @@ class Store:
         return self.folder_of(stage.kind, stage.key)
 
     def folder_of(self, kind: str, key: str) -> Path:
-        """The same, of a stage that a record names."""
+        """Likewise, for a stage named in a record."""
         return self.root / STAGES / kind / key
 
     def has(self, stage: Stage) -> bool:
@@ -122,7 +122,7 @@ class Store:
         return (self.folder(stage) / MANIFEST).is_file()
 
     def status(self, stage: Stage) -> Status:
-        """Whether a stage is finished and whole, as far as its manifest and the sizes of its files say."""
+        """Whether a stage is finished and undamaged, judging by its manifest and the sizes of its files."""
         if not self.has(stage):
             return "missing"
         try:
@@ -132,17 +132,17 @@ class Store:
         return "there"
 
     def make(self, stage: Stage, launch: str | None = None) -> bool:
-        """Makes a stage unless it exists; one that is not what was written is set aside and made again.
+        """Makes a stage unless it exists; a damaged stage is set aside and made again.
 
         Args:
-            stage: What to make.
+            stage: The stage.
             launch: The name of the launch whose other processes may `take_part`, or `None`.
 
         Returns:
             Whether it had to be made.
 
         Raises:
-            DamagedStageError: One of its inputs is not what was written.
+            DamagedStageError: One of its inputs is damaged.
         """
         if self._damage(stage) is None:
             return False
@@ -165,7 +165,7 @@ class Store:
         return True
 
     def _damage(self, stage: Stage) -> str | None:
-        """What keeps a stage from being used as it is, or `None`."""
+        """Why a stage cannot be used as it is, or `None`."""
         if not self.has(stage):
             return f"it has no {MANIFEST}"
         try:
@@ -175,18 +175,18 @@ class Store:
         return None
 
     def _set_aside(self, stage: Stage) -> None:
-        """Moves what is in a stage's place, and is not the stage, out of the way; only who holds its lock may."""
+        """Moves a damaged stage out of the way; only the holder of its lock may call this."""
         if self.folder(stage).exists():
             damage = self._damage(stage)
             aside = set_aside(self.root, self.folder(stage))
             self.checks.forget(self.folder(stage))
-            warn(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is made again.")
+            warn(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is being remade.")
 
     def _put_in_place(self, stage: Stage, folder: Path) -> None:
         target = self.folder(stage)
         target.parent.mkdir(exist_ok=True)
         sync(target.parent.parent)
-        # Something may have come there while the stage was made: the stage itself, where locks do not work.
+        # Something may have appeared there meanwhile: the stage itself, if locks do not work on this file system.
         if self._damage(stage) is None:
             shutil.rmtree(folder)
             return
@@ -199,10 +199,10 @@ class Store:
         return [self.checks.whole(self.folder(needed)) for needed in stage.inputs]
 
     def take_part(self, stage: Stage, launch: str) -> None:
-        """Works along with the main process of a launch, once that makes the stage; does nothing if it need not.
+        """Takes part in making a stage once the main process of a launch starts it; returns if there is nothing to do.
 
-        Waits by looking into the store, since a collective wait of hours would run into its time limit. What this
-        process writes is thrown away, but for the scratch folder, which all share.
+        Polls the store, since a collective wait of hours would hit its time limit. What this process writes is
+        discarded, except for the scratch folder, which all processes share.
         """
         while not self._making(stage, launch).is_dir():
             if self._damage(stage) is None:
@@ -225,16 +225,16 @@ class Store:
         return [file.parent.name for file in files]
 
     def older_stages(self) -> int:
-        """How many stages have keys of an earlier version of kdprobe, which this one does not look for."""
+        """The number of stages with keys from an earlier version of kdprobe, which this version does not use."""
         count = 0
         for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"):
-            # A damaged one is reported when it is used.
+            # A damaged stage is reported when it is used.
             with suppress(DamagedStageError):
                 count += is_older(self.checks.manifest(manifest.parent))
         return count
 
     def _origin(self, stage: Stage) -> dict[str, str]:
-        """The inputs, and digests of what they hold."""
+        """The inputs, with digests of their content."""
         inputs = {f"{needed.kind}/{needed.key}": self.folder(needed) for needed in stage.inputs}
         return {place: data_digest(self.checks.manifest(folder)) for place, folder in inputs.items()}
 

@@ -1,4 +1,4 @@
-"""What a run's record says against what its teachers left behind."""
+"""Findings about the answers of a run's teachers, from the run's record."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
 
 _SHARE = 0.05
-"""Of answers that is worth a finding."""
+"""The share of answers above which thinking that never ended is worth a finding."""
 _SHOWN = 3
 
 
 def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Answers that students learnt nothing of, and thinking that they did not learn or that never ended."""
+    """Answers without anything to train on, and thinking that is not taught or never ended."""
     measured = {arm.strategy: arm.fidelity for arm in arms if arm.strategy and arm.fidelity}
     findings = []
-    # Records of earlier versions say nothing of these.
+    # Earlier versions did not record these.
     untaught = [_untaught(strategy, summary) for strategy, summary in measured.items() if summary.get("untaught")]
     if untaught:
-        action = "Raise the budget, or leave these problems out; without them strategies may teach different problems."
-        evidence = f"Teacher's answers with nothing to learn: {'; '.join(untaught)}."
+        action = "Raise the budget, or remove these problems; otherwise strategies may teach different problems."
+        evidence = f"Teacher answers without anything to train on: {'; '.join(untaught)}."
         findings.append(Finding("untaught-answers", evidence, action))
     dropped = {strategy: summary.get("dropped_thinking", 0.0) for strategy, summary in measured.items()}
     if shares := _over(dropped, 0.0):
-        action = 'Set teacher.options.reasoning = "prepend" to teach it, or report that students learn answers alone.'
-        evidence = f"Teacher's answers whose thinking students do not learn: {shares}."
+        action = (
+            'Set teacher.options.reasoning = "prepend" to teach it, or report that students learn only the answers.'
+        )
+        evidence = f"Teacher answers whose thinking is not taught to students: {shares}."
         findings.append(Finding("dropped-thinking", evidence, action))
     unclosed = {strategy: summary.get("unclosed_thinking", 0.0) for strategy, summary in measured.items()}
     if shares := _over(unclosed, _SHARE):
-        action = (
-            "Raise transfer.max_new_tokens: these have no answer, and where thinking is taught, teach no end of it."
-        )
-        findings.append(
-            Finding("unclosed-teaching", f"Teacher's answers whose thinking never ended: {shares}.", action)
-        )
+        action = "Raise transfer.max_new_tokens: these contain no answer, and thinking taught from them has no end."
+        findings.append(Finding("unclosed-teaching", f"Teacher answers whose thinking never ended: {shares}.", action))
     return findings
 
 

@@ -1,4 +1,4 @@
-"""What is said of the plugins that an experiment uses: which they were, and what to know of their students."""
+"""The plugins that an experiment uses, and what to know about their students."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from kdprobe.host.specs import StrategySpec
 
 
 def cautions(experiment: Experiment, host: Host) -> Iterator[str]:
-    """What everybody must know who sees the run's students."""
+    """What everyone who sees the run's students must know."""
     if caution := caution_of(host, experiment.distill.name):
         yield caution
     for strategy in experiment.strategies:
         spec = host.get("strategies", strategy.name).spec
         if isinstance(spec, StrategySpec) and spec.student_sees_gold:
             yield (
-                f"The strategy {strategy.display_name!r} shows students the gold answer while they train, and the test "
-                "does not: what they learn may be to copy it."
+                f"The strategy {strategy.display_name!r} shows students the gold answer in training but not in the "
+                "test, so they may only learn to copy it."
             )
 
 
 def plugins_used(experiment: Experiment, host: Host) -> dict[str, dict[str, str]]:
-    """KIND/NAME of everything that was used to its plugin, version and source."""
+    """KIND/NAME of everything used, mapped to its plugin, version and source."""
     entries = [
         ("problem-sources", experiment.problems.source),
         ("teachers", experiment.teacher.name),
@@ -39,12 +39,12 @@ def plugins_used(experiment: Experiment, host: Host) -> dict[str, dict[str, str]
 
 
 def plugins_loaded(host: Host) -> list[dict[str, str]]:
-    """All plugins of the process, used or not, with the distribution or file, the version and the source of each."""
+    """All plugins loaded in the process, used or not: distribution or file, version and source of each."""
     return [
         {"package": provider.source, **_provenance(provider)} for provider in host.providers if provider.status == "ok"
     ]
 
 
 def _provenance(provider: Provider) -> dict[str, str]:
-    """Which plugin it is, for the record; keys have `plugin_key`."""
+    """Identifies a plugin in the record; keys use `plugin_key`."""
     return {"plugin": provider.name, "version": provider.version, "source": provider.source_hash}

@@ -1,4 +1,4 @@
-"""Where plugins come from: kdprobe's own modules, installed distributions, a folder that somebody named."""
+"""Where plugins come from: kdprobe's own modules, installed distributions, and folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Candidate:
         name: The entry point's name, `builtin:<package>`, or the stem of a file in a folder.
         version: The version of the distribution it comes from; `local` in a folder.
         source: `builtin`, the distribution that installed it, or the folder's file.
-        load: Imports it.
+        load: Imports the plugin.
     """
 
     name: str
@@ -58,14 +58,14 @@ def installed_candidates() -> Iterator[Candidate]:
 
 
 def folder_candidates(folder: Path) -> Iterator[Candidate]:
-    """Every module and package directly in a folder; what begins with `_` or `.` is left out.
+    """Every module and package directly in a folder, except those whose names begin with `_` or `.`.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: The folder does not exist.
     """
     if not folder.is_dir():
         raise UsageError(
-            f"The plugin folder {folder} is not there.", "Check `plugins` in the config, or --plugins-dir."
+            f"The plugin folder {folder} does not exist.", "Check `plugins` in the config, or --plugins-dir."
         )
     folder = folder.resolve()
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
@@ -75,7 +75,7 @@ def folder_candidates(folder: Path) -> Iterator[Candidate]:
 
 
 def _import_file(file: Path) -> ModuleType:
-    """Imports a module by its file, under a name that no other module has; the folder joins no search path."""
+    """Imports a module from its file, under a unique name; the folder is not added to the search path."""
     package = file.name == "__init__.py"
     name = f"kdprobe_local_{file.parent.name if package else file.stem}"
     spec = importlib.util.spec_from_file_location(
@@ -84,7 +84,7 @@ def _import_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python module")
     module = importlib.util.module_from_spec(spec)
-    # As the import system does it: dataclasses and relative imports look the module up by its name.
+    # Like the import system: dataclasses and relative imports look up the module by its name.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

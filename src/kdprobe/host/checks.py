@@ -1,4 +1,4 @@
-"""What a plugin must look like before it is asked anything; every fault is a sentence for its author."""
+"""Checks of a plugin before it is used; every fault is reported in a sentence for its author."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ALL_HOOKS = (*HOOKS, OBSERVER)
 
 
 def check_plugin(plugin: object, own_version: str) -> None:
-    """Looks at a plugin's hooks without calling any.
+    """Checks a plugin's hooks without calling any.
 
     Raises:
-        IncompatibleError: It is written for a hook API that this kdprobe does not have, or no longer has.
-        PluginError: It is a class, or has no hook, an unknown one, or one that cannot be called as hooks are.
+        IncompatibleError: It was written for a hook API that this kdprobe does not have yet, or no longer has.
+        PluginError: It is a class, or has no hooks, an unknown hook, or a hook that cannot be called.
     """
     if inspect.isclass(plugin):
         raise PluginError(
@@ -37,23 +37,23 @@ def check_plugin(plugin: object, own_version: str) -> None:
         if name not in hooks and inspect.isroutine(getattr(plugin, name, None)):
             raise PluginError(f"{name} is not marked as a hook: write @hookimpl above it.")
     if not hooks:
-        raise PluginError(f"It has no hook of kdprobe; there are {', '.join(_ALL_HOOKS)}.")
+        raise PluginError(f"It implements no kdprobe hook; the hooks are {', '.join(_ALL_HOOKS)}.")
 
 
 def check_spec(spec: object, hook: str) -> Spec:
-    """A record that a hook returned, if it is one that the host can use.
+    """Checks a record returned by a hook, and returns it.
 
     Raises:
-        PluginError: It is another record, or one of its fields is not what it must be.
+        PluginError: It has the wrong type, or one of its fields is invalid.
     """
     expected = HOOKS[hook]
     if not isinstance(spec, expected):
         raise PluginError(f"{hook} must yield {expected.__name__} records, not {type(spec).__name__}.")
     label = f"The {expected.__name__} {spec.name!r}"
     if not isinstance(spec.name, str) or not NAME.fullmatch(spec.name):
-        raise PluginError(f"{label} needs a name of letters, digits, dots, dashes and underscores.")
+        raise PluginError(f"{label} needs a name made of letters, digits, dots, dashes and underscores.")
     if not isinstance(spec.summary, str) or not spec.summary.strip() or "\n" in spec.summary:
-        raise PluginError(f"{label} needs a summary of one line.")
+        raise PluginError(f"{label} needs a one-line summary.")
     if not callable(spec.build):
         raise PluginError(f"{label}: build must be a function that takes the options, not {type(spec.build).__name__}.")
     _check_options(spec.options, label)
@@ -62,38 +62,38 @@ def check_spec(spec: object, hook: str) -> Spec:
 
 def _check_api(required: object, own_version: str) -> None:
     if not isinstance(required, int) or isinstance(required, bool) or required < 1:
-        raise PluginError(f"Its kdprobe_api must be a whole number, as in kdprobe_api = {HOOK_API}, not {required!r}.")
+        raise PluginError(
+            f"Its kdprobe_api must be a positive integer, as in kdprobe_api = {HOOK_API}, not {required!r}."
+        )
     if required > HOOK_API:
         raise IncompatibleError(
-            f"It needs hook API {required}, and kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
+            f"It needs hook API {required}, but kdprobe {own_version} has {HOOK_API}: upgrade kdprobe, or install an "
             "older version of the plugin."
         )
     if required < OLDEST_HOOK_API:
         raise IncompatibleError(
-            f"It is written for hook API {required}, and kdprobe {own_version} has {HOOK_API}: upgrade the plugin, or "
+            f"It was written for hook API {required}, but kdprobe {own_version} has {HOOK_API}: upgrade the plugin, or "
             "install an older kdprobe."
         )
 
 
 def _marked(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Hook name to function, of everything that carries @hookimpl."""
+    """Names and functions of everything marked with @hookimpl."""
     for attribute in dir(plugin):
         function = getattr(plugin, attribute, None)
         options = getattr(function, f"{GROUP}_impl", None) if inspect.isroutine(function) else None
         if isinstance(options, dict) and callable(function):
             name = options.get("specname") or attribute
             if options.get("wrapper") or options.get("hookwrapper"):
-                raise PluginError(
-                    f"{name} wraps other plugins' hooks, which kdprobe does not offer: use plain @hookimpl."
-                )
+                raise PluginError(f"{name} is a hook wrapper, which kdprobe does not support: use plain @hookimpl.")
             yield name, function
 
 
 def _check_hook(name: str, function: Callable[..., Any]) -> None:
     if name not in _ALL_HOOKS:
         suggestions = difflib.get_close_matches(name, _ALL_HOOKS, n=1, cutoff=0.5)
-        hint = f"did you mean {suggestions[0]}?" if suggestions else f"there are {', '.join(_ALL_HOOKS)}."
-        raise PluginError(f"{name} is not a hook of kdprobe; {hint}")
+        hint = f"did you mean {suggestions[0]}?" if suggestions else f"the hooks are {', '.join(_ALL_HOOKS)}."
+        raise PluginError(f"{name} is not a kdprobe hook; {hint}")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise PluginError(f"{name} is async; a hook must be a plain function.")
     expected = list(inspect.signature(getattr(hookspecs, name)).parameters)
@@ -112,7 +112,7 @@ def _check_options(options: Any, label: str) -> None:
 
     if not (inspect.isclass(options) and issubclass(options, BaseModel)):
         kind = f"the class {options.__name__}" if inspect.isclass(options) else f"an object of {type(options).__name__}"
-        raise PluginError(f"{label}: options must be a pydantic model, and is {kind}.")
+        raise PluginError(f"{label}: options must be a pydantic model, not {kind}.")
     try:
         _write_schema(options)
     except Exception as error:
@@ -122,5 +122,5 @@ def _check_options(options: Any, label: str) -> None:
 
 @lru_cache(maxsize=512)
 def _write_schema(options: Any) -> None:
-    """Asks options for their schema, which takes milliseconds, once in a process."""
+    """Generates the schema of options, which takes milliseconds, once per process."""
     options.model_json_schema()

@@ -1,4 +1,4 @@
-"""Which plugins are wanted besides kdprobe's own."""
+"""Which plugins to use besides kdprobe's own."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Choice:
     """What the command line and the environment say about plugins.
 
     Attributes:
-        none: Leave out all but kdprobe's own (`--no-plugins`).
-        folder: A folder of plugins besides the installed ones (`--plugins-dir`), or `None`.
-        blocked: Names of plugins, or of the distributions that they come from, that are left out (`KDPROBE_BLOCK`).
-        strict: Whether a plugin that cannot be used is an error (`KDPROBE_STRICT_PLUGINS`).
+        none: Leave out all plugins but kdprobe's own (`--no-plugins`).
+        folder: A folder of plugins to use besides the installed ones (`--plugins-dir`), or `None`.
+        blocked: Names of plugins or their distributions to leave out (`KDPROBE_BLOCK`).
+        strict: Whether an unusable plugin is an error (`KDPROBE_STRICT_PLUGINS`).
     """
 
     none: bool = False
@@ -37,12 +37,12 @@ class Choice:
 
     @classmethod
     def of_environment(cls, *, none: bool = False, folder: Path | None = None) -> Self:
-        """What the command line says, with the rest from the environment."""
+        """Combines the command line's choice with that of the environment."""
         blocked = frozenset(re.split(r"[,\s]+", os.environ.get(BLOCK, ""))) - {""}
         return cls(none, folder, blocked, os.environ.get(STRICT, "") not in {"", "0"})
 
     def candidates(self) -> list[Candidate]:
-        """All there is: built-ins, installed plugins, those of the folder.
+        """All candidates: built-ins, installed plugins, and those of the folder.
 
         Raises:
             UsageError: The folder does not exist.
@@ -51,20 +51,20 @@ class Choice:
         return [*builtin_candidates(), *installed_candidates(), *local]
 
     def reason_to_skip(self, candidate: Candidate) -> str:
-        """Why a candidate is not even loaded; empty where it may be."""
+        """Why a candidate is not even loaded; empty if it may be."""
         if self.none and candidate.source != BUILTIN:
-            return "It is left out by --no-plugins."
+            return "Excluded by --no-plugins."
         if self.blocked & {candidate.name, candidate.source}:
-            return f"It is left out by {BLOCK}."
+            return f"Excluded by {BLOCK}."
         return ""
 
     def enforce(self, providers: Sequence[Provider]) -> None:
-        """Refuses plugins that cannot be used, where that is wanted.
+        """Refuses unusable plugins if that is wanted.
 
         Raises:
-            KdprobeError: There are some.
+            KdprobeError: There are unusable plugins.
         """
         unusable = [provider for provider in providers if provider.status not in {"ok", "blocked"}]
         if self.strict and unusable:
             listed = "; ".join(f"{provider.name} is {provider.status}: {provider.reason}" for provider in unusable)
-            raise KdprobeError(f"{STRICT} is set, and not every plugin can be used. {listed}")
+            raise KdprobeError(f"{STRICT} is set, but not every plugin can be used. {listed}")

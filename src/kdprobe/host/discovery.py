@@ -26,12 +26,12 @@ def discover(
     """Loads every candidate behind a guard.
 
     Args:
-        candidates: What to load; by default all that the choice knows.
-        choice: Which ones are wanted; by default all.
-        loaded: Plugins that are loaded already, whose names are taken.
+        candidates: What to load; by default all candidates of the choice.
+        choice: Which plugins to use; by default all.
+        loaded: Plugins that are already loaded, whose names are taken.
 
     Returns:
-        One provider per candidate, in order, those that cannot be used included.
+        One provider per candidate, in order, including unusable ones.
     """
     choice = choice or Choice()
     manager = pluggy.PluginManager(hookspecs.GROUP)
@@ -43,7 +43,9 @@ def discover(
         if reason_to_skip := choice.reason_to_skip(candidate):
             providers.append(Provider(*described, "blocked", reason_to_skip))
         elif owner := owners.get(candidate.name):
-            reason = f"{owner} provides a plugin named {candidate.name!r} too; uninstall one of them, or block {owner}."
+            reason = (
+                f"{owner} also provides a plugin named {candidate.name!r}; uninstall one of them, or block {owner}."
+            )
             providers.append(Provider(*described, "shadowed", reason))
         else:
             provider = _load(manager, candidate)
@@ -54,27 +56,27 @@ def discover(
 
 
 def _load(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
-    """Loads one candidate, and undoes what that changed in the process."""
+    """Loads one candidate, and undoes its changes to the process."""
     with unchanged(candidate.name) as undone:
         provider = _loaded(manager, candidate)
     return replace(provider, undone=tuple(undone))
 
 
 def _loaded(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
-    """Loads, checks, registers and asks one candidate; whatever it raises becomes its reason."""
+    """Loads, checks and registers one candidate and calls its hooks; any exception becomes its reason."""
     described = (candidate.name, candidate.version, candidate.source)
     try:
         with results_kept_clean():
             plugin = candidate.load()
             check_plugin(plugin, own_version())
             if (twin := manager.get_name(plugin)) is not None:
-                return Provider(*described, "shadowed", f"It is the very module that {twin!r} is.")
+                return Provider(*described, "shadowed", f"It is the same module as {twin!r}.")
             manager.register(plugin, candidate.name)
             specs = tuple(_specs(manager, plugin))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
-        # pluggy leaves behind what it registered before it failed.
+        # pluggy does not clean up if registering fails.
         with contextlib.suppress(Exception):
             manager.unregister(name=candidate.name)
         status, reason = blame(error, candidate.source)
@@ -84,7 +86,7 @@ def _loaded(manager: pluggy.PluginManager, candidate: Candidate) -> Provider:
 
 
 def _specs(manager: pluggy.PluginManager, plugin: object) -> Iterator[Spec]:
-    """Calls the plugin's own hooks, drained here so that a generator's failure is caught by the guard."""
+    """Calls the plugin's own hooks, fully consumed here so that the guard catches a failing generator."""
     names: set[tuple[str, str]] = set()
     for hook in hookspecs.HOOKS:
         for function in _implementations(manager, plugin, hook):

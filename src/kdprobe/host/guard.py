@@ -1,6 +1,6 @@
-"""What a plugin must not do to the host: print into results, end the program, or fail without a sentence.
+"""Protects the host from plugins that print into results, end the program, or fail without a clear message.
 
-And whose fault an exception is: a plugin's is reported as the plugin's, wherever it was called.
+It also decides whose fault an exception is: a plugin's is reported as such, wherever it was called.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class PluginError(Exception):
 
 
 class IncompatibleError(PluginError):
-    """A plugin is written for another kdprobe."""
+    """A plugin was written for another version of kdprobe."""
 
 
 @contextlib.contextmanager
 def results_kept_clean() -> Iterator[None]:
-    """Sends to stderr what is written to stdout while the block runs, by Python, by C code or by child processes."""
+    """Redirects stdout to stderr while the block runs, for Python, C code and child processes."""
     for stream in {sys.stdout, sys.__stdout__} - {None}:
         stream.flush()  # type: ignore[union-attr]
     saved = _stdout_to_stderr()
@@ -46,7 +46,7 @@ def results_kept_clean() -> Iterator[None]:
 
 
 def _stdout_to_stderr() -> int | None:
-    """Points file descriptor 1 to where 2 points; returns a copy of it, or `None` where one of them is closed."""
+    """Points file descriptor 1 to the target of 2; returns a copy of it, or `None` if one of them is closed."""
     try:
         saved = os.dup(1)
     except OSError:
@@ -60,10 +60,10 @@ def _stdout_to_stderr() -> int | None:
 
 
 def blame(error: BaseException, source: str) -> tuple[Fault, str]:
-    """What kind of fault an error of a plugin is, and the sentence for it.
+    """The kind of fault behind a plugin's exception, and a sentence about it.
 
     Args:
-        error: What loading the plugin raised.
+        error: The exception raised while loading the plugin.
         source: The distribution or file that the plugin comes from.
     """
     missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
@@ -75,24 +75,24 @@ def blame(error: BaseException, source: str) -> tuple[Fault, str]:
         case ImportError() if missing == "kdprobe":
             return (
                 "incompatible",
-                f"It needs another kdprobe: {first_line(error)}. Upgrade kdprobe, or change {source}.",
+                f"It needs another version of kdprobe: {first_line(error)}. Upgrade kdprobe, or change {source}.",
             )
         case ImportError() if missing or _RELATIVE in str(error):
             return "broken", _what_it_needs(error, missing, Path(source))
         case SystemExit():
-            return "broken", f"It ends the program when it is loaded: SystemExit: {first_line(error)}."
+            return "broken", f"It exits the program when it is loaded: SystemExit: {first_line(error)}."
         case _:
             return "broken", f"{type(error).__name__}: {first_line(error)}"
 
 
 def _what_it_needs(error: ImportError, missing: str, source: Path) -> str:
-    """What to say of an import that fails: a plugin of a single file cannot import what is beside it."""
+    """Describes a failed import; a single-file plugin cannot import modules next to it."""
     beside = (source.parent / f"{missing}.py").is_file() or (source.parent / missing / "__init__.py").is_file()
     if source.suffix == ".py" and source.is_file() and (_RELATIVE in str(error) or (missing and beside)):
         return (
-            f"A plugin of one file cannot import what is beside it ({first_line(error)}): make it a folder with "
-            f"__init__.py. Put {source.name} into it as {source.stem}/__init__.py, the other file beside that, and "
-            f"write from .{missing or 'other'} import ..."
+            f"A single-file plugin cannot import modules next to it ({first_line(error)}). Make it a folder: move "
+            f"{source.name} to {source.stem}/__init__.py, put the other module next to it, and write "
+            f"from .{missing or 'other'} import ..."
         )
     if not isinstance(error, ModuleNotFoundError):
         return f"{type(error).__name__}: {first_line(error)}"
@@ -100,16 +100,16 @@ def _what_it_needs(error: ImportError, missing: str, source: Path) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, whatever its class does to it."""
+    """The first line of an error's message, even if its class misbehaves."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001 - an error of a plugin may fail at saying itself
+    except Exception:  # noqa: BLE001 - a plugin's exception may fail when converted to text
         lines = []
     return lines[0].rstrip(".") if lines else "no message"
 
 
 def plugin_at_fault(error: BaseException, providers: Sequence[Provider]) -> Provider | None:
-    """The plugin in whose code an exception arose, or in what that code called; kdprobe's own are never at fault."""
+    """The plugin in whose code an exception was raised, directly or in code it called; never one of kdprobe's own."""
     by_package: dict[str, Provider] = {}
     for provider in providers:
         if module := module_of(provider.plugin):

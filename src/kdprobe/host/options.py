@@ -1,4 +1,4 @@
-"""A spec's options as rows for people: name, type, default, meaning."""
+"""A spec's options as readable rows: name, type, default, meaning."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Option:
     """One option of a spec.
 
     Attributes:
-        name: Its key in a config; nested ones are joined by dots.
-        type: What it takes, in words.
-        required: Whether a config must give it.
-        default: What it is otherwise, ready for JSON; `None` where it is required.
-        description: What it means.
+        name: Its key in a config; keys of nested options are joined by dots.
+        type: The values it accepts, in words.
+        required: Whether a config must set it.
+        default: Its default, ready for JSON; `None` if it is required.
+        description: Its meaning.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Option:
 
 
 def options_of(model: type[BaseModel] | None) -> list[Option]:
-    """All options of a model, in its own order, nested models flattened."""
+    """All options of a model, in the model's order, with nested models flattened."""
     if model is None:
         return []
     from pydantic_core import to_jsonable_python
 
     schema = model.model_json_schema()
     fields = {field.alias or name: field for name, field in model.model_fields.items() if not field.is_required()}
-    # From the fields, not from the schema: that leaves out what a factory makes.
+    # Taken from the fields, because the schema omits defaults made by a factory.
     values = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
     defaults = to_jsonable_python(values, fallback=repr)
     return list(_flat(schema, schema.get("$defs", {}), defaults, ""))

@@ -1,4 +1,4 @@
-"""Which package provides what, so that a config that needs a missing plugin can say what to install."""
+"""Which package provides what, so that an error about a missing plugin can say what to install."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "extractors": ("last-calculation",),
     },
 }
-"""Package to kind to names, of the packages in `plugins/`."""
+"""Packages in `plugins/` mapped to kinds and names."""
 
 
 def package_of(kind: str, name: str) -> str | None:
-    """The package that provides something, if it is one that kdprobe knows of."""
+    """The package that provides something, if kdprobe knows it."""
     return next((package for package, offers in PACKAGES.items() if name in offers.get(kind, ())), None)

@@ -23,13 +23,13 @@ class Provider:
         name: The entry point's name, or `builtin:<package>`.
         version: The version of the distribution it comes from.
         source: `builtin`, the distribution that installed it, or its file in a folder.
-        status: `ok`, or why it is not used: `broken`, `incompatible` with this kdprobe, `shadowed` by another of the
-            same name, `blocked` by the user.
-        reason: The same as a sentence; empty where it is `ok`.
+        status: `ok`, or why it is not used: `broken`, `incompatible` with this kdprobe, `shadowed` by another plugin
+            with the same name, `blocked` by the user.
+        reason: The status as a sentence; empty if it is `ok`.
         trace: The traceback of a plugin that failed, for `kdprobe plugins NAME`.
-        undone: What of the process's state it changed when it was loaded; that was put back.
+        undone: The process state that loading it changed, and that was restored.
         specs: What it provides.
-        observers: Its functions that are called for each finished stage.
+        observers: Its functions to call for each finished stage.
         plugin: The module or object itself, or `None`.
         digest: Of the source of a plugin that is no module; empty of all others.
     """
@@ -48,7 +48,7 @@ class Provider:
 
     @property
     def provides(self) -> dict[str, list[str]]:
-        """Kind to the names provided, both in the plugin's own order."""
+        """The provided names by kind, both in the plugin's own order."""
         kinds: dict[str, list[str]] = {}
         for spec in self.specs:
             kinds.setdefault(spec.kind, []).append(spec.name)
@@ -56,10 +56,10 @@ class Provider:
 
     @property
     def undone_sentence(self) -> str:
-        """What was undone, as a sentence; empty where nothing was."""
-        return f"It changes {', '.join(self.undone)} when it is loaded; that was undone." if self.undone else ""
+        """What was undone, as a sentence; empty if nothing was."""
+        return f"Loading it changes {', '.join(self.undone)}; this was undone." if self.undone else ""
 
     @cached_property
     def source_hash(self) -> str:
-        """Digest of the plugin's source, part of every stage key that used it; read only when it is asked for."""
+        """Digest of the plugin's source, part of the key of every stage that used it; computed only when needed."""
         return self.digest or source_digest(self.plugin, self.source)

@@ -1,4 +1,4 @@
-"""What the discovered plugins provide, by kind and name, with the errors that a wrong name deserves."""
+"""What the discovered plugins provide, by kind and name, with helpful errors for wrong names."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Host:
     """The plugins of this process.
 
     Args:
-        providers: What discovery found; by default it discovers now.
-        choice: Which plugins are wanted; by default what the environment says.
+        providers: The discovered plugins; by default discovery runs now.
+        choice: Which plugins to use; by default the environment decides.
 
     Raises:
-        KdprobeError: Plugins that cannot be used are to be errors, and there are some.
+        KdprobeError: Unusable plugins are to be errors, and there are some.
     """
 
     def __init__(self, providers: list[Provider] | None = None, choice: Choice | None = None) -> None:
@@ -57,7 +57,7 @@ class Host:
         _tell(self.providers)
 
     def load_folder(self, folder: Path) -> None:
-        """Loads the plugins of a folder too, unless they are loaded already.
+        """Also loads the plugins of a folder, unless they are already loaded.
 
         Raises:
             UsageError: The folder does not exist.
@@ -84,19 +84,19 @@ class Host:
         self.providers = [*self.providers, provider]
 
     def names(self, kind: str) -> list[str]:
-        """Names provided for a kind, in order of discovery."""
+        """The names provided for a kind, in order of discovery."""
         return list(dict.fromkeys(entry.spec.name for entry in self._entries(kind)))
 
     def unique_names(self, kind: str) -> list[str]:
-        """Those of them that one plugin provides, and no other."""
+        """The names that exactly one plugin provides."""
         all_names = [entry.spec.name for entry in self._entries(kind)]
         return [name for name in all_names if all_names.count(name) == 1]
 
     def get(self, kind: str, name: str) -> Entry:
-        """The spec of that kind and name.
+        """The spec with this kind and name.
 
         Raises:
-            UsageError: No plugin provides it (the nearest name and broken plugins are named), or two do.
+            UsageError: No plugin provides it (the error suggests a similar name and lists broken plugins), or two do.
         """
         if kind not in {spec.kind for spec in KINDS}:
             raise KdprobeError(f"{kind!r} is not a kind of plugin.")
@@ -113,9 +113,9 @@ class Host:
         raise UsageError(f"There is no {SINGULAR[kind]} named {name!r}.", self._hint(kind, name))
 
     def conflicts(self, provider: Provider) -> list[str]:
-        """What a plugin provides that another one provides too, a sentence each."""
+        """Names that another plugin provides too, one sentence each."""
         return [
-            f"The {SINGULAR[kind]} {name!r} is provided by {entry.provider.source} too."
+            f"The {SINGULAR[kind]} {name!r} is also provided by {entry.provider.source}."
             for kind, names in provider.provides.items()
             for name in names
             for entry in self._entries(kind)
@@ -123,10 +123,11 @@ class Host:
         ]
 
     def options(self, kind: str, name: str, raw: dict[str, Any]) -> Any:
-        """Validates raw options against the spec's model; unknown ones are mistakes unless the model allows them.
+        """Validates raw options against the spec's model; unknown options are mistakes unless the model allows them.
 
         Raises:
-            UsageError: As `get`, or options for a spec that takes none, or its model fails at checking.
+            UsageError: As raised by `get`, or options were given to a spec without options, or its model fails to
+                validate.
             pydantic.ValidationError: The options have mistakes.
         """
         entry = self.get(kind, name)
@@ -143,15 +144,15 @@ class Host:
             raise
         except Exception as error:
             raise UsageError(
-                f"The {SINGULAR[kind]} {name!r} fails at checking its options: {type(error).__name__}: {error}.",
-                f"This is a fault of {entry.provider.source}.",
+                f"The {SINGULAR[kind]} {name!r} failed to validate its options: {type(error).__name__}: {error}.",
+                f"This is a bug in {entry.provider.source}.",
             ) from error
 
     def build(self, kind: str, name: str, options: Any) -> Any:
-        """Builds the thing itself from validated options.
+        """Builds the object itself from validated options.
 
         Raises:
-            KdprobeError: As `get`, or the plugin fails at building it.
+            KdprobeError: As raised by `get`, or the plugin fails to build it.
         """
         entry = self.get(kind, name)
         try:
@@ -161,31 +162,29 @@ class Host:
             raise
         except (Exception, SystemExit) as error:
             raise KdprobeError(
-                f"The {SINGULAR[kind]} {name!r} cannot be built: {type(error).__name__}: {error}.",
-                f"It comes from {entry.provider.source}; --debug shows where it fails.",
+                f"The {SINGULAR[kind]} {name!r} could not be built: {type(error).__name__}: {error}.",
+                f"It comes from {entry.provider.source}; use --debug for the traceback.",
             ) from error
 
     def create(self, kind: str, name: str, raw: dict[str, Any] | None = None) -> Any:
-        """Builds the thing itself from raw options, which are validated first; errors as `options` and `build`."""
+        """Builds the object itself from raw options, after validating them; raises like `options` and `build`."""
         return self.build(kind, name, self.options(kind, name, raw or {}))
 
     def all(self, kind: str) -> dict[str, Any]:
-        """Everything of a kind that can be built without options, by name; a note on what cannot."""
+        """Everything of a kind that can be built without options, by name; prints a note about anything else."""
         built = {}
         for name in self.names(kind):
             try:
                 with unchanged(name) as undone:
                     built[name] = self.create(kind, name)
                 if undone:
-                    warn(
-                        f"The {SINGULAR[kind]} {name!r} changes {', '.join(undone)} when it is built; that was undone."
-                    )
+                    warn(f"Building the {SINGULAR[kind]} {name!r} changes {', '.join(undone)}; this was undone.")
             except (KdprobeError, ValueError) as error:
-                warn(f"Left out: {error}")
+                warn(f"Skipped: {error}")
         return built
 
     def notify(self, stage: FinishedStage) -> None:
-        """Notifies every observer of a finished stage; one that fails is a note, never a failed run."""
+        """Notifies every observer of a finished stage; a failing observer causes a note, never a failed run."""
         for provider in self.providers:
             for observer in provider.observers:
                 try:
@@ -205,16 +204,16 @@ class Host:
             if provider.source in {package, f"kdprobe-{name}"} or provider.name == name:
                 return f"It should come from {provider.source}, which is {provider.status}: {provider.reason}"
         if package is not None:
-            return f"Install the package that provides it, or a newer one: pip install --upgrade {package}"
+            return f"Install or upgrade the package that provides it: pip install --upgrade {package}"
         names = self.names(kind)
         suggestions = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {suggestions[0]!r}?" if suggestions else f"There are: {', '.join(names) or 'none'}."
+        hint = f"Did you mean {suggestions[0]!r}?" if suggestions else f"Available: {', '.join(names) or 'none'}."
         if unused:
             reasons = len(unused) <= _MOST_REASONS
             listed = "; ".join(f"{p.name} ({p.reason.rstrip('.')})" if reasons else p.name for p in unused)
-            hint += f" Not loaded: {listed}. `kdprobe plugins` says why."
+            hint += f" Not loaded: {listed}. `kdprobe plugins` shows why."
         elif not suggestions:
-            hint += f" If a plugin provides it, install that; it may be called kdprobe-{name}."
+            hint += f" If a plugin provides it, install that plugin; its package may be named kdprobe-{name}."
         return hint
 
 

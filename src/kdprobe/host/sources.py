@@ -1,7 +1,7 @@
-"""A digest of a plugin's source: all that it is made of, and nothing that it leaves there when it runs.
+"""A digest of a plugin's source: everything it consists of, without files it creates when it runs.
 
-Of an installed distribution these are the files that were installed. Elsewhere, as in an editable install or a folder
-of plugins, they are the files of its package, or its module, and the modules and packages beside it that these import.
+For an installed distribution, these are the installed files. Otherwise, as in an editable install or a folder of
+plugins, they are the files of its module or package and of the modules and packages next to it that it imports.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from types import ModuleType
 _INIT = "__init__.py"
 _LEFT_BEHIND = {".pyc", ".pyo", ".log", ".tmp", ".temp", ".bak", ".swp", ".lock", ".pid", ".partial"}
 _LEFT_BEHIND |= {".db", ".sqlite", ".sqlite3", ".db-wal", ".db-shm", ".db-journal"}
-"""How the names of files end that programs write while they run."""
+"""File name endings of files that programs write while they run."""
 _CODE = {".py", ".so", ".pyd"}
 _IMPORTERS = {"import_module", "__import__"}
 
 
 def source_digest(plugin: object, source: str) -> str:
-    """A digest of a plugin's source; empty where it has no file.
+    """A digest of a plugin's source; empty if it has no file.
 
     Args:
         plugin: The module or object.
-        source: The distribution that it comes from, if it was installed.
+        source: The distribution it comes from, if it was installed.
     """
     module = module_of(plugin)
     if module is None or not (module_file := getattr(module, "__file__", None)):
@@ -42,18 +42,18 @@ def source_digest(plugin: object, source: str) -> str:
 
 
 def module_of(plugin: object) -> ModuleType | None:
-    """The module that a plugin is, or that its class is in."""
+    """The module that a plugin is, or that defines its class."""
     return inspect.getmodule(plugin if inspect.ismodule(plugin) else type(plugin))
 
 
 def _root(name: str, file: Path) -> Path:
-    """The folder that the top-level package or module is in."""
+    """The folder that contains the top-level package or module."""
     return file.parents[name.count(".") + (file.name == _INIT)]
 
 
 def _files(name: str, file: Path, root: Path, source: str) -> set[Path]:
     if name.partition(".")[0] == "kdprobe":
-        # Its version is in every key anyway: only the module that offers something.
+        # Stage keys cover kdprobe's code separately: only the module that registers the plugin counts.
         return {file}
     if installed := _installed(source, file, root):
         return installed
@@ -63,7 +63,7 @@ def _files(name: str, file: Path, root: Path, source: str) -> set[Path]:
 
 
 def _installed(source: str, file: Path, root: Path) -> set[Path]:
-    """The files of a distribution, if the plugin's is one of them; no scripts and no notes of the installer."""
+    """The files of a distribution, if the plugin's file is one of them, without scripts and installer files."""
     with suppress(PackageNotFoundError, ValueError):
         found = _paths(distribution(source))
         if file in found:
@@ -82,12 +82,12 @@ def _is_the_installers(path: Path, root: Path) -> bool:
 
 
 class _Beside:
-    """The files that a module and what it imports from beside it consist of."""
+    """The files of a module and of everything it imports from the same folder."""
 
     def __init__(self, root: Path) -> None:
         self.files: set[Path] = set()
         self._root = root
-        # Where distributions are installed, what others installed lies beside it, too.
+        # In a folder of installed distributions, other distributions are next to it, too.
         self._others = packages_distributions() if any(root.glob("*.dist-info")) else {}
 
     def add(self, file: Path) -> None:
@@ -107,7 +107,7 @@ class _Beside:
         except (SyntaxError, ValueError, RecursionError):
             return
         for name in _imported(tree, file.relative_to(self._root).parent.parts):
-            # `from a.b import c` may import a module or a name in one.
+            # `from a.b import c` may import a module, or a name from a module.
             parts = name.split(".")
             for length in range(len(parts), 0, -1):
                 if parts[0] not in self._others and (found := _module_file(self._root.joinpath(*parts[:length]))):
@@ -117,7 +117,7 @@ class _Beside:
 
 
 def _imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
-    """Full names of all that a module imports, by statements and by calls with a name written out."""
+    """Full names of everything a module imports, by statements and by calls with a literal name."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -138,7 +138,7 @@ def _module_file(path: Path) -> Path | None:
 
 
 def _is_source(path: Path, root: Path) -> bool:
-    """Whether a file is not one of those that programs leave behind, by its name and those of its folders."""
+    """Whether a file is not one that programs leave behind, judging by its name and its folders."""
     top, *parts = path.relative_to(root).parts
     if any(part.startswith(".") or part == "__pycache__" for part in (top, *parts)):
         return False

@@ -1,4 +1,4 @@
-"""Models: which weights a name stands for, loading them, conversations as token ids, and merging adapters."""
+"""Models: resolving names to weights, loading, conversations as token ids, and merging adapters."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Adapters: what a name stands for."""
+"""Resolves the names of adapters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Adapters = Mapping[str, str | os.PathLike[str]] | Sequence[str]
 
 @dataclass(frozen=True)
 class AdapterRecord:
-    """Which adapter a name stands for.
+    """The adapter that a name refers to.
 
     Attributes:
         name: As the user wrote it.
         path: Its folder.
-        digest: SHA-256 of its weights, its configuration, and the tokenizer beside them.
+        digest: SHA-256 of its weights, its configuration, and the tokenizer next to them.
     """
 
     name: str
@@ -36,11 +36,11 @@ class AdapterRecord:
 
 
 def resolve_adapter(name: str) -> AdapterRecord:
-    """Finds an adapter: a folder, `kdprobe:NAME` for one that is shipped with kdprobe, or an id on the Hub.
+    """Finds an adapter: a folder, `kdprobe:NAME` for one shipped with kdprobe, or an id on the Hub.
 
     Raises:
-        UsageError: It is not there, or is not a peft adapter in safetensors.
-        KdprobeError: It could not be fetched from the Hub.
+        UsageError: It does not exist, or is not a PEFT adapter in safetensors format.
+        KdprobeError: It could not be downloaded from the Hub.
     """
     if name.startswith(SHIPPED_PREFIX):
         folder = Path(__file__).parent / "shipped" / name.removeprefix(SHIPPED_PREFIX)
@@ -50,7 +50,7 @@ def resolve_adapter(name: str) -> AdapterRecord:
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
         raise UsageError(
             f"The adapter {name!r} has no {' and no '.join(missing)}.",
-            "An adapter is a folder that peft's save_pretrained wrote, in safetensors.",
+            "An adapter is a folder written by PEFT's save_pretrained, in safetensors format.",
         )
     refuse_unreadable(folder)
     files = [folder / file for file in (CONFIG, WEIGHTS, ENDS, *TOKENIZER) if (folder / file).is_file()]
@@ -63,23 +63,23 @@ def _fetched(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, ENDS, *TOKENIZER]))
     except Exception as error:
-        # Not there, gated, offline, no network: the library has a class for each, the advice is one.
+        # Missing, gated, offline, no network: the library has a class for each, but the advice is the same.
         raise KdprobeError(
-            f"The adapter {name!r} is not a local folder and could not be fetched from the Hub "
+            f"The adapter {name!r} is not a local folder and could not be downloaded from the Hub "
             f"({type(error).__name__}).",
             "Check the name and the network (and `hf auth login` for gated adapters), or give a folder.",
         ) from error
 
 
 def named_adapters(arguments: Adapters) -> dict[str, AdapterRecord]:
-    """Finds adapters that a command names.
+    """Finds the adapters named on the command line.
 
     Args:
-        arguments: Name to path, or each `NAME=PATH` or `PATH`. One without a name is called by the last parts of its
-            path, as many as it takes for such names to differ.
+        arguments: Names mapped to paths, or each `NAME=PATH` or `PATH`. Without a name, an adapter is named after the
+            last parts of its path, as many as it takes for all names to differ.
 
     Raises:
-        UsageError: One is not there, or two have one name.
+        UsageError: One does not exist, or two have the same name.
     """
     if isinstance(arguments, Mapping):
         return {name: resolve_adapter(os.fspath(path)) for name, path in arguments.items()}
@@ -89,7 +89,9 @@ def named_adapters(arguments: Adapters) -> dict[str, AdapterRecord]:
     short_names = iter(_last_parts([path for name, path in pairs if name is None]))
     names = [next(short_names) if name is None else name for name, _ in pairs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"Two adapters are called {repeated[0]!r}.", "Give them names: --adapter NAME=PATH.")
+        raise UsageError(
+            f"Two adapters are named {repeated[0]!r}.", "Give them distinct names with --adapter NAME=PATH."
+        )
     return {name: resolve_adapter(path) for name, (_, path) in zip(names, pairs, strict=True)}
 
 
@@ -102,5 +104,5 @@ def _last_parts(paths: Sequence[str]) -> list[str]:
     all_parts = [Path(path.removeprefix(SHIPPED_PREFIX)).expanduser().absolute().parts for path in paths]
     longest = max(map(len, all_parts), default=0)
     candidates = (["/".join(parts[-count:]) for parts in all_parts] for count in range(1, longest + 1))
-    # Where no two names ever differ, the paths are of one folder.
+    # If the names never differ, the paths refer to the same folder.
     return next((names for names in candidates if len(set(names)) == len(names)), [parts[-1] for parts in all_parts])

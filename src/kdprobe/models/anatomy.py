@@ -1,4 +1,4 @@
-"""Where the layers, attention modules and output projections of a Hugging Face decoder are."""
+"""Finds the layers, attention modules and output projections of a Hugging Face decoder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from kdprobe.errors import KdprobeError
 
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
-"""What architectures call the attention of a layer."""
+"""Names that architectures use for the attention module of a layer."""
 _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parts of a decoder that are looked at; a list has one entry per layer.
+    """The parts of a decoder that analyses examine; each list has one entry per layer.
 
     Attributes:
         layers: The decoder's layers.
         attentions: Their attention modules.
-        outputs: The projections that a head's output z goes through: W_O.
+        outputs: The projections W_O that a head's output z passes through.
         heads: Query heads per layer.
     """
 
@@ -31,13 +31,13 @@ class Anatomy:
     heads: int
 
     def __len__(self) -> int:
-        """Layers."""
+        """The number of layers."""
         return len(self.layers)
 
     def output_matrix(self, layer: int) -> Tensor:
-        """W_O of every head of a layer, `[head, head_dim, d_model]`, a view of the weight without its gradient."""
+        """W_O of every head of a layer, `[head, head_dim, d_model]`: a detached view of the weight."""
         module: Any = self.outputs[layer]
-        # A linear layer keeps `[out, in]`; GPT-2's projections keep `[in, out]`.
+        # A linear layer stores `[out, in]`; GPT-2's projections store `[in, out]`.
         weight: Tensor = module.weight.T if isinstance(module, nn.Linear) else module.weight
         return weight.detach().view(self.heads, -1, weight.shape[1])
 
@@ -46,7 +46,7 @@ def anatomy(model: Any) -> Anatomy:
     """Finds the parts by their usual names.
 
     Raises:
-        KdprobeError: There are none.
+        KdprobeError: They are not found.
     """
     config = model.config.get_text_config()
     for module in _stacks(model):
@@ -55,20 +55,20 @@ def anatomy(model: Any) -> Anatomy:
         if all(outputs):
             return Anatomy(list(module), attentions, outputs, config.num_attention_heads)  # type: ignore[arg-type]
     raise KdprobeError(
-        f"The attention heads of this architecture ({config.model_type}) are not where they are looked for.",
-        "Every layer needs an attention module with an output projection; leave the analysis out.",
+        f"kdprobe does not find the attention heads of this architecture ({config.model_type}).",
+        "Leave the analysis out: it needs an attention module with an output projection in every layer.",
     )
 
 
 def decoder_layers(model: Any) -> list[nn.Module]:
-    """The layers of a decoder, whatever they are made of; empty where they are not found."""
+    """The layers of a decoder, whatever they consist of; empty if they are not found."""
     return list(next(iter(_stacks(model)), []))
 
 
 def _stacks(model: Any) -> list[nn.ModuleList]:
-    """Lists of modules that have as many entries as the decoder has layers."""
+    """Lists of modules with as many entries as the decoder has layers."""
     layers = model.config.get_text_config().num_hidden_layers
-    # A tower for images may have as many, and what transformers calls the decoder is not one in every architecture.
+    # An image tower may have as many layers, and what transformers calls the decoder is not one in every architecture.
     modules = [*model.get_decoder().modules(), *model.modules()]
     return [module for module in modules if isinstance(module, nn.ModuleList) and len(module) == layers]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def left_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask `[batch, longest]` with padding on the left, as decoding wants it."""
+    """Ids and mask `[batch, longest]`, padded on the left for decoding."""
     width = max(len(sequence) for sequence in sequences)
     ids = [[pad] * (width - len(sequence)) + list(sequence) for sequence in sequences]
     mask = [[0] * (width - len(sequence)) + [1] * len(sequence) for sequence in sequences]
@@ -17,7 +17,7 @@ def left_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.devi
 
 
 def right_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and mask `[batch, longest]` with padding on the right, as training and probing want it."""
+    """Ids and mask `[batch, longest]`, padded on the right for training and probing."""
     width = max(len(sequence) for sequence in sequences)
     ids = [list(sequence) + [pad] * (width - len(sequence)) for sequence in sequences]
     mask = [[1] * len(sequence) + [0] * (width - len(sequence)) for sequence in sequences]
@@ -25,7 +25,7 @@ def right_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.dev
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> Sequence[int]:
-    """What several sequences begin with; at least one token of each is left over."""
+    """The common beginning of several sequences; at least one token of each is left over."""
     shortest = min(sequences, key=len, default=[])
     if len(sequences) == 1:
         return []

@@ -1,4 +1,4 @@
-"""Chat templates are programs from outside: what they compute is stopped when it takes too long or too much memory."""
+"""Limits for chat templates, which are untrusted programs: rendering stops if it takes too much time or memory."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from kdprobe.errors import KdprobeError
 from kdprobe.limits import TEMPLATE_GB, TEMPLATE_SECONDS
 
 _INTERVAL = 0.1
-"""Seconds between two looks at what takes too long."""
+"""Seconds between two checks for renderings that take too long."""
 _LARGEST_POWER = 4096
-"""Bits of the largest power that a template may compute: nothing stops Python inside one."""
+"""Bits of the largest power a template may compute, because Python cannot be interrupted inside one."""
 _PAGES = Path("/proc/self/statm")
-"""Where Linux says how much memory a process has."""
+"""Where Linux reports how much memory a process uses."""
 
 
 class _TooLongError(BaseException):
-    """Raised inside a rendering; no template's code can catch it."""
+    """Raised inside a rendering; the template's code cannot catch it."""
 
 
 @contextmanager
 def bounded(template: str) -> Iterator[None]:
-    """Limits the time and the memory of a block that renders a template, and the powers that it computes.
+    """Limits the time, memory and powers of a block that renders a template.
 
-    Blocks in several threads must not overlap: what they limit is the process's.
+    Blocks in several threads must not overlap, because the limits apply to the whole process.
 
     Args:
-        template: Whose, for the sentence.
+        template: The template's model, for the error message.
 
     Raises:
-        KdprobeError: The block took too long or too much.
+        KdprobeError: The block took too much time or memory.
     """
     seconds = TEMPLATE_SECONDS.value
     try:
-        # The watch ends first: what it raises must not come between a limit and its end.
+        # The watch ends first: its exception must not arrive between setting a limit and removing it.
         with _small_powers(), _limited_memory(), _WATCH.over(seconds):
             yield
     except _TooLongError:
@@ -56,7 +56,7 @@ def bounded(template: str) -> Iterator[None]:
 
 
 class _Watch:
-    """Raises an exception in threads that take too long; one for all, for a thread is slower than a rendering."""
+    """Raises an exception in threads that take too long; one watcher serves all, since threads are expensive."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,7 +65,7 @@ class _Watch:
 
     @contextmanager
     def over(self, seconds: float) -> Iterator[None]:
-        """Watches what this thread does while the block runs, which must not hold another such block."""
+        """Watches this thread while the block runs; such blocks cannot be nested."""
         thread = threading.get_ident()
         with self._lock:
             self._deadlines[thread] = time.monotonic() + seconds
@@ -76,7 +76,7 @@ class _Watch:
             yield
         finally:
             with self._lock:
-                # Nothing is raised from here on, even if it was asked for.
+                # From here on nothing is raised, even if it was already requested.
                 if self._deadlines.pop(thread, None) is None:
                     _raise_in(thread, None)
 
@@ -91,7 +91,7 @@ class _Watch:
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Has a thread raise an error as soon as it is in Python code; `None` takes back what it has not raised yet."""
+    """Makes a thread raise an error as soon as it runs Python code; `None` cancels an error not yet raised."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
     )
@@ -99,13 +99,13 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
 
 _WATCH = _Watch()
 if hasattr(os, "register_at_fork"):
-    # A fork has none of its parent's threads, and may find their lock held.
+    # A fork has none of its parent's threads, and may inherit their lock in a locked state.
     os.register_at_fork(after_in_child=_WATCH.__init__)  # type: ignore[misc]
 
 
 @contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Lets the process have so much more than it has now; does nothing where the system cannot say or limit it."""
+    """Limits how much the process's memory may grow; does nothing if the system cannot report or limit it."""
     more = TEMPLATE_GB.value
     try:
         import resource
@@ -131,7 +131,7 @@ def _limited_memory() -> Iterator[None]:
 
 @contextmanager
 def _small_powers() -> Iterator[None]:
-    """Has transformers compile templates that compute no large powers."""
+    """Makes transformers compile templates that cannot compute large powers."""
     from transformers.utils import chat_template_utils
 
     environment = chat_template_utils.ImmutableSandboxedEnvironment
@@ -144,7 +144,7 @@ def _small_powers() -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def _with_small_powers(environment: type[Any]) -> type[Any]:
-    """The same class of sandboxed jinja environments, but for large powers."""
+    """The same class of sandboxed Jinja environments, without large powers."""
 
     class SmallPowers(environment):  # type: ignore[misc]
         intercepted_binops = frozenset({"**"})

@@ -1,4 +1,4 @@
-"""The folder for what is made once and used by every experiment (converted models)."""
+"""The folder for files made once and used by every experiment (converted models)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ VARIABLE = "KDPROBE_CACHE"
 
 
 def cache_folder() -> Path:
-    """`$KDPROBE_CACHE`, else the platform's cache folder for kdprobe; made if it is not there.
+    """`$KDPROBE_CACHE`, or else the platform's cache folder for kdprobe; created if missing.
 
     Raises:
-        KdprobeError: It cannot be written.
+        KdprobeError: It is not writable.
     """
     folder = Path(os.environ.get(VARIABLE) or user_cache_path("kdprobe"))
     try:
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
         probe.unlink()
     except OSError as error:
         raise KdprobeError(
-            f"The cache folder {folder} cannot be written: {error.strerror}.",
-            f"Set {VARIABLE} to a folder that can.",
+            f"Cannot write to the cache folder {folder}: {error.strerror}.",
+            f"Set {VARIABLE} to a writable folder.",
         ) from error
     return folder

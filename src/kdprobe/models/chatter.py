@@ -1,4 +1,4 @@
-"""Keeping the libraries' chatter off the screen, but not their warnings that a result may be wrong."""
+"""Keeps the libraries' chatter off the screen, except for warnings that a result may be wrong."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from kdprobe.console import warn
 
 _LIBRARIES = {"peft", "transformers"}
 _ANSWERED = (
-    # Loading compares files with what the model expects, and refuses.
+    # Loading compares the files with what the model expects, and refuses mismatches.
     "LOAD REPORT",
     "Found missing adapter keys",
     "Unexpected keyword arguments",
     "have invalid shape",
-    # Merging gives tied layers weights of their own, and layers biases, and compares the logits.
+    # Merging gives tied layers their own weights and layers biases, and compares the logits.
     "`lora_bias=True` was passed",
     "tie_word_embeddings",
     "tied modules",
     "Setting `save_embedding_layers`",
     "Could not find a config file in",
-    # Checkpoints are told apart by their numbers.
+    # Checkpoints are ordered by their numbers.
     "mtime may not be reliable",
 )
-"""Parts of warnings about what kdprobe sees to itself."""
+"""Parts of warnings about things that kdprobe handles itself."""
 _ABOUT_CODE = (DeprecationWarning, FutureWarning, PendingDeprecationWarning)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps progress bars and chatter of the libraries off the screen while the block runs.
+    """Keeps the libraries' progress bars and chatter off the screen while the block runs.
 
-    What peft and transformers warn of is shown, each warning once, as a line on stderr: a result may be wrong.
+    Warnings from PEFT and transformers are shown on stderr, each one once, because a result may be wrong.
     """
     from transformers.utils import logging as chatter
 
@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
     level = chatter.get_verbosity()
     logger = logging.getLogger("transformers")
     handlers = logger.handlers
-    # In a block within a block, the screen of the outer one.
+    # Nested blocks write to the stream of the outer one.
     stream = next((handler.stream for handler in handlers if isinstance(handler, _Handler)), sys.stderr)
     chatter.disable_progress_bar()
     chatter.set_verbosity_warning()
@@ -73,7 +73,7 @@ class _Handler(logging.Handler):
 
 
 def _shown_on(stream: TextIO) -> Any:
-    """What `warnings` calls to show a warning."""
+    """The function that `warnings` calls to show a warning."""
 
     def show(message: Warning | str, category: type[Warning], filename: str, *_arguments: Any) -> None:
         if not issubclass(category, _ABOUT_CODE) and _LIBRARIES & {*Path(filename).parts}:

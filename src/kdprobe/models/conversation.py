@@ -1,8 +1,8 @@
-"""Conversations as token ids, by one rule for training, teaching, testing and probing.
+"""Turns conversations into token ids, in the same way for training, teaching, testing and probing.
 
-Chat models read their own template. Models without one read a plain question/answer form. What a template takes besides
-the messages (the date, its own arguments, a system message) is part of a `Conversation`, and is bound to the tokenizer
-where it is loaded: whoever renders with it, lm-eval included, renders the same text on any day.
+Chat models use their own template; models without one get a plain question/answer form. Everything a template uses
+besides the messages (the date, its own arguments, a system message) is part of a `Conversation`, which is bound to the
+tokenizer when it is loaded. So everyone who renders with it, lm-eval included, renders the same text on any day.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from kdprobe.errors import KdprobeError, first_line
 from kdprobe.models.bounded import bounded
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
-"""How a model without a chat template is asked; the lm-eval task for completion models says the same."""
+"""How a model without a chat template is asked; the lm-eval task for completion models uses the same form."""
 DEFAULT_DATE = dt.date(2024, 7, 26)
-"""What templates are told that ask for today's date: never the clock. Llama 3.1's template names this day itself."""
+"""The date given to templates that use one, instead of the clock's. Llama 3.1's template names this day itself."""
 OWN_ARGUMENTS = frozenset(
     {"conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt"}
     | {"continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"}
     | {"return_assistant_tokens_mask", "tokenizer_kwargs"}
 )
-"""What `apply_chat_template` takes for itself, and hands no template under its name or as it was given."""
+"""Parameters of `apply_chat_template` that do not reach the template by name and unchanged."""
 _OTHER_MESSAGES = "Use a strategy or a task without such messages, or another model."
 _CLOCK = RLock()
 
@@ -42,9 +42,9 @@ class Conversation:
     """How messages become text, besides the model's own template.
 
     Attributes:
-        system: A system message for conversations that have none, or `None`.
-        date: Today, for templates that ask.
-        template_arguments: What the template takes by name, such as `enable_thinking`.
+        system: The system message for conversations without one, or `None`.
+        date: The date for templates that use one.
+        template_arguments: Keyword arguments of the template, such as `enable_thinking`.
     """
 
     system: str | None = None
@@ -52,18 +52,18 @@ class Conversation:
     template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def opened(self, messages: Messages) -> list[dict[str, str]]:
-        """The messages, with the system message in front where they have none."""
+        """The messages, preceded by the system message if they have none."""
         if self.system is None or (messages and messages[0]["role"] == "system"):
             return list(messages)
         return [{"role": "system", "content": self.system}, *messages]
 
     @property
     def sentence(self) -> str:
-        """What was said, for people; empty where that is nothing but the default date."""
-        return "" if self == PLAIN_CONVERSATION else f"Chat templates are told {json.dumps(self.as_key())}."
+        """A description for people; empty if nothing but the default date is set."""
+        return "" if self == PLAIN_CONVERSATION else f"Chat template settings: {json.dumps(self.as_key())}."
 
     def as_key(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """All settings, ready for JSON."""
         return {
             "system": self.system,
             "date": self.date.isoformat(),
@@ -72,27 +72,29 @@ class Conversation:
 
 
 PLAIN_CONVERSATION = Conversation()
-"""Nothing but the template and the default date."""
+"""Only the template and the default date."""
 
 
 def bind(tokenizer: Any, conversation: Conversation) -> Any:
-    """Makes a tokenizer's `apply_chat_template` render as the conversation says, and returns the tokenizer.
+    """Makes a tokenizer's `apply_chat_template` render according to the conversation, and returns the tokenizer.
 
     Raises:
-        KdprobeError: The tokenizer has no chat template, and the conversation has something to tell one, or its
-            template refuses the system message or leaves it out, or is not a text.
+        KdprobeError: The tokenizer has no chat template although the conversation has settings for one, or its template
+            refuses or drops the system message, or is not a string.
     """
     if not tokenizer.chat_template:
         if conversation.system is not None or conversation.template_arguments:
             raise KdprobeError(
-                f"The model {tokenizer.name_or_path!r} has no chat template, which a system message and template "
-                "arguments are for.",
+                f"The model {tokenizer.name_or_path!r} has no chat template, so a system message or template arguments "
+                "have no effect.",
                 "Leave them out, or use a chat model.",
             )
         return tokenizer
     named = tokenizer.chat_template.values() if isinstance(tokenizer.chat_template, dict) else [tokenizer.chat_template]
     if not all(isinstance(template, str) for template in named):
-        raise KdprobeError(f"The chat template of {tokenizer.name_or_path!r} is not a text.", "Fetch the model again.")
+        raise KdprobeError(
+            f"The chat template of {tokenizer.name_or_path!r} is not a string.", "Download the model again."
+        )
     tokenizer.apply_chat_template = _as_told(tokenizer.name_or_path, tokenizer.apply_chat_template, conversation)
     if conversation.system is not None:
         prompt_text(tokenizer, conversation.opened([{"role": "user", "content": "Hi"}]))
@@ -100,32 +102,32 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
 
 
 def refuse_unread(conversation: Conversation, tokenizers: Sequence[Any]) -> None:
-    """Checks that the template arguments are read: templates ignore those that they do not know.
+    """Checks that the templates use the arguments, because templates ignore arguments they do not know.
 
     Args:
-        conversation: With the arguments.
-        tokenizers: Whose chat templates may read them.
+        conversation: The conversation with the arguments.
+        tokenizers: The tokenizers whose chat templates may use them.
 
     Raises:
-        KdprobeError: No template has such a name.
+        KdprobeError: No template uses an argument of that name.
     """
     templates = "".join(str(tokenizer.chat_template) for tokenizer in tokenizers)
     for name in conversation.template_arguments:
         if not re.search(rf"\b{re.escape(name)}\b", templates):
             models = " and ".join(dict.fromkeys(repr(tokenizer.name_or_path) for tokenizer in tokenizers))
             raise KdprobeError(
-                f"The chat template of {models} does not read the argument {name!r}.",
-                "Check how the template calls it; an argument that it ignores would change nothing.",
+                f"The chat template of {models} does not use the argument {name!r}.",
+                "Check its name in the template; an unused argument would have no effect.",
             )
 
 
 def _as_told(model: str, render: Callable[..., Any], told: Conversation) -> Callable[..., Any]:
-    """The `apply_chat_template` of transformers, of one conversation or a batch, told what the conversation says."""
+    """The `apply_chat_template` of transformers, for a conversation or a batch, with the conversation's settings."""
 
     def apply_chat_template(conversation: Any, *arguments: Any, **named: Any) -> Any:
         is_batch = bool(conversation) and not isinstance(conversation[0], Mapping)
         opened = [told.opened(one) for one in conversation] if is_batch else told.opened(conversation)
-        # Callers such as lm-eval's vLLM pass arguments as None where they have nothing to say.
+        # Callers such as lm-eval's vLLM pass None for arguments they leave unset.
         said = {name: value for name, value in named.items() if value is not None}
         with _today(told.date), bounded(model):
             return render(opened, *arguments, **{**said, **told.template_arguments})
@@ -137,7 +139,7 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     """The conversation as the text that the model continues.
 
     Raises:
-        KdprobeError: The chat template refuses the messages, or leaves one of them out.
+        KdprobeError: The chat template refuses the messages or drops one of them.
     """
     if tokenizer.chat_template:
         text = rendered(tokenizer, messages, add_generation_prompt=True)
@@ -147,7 +149,7 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
 
 
 def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
-    """The conversation as token ids, up to where the response begins; errors as `prompt_text`."""
+    """The conversation as token ids, up to the start of the response; raises like `prompt_text`."""
     return text_ids(tokenizer, prompt_text(tokenizer, messages))
 
 
@@ -160,7 +162,7 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def prompt_form(prompt: str, question: str) -> str:
-    """A prompt with `{question}` in the place of its question: equal forms ask in the same way."""
+    """A prompt with its question replaced by `{question}`; equal forms ask in the same way."""
     escaped = json.dumps(question)[1:-1]
     return prompt.replace(escaped, "{question}").replace(question, "{question}")
 
@@ -180,16 +182,16 @@ def template_digest(tokenizer: Any) -> str:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Digest of the vocabulary: equal digests mean that token ids mean the same."""
+    """Digest of the vocabulary: equal digests mean that token ids have the same meaning."""
     pairs = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]
 
 
 @contextmanager
 def _today(day: dt.date) -> Iterator[None]:
-    """What templates are told of the time while the block runs: midnight of that day.
+    """Sets the time that templates see while the block runs: midnight of that day.
 
-    transformers hands templates a function that asks the clock, and makes text of whatever else is given by its name.
+    transformers gives templates a function that reads the clock, and converts anything else of that name to text.
     """
     from transformers.utils import chat_template_utils
 
@@ -213,17 +215,17 @@ def _stopped_clock(day: dt.date) -> type[dt.datetime]:
 
 
 def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
-    """What the chat template makes of messages.
+    """Messages as rendered by the chat template.
 
     Raises:
-        KdprobeError: It refuses them.
+        KdprobeError: The template refuses them.
     """
     try:
         text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **arguments)
     except KdprobeError:
         raise
     except Exception as error:
-        # A template is a program: it may do whatever Python's operators raise.
+        # A template is a program, and may raise whatever Python's operators raise.
         roles = ", ".join(message["role"] for message in messages)
         raise KdprobeError(
             f"The chat template of {tokenizer.name_or_path!r} refuses a conversation of {roles}: {first_line(error)}",
@@ -236,7 +238,7 @@ def _refuse_omissions(tokenizer: Any, messages: Messages, text: str) -> None:
     for message in messages:
         if message["role"] != "assistant" and message["content"].strip() not in text:
             raise KdprobeError(
-                f"The chat template of {tokenizer.name_or_path!r} leaves out or changes the {message['role']} message "
+                f"The chat template of {tokenizer.name_or_path!r} drops or changes the {message['role']} message "
                 f"{message['content'][:40]!r}.",
                 _OTHER_MESSAGES,
             )

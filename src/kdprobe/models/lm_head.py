@@ -1,6 +1,6 @@
-"""The language-model head: taking the output layer off a model, and log-probabilities without all logits at once.
+"""The language-model head: detaching it from a model, and log-probabilities without storing all logits at once.
 
-While the layer is off, a model's `logits` are its last hidden states, `[..., d_model]`. The functions below then make
+While it is detached, a model's `logits` are its last hidden states, `[..., d_model]`. The functions below then compute
 logits for a few rows at a time, so that no `[tokens, V]` tensor ever exists.
 """
 
@@ -16,22 +16,22 @@ from torch import Tensor, nn
 from kdprobe.errors import NonFiniteError
 
 CHUNK_BYTES = 32 * 2**20
-"""Size of the one V-wide float32 buffer."""
+"""Size of the single float32 buffer of width V."""
 
 
 @contextmanager
 def without_lm_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
-    """Takes the output matrix off a model while the block runs, so that its `logits` are hidden states.
+    """Detaches the output matrix of a model while the block runs, so that its `logits` are hidden states.
 
-    Forward passes still go through the model itself, as its wrappers for several processes expect.
+    Forward passes still go through the model itself, as wrappers for multi-process training expect.
 
     Args:
-        model: A peft model, or a plain one.
-        vocabulary: How many real token ids there are.
+        model: A PEFT model or a plain one.
+        vocabulary: The number of real token ids.
 
     Yields:
-        The matrix, `[V, d_model]`, cut to real ids; or `None`, with the model left whole, where the matrix is trained
-        or the model does more to its logits than multiply (soft caps, scales, biases).
+        The matrix, `[V, d_model]`, cut to real ids; or `None`, with the model unchanged, if the matrix is trained or
+        the model does more than multiply to get its logits (soft caps, scales, biases).
     """
     lm_head: Any = _unwrapped(model).get_output_embeddings()
     if not _only_multiplies(model, lm_head):
@@ -43,7 +43,7 @@ def without_lm_head(model: Any, vocabulary: int) -> Iterator[Tensor | None]:
 
 @contextmanager
 def lm_head_replaced(model: Any) -> Iterator[None]:
-    """`without_lm_head` without its check: an identity stands in for a model's output layer."""
+    """`without_lm_head` without its check: replaces a model's output layer with an identity."""
     base = _unwrapped(model)
     lm_head = base.get_output_embeddings()
     base.set_output_embeddings(nn.Identity())
@@ -57,11 +57,11 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
     """Log-probability of each target, `[rows]`, float64, in nats.
 
     Args:
-        rows: Hidden states `[rows, d_model]`, or where there is no matrix logits `[rows, V]`.
+        rows: Hidden states `[rows, d_model]`, or logits `[rows, V]` if there is no matrix.
         targets: Token ids, `[rows]`.
         matrix: The output matrix, `[V, d_model]`.
-        vocabulary: How many real token ids there are.
-        subject: What is read, for an error.
+        vocabulary: The number of real token ids.
+        subject: What is being read, for an error message.
 
     Raises:
         NonFiniteError: A logit is NaN or infinite.
@@ -69,8 +69,9 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
     chunks, start = [], 0
     for logits in logits_in_chunks(rows, matrix, vocabulary):
         ids = targets[start : start + len(logits)]
-        # log_softmax adds up V terms one after the other in float32, off by 5e-6 nats for 49,152 and always to one
-        # side; logsumexp adds them up pairwise.
+        # log_softmax adds up V terms sequentially in float32, with a bias of 5e-6 nats for 49,152 terms; logsumexp adds
+        # them
+        # pairwise.
         chosen = logits.gather(1, ids[:, None])[:, 0]
         chunks.append(chosen.double() - logits.logsumexp(dim=-1).double())
         start += len(logits)
@@ -81,7 +82,7 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
 
 
 def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> Iterator[Tensor]:
-    """Logits of some rows at a time, `[rows, V]`, float32; arguments as those of `log_probabilities`."""
+    """Logits `[rows, V]`, float32, a few rows at a time; arguments as for `log_probabilities`."""
     chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
@@ -89,12 +90,12 @@ def logits_in_chunks(rows: Tensor, matrix: Tensor | None, vocabulary: int) -> It
 
 
 def _unwrapped(model: Any) -> Any:
-    """The model that peft may have wrapped."""
+    """The model without PEFT's wrapper, if it has one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _only_multiplies(model: Any, lm_head: Any) -> bool:
-    """Whether a model's logits are its last hidden states times a frozen matrix; tried on a few tokens."""
+    """Whether a model's logits are its last hidden states times a frozen matrix; tested on a few tokens."""
     exactly_linear = type(lm_head) is nn.Linear  # a subclass may do more
     trained = lm_head.weight.requires_grad and not torch.is_inference_mode_enabled()
     if not exactly_linear or lm_head.bias is not None or trained:
@@ -106,7 +107,7 @@ def _only_multiplies(model: Any, lm_head: Any) -> bool:
 
 
 def _sample(model: Any) -> Tensor:
-    """What the model gives for a few tokens, dropout off."""
+    """The model's output for a few tokens, with dropout off."""
     was_training = model.training
     model.eval()
     with torch.no_grad():

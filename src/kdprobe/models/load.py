@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer, never from pickles and never with remote code."""
+"""Loads a model and its tokenizer, never from pickles and never with remote code."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class LoadedModel:
     """A model ready for use.
 
     Attributes:
-        model: A Hugging Face causal language model (perhaps wrapped by peft), in evaluation mode.
+        model: A Hugging Face causal language model (possibly wrapped by PEFT), in evaluation mode.
         tokenizer: Its tokenizer, with a padding token.
         record: Which weights these are.
         dtype: The data type of its weights.
-        end_ids: Tokens that its adapter was trained to end a turn with, besides the model's own.
+        end_ids: Tokens its adapter was trained to end a turn with, besides the model's own.
     """
 
     model: Any
@@ -43,15 +43,15 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """The token ids that end a response: as the model, its tokenizer, its template or its training have it.
+        """The token ids that end a response, according to the model, its tokenizer, its template or its training.
 
-        Asked for every token that is written, so it is found out once.
+        Cached because it is needed for every generated token.
         """
         declared = self.model.generation_config.eos_token_id
         ids = declared if isinstance(declared, list) else [declared]
@@ -60,14 +60,14 @@ class LoadedModel:
 
 
 def default_device() -> str:
-    """`cuda` where there is one (of several processes, each has its own), else `cpu`."""
+    """`cuda` if available (each of several processes has its own device), else `cpu`."""
     if not torch.cuda.is_available():
         return "cpu"
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if processes.count() > 1 else "cuda"
 
 
 def concrete_dtype(dtype: Dtype, device: str) -> Dtype:
-    """The data type that `auto` stands for: bfloat16 on an accelerator, float32 on a CPU."""
+    """Resolves `auto`: bfloat16 on an accelerator, float32 on a CPU."""
     if dtype != "auto":
         return dtype
     return "float32" if device.startswith("cpu") else "bfloat16"
@@ -83,24 +83,24 @@ def load(
     """Loads a model and its tokenizer.
 
     Args:
-        record: Which weights, from `resolve`.
+        record: The weights, from `resolve`.
         dtype: Data type of the weights; `auto` as in `concrete_dtype`.
-        device: Where to, by default `default_device()`.
-        attention: `eager` where attention patterns are wanted; by default what transformers chooses for the
-            architecture. Not every one has PyTorch's fused attention.
+        device: Target device, by default `default_device()`.
+        attention: `eager` if attention patterns are needed; by default transformers chooses for the architecture,
+            because not every architecture supports PyTorch's fused attention.
 
     Raises:
-        KdprobeError: It cannot be loaded, or not as a whole.
+        KdprobeError: It cannot be loaded, or not completely.
     """
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
     if record.quantisation and record.path.is_dir():
-        # transformers warns of a quantisation that it does not know, and loads the weights as if they had none.
+        # transformers only warns about an unknown quantisation, and loads the weights as if they were not quantised.
         refuse_unknown_quantisation(record, load_config(record).quantization_config)
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
     model = complete_model(record, _converted(record), **settings, use_safetensors=True)
-    # Padding is masked, so any token that the model has a row for will do.
+    # Padding is masked, so any token that has a row in the model will do.
     if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().weight.shape[0]:
         tokenizer.pad_token = tokenizer.eos_token
     if record.quantisation is None or record.path.suffix == ".gguf":
@@ -109,11 +109,11 @@ def load(
 
 
 def load_tokenizer(record: ModelRecord) -> Any:
-    """The tokenizer alone, with a padding token; its chat template renders as the record's conversation says.
+    """The tokenizer alone, with a padding token; its chat template renders according to the record's conversation.
 
     Raises:
-        KdprobeError: The model's folder has none that can be loaded, or it has no chat template to tell what the
-            conversation says.
+        KdprobeError: The model's folder has no tokenizer that can be loaded, or it has no chat template although the
+            conversation has settings for one.
     """
     from transformers import AutoTokenizer
 
@@ -124,13 +124,13 @@ def load_tokenizer(record: ModelRecord) -> Any:
     except Exception as error:
         # Missing, damaged, unknown, or with values of other types: three libraries have a class for each.
         raise KdprobeError(
-            f"The tokenizer of the model {record.name!r} cannot be loaded: {first_line(error)}",
+            f"Cannot load the tokenizer of the model {record.name!r}: {first_line(error)}",
             "A model folder needs tokenizer.json and tokenizer_config.json.",
         ) from error
     if not isinstance(tokenizer.model_max_length, int | float):
         raise KdprobeError(
-            f"The tokenizer of the model {record.name!r} says {tokenizer.model_max_length!r} of its longest text.",
-            "Its tokenizer_config.json is damaged.",
+            f"The tokenizer of the model {record.name!r} has {tokenizer.model_max_length!r} as model_max_length.",
+            "Its tokenizer_config.json is damaged; download it again.",
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -154,13 +154,13 @@ def load_config(record: ModelRecord) -> Any:
         # Missing, unreadable, unknown, or with values that contradict each other: two libraries have a class for each.
         reason = " ".join(str(error).split("\n")[:2]).strip()
         raise UsageError(
-            f"The configuration of the model {record.name!r} cannot be used: {reason}",
-            "Its config.json must be whole and name an architecture that transformers knows by itself.",
+            f"Cannot use the configuration of the model {record.name!r}: {reason}",
+            "Its config.json must be complete and name an architecture that transformers itself supports.",
         ) from error
 
 
 def _converted(record: ModelRecord) -> Path:
-    """The folder to load from: the record's own, or a GGUF file's weights, converted once per digest."""
+    """The folder to load from: the record's own, or that of a GGUF file's weights, converted once per digest."""
     if record.path.suffix != ".gguf":
         return record.path
     models = cache_folder() / "models"
@@ -171,7 +171,7 @@ def _converted(record: ModelRecord) -> Path:
     with FileLock(models / f"{folder.name}.lock"):
         if folder.is_dir():
             return folder
-        note(f"Converting {record.path.name} once into {folder}")
+        note(f"Converting {record.path.name} (once) to {folder}")
         partial = models / f"{folder.name}.partial-{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)
         _convert(record, partial)
@@ -191,10 +191,10 @@ def _convert(record: ModelRecord, folder: Path) -> None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
         except Exception as error:
-            # What is wrong with a header, transformers and gguf say in many classes.
+            # transformers and gguf report faults in a header with many classes.
             raise UsageError(
-                f"The GGUF file {file} cannot be read: {first_line(error)}",
-                "It is damaged, or of an unknown architecture.",
+                f"Cannot read the GGUF file {file}: {first_line(error)}",
+                "It is damaged, or its architecture is not supported.",
             ) from error
         # Without `dequantize` the weights stay packed and cannot be saved.
         model = complete_model(

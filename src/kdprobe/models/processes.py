@@ -1,7 +1,7 @@
-"""Several processes that train together, as `accelerate launch` and torchrun start them.
+"""Several processes that train together, as started by `accelerate launch` or torchrun.
 
-Who a process is, it knows from its environment, before torch is loaded. Process 0 is the *main* one: it alone prints
-and writes; the others lend a hand in training.
+A process learns its rank from the environment, before torch is loaded. Only process 0, the *main* process, prints and
+writes; the others take part in training.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Item = TypeVar("Item")
 
 
 def count() -> int:
-    """How many processes there are; 1 without a launcher."""
+    """The number of processes; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """This process's rank, from 0."""
     return int(os.environ["RANK"]) if count() > 1 else 0
 
 
@@ -29,7 +29,7 @@ def is_main() -> bool:
 
 
 def gathered(item: Item) -> list[Item]:
-    """Everybody's item, by rank; all processes must call it."""
+    """The items of all processes, by rank; all processes must call it."""
     if count() == 1:
         return [item]
     from accelerate.utils import gather_object
@@ -40,7 +40,7 @@ def gathered(item: Item) -> list[Item]:
 
 
 def wait() -> None:
-    """Goes on when all processes are here."""
+    """Waits until all processes have arrived."""
     if count() > 1:
         _join().wait_for_everyone()
 
@@ -51,7 +51,7 @@ def launch_name() -> str | None:
 
 
 def leave() -> None:
-    """Parts from the others, in peace with the library that would warn."""
+    """Leaves the process group, so that the library does not warn."""
     if count() > 1:
         _join().destroy_process_group()
 

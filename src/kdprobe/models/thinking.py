@@ -1,10 +1,10 @@
-"""What a model thinks before it answers, told from the answer by the marks around it.
+"""Separates what a model thinks before it answers from the answer, by the markers around it.
 
-A thinking model writes its thinking between marks: `<think>…</think>` (Qwen3, DeepSeek R1, GLM, SmolLM3), `[THINK]`
-(Mistral), `<seed:think>` (Seed-OSS), and others; gpt-oss writes a message to a channel of its own (Harmony). Some chat
-templates write the first mark themselves, at the end of the prompt, so that the response holds only the second.
+A thinking model writes its thinking between markers: `<think>…</think>` (Qwen3, DeepSeek R1, GLM, SmolLM3), `[THINK]`
+(Mistral), `<seed:think>` (Seed-OSS), and others; gpt-oss writes it to a separate channel (Harmony). Some chat templates
+write the opening marker themselves, at the end of the prompt, so that the response contains only the closing one.
 
-What stands between the marks is never the answer. Thinking that was begun and not ended has no answer behind it.
+Text between the markers is never the answer. If thinking was begun but not ended, there is no answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 _WORDS = "think|thinking|thoughts?|reasoning|seed:think|ant:?thinking"
 _END = rf"/(?:(?i:{_WORDS})>|THINK\]|think▷)|\|(?:end_of_thought|END_THINKING|inner_suffix)\|>|channel\|>"
 _BEGIN = rf"(?i:{_WORDS})>|THINK\]|think▷|\|(?:begin_of_thought|START_THINKING|inner_prefix)\|>|\|channel>thought\n"
-"""Marks after their first character: of many models, of Mistral, Kimi, Sky-T1, Command A, Apertus, Gemma 4."""
+"""Markers after their first character: of many models, of Mistral, Kimi, Sky-T1, Command A, Apertus, Gemma 4."""
 _MARK = re.compile(rf"[<\[◁](?:(?P<end>{_END})|{_BEGIN})")
 _HEADER = re.compile(
     r"(?:<\|start\|>[^<|]{0,80})?<\|channel\|>\s?(?P<channel>\w{1,20})[^<|]{0,80}"
@@ -27,23 +27,23 @@ _MESSAGE_END = re.compile(r"<\|(?:end|return|call)\|>")
 _BARE_HEADER = re.compile(
     r"\A\s{0,9}(?:analysis|commentary)(?=\w| to=)|assistant(?:analysis|commentary|(?P<final>final))"
 )
-"""A header of Harmony whose special tokens were left out in decoding: `analysisWe need … assistantfinalIt is 7`."""
+"""A Harmony header whose special tokens were dropped in decoding: `analysisWe need … assistantfinalIt is 7`."""
 _OPENED = re.compile(rf"(?:[<\[◁](?:{_BEGIN})|<\|channel\|>analysis<\|message\|>)\s{{0,9}}\Z")
 _SPECIAL = re.compile(rf"{_MARK.pattern}|<\|(?:start|channel|constrain|message|end)\|>")
 _LONGEST_MARK = 100
 _SERVED = ("reasoning_content", "reasoning", "thinking")
-"""What servers call it: DeepSeek, vLLM, SGLang and llama.cpp; newer vLLM and OpenRouter; Ollama."""
+"""Names in servers' messages: DeepSeek, vLLM, SGLang and llama.cpp; newer vLLM and OpenRouter; Ollama."""
 _HINTS = ("think", "thought", "reasoning", "inner_", "channel")
-"""One of these is in every mark, in lower case; most texts hold none, and are not searched."""
+"""Every marker contains one of these in lower case; most texts contain none, and are not searched."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a model wrote, taken apart.
+    """What a model wrote, separated into parts.
 
     Attributes:
-        answer: What stands outside of thinking; empty where the thinking never ended. Text without marks is all answer.
-        thinking: What it thought, or `None` where it did not.
+        answer: The text outside of thinking; empty if the thinking never ended. Text without markers is all answer.
+        thinking: The thinking, or `None` if there is none.
         closed: Whether the thinking ended, so that there is an answer.
     """
 
@@ -61,10 +61,10 @@ class _Scan(NamedTuple):
 
 
 def split_thinking(text: str) -> Written:
-    """Tells an answer from the thinking before it; see `with_opening` for prompts that begin the thinking.
+    """Separates an answer from the thinking before it; see `with_opening` for prompts that begin the thinking.
 
     Args:
-        text: What a model wrote, marks included.
+        text: What a model wrote, including markers.
     """
     scan = _scan(text)
     if scan is None:
@@ -75,7 +75,7 @@ def split_thinking(text: str) -> Written:
 
 
 def without_thinking(text: str) -> str:
-    """The text with spaces in the place of its marks and of what is no answer, so that positions do not shift."""
+    """The text with markers and non-answers replaced by spaces, so that positions do not shift."""
     scan = _scan(text)
     if scan is None:
         return text
@@ -86,12 +86,12 @@ def without_thinking(text: str) -> str:
 
 
 def marked(thinking: str | None, answer: str, *, closed: bool | None = None) -> str:
-    """One text of thinking and answer that were given apart.
+    """One text from thinking and answer that were given separately.
 
     Args:
-        thinking: What a model thought, or nothing.
-        answer: What it answered.
-        closed: Whether its thinking ended; where that is not known, it did if an answer follows.
+        thinking: The model's thinking, or nothing.
+        answer: The model's answer.
+        closed: Whether its thinking ended; if unknown, it did if an answer follows.
     """
     if not (thinking and thinking.strip()) and closed is not False:
         return answer
@@ -100,13 +100,13 @@ def marked(thinking: str | None, answer: str, *, closed: bool | None = None) -> 
 
 
 def served_thinking(message: Mapping[str, Any]) -> str | None:
-    """What a server's message says of the thinking beside its content; `None` where it says nothing."""
+    """The thinking in a server's message, separate from the content; `None` if the message has none."""
     named = (message.get(name) for name in _SERVED)
     return next((text for text in named if isinstance(text, str) and text.strip()), None)
 
 
 def with_opening(prompt: str, response: str) -> str:
-    """A response with the mark in front that its prompt ends with, so that it says by itself where thinking begins."""
+    """A response preceded by the marker at the end of its prompt, so that it shows by itself where thinking begins."""
     opened = _OPENED.search(prompt, max(0, len(prompt) - _LONGEST_MARK))
     if opened is None or _begins_thinking(response):
         return response
@@ -114,23 +114,23 @@ def with_opening(prompt: str, response: str) -> str:
 
 
 def begins_thinking(prompt: str) -> bool:
-    """Whether a prompt ends with the mark that begins thinking, so that the response goes on with it."""
+    """Whether a prompt ends with the marker that begins thinking, so that the response continues it."""
     return _OPENED.search(prompt, max(0, len(prompt) - _LONGEST_MARK)) is not None
 
 
 def has_lost_opening(text: str) -> bool:
-    """Whether a text ends thinking that it does not begin, as under a prompt that begins it."""
+    """Whether a text ends thinking that it does not begin, as after a prompt that begins it."""
     first = next(_MARK.finditer(text), None)
     return first is not None and first["end"] is not None
 
 
 def has_marks(text: str) -> bool:
-    """Whether a text holds any mark of thinking."""
+    """Whether a text contains any thinking marker."""
     return _scan(text) is not None
 
 
 def written_text(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Token ids as text without special tokens, but with those that mark thinking."""
+    """Token ids as text without special tokens, except for those that mark thinking."""
     special = {int(id_): str(token) for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
     if not any(id_ in special and _SPECIAL.fullmatch(special[id_]) for id_ in ids):
         text: str = tokenizer.decode(ids, skip_special_tokens=True)
@@ -145,7 +145,7 @@ def _begins_thinking(text: str) -> bool:
 
 
 def _scan(text: str) -> _Scan | None:
-    """Where answer and thinking stand; `None` where there is no mark."""
+    """The positions of answer and thinking; `None` if there is no marker."""
     lower = text.lower()
     if any(hint in lower for hint in _HINTS):
         if _HEADER.search(text):
@@ -164,13 +164,13 @@ def _blocks(text: str) -> _Scan:
     start, begun = 0, False
     for mark in _MARK.finditer(text):
         if mark["end"] is None and begun:
-            continue  # A model that thinks of its marks.
+            continue  # A model that thinks about its markers.
         if mark["end"] is None:
             answer.append((start, mark.start()))
         elif begun:
             thinking.append((start, mark.start()))
         else:
-            # It was begun by the prompt, or ended before: all up to here is thinking.
+            # It was begun by the prompt, or ended before: everything up to here is thinking.
             answer, thinking = [], [*thinking, *answer, (start, mark.start())]
         start, begun = mark.end(), mark["end"] is None
     (thinking if begun else answer).append((start, len(text)))
@@ -178,7 +178,7 @@ def _blocks(text: str) -> _Scan:
 
 
 def _messages(text: str, header: re.Pattern[str], answered: Callable[[re.Match[str]], bool]) -> _Scan:
-    """Harmony: the answer is what goes to the channel `final`."""
+    """Harmony: the answer is the text in the channel `final`."""
     headers = list(header.finditer(text))
     answer: list[tuple[int, int]] = []
     thinking = [(0, headers[0].start())]

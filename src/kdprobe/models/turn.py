@@ -1,4 +1,4 @@
-"""An assistant's turn as the chat template writes it: what comes before the answer, and what ends it.
+"""An assistant's turn as the chat template writes it: what precedes the answer, and what ends it.
 
 The end is not always the tokenizer's `eos_token`: Gemma's template writes `<end_of_turn>`, Llama 3's `<|eot_id|>`, and
 a base model's `<|endoftext|>` is not what its instruct sibling ends with.
@@ -14,7 +14,7 @@ from kdprobe.models.thinking import begins_thinking
 
 _QUESTION = [{"role": "user", "content": "Hi"}]
 _ANSWER, _THOUGHT = "XYZZY", "PLUGH"
-"""No template writes these itself."""
+"""Strings that no template writes itself."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,9 @@ class Turn:
     """How an answer is written after its prompt.
 
     Attributes:
-        lead: Text between the prompt and the answer: what was thought, or an empty think block; a space in the plain
-            form.
+        lead: Text between the prompt and the answer: the thinking, or an empty think block; a space in the plain form.
         end: The token that ends it.
-        reconciled: Whether the template's turn goes on where its prompt ends; otherwise `end` is the tokenizer's.
+        reconciled: Whether the template's turn continues its prompt; otherwise `end` is the tokenizer's.
     """
 
     lead: str
@@ -34,22 +33,22 @@ class Turn:
 
 
 def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
-    """How the tokenizer's chat template writes an assistant's turn, or the plain form where it has none.
+    """How the tokenizer's chat template, or the plain form without one, writes an assistant's turn.
 
     Args:
-        tokenizer: Of the model.
-        thinking: What was thought before the answer. A template that leaves it out, as most do with earlier turns,
-            would write it between `<think>` and `</think>`.
+        tokenizer: The model's tokenizer.
+        thinking: The thinking before the answer. If the template drops it, as most do with earlier turns, it is placed
+            between `<think>` and `</think>`.
 
     Raises:
-        KdprobeError: The chat template refuses an assistant's turn.
+        KdprobeError: The chat template refuses an assistant turn.
     """
     if not tokenizer.chat_template:
         return Turn(" " if thinking is None else f" <think>\n{thinking}\n</think>\n\n", tokenizer.eos_token_id)
     prompt = prompt_text(tokenizer, _QUESTION)
     message = {"role": "assistant", "content": _ANSWER}
     if thinking is not None:
-        # As the templates of Qwen3 and of gpt-oss call it.
+        # The names used by the templates of Qwen3 and gpt-oss.
         message |= {"reasoning_content": _THOUGHT, "thinking": _THOUGHT}
     whole = rendered(tokenizer, [*_QUESTION, message])
     before, answer, tail = whole.rpartition(_ANSWER)
@@ -59,30 +58,30 @@ def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
         begun = "" if begins_thinking(prompt) else "<think>\n"
         lead = f"{begun}{_THOUGHT}\n</think>\n\n"
     elif not continued and begins_thinking(prompt):
-        # An answer that is given without thinking ends at once what its prompt begins.
+        # An answer without thinking immediately ends the thinking that its prompt begins.
         lead = "\n</think>\n\n"
     elif not continued:
         return Turn("", tokenizer.eos_token_id, reconciled=False)
     ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
-    # Without a token of its own at the end, as in templates that write a line break only, there is the tokenizer's.
+    # If the template writes no end token, as with templates that only add a line break, use the tokenizer's.
     ended = bool(ids) and is_end(tokenizer, ids[0])
     return Turn(lead.replace(_THOUGHT, thinking or ""), ids[0] if ended else tokenizer.eos_token_id, reconciled=ended)
 
 
 def is_end(tokenizer: Any, token: int) -> bool:
-    """Whether a token can end a turn: one that no text is made of."""
+    """Whether a token can end a turn, that is, does not occur in text."""
     added = tokenizer.added_tokens_decoder.get(token)
     return token in tokenizer.all_special_ids or (added is not None and added.special)
 
 
 def response_ids(tokenizer: Any, text: str, thinking: str | None = None, *, ended: bool = True) -> list[int]:
-    """A written response as token ids, as the template begins and ends it: what a student is taught to write.
+    """A written response as token ids, begun and ended like the template does: what a student is taught to write.
 
     Args:
-        tokenizer: The student's.
-        text: The answer. Without one, thinking was cut off, and nothing ends it.
-        thinking: What is written before it, or `None`.
-        ended: Whether the end of the turn is written: it is not where an answer was cut off.
+        tokenizer: The student's tokenizer.
+        text: The answer. Without one, the thinking was cut off, and nothing ends it.
+        thinking: The thinking before it, or `None`.
+        ended: Whether to write the end of the turn; false if the answer was cut off.
     """
     turn = assistant_turn(tokenizer, thinking)
     cut = bool(thinking) and not text

@@ -1,4 +1,4 @@
-"""The weights of a model: read whole, shared between models, copied, and looked at for what is not a number."""
+"""The weights of a model: loaded completely, shared between models, copied, and checked for NaN and infinity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kdprobe.models.reference import ModelRecord
 
 
 def same_weights(model: Any) -> Any:
-    """The model's modules once more, over the same weights."""
+    """A copy of the model's modules over the same weights."""
     return copy.deepcopy(model, {id(weight): weight for weight in chain(model.parameters(), model.buffers())})
 
 
 def without_weights(model: Any) -> Any:
-    """The model's modules once more, with shapes in the place of weights: nothing done to them costs or changes any."""
+    """A copy of the model's modules with shapes instead of weights, so that operations on it are cheap."""
 
     def shape(weight: Tensor) -> Tensor:
         empty = torch.empty_like(weight, device="meta")
@@ -32,17 +32,17 @@ def without_weights(model: Any) -> Any:
 
 
 def own_weights(module: nn.Module) -> None:
-    """Gives a module copies of its weights, which others may share with it."""
+    """Gives a module its own copies of weights that it may share with others."""
     for part in module.modules():
         for name, weight in part.named_parameters(recurse=False):
-            # A copy of its own class: quantised weights keep what they are read by.
+            # A copy of the same class: quantised weights keep their metadata.
             setattr(part, name, copy.deepcopy(weight))
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """The name of the first tensor with a NaN or an infinite number in it; `None` where there is none."""
+    """The name of the first tensor with NaN or infinite numbers; `None` if there is none."""
     for name, tensor in tensors:
-        # There is no `isfinite` for numbers of eight bits.
+        # `isfinite` does not support 8-bit floats.
         numbers = tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
         if not bool(numbers.isfinite().all()):
             return name
@@ -50,62 +50,62 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 def complete_model(record: ModelRecord, folder: Path, **known: Any) -> Any:
-    """A model all of whose weights, and no others, were in its files; arguments as those of `from_pretrained`.
+    """A model whose weights are exactly those in its files; arguments as for `from_pretrained`.
 
-    transformers gives random numbers to weights that it does not find.
+    transformers initialises weights that it does not find at random.
 
     Raises:
-        KdprobeError: Weights are missing, left over, of another shape, or not finite.
+        KdprobeError: Weights are missing, left over, of a wrong shape, or not finite.
     """
     from transformers import AutoModelForCausalLM
 
     try:
         with quiet():
-            # Shapes that differ are refused below, in a sentence that names them.
+            # Mismatched shapes are refused below, in a sentence that names them.
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, **known, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:
-        # Damaged files, unknown architectures, sizes that do not fit each other: every library has its own class.
+        # Damaged files, unknown architectures, contradictory sizes: every library has its own class.
         raise KdprobeError(
-            f"The model {record.name!r} cannot be loaded: {first_line(error)}", "Check that the folder is complete."
+            f"Cannot load the model {record.name!r}: {first_line(error)}", "Check that the folder is complete."
         ) from error
     if fault := _fault(report, model):
         raise KdprobeError(
             f"The model {record.name!r} {fault}.",
-            "Its files are incomplete, damaged, or belong to another config.json.",
+            "Its files are incomplete or damaged, or belong to another config.json.",
         )
     return model
 
 
 def _fault(report: dict[str, Any], model: Any) -> str | None:
-    """What is wrong with the weights that were found, as the rest of a sentence."""
+    """What is wrong with the loaded weights, as the end of a sentence; `None` if nothing is."""
     if missing := sorted(report["missing_keys"]):
         return f"lacks {count_of(missing)}"
     if left_over := sorted(report["unexpected_keys"]):
-        return f"has no place for {count_of(left_over)}"
+        return f"does not use {count_of(left_over)}"
     if other := sorted(report["mismatched_keys"]):
         name, found, expected = other[0]
-        return f"has {name} in the shape {list(found)}, where {list(expected)} is expected"
+        return f"has shape {list(found)} instead of {list(expected)} in {name}"
     if broken := not_finite(model.state_dict().items()):
-        return f"has numbers that are NaN or infinite in {broken}"
+        return f"has NaN or infinite numbers in {broken}"
     return None
 
 
 def count_of(names: Sequence[str]) -> str:
-    """How many tensors these are, and which is the first."""
+    """Counts tensors, and names the first."""
     return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, among them {names[0]}"
 
 
 def refuse_unknown_quantisation(record: ModelRecord, settings: Any) -> None:
-    """Asks transformers' own reader of such weights whether it can work here.
+    """Checks with transformers' own loader for such weights whether it works here.
 
     Args:
         record: The model.
-        settings: What its configuration says of the quantisation.
+        settings: The quantisation settings in its configuration.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: It does not.
     """
     from transformers.quantizers.auto import AutoHfQuantizer
 
@@ -116,13 +116,13 @@ def refuse_unknown_quantisation(record: ModelRecord, settings: Any) -> None:
             reader.validate_environment(dtype=None, device_map=None, weights_only=True)
     except ImportError as error:
         raise UsageError(
-            f"The weights of {record.name!r} are quantised ({method}), and a package that reads them is missing: "
+            f"The weights of {record.name!r} are quantised ({method}), and a package needed to read them is missing: "
             f"{first_line(error)}",
             "Install it, or choose weights that are not quantised.",
         ) from error
     except (ValueError, RuntimeError, AttributeError, TypeError, KeyError) as error:
         raise UsageError(
-            f"The weights of {record.name!r} are quantised ({method}) in a way that cannot be read here: "
+            f"The weights of {record.name!r} are quantised ({method}) in a way that is not supported here: "
             f"{first_line(error)}",
             "Choose weights that are not quantised, or another machine.",
         ) from error

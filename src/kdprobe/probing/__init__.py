@@ -1,4 +1,4 @@
-"""Probing: what the heads of students do and cause, what their weights say of it, and what students put out."""
+"""Probing: what students' heads do and cause, what their weights reveal, and what students output."""
 
 from typing import TYPE_CHECKING
 

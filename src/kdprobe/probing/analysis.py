@@ -1,4 +1,4 @@
-"""What an analysis is given and what it returns."""
+"""The interface of analyses: their input and their output."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Need = Literal["patterns", "students", "problems", "scores"]
 """What an analysis may need: attention patterns, the models themselves, problems, records of the evaluation."""
 
 _CHECKED = 2
-"""Sequences of the self-check: two, so that one of them is padded."""
+"""Number of sequences in the self-check: two, so that one of them is padded."""
 
 
 def _new_pool() -> StudentPool:
-    # It imports torch, which listing plugins must not.
+    # Imports torch, which listing plugins must not do.
     from kdprobe.students.pool import StudentPool
 
     return StudentPool()
@@ -37,19 +37,18 @@ def _new_pool() -> StudentPool:
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """What an analysis may look at.
+    """What an analysis may examine.
 
     Attributes:
-        students: The students; the first is the one that others are compared with. Students with the same `arm` are
-            replicates of it, which differ by their `seed`.
-        problems: On which they are looked at: the first of the test problems.
-        batch_size: Sequences at once.
-        seed: Of whatever is drawn at random.
+        students: The students; the others are compared with the first. Students with the same `arm` are replicates that
+            differ by their `seed`.
+        problems: The problems they are examined on: the first of the test problems.
+        batch_size: Sequences per batch.
+        seed: Seed of everything drawn at random.
         patterns: Attention patterns from files, with no student behind them.
-        records: Student to its records of the evaluation, as `records.parquet` has them; for analyses that need
-            scores.
-        head_metrics: All that plugins provide, by name.
-        pool: What is loaded of the students; analyses of one run share it.
+        records: Each student's records of the evaluation, as in `records.parquet`; for analyses that need scores.
+        head_metrics: All head metrics provided by plugins, by name.
+        pool: What is loaded of the students; shared by the analyses of a run.
         template_of: The student whose chat template renders the problems for all; by default the first.
     """
 
@@ -68,13 +67,13 @@ class AnalysisContext:
         """What every student reads of each problem, in order.
 
         Raises:
-            UsageError: A student reads a problem as other tokens.
+            UsageError: A student's tokenizer turns a problem into different tokens.
         """
         return self._reading[0]
 
     @property
     def findings(self) -> list[Finding]:
-        """Whose own chat template would have the problems read otherwise; errors as above."""
+        """Students whose own chat template renders the problems differently; raises like `sequences`."""
         return self._reading[1]
 
     @cached_property
@@ -85,7 +84,7 @@ class AnalysisContext:
 
     @cached_property
     def bridges(self) -> Bridges:
-        """The students inside TransformerLens: `bridges.boot(name)`; adapters share one loaded base."""
+        """The students in TransformerLens: `bridges.boot(name)`; adapters share one loaded base."""
         return self.pool.bridges(self.students, [sequence.ids for sequence in self.sequences[:_CHECKED]])
 
     @property
@@ -106,7 +105,7 @@ class Figure:
 
     Attributes:
         title: What it shows.
-        caption: How to read it, a sentence or two.
+        caption: How to read it, in a sentence or two.
         plotly: A plotly figure as JSON-ready data (`plotly.graph_objects.Figure.to_plotly_json`).
     """
 
@@ -120,10 +119,10 @@ class AnalysisResult:
     """What an analysis returns.
 
     Attributes:
-        tables: Name to a tidy table: one observation a row.
+        tables: Tidy tables by name: one observation per row.
         figures: In the report's order.
-        statements: Sentences that the figures support.
-        summary: The few numbers that `--json` shows, ready for JSON.
+        statements: Sentences supported by the figures and tables.
+        summary: A few numbers for `--json`, ready for JSON.
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -133,17 +132,17 @@ class AnalysisResult:
 
 
 class Analysis(Protocol):
-    """Looks at patterns or students.
+    """Examines patterns or students.
 
     Attributes:
-        needs: What it looks at. `patterns` alone is content with pattern files and with students alike; whoever asks
-            for `students` needs the models themselves.
+        needs: What it examines. Analyses that need only `patterns` work on pattern files and on students; analyses that
+            need `students` get the models themselves.
     """
 
     needs: frozenset[Need]
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Runs over all there is in the context."""
+        """Analyses everything in the context."""
         ...
 
 
@@ -156,7 +155,7 @@ def run_analysis(name: str, analysis: Analysis, context: AnalysisContext) -> Ana
     if missing := sorted(analysis.needs - context.has):
         available = " and ".join(sorted(context.has)) or "nothing"
         raise KdprobeError(
-            f"The analysis {name!r} needs {' and '.join(missing)}, and there is {available} to look at.",
-            "Scores come from an experiment's evaluation; students from a model, patterns from files or students.",
+            f"The analysis {name!r} needs {' and '.join(missing)}; the context has {available}.",
+            "Scores come from an experiment's evaluation, students from a model, patterns from files or students.",
         )
     return analysis.run(context)

@@ -19,13 +19,13 @@ Array = NDArray[np.float64]
 
 _COLOURS: Sequence[str] = qualitative.D3
 
-OVER_PROBLEMS = "Mean over problems, one cell a head."
-FROM_WEIGHTS = "From the weights alone, one cell a head."
-"""The caption of a map that no problem was needed for."""
+OVER_PROBLEMS = "Mean over problems; one cell per head."
+FROM_WEIGHTS = "From the weights alone; one cell per head."
+"""The caption of a map that involves no problems."""
 
 
 def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: int) -> list[Figure]:
-    """Per metric its mean over heads and problems by layer, one curve a student, with 95 % bands over problems."""
+    """Each metric's mean over heads and problems by layer, one curve per student, with 95 % bands over problems."""
     measuring = {name for values in measured.values() for name in values}
     return [
         _curves({student: values[name] for student, values in measured.items() if name in values}, metric, seed)
@@ -39,7 +39,7 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
     for index, (student, value) in enumerate(values.items()):
         colour = _COLOURS[index % len(_COLOURS)]
         curve = means_over_problems(value.mean(axis=2), seed)
-        # A metric that looks at the layer below says nothing of layer 0.
+        # A metric that uses the layer below has no value in layer 0.
         layers = np.flatnonzero(np.isfinite(curve.value))
         name = html.escape(student)
         if np.isfinite(curve.low[layers]).any():
@@ -85,9 +85,9 @@ def change_maps(
     """Heat maps of how much every head changed, one per arm, all on one colour scale around zero.
 
     Args:
-        changes: Arm to `[layer, head]`.
+        changes: Each arm's changes, `[layer, head]`.
         metric: What changed.
-        against: Whom the arms are compared with.
+        against: The student that the arms are compared with.
         unit: Of the changes.
         caption: How to read them.
     """
@@ -96,10 +96,10 @@ def change_maps(
 
 
 def signed_maps(values: Mapping[str, Array], unit: str, caption: str = OVER_PROBLEMS) -> list[Figure]:
-    """One cell a head around zero, all maps on one colour scale, or the eye would compare unlike shades.
+    """Maps with one cell per head around zero, on a common colour scale so that shades are comparable.
 
     Args:
-        values: Title to `[layer, head]`.
+        values: Titles mapped to `[layer, head]`.
         unit: Of the values.
         caption: How to read them.
     """
@@ -108,11 +108,11 @@ def signed_maps(values: Mapping[str, Array], unit: str, caption: str = OVER_PROB
 
 
 def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:
-    """A point a head: how much it changed, against what it does.
+    """One point per head: how much it changed, against what it does.
 
     Args:
         change: `[layer, head]`.
-        effect: The same, such as what ablating the head costs.
+        effect: Likewise, such as the effect of ablating the head.
         change_title: What the change is, with its unit.
         effect_title: What the effect is, with its unit.
     """
@@ -127,7 +127,7 @@ def change_against_effect(change: Array, effect: Array, *, change_title: str, ef
     )
     figure = go.Figure(points)
     figure.update_layout(xaxis_title=html.escape(change_title), yaxis_title=html.escape(effect_title))
-    return Figure(f"{effect_title} against {change_title}", "A point is a head.", figure.to_plotly_json())
+    return Figure(f"{effect_title} against {change_title}", "Each point is a head.", figure.to_plotly_json())
 
 
 def _map(  # noqa: PLR0917

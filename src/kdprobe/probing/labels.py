@@ -1,4 +1,4 @@
-"""What tables and sentences call an attention head."""
+"""The names of attention heads in tables and sentences."""
 
 from __future__ import annotations
 

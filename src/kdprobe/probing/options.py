@@ -1,4 +1,4 @@
-"""Options of the analyses of attention and of `confidence`; light to import, so that listing plugins stays quick."""
+"""Options of the attention analyses and `confidence`; fast to import, so that listing plugins stays fast."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class HeadsOptions(BaseModel):
-    """Which metric decides, and how large a change has to be."""
+    """Which metric decides, and how large a change must be."""
 
     model_config = ConfigDict(extra="forbid")
 
-    metric: str = Field(default="entropy", description="The head metric by which heads have moved or not.")
+    metric: str = Field(default="entropy", description="The head metric that decides whether heads moved.")
     smallest_effect: float = Field(
-        default=0.05, ge=0, description="The smallest change of that metric, in its unit, that is of interest."
+        default=0.05, ge=0, description="The smallest change of interest in that metric, in its unit."
     )
-    permutations: int = Field(default=10_000, ge=100, description="Of the sign-flip test.")
+    permutations: int = Field(default=10_000, ge=100, description="Permutations of the sign-flip test.")
 
 
 class DivergenceOptions(BaseModel):
-    """How large a divergence has to be."""
+    """How large a divergence must be."""
 
     model_config = ConfigDict(extra="forbid")
 
     smallest_effect: float = Field(
-        default=0.01, ge=0, description="The smallest Jensen-Shannon divergence, in nats, that is of interest."
+        default=0.01, ge=0, description="The smallest Jensen-Shannon divergence of interest, in nats."
     )
 
 
@@ -33,15 +33,17 @@ class AssociationOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     metric: str = Field(default="entropy", description="The head metric.")
-    strata: int = Field(default=4, ge=1, description="Groups of problems of like length; only within them is compared.")
+    strata: int = Field(
+        default=4, ge=1, description="Groups of problems of similar length; comparisons are made within groups."
+    )
 
 
 class ConfidenceOptions(BaseModel):
-    """How calibration is counted."""
+    """How calibration is computed."""
 
     model_config = ConfigDict(extra="forbid")
 
-    bins: int = Field(default=10, ge=2, description="Of confidence, of equal width.")
+    bins: int = Field(default=10, ge=2, description="Confidence bins of equal width.")
 
 
 class AttentionOptions(BaseModel):
@@ -51,6 +53,6 @@ class AttentionOptions(BaseModel):
 
     heads: list[tuple[int, int]] = Field(
         default=[],
-        description="Layer and head of each; by default the three in which students vary most on this problem.",
+        description="Heads as [layer, head]; by default the three that vary most between students on this problem.",
     )
-    problem: int = Field(default=0, ge=0, description="Which of the problems, from 0.")
+    problem: int = Field(default=0, ge=0, description="Index of the problem, from 0.")

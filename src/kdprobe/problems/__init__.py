@@ -1,4 +1,4 @@
-"""Problems: what a problem is, reading problems from a file, and how the value in an answer is read and compared."""
+"""Problems: the problem type, reading problems from files, and extracting and comparing the values of answers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-r"""Reading the final value out of an answer, and comparing it with the gold value.
+r"""Extracts the final value of an answer, and compares it with the gold value.
 
 The rule is `robust`: the last `\boxed{…}`, else the last `#### …`, else the last "answer is …", else the last number.
-How each is read is in `kdprobe.problems.reading`, in time linear in the length of the text.
+The package `kdprobe.problems.reading` reads each of these, in time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from kdprobe.problems.reading.run_on import run_on
 
 @dataclass(frozen=True)
 class Extraction:
-    """The value an answer gives, and how it was found.
+    """The value of an answer, and how it was found.
 
     Attributes:
-        value: The exact value, or `None` when the text holds none that the rule can read safely.
-        rule: Which rule fired; `none` when none did. Here `boxed`, `hashes`, `answer-is`, `conclusion`,
-            `opening` or `last-number`.
-        where: Start and end of what it read in the text, or `None`.
-        written: What stands there, or `None`.
+        value: The exact value, or `None` if the text has none that the rule can read safely.
+        rule: The rule that applied, or `none`. Here `boxed`, `hashes`, `answer-is`, `conclusion`, `opening` or
+            `last-number`.
+        where: Start and end of the value in the text, or `None`.
+        written: The value as written there, or `None`.
     """
 
     value: Fraction | None
@@ -37,13 +37,13 @@ class Extraction:
 
 
 def extract(text: str) -> Extraction:
-    """Reads the final value out of an answer.
+    """Extracts the final value of an answer.
 
     Args:
-        text: What a student wrote; of a thinking model only what follows its thinking is read.
+        text: The student's answer; only text after the thinking is read.
 
     Returns:
-        The extraction; its value is `None` when the text holds no number, or none that is safe to read.
+        The extraction; its value is `None` if the text has no number that is safe to read.
     """
     plain = with_plain_digits(without_thinking(text))
     found = final_value(plain[: run_on(plain)])

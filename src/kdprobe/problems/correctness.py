@@ -1,4 +1,4 @@
-"""Whether an answer is right: decided here, for the lm-eval task, for progress, for records and for comparisons."""
+"""Judges answers: the one place used by the lm-eval task, progress, records and comparisons."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from kdprobe.problems.answers import Extraction
 from kdprobe.problems.extractors import Extractor, Robust
 
 ROBUST = Robust()
-"""The extractor that decides where no other is named."""
+"""The extractor used if none is named."""
 UNCLOSED = "unclosed-thinking"
-"""The rule where a model never ended its thinking, so that there is nothing to read."""
+"""The rule if the thinking never ended, so that there is no answer to read."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Judged:
     """One answer under one extractor.
 
     Attributes:
-        extraction: What the extractor read.
-        right: Whether it is the gold value.
+        extraction: The extractor's result.
+        right: Whether it matches the gold value.
     """
 
     extraction: Extraction
@@ -33,14 +33,14 @@ class Judged:
 
 
 def judge(response: str, gold: str, extractor: Extractor = ROBUST) -> Judged:
-    """Reads an answer and compares it with the gold value.
+    """Extracts the value of an answer and compares it with the gold value.
 
-    No extractor reads what a model thought before its answer. Thinking that never ended has no answer.
+    No extractor reads the thinking before an answer. If the thinking never ended, there is no answer.
 
     Args:
-        response: What a student wrote, its thinking between marks as `kdprobe.models.thinking` knows them.
-        gold: The gold value, as the data have it written.
-        extractor: What reads and compares.
+        response: The student's text, with thinking marked as in `kdprobe.models.thinking`.
+        gold: The gold value, as written in the data.
+        extractor: The extractor.
     """
     written = split_thinking(response)
     if not written.closed:

@@ -1,4 +1,4 @@
-"""Taking the problems of an experiment from a source, and checking that what is tested was not trained on."""
+"""Draws the problems of an experiment from a source, and checks that no test problem is used for training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def draw(source: Source, *, transfer: int, test: int) -> Draw:
 
     Args:
         source: `(split) -> problems`.
-        transfer: How many problems the teacher answers.
-        test: How many problems decide.
+        transfer: Number of problems for the teacher.
+        test: Number of test problems.
 
     Raises:
         KdprobeError: The source has fewer, an id or a question occurs twice, or a question is in both splits.
@@ -36,46 +36,46 @@ def draw(source: Source, *, transfer: int, test: int) -> Draw:
     if twins := _shared(drawn.test, drawn.transfer):
         raise KdprobeError(
             f"Test problem {twins[0].id} is also transfer problem {twins[1].id}.",
-            "Draw the two from different files or splits; a test on what was trained on tests nothing.",
+            "Draw the two from different files or splits; a test on training problems shows nothing.",
         )
     return drawn
 
 
 def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, ...]:
-    """Takes the problems of the transfer split that come right after those of a draw.
+    """Takes the problems of the transfer split that follow those of a draw.
 
     Args:
-        source: Where the draw is from.
-        drawn: What trains and what tests; validation problems are none of them.
-        count: How many.
+        source: The source of the draw.
+        drawn: The training and test problems; validation problems are none of them.
+        count: Number of validation problems.
 
     Raises:
-        KdprobeError: The source has fewer, a question occurs twice, or it is a transfer or a test problem too.
+        KdprobeError: The source has fewer, a question occurs twice, or one is also a transfer or test problem.
     """
     start = len(drawn.transfer)
     problems = tuple(islice(source("transfer"), start + count))
     if len(problems) < start + count:
         raise KdprobeError(
-            f"The problem source has {len(problems)} transfer problems, {start} to train on and {count} to validate on "
-            "are asked for.",
+            f"The problem source has only {len(problems)} transfer problems, but {start} for training and {count} for "
+            "validation were requested.",
             "Lower tune.validation or problems.transfer in the config.",
         )
     if problems[:start] != drawn.transfer:
         raise KdprobeError(
-            "The problem source gave other problems when it was asked again.", "This is a fault of its plugin."
+            "The problem source returned different problems on the second call.", "This is a bug in its plugin."
         )
     refuse_twins(problems, "transfer")
     validation = problems[start:]
     if twins := _shared(validation, drawn.test):
         raise KdprobeError(
             f"Validation problem {twins[0].id} is also test problem {twins[1].id}.",
-            "Remove one of them; a test on what options were chosen by is no test.",
+            "Remove one of them; a test on problems used to choose options is biased.",
         )
     return validation
 
 
 def normalised(question: str) -> str:
-    """A question without case, punctuation and spacing, to compare questions by."""
+    """A question without case, punctuation and spacing, for comparing questions."""
     return re.sub(r"\W+", " ", question.lower()).strip()
 
 
@@ -83,7 +83,7 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
     problems = tuple(islice(source(split), count))
     if len(problems) < count:
         raise KdprobeError(
-            f"The problem source has {len(problems)} {split} problems, {count} are asked for.",
+            f"The problem source has only {len(problems)} {split} problems, but {count} were requested.",
             f"Lower problems.{split} in the config.",
         )
     refuse_twins(problems, split)
@@ -91,7 +91,7 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
 
 
 def _shared(problems: Iterable[Problem], others: Iterable[Problem]) -> tuple[Problem, Problem] | None:
-    """The first two problems, one of each, that ask the same question."""
+    """The first pair of problems, one from each, that ask the same question."""
     by_question = {normalised(problem.question): problem for problem in others}
     for problem in problems:
         if twin := by_question.get(normalised(problem.question)):
@@ -103,11 +103,11 @@ def first_problems(source: Source, limit: int | None) -> tuple[Problem, ...]:
     """The first test problems of a source, as many as there are.
 
     Args:
-        source: Where they come from.
-        limit: How many at most; `None` for all.
+        source: The source.
+        limit: Maximum number of problems; `None` for all.
 
     Raises:
-        KdprobeError: There are none, or two ask the same.
+        KdprobeError: There are none, or two ask the same question.
     """
     problems = tuple(islice(source("test"), limit))
     if not problems:
@@ -117,10 +117,10 @@ def first_problems(source: Source, limit: int | None) -> tuple[Problem, ...]:
 
 
 def refuse_twins(problems: Iterable[Problem], split: Split) -> None:
-    """Refuses problems that ask one question twice.
+    """Rejects duplicate questions and ids.
 
     Raises:
-        KdprobeError: There are such, or one id is there twice.
+        KdprobeError: A question or an id occurs twice.
     """
     ids: set[str] = set()
     questions: dict[str, str] = {}
@@ -132,5 +132,5 @@ def refuse_twins(problems: Iterable[Problem], split: Split) -> None:
                 "Remove one of them; a problem that counts twice makes every interval too narrow.",
             )
         if problem.id in ids:
-            raise KdprobeError(f"The {split} problems hold the id {problem.id!r} twice.", "Ids must be unique.")
+            raise KdprobeError(f"The {split} problems contain the id {problem.id!r} twice.", "Ids must be unique.")
         ids.add(problem.id)

@@ -1,4 +1,4 @@
-r"""The tokens of calculations that stand in running text, such as the left side of `3 apples * $2 = $6`.
+r"""The tokens of calculations in running text, such as the left side of `3 apples * $2 = $6`.
 
 Numbers (decimals, thousands separators, `2 1/2`, `\frac{1}{2}`), with currency, percent and up to four words of unit,
 joined by `+ - * / ^` and their spellings.
@@ -45,12 +45,12 @@ OPERATORS = {"times", "divide", "plus", "minus", "power"}
 NUMBERS = {"number", "fraction"}
 ENDS_OPERAND = {*NUMBERS, "percent", "close"}
 _UNIT_LETTERS = {"m", "g", "h", "l", "s"}
-"""Of one letter, the words that may be the unit of a number; any other is taken for a variable."""
+"""Single letters that may be the unit of a number; any other letter is read as a variable."""
 _MOST_WORDS = 4
 
 
 class Token(NamedTuple):
-    """A piece of text: its kind, as the pattern above calls it, and its position."""
+    """A piece of text: its kind, as named in the pattern above, and its position."""
 
     kind: str
     text: str
@@ -59,14 +59,14 @@ class Token(NamedTuple):
 
 
 def tokens_of(text: str) -> list[Token]:
-    """The tokens of a text, less what plays no part in a calculation: spaces, currency, the units of numbers."""
+    """The tokens of a text, without what does not matter to a calculation: spaces, currency, the units of numbers."""
     tokens = [
         Token("word" if kind == "plain" else kind, match[kind], *match.span(kind))
         for match in _TOKEN.finditer(text)
         if (kind := match.lastgroup or "") != "money"
     ]
     for position, token in enumerate(tokens):
-        # In "3 times * 5" it is a unit.
+        # In "3 times * 5", "times" is a unit.
         spelled_out = token.kind == "times" and token.text.lower() == "times"
         if spelled_out and kind_at(tokens, position + 1) not in {*NUMBERS, "open"}:
             tokens[position] = token._replace(kind="word")
@@ -89,7 +89,7 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: str) -> list[Token]:
-    """What is left of words right behind an operand: an operator, nothing where they are its unit, else the words."""
+    """What remains of words right after an operand: an operator, nothing if they are its unit, else the words."""
     *units, last = words
     word = last.text.lower()
     spaced = last.start > before[-1].end
@@ -106,7 +106,7 @@ def _are_units(words: Sequence[Token], before: Token) -> bool:
 
 
 def _is_a_part(before: Sequence[Token]) -> bool:
-    """Whether what was just read is a percentage or a fraction, of which something else is taken."""
+    """Whether the tokens end in a percentage or a fraction, so that "of" multiplies."""
     slash = len(before) > 1 and before[-2].kind == "divide" and before[-2].text == "/"
     return before[-1].kind in {"percent", "fraction"} or (slash and before[-1].kind == "number")
 
@@ -118,5 +118,5 @@ def is_variable(word: Token) -> bool:
 
 
 def kind_at(tokens: Sequence[Token], position: int) -> str:
-    """The kind of a token; empty behind the last one."""
+    """The kind of a token; empty after the last one."""
     return tokens[position].kind if position < len(tokens) else ""

@@ -15,7 +15,7 @@ _MOST_POWER = 12
 
 
 def value_of(tokens: Sequence[Token]) -> Fraction | None:
-    """The exact value of an expression; `None` where it has none."""
+    """The exact value of an expression; `None` if it has none."""
     try:
         return _evaluate(tokens)
     except (ArithmeticError, IndexError):
@@ -23,7 +23,7 @@ def value_of(tokens: Sequence[Token]) -> Fraction | None:
 
 
 def with_fractions(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens, with every `3/4` that is written together as one."""
+    """The tokens, with every `3/4` written without spaces joined into one token."""
     joined: list[Token] = []
     for token in tokens:
         if token.kind == "number" and len(joined) > 1 and joined[-1].text == "/" and joined[-2].kind == "number":
@@ -37,11 +37,11 @@ def with_fractions(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _evaluate(tokens: Sequence[Token]) -> Fraction:
-    """The value of an expression, by Dijkstra's two stacks.
+    """The value of an expression, by Dijkstra's two-stack algorithm.
 
     Raises:
-        ArithmeticError: Division by zero, an unreasonable power, or no expression.
-        IndexError: No expression: an operator lacks an operand.
+        ArithmeticError: Division by zero, an unreasonable power, or not an expression.
+        IndexError: Not an expression: an operator lacks an operand.
     """
     values: list[Fraction] = []
     operators: list[str] = []
@@ -56,7 +56,7 @@ def _evaluate(tokens: Sequence[Token]) -> Fraction:
     for position, token in enumerate(tokens):
         kind = token.kind
         if after_operand and kind in {*NUMBERS, "open"}:
-            # "2(3 + 4)" multiplies; "2 3" is no expression.
+            # "2(3 + 4)" multiplies; "2 3" is not an expression.
             if kind != "open" or tokens[position - 1].end != token.start:
                 raise ArithmeticError("two operands without an operator")
             reduce(_BINDS["times"])
@@ -77,7 +77,7 @@ def _evaluate(tokens: Sequence[Token]) -> Fraction:
                 raise ArithmeticError("an operator without an operand")
             operators += ["sign"] if kind == "minus" else []
         else:
-            # Powers are taken from the right; nobody writes two of them in a word problem.
+            # Powers should associate to the right, but nobody writes two in a row in a word problem.
             reduce(_BINDS[kind])
             operators.append(kind)
             after_operand = False

@@ -1,4 +1,4 @@
-"""Finding the calculations in a text: the longest that end or begin at a token, and their values."""
+"""Finds the calculations in a text: the longest that end or begin at a token, and their values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdprobe.problems.expression_values import value_of, with_fractions
 
 _PURE = {*ENDS_OPERAND, *OPERATORS, "open"}
 _CHANGES_WHAT_FOLLOWS = {"of", "half", "twice", "double", "triple", "thrice", "third", "quarter", "than"}
-"""Words that make another number of the first one after them: "half of 6 + 4"."""
+"""Words that change the value of the first number after them: "half of 6 + 4"."""
 _MOST_TOKENS = 80
 
 
@@ -30,19 +30,19 @@ class Expression:
 
     @property
     def calculates(self) -> bool:
-        """Whether there is anything to work out; a sign alone is nothing."""
+        """Whether there is anything to calculate; a sign alone is not."""
         return any(token.kind in OPERATORS and before.kind in ENDS_OPERAND for before, token in pairwise(self.tokens))
 
     @cached_property
     def values(self) -> set[Fraction]:
-        """The exact value; two in `7/12 / 1/12`, where a fraction may be meant; none where there is no value."""
+        """The exact value; two for `7/12 / 1/12`, which may contain fractions; empty if there is no value."""
         joined = with_fractions(self.tokens)
         candidates = {value_of(self.tokens), value_of(joined) if 1 < len(joined) < len(self.tokens) else None}
         return {value for value in candidates if value is not None}
 
     @property
     def is_fraction(self) -> bool:
-        """Whether it is nothing but a fraction, `3/4`, which need not be a calculation."""
+        """Whether it is only a fraction, `3/4`, which need not be a calculation."""
         return len(with_fractions(self.tokens)) == 1
 
 
@@ -50,12 +50,12 @@ def ending_before(tokens: Sequence[Token], stop: int, first: int) -> Expression 
     """The longest expression that ends right before a token.
 
     Args:
-        tokens: Of the whole text, from `tokens_of`.
-        stop: Index of the token that it ends before.
+        tokens: The tokens of the whole text, from `tokens_of`.
+        stop: Index of the token before which it ends.
         first: Index of the first token that may belong to it.
 
     Returns:
-        The expression; `None` where there is none, or where something before it changes what it means.
+        The expression; `None` if there is none, or if something before it changes its meaning.
     """
     begin = stop
     while begin > first and tokens[begin - 1].kind in _PURE:
@@ -77,7 +77,7 @@ def ending_before(tokens: Sequence[Token], stop: int, first: int) -> Expression 
 
 
 def beginning_at(tokens: Sequence[Token], begin: int, stop: int) -> Expression | None:
-    """The longest expression from one token to another at most; as `ending_before` otherwise."""
+    """The longest expression that begins at a token and ends at the latest before another; see `ending_before`."""
     end, depth = begin, 0
     while end < stop and tokens[end].kind in _PURE:
         depth += {"open": 1, "close": -1}.get(tokens[end].kind, 0)
@@ -92,7 +92,7 @@ def beginning_at(tokens: Sequence[Token], begin: int, stop: int) -> Expression |
 
 
 def number_at(tokens: Sequence[Token], begin: int, stop: int) -> Expression | None:
-    """The number at a token, with its sign, its percent, and its denominator where both are written together."""
+    """The number at a token, with its sign, its percent, and its denominator if written without spaces."""
     end = begin + (begin < stop and tokens[begin].kind == "minus")
     if end >= stop or tokens[end].kind not in NUMBERS:
         return None
@@ -107,7 +107,7 @@ def number_at(tokens: Sequence[Token], begin: int, stop: int) -> Expression | No
 
 
 def _is_half_of_something(tokens: Sequence[Token], end: int) -> bool:
-    """Whether what ends here goes on as `5x`, `5 + x`, or `16 and 2/3`."""
+    """Whether the text continues the expression that ends here, as in `5x`, `5 + x` or `16 and 2/3`."""
     if kind_at(tokens, end) not in {"word", "unit"}:
         return False
     if tokens[end].text.lower() in {"and", "r", "remainder"} and kind_at(tokens, end + 1) in {*NUMBERS, "open"}:
@@ -117,7 +117,7 @@ def _is_half_of_something(tokens: Sequence[Token], end: int) -> bool:
 
 
 def _behind_open_brackets(tokens: Sequence[Token], begin: int, stop: int) -> int:
-    """Where the part begins whose brackets are all closed, and opened."""
+    """The start of the part in which all brackets match."""
     opened: list[int] = []
     for position in range(begin, stop):
         if tokens[position].kind == "open":
@@ -131,7 +131,7 @@ def _behind_open_brackets(tokens: Sequence[Token], begin: int, stop: int) -> int
 
 
 def _changes(before: Token, first: Token) -> bool:
-    """Whether a token makes something else of the expression after it: half of it, or a part of a name or a time."""
+    """Whether a token changes the expression after it: to half of it, or to a part of a name or a time."""
     together = before.end == first.start
     if before.kind == "word":
         return together or before.text.lower() in _CHANGES_WHAT_FOLLOWS
@@ -139,6 +139,6 @@ def _changes(before: Token, first: Token) -> bool:
 
 
 def decimals(expression: Expression) -> int:
-    """How many decimals its last number is written with."""
+    """Number of decimals in its last number, as written."""
     written = next((token.text for token in reversed(expression.tokens) if token.kind == "number"), "")
     return len(written.partition(".")[2])

@@ -1,4 +1,4 @@
-r"""The built-in extractors: how an answer's final value is read, and when it counts as right.
+r"""The built-in extractors: how an answer's final value is read, and when it counts as correct.
 
 | name | reads | compares |
 | --- | --- | --- |
@@ -20,14 +20,14 @@ from kdprobe.problems.answers import Extraction, extract, last_match, matches
 
 
 class Extractor(Protocol):
-    """Reads the final value out of an answer, and compares it with the gold value in its own way."""
+    """Extracts the final value of an answer, and compares it with the gold value in its own way."""
 
     def extract(self, text: str) -> Extraction:
-        """Reads the final value; never raises, whatever the text."""
+        """Extracts the final value; never raises, whatever the text."""
         ...
 
     def is_right(self, extraction: Extraction, gold: str) -> bool:
-        """Whether an extraction is the gold value, which is given as the data have it written."""
+        """Whether an extraction matches the gold value, which is given as written in the data."""
         ...
 
 
@@ -47,18 +47,18 @@ _PUBLISHED_TOKEN = re.compile(r"[0-9,]+(?:\.[0-9,]+)?")
 _PUBLISHED_BOX = re.compile(rf"oxed\{{\s*({_PUBLISHED_TOKEN.pattern})\s*\}}")
 _PUBLISHED_ANSWER = re.compile(r"the\s*(?:(?:final|correct)\s*)?answer\s*is")
 _LONGEST = 1_000
-"""Digits of a number; longer ones are taken for no value, being nobody's answer and slow to convert."""
+"""Maximum digits of a number; longer ones have no value, because they are never an answer and slow to convert."""
 
 
 class Published:
     """The four rules of Goyal et al. (2024, arXiv 2412.17846), for replication.
 
-    A token is digits or commas, then perhaps a point and more of them; signs, currency and percent are left out. The
-    first rule that finds a token decides, even where the token is a comma without a value.
+    A token consists of digits and commas, optionally followed by a point and more of them; signs, currency and percent
+    are ignored. The first rule that finds a token decides, even if the token is a comma without a value.
     """
 
     def extract(self, text: str) -> Extraction:
-        """The first box, a first line with one distinct token, the first token after "the answer is", the last."""
+        """The first box, the only distinct token of the first line, the first after "the answer is", or the last."""
         if boxed := _PUBLISHED_BOX.search(text):
             return _published("boxed", boxed[1], boxed.span(1))
         line = text.partition("\n")[0]
@@ -83,16 +83,16 @@ class LmEval:
     """A filter of lm-eval's GSM8K task, and its comparison on strings.
 
     Args:
-        rule: What the filter is called here.
+        rule: The name of the filter.
         pattern: Its regular expression.
-        last: Whether it takes the last match, or the first.
+        last: Whether it takes the last match rather than the first.
     """
 
     def __init__(self, rule: str, pattern: str, *, last: bool) -> None:
         self.rule, self.pattern, self.last = rule, re.compile(pattern), last
 
     def extract(self, text: str) -> Extraction:
-        """What the filter selects; `value` is its number where it is one."""
+        """What the filter selects; `value` is its number, if it is one."""
         chosen = last_match(self.pattern, text) if self.last else self.pattern.search(text)
         if chosen is None:
             return Extraction(None, "none")
@@ -116,7 +116,7 @@ def flexible() -> LmEval:
 
 
 def _comparable(text: str) -> str:
-    """What lm-eval's comparison leaves of a value: no commas, no dollars, no final point."""
+    """A value as lm-eval compares it: without commas, dollar signs and a final point."""
     return re.sub(r"\.$", "", text.replace(",", "").replace("$", "")).lower()
 
 

@@ -1,6 +1,6 @@
-r"""Reading gold answers: the value within a worked solution, and the number that a value is.
+r"""Reads gold answers: the value in a worked solution, and its number.
 
-This is the one place for it: problem sources, the tasks, files of answers and comparisons all read gold text here.
+Problem sources, tasks, files of answers and comparisons all read gold answers here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _KINDS = ("boxed", "final", "answer")
 
 
 def gold_text(gold: str) -> str:
-    r"""The value of a gold answer, as it is written.
+    r"""The value of a gold answer, as written.
 
     Args:
-        gold: A value, or a solution that states it: after `####`, after a last line's `A:`, in `\boxed{}`, or behind
+        gold: A value, or a solution that states it: after `####`, after `A:` on the last line, in `\boxed{}`, or after
             "answer is", in this order.
 
     Returns:
-        The value; all of the gold answer where it has no such mark, and nothing where nothing follows `####`.
+        The value; the whole gold answer if it has no such mark, and an empty string if nothing follows `####`.
     """
     if GOLD_MARK in gold:
         return gold.rpartition(GOLD_MARK)[2].strip()
@@ -37,7 +37,7 @@ def gold_text(gold: str) -> str:
 
 
 def _marked(gold: str) -> str | None:
-    """What the last mark of the strongest kind states, or `None`."""
+    """The value stated by the last mark of the strongest kind, or `None`."""
     plain = with_plain_digits(gold)
     marks = marks_in(plain)
     labels = Labels(plain)
@@ -53,7 +53,7 @@ def _marked(gold: str) -> str | None:
 
 
 def gold_value(value: str) -> Fraction | None:
-    """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` where it is not one number."""
+    """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` if it is not a single number."""
     plain = with_plain_digits(value)
     numbers = list(islice(numbers_in(plain), 2))
     if not numbers:

@@ -1,7 +1,7 @@
-"""Test problems that were trained on: word for word, but for spelling, or but for their numbers.
+"""Finds test problems that were used in training: verbatim, or with other spelling or other numbers.
 
-Problems that come from one template share most of their words by design. Such overlap is the scope of what a test can
-show, not a fault, and is marked as such.
+Problems from one template share most of their words by design. Such overlap is not a fault but limits what a test can
+show, and is marked as such.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from kdprobe.problems.problem import Problem
 WORDS = 8
 """Length of the word n-grams."""
 SHARE = 0.5
-"""Of a test question's n-grams within one transfer question."""
+"""Share of a test question's n-grams in one transfer question that counts as overlap."""
 _NUMBER = re.compile(r"\b\d[\d ]*\b")
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """A test problem and the transfer problem that is most like it.
+    """A test problem and the transfer problem that is most similar to it.
 
     Attributes:
         test: Id of the test problem.
         transfer: Id of the transfer problem.
-        kind: `exact`: the same text; `normalised`: the same but for case, punctuation and spacing; `n-gram`: at least
-            `SHARE` of its word n-grams, numbers masked, are in the other.
-        share: Of the test question's n-grams.
-        within_group: Whether both come from one template or family.
+        kind: `exact`: the same text; `normalised`: the same except for case, punctuation and spacing; `n-gram`: at
+            least `SHARE` of its word n-grams, with numbers masked, occur in the other.
+        share: Share of the test question's n-grams that occur in the other.
+        within_group: Whether both come from the same template or family.
     """
 
     test: str
@@ -43,13 +43,13 @@ class Overlap:
 
 
 def overlaps(transfer: Sequence[Problem], test: Sequence[Problem]) -> list[Overlap]:
-    """Test problems that overlap with a transfer problem, each with the one that is most like it, in order.
+    """Test problems that overlap with a transfer problem, each with the most similar one, in order.
 
-    A question shorter than an n-gram is one n-gram by itself. Time and memory grow with the words of all questions.
+    A question shorter than an n-gram counts as one n-gram. Time and memory grow with the number of words.
 
     Args:
-        transfer: What students learnt from.
-        test: What they are tested on.
+        transfer: The problems that students learn from.
+        test: The problems that they are tested on.
     """
     holders: dict[str, set[int]] = defaultdict(set)
     for index, problem in enumerate(transfer):
@@ -66,7 +66,7 @@ def overlaps(transfer: Sequence[Problem], test: Sequence[Problem]) -> list[Overl
             for twin in [transfer[index]]
         ]
         if candidates:
-            # A twin from another template says more than one from the same template.
+            # A twin from another template is stronger evidence than one from the same template.
             overlapping.append(
                 min(candidates, key=lambda overlap: (overlap.within_group, _KINDS.index(overlap.kind), -overlap.share))
             )

@@ -1,4 +1,4 @@
-"""A maths word problem, and how its gold answer is written."""
+"""A maths word problem, and the format of its gold answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdprobe.problems.gold import GOLD_MARK, gold_text
 from kdprobe.text import safe_text
 
 Split = Literal["teacher", "transfer", "test"]
-"""What a draw of problems is for. Draws of different splits are disjoint."""
+"""The purpose of a draw of problems. Draws of different splits are disjoint."""
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
@@ -25,7 +25,7 @@ class Problem:
         question: The bare question, as a student reads it.
         solution: The worked gold solution; its last line is `#### value`.
         value: The gold value, as written after `####`.
-        group: The template or source family it comes from; overlap and clustering are judged per group.
+        group: The template or family it comes from; overlap and clustering are assessed per group.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Problem:
     group: str | None = None
 
     def __post_init__(self) -> None:
-        """Whatever source it comes from, its texts can be written into every file."""
+        """Makes its texts safe to write to any file, whatever the source."""
         for name, value in asdict(self).items():
             if isinstance(value, str):
                 object.__setattr__(self, name, safe_text(value))
@@ -59,9 +59,9 @@ class Problem:
 
     @property
     def plain_solution(self) -> str:
-        """The solution without GSM8K's calculator marks (`<<48/2=24>>`), which no student is asked to write."""
+        """The solution without GSM8K's calculator annotations (`<<48/2=24>>`), which students need not write."""
         return _CALCULATOR.sub("", self.solution)
 
     def as_row(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """All fields as JSON data."""
         return asdict(self)

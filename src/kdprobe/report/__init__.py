@@ -1,1 +1,1 @@
-"""The report: one self-contained page of a finished run."""
+"""The report of a finished run: one self-contained page."""

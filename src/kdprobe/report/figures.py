@@ -1,4 +1,4 @@
-"""The report's own figures: accuracy with intervals, the loss while training, what the top k keep."""
+"""The report's own figures: accuracies with intervals, training losses, and the mass outside the top k."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def accuracy_figure(comparison: Comparison) -> dict[str, Any]:
 
 
 def loss_figure(arms: Sequence[ArmResults]) -> dict[str, Any]:
-    """Loss per optimiser step of every trained arm. Arms with different losses are not comparable by height."""
+    """Loss per optimiser step of every trained arm. The values of different losses are not comparable."""
     figure = go.Figure()
     for arm in arms:
         if arm.training and not arm.diverged:
@@ -57,7 +57,7 @@ def loss_figure(arms: Sequence[ArmResults]) -> dict[str, Any]:
 
 
 def retained_figure(fidelity: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Share of response positions by their mass outside the top k, a trace per strategy and temperature."""
+    """Share of response positions by mass outside the top k, with one trace per strategy and temperature."""
     borders = [f"{edge:g}" for edge in TAIL_EDGES]
     bins = [f"{low} to {high}" for low, high in pairwise(borders)]
     figure = go.Figure()

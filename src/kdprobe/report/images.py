@@ -1,4 +1,4 @@
-"""Figures as PNG and SVG, drawn by matplotlib: plotly's own images take a browser."""
+"""Figures as PNG and SVG, drawn with matplotlib, because plotly needs a browser for images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _COLOURS = {"RdBu": "RdBu", "Viridis": "viridis", "Blues": "Blues"}
 
 
 def write_images(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Draws every figure; where a page has a menu, its first entry.
+    """Draws every figure; of a figure with a menu, the first entry.
 
     Args:
         figures: Lines, points, maps and boxes.
-        folder: Where to; files are called after the figures' titles.
+        folder: The folder to write; files are named after the figures' titles.
 
     Returns:
         The files.
@@ -36,7 +36,7 @@ def write_images(figures: Sequence[Figure], folder: Path) -> list[Path]:
     from matplotlib.figure import Figure as Canvas
 
     files = []
-    # Figures of their own, not pyplot's: nothing is left behind, no window system is asked. Names are no formulas.
+    # Not pyplot, which keeps figures open and may look for a display. Math parsing is off, because names are not maths.
     with mpl.rc_context({"text.parse_math": False, "svg.hashsalt": "kdprobe"}):
         for index, figure in enumerate(figures, start=1):
             canvas = Canvas(figsize=(7, 4.5), layout="constrained")
@@ -106,7 +106,7 @@ def _draw_heatmap(canvas: Any, axes: Any, trace: dict[str, Any]) -> None:
 
 
 def _colour_map(scale: Sequence[Sequence[Any]]) -> Any:
-    """Plotly's colour scale as matplotlib's; plotly writes out the scales that are named."""
+    """Plotly's colour scale as matplotlib's; plotly stores named scales as lists of colours."""
     from matplotlib.colors import LinearSegmentedColormap
 
     def colour(text: str) -> Any:
@@ -118,7 +118,7 @@ def _colour_map(scale: Sequence[Sequence[Any]]) -> Any:
 
 
 def _draw_boxes(axes: Any, traces: Sequence[dict[str, Any]]) -> None:
-    """Boxes of every trace side by side for each category."""
+    """Draws the boxes of all traces side by side in each category."""
     categories = list(dict.fromkeys(name for trace in traces for name in trace["x"]))
     width = 0.8 / len(traces)
     for index, trace in enumerate(traces):
@@ -134,6 +134,6 @@ def _draw_boxes(axes: Any, traces: Sequence[dict[str, Any]]) -> None:
 
 
 def _text(title: Any) -> str:
-    """A title as plotly keeps it, as plain text."""
+    """A title of plotly's as plain text."""
     text = title.get("text", "") if isinstance(title, dict) else title or ""
     return visible(html.unescape(str(text)))

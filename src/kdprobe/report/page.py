@@ -1,6 +1,6 @@
 """Writes a run's page: one HTML file that needs no network.
 
-Model text reaches the page through jinja's escaping only; figures travel as JSON whose `<` cannot close the script.
+Model text reaches the page only through jinja's escaping; figures are JSON in which no `<` can close the script.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def render(results: Results, comparison: Comparison) -> str:
 
 
 def _examples(results: Results) -> list[dict[str, Any]]:
-    """Problems with every arm's answer; those that arms disagree on come first."""
+    """Problems with every arm's answer, those on which the arms disagree first."""
     problems = results.record["problems"]["test"]
     rows = []
     for index, problem in enumerate(problems):

@@ -24,11 +24,11 @@ def write_probe_page(
     """Writes the statements and figures of all analyses.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         names: The students or files.
-        subject: What was looked at, a sentence.
-        results: Analysis to what it found.
-        findings: What may mislead.
+        subject: What was analysed, as a sentence.
+        results: Results by analysis.
+        findings: What may be misleading.
 
     Returns:
         The file.

@@ -1,4 +1,4 @@
-"""What every page is made with: escaping templates, and figures as JSON that cannot close its script."""
+"""Shared by all pages: templates that escape, and figures as JSON that is safe inside a script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdprobe.stats.p_values import p_text
 
 
 def template(name: str) -> Template:
-    """A template of this package; everything in it is escaped unless it says otherwise."""
+    """A template of this package, with everything escaped unless marked otherwise."""
     environment = Environment(
         loader=PackageLoader("kdprobe.report", ""),
         autoescape=True,
@@ -40,7 +40,7 @@ def script_json(data: Any) -> str:
 
 
 def safe_names(figure: dict[str, Any]) -> dict[str, Any]:
-    """A figure whose trace names are plain text: plotly would read a subset of HTML in them."""
+    """A figure with escaped trace names, because plotly interprets a subset of HTML in them."""
     traces = [
         {**trace, "name": html.escape(str(trace["name"]))} if "name" in trace else trace
         for trace in figure.get("data", [])

@@ -1,7 +1,7 @@
-"""Statistics: intervals, paired tests and corrections for many tests, whatever was measured.
+"""Statistics: intervals, paired tests and corrections for multiple tests, independent of what was measured.
 
-scipy loads its parts when they are first used, and statsmodels is imported where it is: together they take seconds, and
-many commands compute nothing.
+scipy loads its submodules on first use, and statsmodels is imported inside the functions that need it: together they
+take seconds to load, and many commands need neither.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The percentile bootstrap over problems: one function draws, everything else says what is computed of a draw.
+"""The percentile bootstrap over problems: one function resamples, all others define the statistic.
 
 Efron, B. (1979), "Bootstrap methods: another look at the jackknife".
 """
@@ -18,35 +18,35 @@ from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval
 
 RESAMPLES = 2_000
 MEAN_RESAMPLES = 10_000
-"""Of a mean that a verdict quotes: its interval's ends are then steady to about a hundredth of its width."""
+"""For a mean that a verdict quotes: the interval's ends are then stable to about a hundredth of its width."""
 _FEW = 64
-"""Units; up to here multinomial counts are quick to draw, and let equal units be drawn as one."""
+"""Up to this many units, multinomial counts are fast to draw, and equal units can be drawn as one."""
 MANY = 10_000
-"""Units above which no draw is made unit by unit, for that would cost resamples times units."""
+"""Above this many units, none are drawn individually, because that would cost resamples times units."""
 _CELLS = 2**20
-"""Counts drawn at once, so that memory does not grow with the number of resamples."""
+"""Counts drawn at a time, so that memory does not grow with the number of resamples."""
 _CACHED_CELLS = 2**25
-"""Counts that are kept for the next statistic over as many units: 64 MiB."""
+"""Counts cached for the next statistic over the same number of units: 64 MiB."""
 _COLUMNS = 4_096
-"""Heads at once, so that memory does not grow with their number."""
+"""Heads processed at a time, so that memory does not grow with their number."""
 
 Array = NDArray[np.float64]
 Counts = NDArray[Any]
-"""How often each unit is drawn in each resample, `[resample, unit]`."""
+"""How often each unit was drawn in each resample, `[resample, unit]`."""
 
 
 def bootstrap(
     statistic: Callable[..., NDArray[Any]], *strata: int | NDArray[Any], resamples: int = RESAMPLES, seed: int = 0
 ) -> Array:
-    """Values of a statistic in resamples of its units (problems, mostly), `[resample, ...]`.
+    """Values of a statistic in resamples of its units (usually problems), `[resample, ...]`.
 
     Args:
-        statistic: From how often each unit is drawn, `[resample, unit]`, to its values, `[resample, ...]`; it is given
-            one such array for each stratum.
-        *strata: Units are drawn within each stratum. Its number of units; or, where many units are equal, how many
-            there are of each kind, and counts are then those of kinds.
-        resamples: How many.
-        seed: Of the draws. Statistics over as many units are resampled by the same draws, so they can be compared.
+        statistic: Maps how often each unit was drawn, `[resample, unit]`, to values, `[resample, ...]`; it receives one
+            such array per stratum.
+        *strata: The number of units of each stratum, within which units are drawn; or, if many units are equal, the
+            number of units of each kind, and counts are then per kind.
+        resamples: Number of resamples.
+        seed: Random seed. Statistics over the same number of units share their draws, so they can be compared.
     """
     random = np.random.default_rng(seed)
     if len(strata) == 1:
@@ -61,13 +61,13 @@ def bootstrap(
 
 
 def percentiles(values: Array) -> tuple[Array, Array]:
-    """Both ends of the interval at `LEVEL` of values `[resample, ...]`."""
+    """Both ends of the interval at `LEVEL`, from values `[resample, ...]`."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 
 
 def percentile_interval(values: Array) -> Interval:
-    """The same of a single statistic, `[resample]`; resamples in which it is NaN are left out."""
+    """The interval of a single statistic, `[resample]`; resamples in which it is NaN are ignored."""
     finite = values[~np.isnan(values)]
     if not len(finite):
         return NO_INTERVAL
@@ -78,8 +78,8 @@ def percentile_interval(values: Array) -> Interval:
 def mean_interval(values: Array) -> Interval:
     """Percentile bootstrap interval of a mean over problems; a single problem has none.
 
-    Of more than `MANY` problems with more than a few different values, the interval is the one that the bootstrap tends
-    to: the mean and its standard error under the normal distribution.
+    With more than `MANY` problems and more than a few distinct values, the interval is the limit of the bootstrap: the
+    normal interval from the mean and its standard error.
 
     Args:
         values: One value per problem, `[problem]`.
@@ -99,7 +99,7 @@ def mean_interval(values: Array) -> Interval:
 
 
 def normal_interval(estimate: float, error: float) -> Interval:
-    """The interval of an estimate with this standard error, by the normal distribution."""
+    """The normal interval of an estimate with this standard error."""
     half = float(scipy.stats.norm.ppf((1 + LEVEL) / 2)) * error
     return Interval(estimate - half, estimate + half)
 
@@ -109,8 +109,8 @@ class Means:
     """Means over problems and their 95 % intervals, all of one shape.
 
     Attributes:
-        value: The means; NaN where no problem has a value.
-        low: Lower ends of their intervals; NaN where there is none.
+        value: The means; NaN if no problem has a value.
+        low: Lower ends of their intervals; NaN if there is none.
         high: Upper ends.
     """
 
@@ -120,7 +120,7 @@ class Means:
 
 
 def known_mean(values: Array, axis: int | tuple[int, ...]) -> Array:
-    """The mean of what is not NaN; NaN where nothing is."""
+    """The mean of the finite values; NaN if there are none."""
     finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         mean: Array = np.where(finite, values, 0.0).sum(axis=axis) / finite.sum(axis=axis)
@@ -130,15 +130,15 @@ def known_mean(values: Array, axis: int | tuple[int, ...]) -> Array:
 def means_over_problems(values: Array, seed: int = 0) -> Means:
     """Means over the first axis with their intervals, for many heads at once.
 
-    Every column is resampled with the same draws, so that columns stay comparable. Problems for which a column has no
-    value are left out of it. One problem has no interval.
+    Every column is resampled with the same draws, so that columns stay comparable. Problems without a value in a column
+    are ignored in that column. A single problem has no interval.
 
     Args:
-        values: `[problem, ...]`; NaN for no value.
-        seed: Of the draws.
+        values: `[problem, ...]`; NaN for a missing value.
+        seed: Random seed.
 
     Returns:
-        Means and ends of intervals, of the shape of one problem.
+        Means and ends of intervals, in the shape of one problem.
     """
     problems, shape = len(values), values.shape[1:]
     flat = values.reshape(problems, -1)
@@ -157,14 +157,14 @@ def means_over_problems(values: Array, seed: int = 0) -> Means:
 def _mean_percentiles(filled: Array, finite: NDArray[np.bool_], seed: int) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore"):
         drawn = bootstrap(lambda counts: counts @ filled / (counts @ finite), len(filled), seed=seed)
-    # A draw without a single value has no mean, and is no draw; a column without any has no interval.
+    # A resample without any value has no mean and is ignored; a column without any value has no interval.
     has_value = finite.any(axis=0)
     low, high = np.nanquantile(np.where(has_value, drawn, 0.0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return np.where(has_value, low, np.nan), np.where(has_value, high, np.nan)
 
 
 def _counts(stratum: int | NDArray[Any], resamples: int, seed: int) -> Iterator[Array]:
-    """Counts of one stratum, a chunk of resamples at a time; what many statistics ask for is drawn once."""
+    """Counts of one stratum, one chunk of resamples at a time; counts that many statistics need are cached."""
     units = _units(stratum)
     chunk = max(1, _CELLS // units)
     if isinstance(stratum, int) and units > _FEW and units * resamples <= _CACHED_CELLS:
@@ -185,7 +185,7 @@ def _cached_counts(units: int, resamples: int, seed: int) -> NDArray[np.uint16]:
 
 
 def _draw(random: np.random.Generator, stratum: int | NDArray[Any], resamples: int) -> Array:
-    """Counts of that many resamples, `[resample, unit]`."""
+    """Counts in this many resamples, `[resample, unit]`."""
     units = _units(stratum)
     if not isinstance(stratum, int):
         total = int(stratum.sum())

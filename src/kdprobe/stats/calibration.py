@@ -1,4 +1,4 @@
-"""How well confidence tells right answers from wrong ones, and whether it is as high as they are often right."""
+"""How well confidence separates correct from wrong answers, and how well it is calibrated."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Bin:
     """Answers of similar confidence.
 
     Attributes:
-        low: Lower border of the confidence.
-        high: Upper border.
-        answers: How many.
-        confidence: Their mean confidence; NaN without answers.
-        accuracy: The share that is right; NaN without answers.
+        low: Lower bound of the confidence.
+        high: Upper bound.
+        answers: Number of answers.
+        confidence: Mean confidence; NaN without answers.
+        accuracy: Share of correct answers; NaN without answers.
     """
 
     low: float
@@ -32,7 +32,9 @@ class Bin:
 
 
 def auroc(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
-    """Probability that a right answer has more confidence than a wrong one, ties half; NaN without either kind.
+    """Probability that a correct answer has more confidence than a wrong one, ties counting half.
+
+    NaN without correct or without wrong answers.
 
     The Mann-Whitney statistic over the number of pairs (Hanley and McNeil, 1982).
     """
@@ -44,11 +46,11 @@ def auroc(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
 
 
 def auroc_interval(confidence: NDArray[np.float64], correct: NDArray[np.bool_], seed: int = 0) -> Interval:
-    """Percentile bootstrap at 95 %: right and wrong answers are drawn anew, each among themselves."""
+    """Percentile bootstrap interval at 95 %; correct and wrong answers are resampled separately."""
     right, wrong = confidence[correct], confidence[~correct]
     if not len(right) or not len(wrong):
         return Interval(float("nan"), float("nan"))
-    # How a pair of answers compares does not change when they are drawn; how often it is drawn does.
+    # Resampling changes how often a pair of answers is drawn, but not how the two compare.
     wins = np.sign(right[:, None] - wrong) / 2 + 0.5
     pairs = len(right) * len(wrong)
     return percentile_interval(
@@ -59,7 +61,7 @@ def auroc_interval(confidence: NDArray[np.float64], correct: NDArray[np.bool_], 
 
 
 def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int) -> list[Bin]:
-    """Answers in bins of confidence of equal width from 0 to 1."""
+    """Answers in confidence bins of equal width from 0 to 1."""
     borders = np.linspace(0, 1, bins + 1)
     bin_indices = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []

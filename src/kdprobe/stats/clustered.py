@@ -1,8 +1,8 @@
-"""Problems that come in groups, such as templates: intervals and a test that count groups, not problems.
+"""Intervals and a test for problems that come in groups, such as templates; the groups are the sampling units.
 
-Problems from one template succeed or fail together. Taken as independent, they promise more than they know about other
-templates. Here the groups are what was drawn: the standard error leaves out one group at a time, and the test flips the
-sign of a group's differences as a whole.
+Problems from one template tend to succeed or fail together. Treating them as independent overstates the evidence about
+other templates. Here the standard error leaves out one group at a time, and the test flips the sign of a group's
+differences as a whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kdprobe.stats.intervals import LEVEL, Interval, accuracy_interval, cautious
 
 Numbers = NDArray[np.float64]
 _MOST_STEPS = 10**9
-"""Additions that an exact test may take: about a second."""
+"""Maximum number of additions in an exact test, which take about a second."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class ClusterTest:
     """Two students on the same problems, which come in groups.
 
     Attributes:
-        n: Problems.
-        groups: Groups.
-        difference: Accuracy of a minus accuracy of b, every problem counting the same.
-        interval: Of the difference, over groups: leave-one-group-out standard error, Student's t.
-        p: Exact sign-flip test over groups, two-sided.
-        smallest_p: What p would be if all groups that differ spoke for the same side. With G groups never below
+        n: Number of problems.
+        groups: Number of groups.
+        difference: Accuracy of a minus accuracy of b, with equal weight for every problem.
+        interval: Interval of the difference over groups: leave-one-group-out standard error, Student's t.
+        p: Two-sided p of the exact sign-flip test over groups.
+        smallest_p: The p if all groups that differ favoured the same side. With G groups it is never below
             2 ** (1 - G): five groups cannot reach 5 %.
     """
 
@@ -49,11 +49,11 @@ class Groups:
     """Which problems belong together.
 
     Attributes:
-        count: Groups.
-        n: Problems.
-        sizes: Problems of each group, [groups].
-        df: Degrees of freedom of the leave-one-group-out variance: groups - 1 where all are of one size, fewer where
-            few large ones carry the weight (Bell and McCaffrey, 2002, problems independent as the working model).
+        count: Number of groups.
+        n: Number of problems.
+        sizes: Number of problems in each group, [groups].
+        df: Degrees of freedom of the leave-one-group-out variance: groups - 1 if all groups have the same size, fewer
+            if a few large ones dominate (Bell and McCaffrey, 2002, with independent problems as the working model).
     """
 
     def __init__(self, names: Sequence[Hashable]) -> None:
@@ -70,8 +70,8 @@ class Groups:
         self.n, self.count = len(codes), len(codes_by_name)
         if self.count < 2:  # noqa: PLR2004
             raise KdprobeError(
-                "All problems are of one group, so nothing can be said about other groups.",
-                "Take problems from several groups, or test without groups.",
+                "All problems belong to one group, so nothing can be said about other groups.",
+                "Use problems from several groups, or test without groups.",
             )
         self.sizes = np.bincount(codes)
         self._order = np.argsort(codes, kind="stable")
@@ -84,7 +84,7 @@ class Groups:
         return np.asarray(np.add.reduceat(ordered, self._starts, axis=-1), dtype=float)
 
     def left_out_variance(self, values: NDArray[Any]) -> Numbers:
-        """Variance of the means of values [..., n], by leaving out one group at a time (Tukey's jackknife): [...]."""
+        """Variance of the means of values [..., n], leaving out one group at a time (Tukey's jackknife): [...]."""
         means = np.asarray(values.mean(axis=-1), dtype=float)
         return _left_out_variance(self.sums(values), self.sizes, means[..., None])
 
@@ -136,10 +136,10 @@ def clustered_interval(values: Sequence[float], groups: Sequence[Hashable]) -> I
 
 
 def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
-    """Wilson's interval with as many independent problems as the grouped ones are worth (Korn and Graubard, 1998).
+    """Wilson's interval with the effective number of independent problems (Korn and Graubard, 1998).
 
-    That number is p (1 - p) over the leave-one-group-out variance, at most n, and made smaller where few groups know
-    their own variance badly. If all problems came out the same it is the number of groups.
+    That number is p (1 - p) over the leave-one-group-out variance, at most n, and reduced for few groups, whose
+    variance is estimated poorly. If all problems have the same outcome, it is the number of groups.
 
     Args:
         right: Whether each problem was solved.
@@ -153,11 +153,11 @@ def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable
 
 
 def clustered_share_interval(sums: NDArray[Any], sizes: NDArray[Any]) -> Interval:
-    """The same from what each group holds.
+    """The same interval from the totals of each group.
 
     Args:
-        sums: Solved problems of each group, `[groups]`, of two groups or more.
-        sizes: Its problems, `[groups]`.
+        sums: Number of solved problems in each group, `[groups]`; two groups or more.
+        sizes: Number of problems in each group, `[groups]`.
     """
     count, n = len(sizes), int(sizes.sum())
     accuracy = float(sums.sum()) / n
@@ -168,14 +168,14 @@ def clustered_share_interval(sums: NDArray[Any], sizes: NDArray[Any]) -> Interva
 
 
 def sign_flip_p(totals: NDArray[np.int64]) -> float:
-    """Two-sided p of a sum of whole numbers when each could as well have had the other sign.
+    """Two-sided p of a sum of integers under random signs.
 
-    Exact: the distribution of the sum is built up group by group, which covers all 2 ** G signs. With one problem in
-    each group it is McNemar's exact test. Of tens of thousands of groups that differ, whose sum has a normal
-    distribution, it is taken from that.
+    Exact: the distribution of the sum is built up group by group, which covers all 2 ** G sign patterns. With one
+    problem per group it is McNemar's exact test. With tens of thousands of groups that differ, the sum is normal, and
+    the p-value is taken from the normal distribution.
 
     Args:
-        totals: Problems that only a solved minus problems that only b solved, for each group, [groups].
+        totals: For each group, problems that only a solved minus problems that only b solved, [groups].
     """
     steps = np.abs(totals[totals != 0])
     if len(steps) * int(steps.sum()) > _MOST_STEPS:
@@ -191,13 +191,13 @@ def sign_flip_p(totals: NDArray[np.int64]) -> float:
 
 
 def _left_out_variance(sums: NDArray[Any], sizes: NDArray[Any], mean: NDArray[Any] | float) -> Numbers:
-    """Variance of the mean of all problems, from the sums [..., groups] and sizes [groups] of their groups: [...]."""
+    """Variance of the mean over all problems, from the groups' sums [..., groups] and sizes [groups]: [...]."""
     shifts = (sums - mean * sizes) / (sizes.sum() - sizes)
     return np.asarray((len(sizes) - 1) / len(sizes) * (shifts**2).sum(axis=-1))
 
 
 def unanimous_counts(difference: float, units: int) -> tuple[float, float]:
-    """The counts of units in favour of a and of b when every unit has the same difference."""
+    """The numbers of units in favour of a and of b if every unit has the same difference."""
     return max(difference, 0.0) * units, max(-difference, 0.0) * units
 
 

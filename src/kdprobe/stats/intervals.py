@@ -1,4 +1,4 @@
-"""What an interval is, and those that need no resampling."""
+"""Intervals, and those that need no resampling."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval at 95 %, in the unit of what it is an interval of.
+    """A confidence interval at 95 %, in the unit of the estimate.
 
     Attributes:
-        low: Its lower end; not a number where there are too few values for an interval.
-        high: Its upper end.
+        low: Lower end; NaN if there are too few values for an interval.
+        high: Upper end.
     """
 
     low: float
@@ -29,15 +29,15 @@ class Interval:
 
 
 NO_INTERVAL = Interval(math.nan, math.nan)
-"""Of what has too few values for one."""
+"""The interval if there are too few values for one."""
 
 
 def accuracy_interval(correct: float, n: float) -> Interval:
     """Wilson's score interval of a proportion (Wilson, 1927).
 
     Args:
-        correct: Successes.
-        n: Trials, at least one; an effective number may be a fraction.
+        correct: Number of successes.
+        n: Number of trials, at least one; an effective number may be fractional.
     """
     from statsmodels.stats.proportion import proportion_confint
 
@@ -46,9 +46,9 @@ def accuracy_interval(correct: float, n: float) -> Interval:
 
 
 def cautious_difference(only_a: float, only_b: float, n: int) -> tuple[float, float]:
-    """A difference of paired shares and its standard error, never zero (Bonett and Price, 2012).
+    """A difference of paired proportions and its standard error, which is never zero (Bonett and Price, 2012).
 
-    Each side is given one more problem that only it solved; the error is Wald's from those counts.
+    Each side is credited with one more problem that only it solved; the error is Wald's from these counts.
     """
     a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
     return a - b, float(np.sqrt((a + b - (a - b) ** 2) / (n + 2)))

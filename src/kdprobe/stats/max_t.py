@@ -1,8 +1,8 @@
 """Sign-flip permutation test of paired differences with max-T over all heads.
 
-If two students do not differ, each problem's difference is as likely to have the other sign. The largest |t| over heads
-under random signs is what the largest |t| that was seen has to beat: the family-wise error over heads is controlled,
-whatever their dependence (Westfall and Young, 1993; Nichols and Holmes, 2002).
+If two students do not differ, each problem's difference is equally likely to have the opposite sign. Each observed |t|
+is compared with the largest |t| over heads under random signs. This controls the family-wise error over heads, whatever
+their dependence (Westfall and Young, 1993; Nichols and Holmes, 2002).
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 _CHUNK = 500
-"""Permutations at once, so that memory does not grow with their number."""
+"""Permutations processed at a time, so that memory does not grow with their number."""
 _ROUNDING = 1e-9
-"""Of a ratio between 0 and 1."""
+"""Rounding error of a ratio between 0 and 1."""
 
 
 def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> Array:
-    """p-values adjusted for all heads, over problems only: other seeds of training may give other heads.
+    """p-values adjusted for all heads. They generalise over problems only: other training seeds may give other heads.
 
-    All sign patterns are taken where there are no more than `permutations`, else as many random ones plus the observed.
+    Uses all sign patterns if there are at most `permutations`, else that many random ones plus the observed one.
 
     Args:
-        differences: `[problem, ...]`, all finite: one student's minus the other's, problem by problem.
-        permutations: How many at most.
-        seed: Of the signs.
+        differences: `[problem, ...]`, all finite: one student's values minus the other's for each problem.
+        permutations: Maximum number of permutations.
+        seed: Seed of the random signs.
 
     Returns:
-        p of each head, of the shape of one problem; 1 for heads that do not differ at all.
+        The p-value of each head, in the shape of one problem; 1 for heads that do not differ at all.
     """
     flat = differences.reshape(len(differences), -1)
-    # The mean over the root mean square, which signs do not change, orders heads and draws as |t| does: with n problems
-    # and this ratio r, t squared is (n - 1) r^2 / (1 - r^2). It needs no spread, which may be zero.
+    # The mean over the root mean square, which signs do not change, gives the same order as |t|: with n problems and
+    # this ratio r, t squared is (n - 1) r^2 / (1 - r^2). It avoids dividing by a spread that may be zero.
     size = np.sqrt((flat**2).mean(axis=0))
     scaled = flat / np.where(size > 0, size, 1.0) / len(flat)
     observed = np.abs(scaled.sum(axis=0))
@@ -44,7 +44,7 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
     total = 0
     for signs in _signs(len(flat), permutations, np.random.default_rng(seed)):
         largest = np.abs(signs @ scaled).max(axis=1)
-        # The observed pattern is among them, and equals itself up to rounding.
+        # The observed pattern is included, and equals itself only up to rounding.
         exceeded += (largest[:, None] >= observed - _ROUNDING).sum(axis=0)
         total += len(signs)
     p: Array = np.where(size > 0, exceeded / total, 1.0)
@@ -52,7 +52,7 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
 
 
 def _signs(problems: int, permutations: int, random: np.random.Generator) -> Iterator[Array]:
-    """Sign patterns `[pattern, problem]` in chunks: all of them, or the one seen (all plus) and random ones."""
+    """Sign patterns `[pattern, problem]` in chunks: all of them, or the observed one (all plus) and random ones."""
     if 2**problems <= permutations:
         yield 1.0 - 2.0 * ((np.arange(2**problems)[:, None] >> np.arange(problems)) & 1)
         return

@@ -1,4 +1,4 @@
-"""Two students on the same problems: McNemar's exact test, and an interval of the difference of their accuracies."""
+"""Two students on the same problems: McNemar's exact test, and an interval of the difference in accuracy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 
 _FEW = 10
-"""Problems that did not come out as most did. With fewer, many resamples hold none, and the bootstrap's interval is too
-short; without any it has no width."""
+"""Minimum number of problems with another outcome than most. With fewer, many resamples have none, and the bootstrap's
+interval is too short; without any, it has no width."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class PairedTest:
     """Two students on the same problems.
 
     Attributes:
-        n: Problems.
+        n: Number of problems.
         difference: Accuracy of a minus accuracy of b.
-        interval: Of the difference, from `paired_interval`.
-        only_a: Problems that only a solved.
-        only_b: Problems that only b solved.
-        p: Exact McNemar, two-sided.
+        interval: Interval of the difference, from `paired_interval`.
+        only_a: Number of problems that only a solved.
+        only_b: Number of problems that only b solved.
+        p: Two-sided p of McNemar's exact test.
     """
 
     n: int
@@ -60,17 +60,17 @@ def paired_test(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArr
 
 
 def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
-    """Interval of the difference of two students' accuracies on the same n problems.
+    """Interval of the difference between two students' accuracies on the same n problems.
 
-    A problem was solved by only a, by only b, or alike by both. The paired bootstrap over problems, where at least ten
-    problems were solved by only one of the two, and at least ten came out in another way than most. With fewer the
-    bootstrap's interval is too short, and of no width where all came out in one way, so the interval is Bonett and
-    Price's (2012).
+    A problem has one of three outcomes: solved only by a, solved only by b, or the same for both. The interval is the
+    paired bootstrap over problems if at least ten problems were solved by only one of the two, and at least ten have
+    another outcome than the most common one. With fewer, the bootstrap's interval is too short, and has no width if all
+    outcomes are the same, so the interval is Bonett and Price's (2012).
 
     Args:
-        only_a: Problems that only a solved.
-        only_b: Problems that only b solved.
-        n: Problems.
+        only_a: Number of problems that only a solved.
+        only_b: Number of problems that only b solved.
+        n: Number of problems.
     """
     alike = n - only_a - only_b
     if min(only_a + only_b, n - max(only_a, only_b)) >= _FEW:

@@ -1,4 +1,4 @@
-"""p-values: when one counts as significant, their adjustment within a family, and how people write them."""
+"""p-values: the significance level, adjustment within a family, and formatting."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def p_text(p: float) -> str:
-    """A p-value as people write it."""
+    """A p-value, formatted for display."""
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"  # noqa: PLR2004

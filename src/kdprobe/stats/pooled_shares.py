@@ -1,4 +1,4 @@
-"""Shares of what problems hold, pooled: right steps of all steps, for one. Problems are drawn, not what they hold."""
+"""Pooled shares, such as correct steps of all steps. Problems are the sampling units, not the items within them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from kdprobe.stats.intervals import NO_INTERVAL, Interval
 
 _RESAMPLES = 5_000
 _FEW = 10
-"""Problems that hold a hit, or a miss. With fewer, resamples without any make the bootstrap's interval too short."""
+"""Minimum number of problems with a hit, and with a miss. With fewer, resamples without any make the interval short."""
 _KINDS = 2_000
-"""Different problems that are quick to draw by their number."""
+"""Up to this many distinct problems are drawn by their counts."""
 
 Counts = NDArray[np.float64]
-"""What each problem holds and how much of it hits, `[problem, 2]`."""
+"""Items and hits of each problem, `[problem, 2]`."""
 
 
 def pooled_share(counts: Counts) -> float:
-    """Hits of all that problems hold; not a number where they hold nothing."""
+    """Hits divided by items over all problems; NaN if there are no items."""
     return float(_shares(counts.sum(axis=0)))
 
 
 def pooled_share_interval(counts: Counts) -> Interval:
     """Interval of a pooled share: percentile bootstrap over problems.
 
-    With fewer than ten problems that hold a hit, or a miss, it is Wilson's interval with as many independent values as
-    the clustered ones are worth (Korn and Graubard, 1998). Where fewer than two problems hold anything there is none.
+    With fewer than ten problems that have a hit, or a miss, it is Wilson's interval with the effective number of
+    independent items (Korn and Graubard, 1998). If fewer than two problems have items, there is none.
     """
     holding = counts[counts[:, 0] > 0]
     if len(holding) < 2:  # noqa: PLR2004
@@ -38,14 +38,14 @@ def pooled_share_interval(counts: Counts) -> Interval:
 
 
 def pooled_share_difference_interval(a: Counts, b: Counts) -> Interval:
-    """Interval of the difference of two pooled shares over the same problems: percentile bootstrap over problems.
+    """Interval of the difference between two pooled shares over the same problems: percentile bootstrap over problems.
 
-    Where that is not valid for one of the two, it is put together from their own intervals (Zou and Donner, 2008), as
-    if they were independent: too wide rather than too narrow. Where one has no interval, the difference has none.
+    If that is not valid for one of the two, the interval is combined from their own intervals (Zou and Donner, 2008) as
+    if they were independent: too wide rather than too narrow. If one has no interval, the difference has none.
 
     Args:
-        a: One side's counts.
-        b: The other's, of the same problems in the same order.
+        a: Counts of the first side.
+        b: Counts of the second side, for the same problems in the same order.
     """
     intervals = pooled_share_interval(a), pooled_share_interval(b)
     if not all(interval.known for interval in intervals):
@@ -62,23 +62,23 @@ def pooled_share_difference_interval(a: Counts, b: Counts) -> Interval:
 
 
 def _is_one_sided(counts: Counts) -> bool:
-    """Whether hardly any problem holds a hit, or hardly any a miss."""
+    """Whether hardly any problem has a hit, or hardly any has a miss."""
     held, hits = counts.T
     return int(min((hits > 0).sum(), (hits < held).sum())) < _FEW
 
 
 def _shares(totals: Counts) -> NDArray[np.float64]:
-    """Hits of all, `[...]`, from totals `[..., 2]`; not a number where there is nothing."""
+    """Hits divided by items, `[...]`, from totals `[..., 2]`; NaN if there are no items."""
     held, hits = totals[..., 0], totals[..., 1]
     shares: NDArray[np.float64] = np.divide(hits, held, out=np.full_like(hits, np.nan), where=held > 0)
     return shares
 
 
 def _bootstrapped(*sides: Counts) -> Interval:
-    """Of the share of one side, or of the difference of two; the same problems are drawn for both.
+    """The bootstrap interval of one side's share, or of the difference between two, with the same draws for both.
 
-    Resamples in which a side holds nothing have no share and are left out. Of very many problems those that are alike
-    are drawn together, or, where most are different, the interval is the one that the bootstrap tends to.
+    Resamples in which a side has no items are ignored. With very many problems, equal ones are drawn together, or, if
+    most are distinct, the interval is the normal limit of the bootstrap.
     """
     units: int | NDArray[np.int64] = len(sides[0])
     if len(sides[0]) > MANY:
@@ -95,7 +95,7 @@ def _bootstrapped(*sides: Counts) -> Interval:
 
 
 def _normal(sides: tuple[Counts, ...]) -> Interval:
-    """The same by the normal distribution: a share moves with each problem by its hits beyond what it should hold."""
+    """The normal interval: each problem moves a share by its hits minus its expected hits."""
     shares = [pooled_share(side) for side in sides]
     moves = [(side[:, 1] - share * side[:, 0]) / side[:, 0].sum() for side, share in zip(sides, shares, strict=True)]
     first, *others = moves

@@ -1,4 +1,4 @@
-"""What McNemar's exact test could have found at this number of problems, and how many problems it would need."""
+"""Power of McNemar's exact test: which differences it can detect, and how many problems it needs."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import numpy as np
 import scipy
 
 _TAIL = 1e-12
-"""Chance of numbers of discordant problems that are left out at either end."""
+"""Probability of the extreme numbers of discordant problems that are ignored at either end."""
 
 
 def mcnemar_power(n: int, difference: float, discordant_share: float, alpha: float = 0.05) -> float:
-    """Chance that McNemar's exact test, two-sided, rejects.
+    """Probability that the two-sided exact McNemar test rejects.
 
-    The number of discordant problems is binomial, and given it, the number that only a solved. Both are summed exactly.
+    The number of discordant problems is binomial, and so, given that number, is the number that only a solved. Both are
+    summed exactly.
 
     Args:
-        n: Problems.
-        difference: True accuracy of a minus that of b, at most the share in size.
+        n: Number of problems.
+        difference: True accuracy of a minus that of b, in absolute value at most the discordant share.
         discordant_share: True share of problems that only one of the two solves, from 0 to 1.
-        alpha: p below this rejects. Within a family adjusted by Holm's method, divide by the number of comparisons to
-            be on the safe side.
+        alpha: Significance level. Within a family adjusted by Holm's method, divide by the number of comparisons to be
+            conservative.
     """
     if discordant_share == 0:
         return 0.0
     low, high = scipy.stats.binom.ppf([_TAIL, 1 - _TAIL], n, discordant_share)
     discordant = np.arange(low, high + 1)
-    # Rejected when at most this many were solved by only one side, whichever; -1 where no split is unlikely enough.
+    # Rejected if one side, whichever, solved at most this many alone; -1 if no split is unlikely enough.
     largest = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5) - 1
     only_a = (1 + difference / discordant_share) / 2
     rejects = scipy.stats.binom.cdf(largest, discordant, only_a) + scipy.stats.binom.sf(
@@ -35,17 +36,17 @@ def mcnemar_power(n: int, difference: float, discordant_share: float, alpha: flo
 
 
 def detectable_difference(n: int, discordant_share: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """The smallest true difference of accuracy that McNemar's exact test would have found with this power.
+    """The smallest true difference in accuracy that McNemar's exact test detects with this power.
 
     Args:
-        n: Problems.
+        n: Number of problems.
         discordant_share: Share of problems that only one of the two solves, from 0 to 1.
         alpha: As in `mcnemar_power`.
-        power: Chance of finding it.
+        power: Probability of detecting the difference.
 
     Returns:
-        A difference above 0 and at most the share, or `None` where even all discordant problems on one side would not
-        be found: too few problems, or a share of 0.
+        A difference above 0 and at most the share, or `None` if not even all discordant problems on one side would be
+        detected: too few problems, or a share of 0.
     """
     if mcnemar_power(n, discordant_share, discordant_share, alpha) < power:
         return None
@@ -57,18 +58,19 @@ def detectable_difference(n: int, discordant_share: float, alpha: float = 0.05, 
 
 
 def problems_needed(difference: float, discordant_share: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """How many problems McNemar's exact test needs to find a difference with this power.
+    """Number of problems that McNemar's exact test needs to detect a difference with this power.
 
-    Power goes up with problems but for ripples of the discrete test, so a few problems fewer may do by luck.
+    Power increases with the number of problems except for the steps of a discrete test, so slightly fewer problems may
+    be enough.
 
     Args:
-        difference: True difference of accuracy, above 0.
+        difference: True difference in accuracy, above 0.
         discordant_share: Share of problems that only one of the two solves, from 0 to 1.
         alpha: As in `mcnemar_power`.
-        power: Chance of finding it.
+        power: Probability of detecting the difference.
 
     Returns:
-        The number, or `None` for a difference that is not above 0 or larger than the share, which cannot be.
+        The number, or `None` for an impossible difference: not above 0, or larger than the share.
     """
     if not 0 < difference <= discordant_share:
         return None

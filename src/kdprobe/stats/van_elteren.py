@@ -16,12 +16,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Association:
-    """Of each head.
+    """The association of each head.
 
     Attributes:
-        superiority: Probability that a right answer's value is above a wrong one's of its stratum, ties half.
-        p: Two-sided, by the normal approximation with ties corrected; 1 where nothing can be compared.
-        pairs: Pairs of a right and a wrong answer within strata.
+        superiority: Probability that the value of a correct answer exceeds that of a wrong one in its stratum, with
+            ties counting half.
+        p: Two-sided p by the normal approximation with correction for ties; 1 if nothing can be compared.
+        pairs: Number of pairs of a correct and a wrong answer within strata.
     """
 
     superiority: Array
@@ -30,12 +31,12 @@ class Association:
 
 
 def van_elteren(values: Array, correct: NDArray[np.bool_], strata: NDArray[np.int64]) -> Association:
-    """Compares right with wrong answers within each stratum.
+    """Compares correct with wrong answers within each stratum.
 
     Args:
         values: `[problem, head]`, finite.
         correct: Whether each problem was solved, `[problem]`.
-        strata: Which stratum each is in, `[problem]`.
+        strata: The stratum of each problem, `[problem]`.
     """
     heads = values.shape[1]
     statistic, variance, wins, pairs = np.zeros(heads), np.zeros(heads), np.zeros(heads), 0
@@ -47,7 +48,7 @@ def van_elteren(values: Array, correct: NDArray[np.bool_], strata: NDArray[np.in
             continue
         ranks = scipy.stats.rankdata(values[inside], axis=0)
         rank_sum = ranks[right].sum(axis=0)
-        # Weights 1 / (N + 1) favour no stratum for its size (van Elteren).
+        # With weights 1 / (N + 1), no stratum is favoured for its size (van Elteren).
         weight, middle = 1 / (m + n + 1), (m + n + 1) / 2
         statistic += weight * (rank_sum - m * middle)
         variance += weight**2 * m * n / ((m + n) * (m + n - 1)) * ((ranks - middle) ** 2).sum(axis=0)
@@ -60,7 +61,7 @@ def van_elteren(values: Array, correct: NDArray[np.bool_], strata: NDArray[np.in
 
 
 def length_strata(lengths: Array, count: int) -> NDArray[np.int64]:
-    """Strata of about equal size, by falling out of quantiles of length; equal lengths are never parted."""
+    """Strata of about equal size, by quantiles of length; equal lengths stay together."""
     borders = np.quantile(lengths, np.linspace(0, 1, count + 1)[1:-1])
     strata: NDArray[np.int64] = np.searchsorted(borders, lengths, side="left").astype(np.int64)
     return strata

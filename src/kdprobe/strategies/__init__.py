@@ -1,4 +1,4 @@
-"""Strategies: how a problem is put to the teacher (primed) and to the student (by default bare)."""
+"""Strategies: the prompts for a problem, for the teacher (primed) and for the student (bare by default)."""
 
 from kdprobe.strategies.prompt_pair import Message, PromptPair, Strategy, bare
 

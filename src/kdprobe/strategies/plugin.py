@@ -1,4 +1,4 @@
-"""The built-in strategies: the paper's four ideas in our own words, and one for the user's own text.
+"""The built-in strategies: the paper's four in our own words, and one for the user's own text.
 
 Response priming (Goyal et al., 2024, arXiv 2412.17846): a sentence or two before the question changes how the
 teacher answers; the student is trained and tested on the bare question.
@@ -28,18 +28,18 @@ CONFIDENCE = "When you have solved the problem, briefly check your answer once m
 
 
 class TemplateOptions(BaseModel):
-    """The user's own priming."""
+    """Options of the `template` strategy."""
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(description="What the teacher reads; `{question}` marks the question's place.")
+    text: str = Field(description="The teacher's prompt; `{question}` is replaced by the question.")
     system: str | None = Field(default=None, description="A system message before it.")
 
     @field_validator("text")
     @classmethod
     def _has_question(cls, text: str) -> str:
         if "{question}" not in text:
-            raise ValueError("must contain {question}, the place of the question")
+            raise ValueError("must contain {question}, which is replaced by the question")
         return text
 
 
@@ -53,7 +53,7 @@ def _primed(priming: str) -> Callable[[Any], Strategy]:
 
 def _template(options: TemplateOptions) -> Strategy:
     def render(problem: Problem) -> PromptPair:
-        # `replace`, not `format`: a question or a template may hold braces of its own.
+        # `replace`, not `format`, because a question or a template may contain braces.
         content = options.text.replace("{question}", problem.question)
         system = [{"role": "system", "content": options.system}] if options.system else []
         return PromptPair(teacher=[*system, {"role": "user", "content": content}], student=bare(problem))
@@ -63,7 +63,7 @@ def _template(options: TemplateOptions) -> Strategy:
 
 @hookimpl
 def kdprobe_strategies() -> Iterator[StrategySpec]:
-    """`none`, the paper's three primings, and `template`."""
+    """The strategies `none`, `teacher`, `ground-truth`, `confidence` and `template`."""
     yield StrategySpec(name="none", summary="The bare question, unprimed", build=_bare)
     yield StrategySpec(name="teacher", summary="Told to teach a newcomer, clearly and simply", build=_primed(TEACHER))
     yield StrategySpec(

@@ -1,4 +1,4 @@
-"""What a strategy renders: the same problem as the teacher reads it, and as the student reads it."""
+"""The output of a strategy: one problem as the teacher reads it, and as the student reads it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PromptPair:
     """One problem as two conversations.
 
     Attributes:
-        teacher: What the teacher reads: the question, primed.
-        student: What the student reads, in training and in the test: by default the bare question.
+        teacher: The teacher's prompt: the primed question.
+        student: The student's prompt, in training and in the test: by default the bare question.
     """
 
     teacher: list[Message]
@@ -25,9 +25,9 @@ class PromptPair:
 
 
 Strategy = Callable[[Problem], PromptPair]
-"""What renders a problem; pure and deterministic, for it is called again on every plan."""
+"""A function that renders a problem; it must be pure and deterministic, because every plan calls it again."""
 
 
 def bare(problem: Problem) -> list[Message]:
-    """The bare question as the only user turn: the student's side of every built-in strategy, and the test's."""
+    """The bare question as the only user turn: the student's prompt in every built-in strategy and in the test."""
     return [{"role": "user", "content": problem.question}]

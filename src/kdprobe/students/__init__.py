@@ -1,4 +1,4 @@
-"""Students: a base model plus an adapter (or none), loaded merged, booted in TransformerLens, and what they read."""
+"""Students: a base model with or without an adapter, loaded merged or in TransformerLens, and the tokens they read."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Handing a student over to TransformerLens, checked: what is measured there is what the model does."""
+"""Loads a student into TransformerLens, and checks that it computes the same there as in Hugging Face."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from kdprobe.students.pattern_sources import (
     read_prefix,
 )
 from kdprobe.students.student import Student
+from kdprobe.students.switched import SwitchedBridge
 
 TOLERANCE = 1e-4
-"""Largest difference allowed between TransformerLens and Hugging Face; patterns agreed to 0 where it was tried."""
+"""Largest allowed difference between TransformerLens and Hugging Face; in tests, patterns agreed exactly."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class BridgedStudent:
     """A student inside TransformerLens.
 
     Attributes:
-        name: The student's.
+        name: The student's name.
         tokenizer: The student's tokenizer.
-        logit_error: Largest difference of logits from Hugging Face's in the self-check.
-        pattern_error: Largest difference of attention patterns.
-        take: What `bridge` and `show` use.
-        source: Where patterns are read.
+        logit_error: Largest difference between its logits and Hugging Face's in the self-check.
+        pattern_error: Largest difference between attention patterns.
+        take: Returns the models, with this student's weights.
+        source: The function that reads patterns.
+        shared: Whether other students use the same models, with their own weights.
     """
 
     name: str
@@ -52,23 +54,25 @@ class BridgedStudent:
     pattern_error: float
     take: Callable[[], Twins]
     source: Show
+    shared: bool = False
 
     @property
     def bridge(self) -> Any:
         """A `TransformerBridge` over the model, float32, eager attention.
 
-        Students of one base share it: it is this student's until another's is taken.
+        Students of one base share its modules. Calls, methods and attributes of this object always use this student's
+        weights. A part that you keep, such as `bridge.blocks[0]`, has those of whichever student was used last.
         """
-        return self.take().bridge
+        return SwitchedBridge(self.take) if self.shared else self.take().bridge
 
     @torch.inference_mode()
     def prefix(self, sequences: Sequence[Sequence[int]]) -> Prefix | None:
-        """Reads what these sequences have in common at their beginning, for `show`."""
+        """Reads the common prefix of these sequences, for `show`."""
         return read_prefix(self.take(), common_prefix(sequences))
 
     @torch.inference_mode()
     def show(self, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
-        """One forward pass, up to the last layer's pattern; arguments as in `kdprobe.students.pattern_sources`."""
+        """Runs a forward pass up to the last layer's pattern; arguments as in `kdprobe.students.pattern_sources`."""
         self.source(self.take(), ids, mask, visit, prefix)
 
 
@@ -77,13 +81,13 @@ def boot(student: Student, check: Sequence[Sequence[int]], bases: SharedBases | 
 
     Args:
         student: The student.
-        check: A few token id sequences of different lengths to compare on; padding is part of the check.
-        bases: Where the base model is loaded; others may share it.
+        check: A few token id sequences to compare on, of different lengths so that padding is checked too.
+        bases: The pool that loads the base model; others may share it.
 
     Raises:
         UsageError: The adapter does not fit the base.
-        KdprobeError: TransformerLens does not know the architecture or fails on it, or logits or patterns differ by
-            more than `TOLERANCE`: nothing measured would be true.
+        KdprobeError: TransformerLens does not support the architecture or fails on it, or logits or patterns differ by
+            more than `TOLERANCE`, so that measurements would be wrong.
     """
     bases = SharedBases() if bases is None else bases
     loaded = bases.merged(student.base, student.adapter, dtype="float32", attention="eager")
@@ -95,7 +99,7 @@ def bridge_over(loaded: LoadedModel, model: Any) -> Any:
     """A `TransformerBridge` over a model, whose attention modules it rewires.
 
     Raises:
-        KdprobeError: TransformerLens does not know its architecture, or fails on it.
+        KdprobeError: TransformerLens does not support its architecture, or fails on it.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -110,24 +114,24 @@ def bridge_over(loaded: LoadedModel, model: Any) -> Any:
 
 @contextmanager
 def _in_a_sentence(name: str, model: Any) -> Iterator[None]:
-    """What TransformerLens raises says nothing to who has not read its code, and may be of any class."""
+    """Turns errors of TransformerLens, which can be of any class and hard to read, into a clear message."""
     try:
         yield
     except Exception as error:
         kind = model.config.model_type
         problem = (
-            f"TransformerLens does not know the architecture of {name!r} ({kind})."
+            f"TransformerLens does not support the architecture of {name!r} ({kind})."
             if isinstance(error, (ValueError, NotImplementedError))
-            else f"TransformerLens fails on the architecture of {name!r} ({kind}) in this shape of its heads."
+            else f"TransformerLens fails on the architecture of {name!r} ({kind}) with this configuration of heads."
         )
-        raise KdprobeError(problem, "Leave out the analyses of heads; --debug shows what it said.") from error
+        raise KdprobeError(problem, "Leave out the analyses of heads; --debug shows the original error.") from error
 
 
 @torch.inference_mode()
 def checked(
     name: str, take: Callable[[], Twins], loaded: LoadedModel, check: Sequence[Sequence[int]]
 ) -> BridgedStudent:
-    """A bridged student, if it says what Hugging Face says.
+    """A bridged student, if it agrees with Hugging Face.
 
     Raises:
         KdprobeError: Logits or patterns differ by more than `TOLERANCE`, or a layer has no attention heads.
@@ -142,13 +146,13 @@ def checked(
     layers, patterns = twins.bridge.cfg.n_layers, getattr(reference, "attentions", None) or ()
     if len(patterns) != layers:
         raise KdprobeError(
-            f"{name!r} has {layers} layers, and {len(patterns)} with attention heads.",
-            "Heads can be looked at where every layer has some.",
+            f"{name!r} has {layers} layers, but only {len(patterns)} have attention heads.",
+            "Heads can only be analysed in models in which every layer has them.",
         )
     prefix = read_prefix(twins, common_prefix(check))
 
     def largest_error(source: Show) -> float:
-        """How far the patterns of a source are from those that Hugging Face returns; infinite where it shows none."""
+        """Largest difference between a source's patterns and Hugging Face's; infinite if it shows none."""
         errors = [math.inf] * layers
 
         def compare(layer: int, pattern: Tensor) -> None:
@@ -161,12 +165,12 @@ def checked(
         logits = twins.bridge(ids, attention_mask=mask, return_type="logits")
     logit_error = float((logits[real] - reference.logits[real]).abs().max())
     pattern_error = largest_error(in_transformer_lens)
-    # Unlike max, it does not lose NaN.
+    # Unlike max, np.max propagates NaN.
     if not np.max([logit_error, pattern_error]) <= TOLERANCE:
         raise KdprobeError(
             f"TransformerLens and Hugging Face disagree on {name!r}: logits by {logit_error:.2g}, "
             f"patterns by {pattern_error:.2g} (at most {TOLERANCE:g} is allowed).",
-            "Nothing is reported about its heads; TransformerLens may not support this architecture exactly.",
+            "Its heads cannot be analysed; TransformerLens may not support this architecture exactly.",
         )
     try:
         source = in_hugging_face if largest_error(in_hugging_face) <= TOLERANCE else in_transformer_lens

@@ -1,10 +1,10 @@
-"""Many students inside TransformerLens: the adapters of one base share its weights and are switched, not reloaded."""
+"""Many students in TransformerLens: adapters share the weights of their base and are switched, not reloaded."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from kdprobe.students.pattern_sources import Twins
 from kdprobe.students.student import Student
 
 _CHECKED_TOKENS = 64
-"""Of each sequence of the self-check: patterns of several students are kept until they are compared."""
+"""Tokens of each sequence in the self-check; limited because the patterns of several students are held in memory."""
 
 
 @dataclass
@@ -27,10 +27,10 @@ class _Base:
     """A loaded base with all adapters attached.
 
     Attributes:
-        loaded: The base before anything was attached.
-        models: The base, or the `PeftModel` around it, and the one that is inside TransformerLens.
-        twins: What is inside them.
-        current: Whose weights these are now.
+        loaded: The base without adapters.
+        models: The base, or the `PeftModel` around it, and its twin in TransformerLens.
+        twins: The models inside these.
+        current: The student whose weights are active.
     """
 
     loaded: LoadedModel
@@ -39,9 +39,9 @@ class _Base:
     current: str | None = None
 
     def take(self, student: Student) -> Twins:
-        """Both, their weights those of one student."""
+        """Both models, with the weights of this student."""
         if self.current != student.name:
-            # Whoever interrupts this leaves nobody's weights behind.
+            # If this is interrupted, no student's weights are considered active.
             self.current = None
             for model in self.models:
                 _switch(model, student)
@@ -50,16 +50,16 @@ class _Base:
 
 
 class Bridges:
-    """Boots students, each once; they may be used in any order and in turns.
+    """Boots students, each once; they may be used in any order, and held at the same time.
 
-    The first student of a base loads that base with the adapters of all its students. Where TransformerLens takes an
-    architecture's weights apart, so that an adapter beside them has no effect, the self-check sees it, and that student
-    is merged and loaded by itself.
+    The first student of a base loads that base with the adapters of all its students. For some architectures,
+    TransformerLens copies weights, so that an unmerged adapter has no effect. The self-check detects this, and the
+    student is then merged and loaded separately.
 
     Args:
-        students: All of them; names differ.
-        check: Token id sequences of different lengths for the self-check of each.
-        bases: Where base models are loaded; others may share it.
+        students: All students; their names must be unique.
+        check: Token id sequences of different lengths for the self-checks.
+        bases: The pool that loads base models; others may share it.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Bridges:
     ) -> None:
         self._shared = SharedBases() if bases is None else bases
         self.students = {student.name: student for student in students}
-        # Of different lengths: padding is part of the check.
+        # Of different lengths, so that padding is checked too.
         self._check = [list(sequence[: _CHECKED_TOKENS - index]) for index, sequence in enumerate(check)]
         self._bases: dict[str, _Base] = {}
         self._booted: dict[str, BridgedStudent] = {}
 
     def boot(self, name: str) -> BridgedStudent:
-        """A student inside TransformerLens, checked against Hugging Face.
+        """A student in TransformerLens, checked against Hugging Face.
 
         Raises:
             KdprobeError: The self-check failed, or an adapter does not fit its base.
@@ -85,17 +85,18 @@ class Bridges:
 
     @property
     def errors(self) -> dict[str, dict[str, float]]:
-        """Student to the largest differences in its self-check, of those that were booted."""
+        """The largest differences in the self-check of each booted student."""
         return {
             name: {"logit_error": booted.logit_error, "pattern_error": booted.pattern_error}
             for name, booted in self._booted.items()
         }
 
     def _beside(self, student: Student) -> BridgedStudent:
-        """On the base that it shares with others; by itself where its adapter has no effect there."""
+        """The student on the base it shares with others, or on its own if its adapter has no effect there."""
         base = self._base(student)
         try:
-            return checked(student.name, partial(base.take, student), base.loaded, self._check)
+            booted = checked(student.name, partial(base.take, student), base.loaded, self._check)
+            return replace(booted, shared=True)
         except KdprobeError:
             if student.adapter is None:
                 raise
@@ -110,7 +111,7 @@ class Bridges:
 
 
 def _shares(student: Student) -> bool:
-    """Whether a student leaves the base as it is for others while its adapter lies beside the weights."""
+    """Whether a student can share its base: it has no adapter, or one that leaves the base's weights unchanged."""
     return student.adapter is None or lies_beside(student.adapter)
 
 
@@ -129,7 +130,7 @@ def _inside(model: Any) -> Any:
 
 
 def _switch(model: Any, student: Student) -> None:
-    """Makes the weights those of one student."""
+    """Activates the weights of one student."""
     if not hasattr(model, "peft_config"):
         return
     if student.adapter is None:
@@ -140,5 +141,5 @@ def _switch(model: Any, student: Student) -> None:
 
 
 def _adapter_name(student: Student) -> str:
-    # peft makes module names of them, in which not every name of a student can stand.
+    # peft uses them in module names, which do not allow every student's name.
     return f"student_{hashlib.sha256(student.name.encode()).hexdigest()[:16]}"

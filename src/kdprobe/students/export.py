@@ -1,4 +1,4 @@
-"""Writing a student as a plain Hugging Face model."""
+"""Exports a student as a plain Hugging Face model."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from kdprobe.students.student import Student
 
 PROVENANCE = "kdprobe.json"
 _TOLERANCE = 1e-3
-"""Largest difference of a logit that writing and reading may make in float32."""
+"""Largest allowed change of a logit through writing and reading in float32."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """An exported student.
 
     Attributes:
-        folder: The model.
-        dtype: Of its weights.
+        folder: The folder of the model.
+        dtype: The data type of its weights.
         logit_error: Largest difference between its logits and those of the merged student in float32.
-        allowed: What it may be: rounding, or in half precision twice what rounding does to the base alone.
+        allowed: The allowed difference: a rounding error, plus in half precision twice the rounding error of the base.
     """
 
     folder: Path
@@ -46,16 +46,16 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
 
     Args:
         student: The student.
-        folder: Where to; must not exist, or be empty.
+        folder: The folder to write; it must be empty or not exist.
         dtype: Data type of the weights.
 
     Raises:
-        UsageError: There is something in the folder already, or the adapter cannot be merged.
-        KdprobeError: What was written does not give the student's logits; it is removed.
+        UsageError: The folder is not empty, or the adapter cannot be merged.
+        KdprobeError: The exported model does not reproduce the student's logits; it is removed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"There is something at {folder} already.", "Give a folder that is new or empty.")
-    # Merged in float32 and rounded once, not a rounded update added to rounded weights.
+        raise UsageError(f"{folder} already exists and is not an empty folder.", "Choose a new or empty folder.")
+    # Merge in float32 and round once, rather than adding a rounded update to rounded weights.
     merged = student.load(dtype="float32")
     expected = sample_logits(merged)
     merged = replace(merged, dtype=concrete_dtype(dtype, merged.device.type))
@@ -75,7 +75,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
         (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         follow_umask(folder)
         error = float((sample_logits(_read_back(folder, merged)) - expected).abs().max())
-        # True of NaN, too.
+        # Also true for NaN.
         if not error <= allowed:
             raise KdprobeError(
                 f"The merged model's logits differ from the student's by {error:.2g} (allowed: {allowed:.2g}), "
@@ -89,7 +89,7 @@ def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:
     try:
         written = load(resolve(str(folder)), dtype=merged.dtype)
     except KdprobeError as error:
-        # The architecture may have no place for all that an adapter trains, such as biases.
+        # The architecture may have no parameters for some of what an adapter trains, such as biases.
         raise KdprobeError(
             f"The student cannot be written as a plain model. {error.message}", "Ship base and adapter instead."
         ) from error
@@ -97,7 +97,7 @@ def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:
 
 
 def _rounding(student: Student, dtype: Dtype) -> float:
-    """By how much logits of the student's base change when its weights are rounded."""
+    """The largest change of the base's logits when its weights are rounded."""
     if dtype == "float32":
         return 0.0
     exact, rounded = (sample_logits(load(student.base, dtype=each)) for each in ("float32", dtype))

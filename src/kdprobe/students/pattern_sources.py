@@ -1,6 +1,6 @@
-"""Where attention patterns are read: in Hugging Face's attention modules, or in the hooks of TransformerLens.
+"""Reads attention patterns from Hugging Face's attention modules, or from the hooks of TransformerLens.
 
-Both show every layer's pattern once, in turn, and stop at the last: what follows it is not looked at.
+Both show every layer's pattern once, in order, and stop after the last, because the rest of the pass is not needed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from kdprobe.models.anatomy import anatomy
 _AXES = 4
 
 Visit = Callable[[int, Tensor], None]
-"""Is given the layer and its pattern of the whole batch, `[batch, head, query, key]`."""
+"""Receives the layer and its pattern for the whole batch, `[batch, head, query, key]`."""
 
 
 @dataclass(frozen=True)
 class Twins:
-    """One student twice, over the same weights.
+    """One student as two models that share their weights.
 
     Attributes:
-        model: As Hugging Face runs it, with eager attention.
+        model: The Hugging Face model, with eager attention.
         bridge: A `TransformerBridge`.
     """
 
@@ -39,12 +39,12 @@ class Twins:
 
 @dataclass(frozen=True)
 class Prefix:
-    """What all sequences begin with, read once: chat templates begin every conversation alike.
+    """The common prefix of all sequences, read once: chat templates begin every conversation the same way.
 
     Attributes:
-        length: In tokens.
-        patterns: Of every layer, `[1, head, length, length]`.
-        cache: Keys and values, as Hugging Face keeps them.
+        length: Length in tokens.
+        patterns: The pattern of every layer, `[1, head, length, length]`.
+        cache: Keys and values, in Hugging Face's format.
     """
 
     length: int
@@ -56,7 +56,7 @@ class Show(Protocol):
     """One of the functions below."""
 
     def __call__(self, twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
-        """Shows a batch."""
+        """Shows the patterns of a batch."""
 
 
 class _Seen(Exception):  # noqa: N818 - nothing went wrong
@@ -64,10 +64,10 @@ class _Seen(Exception):  # noqa: N818 - nothing went wrong
 
 
 def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
-    """Reads what sequences begin with, as far as every layer remembers it; `None` where that is nothing."""
+    """Reads a common prefix, as far as every layer's cache can hold it; `None` if nothing is left."""
     model = twins.model
     config = model.config.get_text_config()
-    # Such a layer lets go of keys that are further back.
+    # A layer with a window drops keys that are further back.
     for window in (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")):
         ids = ids[: window - 1] if window else ids
     if not ids or _depends_on_length(config):
@@ -78,24 +78,24 @@ def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
 
 
 def _depends_on_length(config: Any) -> bool:
-    """Whether the first tokens are read otherwise in a longer sequence: the rotation of some models changes with it."""
+    """Whether a longer sequence changes how its first tokens are read: some models adapt their rotary embedding."""
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope.get("rope_type"), *(kind.get("rope_type") for kind in rope.values() if isinstance(kind, dict))]
     return any(kind in {"dynamic", "longrope"} for kind in kinds)
 
 
 def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefix: Prefix | None = None) -> None:
-    """The faster of the two: it passes no hook points that nobody listens to, and reads a prefix once.
+    """Reads patterns from Hugging Face: faster, because it runs no unused hooks and reads a prefix only once.
 
     Args:
         twins: The student.
         ids: Token ids, `[batch, position]`.
         mask: 1 for real tokens, of the same shape.
-        visit: Called for each layer. What it is shown is the model's own memory.
-        prefix: What all rows begin with, if it was read before; padding is on the right then.
+        visit: Called for each layer, with a tensor that belongs to the model.
+        prefix: The common prefix of all rows, if it was read before; padding must then be on the right.
 
     Raises:
-        KdprobeError: The attention modules are not where they are looked for, or return no patterns.
+        KdprobeError: The attention modules cannot be found, or return no patterns.
     """
     attentions = anatomy(twins.model).attentions
     positions = (mask.cumsum(dim=-1) - 1).clamp_min(0)
@@ -106,7 +106,7 @@ def in_hugging_face(twins: Twins, ids: Tensor, mask: Tensor, visit: Visit, prefi
         cache = copy.deepcopy(prefix.cache)
         cache.batch_repeat_interleave(len(ids))
         arguments = {"use_cache": True, "past_key_values": cache}
-    # Counted from the first real token, where the model takes positions.
+    # Counted from the first real token, if the model accepts positions.
     if "position_ids" in inspect.signature(twins.model.forward).parameters:
         arguments["position_ids"] = positions[:, start:]
 
@@ -131,9 +131,9 @@ def in_transformer_lens(
     ids: Tensor,
     mask: Tensor,
     visit: Visit,
-    prefix: Prefix | None = None,  # noqa: ARG001 - it is read again
+    prefix: Prefix | None = None,  # noqa: ARG001 - the prefix is simply read again
 ) -> None:
-    """For every architecture that TransformerLens knows; arguments as in `in_hugging_face`."""
+    """Reads patterns from TransformerLens, for every architecture it supports; arguments as in `in_hugging_face`."""
     from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
     layers = range(twins.bridge.cfg.n_layers)
@@ -141,7 +141,7 @@ def in_transformer_lens(
     def show(pattern: Tensor, hook: Any) -> None:
         visit(hook.layer(), pattern)
         if hook.layer() == layers[-1]:
-            # As TransformerLens stops itself.
+            # The exception TransformerLens itself uses to stop early.
             raise StopAtLayerException(pattern)
 
     hooks = [(pattern_hook(layer), show) for layer in layers]
@@ -149,7 +149,7 @@ def in_transformer_lens(
 
 
 def pattern_hook(layer: int) -> str:
-    """What TransformerLens calls a layer's attention pattern."""
+    """TransformerLens's name for the hook of a layer's attention pattern."""
     return f"blocks.{layer}.attn.hook_pattern"
 
 
@@ -161,6 +161,6 @@ def _pattern(output: Any) -> Tensor:
 
 
 def _all_rows(prefix: Tensor, rest: Tensor) -> Tensor:
-    """The rows of all queries, from those of the prefix, `[1, head, length, length]`, and those after it."""
+    """The rows of all queries: those of the prefix, `[1, head, length, length]`, followed by the rest."""
     prefix_rows = nn.functional.pad(prefix, (0, rest.shape[2])).expand(len(rest), -1, -1, -1)
     return torch.cat([prefix_rows, rest], dim=2)

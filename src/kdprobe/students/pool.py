@@ -1,4 +1,4 @@
-"""What is loaded of students, and what was found out about them, once for all who look at them in one process."""
+"""Loaded students and results about them, shared by all analyses in one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StudentPool:
     """Students on shared bases.
 
     Attributes:
-        bases: Their base models, each loaded once.
+        bases: The base models, each loaded once.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StudentPool:
         self._results: dict[Hashable, Any] = {}
 
     def merged(self, student: Student, *, dtype: Dtype = "float32") -> LoadedModel:
-        """A student with its adapter merged; its weights are shared with others, and are not to be changed.
+        """A student with its adapter merged; its weights are shared with others and must not be changed.
 
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
@@ -34,7 +34,7 @@ class StudentPool:
         return self.bases.merged(student.base, student.adapter, dtype=dtype)
 
     def bridges(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> Bridges:
-        """These students inside TransformerLens; the same ones for everybody who asks for them."""
+        """These students in TransformerLens; the same call returns the same object."""
         key = ("bridges", tuple(students), tuple(map(tuple, check)))
         return self.once(key, lambda: Bridges(students, check, self.bases))
 
@@ -43,11 +43,11 @@ class StudentPool:
         return key in self._results
 
     def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
-        """What `make` returns, made once: for what several analyses ask about the same students.
+        """The result of `make`, computed only once, for results that several analyses need.
 
         Args:
-            key: All that decides it.
-            make: Makes it.
+            key: Everything that determines the result.
+            make: Computes the result.
         """
         if key not in self._results:
             self._results[key] = make()
@@ -55,6 +55,6 @@ class StudentPool:
         return result
 
     def clear(self) -> None:
-        """Lets everything go."""
+        """Releases everything."""
         self.bases.clear()
         self._results.clear()

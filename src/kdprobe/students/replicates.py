@@ -1,4 +1,4 @@
-"""Students as replicates of arms: those of one arm differ by the seed of their training alone."""
+"""Students as replicates of arms: students of one arm differ only in their training seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Replicate(Protocol):
 
     @property
     def name(self) -> str:
-        """Its own name, which no other has."""
+        """Its unique name."""
         ...
 
     @property
@@ -23,7 +23,7 @@ class Replicate(Protocol):
 
 
 def by_arm(replicates: Iterable[Replicate]) -> dict[str, list[str]]:
-    """Arm to the names of its replicates, in order."""
+    """Names of the replicates of each arm, in order."""
     grouped: dict[str, list[str]] = {}
     for replicate in replicates:
         grouped.setdefault(replicate.arm, []).append(replicate.name)
@@ -31,11 +31,11 @@ def by_arm(replicates: Iterable[Replicate]) -> dict[str, list[str]]:
 
 
 def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str) -> list[str]:
-    """The students that an analysis is to look at, by name or by arm; all where none is named.
+    """The students to analyse, by name or by arm; all if none is named.
 
     Args:
-        replicates: All there are.
-        names: Of students or arms.
+        replicates: All replicates.
+        names: Names of students or arms.
         analysis: The analysis.
 
     Raises:
@@ -45,17 +45,17 @@ def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str)
     members = {**by_arm(replicates), **{name: [name] for name in all_names}}
     if unknown := [name for name in names if name not in members]:
         raise UsageError(
-            f"The analysis {analysis!r} is to look at {unknown[0]!r}, and there is no such student.",
-            f"There are {', '.join(all_names)}.",
+            f"The analysis {analysis!r} names an unknown student {unknown[0]!r}.",
+            f"Known students are {', '.join(all_names)}.",
         )
     chosen_names = {member for name in names or all_names for member in members[name]}
     return [name for name in all_names if name in chosen_names]
 
 
 def named_replicate(name: str) -> tuple[str, int]:
-    """Arm and seed of a student, or a file of patterns, that a command line calls `ARM@SEED`.
+    """Arm and seed of a student, or of a file of patterns, that the command line names `ARM@SEED`.
 
-    Any other name is an arm of one student. This is syntax, read where a command's arguments are; everywhere else arm
+    Any other name is an arm with a single student. This syntax exists only on the command line; everywhere else, arm
     and seed are fields.
     """
     arm, _, seed = name.rpartition("@")

@@ -1,4 +1,4 @@
-"""Students by model and adapters, as a command line names them."""
+"""Resolves students from the model and adapters named on the command line."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from kdprobe.students.student import Student
 def resolve_students(
     model: str, adapters: Adapters, against: str | None, conversation: Conversation = PLAIN_CONVERSATION
 ) -> list[Student]:
-    """The students, the one that others are compared with first.
+    """The students; the first is the one that the others are compared with.
 
     Args:
-        model: The base, by alias, folder, GGUF file or id of the Hub; itself one of the students.
-        adapters: Name to path, or `PATH` or `NAME=PATH` each; each is a student on top of the base. A name `ARM@SEED`
-            says arm and seed.
+        model: The base model, as an alias, folder, GGUF file or Hub id; it is one of the students.
+        adapters: Paths by name, or a list of `PATH` or `NAME=PATH`; each is a student on top of the base. A name
+            `ARM@SEED` sets arm and seed.
         against: What to compare with instead of the base: the name of one of the adapters, or another model.
-        conversation: What their chat templates are told besides the messages.
+        conversation: Variables for their chat templates, besides the messages.
 
     Raises:
-        UsageError: Something is not there, or two have one name.
+        UsageError: Something does not exist, or two students have the same name.
     """
     base = replace(resolve(model), conversation=conversation)
     students = [Student(short_name(model), base)]
@@ -34,7 +34,7 @@ def resolve_students(
         students.append(Student(name, base, record.path, arm=arm, seed=seed))
     names = [student.name for student in students]
     if names[0] in names[1:]:
-        raise UsageError(f"An adapter is called {names[0]!r}, as the model is.", "Give it a name: --adapter NAME=PATH.")
+        raise UsageError(f"An adapter has the same name as the model: {names[0]!r}.", "Rename it: --adapter NAME=PATH.")
     if against in names:
         return sorted(students, key=lambda student: student.name != against)
     if against is None:

@@ -1,7 +1,7 @@
-"""A problem as students read it: the bare question as their prompt, then the gold solution and its end of turn.
+"""A problem as students read it: the bare question as the prompt, then the gold solution and the end of turn.
 
-All students read the same tokens. Where the question, its numbers and the gold value are in them is known, so that
-scores and analyses can ask for these positions.
+All students read the same tokens. The positions of the question, its numbers and the gold value are recorded for scores
+and analyses.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _AFTER_EQUALS = re.compile(r"=\s{0,3}[-\u2212]?\s?[$€£]?\Z")
 
 @dataclass(frozen=True)
 class ProblemSequence:
-    """One problem as token ids, with the positions that are asked for, all counted from the first token.
+    """One problem as token ids, with positions of interest, all counted from the first token.
 
     Attributes:
-        id: The problem's.
-        prompt: The conversation with the bare question, up to where the answer begins.
-        solution: The gold solution without calculator marks.
-        end: What ends the turn.
-        question: Positions of the question's tokens, the chat template's own left out; empty where the template
-            changes the question.
-        numbers: Positions of the tokens of numbers in the question; empty where there are none.
-        value: Positions of the gold value's tokens where the reasoning works it out.
+        id: The problem's id.
+        prompt: The conversation with the bare question, up to the start of the answer.
+        solution: The gold solution without calculator annotations.
+        end: The end of turn.
+        question: Positions of the question's tokens, without those of the chat template; empty if the template changes
+            the question.
+        numbers: Positions of the tokens of numbers in the question; empty if there are none.
+        value: Positions of the gold value's tokens at the point where the reasoning derives it.
         group: The problem's template or family, or `None`.
     """
 
@@ -51,22 +51,22 @@ class ProblemSequence:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """All of it."""
+        """All token ids."""
         return (*self.prompt, *self.solution, *self.end)
 
     @property
     def ids_without_end(self) -> tuple[int, ...]:
-        """Prompt and solution: what the log-probability of a gold solution is taken over."""
+        """Prompt and solution, the tokens used for the log-probability of the gold solution."""
         return (*self.prompt, *self.solution)
 
     @property
     def begin(self) -> int:
-        """Where the solution begins."""
+        """Position of the solution's first token."""
         return len(self.prompt)
 
     @property
     def answer(self) -> tuple[int, ...]:
-        """Positions of the solution's tokens, end of turn included."""
+        """Positions of the solution's tokens, including the end of turn."""
         return tuple(range(self.begin, len(self.ids)))
 
 
@@ -81,7 +81,7 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
     span = [len(turn.lead) + character for character in value_span(problem.plain_solution, problem.value)]
     encoded = tokenizer(turn.lead + problem.plain_solution, add_special_tokens=False, return_offsets_mapping=True)
     value = _tokens(encoded["offset_mapping"], [(span[0], span[1])])
-    # What the template writes before an answer is read, and is no part of it.
+    # Text that the template writes before an answer belongs to the prompt.
     lead = sum(last <= len(turn.lead) for _, last in encoded["offset_mapping"]) if tokenizer.chat_template else 0
     if not value:
         raise KdprobeError(f"The gold value of problem {problem.id!r} has no tokens of its own.")
@@ -99,7 +99,7 @@ def problem_sequence(tokenizer: Any, problem: Problem) -> ProblemSequence:
 
 
 def problem_sequences(tokenizer: Any, problems: Iterable[Problem]) -> list[ProblemSequence]:
-    """Problems as students read them, in order, for those who ask where the question is.
+    """Problems as students read them, in order, all with the positions of their questions.
 
     Raises:
         KdprobeError: The chat template changes a question, or a gold value has no tokens of its own.
@@ -109,21 +109,21 @@ def problem_sequences(tokenizer: Any, problems: Iterable[Problem]) -> list[Probl
         if not sequence.question:
             raise KdprobeError(
                 f"The chat template changes the question of problem {sequence.id!r}.",
-                "Where its tokens are cannot be said; look at the template.",
+                "The question's tokens cannot be located; check the template.",
             )
     return sequences
 
 
 def value_span(solution: str, value: str) -> tuple[int, int]:
-    """Where a gold solution works its value out.
+    """The span in which a gold solution derives its value.
 
     Args:
-        solution: The reasoning, `####` and the value; without calculator marks.
+        solution: The reasoning, `####` and the value, without calculator annotations.
         value: The gold value.
 
     Returns:
-        Start and end of the value's digits: at its last statement after an equals sign, else its last statement in
-        the reasoning, else after `####`.
+        Start and end of the value's digits: its last occurrence after an equals sign, else its last occurrence in the
+        reasoning, else the one after `####`.
     """
     mark = solution.rindex(GOLD_MARK)
     gold = gold_value(value)
@@ -142,7 +142,7 @@ def value_span(solution: str, value: str) -> tuple[int, int]:
 
 
 def _question_positions(tokenizer: Any, problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Positions of the question's tokens and of its numbers'; none where the template changes the question."""
+    """Positions of the question's tokens and of its numbers' tokens; empty if the template changes the question."""
     text = prompt_text(tokenizer, bare(problem))
     start = text.rfind(problem.question)
     if start < 0:
@@ -156,7 +156,7 @@ def _question_positions(tokenizer: Any, problem: Problem) -> tuple[tuple[int, ..
 
 
 def _tokens(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Which tokens share a character with a span; special tokens, which have no characters, never do."""
+    """The tokens that overlap one of the spans; special tokens have no characters and never do."""
     return tuple(
         token
         for token, (first, last) in enumerate(offsets)

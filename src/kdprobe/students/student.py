@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Student:
-    """A base model and what was trained on top of it.
+    """A base model with an adapter that was trained on top of it, if any.
 
     Attributes:
-        name: Unique among the students that it is looked at with.
+        name: Its name, unique among the students analysed together.
         base: The base model.
-        adapter: Folder of its LoRA adapter, or `None` for the untouched base.
-        caution: What everybody must know who uses it; empty for most.
-        arm: The arm it belongs to; the students of one arm differ by their seed alone. By default its name.
-        seed: Of its training.
+        adapter: Folder of its LoRA adapter, or `None` for the base itself.
+        caution: A warning for everyone who uses the student; usually empty.
+        arm: The arm it belongs to, by default its name; students of one arm differ only in their seed.
+        seed: The training seed.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Student:
 
     @property
     def reader(self) -> tuple[str, Path | None]:
-        """Whose tokenizer it may read with; students with equal readers have one tokenizer."""
+        """Identifies its tokenizer; students with equal readers have the same tokenizer."""
         return self.base.digest, self.adapter if self.adapter and brings_tokenizer(self.adapter) else None
 
     def load_tokenizer(self) -> Any:
-        """The tokenizer that it reads with: its adapter's, where that has embeddings of another size than the base's.
+        """Its tokenizer: the adapter's if that has embeddings of a different size from the base's, else the base's.
 
         Raises:
-            KdprobeError: There is none that can be loaded.
+            KdprobeError: No tokenizer can be loaded.
         """
         from kdprobe.models.load import load_tokenizer
         from kdprobe.models.merging.vocabulary import own_tokenizer
@@ -64,7 +64,7 @@ class Student:
 
         Args:
             dtype: Data type of the weights.
-            attention: `eager` where attention patterns are wanted; by default what transformers chooses.
+            attention: `eager` if attention patterns are needed; by default the choice of transformers.
 
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.

@@ -1,4 +1,4 @@
-"""Teachers: what a teacher is asked and what it answers, and the built-in teacher that runs a Hugging Face model."""
+"""Teachers: the interface for requests and responses, and the built-in teacher that runs a Hugging Face model."""
 
 from typing import TYPE_CHECKING
 

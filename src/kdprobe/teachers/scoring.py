@@ -1,4 +1,4 @@
-"""Reading what is already written: the teacher's distribution at every token of a text, teacher-forced."""
+"""Scores existing texts: the teacher's distribution at every token, under teacher forcing."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from kdprobe.teachers.teacher import Passage, Sampling, SparseRows
 from kdprobe.teachers.top_k_capture import top_k
 
 _CHUNK = 256
-"""How many rows as wide as the vocabulary there are at once."""
+"""Number of rows of the size of the vocabulary held in memory at a time."""
 
 
 def score_batch(model: LoadedModel, batch: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
-    """One forward pass over a batch of passages.
+    """Scores a batch of passages in one forward pass.
 
     Args:
         model: The teacher.
-        batch: Passages; padded on the right, so that positions are those of an unpadded read.
+        batch: The passages; padded on the right, so that positions are the same as without padding.
         sampling: k and the temperatures; nothing is sampled.
 
     Yields:
-        The id of a passage, and a row for each of its scored tokens.
+        The id of a passage, and one row for each of its scored tokens.
     """
     pad = model.tokenizer.pad_token_id
     ids, mask = right_padded([[*passage.prompt, *passage.token_ids] for passage in batch], pad, model.device)
-    # Position t speaks of token t + 1. The head runs only where some passage of the batch is scored.
+    # Position t predicts token t + 1. The head runs only at positions that some passage of the batch needs.
     first = min(len(passage.prompt) for passage in batch) - 1
     positions = torch.arange(first, ids.shape[1] - 1, device=model.device)
     with torch.inference_mode():
@@ -41,7 +41,7 @@ def score_batch(model: LoadedModel, batch: Sequence[Passage], sampling: Sampling
 
 
 def _rows(logits: Tensor, tokens: Tensor, sampling: Sampling) -> SparseRows:
-    """Logits `[tokens, V]` cut to their top k, chunk by chunk; `tokens` is what was written at each."""
+    """Logits `[tokens, V]` cut to their top k, in chunks; `tokens` are the actual tokens at these positions."""
     k = min(sampling.top_logprobs, logits.shape[-1])
     chunks = [top_k(chunk, k, sampling.temperatures) for chunk in torch.split(logits, _CHUNK)]
     written = logits.gather(1, tokens[:, None])[:, 0].float() - torch.cat([chunk.normaliser for chunk in chunks])

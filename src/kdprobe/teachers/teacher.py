@@ -1,4 +1,4 @@
-"""What a teacher is asked and what it answers: the contract between teachers and the transfer set."""
+"""Requests to a teacher and its responses: the contract between teachers and the transfer set."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Request:
     """A conversation to answer.
 
     Attributes:
-        id: Unique among the requests; every response carries its request's.
-        messages: The conversation, each message with `role` and `content`; the last one is the user's.
+        id: Unique among the requests; every response has the id of its request.
+        messages: The conversation, each message with `role` and `content`; the last one is from the user.
     """
 
     id: str
@@ -30,12 +30,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Passage:
-    """Token ids to score: how probable the teacher finds each of them after those before it.
+    """Token ids to score: the teacher's probability of each token, given those before it.
 
     Attributes:
-        id: Of the problem.
-        prompt: Token ids of what the teacher reads first; at least one.
-        token_ids: Token ids of what is scored; at least one.
+        id: The problem's id.
+        prompt: Token ids of the prompt; at least one.
+        token_ids: Token ids to score; at least one.
     """
 
     id: str
@@ -48,12 +48,12 @@ class Sampling:
     """How to decode, and what to keep of the distributions.
 
     Attributes:
-        max_new_tokens: Token budget of a response; one that reaches it is cut off.
-        temperature: Of the sampling; 0 decodes greedily.
-        top_p: Nucleus of the sampling.
-        seed: Of the sampling.
-        top_logprobs: How many of the largest log-probabilities to keep at every position (k).
-        temperatures: The distillation temperatures at which the tail's mass is kept; always holds 1.
+        max_new_tokens: Token budget of a response; a response that reaches it is cut off.
+        temperature: Sampling temperature; 0 decodes greedily.
+        top_p: Nucleus sampling threshold.
+        seed: Sampling seed.
+        top_logprobs: Number of largest log-probabilities to keep at every position (k).
+        temperatures: Distillation temperatures at which the tail's mass is kept; always includes 1.
     """
 
     max_new_tokens: int
@@ -69,11 +69,11 @@ class SparseRows:
     """A teacher's distribution at every position of one response, cut to its top k.
 
     Attributes:
-        ids: Token ids of the k largest, `[tokens, k]`, largest first.
+        ids: Token ids of the k largest probabilities, `[tokens, k]`, largest first.
         logprobs: Their natural log-probabilities at temperature 1, `[tokens, k]`.
-        tail_logmass: Temperature to the log of the mass outside the top k at that temperature, `[tokens]`;
-            exact, by logsumexp over the other logits. -inf where k is the whole vocabulary.
-        token_logprobs: Log-probability of the token that was written, at temperature 1, `[tokens]`.
+        tail_logmass: For each temperature, the log of the mass outside the top k, `[tokens]`; exact, by logsumexp over
+            the other logits. -inf if k is the whole vocabulary.
+        token_logprobs: Log-probability of the actual token at temperature 1, `[tokens]`.
     """
 
     ids: NDArray[np.integer[Any]]
@@ -83,20 +83,20 @@ class SparseRows:
 
 
 PROMPT_TOO_LONG = "prompt_too_long"
-"""The finish reason of a prompt that the teacher does not take; a capture that goes on asks it again."""
+"""The finish reason for a prompt that the teacher rejects as too long; a resumed capture asks it again."""
 _CUT_OFF = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
-"""What servers call an answer that reached the token budget."""
+"""Finish reasons of servers for answers that reached the token budget."""
 
 
 @dataclass(frozen=True)
 class Thinking:
-    """What a teacher thought before its answer.
+    """The teacher's thinking before its answer.
 
     Attributes:
-        text: Without the marks around it.
-        closed: Whether it ended; otherwise there is no answer.
-        tokens: How many tokens it took, or `None`.
-        taught: Whether the response's `token_ids` hold it, so that students learn it.
+        text: The thinking, without the marks around it.
+        closed: Whether the thinking ended; otherwise there is no answer.
+        tokens: Number of tokens, or `None`.
+        taught: Whether the response's `token_ids` include it, so that students learn it.
     """
 
     text: str
@@ -107,19 +107,19 @@ class Thinking:
 
 @dataclass(frozen=True)
 class Response:
-    """What a teacher answered.
+    """A teacher's answer.
 
     Attributes:
-        id: Of the request; in a transfer set, of the problem.
-        text: The answer without special tokens and without thinking; empty where there is none.
-        token_ids: What students learn to write, as token ids, with the end of turn if it was written, `[tokens]`. Empty
-            where there is nothing to learn, as in an answer that a server filtered.
+        id: The id of the request; in a transfer set, of the problem.
+        text: The answer without special tokens and without thinking; empty if there is none.
+        token_ids: The token ids that students learn to write, `[tokens]`, including the end of turn if it was written.
+            Empty if there is nothing to learn, for example if a server filtered the answer.
         finished: Whether the teacher ended the answer itself.
-        rows: The teacher's distribution at every position, or `None` from a teacher without log-probabilities.
-        sample: Which of several answers to one problem, from 0; set by the transfer set.
-        prompt_ids: Token ids of what the teacher read, from a server that says it, `[tokens]`; else `None`.
-        thinking: What it thought before, or `None`.
-        finish_reason: Why the answer ended, as a server calls it, or `None`.
+        rows: The teacher's distribution at every position, or `None` if it provides no log-probabilities.
+        sample: Index among several answers to one problem, from 0; set by the transfer set.
+        prompt_ids: Token ids of the prompt, `[tokens]`, if the server reports them; else `None`.
+        thinking: The thinking before the answer, or `None`.
+        finish_reason: Why the answer ended, as reported by a server, or `None`.
     """
 
     id: str
@@ -134,7 +134,7 @@ class Response:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the answer reached the token budget: it did not end, and no other reason is known."""
+        """Whether the answer reached the token budget: it did not end, and no other finish reason is known."""
         return not self.finished and (self.finish_reason is None or self.finish_reason.lower() in _CUT_OFF)
 
 
@@ -142,31 +142,31 @@ class Teacher(Protocol):
     """A model that answers.
 
     Attributes:
-        provenance: Everything that decides what it answers (weights, quantisation, adapter, data type, batch size),
-            ready for JSON; part of the key of every stage that asks it. Must be known without loading weights.
-        part_size: After how many answers a capture is saved. Every part is asked by a call of its own, so a batch
-            should not be larger. `None` where no answer depends on what is asked beside it: then all are asked by one
-            call, and each is saved when it arrives.
+        provenance: Everything that determines its answers (weights, quantisation, adapter, data type, batch size), as
+            JSON data; part of the key of every stage that uses it. Must be known without loading weights.
+        part_size: Number of answers after which a capture is saved. Every part is a separate call of `respond`, so a
+            batch should not be larger. `None` if no answer depends on other requests: then all are asked in one call,
+            and each answer is saved as it arrives.
     """
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What decides its answers."""
+        """Everything that determines its answers."""
         ...
 
     @property
     def part_size(self) -> int | None:
-        """How many requests make a part; `None` where each is one."""
+        """Number of requests in a part; `None` if each answer is saved on its own."""
         ...
 
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
-        """Answers every request, in any order. Weights are loaded by the call, so that the iterator can be timed."""
+        """Answers every request, in any order. The call itself loads the weights, so that the iterator can be timed."""
         ...
 
 
 @runtime_checkable
 class ScoringTeacher(Teacher, Protocol):
-    """A teacher that can also read what it did not write."""
+    """A teacher that can also score texts that it did not write."""
 
     def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
         """Its distribution at every scored token of every passage, by id, in any order; nothing is sampled."""
@@ -175,29 +175,28 @@ class ScoringTeacher(Teacher, Protocol):
 
 @runtime_checkable
 class RenderingTeacher(Teacher, Protocol):
-    """A teacher that reads what its own chat template makes of messages, so that its prompts are known beforehand.
+    """A teacher that renders messages with its own chat template, so that its prompts are known in advance.
 
     Attributes:
-        conversation: How messages become text, besides the template; set before anything is asked.
+        conversation: How messages become text, besides the template; set before the first request.
     """
 
     conversation: Conversation
 
     def rendered(self, messages: Messages) -> str:
-        """The text that it continues.
+        """The text that the teacher continues.
 
         Raises:
-            KdprobeError: The template refuses the messages, or leaves one of them out.
+            KdprobeError: The template rejects the messages, or leaves one of them out.
         """
         ...
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
-    """Passes responses on, texts made safe; refuses unknown, doubled and missing ids, and what is no distribution.
+    """Passes responses on with safe texts; rejects unknown, duplicate and missing ids, and invalid distributions.
 
     Raises:
-        KdprobeError: The teacher answered something it was not asked, twice, or not at all, or without a text.
-        KdprobeError: The teacher answered something it was not asked, twice, or not at all.
+        KdprobeError: A problem was answered without being asked, twice, not at all, or without text.
         NonFiniteError: A log-probability is NaN or +inf, or all of a row are -inf.
     """
     expected = {request.id for request in requests}
@@ -207,26 +206,26 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
             fault = "twice" if response.id in seen else "without being asked"
             raise KdprobeError(
                 f"The teacher answered problem {response.id!r} {fault}.",
-                "This is a fault of the teacher's plugin.",
+                "This is a bug in the teacher's plugin.",
             )
         seen.add(response.id)
         if not isinstance(response.text, str):
             raise KdprobeError(
                 f"The teacher's answer to problem {response.id!r} has no text.",
-                "This is a fault of the teacher's plugin.",
+                "This is a bug in the teacher's plugin.",
             )
         _refuse_non_finite(response)
         thinking = response.thinking and replace(response.thinking, text=safe_text(response.thinking.text))
         yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
         raise KdprobeError(
-            f"The teacher left {len(missing)} problems unanswered, {min(missing)!r} among them.",
-            "This is a fault of the teacher's plugin.",
+            f"The teacher left {len(missing)} problems unanswered, including {min(missing)!r}.",
+            "This is a bug in the teacher's plugin.",
         )
 
 
 def _refuse_non_finite(response: Response) -> None:
-    """A log-probability of -inf is a token that the teacher rules out, which some of the top k may be."""
+    """Rejects NaN and infinities; a log-probability of -inf is allowed, as the teacher may rule tokens out."""
     import numpy as np
 
     rows = response.rows
@@ -234,7 +233,7 @@ def _refuse_non_finite(response: Response) -> None:
         return
     broken = (rows.logprobs == -np.inf).all(axis=1)
     for column in (rows.logprobs, rows.token_logprobs, *rows.tail_logmass.values()):
-        # A plugin's columns may have other lengths, which is found out later.
+        # A plugin's columns may have wrong lengths, which is checked later.
         wrong = np.isnan(column) | (column == np.inf)
         wrong = wrong.any(axis=1) if wrong.ndim > 1 else wrong
         broken[: len(wrong)] |= wrong[: len(broken)]

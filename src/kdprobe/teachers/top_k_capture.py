@@ -1,4 +1,4 @@
-"""Capturing the top k log-probabilities and the tail's exact mass while decoding, without a second pass."""
+"""Captures the top k log-probabilities and the tail's exact mass during decoding, without a second pass."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class TopK(NamedTuple):
     Attributes:
         ids: Token ids of the k largest, `[rows, k]`, largest first, int32.
         logprobs: Their natural log-probabilities at temperature 1, `[rows, k]`, float32.
-        tails: Log of the mass outside them at every temperature, `[temperatures, rows]`, float32; -inf at k = V.
-        normaliser: What a logit's log-probability at temperature 1 is less than the logit, `[rows]`.
+        tails: Log of the mass outside them at every temperature, `[temperatures, rows]`, float32; -inf if k = V.
+        normaliser: Logit minus log-probability at temperature 1, `[rows]`.
     """
 
     ids: Tensor
@@ -33,27 +33,27 @@ def top_k(logits: Tensor, k: int, temperatures: tuple[float, ...], scratch: Tens
     """Cuts dense logits to their top k; reads all of V once for the top k and once per temperature.
 
     Args:
-        logits: `[rows, V]`, real ids only.
+        logits: `[rows, V]`, without padding columns.
         k: At most V.
-        temperatures: At which the tail's mass is wanted.
-        scratch: Memory to work in, float32 like `logits`. Fresh pages for V columns cost more than what is done there.
+        temperatures: Temperatures at which to compute the tail's mass.
+        scratch: A float32 buffer shaped like `logits`. Allocating V columns anew costs more than the computation.
     """
     logits = logits.float()
     scratch = torch.empty_like(logits) if scratch is None else scratch
     top = logits.topk(min(k + 1, logits.shape[-1]), dim=-1)
     ids, values = top.indices[:, :k], top.values[:, :k]
-    # Where all others are ruled out, -inf less -inf would leave NaN.
+    # If all others are ruled out, -inf minus -inf would give NaN.
     largest_other = top.values[:, k:].clamp(min=torch.finfo(logits.dtype).min)
 
     def others(temperature: float) -> Tensor:
-        """Their logsumexp, `[rows, 1]`; not from 1 - sum, which loses a tail below 1e-7 to rounding."""
+        """Logsumexp of all others, `[rows, 1]`; 1 - sum would lose a tail below 1e-7 to rounding."""
         if k == logits.shape[-1]:
             return torch.full_like(values[:, :1], -torch.inf)
         shares = torch.sub(logits, largest_other, out=scratch).div_(temperature).exp_().scatter_(1, ids, 0.0)
         return largest_other / temperature + shares.sum(dim=-1, keepdim=True).log()
 
     def cells(temperature: float) -> Tensor:
-        """The top k and, joined into one, all others: k + 1 logits that stand for V."""
+        """The top k and all others combined into one: k + 1 logits that represent V."""
         return torch.cat([values / temperature, others(temperature)], dim=-1)
 
     plain = cells(1.0)
@@ -63,17 +63,17 @@ def top_k(logits: Tensor, k: int, temperatures: tuple[float, ...], scratch: Tens
 
 
 class RealTokens(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
-    """Rules out the columns beyond the vocabulary, which pad a model's output matrix and stand for no token.
+    """Rules out the columns beyond the vocabulary, which pad a model's output matrix and represent no token.
 
     Args:
-        vocabulary: How many real token ids there are.
+        vocabulary: Number of real token ids.
     """
 
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
-        """Scores `[batch, V]`, with -inf in the columns that are no tokens."""
+        """Scores `[batch, V]`, with -inf in the padding columns."""
         if scores.shape[-1] <= self.vocabulary:
             return scores
         padding = torch.full_like(scores[:, self.vocabulary :], -torch.inf)
@@ -81,16 +81,16 @@ class RealTokens(LogitsProcessor):  # type: ignore[misc]  # transformers is unty
 
 
 class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
-    """Sees the raw logits of every decoding step first, keeps their top k, and passes them on unchanged.
+    """Receives the raw logits of every decoding step first, keeps their top k, and passes them on unchanged.
 
-    Processors after it must not write into the scores that they are given; those of transformers make new ones.
+    Later processors must not modify their scores in place; those of transformers make new ones.
 
     Args:
-        k: How many log-probabilities to keep; at most the vocabulary.
-        vocabulary: How many real token ids there are; padded columns beyond them are left out.
-        temperatures: At which the tail's mass is kept.
-        ends: Tokens that end an answer; what follows them is dropped, whatever it is.
-        names: What the sequences of the batch are called.
+        k: Number of log-probabilities to keep; at most the vocabulary.
+        vocabulary: Number of real token ids; padding columns beyond them are ignored.
+        temperatures: Temperatures at which the tail's mass is kept.
+        ends: Tokens that end an answer; everything after them is dropped.
+        names: Names of the sequences in the batch.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         self._ended: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """One decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`.
+        """Captures one decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`.
 
         Raises:
-            NonFiniteError: The logits of an answer that is not finished are NaN or infinite. A logit of -inf, by which
-                a model rules a token out, is neither.
+            NonFiniteError: The logits of an unfinished answer are NaN or infinite. A logit of -inf is allowed: it rules
+                a token out.
         """
         self._note_written(input_ids[:, -1])
         self._pending = scores[:, : self.vocabulary]
@@ -134,12 +134,12 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         return scores
 
     def finish(self, sequences: Tensor) -> None:
-        """Takes in the last written token, once decoding is over: `sequences` `[batch, prompt + response]`."""
+        """Records the last token after decoding: `sequences` `[batch, prompt + response]`."""
         self._note_written(sequences[:, -1])
         self._pending = self._scratch = None
 
     def rows(self, index: int, tokens: int) -> SparseRows:
-        """What was captured for one sequence of the batch, over its first `tokens` response positions."""
+        """The rows captured for one sequence of the batch, over its first `tokens` response positions."""
         steps = self._steps[:tokens]
         tails = torch.stack([step.tails[:, index] for step in steps], dim=1).cpu()
         return SparseRows(

@@ -1,4 +1,4 @@
-"""The `transformers` teacher: any Hugging Face causal language model, perhaps with a LoRA adapter."""
+"""The `transformers` teacher: any Hugging Face causal language model, optionally with a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kdprobe.models.reference import Dtype, ModelRecord, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows, Thinking
 
 _PROMPT_END = 16
-"""Tokens that hold whatever mark of thinking a prompt ends with."""
+"""Tokens at the end of a prompt that are enough to contain a mark that begins thinking."""
 
 
 class TransformersOptions(BaseModel):
-    """Which model answers, and how it is run."""
+    """Options of the `transformers` teacher."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +30,7 @@ class TransformersOptions(BaseModel):
 
 
 class TransformersTeacher:
-    """Batched decoding, longest prompts first, with the top k captured on the way."""
+    """Decodes in batches, longest prompts first, and captures the top k in the same pass."""
 
     def __init__(self, options: TransformersOptions) -> None:
         from kdprobe.models.adapters import resolve_adapter
@@ -55,7 +55,7 @@ class TransformersTeacher:
 
     @property
     def conversation(self) -> Conversation:
-        """How messages become text for it."""
+        """How messages become text, besides the chat template."""
         return self.record.conversation
 
     @conversation.setter
@@ -69,18 +69,18 @@ class TransformersTeacher:
         return load_tokenizer(self.record)
 
     def rendered(self, messages: Messages) -> str:
-        """The text that it continues; errors as `prompt_text`."""
+        """The text that the teacher continues; raises the same errors as `prompt_text`."""
         from kdprobe.models.conversation import prompt_text
 
         return prompt_text(self._tokenizer, messages)
 
     @property
     def part_size(self) -> int:
-        """A batch."""
+        """The size of a batch."""
         return self.options.batch_size
 
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
-        """Answers every request, longest prompt first; the batches depend on the requests alone."""
+        """Answers every request, longest prompt first; the batches depend only on the requests."""
         from kdprobe.models.conversation import prompt_ids
 
         loaded = self._load()
@@ -95,7 +95,7 @@ class TransformersTeacher:
         )
 
     def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
-        """Reads every passage, longest first, by one forward pass a batch."""
+        """Scores every passage, longest first, with one forward pass per batch."""
         from kdprobe.teachers.scoring import score_batch
 
         loaded = self._load()
@@ -158,7 +158,7 @@ class TransformersTeacher:
 
         loaded = self._load()
         tokenizer = loaded.tokenizer
-        # The prompt may begin what the teacher thinks; that is at its end.
+        # The end of the prompt may begin the teacher's thinking.
         begun = tokenizer.decode(prompt[-_PROMPT_END:])
         answer = split_thinking(with_opening(begun, written_text(tokenizer, tokens)))
         thinking = None
@@ -185,7 +185,7 @@ class TransformersTeacher:
             eos = loaded.model.generation_config.eos_token_id
             if self.adapter:
                 loaded = merge(loaded, self.adapter)
-            # Penalties and defaults that a model ships for chatting must not bend what is captured.
+            # Penalties and defaults that a model ships for chat must not distort the captured distribution.
             loaded.model.generation_config = GenerationConfig(eos_token_id=eos)
             self._loaded = loaded
         return self._loaded

@@ -1,4 +1,4 @@
-"""Transfer sets: what a teacher answered under one strategy, captured, and read back from its folder."""
+"""Transfer sets: captures a teacher's answers under one strategy, and reads them back."""
 
 from typing import TYPE_CHECKING
 

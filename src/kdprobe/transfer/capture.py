@@ -1,4 +1,4 @@
-"""Asking a teacher every problem under one strategy, or having it score existing texts."""
+"""Captures a teacher's answers to every problem under one strategy, or its scores of existing texts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Setting:
-    """How a transfer set is made.
+    """How to make a transfer set.
 
     Attributes:
         sampling: How to decode, and what to keep of the distributions.
-        manifest: What the manifest says besides teacher and sampling: strategy, tokenizer, `vocabulary`.
-        label: How progress calls it.
-        scratch: A folder that survives a kill: what is in it is not asked again. `None` saves nothing.
+        manifest: The contents of the manifest besides teacher and sampling: strategy, tokenizer, `vocabulary`.
+        label: The label of the progress bar.
+        scratch: A folder for answers so far, which are not requested again after a restart. `None` saves nothing.
     """
 
     sampling: Sampling
@@ -46,22 +46,22 @@ def capture(
     setting: Setting,
     samples: int = 1,
 ) -> TransferSet:
-    """Asks the teacher every problem as the strategy puts it.
+    """Asks the teacher every problem, with the prompts that the strategy wrote.
 
     Args:
-        teacher: Who answers.
-        problems: What is asked, in the order that the transfer set keeps.
-        conversations: Problem id to what the strategy made of it.
-        setting: How.
-        samples: How many answers to each problem.
+        teacher: The teacher.
+        problems: The problems, in the order of the transfer set.
+        conversations: The strategy's prompts by problem id.
+        setting: How to capture.
+        samples: Number of answers to each problem.
 
     Raises:
-        KdprobeError: The teacher left a problem unanswered, or answered one twice or without being asked, or no answer
-            holds anything.
+        KdprobeError: The teacher left a problem unanswered, answered one twice, answered one that was not asked, or
+            gave no answer with any content.
     """
     by_name = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
     requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in by_name.items()]
-    # Longest first, so that a batch holds what is of one length; the order decides the last bits of an answer.
+    # Longest first, so that prompts in a batch have similar lengths; the order decides the last bits of an answer.
     requests.sort(key=lambda request: (-sum(len(message["content"]) for message in request.messages), request.id))
 
     def answer(index: int, part: Sequence[Request]) -> Iterable[Response]:
@@ -72,13 +72,13 @@ def capture(
     answered = {response.id: response for response in answers.responses}
     responses = [replace(answered[name], id=problem.id, sample=sample) for name, (problem, sample) in by_name.items()]
     if not any(len(response.token_ids) for response in responses):
-        # What is changed to have answers may not be part of the key: another server, say.
+        # The fix may not change the stage's key (another server, say), so the saved answers must go.
         forget(setting.scratch)
         reasons = Counter(str(response.finish_reason) for response in responses)
-        counted = ", ".join(f"{count} by {reason}" for reason, count in reasons.items())
+        counted = ", ".join(f"{count} ended by {reason}" for reason, count in reasons.items())
         raise KdprobeError(
-            f"No answer of the teacher holds anything to learn: {counted}.",
-            "Read what it says to one of the prompts; a larger token budget helps where all of it is thinking.",
+            f"None of the teacher's answers contains anything to learn from: {counted}.",
+            "Check how it answers one of the prompts; if it only thinks, a larger token budget helps.",
         )
     return _transfer_set(teacher, alike(responses), answers.seconds, setting)
 
@@ -86,20 +86,20 @@ def capture(
 def score(
     teacher: Teacher, texts: Sequence[Response], prompts: Mapping[str, list[int]], setting: Setting
 ) -> TransferSet:
-    """Has the teacher read texts that somebody else wrote, and keeps its distribution at every token of them.
+    """Has the teacher score existing texts, and keeps its distribution at every token.
 
     Args:
-        teacher: Who reads.
-        texts: What is read, in the order that the transfer set keeps; their own rows, if any, are left out.
-        prompts: Problem id to the token ids that the teacher reads before the text.
-        setting: How; nothing is sampled.
+        teacher: The teacher.
+        texts: The texts, in the order of the transfer set; their own rows, if any, are dropped.
+        prompts: Token ids of the prompt before each text, by problem id.
+        setting: How to capture; nothing is sampled.
 
     Raises:
         KdprobeError: The teacher cannot score.
     """
     if not isinstance(teacher, ScoringTeacher):
         raise KdprobeError(
-            "This teacher can answer, and cannot score texts that are there already.",
+            "This teacher can generate answers but cannot score existing texts.",
             'Set transfer.texts = "own" in the config, or use another teacher.',
         )
     by_name = {_name(text.id, text.sample): text for text in texts if len(text.token_ids)}
@@ -113,26 +113,26 @@ def score(
     answers = _answers(teacher, passages, read, setting)
     scored_texts = {response.id: response for response in answers.responses}
     scored = {(text.id, text.sample): replace(scored_texts[name], id=text.id) for name, text in by_name.items()}
-    # There is nothing to read in an answer without tokens.
+    # An answer without tokens has nothing to score.
     responses = [scored.get((text.id, text.sample), replace(text, rows=None)) for text in texts]
     return _transfer_set(teacher, responses, answers.seconds, setting)
 
 
 def alike(responses: Sequence[Response]) -> list[Response]:
-    """Answers that all have log-probabilities, or that all have none, by what most of them have.
+    """Makes all answers have log-probabilities, or none, whichever most of them have.
 
-    Where most have them, the others keep their text and students learn nothing from them.
+    If most have them, the others keep their text but students learn nothing from them.
     """
     lacking = [response for response in responses if len(response.token_ids) and response.rows is None]
     having = sum(response.rows is not None for response in responses if len(response.token_ids))
     if not lacking or not having:
         return list(responses)
     if having < len(lacking):
-        warn(f"{len(lacking)} answers have no log-probabilities, so those of the other {having} are left out.")
+        warn(f"{len(lacking)} answers have no log-probabilities, so those of the other {having} are ignored.")
         return [replace(response, rows=None) for response in responses]
     named = ", ".join(response.id for response in lacking[:_SHOWN])
     warn(
-        f"{len(lacking)} answers have no usable log-probabilities, and students learn nothing from them: {named}"
+        f"{len(lacking)} answers have no usable log-probabilities, so students learn nothing from them: {named}"
         f"{' and others' if len(lacking) > _SHOWN else ''}."
     )
     nothing = np.array([], dtype=np.int64)
@@ -166,7 +166,7 @@ def _transfer_set(teacher: Teacher, responses: Sequence[Response], seconds: floa
 
 
 def _name(problem: str, sample: int) -> str:
-    """A request's id: the problem's, and which of its answers is asked for."""
+    """A request's id: the problem's id and the index of the sample."""
     return f"{problem}, answer {sample + 1}"
 
 

@@ -1,10 +1,10 @@
-"""Responses as a Parquet table, and back.
+"""Converts responses to a Parquet table, and back.
 
-Per response token: the id, its log-probability, the top k ids in the smallest width that holds the vocabulary, their
-log-probabilities in steps of 1/256 nat, and the tail's exact log-mass at every planned temperature (float32).
+Per response token: the id, its log-probability, the top k ids in the smallest integer type that holds the vocabulary,
+their log-probabilities in steps of 1/256 nat, and the tail's exact log-mass at every planned temperature (float32).
 
-Log-probabilities fall from the first of the top k to the last, so the table holds by how many steps each lies below
-the one before: small numbers, which compress. `benchmarks/transfer_codec.py` says what the rounding costs.
+Log-probabilities decrease from the first of the top k to the last, so the table stores the number of steps from each
+to the next: small numbers, which compress well. `benchmarks/transfer_codec.py` measures the cost of the rounding.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from kdprobe.transfer.columns import TAIL, THINKING, refuse_malformed
 
 STEPS_PER_NAT = 256
 _IMPOSSIBLE = np.iinfo(np.uint16).max
-"""Stands for a log-probability of -inf, and for all below -255.99 nats."""
+"""Represents a log-probability of -inf, and any below -255.99 nats."""
 
 
 def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
     """Responses as a table.
 
     Args:
-        responses: All with log-probabilities, or none.
-        vocabulary: How many token ids there are.
+        responses: The responses; either all have log-probabilities, or none.
+        vocabulary: Number of token ids.
 
     Raises:
-        KdprobeError: Some have log-probabilities and some have none.
+        KdprobeError: Only some have log-probabilities.
     """
     width = np.uint16 if vocabulary <= np.iinfo(np.uint16).max + 1 else np.uint32
     columns: dict[str, pa.Array] = {
@@ -54,7 +54,7 @@ def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
         if len(rows) < len(responses):
             raise KdprobeError(
                 "Some responses have log-probabilities and some have none.",
-                "This is a fault of the teacher's plugin.",
+                "This is a bug in the teacher's plugin.",
             )
         columns["top_ids"] = _lists([row.ids.astype(width).ravel() for row in rows])
         columns["top_logprobs"] = _lists([_steps(row.logprobs).ravel() for row in rows])
@@ -66,7 +66,7 @@ def to_table(responses: Sequence[Response], vocabulary: int) -> pa.Table:
 
 
 def _ends_and_thinking(responses: Sequence[Response]) -> dict[str, pa.Array]:
-    """Why answers ended and what was thought before them, as far as any response says it."""
+    """Columns for why answers ended and for the thinking before them, if any response has these."""
     columns = {}
     if any(response.finish_reason is not None for response in responses):
         columns["finish_reason"] = pa.array([response.finish_reason for response in responses], pa.string())
@@ -79,7 +79,7 @@ def _ends_and_thinking(responses: Sequence[Response]) -> dict[str, pa.Array]:
 
 
 def _first_rows(rows: SparseRows, count: int) -> SparseRows:
-    """Some rows from the first on."""
+    """The first rows."""
     return SparseRows(
         ids=rows.ids[:count],
         logprobs=rows.logprobs[:count],
@@ -92,7 +92,7 @@ def from_table(table: pa.Table) -> tuple[Response, ...]:
     """The responses of a table.
 
     Raises:
-        UnreadableError: It is none that `to_table` makes.
+        UnreadableError: It is not a table made by `to_table`.
     """
     refuse_malformed(table)
     temperatures = tuple(float(name.removeprefix(TAIL)) for name in table.column_names if name.startswith(TAIL))
@@ -137,7 +137,7 @@ def _thinking(row: pa.Table) -> Thinking | None:
 
 
 def _steps(logprobs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
-    """Log-probabilities `[tokens, k]`, falling, as steps below the one before; the first below 0."""
+    """Decreasing log-probabilities `[tokens, k]` as steps below the previous one; the first as steps below 0."""
     below = np.minimum(np.rint(-logprobs.astype(np.float64) * STEPS_PER_NAT), _IMPOSSIBLE).astype(np.int64)
     return np.diff(below, axis=-1, prepend=0).astype(np.uint16)
 

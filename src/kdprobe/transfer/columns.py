@@ -1,4 +1,4 @@
-"""The columns of a transfer set's table, and whether a table has them."""
+"""The columns of a transfer set's table, and a check that a table has them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import pyarrow.compute as pc
 from kdprobe.files import UnreadableError
 
 TAIL = "tail_logmass_"
-"""Begins the names of the columns that hold the tail's log-mass, each at a temperature."""
+"""Prefix of the columns that hold the tail's log-mass, one for each temperature."""
 THINKING = {"text": pa.string(), "closed": pa.bool_(), "tokens": pa.int32(), "taught": pa.bool_()}
-"""Fields of `Thinking`, a column each."""
+"""Fields of `Thinking`, one column each."""
 _PLAIN = {"id": pa.string(), "sample": pa.int32(), "text": pa.string(), "finished": pa.bool_()}
 _IDS, _STEPS, _FLOATS = (pa.uint16(), pa.uint32()), (pa.uint16(),), (pa.float32(),)
 _ROWS = {"top_ids": _IDS, "top_logprobs": _STEPS, "token_logprobs": _FLOATS}
-"""Of the teacher's distributions, beside the tail: columns of lists, and what these may hold."""
+"""List columns of the teacher's distributions, except the tail, and their allowed types."""
 
 
 def refuse_malformed(table: pa.Table) -> None:
-    """Checks that a table is one of responses.
+    """Checks that a table holds responses.
 
     Raises:
-        UnreadableError: A column is missing, of another type, or does not fit the others.
+        UnreadableError: A column is missing, has the wrong type, or does not match the others.
     """
     try:
         table.validate(full=True)
     except pa.ArrowException as error:
-        raise UnreadableError("holds values that are not what they should be") from error
+        raise UnreadableError("contains invalid values") from error
     if len(set(table.column_names)) < table.num_columns:
         raise UnreadableError("has a column twice")
     tails = [name for name in table.column_names if name.startswith(TAIL)]
     if any(not _is_temperature(name.removeprefix(TAIL)) for name in tails):
-        raise UnreadableError("has a tail at no temperature")
+        raise UnreadableError("has a tail without a valid temperature")
     _refuse_other_types(table, tails)
     tokens = _lengths(table, "token_ids")
     if tails:
@@ -44,7 +44,7 @@ def refuse_malformed(table: pa.Table) -> None:
             _lengths(table, name) == [times * length for length in tokens] for name, times in wanted.items()
         )
         if not fits:
-            raise UnreadableError("has other rows of log-probabilities than tokens")
+            raise UnreadableError("has log-probabilities that do not match its tokens")
 
 
 def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
@@ -64,7 +64,7 @@ def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
     if names & thinking.keys():
         absent = table["thinking_text"].is_null()
         if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
-            raise UnreadableError("has thinking of which something is missing")
+            raise UnreadableError("has incomplete thinking")
 
 
 def _type(table: pa.Table, name: str) -> pa.DataType | None:
@@ -72,7 +72,7 @@ def _type(table: pa.Table, name: str) -> pa.DataType | None:
 
 
 def _holds(table: pa.Table, name: str, kinds: tuple[pa.DataType, ...]) -> bool:
-    """Whether a column has lists of values of one of these types."""
+    """Whether a column holds lists with values of one of these types."""
     kind = _type(table, name)
     if kind is None or not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
@@ -89,5 +89,5 @@ def _is_temperature(text: str) -> bool:
         temperature = float(text)
     except ValueError:
         return False
-    # The very text by which the column is found again.
+    # The column is looked up by exactly this text.
     return 0 < temperature < math.inf and repr(temperature) == text

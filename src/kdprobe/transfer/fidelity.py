@@ -1,4 +1,4 @@
-"""How much of the teacher a transfer set kept, and how good its answers are: read before any training."""
+"""Measures how much of the teacher a transfer set keeps, and how good its answers are, before any training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from kdprobe.transfer.selection import is_right
 from kdprobe.transfer.transfer_set import TransferSet
 
 TAIL_EDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Borders of the histogram of the mass outside the top k."""
+"""Bin edges of the histogram of the mass outside the top k."""
 
 
 @dataclass(frozen=True)
 class Retained:
-    """What the top k keep of the teacher's distribution at one temperature.
+    """How much of the teacher's distribution the top k keep at one temperature.
 
     Attributes:
-        temperature: T.
+        temperature: The temperature T.
         mass: Mean probability inside the top k.
         truncation_kl: Mean over positions of KL(top k renormalised || teacher) = -log of that probability, in nats:
-            what would be lost without a tail.
-        tail_histogram: Positions by their mass outside the top k; `TAIL_EDGES` are the borders.
+            the loss if the tail were dropped.
+        tail_histogram: Number of positions by mass outside the top k; `TAIL_EDGES` are the bin edges.
     """
 
     temperature: float
@@ -39,21 +39,21 @@ class Fidelity:
     """Measurements of one transfer set.
 
     Attributes:
-        responses: How many.
+        responses: Number of responses.
         accuracy: Share of responses whose extracted value is the gold value.
         cut_off: Share that reached the token budget.
-        untaught: The problems of those that hold nothing to learn: filtered, refused, too long a prompt, or thinking
-            alone that is not taught.
-        ended: Why they ended, as a server calls it, to how many; empty where no server says it.
-        thinking: Share of responses that the teacher thought before.
+        untaught: The problems whose responses contain nothing to learn: filtered, refused, too long a prompt, or only
+            thinking that is not taught.
+        ended: Number of responses by the server's finish reason; empty if no server reports one.
+        thinking: Share of responses with thinking.
         unclosed_thinking: Share whose thinking never ended.
-        thinking_tokens: Mean tokens of thinking of a response that has any, or `None`.
-        dropped_thinking: Share of responses whose thinking students do not learn.
-        mean_tokens: Mean length in tokens of those that hold something, end of turn included.
-        longest: The longest response in tokens.
+        thinking_tokens: Mean tokens of thinking over the responses that have any, or `None`.
+        dropped_thinking: Share of responses whose thinking is not taught to students.
+        mean_tokens: Mean length in tokens of the non-empty responses, including the end of turn.
+        longest: Length of the longest response in tokens.
         retained: At temperature 1 first, then at every planned one; empty without log-probabilities.
-        bytes_per_token: On disk, all columns and overhead.
-        tokens_per_second: Response tokens over the time that the teacher took, the loading of its weights left out.
+        bytes_per_token: Bytes per token on disk, including all columns and overhead.
+        tokens_per_second: Response tokens per second of the teacher's time, not counting the loading of its weights.
     """
 
     responses: int
@@ -108,8 +108,8 @@ def _retained(transfer: TransferSet) -> tuple[Retained, ...]:
 
 
 def retained(tail_logmass: np.ndarray[tuple[int], np.dtype[np.float32]], temperature: float) -> Retained:
-    """What is kept where the tail has these log-masses `[positions]`."""
-    # Up to the resolution of the float32 that they are stored in, so that the logarithm below stays finite.
+    """How much is kept, given the tail's log-masses `[positions]`."""
+    # Clipped at the resolution of the stored float32, so that the logarithm below stays finite.
     tail = np.minimum(np.exp(tail_logmass.astype(np.float64)), 1 - 2.0**-24)
     histogram, _ = np.histogram(tail, bins=TAIL_EDGES)
     return Retained(

@@ -1,8 +1,8 @@
-"""What a teacher left, in the token ids of a student whose tokenizer may be another.
+"""Converts a transfer set to the token ids of a student, whose tokenizer may differ from the teacher's.
 
-Where all ids that are used mean the same to both, students learn from the teacher's own ids. Otherwise its text is
-tokenised again by the student's tokenizer, begun and ended as the student's chat template does: enough for a distiller
-that learns from text, and nothing for one that compares distributions token by token.
+If all ids in use mean the same to both, students learn from the teacher's ids. Otherwise its text is tokenised again
+with the student's tokenizer, with the beginning and end of turn of the student's chat template. That suffices for a
+distiller that learns from text, but not for one that compares distributions token by token.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from kdprobe.transfer.transfer_set import TransferSet
 TEXT_INSTEAD = (
     'Set distill.name = "sequence", which learns from the teacher\'s text, or choose models that share their tokenizer.'
 )
-"""What to do where token ids cannot be compared."""
+"""What to do if token ids cannot be compared."""
 
 
 def fitted(transfer: TransferSet, match: TokenizerMatch, tokenizer: Any, *, rows: bool) -> TransferSet:
-    """A transfer set as a student can learn from it.
+    """A transfer set in the student's token ids.
 
     Args:
-        transfer: What the teacher left.
-        match: How the teacher's ids read in the student's tokenizer.
-        tokenizer: The student's.
-        rows: Whether the teacher's distributions are needed, and not only its text.
+        transfer: The teacher's transfer set.
+        match: How the two tokenizers match.
+        tokenizer: The student's tokenizer.
+        rows: Whether the teacher's distributions are needed in addition to its text.
 
     Returns:
-        The same set where all ids mean the same to both. Its manifest says `retokenised` where texts were tokenised
-        again.
+        The same set if all ids mean the same to both; otherwise texts are tokenised again, and the manifest says
+        `retokenised`.
 
     Raises:
         KdprobeError: The distributions are needed, and the ids cannot be compared.
@@ -64,16 +64,16 @@ def _retokenised(response: Response, tokenizer: Any) -> Response:
     if not len(response.token_ids):
         return replace(response, rows=None)
     thinking = response.thinking.text if response.thinking is not None and response.thinking.taught else None
-    # Of an answer that was cut off, nobody is to learn that it ends there.
+    # Students must not learn to stop where an answer was cut off.
     ids = response_ids(tokenizer, response.text, thinking, ended=response.finished)
     return replace(response, token_ids=np.asarray(ids, dtype=np.int64), rows=None)
 
 
 def _known_only(responses: Sequence[Response], foreign: Collection[int]) -> tuple[Response, ...]:
-    """Responses whose rows name no foreign id: their mass goes to all other tokens together, where it belongs.
+    """Responses without foreign ids in their rows; the mass of these ids moves to the tail of all other tokens.
 
     Raises:
-        KdprobeError: A row names nothing else.
+        KdprobeError: A row has only foreign ids.
     """
     ids = list(foreign)
     unknown = {index: np.isin(r.rows.ids, ids) for index, r in enumerate(responses) if r.rows is not None and ids}
@@ -87,10 +87,10 @@ def _known_only(responses: Sequence[Response], foreign: Collection[int]) -> tupl
 
 
 def _narrower(rows: SparseRows, unknown: NDArray[np.bool_], most: int) -> SparseRows:
-    """Rows without their unknown ids, and without so many of the least likely that all rows are of one width."""
+    """Rows without unknown ids; the least likely ids are dropped too, until all rows have the same width."""
     width = rows.ids.shape[1] - most
     if not width:
-        raise KdprobeError("A row of the teacher's holds no token that the student knows.", TEXT_INSTEAD)
+        raise KdprobeError("The teacher's top tokens at some position include none that the student has.", TEXT_INSTEAD)
     # Known ids first, in their order.
     order = np.argsort(unknown, axis=1, kind="stable")
     kept, dropped = order[:, :width], order[:, width:]
@@ -108,9 +108,9 @@ def _narrower(rows: SparseRows, unknown: NDArray[np.bool_], most: int) -> Sparse
 def _joined(
     logprobs: NDArray[np.floating[Any]], dropped: NDArray[np.intp], tail: NDArray[np.float32], temperature: float
 ) -> NDArray[np.float32]:
-    """Log of the tail's mass at a temperature, `[tokens]`, with the columns `[tokens, dropped]` in it.
+    """Log of the tail's mass at a temperature, `[tokens]`, including the dropped columns `[tokens, dropped]`.
 
-    At another temperature than 1 the top k are known up to a factor, which follows from what the tail leaves to them.
+    At temperatures other than 1, the top k are known up to a factor, which follows from the mass outside the tail.
     """
     scaled = logprobs.astype(np.float64) / temperature
     shares = np.exp(scaled - scaled.max(axis=1, keepdims=True))

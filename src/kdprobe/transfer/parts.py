@@ -1,4 +1,4 @@
-"""Answers saved part by part, or each when it arrives, so that a capture that was killed goes on after them."""
+"""Saves answers in parts, or each as it arrives, so that an interrupted capture resumes after them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Question = TypeVar("Question", Request, Passage)
 
 @dataclass
 class Answers:
-    """Responses, and how long the teacher took for them, in seconds."""
+    """Responses, and the teacher's time for them in seconds."""
 
     responses: list[Response] = field(default_factory=list)
     seconds: float = 0.0
@@ -36,15 +36,15 @@ def in_parts(
     label: str,
     scratch: Path | None,
 ) -> Answers:
-    """Asks part after part, and saves each.
+    """Asks the questions in parts, and saves each part.
 
     Args:
-        questions: What is asked; every part is a slice of them.
-        size: Of a part; `None` asks all at once and saves each answer when it arrives.
-        answer: Takes the part's index and its questions.
-        vocabulary: How many token ids there are.
-        label: How progress calls it.
-        scratch: Where parts are saved, and read from where they exist; `None` saves none.
+        questions: The questions; every part is a slice of them.
+        size: Size of a part; `None` asks all at once and saves each answer as it arrives.
+        answer: Answers a part, given its index and its questions.
+        vocabulary: Number of token ids.
+        label: The label of the progress bar.
+        scratch: The folder of saved parts, which are not asked again; `None` saves none.
 
     Returns:
         All answers, in the order of the parts.
@@ -59,10 +59,10 @@ def in_parts(
             part = _read(scratch, name)
             if part is None:
                 if 0 < start == bar.done and not bar.work:
-                    note(f"{label}: going on after {start} of {len(questions)}.")
+                    note(f"{label}: resuming after {start} of {len(questions)}.")
                 part = Answers()
                 stream = answer(index, batch)
-                # From here on, for the weights are loaded by the call.
+                # Timed from here, because the call above loads the weights.
                 started = time.monotonic()
                 part.responses += stream
                 part.seconds = time.monotonic() - started
@@ -94,13 +94,13 @@ def _one_by_one(
     with progress(label, len(questions), unit="tok") as bar:
         bar.skip(len(saved))
         if saved and unanswered:
-            note(f"{label}: going on after {len(saved)} of {len(questions)}.")
+            note(f"{label}: resuming after {len(saved)} of {len(questions)}.")
         stream = answer(0, unanswered) if unanswered else []
         started = time.monotonic()
         for response in stream:
             part = Answers([response], time.monotonic() - started)
             started += part.seconds
-            # A prompt that was too long may not be for the server that is asked next time.
+            # Not saved if the prompt was too long: another server may accept it next time.
             if response.finish_reason != PROMPT_TOO_LONG:
                 _write(part, vocabulary, scratch, names[response.id])
             bar.advance(1, work=len(response.token_ids))
@@ -110,13 +110,13 @@ def _one_by_one(
 
 
 def forget(scratch: Path | None) -> None:
-    """Removes what was saved."""
+    """Removes all saved answers."""
     for file in scratch.glob(f"*{_ENDING}") if scratch else []:
         file.unlink()
 
 
 def _write(part: Answers, vocabulary: int, scratch: Path | None, name: str) -> None:
-    """Saves a part under its name and the checksum of its content, once that is on the disk."""
+    """Saves a part under its name and the checksum of its content, once the content is on disk."""
     if scratch is not None:
         partial = scratch / f".{name}{PARTIAL}"
         write_rows(part.responses, vocabulary, partial, {_SECONDS: repr(part.seconds)})
@@ -126,17 +126,17 @@ def _write(part: Answers, vocabulary: int, scratch: Path | None, name: str) -> N
 
 
 def _read(scratch: Path | None, name: str) -> Answers | None:
-    """A saved part; `None` where there is none, or one that is not what was written."""
+    """A saved part; `None` if there is none, or if it is damaged."""
     files = scratch.glob(f"{name}-*{_ENDING}") if scratch else ()
     return next((part for file in files if (part := _whole(file, name))), None)
 
 
 def _whole(file: Path, name: str) -> Answers | None:
-    """The answers of a file; `None`, without it, where it is not what was written."""
+    """The answers in a file; a damaged file is removed and gives `None`."""
     with suppress(UnreadableError, KeyError, ValueError):
         if file.name == f"{name}-{sha256(file)}{_ENDING}":
             responses, notes = read_rows(file)
             return Answers(list(responses), float(notes[_SECONDS]))
-    warn(f"{file} is damaged; its answers are asked for again.")
+    warn(f"{file} is damaged; its answers are requested again.")
     file.unlink()
     return None

@@ -1,8 +1,8 @@
-"""Which of the teacher's answers students learn from.
+"""Selects the teacher's answers that students learn from.
 
-Rejection by the gold value leaves different problems to different strategies: a primed teacher that solves more gives
-its student more, and more difficult, problems. `matched` keeps the same problems, and as many answers to each, in
-every arm, so that what is left to compare is how the answers are written.
+Filtering by the gold value leaves different problems to different strategies: a primed teacher that solves more gives
+its student more problems, and harder ones. `matched` keeps the same problems in every arm, with the same number of
+answers to each, so that only the way the answers are written differs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kdprobe.teachers.teacher import Response
 
 Policy = Literal["none", "correct", "matched"]
 Answer = tuple[str, int]
-"""A problem's id and which of its answers."""
+"""A problem's id and the index of the answer."""
 
 
 def is_right(response: Response, problem: Problem) -> bool:
@@ -33,13 +33,13 @@ def right_answers(responses: Sequence[Response], problems: Sequence[Problem]) ->
 
 
 def matched(right: Mapping[str, Sequence[Answer]]) -> dict[str, list[Answer]]:
-    """Of every arm's right answers, as many to each problem as the arm with the fewest has.
+    """For each problem, keeps as many correct answers in every arm as the arm with the fewest has.
 
     Args:
-        right: Arm to its right answers, the samples of a problem in their order.
+        right: Correct answers by arm, the samples of a problem in order.
 
     Returns:
-        Arm to the answers that are kept, the first ones of each problem.
+        The answers kept in each arm: the first ones to each problem.
     """
     counts = [Counter(problem for problem, _ in answers) for answers in right.values()]
     kept: dict[str, list[Answer]] = {}
@@ -54,13 +54,13 @@ def matched(right: Mapping[str, Sequence[Answer]]) -> dict[str, list[Answer]]:
 
 
 def refuse_nothing(kept: Mapping[str, Sequence[Answer]]) -> None:
-    """Refuses a selection that leaves an arm without answers.
+    """Rejects a selection that leaves an arm without answers.
 
     Raises:
-        KdprobeError: There is nothing left to learn from.
+        KdprobeError: An arm has nothing left to learn from.
     """
     if not all(kept.values()):
         raise KdprobeError(
-            "No answer of the teacher is left to learn from: none has the gold value under every strategy asked for.",
-            'Ask for more answers with transfer.samples, use a better teacher, or set transfer.filter = "none".',
+            "The filter leaves no teacher answers to learn from: none has the gold value under every strategy.",
+            'Request more answers with transfer.samples, use a better teacher, or set transfer.filter = "none".',
         )

@@ -1,4 +1,4 @@
-"""Texts that a teacher did not write itself and scores all the same: gold solutions, or answers in a file."""
+"""Texts that a teacher scores but did not write: gold solutions, or answers from a file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from kdprobe.text import safe_text
 
 
 def gold_texts(problems: Sequence[Problem], tokenizer: Any) -> list[Response]:
-    """The worked gold solutions, calculator marks stripped."""
+    """The worked gold solutions, without calculator annotations."""
     return [_written(problem.id, problem.plain_solution, tokenizer) for problem in problems]
 
 
 def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[Response]:
-    """One answer to every problem from JSON lines with `response`, and `id` or `question`; other problems' are left.
+    """One answer to every problem, from JSON lines with `response`, and `id` or `question`; others are ignored.
 
     Raises:
-        KdprobeError: The file cannot be read, a line is no answer, or a problem has none or several.
+        KdprobeError: The file cannot be read, a line is not an answer, or a problem has none or several.
     """
     by_id = {problem.id: problem for problem in problems}
     by_question = {problem.question: problem for problem in problems}
@@ -34,7 +34,7 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
     for location, row in _lines(file):
         response = row.get("response")
         if not isinstance(response, str) or not ({"id", "question"} & row.keys()):
-            raise KdprobeError(f"{location} is no answer.", "Each line needs `response`, and `id` or `question`.")
+            raise KdprobeError(f"{location} is not an answer.", "Each line needs `response`, and `id` or `question`.")
         problem = by_id.get(_text(row, "id")) or by_question.get(_text(row, "question"))
         if problem is None:
             continue
@@ -44,7 +44,7 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
     if missing := [problem.id for problem in problems if problem.id not in responses]:
         raise KdprobeError(
             f"{file} answers {len(responses)} of the {len(problems)} transfer problems; {missing[0]} is missing.",
-            "Every transfer problem needs a line; `id` or `question` must be the problem's own.",
+            "Every transfer problem needs a line with its `id` or `question`.",
         )
     return [_written(problem.id, responses[problem.id], tokenizer) for problem in problems]
 
@@ -60,7 +60,7 @@ def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise KdprobeError(
-            f"The file of texts {file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.",
+            f"The text file {file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.",
             "Check transfer.texts in the config.",
         ) from error
     rows = []

@@ -1,4 +1,4 @@
-"""The transfer set on disk: the rows in Parquet, and a manifest written last."""
+"""Transfer sets on disk: the rows in Parquet, and a manifest that is written last."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ FORMAT = 3
 ROWS = "responses.parquet"
 MANIFEST = "transfer.json"
 _FIELDS = {"format": int, "vocabulary": int, "tokenizer": str, "checksum": str}
-"""What is read of a manifest, and its types."""
+"""The fields of a manifest that are read, and their types."""
 
 
 @dataclass(frozen=True)
 class TransferSet:
-    """What the teacher left behind for one strategy.
+    """The teacher's answers under one strategy.
 
     Attributes:
-        responses: In the problems' order; several to one problem follow each other.
+        responses: In the order of the problems; several answers to one problem are adjacent.
         manifest: Teacher, strategy, digests of tokenizer and chat template, sampling, counts, checksum.
     """
 
@@ -37,13 +37,13 @@ class TransferSet:
     manifest: dict[str, Any]
 
     def only(self, kept: Collection[tuple[str, int]]) -> TransferSet:
-        """The same with some of the answers: those whose problem and sample are in `kept`."""
+        """The subset of answers whose problem and sample are in `kept`."""
         responses = tuple(response for response in self.responses if (response.id, response.sample) in kept)
         return replace(self, responses=responses)
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids the teacher's tokenizer has."""
+        """Number of token ids of the teacher's tokenizer."""
         return int(self.manifest["vocabulary"])
 
 
@@ -67,14 +67,14 @@ def read(folder: Path) -> TransferSet:
     """Reads a transfer set.
 
     Raises:
-        KdprobeError: There is none, it is of another format, or it is not whole: the manifest or the rows are damaged,
-            or do not belong together.
+        KdprobeError: There is none, it has another format, or it is damaged: the manifest or the rows are corrupt, or
+            they do not belong together.
     """
     try:
         return _read(folder)
     except OSError as error:
         raise KdprobeError(
-            f"{folder} holds no transfer set: {error.strerror or 'it cannot be read'}.", "Run the experiment again."
+            f"{folder} is not a transfer set: {error.strerror or 'it cannot be read'}.", "Run the experiment again."
         ) from error
     except UnreadableError as error:
         raise KdprobeError(
@@ -86,11 +86,11 @@ def _read(folder: Path) -> TransferSet:
     manifest = _manifest(folder / MANIFEST)
     if manifest["format"] != FORMAT:
         raise KdprobeError(
-            f"The transfer set {folder} has format {manifest['format']}, this version reads {FORMAT}.",
+            f"The transfer set {folder} has format {manifest['format']}, but this version reads format {FORMAT}.",
             "Capture it again.",
         )
     if digest_files([folder / ROWS]) != manifest["checksum"]:
-        raise UnreadableError(f"{ROWS} is not what {MANIFEST} was written for")
+        raise UnreadableError(f"{ROWS} does not match {MANIFEST}")
     return TransferSet(read_rows(folder / ROWS)[0], manifest)
 
 
@@ -103,14 +103,14 @@ def _manifest(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UnreadableError(f"{file.name} is not an object")
     if wrong := [name for name, kind in _FIELDS.items() if type(data.get(name)) is not kind]:
-        raise UnreadableError(f"{wrong[0]} in {file.name} is missing or of another type")
+        raise UnreadableError(f"{wrong[0]} in {file.name} is missing or has the wrong type")
     return data
 
 
 def write_rows(responses: Sequence[Response], vocabulary: int, file: Path, notes: dict[str, str] | None = None) -> None:
-    """Writes responses, with notes in the file's own metadata."""
+    """Writes responses, with notes in the file's metadata."""
     table = to_table(responses, vocabulary).replace_schema_metadata(notes)
-    # All but the strings are numbers whose high bytes resemble each other more than their low ones.
+    # The high bytes of the numbers resemble each other more than the low ones, so splitting them compresses better.
     numeric_columns = [f"{field.name}.list.element" for field in table.schema if pa.types.is_large_list(field.type)]
     pq.write_table(
         table,
@@ -123,10 +123,10 @@ def write_rows(responses: Sequence[Response], vocabulary: int, file: Path, notes
 
 
 def read_rows(file: Path) -> tuple[tuple[Response, ...], dict[str, str]]:
-    """Responses and notes of a file that `write_rows` wrote.
+    """Responses and notes of a file written by `write_rows`.
 
     Raises:
-        UnreadableError: It is not one.
+        UnreadableError: The file is damaged or was not written by it.
         OSError: It cannot be opened.
     """
     refuse_special(file)
@@ -135,7 +135,7 @@ def read_rows(file: Path) -> tuple[tuple[Response, ...], dict[str, str]]:
             table = pq.ParquetFile(stream).read()
         notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     except (pa.ArrowException, ValueError, MemoryError) as error:
-        raise UnreadableError(f"{file.name} is not a table of Parquet") from error
+        raise UnreadableError(f"{file.name} is not a Parquet table") from error
     try:
         return from_table(table), notes
     except UnreadableError as error:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from kdprobe.comparison.answers import Outputs
     from kdprobe.comparison.reading.columns import Columns
 
-Answers = "str | os.PathLike[str] | pd.DataFrame | Sequence[Mapping[str, Any]] | Outputs"
-"""A file of answers, a table of them, a list of dicts, or what `kdprobe.comparison.read_outputs` returns."""
-
 
 def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str | None) -> Outputs:
     """Reads answers, wherever they are.

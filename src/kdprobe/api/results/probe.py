@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kdprobe.students.student import Student
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProbeResult(Result):
     """What analyses found inside students, or in attention patterns.
 

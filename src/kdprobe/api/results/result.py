@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result(ABC):
     """What a function of the API returns.
 
@@ -36,6 +36,13 @@ class Result(ABC):
     def to_json(self) -> str:
         """What the command prints with `--json`; NaN and infinities are null."""
         return json_text(self.to_dict())
+
+    def __repr__(self) -> str:
+        # All of it would fill the screen; what can be asked for is what somebody wants to know.
+        names = [
+            name for name in dir(self) if not name.startswith("_") and not callable(getattr(type(self), name, None))
+        ]
+        return f"<{type(self).__name__} with {', '.join(names)}>"
 
     def _repr_html_(self) -> str:
         warnings = html_list("Warnings", self.warnings)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kdprobe.experiment.store import Store
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunResult(CompareResult):
     """A finished run: the comparison of its arms, and all that it left.
 

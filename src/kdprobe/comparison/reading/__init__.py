@@ -1,1 +1,1 @@
-"""Files of answers, as rows: what compresses and encodes them, and how they are laid out."""
+"""Reads files of answers as rows: compression, encoding and layout."""

@@ -1,4 +1,4 @@
-"""The cells of a column as text: taken as they are, taken out of a reply, or refused by column and row."""
+"""Reads the cells of a column as text: as they are, extracted from a reply, or rejected with column and row."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from kdprobe.errors import KdprobeError
 
 
 def response_texts(table: Table, name: str) -> list[str]:
-    """What the model wrote in each row; of several samples the first, and the table's notes say so.
+    """The text the model wrote in each row; the first of several samples, with a note on the table.
 
     Raises:
-        KdprobeError: A cell holds neither text nor a reply in a known form.
+        KdprobeError: A cell holds neither text nor a reply in a known format.
     """
     texts, most, silent = [], 1, 0
     cells = _opened(table.cells[name])
     if _is_all_json(cells):
-        table.notes.append(f"{name!r} holds a JSON object in every row, which is read as text.")
+        table.notes.append(f"{name!r} holds a JSON object in every row; it is read as text.")
     for index, cell in enumerate(cells):
         written = _samples(table, name, index, cell, "response")
         texts.append(written[0] if written else "")
         most = max(most, len(written))
         silent += isinstance(cell, list | dict) and not any(written)
     if most > 1:
-        table.notes.append(f"{name!r} holds up to {most} samples a row; the first of each is scored.")
+        table.notes.append(f"{name!r} holds up to {most} samples per row; only the first is scored.")
     if silent:
         holds = "1 reply holds" if silent == 1 else f"{silent} replies hold"
         counted = "it counts as an empty answer" if silent == 1 else "they count as empty answers"
-        table.notes.append(f"{holds} no text, as of a request that failed; {counted}.")
+        table.notes.append(f"{holds} no text, perhaps from a failed request; {counted}.")
     return texts
 
 
@@ -47,7 +47,7 @@ def gold_texts(table: Table, name: str) -> list[str]:
         if len(values) > 1:
             raise KdprobeError(
                 f"{table.place(index)}: the column {name!r} holds {len(values)} gold values.",
-                "A problem has one; name the column with it with --gold-column.",
+                "A problem has one gold value; name its column with --gold-column.",
             )
         texts.append(values[0] if values else "")
     return texts
@@ -66,7 +66,7 @@ def id_texts(table: Table, name: str) -> list[str]:
 
 
 def question_texts(table: Table, name: str) -> list[str]:
-    """What was asked: of a conversation the last turn, of other lists and objects their JSON."""
+    """The question of each row: the last turn of a conversation, the JSON of other lists and objects."""
 
     def asked(cell: Any) -> str:
         last = cell[-1] if isinstance(cell, list) and cell else None
@@ -77,17 +77,17 @@ def question_texts(table: Table, name: str) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A cell as text; nothing, NaN and null are empty."""
+    """A cell as text; a missing value, NaN and null are empty."""
     if isinstance(value, str):
         return value
     return "" if value is None or value != value else str(value)  # noqa: PLR0124 - only NaN differs from itself
 
 
 def _opened(cells: Sequence[Any]) -> Sequence[Any]:
-    """Cells with replies that were written as text, as JSON or as Python prints it, as what they stand for.
+    """Cells with replies parsed, where these were written as text (JSON, or as Python prints it).
 
-    A model may write JSON itself. So a text is a reply where every text of the column is one, or where it has the marks
-    of a server's. Objects within objects in every row are a tool's, known or not.
+    A model may write JSON itself, so a text is parsed as a reply only if every text of the column is one, or if it has
+    the keys of a server's reply. Nested objects in every row come from a tool, known or not.
     """
     if not all(isinstance(cell, str) or cell is None for cell in cells):
         return cells
@@ -108,7 +108,7 @@ def _is_nested(value: Any) -> bool:
 
 
 def _is_all_json(cells: Sequence[Any]) -> bool:
-    """Whether every text is an object, none of them a reply."""
+    """Whether every text is a JSON object that is not a reply."""
     texts = [cell for cell in cells if cell]
     return bool(texts) and all(isinstance(cell, str) and isinstance(written_value(cell), dict) for cell in texts)
 
@@ -128,6 +128,6 @@ def _refused(table: Table, name: str, index: int, cell: Any, role: str) -> Kdpro
     else:
         holds = "a printed Python object" if isinstance(cell, str) else f"a {type(cell).__name__}"
     return KdprobeError(
-        f"{table.place(index)}: the column {name!r} holds {holds}, from which no text can be read.",
-        f"Name the column with the {role} with --{role}-column, or write its text into the file.",
+        f"{table.place(index)}: the column {name!r} holds {holds}, which cannot be read as text.",
+        f"Name the column of the {role} with --{role}-column, or write its text to the file.",
     )

@@ -1,4 +1,4 @@
-"""Which column of a table holds what: by usual names, and only where these leave no doubt."""
+"""Finds the columns of a table by their usual names, and only where the names are unambiguous."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ GOLD = (
     "reference_answer", "label", "expected", "expected_answer", "correct_answer",
 )  # fmt: skip
 EITHER = ("answer", "solution")
-"""Names of a gold answer as well as of a model's."""
+"""Names used both for gold answers and for a model's."""
 REPLIES = ("choices", "result", "messages", "conversation")
-"""Columns of a server's reply, where no column has the name of a response."""
+"""Columns of a server's reply, used if no column has the name of a response."""
 ID = (
     "custom_id", "id", "problem_id", "question_id", "doc_id", "task_id", "example_id", "sample_id", "item_id", "qid",
     "uid", "uuid", "idx", "index",
@@ -44,17 +44,17 @@ _USUAL = frozenset((
     *THINKING_TOKENS,
 ))  # fmt: skip
 _DOUBT = 0.05
-"""Share of rows in which two readings of the gold value may differ by how they are written."""
+"""Share of rows in which two columns of gold values may differ in notation."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file hold what; `None` looks for usual names.
+    """The columns to read from a file; `None` looks for the usual names.
 
     Attributes:
-        response: What the model wrote.
-        gold: The gold value, or an answer that ends in it.
-        id: What identifies a problem.
+        response: The column with the text the model wrote.
+        gold: The column with the gold value, or with an answer that ends in it.
+        id: The column that identifies a problem.
     """
 
     response: str | None = None
@@ -67,12 +67,12 @@ class Columns:
 
 
 def usual(name: str) -> str:
-    """A column's name as the lists here have it: `Model Answer` is `model_answer`."""
+    """A column's name in the form of the lists above: `Model Answer` becomes `model_answer`."""
     return re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_")
 
 
 def find(table: Table, names: Sequence[str]) -> list[str]:
-    """The table's columns of these usual names, in the order of the names."""
+    """The table's columns with these usual names, in the order of the names."""
     columns: dict[str, list[str]] = {}
     for name in table.cells:
         columns.setdefault(usual(name), []).append(name)
@@ -80,10 +80,10 @@ def find(table: Table, names: Sequence[str]) -> list[str]:
 
 
 def choose(table: Table, columns: Columns) -> Columns:
-    """The columns of a table that hold response, gold and, where there is one, id.
+    """The columns of a table for the response, the gold answer and, if there is one, the id.
 
     Raises:
-        UsageError: None has a usual name, several may be meant, or one is meant to be two things.
+        UsageError: A column is missing, several could be meant, or one is named for two roles.
     """
     response = columns.response or _response(table, columns.gold)
     gold = columns.gold or _gold(table, response)
@@ -96,10 +96,10 @@ def choose(table: Table, columns: Columns) -> Columns:
 
 
 def refuse_unknown(table: Table, columns: Columns) -> None:
-    """Refuses names of columns that the table does not have.
+    """Rejects names of columns that the table does not have.
 
     Raises:
-        UsageError: There is one.
+        UsageError: The table has no such column.
     """
     for role, name in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
         if name is not None and name not in table.cells:
@@ -116,7 +116,7 @@ def _response(table: Table, gold: str | None) -> str:
         return found[0]
     either = [name for name in find(table, EITHER) if name != gold]
     certain = [gold] if gold else find(table, GOLD)
-    # Where another column holds worked solutions, these are not gold, too.
+    # If the gold column already holds worked solutions, a column "solution" is the model's.
     if certain and [usual(name) for name in either] == ["solution"] and _is_worked(table, certain[0]):
         return either[0]
     if either and (certain or len(either) > 1):
@@ -144,7 +144,7 @@ def _gold(table: Table, response: str) -> str:
 
 
 def _id(table: Table) -> str | None:
-    """The first column of an id's name in which no two rows are alike, else the first of the commonest names."""
+    """The first id column without duplicates, else the first with one of the most common names."""
     found = [name for name in find(table, ID) if any(cell not in {None, ""} for cell in map(text, table.cells[name]))]
     unique = [name for name in found if len({*map(text, table.cells[name])}) == table.size]
     common = [name for name in found if usual(name) in ID[:5]]
@@ -152,18 +152,18 @@ def _id(table: Table) -> str | None:
 
 
 def _is_worked(table: Table, gold: str) -> bool:
-    """Whether a column holds gold reasoning that ends in the value, in most rows."""
+    """Whether most rows of a column hold gold reasoning that ends in the value."""
     golds = [text(cell) for cell in table.cells[gold]]
     return sum(gold_text(answer) != answer.strip() for answer in golds) > table.size / 2
 
 
 def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -> bool:
-    """Whether columns hold different gold values, in more rows than notation explains.
+    """Whether columns hold different gold values in more rows than notation explains.
 
     Args:
         table: The table.
         names: The columns.
-        only_numbers: Leave rows out in which one of them is not a number.
+        only_numbers: Whether to skip rows in which one of them is not a number.
     """
     first, *others = (list(map(gold_text, gold_texts(table, name))) for name in names)
     differing = 0
@@ -181,7 +181,7 @@ def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
     listed = " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
     verb = "may hold" if len(names) > 1 else "may or may not hold"
     return UsageError(
-        f"{table.file}: {listed} {verb} the {role}; the names do not tell.",
+        f"{table.file}: {listed} {verb} the {role}; the names are ambiguous.",
         f"Name the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
     )
 

@@ -1,4 +1,4 @@
-"""Tables as text: CSV with commas, semicolons, tabs or bars, whatever the file is called."""
+"""Reads tables as text: CSV with commas, semicolons, tabs or bars, whatever the file is called."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any, TextIO
 
 DELIMITERS = ",;\t|"
 _STATED = re.compile(r'\s*"?sep=(.)"?\s*')
-"""A first line in which spreadsheets say how they delimit."""
+"""A first line in which spreadsheets declare their delimiter."""
 _LONGEST = min(sys.maxsize, 2**31 - 1)
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
-"""The line that a row begins on, and its cells by column."""
+"""The line on which each row begins, and its cells by column."""
 
 
 def delimited_rows(stream: TextIO, known: Callable[[str], bool], *, tabs_first: bool = False) -> Rows:
-    """The rows of a table with a header; rows without anything in them are passed over.
+    """The rows of a table with a header; empty rows are skipped.
 
-    The delimiter is the one under which most of the header's names are known, then the one that makes most columns.
+    The delimiter is the one that yields the most known column names, then the one that yields the most columns.
 
     Args:
-        stream: The text, with line ends as they are.
+        stream: The text, with its original line ends.
         known: Whether a column of this name is of interest.
-        tabs_first: Whether tabs win where commas fit as well.
+        tabs_first: Whether tabs win a tie with commas.
 
     Raises:
-        ValueError: A row does not have as many cells as the header, or quotes do not match.
+        ValueError: A row has more or fewer cells than the header, or quotes do not match.
     """
     skipped, first = _first_line(stream)
     delimiter = None
@@ -60,7 +60,7 @@ def delimited_rows(stream: TextIO, known: Callable[[str], bool], *, tabs_first: 
 
 
 def _first_line(stream: TextIO) -> tuple[int, str]:
-    """How many empty lines come first, and the line after them; it is empty where there is none."""
+    """The number of leading empty lines, and the line after them; empty if there is none."""
     for skipped, line in enumerate(stream):
         if line.strip():
             return skipped, line

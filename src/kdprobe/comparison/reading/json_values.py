@@ -1,4 +1,4 @@
-"""JSON as a stream of values: one a line, one after the other, or the elements of a single array."""
+"""Reads JSON as a stream of values: one per line, concatenated, or the elements of a single array."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, TextIO
 _CHUNK = 2**20
 _SPACE = re.compile(r"\s*")
 _CUT = 16
-"""A fault this near to the end of what was read may be that the rest was not."""
+"""A decoding error this close to the end of the text read so far may only mean that more must be read."""
 
 
 def json_values(stream: TextIO) -> Iterator[tuple[int, Any]]:
-    """The values, and the line that each begins on. Memory does not grow with their number.
+    """The values, and the line on which each begins. Memory use does not grow with their number.
 
     Args:
-        stream: JSON lines, values one after the other, or a single array, whose elements are then the values.
+        stream: JSON lines, concatenated values, or a single array, whose elements are then the values.
 
     Raises:
-        ValueError: It is not JSON; the sentence names the line.
+        ValueError: It is not JSON; the message names the line.
     """
     scanner = _Scanner(stream)
     if scanner.peek() != "[":
@@ -45,10 +45,10 @@ def json_values(stream: TextIO) -> Iterator[tuple[int, Any]]:
 
 
 class _Scanner:
-    """Where in a text the next value begins; of the text only what is not read yet is kept.
+    """The position of the next value in a text, of which only the unread part is kept.
 
     Attributes:
-        line: The line of that place.
+        line: The current line.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -66,7 +66,7 @@ class _Scanner:
             self._read(_CHUNK)
 
     def skip(self) -> None:
-        """Goes on by a character."""
+        """Moves on by one character."""
         self._move(min(self._at + 1, len(self._text)))
 
     def value(self) -> Any:
@@ -82,7 +82,7 @@ class _Scanner:
                     where = "" if line == self.line else f" on line {line}"
                     raise ValueError(f"line {self.line} is not valid JSON: {error.msg}{where}") from error
                 self._read(more)
-                # Doubled, so that one value of many megabytes is not decoded from its beginning too often.
+                # Doubled, so that a value of many megabytes is not decoded from its start too often.
                 more *= 2
             except RecursionError as error:
                 raise ValueError(f"line {self.line} is nested too deeply") from error

@@ -1,4 +1,4 @@
-"""What `lm_eval --log_samples` writes: a row for each document and filter, of which each document is taken once."""
+"""Reads `lm_eval --log_samples` files: they have a row per document and filter, and each document is taken once."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from kdprobe.problems.gold import gold_text, gold_value
 
 RESPONSE, GOLD, ID = "resps", "target", "doc_id"
 METRICS = "lm-eval's metrics"
-"""The column that holds a row's metrics, in the order of `LmEvalRows.metrics`."""
+"""The column for a row's metrics, in the order of `LmEvalRows.metrics`."""
 _METRICS = ("exact_match", "acc", "acc_norm", "em", "math_verify", "pass@1", "mc1", "mc2", "f1")
-"""Looked for where a row does not list its metrics, as those of old versions do not."""
+"""Metrics to look for if a row does not list its metrics, as in old versions."""
 _OF_VALUES = ("exact_match", "math_verify")
-"""How the names of metrics begin that compare a final value, which an extractor may read as well."""
+"""Prefixes of metrics that compare a final value, which an extractor could read as well."""
 _OF_SUCCESS = ("acc", "exact_match", "em", "math_verify", "pass@", "mc1")
-"""How the names of metrics begin that say whether an answer is right; they come before any other that is 0 or 1."""
+"""Prefixes of metrics that say whether an answer is correct; they take precedence over other metrics of 0 and 1."""
 _ASKED = (*QUESTION, "ctx", "goal", "sentence", "text")
 
 
 class LmEvalRows:
-    """Reads rows, those of lm-eval's samples as one flat row a document and all others as they are.
+    """Reads rows: lm-eval's samples as one flat row per document, all others unchanged.
 
     Attributes:
         found: Whether they are lm-eval's samples.
         filters: Names of the filters, in order of appearance.
-        filtered: Whether there is only what a filter left of an answer.
-        written: Whether every document has a text that the model wrote.
+        filtered: Whether the file has only filtered answers.
+        written: Whether every document has text that the model wrote.
         metrics: Names of the metrics of a row.
-        conditions: How the answers were asked for, as far as all rows agree.
+        conditions: How the answers were generated, where all rows agree.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -57,7 +57,7 @@ class LmEvalRows:
         return name == METRICS or self._columns.known(name)
 
     def read(self, rows: Rows) -> Rows:
-        """The rows, flat; may be called again to begin anew."""
+        """The flat rows; calling it again starts over."""
         self._reset()
         first = next(rows, None)
         if first is None:
@@ -69,12 +69,12 @@ class LmEvalRows:
         self.metrics = _metric_names(first[1])
         for line, row in chain([first], rows):
             if not _is_sample(row):
-                raise ValueError(f"{_line(line)} is no row of lm-eval's samples, unlike the first")
+                raise ValueError(f"{_line(line)} is not a row of lm-eval's samples, but the first is")
             if self._is_new(line, row):
                 yield line, self._flat(row)
 
     def _is_new(self, line: int, row: dict[str, Any]) -> bool:
-        """Whether a row's document comes for the first time, under whichever filter."""
+        """Whether a row's document has not occurred before, under any filter."""
         document = next((row[key] for key in (ID, "doc_hash") if row.get(key) is not None), None)
         if not isinstance(document, str | int):
             document = json.dumps(row.get("doc") if document is None else document, sort_keys=True, default=str)
@@ -84,8 +84,8 @@ class LmEvalRows:
         mine = self._seen.setdefault(name, set())
         if document in mine:
             raise ValueError(
-                f"{_line(line)} has document {document!s:.60} once more under the filter {name!r}, so the file holds "
-                "several runs or tasks; split it"
+                f"{_line(line)} repeats document {document!s:.60} under the filter {name!r}, so the file holds several "
+                "runs or tasks; split it"
             )
         mine.add(document)
         return not any(document in others for other, others in self._seen.items() if other != name)
@@ -117,7 +117,7 @@ class LmEvalRows:
         yield from filter(None, (self._columns.response, self._columns.gold, self._columns.id))
 
     def _ask(self, first: Sequence[Any], question: str | None) -> None:
-        """Keeps how a document was asked for: two forms of the prompt are enough to know that they differ."""
+        """Records a document's prompt form and settings; at most two of each, enough to know that they differ."""
         if not question or not first:
             return
         if len(self._forms) <= 1:
@@ -128,7 +128,7 @@ class LmEvalRows:
 
     @property
     def conditions(self) -> dict[str, dict[str, str]]:
-        """How the answers were asked for, as far as all rows agree."""
+        """How the answers were generated, where all rows agree."""
         conditions = {"prompt": {"form": next(iter(self._forms))}} if len(self._forms) == 1 else {}
         if len(self._decoding) == 1:
             decoding = {str(name): str(value) for name, value in self._decoding[0].items()}
@@ -138,24 +138,25 @@ class LmEvalRows:
         return conditions
 
     def notes(self, metric: str | None) -> list[str]:
-        """What a reader should know of how the rows were taken, and by which metric they are judged."""
+        """Notes on which rows were read, and which metric judges them."""
         notes = []
         if len(self.filters) > 1 or (self.filtered and not metric):
-            taken = f"as the filter {self.filters[0]!r} left it" if metric or self.filtered else "unfiltered"
+            taken = f"filtered by {self.filters[0]!r}" if metric or self.filtered else "unfiltered"
             count = "filter" if len(self.filters) == 1 else "filters"
-            notes.append(f"lm-eval's samples with the {count} {', '.join(self.filters)}: each document once, {taken}.")
+            notes.append(
+                f"lm-eval's samples with the {count} {', '.join(self.filters)}: each document is read once, {taken}."
+            )
         if metric:
             others = ", ".join(name for name in self.metrics if name != metric)
-            also = f" (also there: {others})" if others else ""
-            why = "" if self.written else ", for they hold no text that a model wrote"
+            also = f" (others: {others})" if others else ""
+            why = "" if self.written else ", because the file has no text written by the model"
             notes.append(f"Judged by lm-eval's own metric {metric}{also}, not by an extractor{why}.")
         return notes
 
     def metric(self, table: Table) -> tuple[str, list[bool]] | None:
-        """The metric that judges the documents, and whether each is right; `None` where an extractor judges.
+        """The metric that judges the documents, and whether each is correct; `None` if an extractor judges.
 
-        An extractor does where the model wrote text, most gold answers are numbers, and the task itself compares
-        values.
+        An extractor judges if the model wrote text, most gold answers are numbers, and the task itself compares values.
 
         Raises:
             KdprobeError: There is no text, and no metric is 0 or 1 for every document.
@@ -170,9 +171,9 @@ class LmEvalRows:
             if all(value in {0, 1} for value in values):
                 return name, [value == 1 for value in values]
         raise KdprobeError(
-            f"{table.file}: there are no answers to read values from, and no metric that is 0 or 1 for every document "
+            f"{table.file} has no answers to extract values from, and no metric that is 0 or 1 for every document "
             f"(metrics: {', '.join(self.metrics) or 'none'}).",
-            "kdprobe scores samples by an extractor, or by a metric such as acc or exact_match.",
+            "kdprobe scores samples with an extractor, or by a metric such as acc or exact_match.",
         )
 
 
@@ -185,13 +186,13 @@ def _line(line: int) -> str:
 
 
 def _parsed(value: Any) -> Any:
-    """A nested cell; in CSV it is text."""
+    """A nested cell, which CSV stores as text."""
     parsed = written_value(value) if isinstance(value, str) else None
     return value if parsed is None else parsed
 
 
 def _texts(resps: Any) -> list[str] | None:
-    """The texts that were written for one request; `None` where these are log-likelihoods, or several requests."""
+    """The texts written for one request; `None` for log-likelihoods or several requests."""
     if isinstance(resps, str):
         return [resps]
     if not isinstance(resps, Sequence) or not resps:
@@ -218,7 +219,7 @@ def _number(value: Any) -> float | None:
 
 
 def _first_arguments(arguments: Any) -> list[Any]:
-    """Prompt and settings of the first request, as old and new versions of lm-eval write them."""
+    """Prompt and settings of the first request, as written by old and new versions of lm-eval."""
     if isinstance(arguments, dict):
         first = arguments.get("gen_args_0")
         return [first[name] for name in ("arg_0", "arg_1") if name in first] if isinstance(first, dict) else []

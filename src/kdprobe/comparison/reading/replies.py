@@ -1,7 +1,7 @@
-"""What a model wrote, taken out of what servers and libraries wrap it in.
+"""Extracts the text a model wrote from the replies of servers and libraries.
 
-Known are the replies of OpenAI's chat, completion and responses APIs and of their batches, of Anthropic's messages and
-batches, of Gemini, Ollama, vLLM and Hugging Face pipelines, conversations, and lists of samples of any of these.
+Known are replies of OpenAI's chat, completion and responses APIs and their batches, Anthropic's messages and batches,
+Gemini, Ollama, vLLM and Hugging Face pipelines, conversations, and lists of samples of any of these.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ _INSIDE = (
 )  # fmt: skip
 """Keys that hold the reply, outermost first."""
 _SAMPLES = ("choices", "candidates", "outputs")
-"""Keys that hold one object a sample."""
+"""Keys that hold one object per sample."""
 _ENVELOPE = frozenset({*_SAMPLES, "body", "role"})
-"""Keys that no model writes by itself."""
+"""Keys that a model would not write by itself."""
 _WRITERS = frozenset({"assistant", "model", "ai", "gpt"})
 _THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
-"""Types of parts that are thinking."""
+"""Types of the parts that hold thinking."""
 _LITERAL = re.compile(r"\s*[\[{]\s*['\"\[{]")
 _PRINTED = re.compile(
     r"\s*(?:<[\w.]+ object at 0x|(?:Chat|Parsed)?Completion\w*\(|Message\(|AIMessage\(|ModelResponse\(|RequestOutput\("
     r"|\[\s*(['\"]).*?\1\s+['\"])",
     re.DOTALL,
 )
-"""How printed Python objects begin, and numpy's arrays of texts, which have no commas."""
+"""The beginnings of printed Python objects, and of numpy arrays of texts, which have no commas."""
 
 
 def samples(value: Any) -> list[str] | None:
-    """What a model wrote: a text for each sample, none where a request failed or the reply holds no text.
+    """The text of each sample a model wrote; empty if the request failed or the reply has no text.
 
     Args:
-        value: A cell: text, a number, or a reply in a known form.
+        value: A cell: text, a number, or a reply in a known format.
 
     Returns:
-        The texts, or `None` where the form is not known.
+        The texts, or `None` if the format is unknown.
     """
     if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
         return []
@@ -85,7 +85,7 @@ def _of_list(items: Sequence[Any]) -> list[str] | None:
 
 
 def _last_turn(turns: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """What the model wrote last in a conversation; not known where it wrote nothing."""
+    """The model's last turn in a conversation; `None` if it has none."""
     for turn in reversed(turns):
         if (turn.get("role") or turn.get("from")) in _WRITERS:
             return samples(turn["value"]) if "value" in turn else _of_object(turn)
@@ -93,7 +93,7 @@ def _last_turn(turns: Sequence[Mapping[str, Any]]) -> list[str] | None:
 
 
 def _joined(parts: Sequence[Any]) -> list[str]:
-    """One text of several parts, with thoughts between marks before it; what else is no text is left out."""
+    """Joins parts into one text, preceded by the marked thinking; parts that are not text are skipped."""
     texts, thoughts = [], []
     for part in parts:
         if isinstance(part, str):
@@ -110,7 +110,7 @@ def _joined(parts: Sequence[Any]) -> list[str]:
 
 
 def _thought(part: Mapping[str, Any]) -> list[str]:
-    """The texts of a part that is thinking, whichever key holds them."""
+    """The texts of a part that holds thinking, under whichever key."""
     texts = []
     for key in ("thinking", "text", "reasoning", "summary", "content"):
         inside = part.get(key)
@@ -130,7 +130,7 @@ def _is_objects(value: Any) -> bool:
 
 
 def written_value(text: str) -> Any:
-    """The list or object that a text is, as JSON or as Python prints it; `None` where it is just text."""
+    """The list or object that a text represents, as JSON or as Python prints it; `None` for any other text."""
     if not _LITERAL.match(text):
         return None
     try:
@@ -146,11 +146,11 @@ def written_value(text: str) -> Any:
 
 
 def is_marked(value: Any) -> bool:
-    """Whether a list or an object has the marks of a server's reply, which no model writes by itself."""
+    """Whether a list or object has keys of a server's reply that a model would not write by itself."""
     items = value if isinstance(value, list) else [value]
     return any(isinstance(item, dict) and not _ENVELOPE.isdisjoint(item) for item in items)
 
 
 def is_printed_object(text: str) -> bool:
-    """Whether a text is a Python object as `print` shows it, from which nothing can be taken safely."""
+    """Whether a text is a Python object as `print` shows it, which cannot be parsed safely."""
     return _PRINTED.match(text) is not None

@@ -1,4 +1,4 @@
-"""The text of a file: decompressed, and decoded as its first bytes say, else as UTF-8, else as a Western 8-bit text."""
+"""Opens files as text: decompressed, and decoded by their first bytes, else as UTF-8, else as Western 8-bit text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
-"""Ending of a compressed file to its first bytes."""
+"""First bytes of compressed files, by file extension."""
 _ZIP = b"PK\x03\x04"
 _MARKS = (
     ("utf-8-sig", codecs.BOM_UTF8),
@@ -27,7 +27,7 @@ _MARKS = (
     ("utf-16", codecs.BOM_UTF16_LE),
     ("utf-16", codecs.BOM_UTF16_BE),
 )
-"""Byte order marks; those of UTF-32 come first, because one begins with UTF-16's."""
+"""Byte order marks; UTF-32 comes first, because one of its marks begins with UTF-16's."""
 _HEAD = 4_096
 _NOT_ASCII, _LETTERS = re.compile(rb"[\x80-\xff]"), re.compile(rb"[\x80-\xff]{4,}")
 _WINDOWS_GAPS = frozenset(b"\x81\x8d\x8f\x90\x9d")
@@ -36,11 +36,11 @@ _WINDOWS_GAPS = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a file's bytes are to be decoded.
+    """How to decode a file's bytes.
 
     Attributes:
-        name: As Python knows it.
-        note: What the reader should know about it, or `None`.
+        name: The encoding, as Python names it.
+        note: A note for the reader, or `None`.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Encoding:
 
 
 def compression(name: str) -> str:
-    """The ending that says how a file is compressed; empty where it is not."""
+    """The extension that says how a file is compressed; empty if it is not."""
     return next((ending for ending in MAGIC if name.lower().endswith(ending)), "")
 
 
 def open_bytes(file: Path) -> IO[bytes]:
-    """A file's bytes, decompressed; a compressed file is known by its first bytes, whatever it is called.
+    """A file's bytes, decompressed; compression is recognised by the first bytes, whatever the file is called.
 
     Raises:
-        ValueError: It is called compressed and is not, or it is a zip archive.
+        ValueError: Its extension names a compression that it does not have, or it is a zip archive.
         OSError: It cannot be opened.
     """
     refuse_special(file)
@@ -66,7 +66,7 @@ def open_bytes(file: Path) -> IO[bytes]:
         raise ValueError("it is a zip archive (or a spreadsheet), which must be unpacked first")
     kind = next((ending for ending, magic in MAGIC.items() if head.startswith(magic)), "")
     if (named := compression(file.name)) and named != kind:
-        raise ValueError(f"it is called {named} but is not compressed like that")
+        raise ValueError(f"its name ends in {named}, but it is not compressed that way")
     if kind == ".zst":
         import pyarrow as pa
 
@@ -76,10 +76,10 @@ def open_bytes(file: Path) -> IO[bytes]:
 
 
 class _Bounded(io.RawIOBase):
-    """What a compressed stream unpacks to, up to a limit.
+    """A decompressed stream of limited size.
 
     Args:
-        stream: That unpacks.
+        stream: The stream that decompresses.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -87,11 +87,11 @@ class _Bounded(io.RawIOBase):
         self._left = UNPACKED_GB.value * 2**30
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Reads; as of `io.RawIOBase`.
+        """Reads into the buffer, as `io.RawIOBase` requires.
 
         Raises:
             ValueError: It unpacks to more than the limit.
@@ -110,12 +110,12 @@ class _Bounded(io.RawIOBase):
 
 
 def open_text(file: Path, encoding: Encoding) -> io.TextIOWrapper:
-    """A file's text; line ends stay as they are, for they may stand inside a cell."""
+    """A file's text; line ends are kept, because they may be part of a cell."""
     return io.TextIOWrapper(open_bytes(file), encoding=encoding.name, newline="")
 
 
 def encoding_of(file: Path, requested: str | None) -> Encoding:
-    """How to decode a file: as requested, else as its first bytes say, else as UTF-8.
+    """How to decode a file: as requested, else by its first bytes, else as UTF-8.
 
     Raises:
         UsageError: The requested encoding does not exist.
@@ -127,7 +127,7 @@ def encoding_of(file: Path, requested: str | None) -> Encoding:
         return Encoding("utf-8-sig" if marked == "utf-8-sig" and _is_utf8(requested) else _known(requested))
     if marked is not None:
         return Encoding(marked, None if marked == "utf-8-sig" else f"Read as {marked.upper()}.")
-    # An ASCII character has a zero in its upper byte, and no text has zeros otherwise.
+    # In UTF-16, the upper byte of an ASCII character is zero; 8-bit text has no zero bytes.
     upper = {"utf-16-le": head[1::2].count(0), "utf-16-be": head[0::2].count(0)}
     likeliest, other = sorted(upper, key=upper.__getitem__, reverse=True)
     if upper[likeliest] > max(3, len(head) / 100, 4 * upper[other]):
@@ -139,7 +139,7 @@ def _known(name: str) -> str:
     try:
         "".encode(name)
     except LookupError as error:
-        raise UsageError(f"There is no encoding {name!r}.", "Name one as Python does: utf-16, cp1252.") from error
+        raise UsageError(f"Unknown encoding {name!r}.", "Use a name that Python knows: utf-16, cp1252.") from error
     return name
 
 
@@ -148,10 +148,10 @@ def _is_utf8(name: str) -> bool:
 
 
 def legacy_encoding(file: Path) -> Encoding:
-    """The 8-bit encoding of a file that is not UTF-8: Windows-1252, or Latin-1 where bytes are not of the former.
+    """The 8-bit encoding of a file that is not UTF-8: Windows-1252, or Latin-1 if it has bytes undefined in the former.
 
     Raises:
-        KdprobeError: It is UTF-8 for the most part, so some bytes are broken; or it is in another script.
+        KdprobeError: It is mostly UTF-8 with some broken bytes, or it is in another script.
     """
     high, in_words, multibyte, gaps, broken_line = 0, 0, 0, False, 0
     for number, line in enumerate(_lines(file), start=1):
@@ -173,11 +173,12 @@ def legacy_encoding(file: Path) -> Encoding:
             "Name the encoding with --encoding, for example cp1252, gb18030 or shift_jis.",
         )
     name = "latin-1" if gaps else "cp1252"
-    return Encoding(name, f"Not UTF-8, read as {'Latin-1' if gaps else 'Windows-1252'}; --encoding names another.")
+    label = "Latin-1" if gaps else "Windows-1252"
+    return Encoding(name, f"The file is not UTF-8 and was read as {label}; set another encoding with --encoding.")
 
 
 def undecodable_line(file: Path, encoding: Encoding) -> int | None:
-    """The first line that cannot be decoded, or `None` where lines are not to be told apart in this encoding."""
+    """The first line that cannot be decoded, or `None` if the encoding does not allow splitting bytes into lines."""
     if codecs.lookup(encoding.name).name.startswith(("utf-16", "utf-32")):
         return None
     for number, line in enumerate(_lines(file), start=1):

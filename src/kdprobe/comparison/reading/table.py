@@ -1,4 +1,4 @@
-"""A file of answers as a table: the columns that matter, and where each row stands in the file."""
+"""Reads a file of answers as a table: the columns of interest, and the line of each row."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from kdprobe.limits import UNPACKED_GB
 DELIMITED, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".json", ".jsonl", ".ndjson"), (".parquet",)
 KINDS = f"{', '.join((*DELIMITED, *JSON))} (each also {', '.join(MAGIC)}) and {', '.join(PARQUET)}"
 ENDINGS = (*DELIMITED, *JSON, *PARQUET, *MAGIC)
-"""Of files that are read."""
+"""Extensions of the files that can be read."""
 _BATCH = 4_096
 _ROWS_PER_GB = 10_000_000
-"""More than there is room for."""
+"""More rows than fit into a gigabyte."""
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, RecursionError, MemoryError)
-"""What a broken file raises; pyarrow's errors are among them."""
+"""What reading a broken file raises, including pyarrow's errors."""
 
 
 @dataclass
 class Table:
-    """Rows by column.
+    """A table by column.
 
     Attributes:
-        file: Where they come from.
+        file: The file it was read from.
         names: All columns of the file, in order of appearance.
-        cells: Column to its cells, for the columns that were asked for; `None` where a row has none.
-        lines: The line that each row begins on; empty where the file has no lines.
-        notes: What a reader should know of how the file was read.
-        size: How many rows there are.
+        cells: Cells by column, for the requested columns; `None` for a missing cell.
+        lines: The line on which each row begins; empty if the file has no lines.
+        notes: Notes on how the file was read.
+        size: Number of rows.
     """
 
     file: Path
@@ -58,13 +58,13 @@ class Table:
     size: int = 0
 
     def place(self, index: int) -> str:
-        """Where a row stands, for a message."""
+        """The location of a row, for messages."""
         row = f"row {index + 1}"
         return f"{self.file}, line {self.lines[index]}, {row}" if self.lines else f"{self.file}, {row}"
 
 
 Change = Callable[[Rows], Rows]
-"""What is made of rows as they are read."""
+"""A function that transforms rows as they are read."""
 
 
 def read_table(file: Path, known: Callable[[str], bool], change: Change, encoding: str | None = None) -> Table:
@@ -73,16 +73,16 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
     Args:
         file: The file.
         known: Whether a column of this name is kept.
-        change: What is made of the rows; it may be asked twice, where the first try at decoding fails.
-        encoding: The text's encoding, or `None` to find it out.
+        change: Transforms the rows; it is called again if the first attempt at decoding fails.
+        encoding: The text's encoding, or `None` to detect it.
 
     Raises:
         KdprobeError: It cannot be read.
-        UsageError: It is of no known kind.
+        UsageError: Its type is unknown.
     """
     ending = Path(file.name.lower().removesuffix(compression(file.name))).suffix
     if ending not in (*DELIMITED, *JSON, *PARQUET):
-        raise UsageError(f"{file} is of no known kind.", f"Known are {KINDS}.")
+        raise UsageError(f"{file} is not a known file type.", f"Known types are {KINDS}.")
     try:
         if ending in PARQUET:
             return _gathered(Table(file), change(_parquet_rows(file)), known, with_lines=False)
@@ -118,34 +118,34 @@ def _text_table(
 
 
 def _is_json(file: Path, encoding: Encoding) -> bool:
-    """Whether a text of any kind is JSON, or else a table."""
+    """Whether a text file is JSON rather than a table."""
     with open_text(file, encoding) as stream:
         line = next((line.strip() for line in stream if line.strip()), "")
     if not line.startswith(("[", "{")) and not any(delimiter in line for delimiter in DELIMITERS):
-        raise UsageError(f"{file} is of no known kind: neither JSON nor a table with a header.", f"Known are {KINDS}.")
+        raise UsageError(f"{file} is neither JSON nor a table with a header.", f"Known types are {KINDS}.")
     return line.startswith(("[", "{"))
 
 
 def _json_rows(values: Iterator[tuple[int, Any]], known: Callable[[str], bool]) -> Rows:
-    """Objects as rows. A single object that holds the rows, or all cells of each column, is taken apart."""
+    """Objects as rows. A single object that holds the rows, or the cells of each column, is split into rows."""
     first = list(islice(values, 2))
     if len(first) == 1 and isinstance(first[0][1], dict) and (inside := _rows_inside(first[0][1], known)):
         yield from ((0, row) for row in inside)
         return
     for line, value in chain(first, values):
         if not isinstance(value, dict):
-            raise ValueError(f"line {line} holds no JSON object")  # noqa: TRY004 - the file is wrong, not the code
+            raise ValueError(f"line {line} is not a JSON object")  # noqa: TRY004 - the file is wrong, not the code
         yield line, value
 
 
 def _rows_inside(value: dict[str, Any], known: Callable[[str], bool]) -> list[dict[str, Any]] | None:
-    """The rows of an object that is not one itself, or `None`."""
+    """The rows inside an object that is not a row itself, or `None`."""
     columns = [list(inner.values()) if isinstance(inner, dict) else inner for inner in value.values()]
     if len(columns) > 1 and all(isinstance(column, list) for column in columns) and len({*map(len, columns)}) == 1:
         return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
     lists = [inner for inner in value.values() if isinstance(inner, list) and inner]
     inner = [rows for rows in lists if all(isinstance(row, dict) for row in rows)]
-    # A completion has a list of objects too, but these are no rows.
+    # A completion has a list of objects too, but they are not rows.
     more = len(inner) == 1 and sum(map(known, inner[0][0])) > sum(map(known, value))
     return inner[0] if more else None
 
@@ -162,7 +162,7 @@ def _parquet_rows(file: Path) -> Rows:
 
 
 def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_lines: bool = True) -> Table:
-    """Rows as columns."""
+    """Gathers rows into columns."""
     seen: dict[str, bool] = {}
     for line, row in rows:
         for name, value in row.items():
@@ -183,6 +183,6 @@ def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_li
 
 
 def _append(column: list[Any], value: Any) -> None:
-    """Appends a cell, or the one above it where they are alike."""
+    """Appends a cell; one equal to the cell above shares its object."""
     last = column[-1] if column else None
     column.append(last if type(last) is type(value) and last == value else value)

@@ -1,4 +1,4 @@
-"""What models thought, put before their answers between marks, wherever a file has it."""
+"""Puts the thinking of models, wherever a file has it, before their answers, between marks."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from kdprobe.comparison.reading.table import Table
 from kdprobe.models.thinking import has_lost_opening, has_marks, marked, split_thinking
 
 _BY_PROMPT = 0.05
-"""From this share on, answers that only end thinking were begun by their prompt; fewer are accidents."""
+"""Above this share of answers that end thinking without beginning it, the prompts began it; fewer are accidents."""
 
 
 def with_thinking(table: Table, responses: Sequence[str], name: str) -> list[str]:
-    """Responses as one text each, the thinking of a column of its own before them.
+    """Responses as one text each, preceded by the thinking if that has a column of its own.
 
-    Where prompts begin the thinking, answers hold only the mark that ends it, and one without that mark is thinking to
-    its end. The table's notes say where that was found out from the other answers.
+    If the prompts begin the thinking, answers hold only the mark that ends it, and an answer without that mark is
+    thinking throughout. The table's notes say if this was inferred from the other answers.
 
     Args:
-        table: Where they are from.
-        responses: What the column of responses holds.
-        name: That column.
+        table: The table.
+        responses: The cells of the response column.
+        name: The response column.
     """
     closed = next((_flags(table.cells[column]) for column in find(table, THINKING_CLOSED)), [None] * table.size)
     column = next((column for column in find(table, THINKING) if column != name and _has_texts(table, column)), None)
     thoughts: list[str | None] = [None] * table.size
     if column is not None:
-        table.notes.append(f"What the model thought before its answer is read from {column!r}.")
+        table.notes.append(f"The model's thinking is read from the column {column!r}.")
         thoughts = [cell if isinstance(cell, str) else None for cell in table.cells[column]]
     whole = [
         marked(thought, response, closed=ended)
@@ -47,11 +47,11 @@ def _has_texts(table: Table, column: str) -> bool:
 
 
 def _noted(table: Table, responses: list[str]) -> list[str]:
-    """The same, with a note where no answer ends its thinking: it may have been cut off when they were written."""
+    """The same responses, with a note if no answer ends its thinking: a tool may have removed it."""
     if responses and not any(split_thinking(response).closed for response in responses):
         table.notes.append(
-            "No answer ends its thinking, so there is none to read. If a tool cut the thinking off (lm-eval's "
-            "think_end_token does), these are answers: generate them without that."
+            "No response ends its thinking, so there is no answer to read. If a tool removed the thinking (lm-eval's "
+            "think_end_token does), generate the answers again without that option."
         )
     return responses
 
@@ -66,17 +66,17 @@ def _as_begun_by_prompts(table: Table, responses: list[str]) -> list[str]:
     changed = sum(before != after for before, after in zip(responses, begun, strict=True))
     if changed:
         table.notes.append(
-            f"{ended} answers end thinking that they do not begin, so their prompts do; {changed} that do not end it "
-            "count as thinking to the end."
+            f"{ended} answers end thinking that they do not begin, so their prompts begin it; {changed} answers that "
+            "do not end it count as thinking throughout."
         )
     return begun
 
 
 def thinking_tokens(table: Table) -> list[int] | None:
-    """Tokens of thinking of each answer, or `None` where no column has them."""
+    """Tokens of thinking in each answer, or `None` if no column has them."""
     for column in find(table, THINKING_TOKENS):
         try:
             return [round(float(cell)) if (cell := text(value).strip()) else 0 for value in table.cells[column]]
         except ValueError:
-            table.notes.append(f"{column!r} holds something else than numbers and is left out.")
+            table.notes.append(f"The column {column!r} is ignored: not every cell is a number.")
     return None

@@ -1,7 +1,7 @@
-"""Checkpoints of a training in a scratch folder, and going on from the last whole one.
+"""Checkpoints of a training in a scratch folder, and resuming from the last complete one.
 
-The Trainer writes adapter, optimiser, schedule and random states; what makes a checkpoint whole is the file with the
-training's history, which is written after all of it and holds the checksums of the rest.
+The Trainer writes adapter, optimiser, schedule and random states. The file with the training's history completes a
+checkpoint: it is written last and contains the checksums of all other files.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _PREFIX = "checkpoint-"
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Adds the history to every checkpoint that the Trainer writes.
+    """Adds the history to every checkpoint written by the Trainer.
 
     Args:
-        rows: The history, one row per optimiser step; grows while training.
+        rows: The history, one row per optimiser step; grows during training.
     """
 
     def __init__(self, rows: list[dict[str, float]]) -> None:
         self.rows = rows
 
     def on_save(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
-        """Called when all the rest of a checkpoint is written."""
+        """Called when everything else in a checkpoint has been written."""
         processes.wait()
         if not processes.is_main():
             return
@@ -41,7 +41,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
 
 def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
-    """The latest whole checkpoint below a folder, with its history; `None` where there is none."""
+    """The latest complete checkpoint below a folder, with its history; `None` if there is none."""
     checkpoints = [file.parent for file in folder.glob(f"{_PREFIX}*/{HISTORY_FILE}")]
     for checkpoint in sorted(checkpoints, key=_step, reverse=True):
         try:
@@ -55,7 +55,7 @@ def last_checkpoint(folder: Path) -> tuple[Path, list[dict[str, float]]] | None:
 
 
 def clear_later(folder: Path, last: Path | None) -> None:
-    """Removes damaged checkpoints after the last whole one: the Trainer would keep them in the place of new ones."""
+    """Removes damaged checkpoints after the last complete one; the Trainer would keep them instead of new ones."""
     processes.wait()
     if processes.is_main():
         for checkpoint in folder.glob(f"{_PREFIX}*"):

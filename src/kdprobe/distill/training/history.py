@@ -15,10 +15,10 @@ from kdprobe.models.processes import gathered
 
 
 class History:
-    """The loss and its parts, as means over the response tokens of each optimiser step, those of all processes.
+    """The loss and its parts, averaged over the response tokens of each optimiser step in all processes.
 
     Args:
-        rows: Of the steps that were done before.
+        rows: The rows of steps already done.
     """
 
     def __init__(self, rows: list[dict[str, float]]) -> None:
@@ -30,8 +30,8 @@ class History:
         """Adds a micro-batch.
 
         Args:
-            parts: Its parts, `[rows]`.
-            tokens: How many tokens the model read.
+            parts: The parts of its loss, `[rows]`.
+            tokens: The number of tokens the model read.
         """
         for name, values in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().sum())
@@ -39,7 +39,7 @@ class History:
         self._counts["tokens"] += tokens
 
     def close(self, step: int, learning_rate: float) -> int:
-        """Ends an optimiser step; returns the tokens read in it.
+        """Ends an optimiser step; returns the number of tokens read in it.
 
         Raises:
             NonFiniteError: A part of its loss is NaN or infinite.
@@ -49,18 +49,18 @@ class History:
         return tokens
 
     def means(self, when: str, step: int) -> tuple[dict[str, float], int]:
-        """What was added since the last time, as means, and the tokens read; starts afresh.
+        """Means of everything added since the last call, and the tokens read; then starts over.
 
         Args:
-            when: When that was, as the end of a sentence.
-            step: At or after which step.
+            when: A description of the time, as the end of a sentence.
+            step: The step at or after which this happens.
 
         Raises:
-            NonFiniteError: A part is NaN or infinite in any process; it is raised in all of them, so that none waits.
+            NonFiniteError: A part is NaN or infinite in any process; raised in all of them, so that none keeps waiting.
         """
         per_process = gathered((self._sums, self._counts))
         self._sums, self._counts = {}, {"rows": 0, "tokens": 0}
-        # A process whose batches were all fillers has no sums.
+        # A process whose batches contained only fillers has no sums.
         names = dict.fromkeys(name for sums, _ in per_process for name in sums)
         rows, tokens = (sum(counts[kind] for _, counts in per_process) for kind in ("rows", "tokens"))
         means = {name: sum(sums.get(name, 0.0) for sums, _ in per_process) / rows for name in names}
@@ -71,18 +71,18 @@ class History:
 
 
 class StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Updates the progress bar and the history when an optimiser step ends, with its learning rate."""
+    """Updates the progress bar and the history, with the learning rate, when an optimiser step ends."""
 
     def __init__(self, bar: Progress | None, history: History) -> None:
         self.bar, self.history = bar, history
         self.rate = 0.0
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Called when the gradient is whole."""
+        """Called when the gradient is complete."""
         self.rate = float(kwargs["optimizer"].param_groups[0]["lr"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
-        """Called when the weights have moved."""
+        """Called when the weights have been updated."""
         tokens = self.history.close(state.global_step, self.rate)
         if self.bar is not None:
             self.bar.advance(work=tokens)

@@ -1,8 +1,8 @@
 """The order of examples when several processes train together.
 
-Each process gets every so-manieth batch of one common order. Where the examples do not come out even, accelerate
+With n processes, each gets every n-th batch of one common order. If the examples do not divide evenly, accelerate
 would start over from the beginning and count some of them twice; here the last batches are filled with an example
-that has no label, and so no part in any sum.
+without labels, which does not contribute to any sum.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from kdprobe.distill.examples import Example
 
 
 def filler(token: int) -> Example:
-    """The example without a label."""
+    """The example without labels."""
     return Example(problem="", input_ids=[token, token], positions=[], labels=[])
 
 
 class EvenOrder(Sampler[int]):
-    """The order that a single process would train in, then fillers up to a multiple.
+    """The order of a single process, followed by fillers up to a multiple.
 
     Args:
-        examples: How many there are; the filler's index comes right after theirs.
-        multiple: Examples that all processes take at once.
-        seed: Of the order.
-        epoch: Returns the current epoch. A function, because accelerate does not set the epoch of a sampler that
-            resumes in the middle of one with several processes.
+        examples: The number of examples; the filler's index is the next one.
+        multiple: The number of examples that all processes take at once.
+        seed: The seed of the order.
+        epoch: Returns the current epoch. It is a function, because accelerate does not set the epoch of a sampler that
+            resumes in the middle of an epoch with several processes.
     """
 
     def __init__(self, examples: int, multiple: int, seed: int, epoch: Callable[[], int]) -> None:

@@ -1,7 +1,7 @@
-"""A `transformers.Trainer` whose loss is taken on response rows only.
+"""A `transformers.Trainer` whose loss covers response rows only.
 
 The loss of an optimiser step is the sum over its response tokens divided by their number, across micro-batches and
-ranks; a mean of means would weigh tokens by the company they keep.
+ranks; with a mean of means, a token's weight would depend on its batch.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from kdprobe.models.merging.lora import MAGNITUDE
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
-    """A Trainer for examples as `collate` makes them.
+    """A Trainer for examples as made by `collate`.
 
     Args:
         objective: What to minimise.
-        vocabulary: How many real token ids there are.
-        matrix: The output matrix that was taken off the model, or `None` where the model makes its logits itself.
+        vocabulary: The number of real token ids.
+        matrix: The output matrix detached from the model, or `None` if the model computes its logits itself.
         history: Where the losses are recorded.
         options: The learning rate's schedule.
-        length: What the schedule is laid out over.
+        length: The length of the schedule.
         held_out: The examples to validate on.
-        arguments: The Trainer's own.
+        arguments: Arguments of the Trainer.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        # Ask the Trainer for the number of labels in the whole optimiser step, and not to divide again. A label stands
-        # at the position that predicts it, so the first one counts too.
+        # Makes the Trainer pass the number of labels in the whole optimiser step, and not divide again. A label is
+        # stored at the
+        # position that predicts it, so the first one counts too.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
@@ -62,7 +63,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self.control: Any
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002
-        """Our own factors: the libraries' warm-up spends the first step at a rate of zero."""
+        """Uses our own factors, because the libraries' warm-up spends the first step at a rate of zero."""
         if self.lr_scheduler is None:
             warmup, schedule = self.options.warmup, self.options.schedule
             self.lr_scheduler = LambdaLR(
@@ -74,7 +75,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """One process trains in the library's order; several in the same one, filled up to come out even."""
+        """One process trains in the library's order; several use the same order, with fillers to divide evenly."""
         if processes.count() == 1:
             return super()._get_train_sampler(train_dataset)
         examples_at_once = self.options.batch_size * processes.count()
@@ -86,7 +87,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         )
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
-        """All that the Trainer decays but DoRA's magnitudes, whose decay would shrink the base weights themselves."""
+        """What the Trainer decays, without DoRA's magnitudes, whose decay would shrink the base weights."""
         return [name for name in super().get_decay_parameter_names(model) if MAGNITUDE not in name]
 
     def compute_loss(
@@ -96,10 +97,10 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The sum of the losses of this micro-batch's rows, divided by the rows of the whole optimiser step."""
+        """The summed loss of this micro-batch's rows, divided by the number of rows in the whole optimiser step."""
         labels = inputs["labels"]
         labelled = labels != IGNORED
-        # The head runs only where some sequence of the batch has a label.
+        # The head runs only at positions where some sequence of the batch has a label.
         positions = labelled.any(dim=0).nonzero()[:, 0]
         outputs = model(
             input_ids=inputs["input_ids"],
@@ -107,19 +108,19 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             logits_to_keep=positions,
             use_cache=False,
         )
-        # Without its head the model gives hidden states where it would give logits.
+        # With its head detached, the model returns hidden states instead of logits.
         rows = outputs.logits[labelled[:, positions]]
-        if not len(rows):  # Nothing but fillers: a gradient of zero, for the other processes to add to.
+        if not len(rows):  # Only fillers: a zero gradient, for the other processes to add to.
             return (outputs.logits.sum(), outputs) if return_outputs else outputs.logits.sum()
         parts = self._parts(rows, labels[labelled], _teacher(inputs, self.objective.temperature))
         count = len(rows) if num_items_in_batch is None else num_items_in_batch
         self.history.add(parts, tokens=int(inputs["attention_mask"].sum()))
-        # Gradients are averaged over processes, and the count is that of all of them.
+        # Gradients are averaged over processes, while the count covers all of them.
         loss = parts["loss"].sum() / count * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
-        """The loss on the held-out examples, a mean over all their response tokens."""
+        """The loss on the held-out examples, averaged over all their response tokens."""
         step = self.state.global_step
         loss = self._measured(self.held_out, f"in the validation after step {step}", step)
         metrics = {"eval_loss": loss}
@@ -128,7 +129,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return metrics
 
     def refuse_diverged(self, example: Example) -> None:
-        """Has the student read an example once more, since no loss is taken after the last step.
+        """Computes the loss on an example once more, since the last step is not followed by another loss.
 
         Raises:
             NonFiniteError: The loss on it is NaN or infinite.
@@ -137,7 +138,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self._measured([example] * processes.count(), f"after the {steps} steps of the training", steps)
 
     def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
-        """The mean loss of the model as it is; arguments and errors as of `History.means`."""
+        """The mean loss of the current model; arguments and errors as for `History.means`."""
         history, self.history = self.history, History([])
         self.model.eval()
         with torch.no_grad():
@@ -150,7 +151,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         return measured.means(when, step)[0]["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Reports the step's history row to trackers, parts of the loss included."""
+        """Reports the step's history row to trackers, including the parts of the loss."""
         if "loss" in logs:
             logs = {**logs, **{name: value for name, value in self.history.rows[-1].items() if name != "step"}}
         super().log(logs, start_time)

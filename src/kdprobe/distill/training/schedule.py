@@ -1,4 +1,4 @@
-"""How many steps a training has, and how the learning rate moves from step to step."""
+"""The number of steps of a training, and its learning rate at each step."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from kdprobe.models import processes
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str, *, epoch_steps: int = 1) -> float:
-    """What the peak learning rate is multiplied by at an optimiser step.
+    """The factor applied to the peak learning rate at an optimiser step.
 
-    All but `cosine-per-epoch` never reach 0 before the end. That one is cosine annealing with a period of one epoch
-    and no restart, as `torch.optim.lr_scheduler.CosineAnnealingLR` does it when it is stepped beyond its `T_max`: the
-    rate falls to 0 in the first epoch, climbs back in the second, falls in the third.
+    All schedules but `cosine-per-epoch` stay above 0 until the end. That one is cosine annealing with a period of one
+    epoch and no restart, like `torch.optim.lr_scheduler.CosineAnnealingLR` stepped beyond its `T_max`: the rate falls
+    to 0 in the first epoch, rises again in the second, and falls in the third.
 
     Args:
         step: Counted from 0.
-        steps: How many there are.
-        warmup: Share of the steps that warm up.
+        steps: The number of steps.
+        warmup: Share of the steps used for warm-up.
         schedule: `cosine`, `linear`, `constant` or `cosine-per-epoch`, after the warm-up.
-        epoch_steps: Steps in an epoch, for `cosine-per-epoch`.
+        epoch_steps: Steps per epoch, for `cosine-per-epoch`.
     """
     warmup_steps = math.floor(warmup * steps)
     if step < warmup_steps:
@@ -34,12 +34,12 @@ def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str, *,
 
 @dataclass(frozen=True)
 class Length:
-    """How long a training is, in optimiser steps.
+    """The length of a training in optimiser steps.
 
     Attributes:
-        epoch: Steps in a pass over the examples.
-        schedule: Steps that the learning rate is laid out over.
-        stop: The last step that is made.
+        epoch: Steps per pass over the examples.
+        schedule: Steps covered by the learning-rate schedule.
+        stop: The last step to run.
     """
 
     epoch: int
@@ -48,7 +48,7 @@ class Length:
 
     @classmethod
     def of(cls, examples: int, options: TrainingOptions) -> Length:
-        """What the options make of a number of examples."""
+        """The length for a number of examples and these options."""
         epoch = math.ceil(examples / (options.batch_size * options.accumulation * processes.count()))
         schedule = math.ceil(epoch * options.epochs)
         return cls(epoch, schedule, min(schedule, options.max_steps or schedule))

@@ -32,7 +32,7 @@ from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 
 TRACKERS = "runs"
-"""Where transformers has trackers write that write files, below the checkpoints' folder."""
+"""The folder, below the checkpoints' folder, in which transformers makes trackers write their files."""
 
 
 def train(
@@ -42,13 +42,13 @@ def train(
     options: TrainingOptions,
     context: TrainContext,
 ) -> Trained:
-    """Trains an adapter and writes it to `context.folder`; goes on from the last checkpoint in `context.scratch`.
+    """Trains an adapter and writes it to `context.folder`; resumes from the last checkpoint in `context.scratch`.
 
     Args:
         student: The base model; its weights are frozen.
-        examples: What to train on.
+        examples: The training examples.
         objective: What to minimise at every response row.
-        options: How long and how fast.
+        options: The training options.
         context: Seed, folders and label.
 
     Raises:
@@ -87,10 +87,10 @@ def train(
             length=length,
             held_out=held_out,
         )
-        # It would print every log line to stdout, where results belong.
+        # It would print every log line to stdout, which is for results.
         trainer.remove_callback(PrinterCallback)
         if checkpoint and bar is not None:
-            note(f"{context.label}: going on after step {len(history.rows)}.")
+            note(f"{context.label}: resuming after step {len(history.rows)}.")
             bar.advance(len(history.rows))
         if not exhausted(history.rows, options.patience):
             trainer.train(resume_from_checkpoint=str(folder) if folder else None)
@@ -115,13 +115,13 @@ def train(
 
 def _save(model: Any, context: TrainContext) -> None:
     with quiet():
-        # The name, not the folder it was loaded from: an adapter travels, a path does not.
+        # The name instead of the folder it was loaded from: adapters are shared, local paths are not.
         model.peft_config["default"].base_model_name_or_path = context.student.name
         model.save_pretrained(context.folder)
 
 
 def _keep_trackers_files(scratch: Path, folder: Path) -> None:
-    """Moves what trackers wrote beside the checkpoints to where it lasts: `runs/`, as the Hub expects it."""
+    """Moves trackers' files from the checkpoints to the adapter: `runs/`, as expected by the Hub."""
     if (scratch / TRACKERS).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.move(scratch / TRACKERS, folder / TRACKERS)
@@ -145,7 +145,7 @@ def _arguments(
         use_cpu=student.device.type == "cpu",
         save_strategy="steps",
         save_steps=options.checkpoint_steps,
-        # The one before last stays, for a kill in the middle of writing the last.
+        # Keeps the previous checkpoint too, in case of a kill while writing the last.
         save_total_limit=2,
         logging_strategy="steps" if options.report_to else "no",
         logging_steps=1,
@@ -156,6 +156,6 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
-    # A process trains on one GPU; the library would have it split batches over all that it sees.
+    # Each process trains on one GPU; by default the library splits batches over all GPUs it sees.
     arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
     return arguments

@@ -1,7 +1,7 @@
-"""Examples held out of training: the loss on them, when it stops a training, and which weights were best.
+"""Examples held out of training: their loss, when it stops a training, and which weights were best.
 
-Every decision depends on the history alone, so that a training that resumes from a checkpoint decides the same.
-The validation loss is that of the objective: it compares steps of one training, never objectives with each other.
+Every decision depends only on the history, so that a training resumed from a checkpoint decides the same way. The
+validation loss is that of the objective: it compares steps of one training, never different objectives.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from kdprobe.errors import KdprobeError
 from kdprobe.models.processes import is_main
 
 LOSS = "validation_loss"
-"""The column of the history; only the steps after which it was measured have it."""
+"""The history's column; only steps after which it was measured have it."""
 _BEST = "kdprobe_best.safetensors"
 
 Item = TypeVar("Item")
 
 
 def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Those to train on, and those to validate on, each in the order given; which is which follows from the seed.
+    """Splits examples into training and validation examples, each in the given order, depending on the seed.
 
     Raises:
-        KdprobeError: There are too few to hold any out.
+        KdprobeError: There are too few examples to hold any out.
     """
     if not share:
         return list(examples), []
@@ -39,7 +39,7 @@ def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[It
     if count >= len(examples):
         raise KdprobeError(
             f"Holding out {share:g} of {len(examples)} examples leaves none to train on.",
-            "Give more transfer problems, or a smaller validation share.",
+            "Increase problems.transfer, or lower the validation share.",
         )
     chosen = set(Random(seed).sample(range(len(examples)), count))  # noqa: S311 - nothing secret
     return (
@@ -49,13 +49,13 @@ def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[It
 
 
 def best_step(rows: Sequence[dict[str, float]]) -> int | None:
-    """The step with the smallest validation loss, the first of equals; `None` where none was measured."""
+    """The first step with the smallest validation loss; `None` if none was measured."""
     measured = [row for row in rows if not math.isnan(row.get(LOSS, math.nan))]
     return int(min(measured, key=lambda row: row[LOSS])["step"]) if measured else None
 
 
 def exhausted(rows: Sequence[dict[str, float]], patience: int | None) -> bool:
-    """Whether as many validations as patience allows have passed since the best."""
+    """Whether as many validations as patience allows have passed since the best one."""
     best = best_step(rows)
     if patience is None or best is None:
         return False
@@ -67,10 +67,10 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
 
     Args:
         rows: The history.
-        model: What is trained.
-        steps: Optimiser steps between validations; the last step always is one.
-        patience: Validations without a new best that stop the training; `None` only watches.
-        checkpoint: To go on from, or `None`.
+        model: The model being trained.
+        steps: Optimiser steps between validations; the last step always has one.
+        patience: Validations without a new best that stop the training; `None` never stops it.
+        checkpoint: The checkpoint to resume from, or `None`.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         self.best: dict[str, Tensor] | None = load_file(best_file) if best_file and best_file.is_file() else None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
-        """Asks for a validation where one is due."""
+        """Requests a validation if one is due."""
         control.should_evaluate = state.global_step % self.steps == 0 or state.global_step >= state.max_steps
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Enters what was measured, and acts on it."""
+        """Records the validation loss, and acts on it."""
         self.rows[-1][LOSS] = kwargs["metrics"]["eval_loss"]
         if self.patience is None:
             return
@@ -100,7 +100,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is unty
             save_file(self.best, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _BEST)
 
     def restore(self) -> None:
-        """Gives the model the best weights, where there are any."""
+        """Restores the best weights, if there are any."""
         if self.best is None:
             return
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""A run with all its stages in one file: a plain tar that any program can list."""
+"""A run and all its stages in one file: a plain tar that any program can list."""

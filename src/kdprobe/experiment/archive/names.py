@@ -1,10 +1,10 @@
-"""What an archive may hold, and what it is called there.
+"""What an archive may contain, and under which names.
 
     kdprobe-run.json             the format, the run's name, and the version that wrote it
     runs/NAME/run.json           the run's record
     stages/KIND/KEY/…            its stages, each with its stage.json
 
-Nothing else is taken.
+Nothing else is accepted.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _KINDS = "transfer|select|distill|evaluate|analyse"
 _RECORD = re.compile(rf"{RUNS}/([A-Za-z0-9][A-Za-z0-9._-]*)/{re.escape(RECORD)}")
 _STAGE_FILE = re.compile(rf"({STAGES}/({_KINDS})/[0-9a-f]{{{KEY_LENGTH}}})/(.+)", re.DOTALL)
 _MOST_JSON_BYTES = 200_000_000
-"""Of a record or a manifest; larger ones are no experiment's, and reading one takes many times its size in memory."""
+"""The limit for a record or a manifest; no experiment writes more, and parsing takes many times the size in memory."""
 
 
 class RefusedError(KdprobeError):
-    """An archive is not one that kdprobe wrote, or no longer."""
+    """An archive that kdprobe did not write, or that was changed since."""
 
     def __init__(self, file: Path, what: str) -> None:
         super().__init__(f"{file} was not imported, and nothing was changed: {what}.", "Export the run again.")
@@ -36,13 +36,13 @@ class RefusedError(KdprobeError):
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive says that it holds.
+    """What an archive claims to contain.
 
     Attributes:
         run: The run's name.
-        record: The name of its record in the archive.
-        stages: Stage, as its folder in a store, to the names of its files in that folder.
-        members: Everything, by name.
+        record: The path of its record in the archive.
+        stages: Each stage, as its folder in a store, mapped to the names of its files.
+        members: All members by name.
     """
 
     run: str
@@ -52,22 +52,22 @@ class Contents:
 
 
 def contents(archive: tarfile.TarFile, file: Path) -> Contents:
-    """Reads the names, types and sizes in an archive, and nothing else.
+    """Reads only the names, types and sizes of the members.
 
     Raises:
-        RefusedError: Something in it is not the file of a stage or of a run, or would leave its folder.
+        RefusedError: A member is not a file of a stage or a run, or would be written outside its folder.
     """
     members: dict[str, tarfile.TarInfo] = {}
     room = file.stat().st_size
     for member in archive:
-        # A sparse file takes more room than it has in the archive.
+        # A sparse file takes more space on disk than in the archive.
         if member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.sparse is not None:
-            raise RefusedError(file, f"{member.name!r} in it is not a plain file")
+            raise RefusedError(file, f"its member {member.name!r} is not a regular file")
         room -= member.size
         if member.size < 0 or room < 0:
-            raise RefusedError(file, f"{member.name!r} in it is larger than the archive")
+            raise RefusedError(file, f"its member {member.name!r} is larger than the archive")
         if member.name in members:
-            raise RefusedError(file, f"{member.name!r} is in it twice")
+            raise RefusedError(file, f"it contains {member.name!r} twice")
         members[member.name] = member
     records, stages = [], dict[str, set[str]]()
     for name, member in members.items():
@@ -78,21 +78,21 @@ def contents(archive: tarfile.TarFile, file: Path) -> Contents:
         elif stage and _stays_inside(stage[3]):
             stages.setdefault(stage[1], set()).add(stage[3])
         elif name != HEAD:
-            raise RefusedError(file, f"{name!r} in it is not a file of a run or a stage")
+            raise RefusedError(file, f"its member {name!r} does not belong to a run or a stage")
         is_json = not stage or stage[3] == MANIFEST
         if is_json and member.size > _MOST_JSON_BYTES:
-            raise RefusedError(file, f"{name!r} in it is larger than {_MOST_JSON_BYTES:,} bytes")
+            raise RefusedError(file, f"its member {name!r} is larger than {_MOST_JSON_BYTES:,} bytes")
     folders = {str(folder) for name in members for folder in PurePosixPath(name).parents}
     if both := sorted(folders & members.keys()):
-        raise RefusedError(file, f"{both[0]!r} in it is a file and a folder")
+        raise RefusedError(file, f"its member {both[0]!r} is both a file and a folder")
     if HEAD not in members or len(records) != 1:
-        raise RefusedError(file, "it does not hold one run")
+        raise RefusedError(file, "it does not contain exactly one run")
     (run,) = records
     return Contents(run, f"{RUNS}/{run}/{RECORD}", {name: frozenset(found) for name, found in stages.items()}, members)
 
 
 def _stays_inside(name: str) -> bool:
-    """Whether a name, made of parts with slashes between them, is one of a file below a folder, on any system."""
+    """Whether a slash-separated name stays below its folder on every operating system."""
     try:
         name.encode()
     except UnicodeEncodeError:

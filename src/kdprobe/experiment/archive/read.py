@@ -1,4 +1,4 @@
-"""Taking a run with all its stages from a file into a store: all of it is checked before the store has any."""
+"""Importing a run and all its stages from an archive; everything is checked before the store is changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kdprobe.files import UnreadableError, digest, read_sealed, sync, sync_all, 
 
 @dataclass(frozen=True)
 class Imported:
-    """The run that was imported, how many stages were added, and how many were in the store already."""
+    """The imported run, the number of stages added, and the number that the store already had."""
 
     run: str
     added: int
@@ -32,20 +32,20 @@ class Imported:
 
 
 def import_run(store: Store, file: Path) -> Imported:
-    """Takes a run with all its stages from an archive into a store.
+    """Imports a run and all its stages from an archive into a store.
 
-    Stages and a record that are in the store already are left alone.
+    Stages and a record that the store already has are left alone.
 
     Args:
-        store: Where they go; made if it does not exist.
-        file: What `export_run` wrote.
+        store: The store to import into; created if it does not exist.
+        file: An archive written by `export_run`.
 
     Raises:
-        UsageError: There is no such file.
-        KdprobeError: The archive is damaged or not one of kdprobe's, or the store has other outcomes of its stages.
+        UsageError: The file does not exist.
+        KdprobeError: The archive is damaged or not from kdprobe, or the store has different results for its stages.
     """
     if not file.is_file():
-        raise UsageError(f"{file} is not a file.", "Name one that `kdprobe store export` wrote.")
+        raise UsageError(f"{file} is not a file.", "Give an archive written by `kdprobe store export`.")
     with _opened(file) as archive, _room(store.root, file) as folder:
         with _sentences(file):
             found = contents(archive, file)
@@ -68,7 +68,7 @@ def import_run(store: Store, file: Path) -> Imported:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tarfile.TarFile]:
-    # Plain, so that a small file cannot become a large one.
+    # Uncompressed only, so that a small file cannot unpack to a large one.
     with _sentences(file):
         archive = tarfile.open(file, "r:")  # noqa: SIM115 - closed below
     with archive:
@@ -77,18 +77,18 @@ def _opened(file: Path) -> Iterator[tarfile.TarFile]:
 
 @contextmanager
 def _sentences(file: Path) -> Iterator[None]:
-    """What libraries say of files that are not what they should be, as sentences."""
+    """Turns the errors that libraries raise on malformed files into one sentence."""
     try:
         yield
     except (KdprobeError, OSError):
         raise
     except Exception as error:
-        raise RefusedError(file, "it is not a whole tar archive of a run") from error
+        raise RefusedError(file, "it is not a complete tar archive of a run") from error
 
 
 @contextmanager
 def _room(root: Path, file: Path) -> Iterator[Path]:
-    """An empty folder in a store for what is being imported; a store that was not there is gone again on failure."""
+    """An empty folder in a store for the import; if the import fails, a store created for it is removed again."""
     making = root / MAKING
     made = [folder for folder in (making, root) if not folder.exists()]
     making.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _room(root: Path, file: Path) -> Iterator[Path]:
 
 
 def _extract(archive: tarfile.TarFile, found: Contents, folder: Path) -> None:
-    """Writes the files of an archive, whose names were checked, as plain files that did not exist."""
+    """Writes the members, whose names were checked, as new regular files."""
     for name, member in found.members.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,17 +130,18 @@ def _check_head(folder: Path, found: Contents, file: Path) -> None:
     try:
         head = read_sealed(folder / HEAD)
     except UnreadableError as error:
-        raise RefusedError(file, f"{HEAD} in it {error}") from error
+        raise RefusedError(file, f"its {HEAD} {error}") from error
     if head.get("format") != FORMAT:
         raise KdprobeError(
-            f"{file} has the format {head.get('format')!r}, and this kdprobe reads {FORMAT}.", "Upgrade kdprobe."
+            f"{file} has format {head.get('format')!r}; this version of kdprobe reads format {FORMAT}.",
+            "Upgrade kdprobe.",
         )
     if head.get("run") != found.run:
-        raise RefusedError(file, f"its record is not that of {head.get('run')!r}")
+        raise RefusedError(file, f"its record does not belong to the run {head.get('run')!r}")
 
 
 def _is_known(store: Store, folder: Path, stage: str, file: Path) -> bool:
-    """Whether the store has a stage already, whole and with the same data."""
+    """Whether the store already has a stage, complete and with the same data."""
     target = store.root / stage
     try:
         store.checks.whole(target)
@@ -149,8 +150,8 @@ def _is_known(store: Store, folder: Path, stage: str, file: Path) -> bool:
     ours, theirs = store.checks.manifest(target), store.checks.manifest(folder / stage)
     if (data_digest(ours), ours.get(MADE_FROM)) != (data_digest(theirs), theirs.get(MADE_FROM)):
         raise KdprobeError(
-            f"{file} was not imported, and nothing was changed: the {target.parent.name} stage {target.name} came out "
-            "different there and in this store, as the answers of a server may.",
+            f"{file} was not imported, and nothing was changed: the {target.parent.name} stage {target.name} has "
+            "different results in this store, which can happen with answers from a server.",
             "Import it into another store (--store).",
         )
     return True
@@ -173,7 +174,7 @@ def _put_in_place(store: Store, folder: Path, stage: str) -> None:
     target = store.root / stage
     if target.exists():
         aside = set_aside(store.root, target)
-        note(f"The {target.parent.name} stage {target.name} was damaged, and was moved to {aside}.")
+        note(f"The {target.parent.name} stage {target.name} was damaged and has been moved to {aside}.")
     target.parent.mkdir(exist_ok=True)
     sync(target.parent.parent)
     (folder / stage).rename(target)
@@ -184,7 +185,7 @@ def _put_in_place(store: Store, folder: Path, stage: str) -> None:
 def _put_record(store: Store, folder: Path, found: Contents) -> None:
     target = store.run_folder(found.run) / RECORD
     if target.exists():
-        note(f"The record of {found.run} was damaged, and was moved to {set_aside(store.root, target)}.")
+        note(f"The record of {found.run} was damaged and has been moved to {set_aside(store.root, target)}.")
     target.parent.mkdir(exist_ok=True)
     sync(target.parent.parent)
     write_whole(target, (folder / found.record).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Whether what an archive held is a run that kdprobe wrote, with its stages, all of them, and nothing else."""
+"""Checks that an archive contains a run written by kdprobe, all its stages, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from kdprobe.files import UnreadableError
 
 
 def verify(folder: Path, found: Contents, file: Path) -> None:
-    """Reads every file that an archive held, and the run as `kdprobe report` reads it.
+    """Reads every file of an archive, and the run as `kdprobe report` reads it.
 
     Args:
-        folder: Where its files are, as in a store.
-        found: What it held.
+        folder: The folder its files were extracted to, laid out like a store.
+        found: What the archive contains.
         file: The archive, for messages.
 
     Raises:
-        RefusedError: Something is not what was written, is missing, or is too much.
+        RefusedError: Something was changed, is missing, or does not belong to the run.
     """
     for stage, names in found.stages.items():
         _verify_stage(folder / stage, names, found, file)
@@ -41,17 +41,17 @@ def verify(folder: Path, found: Contents, file: Path) -> None:
     (record,) = needs(folder)
     keys = {Path(stage).name for stage in found.stages}
     if Inputs(folder).with_inputs(record.keys) != keys or len(keys) != len(found.stages):
-        raise RefusedError(file, "its stages are not those that the run needs")
+        raise RefusedError(file, "its stages are not exactly those that the run needs")
     try:
         load_results(Store(folder), found.run)
     except KdprobeError as error:
         raise RefusedError(file, f"the run cannot be read: {error.message.rstrip('.')}") from error
     except Exception as error:
-        raise RefusedError(file, "its record is not that of a run") from error
+        raise RefusedError(file, "its record is not the record of a run") from error
 
 
 def _verify_stage(folder: Path, names: frozenset[str], found: Contents, file: Path) -> None:
-    """Reads the manifest of a stage, and believes it nothing."""
+    """Checks a stage's manifest without trusting it."""
     label = f"the {folder.parent.name} stage {folder.name}"
     try:
         manifest = read_manifest(folder)
@@ -60,11 +60,11 @@ def _verify_stage(folder: Path, names: frozenset[str], found: Contents, file: Pa
     if is_older(manifest) or not has_checksums(manifest):
         raise RefusedError(file, f"{label} was made by another version of kdprobe")
     if names != {*manifest["files"], MANIFEST}:
-        raise RefusedError(file, f"{label} does not hold the files that its {MANIFEST} lists")
+        raise RefusedError(file, f"{label} does not contain the files listed in its {MANIFEST}")
     inputs, origin = inputs_of(manifest), manifest.get(MADE_FROM)
     sources = {f"{STAGES}/{stage}" for stage in origin} if isinstance(origin, dict) else {""}
     named = inputs == manifest.get("inputs") and {Path(stage).name for stage in sources} == set(inputs)
     if not named or not sources <= found.stages.keys():
-        raise RefusedError(file, f"{label} was made from stages that are not in it")
+        raise RefusedError(file, f"{label} was made from stages that are not in the archive")
     if stage_key(folder.parent.name, manifest.get("settings"), inputs) != folder.name:
-        raise RefusedError(file, f"{label} is not the one that its settings describe")
+        raise RefusedError(file, f"{label} does not match its own settings")

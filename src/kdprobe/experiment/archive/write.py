@@ -1,4 +1,4 @@
-"""Writing a run with all its stages into one file."""
+"""Exporting a run and all its stages to one file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kdprobe.host.candidates import own_version
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the run, the file, how many stages, and how many bytes."""
+    """What was written: the run, the file, the number of stages, and the size in bytes."""
 
     run: str
     file: Path
@@ -34,23 +34,23 @@ class Exported:
 
 
 def export_run(store: Store, run: str, file: Path) -> Exported:
-    """Writes a finished run with all its stages into one file, whole or not at all.
+    """Writes a finished run and all its stages to one file, completely or not at all.
 
-    The content of every file is checked as it is copied.
+    The content of every file is verified while it is copied.
 
     Args:
-        store: Where the run is.
-        run: Its name, or a beginning that no other run's name has.
+        store: The store with the run.
+        run: Its name, or a unique prefix of it.
         file: The archive; must not exist.
 
     Raises:
-        UsageError: There is no such run, or the file exists.
-        KdprobeError: Something of the run is damaged, or an earlier version of kdprobe made it.
+        UsageError: The run does not exist, or the file exists.
+        KdprobeError: Part of the run is damaged or was made by an earlier version of kdprobe.
     """
     if file.exists():
-        raise UsageError(f"{file} exists already.", "Choose another name.")
+        raise UsageError(f"{file} already exists.", "Choose another name.")
     if not file.parent.is_dir():
-        raise UsageError(f"The folder {file.parent} does not exist.", "Make it, or choose another.")
+        raise UsageError(f"The folder {file.parent} does not exist.", "Create it, or choose another folder.")
     run = load_results(store, run).run
     record = store.run_folder(run) / RECORD
     keys = next(found.keys for found in needs(store.root) if found.run == run and found.file.name != BEGUN)
@@ -82,7 +82,7 @@ def _add_stage(archive: tarfile.TarFile, store: Store, folder: Path) -> None:
     if is_older(manifest) or not has_checksums(manifest):
         raise KdprobeError(
             f"The {folder.parent.name} stage {folder.name} was made by an earlier version of kdprobe.",
-            "Run the experiment again, and export that run.",
+            "Run the experiment again and export the new run.",
         )
     store.checks.sizes(folder)
     place = folder.relative_to(store.root).as_posix()
@@ -94,7 +94,7 @@ def _add_stage(archive: tarfile.TarFile, store: Store, folder: Path) -> None:
             reading = _Reading(stream)
             archive.addfile(info, reading)
         if reading.sha256.hexdigest() != entry[SHA256]:
-            raise DamagedStageError(folder, [f"{name} is not what was written"])
+            raise DamagedStageError(folder, [f"{name} was changed after it was written"])
 
 
 def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
@@ -105,7 +105,7 @@ def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 
 class _Reading:
-    """A file that knows the SHA-256 of what was read of it."""
+    """A file that hashes with SHA-256 whatever is read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

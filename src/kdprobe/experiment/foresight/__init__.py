@@ -1,1 +1,1 @@
-"""What can be known of a run before any of it is done: what would fail hours later, and what could show nothing."""
+"""What can be known about a run before it starts: what would fail hours later, and what could not show anything."""

@@ -1,4 +1,4 @@
-"""What a model's modules do not have: the targets of an adapter, or the attention that an analysis looks at."""
+"""What a model's modules lack: the target modules of an adapter, or the attention that an analysis examines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from kdprobe.models.anatomy import anatomy
 from kdprobe.models.outline.attention_projections import is_named
 
 _HEAD_ANALYSES = ("ablation", "geometry", "patching")
-"""kdprobe's own that look at heads in the model itself, and not by way of attention patterns."""
+"""kdprobe's own analyses that examine heads in the model itself rather than through attention patterns."""
 _LAYER = re.compile(r"\.(\d+)\.")
 _SHOWN = 8
 
 
 def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
-    """Adapters whose target modules the student does not have, or only in some of its layers."""
+    """Adapters whose target modules the student lacks, entirely or in some layers."""
     keys: dict[tuple[str, ...], str] = {}
     refused: dict[str, UsageError] = {}
     for section, options, _ in trainings(context):
@@ -62,18 +62,18 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
         wanted = targets_text(targets)
         yield Finding(
             "untrained-layers",
-            f"{key}: {len(untrained)} of {len(layers)} layers of the student have none of {wanted}: {shown}.",
-            f"Name their modules too, if they are to be trained: there are {', '.join(_kinds(modules))}.",
+            f"{key}: {len(untrained)} of {len(layers)} layers of the student contain none of {wanted}: {shown}.",
+            f"To train these layers too, add their modules; the model has {', '.join(_kinds(modules))}.",
         )
 
 
 def _linear(model: Any) -> list[str]:
-    """Names of the modules that peft can give an adapter to."""
+    """Names of the modules that PEFT can adapt."""
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D | nn.Embedding)]
 
 
 def _kinds(modules: list[str]) -> list[str]:
-    """The last parts of names in layers, each once."""
+    """The last part of each module name in a layer, without repetition."""
     return list(dict.fromkeys(name.rpartition(".")[2] for name in modules if _LAYER.search(name)))
 
 
@@ -82,7 +82,7 @@ def _layers(modules: list[str]) -> set[int]:
 
 
 def blind_analyses(context: StageContext) -> Iterator[UsageError]:
-    """Analyses of heads, where the architecture has none that kdprobe finds."""
+    """Analyses of heads in an architecture where kdprobe finds none."""
     names = [
         analysis.name
         for analysis in context.experiment.probe.analyses

@@ -17,7 +17,7 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
 
     Args:
         arms: All arms of a plan.
-        problems: How many there are in the test.
+        problems: The number of test problems.
     """
     planned = families(
         [
@@ -39,15 +39,22 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
         needed = next(n for n in count(problems) if smallest_p(n, largest) < SIGNIFICANT)
         yield Finding(
             "too-few-problems",
-            f"With {problems} test problems no difference can be significant: the smallest p that McNemar's exact test "
-            f"can give, after Holm, is {listed}.",
-            f"Set problems.test to {needed} or more; to find a small difference takes many more.",
+            f"With {problems} test problems no difference can be significant: the smallest Holm-adjusted p that "
+            f"McNemar's exact test can give is {listed}.",
+            f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
+        )
+    primed = [arm.strategy for arm in arms if arm.strategy is not None]
+    if primed and not any(arm.unprimed for arm in arms):
+        yield Finding(
+            "no-unprimed-arm",
+            "No teacher reads the bare question, so this run cannot show what priming changes.",
+            'Add "none" to strategies.',
         )
     yield from few_seeds((arm.strategy, arm.student.seed) for arm in arms)
 
 
 def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
-    """Strategies that are compared by too few students each.
+    """Strategies that are compared with too few students each.
 
     Args:
         arms: Strategy and seed of each arm; controls have no strategy.
@@ -59,8 +66,8 @@ def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
     fewest = min(map(len, seeds.values()), default=0)
     if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
-    evidence = f"{len(seeds)} strategies are compared by {fewest} {'seed' if fewest == 1 else 'seeds'} each."
+    evidence = f"{len(seeds)} strategies are compared with {fewest} {'seed' if fewest == 1 else 'seeds'} each."
     action = (
-        f"Train with {FEWEST_SEEDS} seeds or more before anything is said about strategies; these are single students."
+        f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies; these are single students."
     )
     return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]

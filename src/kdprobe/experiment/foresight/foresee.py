@@ -1,4 +1,4 @@
-"""Everything that can be known of a run from its config, its problems and the files of its models, without weights."""
+"""Everything that can be known about a run from its config, its problems and its models' files, without weights."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
 from kdprobe.experiment.foresight.options import held_out, top_k
+from kdprobe.experiment.foresight.prompts import questions_left_out
 from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.foresight.vocabularies import comparable_tokens, ends, ids_without_rows
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.strategies.prompt_pair import PromptPair
 
 Conversations = Mapping[str, Mapping[str, PromptPair]]
-"""Strategy to problem id to its two conversations."""
+"""Strategy mapped to problem id mapped to its two conversations."""
 Foreseen = UsageError | Finding
-"""A mistake, which the run would fail by, or something that the reader should know before it starts."""
+"""A mistake that would make the run fail, or something the user should know before it starts."""
 
 
 def foresee(context: StageContext, conversations: Conversations) -> list[Finding]:
-    """Looks at a run before it starts.
+    """Examines a run before it starts.
 
     Args:
         context: The experiment.
-        conversations: What its strategies make of the transfer problems.
+        conversations: The conversations its strategies build from the transfer problems.
 
     Returns:
-        What may make the run worth less than it costs.
+        Findings: what may make the results worth less than they cost.
 
     Raises:
-        KdprobeError: The run would fail: with all the mistakes, and what to do about each.
+        KdprobeError: The run would fail; the error lists all mistakes and what to do about each.
     """
-    # Without the models' configurations nothing else can be looked at.
+    # Nothing else can be checked without the models' configurations.
     _ = context.student_blueprint.model, context.teacher_blueprint
     check_templates(context)
     mistakes, findings = [], []
@@ -56,6 +57,7 @@ def _all(context: StageContext, conversations: Conversations) -> Iterator[Forese
         comparable_tokens(context),
         ends(context),
         ids_without_rows(context, conversations),
+        questions_left_out(conversations, context.problems.transfer),
         teacher_lengths(context, conversations),
         student_lengths(context, conversations),
         target_modules(context),

@@ -27,44 +27,44 @@ def teacher_lengths(
     writes = "responses" in context.distiller.needs and config.texts != GOLD and not config.texts.endswith(TEXT_FILE)
     budget = config.max_new_tokens if writes else _END
     if budget >= teacher.context:
-        yield _budget("transfer.max_new_tokens", budget, f"The teacher {teacher.record.name!r}", teacher.context)
+        yield _budget("transfer.max_new_tokens", budget, f"the teacher {teacher.record.name!r}", teacher.context)
         return
     for strategy, pairs in conversations.items():
         texts = {id_: context.teacher_text(pair.teacher) for id_, pair in pairs.items()}
         if long := too_long(context.teacher_tokenizer, texts, teacher.context - budget):
             yield UsageError(
-                f"The teacher {teacher.record.name!r} reads and writes {teacher.context} tokens together; under the "
-                f"strategy {strategy!r} {_count(long)} no room for {budget} new ones: {named(long)}.",
-                "Leave these problems out, lower transfer.max_new_tokens, or use a shorter strategy.",
+                f"The context of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the strategy "
+                f"{strategy!r} {_count(long)} no room for {budget} new tokens: {named(long)}.",
+                "Remove these problems, lower transfer.max_new_tokens, or use a shorter strategy.",
             )
 
 
 def student_lengths(
     context: StageContext, conversations: Mapping[str, Mapping[str, PromptPair]]
 ) -> Iterator[UsageError | Finding]:
-    """Problems that leave the student no room to answer, and texts that are too long for it to learn from."""
+    """Problems that leave the student no room to answer, and texts that are too long to train it on."""
     experiment, student = context.experiment, context.student_blueprint
     if student.context is None:
         return
-    subject, budget = f"The student {student.record.name!r}", experiment.evaluation.max_new_tokens
+    subject, budget = f"the student {student.record.name!r}", experiment.evaluation.max_new_tokens
     if budget >= student.context:
         yield _budget("evaluation.max_new_tokens", budget, subject, student.context)
         return
     prompts = {problem.id: context.student_text(bare(problem)) for problem in context.problems.test}
     if long := too_long(context.tokenizer, prompts, student.context - budget):
         yield UsageError(
-            f"{subject} reads and writes {student.context} tokens together; in the test {_count(long)} no room for "
-            f"{budget} new ones: {named(long)}.",
-            "Leave these problems out, or lower evaluation.max_new_tokens.",
+            f"The context of {subject} is {student.context} tokens; in the test {_count(long)} no room for "
+            f"{budget} new tokens: {named(long)}.",
+            "Remove these problems, or lower evaluation.max_new_tokens.",
         )
     needs = context.distiller.needs
     learnt = context.problems.transfer if experiment.controls.fine_tuned or "gold" in needs else ()
     for split, problems in (("test", context.problems.test), ("transfer", learnt)):
         if long := too_long(context.tokenizer, _with_gold(context, problems), student.context - _END):
             yield UsageError(
-                f"{subject} reads {student.context} tokens at once; {len(long)} {split} problems are longer with their "
-                f"gold solutions: {named(long)}.",
-                "Leave these problems out.",
+                f"The context of {subject} is {student.context} tokens; {len(long)} {split} problems are longer with "
+                f"their gold solutions: {named(long)}.",
+                "Remove these problems.",
             )
     if "responses" not in needs:
         return
@@ -74,9 +74,9 @@ def student_lengths(
         if long := too_long(context.tokenizer, texts, room):
             yield Finding(
                 "long-answers",
-                f"Answers of {experiment.transfer.max_new_tokens} tokens would not fit into the student's context of "
-                f"{student.context}: {len(long)} problems of the strategy {strategy!r}, {named(long)}.",
-                "Lower transfer.max_new_tokens; a training that meets an answer that is too long stops.",
+                f"Answers of {experiment.transfer.max_new_tokens} tokens do not fit into the student's context of "
+                f"{student.context} tokens: {len(long)} problems of the strategy {strategy!r}, {named(long)}.",
+                "Lower transfer.max_new_tokens; training stops at the first answer that is too long.",
             )
 
 
@@ -86,7 +86,7 @@ def _with_gold(context: StageContext, problems: Iterable[Problem]) -> dict[str, 
 
 def _budget(key: str, budget: int, subject: str, context: int) -> UsageError:
     return UsageError(
-        f"{key} is {budget}, and {subject[0].lower()}{subject[1:]} reads and writes {context} tokens together.",
+        f"{key} is {budget}, but the context of {subject} is {context} tokens.",
         f"Lower {key}.",
     )
 

@@ -1,4 +1,4 @@
-"""Options that cannot be had with these models and so few problems."""
+"""Options that these models, or so few problems, do not allow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdprobe.experiment.stages.distill import FINE_TUNE
 
 
 def trainings(context: StageContext) -> Iterator[tuple[str, Any, int]]:
-    """Where the config has the options of each kind of training, these options, and examples per transfer problem."""
+    """For each kind of training: the config key of its options, the options, and examples per transfer problem."""
     experiment, options = context.experiment, context.host.options
     distill, controls = experiment.distill, experiment.controls
     yield "distill.options", options("distillers", distill.name, distill.options), experiment.transfer.samples
@@ -21,25 +21,25 @@ def trainings(context: StageContext) -> Iterator[tuple[str, Any, int]]:
 
 
 def held_out(context: StageContext) -> Iterator[UsageError]:
-    """Shares of the examples that are held out, of so few that none is left."""
+    """Held-out shares that would leave no examples to train on."""
     for key, options, samples in trainings(context):
         share = getattr(options, "validation", 0)
         count = len(context.problems.transfer) * samples
         if share and max(1, round(share * count)) >= count:
             yield UsageError(
                 f"{key}.validation: holding out {share:g} of {count} examples leaves none to train on.",
-                "Give more transfer problems, or a smaller share.",
+                "Increase problems.transfer, or lower the share.",
             )
 
 
 def top_k(context: StageContext) -> Iterator[Finding]:
-    """More log-probabilities than there are tokens."""
+    """More log-probabilities than the vocabulary has tokens."""
     wanted, there = context.experiment.transfer.top_logprobs, 0
     if context.uses_teacher and context.distiller.temperatures():
         there = len(context.teacher_tokenizer)
     if there and wanted > there:
         yield Finding(
             "top-k-above-vocabulary",
-            f"transfer.top_logprobs is {wanted:,}, and the teacher has {there:,} tokens.",
-            "Its whole distribution is kept; a smaller k takes less room on disk.",
+            f"transfer.top_logprobs is {wanted:,}, but the teacher's vocabulary has only {there:,} tokens.",
+            "The whole distribution is kept; a smaller k takes less disk space.",
         )

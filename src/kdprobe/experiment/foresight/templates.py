@@ -1,4 +1,4 @@
-"""Chat templates that cannot write what the run has them write, or do not read what they are told."""
+"""Chat templates that cannot render what the run needs, or ignore the arguments they are given."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from kdprobe.teachers.teacher import RenderingTeacher
 
 
 def check_templates(context: StageContext) -> None:
-    """Checks that chat templates write assistants' turns and read the arguments that they are given.
+    """Checks that chat templates render assistant turns and use the arguments they are given.
 
     Raises:
-        KdprobeError: A template refuses an assistant's turn, or no template reads an argument.
+        KdprobeError: A template refuses an assistant turn, or no template uses an argument.
     """
     teacher = context.teacher if context.uses_teacher else None
     tokenizers = [context.tokenizer]
@@ -21,5 +21,5 @@ def check_templates(context: StageContext) -> None:
     for tokenizer in tokenizers:
         assistant_turn(tokenizer)
     if teacher is None or isinstance(teacher, RenderingTeacher):
-        # What a server's template reads is not known here.
+        # It is unknown here which arguments a server's template uses.
         refuse_unread(context.experiment.conversation.conversation, tokenizers)

@@ -1,4 +1,4 @@
-"""Tokenizers that do not fit together, or do not fit the models that they belong to."""
+"""Tokenizers that do not match each other or their own model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHOWN = 3
 
 
 def comparable_tokens(context: StageContext) -> Iterator[UsageError]:
-    """A distiller that compares teacher and student token by token, where their tokens are not the same."""
+    """A distiller that compares teacher and student token by token although their tokenizers differ."""
     distiller = context.distiller
     if distiller.temperatures() and context.uses_teacher and (difference := context.tokenizer_match.difference):
         yield UsageError(
-            f"The distiller {context.experiment.distill.name!r} compares teacher and student token by token, and their "
-            f"tokenizers are not the same: {difference}.",
+            f"The distiller {context.experiment.distill.name!r} compares teacher and student token by token, but their "
+            f"tokenizers differ: {difference}.",
             TEXT_INSTEAD,
         )
 
@@ -42,7 +42,7 @@ def ends(context: StageContext) -> Iterator[UsageError]:
 def ids_without_rows(
     context: StageContext, conversations: Mapping[str, Mapping[str, PromptPair]]
 ) -> Iterator[UsageError]:
-    """Prompts with tokens that a model's matrices do not have."""
+    """Prompts with tokens that have no row in a model's embeddings."""
     pairs = [pair for by_problem in conversations.values() for pair in by_problem.values()]
 
     def student_texts() -> list[str]:
@@ -58,11 +58,11 @@ def ids_without_rows(
         prompts = texts() if missing else []
         if used := sorted(token for token in missing if any(token in prompt for prompt in prompts)):
             shown = ", ".join(map(repr, used[:_SHOWN]))
-            yield _without_row(blueprint, shown, "prompts hold")
+            yield _without_row(blueprint, shown, "prompts contain")
 
 
 def _readers(context: StageContext) -> list[tuple[Blueprint, Any]]:
-    """The models that read prompts here, with their tokenizers: the student first."""
+    """The models that read prompts here, with their tokenizers, the student first."""
     readers = [(context.student_blueprint, context.tokenizer)]
     if context.teacher_blueprint:
         readers.append((context.teacher_blueprint, context.teacher_tokenizer))
@@ -71,7 +71,7 @@ def _readers(context: StageContext) -> list[tuple[Blueprint, Any]]:
 
 def _without_row(blueprint: Blueprint, token: str, where: str) -> UsageError:
     return UsageError(
-        f"The tokenizer of the model {blueprint.record.name!r} has tokens for which the model has no row "
+        f"The tokenizer of the model {blueprint.record.name!r} has tokens without a row in the model's embeddings "
         f"({blueprint.rows:,} rows), and {where} {token}.",
         "Use the tokenizer that belongs to the model, or resize its embeddings.",
     )

@@ -1,1 +1,1 @@
-"""Whether what the store holds is what was written into it."""
+"""Whether the store still contains what was written to it."""

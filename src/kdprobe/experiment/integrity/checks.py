@@ -12,10 +12,10 @@ from kdprobe.files import UnreadableError
 
 
 class DamagedStageError(KdprobeError):
-    """A stage is not what was written.
+    """A stage was changed after it was written.
 
     Attributes:
-        folder: The stage's.
+        folder: The folder of the stage.
         faults: What is wrong with each of its files.
     """
 
@@ -24,12 +24,12 @@ class DamagedStageError(KdprobeError):
         self.faults = faults
         super().__init__(
             f"The {folder.parent.name} stage {folder.name} is damaged: {', '.join(faults)}.",
-            "Run the experiment again: the stage is set aside and made again.",
+            "Run the experiment again: the damaged stage is moved aside and made again.",
         )
 
 
 class Checks:
-    """Remembers what was checked, so that no file is read twice for its checksum."""
+    """Remembers what was checked, so that no file is hashed twice."""
 
     def __init__(self) -> None:
         self._manifests: dict[Path, dict[str, Any]] = {}
@@ -49,7 +49,7 @@ class Checks:
         return self._manifests[folder]
 
     def file(self, folder: Path, name: str) -> Path:
-        """The path of a stage's file, after a look at its content.
+        """The path of a stage's file, after checking its content.
 
         Raises:
             DamagedStageError: The file or the manifest is missing or damaged.
@@ -57,16 +57,16 @@ class Checks:
         return self._files(folder, [name])[0]
 
     def tables(self, folder: Path) -> list[Path]:
-        """The paths of a stage's tables; errors as above."""
+        """The paths of a stage's tables; raises like `file`."""
         return self._files(folder, [name for name in self.manifest(folder)["files"] if name.endswith(".parquet")])
 
     def whole(self, folder: Path) -> Path:
-        """A stage's folder, after a look at the content of all its files; errors as above."""
+        """A stage's folder, after checking the content of all its files; raises like `file`."""
         self._files(folder, list(self.manifest(folder)["files"]))
         return folder
 
     def sizes(self, folder: Path) -> None:
-        """A look at manifest and sizes only; errors as above."""
+        """Checks only the manifest and the sizes; raises like `file`."""
         files = self.manifest(folder)["files"]
         faults = [*self._origin(folder), *(fault(folder, name, entry, content=False) for name, entry in files.items())]
         if any(faults):
@@ -74,19 +74,19 @@ class Checks:
             raise DamagedStageError(folder, list(filter(None, faults)))
 
     def made(self, folder: Path) -> None:
-        """Takes note that a stage was just written by this process."""
+        """Records that this process has just written a stage."""
         self.forget(folder)
         self._checked.update(folder / name for name in self.manifest(folder)["files"])
 
     def forget(self, folder: Path) -> None:
-        """Forgets a stage, which is no longer where it was."""
+        """Forgets a stage that was moved or removed."""
         self._manifests.pop(folder, None)
         self._checked = {file for file in self._checked if folder not in file.parents}
 
     def _files(self, folder: Path, names: list[str]) -> list[Path]:
         unchecked = [name for name in names if folder / name not in self._checked]
         if self._faults(folder, unchecked):
-            # Another process may have made the stage again since its manifest was read.
+            # Another process may have remade the stage since its manifest was read.
             self.forget(folder)
             if faults := self._faults(folder, unchecked):
                 self.forget(folder)
@@ -100,11 +100,11 @@ class Checks:
         return [*self._origin(folder), *filter(None, faults)]
 
     def _origin(self, folder: Path) -> list[str]:
-        """The inputs that were made again since, and came out different: a stage and its inputs belong together."""
+        """Inputs that were remade since with different content; a stage and its inputs belong together."""
         others = []
         for place, known in self.manifest(folder).get(MADE_FROM, {}).items():
-            # An input that is damaged itself is reported when it is read.
+            # A damaged input is reported when it is read.
             with suppress(DamagedStageError):
                 if data_digest(self.manifest(folder.parents[1] / place)) != known:
-                    others.append(f"it was made from another {place.replace('/', ' stage ')}")
+                    others.append(f"it was made from a different {place.replace('/', ' stage ')}")
         return others

@@ -1,4 +1,4 @@
-"""The manifest of a stage: every file with its size and its SHA-256, written last and sealed with a checksum."""
+"""The manifest of a stage: every file with its size and SHA-256, written last and sealed with a checksum."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from kdprobe.files import UnreadableError, below, digest, follow_umask, read_sea
 MANIFEST = "stage.json"
 SIZE, SHA256 = "size", "sha256"
 KEY_FORMAT = 2
-"""Goes up when keys are made up otherwise; stages of earlier formats are left alone and never found again."""
+"""Raised when keys are computed differently; stages of earlier formats are left alone and never found again."""
 MADE_FROM = "made_from"
 KEY_LENGTH = 20
 _DATA = (".parquet", ".safetensors", "selection.json")
-"""How the names of files end that other stages are made from; the rest may hold times, which differ every time."""
-_CHANGED = "is not what was written"
+"""Endings of the files that other stages are made from; other files may contain times, which always differ."""
+_CHANGED = "was changed after it was written"
 
 
 def stage_key(kind: str, settings: Any, inputs: list[str]) -> str:
-    """The key of a stage with these settings and these inputs' keys."""
+    """The key of a stage with these settings and the keys of its inputs."""
     return digest({"kind": kind, "settings": settings, "inputs": inputs})[:KEY_LENGTH]
 
 
 def is_older(manifest: dict[str, Any]) -> bool:
-    """Whether a stage's key is of an earlier version of kdprobe."""
+    """Whether a stage's key comes from an earlier version of kdprobe."""
     return manifest.get("key_format") != KEY_FORMAT
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:
-    """Writes a stage's manifest, and returns when the whole folder is on the disk.
+    """Writes a stage's manifest, and returns once the whole folder is on disk.
 
     Args:
-        folder: The stage's.
-        about: What else the manifest says.
+        folder: The folder of the stage.
+        about: Further entries of the manifest.
     """
     files = {
         file.relative_to(folder).as_posix(): {SIZE: file.stat().st_size, SHA256: sha256(file)}
@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads a stage's manifest.
 
     Raises:
-        UnreadableError: It is missing or not what was written.
+        UnreadableError: It is missing or was changed.
     """
     try:
         # The first version wrote no files.
@@ -58,7 +58,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UnreadableError(f"{MANIFEST} {error}") from error
     place = (manifest.get("kind"), manifest.get("key"))
     if not isinstance(manifest["files"], dict) or place != (folder.parent.name, folder.name):
-        raise UnreadableError(f"{MANIFEST} is that of another stage")
+        raise UnreadableError(f"{MANIFEST} belongs to another stage")
     return manifest
 
 
@@ -66,10 +66,10 @@ def fault(folder: Path, name: str, entry: Any, *, content: bool = True) -> str |
     """What is wrong with a file of a stage, or `None`.
 
     Args:
-        folder: The stage's.
-        name: The file, as the manifest names it.
-        entry: What the manifest says of it; earlier versions wrote its size only.
-        content: Whether its content is read; otherwise only its size is looked at.
+        folder: The folder of the stage.
+        name: The file's name in the manifest.
+        entry: Its entry in the manifest; earlier versions recorded only the size.
+        content: Whether to check the content, or only the size.
     """
     file = folder / name
     size, checksum = (entry.get(SIZE), entry.get(SHA256)) if isinstance(entry, dict) else (entry, None)
@@ -84,10 +84,10 @@ def fault(folder: Path, name: str, entry: Any, *, content: bool = True) -> str |
 
 
 def data_digest(manifest: dict[str, Any]) -> str:
-    """A digest of what other stages are made from: the same where a stage is made again and comes out the same."""
+    """A digest of the data other stages are made from: equal if a stage is remade with the same outcome."""
     return digest({name: entry for name, entry in manifest["files"].items() if name.endswith(_DATA)})
 
 
 def has_checksums(manifest: dict[str, Any]) -> bool:
-    """Whether the files' contents can be checked; earlier versions recorded sizes only."""
+    """Whether the contents of the files can be checked; earlier versions recorded only sizes."""
     return all(isinstance(entry, dict) for entry in manifest["files"].values())

@@ -1,4 +1,4 @@
-"""What runs need: the stages that their records name, and what these were made from."""
+"""What runs need: the stages named in their records, and the stages those were made from."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from kdprobe.experiment.integrity.upkeep import RECORD, RUNS, STAGES
 from kdprobe.files import UnreadableError, read_sealed
 
 BEGUN = "begun.json"
-"""What a run that has not finished says of its stages; `run.json` takes its place."""
+"""The record of an unfinished run's stages; `run.json` replaces it."""
 _KEYS = ("transfer", "select", "distill", "evaluate")
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a record of a run says.
+    """The content of a run's record.
 
     Attributes:
         file: The record.
-        run: The run.
-        keys: The stages that it names.
-        faults: What is not what was written.
+        run: The run's name.
+        keys: The keys of the stages it names.
+        faults: What is wrong with the record.
     """
 
     file: Path
@@ -35,12 +35,12 @@ class Needs:
 
 
 def needs(root: Path) -> list[Needs]:
-    """What the records of all runs of a store say, those of runs that have not finished included."""
+    """The records of all runs in a store, including unfinished runs."""
     return [_needs(file) for name in (RECORD, BEGUN) for file in sorted(root.glob(f"{RUNS}/*/{name}"))]
 
 
 class Inputs:
-    """What the stages of a store were made from; a manifest is read once, when it is asked for.
+    """The inputs of the stages in a store; each manifest is read once, when needed.
 
     Args:
         root: The store.
@@ -51,7 +51,7 @@ class Inputs:
         self._known: dict[str, list[str]] = {}
 
     def with_inputs(self, keys: Iterable[str]) -> set[str]:
-        """Keys of stages, and of all that they were made from, as far as the store knows."""
+        """The given keys of stages and those of all their inputs, as far as the store knows them."""
         found: set[str] = set()
         waiting = list(keys)
         while waiting:
@@ -64,14 +64,14 @@ class Inputs:
     def _of(self, key: str) -> list[str]:
         if key not in self._known:
             self._known[key] = []
-            # A damaged one is reported when it is read; a run's record names most inputs itself.
+            # A damaged stage is reported when it is read; a run's record names most inputs itself.
             with suppress(UnreadableError, KeyError):
                 self._known[key] = inputs_of(read_manifest(self._folders[key]))
         return self._known[key]
 
 
 def inputs_of(manifest: dict[str, Any]) -> list[str]:
-    """The keys of what a stage was made from."""
+    """The keys of a stage's inputs."""
     inputs = manifest.get("inputs")
     return [str(key) for key in inputs] if isinstance(inputs, list) else []
 

@@ -24,9 +24,9 @@ class Unneeded:
 
     Attributes:
         path: Where it is.
-        kind: The stage's, or `aside` of what was found damaged.
-        name: What it is called; empty where it does not say.
-        size: Of all its files, in bytes.
+        kind: The kind of the stage, or `aside` for something found damaged.
+        name: Its name; empty if unknown.
+        size: The total size of its files in bytes.
         reason: Why it is not needed.
     """
 
@@ -38,19 +38,19 @@ class Unneeded:
 
 
 def unneeded(root: Path) -> list[Unneeded]:
-    """What no run of a store needs: stages, what killed stages would go on from, and what was found damaged.
+    """What no run in a store needs: stages, partial work of killed stages, and what was found damaged.
 
-    Runs that have not finished need their stages, too.
+    Unfinished runs need their stages, too.
 
     Raises:
-        KdprobeError: The record of a run is damaged, so that nobody knows what it needs.
+        KdprobeError: The record of a run is damaged, so that its needs are unknown.
     """
     keys: set[str] = set()
     for record in needs(root):
         if record.faults:
             raise KdprobeError(
-                f"The run {record.run} is damaged ({', '.join(record.faults)}), so that its stages are not known.",
-                "Run the experiment again, or give it up with `kdprobe store verify --repair`.",
+                f"The run {record.run} is damaged ({', '.join(record.faults)}), so its stages are unknown.",
+                "Run the experiment again, or discard the run with `kdprobe store verify --repair`.",
             )
         keys |= record.keys
     needed = Inputs(root).with_inputs(keys)
@@ -60,15 +60,15 @@ def unneeded(root: Path) -> list[Unneeded]:
 def prune(root: Path, chosen: Collection[Unneeded]) -> list[Unneeded]:
     """Removes what no run needs, and returns what was removed.
 
-    What was made or read by a run since it was chosen stays. A folder leaves its place by one rename, so that a kill
-    leaves no half of a stage behind; the next process removes the rest.
+    Anything a run has made or read since it was chosen stays. A folder is removed by a single rename first, so that a
+    kill never leaves half a stage behind; the next process deletes the rest.
 
     Args:
         root: The store.
-        chosen: What is to go, from `unneeded`.
+        chosen: What to remove, from `unneeded`.
 
     Raises:
-        KdprobeError: Another process uses the store, or as `unneeded`.
+        KdprobeError: Another process is using the store, or as raised by `unneeded`.
     """
     make_folders(root)
     with alone(root):
@@ -91,23 +91,23 @@ def _stages(root: Path, needed: Collection[str]) -> Iterator[Unneeded]:
 def _scratch(root: Path, needed: Collection[str]) -> Iterator[Unneeded]:
     for folder in sorted(root.glob(f"{MAKING}/*{SCRATCH}")):
         if folder.name.removesuffix(SCRATCH) not in needed:
-            yield Unneeded(folder, MAKING, "", size_of(folder), "begun, and no run needs it")
+            yield Unneeded(folder, MAKING, "", size_of(folder), "unfinished, and no run needs it")
 
 
 def _aside(root: Path) -> Iterator[Unneeded]:
     for path in sorted(root.glob(f"{ASIDE}/*")):
         if not path.name.startswith("."):
-            yield Unneeded(path, ASIDE, "", size_of(path), "found damaged, and moved aside")
+            yield Unneeded(path, ASIDE, "", size_of(path), "found damaged and moved aside")
 
 
 def _remove(root: Path, path: Path) -> bool:
-    """Removes a file or a folder; `False` where a process makes the stage."""
+    """Removes a file or a folder; returns `False` if a process is making the stage."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return True
     key = path.name.removesuffix(SCRATCH)
     if path.parent.name == ASIDE or len(key) != KEY_LENGTH:
-        # The remains of dead processes are found by the length of a key.
+        # The remains of dead processes are recognised by the length of a key.
         key = digest(path.relative_to(root))[:KEY_LENGTH]
     making = root / MAKING
     with if_free(making / f"{key}{LOCK}") as free:

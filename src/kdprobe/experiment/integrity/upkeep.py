@@ -1,4 +1,4 @@
-"""What dead processes left in a store, and what is not what it should be: cleared, or moved out of the way."""
+"""Clearing what dead processes left in a store, and moving damaged files out of the way."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ RECORD = "run.json"
 LOCK, SCRATCH = ".lock", ".scratch"
 _TRIAL, _BEGUN_FROM = ".writable-", ".begun-from"
 _ABANDONED_SECONDS = 60
-"""After so long, a file that is written and renamed at once belongs to nobody."""
+"""After this many seconds, a temporary file that should have been renamed at once is abandoned."""
 
 
 def make_folders(root: Path) -> None:
-    """Makes a store's folders.
+    """Creates a store's folders.
 
     Raises:
-        KdprobeError: They cannot be written, or stages cannot be moved into place.
+        KdprobeError: They are not writable, or stages cannot be moved into place.
     """
     try:
         for name in (STAGES, MAKING, RUNS, ASIDE):
@@ -41,12 +41,12 @@ def make_folders(root: Path) -> None:
     except OSError as error:
         if error.errno == errno.EXDEV:
             raise KdprobeError(
-                f"{folder} and {root / MAKING} are on different disks, so that no stage can be moved into place.",
-                "Keep the whole store on one disk: choose another with --store, or link the whole folder.",
+                f"{folder} and {root / MAKING} are on different disks, so stages cannot be moved into place.",
+                "Keep the whole store on one disk: choose another folder with --store, or link the whole folder.",
             ) from error
         raise KdprobeError(
-            f"The run folder {root} cannot be written: {error.strerror}.",
-            "Choose another with --store, or change its permissions.",
+            f"Cannot write to the run folder {root}: {error.strerror}.",
+            "Choose another folder with --store, or change its permissions.",
         ) from error
 
 
@@ -60,7 +60,7 @@ def _try_moving(trial: Path, folder: Path) -> None:
 
 @contextmanager
 def exclusive(file: Path, waiting: str) -> Iterator[None]:
-    """Keeps other processes out while the block runs; says `waiting` where it has to wait for one."""
+    """Keeps other processes out while the block runs; prints `waiting` if it has to wait for one."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
@@ -75,7 +75,7 @@ def exclusive(file: Path, waiting: str) -> Iterator[None]:
 
 @contextmanager
 def if_free(file: Path) -> Iterator[bool]:
-    """Whether no process holds a lock; if so, this one does while the block runs."""
+    """Whether the lock is free; if so, this process holds it while the block runs."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
@@ -89,9 +89,9 @@ def if_free(file: Path) -> Iterator[bool]:
 
 
 def clear(root: Path) -> None:
-    """Removes what dead processes left: locks, half-made stages, scratch of finished stages, files half written.
+    """Removes what dead processes left: locks, half-made stages, scratch of finished stages, half-written files.
 
-    The scratch of a stage that is not finished stays: the next process goes on from it.
+    The scratch folder of an unfinished stage stays: the next process resumes from it.
     """
     making, stages = root / MAKING, root / STAGES
     for key in {path.name[:KEY_LENGTH] for path in making.iterdir() if not path.name.startswith(".")}:
@@ -109,12 +109,12 @@ def clear(root: Path) -> None:
 
 
 def scratch_for(making: Path, key: str, origin: dict[str, str]) -> Path:
-    """The scratch folder of a stage; what was begun from inputs of other content is removed first.
+    """The scratch folder of a stage; if it was started from inputs with different content, it is removed first.
 
     Args:
-        making: Where stages are made.
-        key: The stage's.
-        origin: The inputs, and digests of what they hold.
+        making: The folder in which stages are made.
+        key: The stage's key.
+        origin: The inputs, with digests of their content.
     """
     scratch, wanted = making / f"{key}{SCRATCH}", digest(origin)
     begun_from = scratch / _BEGUN_FROM
@@ -126,13 +126,13 @@ def scratch_for(making: Path, key: str, origin: dict[str, str]) -> Path:
 
 
 def clear_remains(making: Path, key: str) -> None:
-    """Removes what killed processes had made of a stage; only who holds its lock may."""
+    """Removes what killed processes left of a stage; only the holder of its lock may call this."""
     for remains in making.glob(f"{key}-*"):
         shutil.rmtree(remains)
 
 
 def set_aside(root: Path, path: Path) -> Path:
-    """Moves something that is not what it should be out of the way, and returns where it is now."""
+    """Moves something damaged out of the way, and returns its new path."""
     aside = root / ASIDE
     aside.mkdir(exist_ok=True)
     name = "-".join(path.relative_to(root).parts[1:])
@@ -148,7 +148,7 @@ def _with_folders(folder: Path) -> list[Path]:
 
 
 def drop(lock: FileLock) -> None:
-    """Releases a lock and removes its file; a process that waits for it then makes a new one."""
+    """Releases a lock and removes its file; a process waiting for it then creates a new one."""
     with suppress(OSError):
         Path(lock.lock_file).unlink()
     lock.release()

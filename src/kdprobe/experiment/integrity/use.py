@@ -1,7 +1,7 @@
-"""Who uses a store: while a process does, no other removes stages from it.
+"""Tracks which processes use a store; while one does, no other process removes stages from it.
 
-A run reads stages that it made hours ago, whose locks it no longer holds. So each process that makes or reads stages
-holds a lock of its own for as long as it does, and `kdprobe store prune` looks for those first.
+A run reads stages that it made hours ago and whose locks it has released. So each process that makes or reads stages
+holds a lock of its own while it does so, and `kdprobe store prune` checks for these locks first.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _own: set[Path] = set()
 
 
 def use(root: Path, user: object) -> None:
-    """Keeps other processes from pruning a store for as long as an object lives.
+    """Keeps other processes from pruning a store for the lifetime of an object.
 
-    Where the store cannot be written, as on a disk that is mounted for reading, nobody here can prune it either.
+    If the store is not writable, as on a read-only disk, nobody can prune it from here either.
 
     Args:
         root: The store.
-        user: Who uses it.
+        user: The object that uses it.
     """
     if user in _users:
         return
     with suppress(OSError), _gate(root):
         _living(root)
         file = root.resolve() / f"{_USING}{os.getpid()}-{token_hex(4)}{LOCK}"
-        # Whichever thread collects the user may release it.
+        # Any thread may collect the user and release the lock.
         lock = FileLock(file, thread_local=False)
         lock.acquire(timeout=0)
         _users.add(user)
@@ -47,16 +47,16 @@ def use(root: Path, user: object) -> None:
 
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """Keeps other processes from beginning to use a store while the block runs.
+    """Keeps other processes from starting to use a store while the block runs.
 
     Raises:
-        KdprobeError: One uses it already.
+        KdprobeError: Another process is already using it.
     """
     with _gate(root):
         if living := _living(root):
             process = living[0].name.removeprefix(_USING).partition("-")[0]
             raise KdprobeError(
-                f"Another process (number {process}) is using the store {root}, and may need what it made there.",
+                f"Another process (PID {process}) is using the store {root} and may need its stages.",
                 "Wait until it has finished.",
             )
         yield
@@ -67,7 +67,7 @@ def _gate(root: Path) -> AbstractContextManager[None]:
 
 
 def _living(root: Path) -> list[Path]:
-    """The locks of other processes that use a store; those of dead ones are removed."""
+    """The locks of other processes that use a store; locks of dead processes are removed."""
     living = []
     for file in sorted(root.resolve().glob(f"{_USING}*{LOCK}")):
         if file not in _own:
@@ -78,7 +78,7 @@ def _living(root: Path) -> list[Path]:
 
 
 def _leave(lock: FileLock, file: Path, process: int) -> None:
-    # A fork has the lock too, and must not take it from its parent.
+    # A fork inherits the lock, and must not take it from its parent.
     if os.getpid() == process:
         drop(lock)
         _own.discard(file)

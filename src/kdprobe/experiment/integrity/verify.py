@@ -1,4 +1,4 @@
-"""A look at everything that a store holds: what it is, which runs need it, and whether it is what was written."""
+"""Lists everything in a store: what it is, which runs need it, and whether it is undamaged."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Entry:
 
     Attributes:
         path: The stage's folder, or the file.
-        kind: The stage's, or `run`.
-        name: What it is called; empty where its manifest cannot be read.
-        size: Of all its files, in bytes.
+        kind: The kind of the stage, or `run`.
+        name: Its name; empty if its manifest cannot be read.
+        size: The total size of its files in bytes.
         runs: The runs that need it.
-        faults: What is not what was written.
-        checksums: Whether contents can be checked; stages of earlier versions recorded sizes only.
-        moved: Where it was moved to, or `None`.
+        faults: What is wrong with it.
+        checksums: Whether contents can be checked; earlier versions recorded only sizes.
+        moved: The path it was moved to, or `None`.
     """
 
     path: Path
@@ -37,11 +37,11 @@ class Entry:
 
 
 def entries(root: Path, *, contents: bool = False) -> list[Entry]:
-    """Everything that a store holds.
+    """Everything in a store.
 
     Args:
         root: The store.
-        contents: Whether the contents of all files are checked; otherwise only manifests, records and sizes.
+        contents: Whether to check the contents of all files, or only manifests, records and sizes.
     """
     records, needing, inputs = [], dict[str, list[str]](), Inputs(root)
     for record in needs(root):
@@ -62,7 +62,7 @@ def size_of(path: Path) -> int:
 
 
 def repair(root: Path, entry: Entry) -> Path | None:
-    """Moves a damaged stage or record out of the way and returns where it is; `None` where it is whole by now."""
+    """Moves a damaged stage or record out of the way and returns its new path; `None` if it is undamaged by now."""
     if entry.kind == "run":
         return set_aside(root, entry.path)
     key = entry.path.name

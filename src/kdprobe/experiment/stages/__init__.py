@@ -1,1 +1,1 @@
-"""The stages of an experiment, one file and one function for each kind, and what their keys are made of."""
+"""The stages of an experiment: one file and one function for each kind, and the contents of their keys."""

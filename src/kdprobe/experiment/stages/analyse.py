@@ -1,4 +1,4 @@
-"""The stage in which an analysis looks at the students."""
+"""The stage in which an analysis examines the students."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STATEMENTS = "statements.json"
 def analyse_stage(
     context: StageContext, name: str, options: dict[str, Any], arms: Sequence[tuple[Student, Stage | None, Stage]]
 ) -> Stage:
-    """An analysis looks at all students.
+    """An analysis of all students.
 
     Args:
         context: The experiment.
-        name: The analysis.
+        name: The name of the analysis.
         options: Its options.
-        arms: Student, training (the untouched one has none) and evaluation of every arm.
+        arms: Student, training (`None` for the untrained student) and evaluation of every arm.
     """
     config, host = context.experiment.probe, context.host
     validated = host.options("analyses", name, options)
     needs = host.build("analyses", name, validated).needs
-    # Refused here, and not after hours of training.
+    # Checked here, not after hours of training.
     chosen([student for student, _, _ in arms], getattr(validated, "students", ()), name)
     problems = context.problems.test[: config.problems]
     settings = {
@@ -90,12 +90,12 @@ def analyse_stage(
             result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
         except NonFiniteError as error:
             # A result like any other: the same students would overflow again.
-            result, told = AnalysisResult({}), [*told, f"There is no analysis of these students: {error}"]
+            result, told = AnalysisResult({}), [*told, f"These students cannot be analysed: {error}"]
         except KdprobeError as error:
             if not lost:
                 raise
-            # Those that are left are too few, or not the ones that it was to look at.
-            result, told = AnalysisResult({}), [*told, f"There is no analysis without them: {error.message}"]
+            # The remaining students are too few, or not those the analysis was to examine.
+            result, told = AnalysisResult({}), [*told, f"Without them there is no analysis: {error.message}"]
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
         write_json(folder / STATEMENTS, [*told, *result.statements])

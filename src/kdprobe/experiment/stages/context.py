@@ -1,8 +1,8 @@
-"""What the stages of one experiment share, and what of it decides their keys.
+"""What the stages of one experiment share, and which parts of it determine their keys.
 
-A key holds everything that decides what a stage makes, and nothing else. What kdprobe ships goes in as a format number,
-which goes up when it makes something else; a third party's plugin goes in with its version and a digest of its source
-besides. Neither kdprobe's own version, nor its source text, nor any path does, so code may move.
+A key contains everything that determines what a stage makes, and nothing else. Code shipped with kdprobe is represented
+by a format number, which is raised when the code makes something else; a third-party plugin also by its version and a
+digest of its source. kdprobe's own version, its source text and paths are not part of keys, so code may move.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What the stages of one experiment are made from.
+    """The basis for the stages of one experiment.
 
     Attributes:
         experiment: Its config.
         host: The plugins.
         student: The base model of all students.
         problems: The problems, transfer and test.
-        pool: What is loaded of the students, shared by the stages that look at them.
+        pool: What is loaded of the students, shared by the stages that examine them.
     """
 
     experiment: Experiment
@@ -59,10 +59,10 @@ class StageContext:
 
     @cached_property
     def teacher(self) -> Any:
-        """The teacher of the config, told how to converse; its weights are loaded when it is asked.
+        """The teacher of the config, with its conversation settings; its weights are loaded when it is asked.
 
         Raises:
-            KdprobeError: `[conversation]` has something to tell a teacher that does not take it.
+            KdprobeError: The teacher does not support the settings in `[conversation]`.
         """
         config, conversation = self.experiment.teacher, self.experiment.conversation.conversation
         teacher = self.host.create("teachers", config.name, config.options)
@@ -70,8 +70,8 @@ class StageContext:
             teacher.conversation = conversation
         elif conversation != Conversation(date=conversation.date):
             raise KdprobeError(
-                f"The teacher {config.name!r} takes no system message and no template arguments.",
-                "Leave [conversation] out, or choose another teacher.",
+                f"The teacher {config.name!r} supports neither a system message nor template arguments.",
+                "Remove [conversation], or choose another teacher.",
             )
         return teacher
 
@@ -89,13 +89,13 @@ class StageContext:
 
     @property
     def teacher_record(self) -> ModelRecord:
-        """The model whose token ids the teacher's are; the student, where the teacher names none."""
+        """The model whose token ids the teacher uses; the student if the teacher names none."""
         record: ModelRecord = getattr(self.teacher, "record", self.student)
         return record
 
     @cached_property
     def teacher_tokenizer(self) -> Any:
-        """That model's tokenizer."""
+        """The tokenizer of that model."""
         from kdprobe.models.load import load_tokenizer
 
         record = self.teacher_record
@@ -103,14 +103,14 @@ class StageContext:
 
     @cached_property
     def student_blueprint(self) -> Blueprint:
-        """The student without its weights; errors as `blueprint`."""
+        """The student without its weights; raises like `blueprint`."""
         from kdprobe.models.outline.blueprint import blueprint
 
         return blueprint(self.student)
 
     @cached_property
     def teacher_blueprint(self) -> Blueprint | None:
-        """The teacher without its weights, where they are needed here; errors as `blueprint`."""
+        """The teacher without its weights, if they are needed here; raises like `blueprint`."""
         from kdprobe.models.outline.blueprint import blueprint
 
         record = getattr(self.teacher, "record", None) if self.uses_teacher else None
@@ -118,14 +118,14 @@ class StageContext:
 
     @cached_property
     def tokenizer_match(self) -> TokenizerMatch:
-        """How the teacher's token ids read in the student's tokenizer, and in matrices of the student's size."""
+        """How the teacher's token ids map to the student's tokenizer and to matrices of the student's size."""
         from kdprobe.models.outline.tokenizers import match_tokenizers
 
         match = match_tokenizers(self.teacher_tokenizer, self.tokenizer)
         return match.within(self.student_blueprint.rows, len(self.teacher_tokenizer))
 
     def student_text(self, messages: Messages) -> str:
-        """What students read of a conversation, rendered once.
+        """The text students read for a conversation, rendered once.
 
         Raises:
             KdprobeError: The student's chat template refuses the conversation.
@@ -133,7 +133,7 @@ class StageContext:
         return self._rendered("student", messages, lambda: prompt_text(self.tokenizer, messages))
 
     def teacher_text(self, messages: Messages) -> str:
-        """What a teacher that renders its own prompts reads of a conversation, rendered once; errors as above."""
+        """The text a teacher that renders its own prompts reads for a conversation, rendered once; raises likewise."""
         return self._rendered("teacher", messages, lambda: str(self.teacher.rendered(messages)))
 
     def _rendered(self, reader: str, messages: Messages, render: Callable[[], str]) -> str:
@@ -143,16 +143,16 @@ class StageContext:
         return self._texts[key]
 
     def student_prompts(self, conversations: Mapping[str, PromptPair]) -> str:
-        """Digest of what students read while they train; errors as `student_text`."""
+        """Digest of what students read in training; raises like `student_text`."""
         return texts_digest(self.student_text(pair.student) for pair in conversations.values())
 
     def test_prompts(self, problems: Sequence[Problem]) -> str:
-        """Digest of what students read of problems that they are tested or looked at with; errors as above."""
+        """Digest of what students read for problems they are tested or probed on; raises like `student_text`."""
         return texts_digest(self.student_text(bare(problem)) for problem in problems)
 
 
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
-    """What of a plugin's offer decides what it makes."""
+    """The parts of a plugin that determine what it makes."""
     entry = host.get(kind, name)
     provider = entry.provider
     key = {"plugin": name, "format": entry.spec.format}
@@ -162,12 +162,12 @@ def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
 
 
 def problems_key(context: StageContext, problems: Sequence[Problem]) -> dict[str, Any]:
-    """Where problems come from, and what they say."""
+    """The source of the problems, and their content."""
     return {"source": source_key(context), "digest": problems_digest(problems)}
 
 
 def problems_digest(problems: Sequence[Problem]) -> str:
-    """Digest of all that problems say."""
+    """Digest of the full content of problems."""
     return _digest(tuple(problems))
 
 
@@ -177,32 +177,32 @@ def _digest(problems: tuple[Problem, ...]) -> str:
 
 
 def source_key(context: StageContext) -> dict[str, Any]:
-    """The plugin that the problems come from."""
+    """The plugin that provides the problems."""
     return plugin_key(context.host, "problem-sources", context.experiment.problems.source)
 
 
 def strategy_key(context: StageContext, label: str) -> dict[str, Any]:
-    """The plugin that rendered the conversations of a strategy, by the label that this run gives it."""
+    """The plugin that renders a strategy's conversations, given the strategy's label in this run."""
     name = next(strategy.name for strategy in context.experiment.strategies if strategy.display_name == label)
     return plugin_key(context.host, "strategies", name)
 
 
 def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str, PromptPair]) -> dict[str, Any]:
-    """What of a teacher, and of what it reads, decides what it says."""
+    """The parts of a teacher and its input that determine its answers."""
     key = {
         "teacher": teacher.provenance,
         "plugin": plugin_key(context.host, "teachers", context.experiment.teacher.name),
     }
     if isinstance(teacher, RenderingTeacher):
         return key | {"prompts": texts_digest(context.teacher_text(pair.teacher) for pair in conversations.values())}
-    # What a server makes of messages is not known here, and it has a clock of its own.
+    # What a server renders from messages is unknown here, and it uses its own clock.
     conversation = context.experiment.conversation.conversation
     messages = {id_: conversation.opened(pair.teacher) for id_, pair in conversations.items()}
     return key | {"messages": digest(messages), "template_arguments": dict(conversation.template_arguments)}
 
 
 def prompts_now(render: Callable[[Messages], str], conversations: Iterable[Messages]) -> str:
-    """Digest of conversations as they are rendered now, to compare with what was planned."""
+    """Digest of conversations as rendered now, to compare with the planned ones."""
     return texts_digest(render(messages) for messages in conversations)
 
 
@@ -214,13 +214,13 @@ def refuse_other_prompts(planned: str, now: str) -> None:
     """
     if planned != now:
         raise KdprobeError(
-            "The chat template makes other text of the conversations than when this run was planned.",
-            "Use the same versions of transformers and of the model's files where you plan and where you run.",
+            "The chat template renders the conversations differently from when this run was planned.",
+            "Use the same versions of transformers and of the model's files for planning and running.",
         )
 
 
 def texts_key(context: StageContext) -> Any:
-    """What decides the texts of the transfer sets besides the teacher; a strategy's are an input stage."""
+    """What determines the texts of the transfer sets besides the teacher; a strategy's texts are an input stage."""
     texts = context.experiment.transfer.texts
     if texts == GOLD:
         return problems_key(context, context.problems.transfer)

@@ -1,4 +1,4 @@
-"""The stage in which a student is trained, and the student that comes of it."""
+"""The stage in which a student is trained, and the resulting student."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FORMAT = 6
 ADAPTER = "adapter"
 TRAINING = "training.json"
 DIVERGED = "diverged"
-"""Of a training that came to no student: why, and at which step; stands in its record."""
+"""Present in the record of a training that produced no student: why, and at which step."""
 FINE_TUNE = "fine-tune"
 """The distiller of the control."""
 
@@ -59,16 +59,16 @@ def distill_stage(
     transfer: Stage | None,
     selected: Stage | None,
 ) -> Stage:
-    """A student learns, from a transfer set where its distiller needs one.
+    """Trains a student, from a transfer set if its distiller needs one.
 
     Args:
         context: The experiment.
-        name: What the student is called.
-        seed: Of its training.
-        strategy: Its teacher's strategy, by its label in this run.
-        conversations: Problem id to what the student reads, and what its teacher does.
-        transfer: The transfer set, where the distiller needs one.
-        selected: Which of its answers are learnt from; all where there is no selection.
+        name: The student's name.
+        seed: The seed of its training.
+        strategy: The teacher's strategy, by its label in this run.
+        conversations: Problem id mapped to what the student and its teacher read.
+        transfer: The transfer set, if the distiller needs one.
+        selected: The selection of answers to train on; without one, all answers are used.
     """
     config = context.experiment.distill
     return _training(
@@ -84,7 +84,7 @@ def distill_stage(
 
 
 def fine_tune_stage(context: StageContext, name: str, seed: int, *, selected: Stage | None) -> Stage:
-    """The control learns from the gold solutions; under a matched selection, of the problems that are in it."""
+    """Trains the control on gold solutions; under a matched selection, on those of the selected problems."""
     return _training(
         context,
         name,
@@ -98,34 +98,34 @@ def fine_tune_stage(context: StageContext, name: str, seed: int, *, selected: St
 
 
 def trained_student(student: Student, folders: Sequence[Path]) -> Student:
-    """A student with the adapter that its training left in a folder; untouched where there was none."""
+    """A student with the adapter from its training folder; unchanged without one."""
     return replace(student, adapter=folders[0] / ADAPTER) if folders else student
 
 
 def diverged(folder: Path) -> dict[str, Any] | None:
-    """Of a training that diverged, `step`, `reason` and `hint`; `None` where it left a student.
+    """`step`, `reason` and `hint` of a training that diverged; `None` if it produced a student.
 
     Args:
-        folder: Of the training's stage.
+        folder: The folder of the training stage.
     """
     found: dict[str, Any] | None = read_json(folder / TRAINING).get(DIVERGED)
     return found
 
 
 def divergence_sentence(found: Mapping[str, Any]) -> str:
-    """What to say of a training that diverged, after its student's name; a sentence of it is the last part."""
+    """Describes a training that diverged, to follow its student's name; ends with a full sentence."""
     step = "" if found["step"] is None else f" at step {found['step']}"
     return f"diverged{step}: {found['reason']}"
 
 
 def caution_of(host: Host, distiller: str) -> str:
-    """What everybody must know who sees a distiller's students; empty for most."""
+    """What everyone who sees a distiller's students must know; empty for most distillers."""
     spec = host.get("distillers", distiller).spec
     return spec.caution if isinstance(spec, DistillerSpec) else ""
 
 
 def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
-    """Distiller to the modules that its students get adapters on, in words, where it says which.
+    """For each distiller, the modules its students get adapters on, in words, if its options name them.
 
     Args:
         stages: All stages of a plan.
@@ -228,9 +228,9 @@ def _training(
 
 
 def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[set[int], int]:
-    """The tokens that a student is trained to end its turn with, and how many finished answers of a teacher hold none.
+    """The tokens a student is trained to end its turn with, and how many finished answers of the teacher lack one.
 
-    From those a student does not learn to stop.
+    From the latter a student does not learn to stop.
     """
     responses = taught.responses if taught else []
     finished = [response.token_ids for response in responses if response.finished and len(response.token_ids)]

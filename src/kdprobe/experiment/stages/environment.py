@@ -1,4 +1,4 @@
-"""What of the machine and the installation decides numbers, for stage keys and for the record."""
+"""What determines numbers about the machine and the installation, for stage keys and for the record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def environment(*libraries: str) -> dict[str, Any]:
     return {
         "libraries": {name: _version(name) for name in libraries},
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
-        # The order of a sum, and so its last bits, follows the number of threads.
+        # The order of a sum, and so its last bits, depends on the number of threads.
         "threads": torch.get_num_threads(),
     }
 

@@ -1,4 +1,4 @@
-"""The stage in which a model is examined: a student of an experiment, or any model by `kdprobe eval`."""
+"""The stage in which a model is evaluated: a student of an experiment, or any model given to `kdprobe eval`."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 FORMAT = 7
 RECORDS = "records.parquet"
 ABSENT = "absent.json"
-"""Stands in the place of the records of a student whose training diverged, or who overflows here, and says why."""
+"""Replaces the records of a student whose training diverged or whose evaluation overflowed, and says why."""
 OVERFLOWED = "overflowed"
-"""In `absent.json`: the training went well, and the evaluation came to numbers that are NaN or infinite."""
+"""In `absent.json`: training succeeded, but the evaluation produced NaN or infinite numbers."""
 Records = list[dict[str, Any]]
 """One for each problem, in order."""
 
 
 def evaluate_stage(context: StageContext, student: Student, distill: Stage | None) -> Stage:
-    """lm-eval examines a student of an experiment.
+    """Evaluates a student of an experiment with lm-eval.
 
     Args:
         context: The experiment.
-        student: Who, without its adapter.
-        distill: Its training, or `None` for the untouched base.
+        student: The student, without its adapter.
+        distill: Its training, or `None` for the untrained base.
     """
     config = context.experiment.evaluation
     dtype = context.experiment.student.dtype
@@ -63,17 +63,17 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
 
 
 def overflowed(folder: Path) -> dict[str, Any] | None:
-    """Of an evaluation whose numbers were NaN or infinite, `reason` and `hint`; otherwise `None`.
+    """`reason` and `hint` of an evaluation with NaN or infinite numbers; otherwise `None`.
 
     Args:
-        folder: Of the evaluation's stage.
+        folder: The folder of the evaluation stage.
     """
     found = read_json(folder / ABSENT) if (folder / ABSENT).is_file() else {}
     return found if OVERFLOWED in found else None
 
 
 def overflow_sentence(found: Mapping[str, Any]) -> str:
-    """What to say of such an evaluation, after its student's name; a sentence of it is the last part."""
+    """Describes such an evaluation, to follow its student's name; ends with a full sentence."""
     return f"overflowed in its evaluation: {found['reason']}"
 
 
@@ -87,16 +87,16 @@ def examination_stage(
     inputs: tuple[Stage, ...] = (),
     libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval"),
 ) -> Stage:
-    """A model is asked, and every answer is kept as it comes: a killed evaluation goes on.
+    """A model answers problems, and every answer is saved as it comes, so that a killed evaluation resumes.
 
     Args:
-        name: What the model is called.
-        problems: What it is asked.
-        protocol: How.
-        identity: Which model it is, besides what the inputs decide.
-        answer: Asks it: `(folders of the inputs, scratch folder, label) -> records`.
+        name: The model's name.
+        problems: The problems.
+        protocol: How the model is asked.
+        identity: Which model it is, besides what the inputs determine.
+        answer: Asks the model: `(folders of the inputs, scratch folder, label) -> records`.
         inputs: The stages that made it.
-        libraries: Whose versions decide.
+        libraries: Libraries whose versions affect the answers.
     """
     settings = {
         "format": FORMAT,
@@ -117,7 +117,7 @@ def examination_stage(
             records = answer(input_folders, scratch, f"lm-eval: {name}")
         except NonFiniteError as error:
             if not input_folders:
-                # Nobody trained this model: there is nothing to tell of, and the data type is the wrong one.
+                # This model was not trained here, so there is no result to record: its dtype is the wrong one.
                 raise
             # A result like any other: the same student would overflow again.
             write_json(folder / ABSENT, {OVERFLOWED: True, "reason": error.message, "hint": error.hint})
@@ -142,7 +142,7 @@ def answers_of(
     label: str,
     shots: Sequence[Problem] = (),
 ) -> Records:
-    """A model here answers the problems and reads their gold solutions; arguments as those of `evaluate`."""
+    """A local model answers the problems and reads their gold solutions; arguments as for `evaluate`."""
     from kdprobe.evaluation.likelihood import gold_log_probabilities
     from kdprobe.evaluation.lm_eval_run import evaluate
     from kdprobe.evaluation.recording import PLAN
@@ -163,10 +163,10 @@ def answers_of(
 
 
 def write_records(records: Path, file: Path) -> Path:
-    """Copies a stage's records into a file of JSON lines, whole or not at all, and returns it.
+    """Writes a stage's records to a JSON Lines file, completely or not at all, and returns its path.
 
     Raises:
-        KdprobeError: It cannot be written.
+        KdprobeError: The file cannot be written.
     """
     import pyarrow.parquet as pq
 
@@ -177,15 +177,15 @@ def write_records(records: Path, file: Path) -> Path:
         partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
         partial.replace(file)
     except OSError as error:
-        raise KdprobeError(f"{file} cannot be written: {error.strerror}.", f"The records are in {records}.") from error
+        raise KdprobeError(f"Cannot write {file}: {error.strerror}.", f"The records are in {records}.") from error
     return file
 
 
 def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> dict[str, dict[str, str]]:
-    """How a model was examined, as `kdprobe.comparison.answers.Outputs` has it.
+    """How a model was evaluated, in the form of `kdprobe.comparison.answers.Outputs`.
 
     Args:
-        settings: Of its stage.
+        settings: The settings of its stage.
         prompts: The forms of the prompts, each with whether a server rendered it.
     """
     from kdprobe.models.load import concrete_dtype
@@ -200,10 +200,10 @@ def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> 
         for name, value in settings.get("conversation", {}).items()
         if value is not None
     }
-    # Examples that are drawn for each problem leave no form in common.
+    # If examples are drawn for each problem, the prompts have no common form.
     prompt = {"form": next(iter(prompts))[0]} if len(prompts) == 1 else {}
     if any(by_server for _, by_server in prompts):
-        # What the server's template made of them is not known, so all that it was told counts.
+        # It is unknown what the server's template uses, so everything sent to it counts.
         prompt |= {"rendered": "by the server", "template_arguments": conversation["template_arguments"]}
         del conversation["date"]
     elif conversation:

@@ -1,4 +1,4 @@
-"""The prompts of a stage as token ids: written beside what was made of them, and the form that they all have."""
+"""The prompts of a stage as token ids, stored next to the stage's results, and the form they share."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PROMPTS = "prompts.parquet"
 def write_prompts(
     folder: Path, tokenizer: Any, problems: Sequence[Problem], conversations: Mapping[str, Messages]
 ) -> str | None:
-    """Writes the token ids of what was read of every problem.
+    """Writes the token ids of the prompt for every problem.
 
     Args:
-        folder: The stage's.
-        tokenizer: Of the model that reads.
+        folder: The folder of the stage.
+        tokenizer: The tokenizer of the model that reads the prompts.
         problems: The problems.
-        conversations: Problem id to what is read.
+        conversations: Problem id mapped to the conversation.
 
     Returns:
-        The form of the prompts, with `{question}` for the question, or `None` where they have several.
+        The form of the prompts, with `{question}` for the question, or `None` if they have several.
     """
     texts = {problem.id: prompt_text(tokenizer, conversations[problem.id]) for problem in problems}
     write_prompt_ids(folder, {id_: text_ids(tokenizer, text) for id_, text in texts.items()})
@@ -35,7 +35,7 @@ def write_prompts(
 
 
 def write_prompt_ids(folder: Path, prompts: Mapping[str, Sequence[int]]) -> None:
-    """Writes token ids, problem id to what was read, into a stage's folder."""
+    """Writes prompt token ids by problem id into a stage's folder."""
     import pandas as pd
 
     rows = [{"id": id_, "token_ids": list(ids)} for id_, ids in prompts.items()]
@@ -45,12 +45,12 @@ def write_prompt_ids(folder: Path, prompts: Mapping[str, Sequence[int]]) -> None
 def count_unlike_template(
     record: ModelRecord, prompts: Mapping[str, Sequence[int]], conversations: Mapping[str, Messages]
 ) -> int:
-    """How many prompts of a server are not what a model's chat template makes of the same messages.
+    """Counts a server's prompts that differ from what a model's chat template renders for the same messages.
 
     Args:
-        record: The model whose tokenizer reads the server's answers, told the experiment's conversation.
-        prompts: Problem id to the token ids that the server says it read.
-        conversations: Problem id to the messages that it was sent.
+        record: The model whose tokenizer decodes the server's answers, with the experiment's conversation settings.
+        prompts: Problem id mapped to the token ids that the server reports having read.
+        conversations: Problem id mapped to the messages sent.
     """
     from kdprobe.models.load import load_tokenizer
 
@@ -58,5 +58,5 @@ def count_unlike_template(
         tokenizer = load_tokenizer(record)
         return sum(list(ids) != prompt_ids(tokenizer, conversations[id_]) for id_, ids in prompts.items())
     except KdprobeError:
-        # A template that refuses the messages makes no prompt that is like the server's.
+        # A template that refuses the messages renders no prompt that could match the server's.
         return len(prompts)

@@ -1,4 +1,4 @@
-"""The stage that leaves of teachers' answers those that give the gold value."""
+"""The stage that keeps only those answers of a teacher that give the gold value."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SELECTION = "selection.json"
 
 
 def select_stage(context: StageContext, transfers: Mapping[str, Stage]) -> Stage:
-    """Leaves of these strategies' answers those that give the gold value; of several strategies, matched ones.
+    """Keeps the answers of these strategies that give the gold value; for several strategies, matched ones.
 
     Args:
         context: The experiment.
-        transfers: Strategy to its transfer set.
+        transfers: Transfer sets by strategy.
     """
     problems = context.problems.transfer
     settings = {"format": FORMAT, "problems": problems_key(context, problems), "environment": environment()}

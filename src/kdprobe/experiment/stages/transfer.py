@@ -41,9 +41,9 @@ def transfer_stage(
     Args:
         context: The experiment.
         strategy: Its label in this run.
-        conversations: Problem id to what it made of the problem.
-        texts: The transfer set whose answers are scored, where `transfer.texts` names another strategy.
-        temperatures: At which the tail is kept besides those that the distiller plans.
+        conversations: Problem id mapped to the conversations the strategy built.
+        texts: The transfer set whose answers are scored, if `transfer.texts` names another strategy.
+        temperatures: Temperatures at which to keep the tail, besides those the distiller plans.
     """
     config = context.experiment.transfer
     teacher = context.teacher
@@ -53,7 +53,7 @@ def transfer_stage(
         "format": FORMAT,
         **teacher_key(context, teacher, conversations),
         "strategy": strategy_key(context, strategy),
-        # Their gold values judge the answers, though the teacher never sees them.
+        # The gold values judge the answers, although the teacher never sees them.
         "problems": problems_key(context, problems),
         "sampling": asdict(sampling),
         "samples": config.samples,
@@ -73,7 +73,7 @@ def transfer_stage(
             refuse_other_prompts(settings["prompts"], now)
         tokenizer = context.teacher_tokenizer
         manifest = {
-            # By its own name: a run that calls it otherwise takes the same transfer set.
+            # By its own name, so that a run with another label uses the same transfer set.
             "strategy": settings["strategy"]["plugin"],
             "tokenizer": tokenizer_digest(tokenizer),
             "vocabulary": len(tokenizer),
@@ -106,7 +106,7 @@ def transfer_stage(
             conversation = context.experiment.conversation.conversation
             unlike = count_unlike_template(replace(context.teacher_record, conversation=conversation), returned, primed)
             served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
-        # They are in a file of their own.
+        # The prompt ids are in a file of their own.
         responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)
         write(replace(transfer_set, responses=responses), folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)

@@ -1,1 +1,1 @@
-"""Searching a distiller's options on validation problems, resumably."""
+"""Search over a distiller's options on validation problems, resumable."""

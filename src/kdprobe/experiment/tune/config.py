@@ -9,18 +9,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Criterion = Literal["log-p-gold-value", "accuracy"]
 
 RANGES = ("alpha", "learning_rate")
-"""The names whose space is a range; the others have choices."""
+"""The names whose space is a range; the others have a list of choices."""
 
 
 def _distinct(values: list[Any]) -> list[Any]:
     if repeated := [value for value in values if values.count(value) > 1]:
-        raise ValueError(f"{repeated[0]!r} occurs twice")
+        raise ValueError(f"{repeated[0]!r} appears twice")
     return values
 
 
 def _rising(ends: list[float]) -> list[float]:
     if ends != sorted(ends):
-        raise ValueError("the lower end comes first")
+        raise ValueError("the lower end must come first")
     return ends
 
 
@@ -29,7 +29,7 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SpaceConfig(BaseModel):
-    """What is varied; what is not named stays as `[distill]` has it."""
+    """What is varied; everything else stays as in `[distill]`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +51,7 @@ DEFAULT_SPACE = SpaceConfig(
     rank=[4, 8, 16, 32],
     divergence=["forward-kl", "reverse-kl", "jsd"],
 )
-"""Without `[tune.space]`; what the distiller does not take is left out."""
+"""Used without `[tune.space]`, except for options that the distiller does not have."""
 
 
 class TuneConfig(BaseModel):
@@ -59,10 +59,10 @@ class TuneConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    validation: int = Field(default=64, ge=2, description="Problems of the transfer split that decide.")
-    trials: int = Field(default=20, ge=1, description="Trials in all, those of earlier calls included.")
-    strategy: str | None = Field(default=None, description="Whose transfer set; the first one's unless told.")
+    validation: int = Field(default=64, ge=2, description="Validation problems, from the transfer split.")
+    trials: int = Field(default=20, ge=1, description="Total number of trials, including those of earlier calls.")
+    strategy: str | None = Field(default=None, description="Strategy whose transfer set is used; the first by default.")
     by: Criterion = "log-p-gold-value"
     sampler: Literal["tpe", "random"] = "tpe"
-    seed: int = Field(default=0, description="Of the sampler.")
+    seed: int = Field(default=0, description="Seed of the sampler.")
     space: SpaceConfig | None = None

@@ -14,7 +14,7 @@ PATHS: dict[str, tuple[str, ...]] = {
 
 
 def put_at(options: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Sets the value at a path, in place; tables on the way are made."""
+    """Sets the value at a path in place; missing tables are created."""
     for part in path[:-1]:
         options = options.setdefault(part, {})
     options[path[-1]] = value

@@ -1,7 +1,7 @@
 """`kdprobe tune`: a search over the distiller's options, decided on validation problems.
 
-Every trial is a distillation and an evaluation in the store, so none is ever made twice. The test problems take no
-part: the stages of trials are made in a context that has the validation problems instead.
+Every trial is a distillation and an evaluation in the store, so none is made twice. The test problems take no part:
+the stages of trials are made in a context with the validation problems instead.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ CURRENT = "current"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is searched, ready to begin.
+    """A search, ready to start.
 
     Attributes:
         context: The experiment, with validation problems instead of test problems.
-        strategy: The arm whose transfer set is learned from.
-        conversations: Problem id to conversations.
+        strategy: The arm whose transfer set is used.
+        conversations: Conversations by problem id.
         space: What is varied.
-        taught: The transfer set that is learned from, captured at every temperature that may be tried, where the
-            distiller needs one; then the selection of its answers, where there is one.
-        prerequisites: What all trials build on, in an order in which each comes after its inputs.
-        study: The study's name: the experiment's, and a digest of everything that decides its trials.
+        taught: The transfer set, with tails at every temperature that may be tried, if the distiller needs one; then
+            the selection of its answers, if there is one.
+        prerequisites: The stages all trials depend on; each comes after its inputs.
+        study: The study's name: the experiment's name and a digest of everything that determines its trials.
     """
 
     context: StageContext
@@ -58,7 +58,7 @@ class Tuning:
 
     @property
     def experiment(self) -> Experiment:
-        """Its config."""
+        """The config."""
         return self.context.experiment
 
     def stages(self, name: str, options: dict[str, Any]) -> tuple[Stage, Stage]:
@@ -69,7 +69,7 @@ class Tuning:
 
 
 def prepare(experiment: Experiment, host: Host) -> Tuning:
-    """Draws the problems and lays out what all trials share.
+    """Draws the problems and plans the stages that all trials share.
 
     Raises:
         KdprobeError: As for a run; or there are too few validation problems, or the distiller cannot be tuned.
@@ -81,7 +81,7 @@ def prepare(experiment: Experiment, host: Host) -> Tuning:
     drawn = Draw(plan.draw.transfer, draw_validation(problems, plan.draw, config.validation))
     strategy = config.strategy or experiment.strategies[0].display_name
     context = StageContext(experiment, host, plan.student, drawn)
-    # Matched answers take all strategies to find; otherwise those that the tuned one learns from are enough.
+    # Matching answers needs all strategies; otherwise those the tuned one learns from are enough.
     labels = {strategy, experiment.transfer.texts}
     rendered_by_label = {
         label: rendered
@@ -121,14 +121,14 @@ def _trial_stages(context: StageContext, name: str, tuning: Tuning) -> tuple[Sta
 
 
 def tune(tuning: Tuning, store: Store) -> Tuned:
-    """Makes every trial that is missing.
+    """Makes every missing trial.
 
     Args:
-        tuning: What is searched.
-        store: Where stages and studies are kept.
+        tuning: The search.
+        store: The store with stages and studies.
 
     Raises:
-        KdprobeError: Something that no choice of options mends; or not one trial left a student.
+        KdprobeError: An error that no choice of options can fix, or no trial produced a student.
     """
     config = tuning.experiment.tune
     store.prepare()
@@ -161,14 +161,14 @@ def tune(tuning: Tuning, store: Store) -> Tuned:
 
 
 def in_words(choice: dict[str, Any]) -> str:
-    """A choice for a person: `temperature 2.0, rank 16`."""
+    """A choice in readable form: `temperature 2.0, rank 16`."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in choice.items())
 
 
 def _search(tuning: Tuning, store: Store, study: Study) -> None:
     config = tuning.experiment.tune
     if done := len(study.tried()):
-        note(f"The study {tuning.study} goes on: {done} of {max(done, config.trials)} trials are there.")
+        note(f"Resuming the study {tuning.study}: {done} of {max(done, config.trials)} trials are done.")
     while (number := len(study.tried())) < config.trials:
         proposal = study.ask()
         note(f"[{number + 1}/{config.trials}] {in_words(tuning.space.legible(proposal.choice))}")
@@ -182,7 +182,7 @@ def _search(tuning: Tuning, store: Store, study: Study) -> None:
 
 
 def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[str, Any]) -> Trial:
-    """Makes what is missing of a trial and reads what it came to."""
+    """Makes what is missing of a trial and reads its results."""
     trial = _new_trial(tuning, number, proposed, None)
     distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
     try:
@@ -193,7 +193,7 @@ def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[
         if found := overflowed(store.folder(evaluated)):
             return replace(trial, failure=overflow_sentence(found))
     except (ArithmeticError, RuntimeError) as error:
-        # Out of memory at this rank, say. What no choice of options mends is a KdprobeError and ends the study.
+        # For example, out of memory at this rank. A KdprobeError, which no choice of options can fix, ends the study.
         return replace(trial, failure=said(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
     return trial.with_records(pq.read_table(store.folder(evaluated) / RECORDS).to_pylist())
 

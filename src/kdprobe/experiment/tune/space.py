@@ -1,6 +1,6 @@
 """The search space of `kdprobe tune`, and how a choice from it becomes a distiller's options.
 
-A choice is a plain table such as `{"temperature": 2.0, "rank": 16}`; its names are those of `PATHS`.
+A choice is a plain table such as `{"temperature": 2.0, "rank": 16}`; its names are the keys of `PATHS`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Space:
     """The search space of one distiller.
 
     Attributes:
-        options: The distiller's options as the config has them.
-        current: What the config has for every name that is varied.
-        varied: Name to its choices, or to the two ends of its range.
-        scale: alpha and rank of the config's adapter and whether it is rank-stabilised, where there are such.
+        options: The distiller's options in the config.
+        current: The config's value for every varied name.
+        varied: Each name mapped to its choices, or to the two ends of its range.
+        scale: The config's LoRA alpha and rank, and whether it is rank-stabilised; `None` without LoRA.
     """
 
     options: dict[str, Any]
@@ -47,7 +47,7 @@ class Space:
         )
 
     def legible(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        """A choice with numbers a person would write: three significant digits, inside their range."""
+        """A choice with numbers as a person would write them: three significant digits, within their range."""
         return {name: self._legible(name, value) if name in RANGES else value for name, value in choice.items()}
 
     def _legible(self, name: str, value: float) -> float:
@@ -57,11 +57,11 @@ class Space:
         return min(max(float(f"{value:.3g}"), low), high)
 
     def chosen(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        """The distiller's options with a choice in them, all of it written out.
+        """The distiller's options with a choice applied, all of it written out.
 
-        With another rank, `lora.alpha` moves along, so that the factor that the update is scaled by (alpha / rank, or
-        alpha / sqrt(rank)) stays the config's: the rank is then tuned, and not a second learning rate. With another
-        divergence, the parameter of the former one goes.
+        With another rank, `lora.alpha` is adjusted so that the scaling factor of the update (alpha / rank, or
+        alpha / sqrt(rank)) stays that of the config: this tunes the rank, not a second learning rate. With another
+        divergence, the parameter of the previous one is dropped.
         """
         options = copy.deepcopy(self.options)
         for name, value in choice.items():
@@ -76,16 +76,16 @@ class Space:
 
 
 def space_of(distiller: str, options: dict[str, Any], config: SpaceConfig | None, host: Host) -> Space:
-    """The space that a config describes.
+    """The space described by a config.
 
     Args:
-        distiller: Its name.
-        options: Its options, as the config has them.
-        config: `[tune.space]`, or `None` for what of the default space the distiller takes.
-        host: Who provides the distiller.
+        distiller: The distiller's name.
+        options: Its options in the config.
+        config: `[tune.space]`, or `None` for the part of the default space that the distiller supports.
+        host: The plugins.
 
     Raises:
-        UsageError: The distiller takes none of what could be tuned.
+        UsageError: The distiller has none of the options that can be tuned.
     """
     named = (config or DEFAULT_SPACE).model_dump(exclude_none=True)
     if config is None:
@@ -94,7 +94,7 @@ def space_of(distiller: str, options: dict[str, Any], config: SpaceConfig | None
     if not varied:
         raise UsageError(
             f"The distiller {distiller!r} has no option that can be tuned.",
-            f"Its options would have to hold one of {', '.join('.'.join(path) for path in PATHS.values())}.",
+            f"It needs one of these options: {', '.join('.'.join(path) for path in PATHS.values())}.",
         )
     validated = host.options("distillers", distiller, options)
     current = {name: get_at(validated, PATHS[name]) for name in varied}

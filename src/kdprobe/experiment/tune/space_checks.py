@@ -1,4 +1,4 @@
-"""What a distiller accepts of the values to be tuned, and the mistakes in `[tune]` beyond its types."""
+"""Which tuned values a distiller accepts, and mistakes in `[tune]` beyond its types."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from kdprobe.host.registry import Host
 
 
 def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
-    """What is wrong with `[tune]` beyond the types: a strategy that does not exist, a space that does not fit.
+    """Mistakes in `[tune]` beyond the types: a strategy that does not exist, a space that does not fit.
 
     Args:
-        data: The config as it was read.
-        host: Who provides the distiller.
+        data: The config as read from its file.
+        host: The plugins.
     """
     tune = data.get("tune")
     if not isinstance(tune, dict):
@@ -29,7 +29,7 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
     mistakes = []
     strategies = dict(strategies_of(data))
     if isinstance(name := tune.get("strategy"), str) and not resolved(name, strategies):
-        mistakes.append(f"tune.strategy: there is no strategy {name!r} here; there are {', '.join(strategies)}")
+        mistakes.append(f"tune.strategy: there is no strategy {name!r}; the strategies are {', '.join(strategies)}")
     if isinstance(space := tune.get("space"), dict):
         mistakes += _space_mistakes(data, space, host)
     return mistakes
@@ -37,7 +37,7 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
 
 def _space_mistakes(data: Mapping[str, Any], space: dict[str, Any], host: Host) -> list[str]:
     if not space:
-        return ["tune.space: names nothing to tune; name something, or leave the section out"]
+        return ["tune.space: is empty; add an option to tune, or remove the section"]
     section = data.get("distill", {})
     distiller = section.get("name", "logits") if isinstance(section, dict) else None
     if distiller not in host.names("distillers"):
@@ -60,7 +60,7 @@ def _space_mistakes(data: Mapping[str, Any], space: dict[str, Any], host: Host) 
 
 
 def accepted_values(distiller: str, options: dict[str, Any], name: str, values: list[Any], host: Host) -> list[Any]:
-    """Those of the values that a distiller accepts; a range is taken whole or not at all."""
+    """The values that a distiller accepts; a range is accepted whole or not at all."""
     if not _takes(distiller, PATHS[name], host):
         return []
     accepted = [value for value in values if not _refusals(distiller, options, name, value, host)]
@@ -78,7 +78,7 @@ def _takes(distiller: str, path: tuple[str, ...], host: Host) -> bool:
 
 
 def _refusals(distiller: str, options: dict[str, Any], name: str, value: Any, host: Host) -> list[str]:
-    """Why a distiller refuses a value of this option; mistakes in other options are reported by other checks."""
+    """Why a distiller refuses a value of this option; other checks report mistakes in other options."""
     candidate = copy.deepcopy(options) if isinstance(options, dict) else {}
     try:
         put_at(candidate, PATHS[name], value)

@@ -1,8 +1,8 @@
-"""The Optuna study behind `kdprobe tune`, in SQLite: what to try next, and what became of it.
+"""The Optuna study behind `kdprobe tune`, in SQLite: what to try next, and how it turned out.
 
-A kill loses nothing: a trial that was under way is handed out again with the same choice. The sampler is seeded for
-every trial anew, from the study's seed and the number of trials before it, so that a study that was interrupted asks
-for the same trials as one that was not.
+A kill loses nothing: an unfinished trial is handed out again with the same choice. The sampler is seeded anew for every
+trial, from the study's seed and the number of trials before it, so that an interrupted study asks for the same trials
+as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STARTUP = 10
-"""Random trials before TPE begins, Optuna's own default; fixed here because it decides what is tried."""
+"""Random trials before TPE starts: Optuna's own default, fixed here because it determines what is tried."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A trial that is over.
+    """A finished trial.
 
     Attributes:
         number: Counted from 0.
-        choice: What was tried, as the sampler proposed it.
-        value: The criterion, or `None` where the trial failed.
+        choice: The choice that was tried, as the sampler proposed it.
+        value: The criterion, or `None` if the trial failed.
         failure: Why it failed, or `None`.
     """
 
@@ -48,7 +48,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that is under way: its number, the choice to try, and Optuna's own number."""
+    """A trial in progress: its number, its choice, and Optuna's own number."""
 
     number: int
     choice: dict[str, Any]
@@ -56,13 +56,13 @@ class Asked:
 
 
 class Study:
-    """Asks Optuna what to try, and tells it what became of it.
+    """Asks Optuna what to try, and reports back how it turned out.
 
     Args:
         study: Optuna's study, which maximises.
-        space: What is varied; the config's own options are tried first where they lie in it.
+        space: What is varied; the config's own options are tried first if they lie in it.
         sampler: `tpe` or `random`.
-        seed: Of the sampler.
+        seed: The seed of the sampler.
     """
 
     def __init__(self, study: optuna.Study, space: Space, sampler: str, seed: int) -> None:
@@ -70,7 +70,7 @@ class Study:
         self._distributions = {name: _distribution(name, values) for name, values in space.varied.items()}
 
     def tried(self) -> list[Tried]:
-        """The trials that are over, in order."""
+        """The finished trials, in order."""
         reasons = self._study.user_attrs
         return [
             Tried(number, dict(trial.params), trial.value, reasons.get(_failure(trial.number)))
@@ -78,12 +78,12 @@ class Study:
         ]
 
     def ask(self) -> Asked:
-        """What to try next: what a kill left under way, else the config's own options, else the sampler's proposal."""
+        """The next trial: one a kill left unfinished, else the config's own options, else the sampler's proposal."""
         number = len(self._in("COMPLETE", "PRUNED"))
         for trial in self._in("RUNNING"):
             if set(trial.params) == set(self._distributions):
                 return Asked(number, dict(trial.params), trial.number)
-            # Killed before its choice was written down: nothing was done, and nothing is counted.
+            # Killed before its choice was recorded: nothing was done, and it does not count.
             self._tell(trial.number, "FAIL")
         if number == 0 and self._space.holds_current() and not self._in("WAITING"):
             self._study.enqueue_trial(self._space.current)
@@ -92,13 +92,13 @@ class Study:
         return Asked(number, dict(asked.params), asked.number)
 
     def tell(self, asked: Asked, value: float) -> None:
-        """A trial is over, with this value of the criterion."""
+        """Records a finished trial with its value of the criterion."""
         self._study.tell(asked.handle, value)
 
     def tell_failed(self, asked: Asked, reason: str) -> None:
-        """A trial is over without a value; the sampler takes it for worse than any other."""
+        """Records a trial that failed; the sampler treats it as worse than any other."""
         self._study.set_user_attr(_failure(asked.handle), reason)
-        # Optuna leaves failed trials out of account and would propose their like again; pruned ones it learns from.
+        # Optuna ignores failed trials and would propose similar ones again; it does learn from pruned ones.
         self._tell(asked.handle, "PRUNED")
 
     def _tell(self, handle: int, state: str) -> None:
@@ -114,14 +114,14 @@ class Study:
 
 @contextmanager
 def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) -> Iterator[Study]:
-    """Opens a study, or begins it; no other process works on studies of this file meanwhile.
+    """Opens or starts a study; meanwhile no other process works on studies in this file.
 
     Args:
         file: The database.
-        name: Of the study; whatever decides its trials is in it.
+        name: The study's name, which depends on everything that determines its trials.
         space: What is varied.
         sampler: `tpe` or `random`.
-        seed: Of the sampler.
+        seed: The seed of the sampler.
 
     Raises:
         KdprobeError: The database cannot be read.
@@ -141,10 +141,10 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
                 load_if_exists=True,
             )
         except Exception as error:
-            # Errors of three libraries mean the same here: this is no database of studies, or of another version's.
+            # Three libraries may raise here, all for the same reason: no database of studies, or another version's.
             raise KdprobeError(
-                f"The database of studies {file} cannot be read ({type(error).__name__}).",
-                "Move it away; the stages of its trials are kept, and the study goes through them quickly.",
+                f"Cannot read the database of studies {file} ({type(error).__name__}).",
+                "Move it away and rerun: the stages of its trials are kept, so the study catches up quickly.",
             ) from error
         try:
             yield Study(study, space, sampler, seed)
@@ -155,7 +155,7 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Optuna tells every trial on stderr; kdprobe tells them itself."""
+    """Silences Optuna's reports on every trial, since kdprobe prints its own."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""What trials came to, which of them is the best, and what may be said of it."""
+"""The results of trials, the best of them, and what can be said about it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NAMES: dict[Criterion, str] = {"accuracy": "accuracy", "log-p-gold-value": "log 
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of options and what it came to.
+    """One set of options and its results.
 
     Attributes:
-        number: Counted from 0; `None` for the current options where they lie outside the space.
-        choice: What was tried, by the names of the space, as the options have it.
-        options: All options of the distiller as they were given to it.
-        failure: Why there is no student, or `None`.
-        n: Validation problems.
-        correct: How many were solved.
-        accuracy: Their share.
-        interval: Of the accuracy, at 95 %.
+        number: Counted from 0; `None` for the current options if they lie outside the space.
+        choice: The values tried, by the names of the space.
+        options: All options given to the distiller.
+        failure: Why it produced no student, or `None`.
+        n: Number of validation problems.
+        correct: Number of problems solved.
+        accuracy: Share of problems solved.
+        interval: 95 % interval of the accuracy.
         log_p_gold_value: The mean over the problems, in nats.
         cut_off: Share of responses that reached the token budget.
         records: One per validation problem.
@@ -49,7 +49,7 @@ class Trial:
     records: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def with_records(self, records: list[dict[str, Any]]) -> Trial:
-        """This trial with what its student did on the validation problems."""
+        """This trial with its student's results on the validation problems."""
         correct = int(sum(_column(records, "correct")))
         return replace(
             self,
@@ -63,20 +63,20 @@ class Trial:
         )
 
     def value(self, by: Criterion) -> float:
-        """The criterion; the larger, the better."""
+        """The criterion; larger is better."""
         return self.accuracy if by == "accuracy" else self.log_p_gold_value
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The best trial against the current options, on the same validation problems."""
+    """The best trial compared with the current options on the same validation problems."""
 
     test: PairedTest
     log_p_difference: float
     log_p_interval: Interval
 
     def shown(self, by: Criterion) -> bool:
-        """Whether the interval of the criterion's difference is above 0."""
+        """Whether the interval of the difference in the criterion is above 0."""
         return (self.test.interval if by == "accuracy" else self.log_p_interval).low > 0
 
 
@@ -86,14 +86,14 @@ class Tuned:
 
     Attributes:
         study: Its name.
-        database: Where it is kept.
-        strategy: Whose transfer set was learned from.
-        distiller: What was tuned.
+        database: The file it is stored in.
+        strategy: The strategy whose transfer set was used.
+        distiller: The distiller that was tuned.
         by: The criterion.
         trials: All of them, in order.
         current: The config's own options.
-        best: The best of trials and current options; the current ones where nothing beats them.
-        gain: Of the best over the current options, or `None` where these are the best, or failed.
+        best: The best of the trials and the current options; the current options if nothing beats them.
+        gain: The best compared with the current options; `None` if these are the best or failed.
     """
 
     study: str
@@ -121,9 +121,9 @@ class Tuned:
             sentences = _sentences(self.best, self.gain, self.by)
         return [
             *sentences,
-            f"The best of {len(self.trials)} trials was chosen by these very problems: its figures flatter it.",
-            "No interval here allows for that choice, nor for the one seed that all trials trained with.",
-            "The test problems took no part. `kdprobe run` with the best options says what they are worth.",
+            f"The best of {len(self.trials)} trials was chosen on these same problems, so its results are optimistic.",
+            "No interval here accounts for that choice, or for the single seed all trials were trained with.",
+            "The test problems were not used. Evaluate the best options on them with `kdprobe run`.",
         ]
 
     def remark(self) -> str:
@@ -148,15 +148,15 @@ def result(
     """Finds the best trial and compares it with the current options.
 
     Raises:
-        KdprobeError: Not one trial left a student.
+        KdprobeError: No trial produced a student.
     """
     students = [trial for trial in (current, *trials) if trial.failure is None]
     if not students:
         raise KdprobeError(
-            f"No trial of {study} left a student; with the current options: {current.failure}.",
-            "Look at the options that are not tuned, or at lower learning rates.",
+            f"No trial of {study} produced a student; with the current options: {current.failure}.",
+            "Check the options that are not tuned, or try lower learning rates.",
         )
-    # The first of equals: the current options are not given up for nothing.
+    # Ties go to the current options, which come first.
     best = max(students, key=lambda trial: trial.value(by))
     gain = None if best is current or current.failure else _gain(best.records, current.records)
     return Tuned(study, database, strategy, distiller, by, trials, current, best, gain)
@@ -173,9 +173,9 @@ def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
     )
     sentences = [sentence]
     if not gain.shown(by):
-        sentences.append(f"The interval of the difference in {NAMES[by]} holds 0: this may well be chance.")
+        sentences.append(f"The interval of the difference in {NAMES[by]} includes 0, so it may well be chance.")
     if by == "log-p-gold-value" and test.difference < 0:
-        sentences.append("It solves fewer problems than the current options do: read some of its answers first.")
+        sentences.append("It solves fewer problems than the current options; read some of its answers first.")
     return sentences
 
 

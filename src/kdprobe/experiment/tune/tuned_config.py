@@ -1,4 +1,4 @@
-"""A config with tuned options in it: the user's own file, comments and order kept."""
+"""Writes tuned options into the user's own config, keeping comments and order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import tomlkit
 
 
 def tuned_config(text: str, options: dict[str, Any], remark: str) -> str:
-    """A config's text with other options of the distiller.
+    """A config's text with new options for the distiller.
 
     Args:
         text: The config.
-        options: All options that `[distill]` shall have.
+        options: All options `[distill]` is to have.
         remark: A comment for the top of the file.
     """
     document = tomlkit.parse(text)

@@ -1,1 +1,1 @@
-"""What a process has only once, and a plugin that is merely installed must not change."""
+"""Global state of the process, which a plugin must not change merely by being installed."""

@@ -1,4 +1,4 @@
-"""What torch keeps for the whole process and numbers depend on. It is never imported here."""
+"""Global state of torch that affects numbers. torch is never imported here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _flag(name: str) -> Any:
     try:
         return attrgetter(name)(_torch())
     except (AttributeError, RuntimeError) as error:
-        # Not all versions have each, and newer ones refuse to read an old flag where a new one contradicts it.
+        # Not every version has every flag, and newer ones refuse to read an old flag that a new one contradicts.
         return f"unreadable: {type(error).__name__}"
 
 
@@ -72,7 +72,7 @@ def _write_deterministic(value: tuple[bool, bool]) -> None:
 
 
 def _seeds() -> tuple[Any, ...]:
-    """Of the CPU, then of every GPU, or the seeds that wait until GPUs are used for the first time."""
+    """States of the CPU and every GPU, or the seeds that wait until GPUs are first used."""
     torch = _torch()
     if torch.cuda.is_initialized():
         return tuple(state.numpy().tobytes() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all()))
@@ -108,7 +108,7 @@ TORCH_PARTS: dict[str, Part] = {
     "torch's precision of matrix products": calls(
         _TORCH, "get_float32_matmul_precision", "set_float32_matmul_precision"
     ),
-    # After the precision, which sets some of them.
+    # After the precision, which sets some of these flags.
     "torch's flags of backends": Part(_flags, _write_flags, _TORCH),
     "torch's implementations of attention": Part(_attentions, _write_attentions, _TORCH),
     "torch's number of threads": calls(_TORCH, "get_num_threads", "set_num_threads"),

@@ -1,4 +1,4 @@
-"""A part of the process's state."""
+"""A part of the process's global state."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Part:
-    """How a part of the state is read and put back.
+    """How to read and restore a part of the state.
 
     Attributes:
-        read: Returns its value, which later changes leave as it is, and which compares with `==`.
-        write: Puts a value back.
-        module: The library that it belongs to, without which there is nothing to read, or `None`.
+        read: Returns its value, which must not be affected by later changes and must support `==`.
+        write: Restores a value.
+        module: The library it belongs to, without which there is nothing to read, or `None`.
     """
 
     read: Callable[[], Any]
@@ -25,7 +25,7 @@ class Part:
 
 
 def calls(module: str, read: str, write: str) -> Part:
-    """A part that a library reads and writes by two functions; the library is never imported for it."""
+    """A part that a library reads and writes through two functions; the library is never imported for it."""
 
     def get() -> Any:
         return attrgetter(read)(sys.modules[module])()

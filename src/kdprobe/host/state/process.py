@@ -1,6 +1,6 @@
-"""State of the whole process that decides numbers, or what is shown of them: read, compared, and put back.
+"""Global state of the process that affects numbers or their display: read, compared, and restored.
 
-Of libraries that are not loaded nothing is read: nobody has changed what is not there.
+Nothing is read from libraries that are not loaded, because nobody can have changed their state.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from kdprobe.host.state.of_torch import TORCH_PARTS
 from kdprobe.host.state.part import Part, calls
 
 State = dict[str, Any]
-"""What there is to read, by what it is called in sentences, to its value."""
+"""Values by the names that sentences use for the parts."""
 _ABSENT = object()
 _ENVIRONMENT = "the environment"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def read_state() -> State:
-    """All parts that are there now."""
+    """All parts that exist now."""
     return {name: _read(part) for name, part in PARTS.items() if part.module is None or part.module in sys.modules}
 
 
 def changed(before: State, after: State) -> list[str]:
-    """The names of the parts that differ, of those that are there both times: an import that fails takes some away."""
+    """The names of the parts that differ, among those present both times: a failed import may remove some."""
     return [name for name, value in before.items() if name in after and value != after[name]]
 
 
 def adopt(state: State, before: State, after: State) -> None:
-    """Takes over into a state what changed between two others, and what is new in the second.
+    """Copies into a state what changed between two other states, and what is new in the second.
 
-    Of tables and lists only the items that changed are taken over, so that other changes of them stay visible.
+    For tables and lists, only changed items are copied, so that other changes to them stay visible.
     """
     for name, value in after.items():
         old, known = before.get(name, _ABSENT), state.get(name, _ABSENT)
@@ -57,14 +57,14 @@ def adopt(state: State, before: State, after: State) -> None:
 
 
 def put_back(state: State, names: Iterable[str]) -> None:
-    """Puts parts of the state back; one that came back with another is not written again."""
+    """Restores parts of the state; a part already restored along with another is not written again."""
     for name in names:
         if _read(PARTS[name]) != state[name]:
             PARTS[name].write(state[name])
 
 
 def described(before: State, after: State) -> list[str]:
-    """What differs, for a sentence; of the environment the names, not the values."""
+    """The differences, for a sentence; for the environment, only names, no values."""
     names = changed(before, after)
     if _ENVIRONMENT in names:
         old, new = before[_ENVIRONMENT], after[_ENVIRONMENT]
@@ -76,7 +76,7 @@ def described(before: State, after: State) -> list[str]:
 def _read(part: Part) -> Any:
     try:
         return part.read()
-    except Exception as error:  # noqa: BLE001 - torch refuses to read settings of which two contradict each other
+    except Exception as error:  # noqa: BLE001 - torch refuses to read settings that contradict each other
         return f"unreadable: {error}"
 
 
@@ -92,7 +92,7 @@ def _write_path(value: list[str]) -> None:
 
 def _write_filters(value: list[Any]) -> None:
     warnings.filters[:] = value  # type: ignore[index]
-    # Entering and leaving makes Python forget what other filters had decided.
+    # Entering and leaving makes Python forget decisions of other filters.
     with warnings.catch_warnings():
         pass
 
@@ -127,7 +127,7 @@ def _signals() -> tuple[Any, ...]:
 
 def _write_signals(value: tuple[Any, ...]) -> None:
     for number, handler in zip(_SIGNALS, value, strict=True):
-        # Python cannot set handlers that others than Python set.
+        # Python cannot set handlers that were not set from Python.
         if signal.getsignal(number) != handler:
             signal.signal(number, handler)
 

@@ -1,6 +1,6 @@
-"""A plugin that is merely installed changes nothing: what it does to the process's state is undone.
+"""A plugin must not change anything merely by being installed: its changes to the process's state are undone.
 
-What kdprobe's own libraries do when they are imported is their business: they do the same whoever imports them first.
+Changes made by kdprobe's own libraries on import are kept: they are the same whoever imports them first.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _OWN = frozenset(
     | {"pandas", "peft", "platformdirs", "plotly", "pluggy", "psutil", "pyarrow", "pydantic", "pydantic_core", "rich"}
     | {"safetensors", "scipy", "statsmodels", "tokenizers", "tomlkit", "torch", "transformer_lens", "transformers"}
 )
-"""What kdprobe itself imports sooner or later, as in pyproject.toml."""
+"""Everything that kdprobe itself may import, as in pyproject.toml."""
 
 
 @contextlib.contextmanager
 def unchanged(who: str) -> Iterator[list[str]]:
-    """Undoes what a plugin does to the process's state while the block runs.
+    """Undoes a plugin's changes to the process's state while the block runs.
 
     Args:
         who: The plugin, for the error.
 
     Yields:
-        A list that holds, after the block, what was undone.
+        A list that contains, after the block, what was undone.
 
     Raises:
         KdprobeError: Something cannot be undone.
@@ -69,7 +69,7 @@ def unchanged(who: str) -> Iterator[list[str]]:
 
 
 class _Watcher(MetaPathFinder):
-    """Takes over into a state what kdprobe's own libraries change when they are imported."""
+    """Copies into a state what kdprobe's own libraries change on import."""
 
     def __init__(self, state: State) -> None:
         self._state = state

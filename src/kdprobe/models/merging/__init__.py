@@ -1,1 +1,1 @@
-"""Merging adapters into bases: what is in their files, whether they fit, and the vocabulary that they bring."""
+"""Merging adapters into bases: reading their files, checking that they fit, and handling vocabularies they bring."""

@@ -1,4 +1,4 @@
-"""What is in an adapter's folder: its configuration, its tensors, and the ends it was trained on."""
+"""Reads an adapter's folder: its configuration, its tensors, and the end tokens it was trained on."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ CONFIG = "adapter_config.json"
 ENDS = "kdprobe.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 PREFIX = "base_model.model."
-"""Before the names of modules in peft's files."""
+"""Precedes the names of modules in PEFT's files."""
 
 _ADDED = (True, False, None, "gaussian", "orthogonal", "eva")
-"""Initialisations of LoRA that leave the base's weights as they are."""
+"""Initialisations of LoRA that leave the base's weights unchanged."""
 _OF_EVERY_LORA = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "eva_config", "exclude_modules", "fan_in_fan_out",
     "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_bias",
     "lora_dropout", "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
     "task_type", "use_dora", "use_rslora",
 }  # fmt: skip
-"""What may be set of a LoRA that only adds to the outputs of linear layers; anything else makes it another kind."""
-_AGAIN = "Fetch or copy the adapter again."
+"""Settings of a LoRA that only adds to the outputs of linear layers; any other setting makes it another kind."""
+_AGAIN = "Download or copy the adapter again."
 _DRAWN = "pissa_niter_"
-"""Beginning of the initialisations that take a random part of the weights out of the base."""
+"""Prefix of the initialisations that take a random part of the weights out of the base."""
 
 
 def adapter_config(folder: Path) -> PeftConfig:
-    """An adapter's configuration, if it is one that can be merged.
+    """An adapter's configuration, if the adapter can be merged.
 
     Raises:
-        UsageError: It is damaged, of a kind or a version that peft does not know, or of a kind that cannot be merged.
+        UsageError: It is damaged, of a kind or version unknown to PEFT, or of a kind that cannot be merged.
     """
     from peft import PeftConfig, __version__
     from peft.config import PromptLearningConfig
@@ -53,37 +53,37 @@ def adapter_config(folder: Path) -> PeftConfig:
     kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(name) if isinstance(name, str) else None
     if kind is None:
         raise UsageError(
-            f"The adapter {folder} is of the kind {name!r}, which peft {__version__} does not know.", "Upgrade peft."
+            f"The adapter {folder} has type {name!r}, which PEFT {__version__} does not support.", "Upgrade peft."
         )
     known = {field.name for field in fields(kind)} | {"runtime_config"}
     if unknown := sorted(key for key, value in settings.items() if key not in known and value):
         raise UsageError(
-            f"The adapter {folder} sets {unknown[0]!r}, which peft {__version__} does not know for {name}.",
-            "It would be ignored; the version of peft that wrote the adapter may know it.",
+            f"The adapter {folder} sets {unknown[0]!r}, which PEFT {__version__} does not support for {name}.",
+            "It would be ignored; use the version of PEFT that wrote the adapter.",
         )
     if issubclass(kind, PromptLearningConfig):
         raise UsageError(
-            f"The adapter {folder} is of the kind {name}: virtual tokens, which cannot be merged into weights.",
+            f"The adapter {folder} has type {name}, whose virtual tokens cannot be merged into weights.",
             "Students are merged models; use an adapter that changes weights, such as LoRA.",
         )
     if not isinstance(settings.get("base_model_name_or_path"), str | None):
-        raise UsageError(f"The adapter {folder} names no model as its base.", _AGAIN)
+        raise UsageError(f"The adapter {folder} does not name its base model.", _AGAIN)
     if settings.get("alora_invocation_tokens"):
         raise UsageError(
-            f"The adapter {folder} is an activated LoRA, which works from some tokens on and cannot be merged.",
+            f"The adapter {folder} is an activated LoRA, which acts only after certain tokens and cannot be merged.",
             "Students are merged models; use a plain LoRA.",
         )
     if str(settings.get("init_lora_weights")).startswith(_DRAWN):
         raise UsageError(
-            f"The adapter {folder} begins with {settings['init_lora_weights']!r}, a random part of the base's weights "
-            "that cannot be found again.",
-            "Write it as a plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...).",
+            f"The adapter {folder} was initialised with {settings['init_lora_weights']!r}, a random part of the base's "
+            "weights that cannot be reconstructed.",
+            "Save it as a plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...).",
         )
     try:
         with quiet():
             return PeftConfig.from_pretrained(folder)
     except Exception as error:
-        # Values of any kind may be in the file, and every class of peft checks its own.
+        # The file may contain values of any kind, and every class of PEFT validates its own.
         raise UsageError(f"The configuration of the adapter {folder} is invalid: {first_line(error)}") from error
 
 
@@ -91,7 +91,7 @@ def adapter_tensors(folder: Path) -> dict[str, Tensor]:
     """An adapter's tensors.
 
     Raises:
-        UsageError: The file is damaged, or has a number in it that is NaN or infinite.
+        UsageError: The file is damaged, or contains NaN or infinite numbers.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -102,24 +102,24 @@ def adapter_tensors(folder: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UsageError(
-            f"The weights of the adapter {folder} cannot be read: {first_line(error)}", "The file is incomplete."
+            f"Cannot read the weights of the adapter {folder}: {first_line(error)}", "The file is incomplete."
         ) from error
     if broken := not_finite(tensors.items()):
         raise UsageError(
-            f"The adapter {folder} has numbers that are NaN or infinite in {broken}.", "Its training failed."
+            f"The adapter {folder} has NaN or infinite numbers in {broken}.", "Its training failed; train it again."
         )
     return tensors
 
 
 def brings_tokenizer(folder: Path) -> bool:
-    """Whether a tokenizer lies beside an adapter."""
+    """Whether an adapter's folder contains a tokenizer."""
     return any((folder / file).is_file() for file in TOKENIZER)
 
 
 def lies_beside(folder: Path) -> bool:
-    """Whether an adapter only adds to the outputs of layers, so that others can lie beside it on one base.
+    """Whether an adapter only adds to the outputs of layers, so that several can be attached to one base.
 
-    Other kinds put weights of their own in the place of the base's, take a part out of them, or change them.
+    Other kinds replace the base's weights, take a part out of them, or change them.
     """
     from peft import LoraConfig
 
@@ -133,13 +133,13 @@ def lies_beside(folder: Path) -> bool:
 
 
 def write_ends(folder: Path, ends: Iterable[int]) -> None:
-    """Writes beside an adapter which tokens it was trained to end a turn with."""
+    """Records next to an adapter which tokens it was trained to end a turn with."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ENDS).write_text(json.dumps({"end_ids": sorted(ends)}) + "\n", encoding="utf-8")
 
 
 def read_ends(folder: Path) -> frozenset[int]:
-    """The tokens that an adapter was trained to end a turn with, where that was written down.
+    """The tokens an adapter was trained to end a turn with, if that was recorded.
 
     Raises:
         UsageError: The file is damaged.
@@ -152,7 +152,7 @@ def read_ends(folder: Path) -> frozenset[int]:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"The file {file} does not say which tokens end a turn.", _AGAIN) from error
     if not isinstance(ends, list) or not all(type(id_) is int for id_ in ends):
-        raise UsageError(f"In the file {file}, end_ids are not token ids.", _AGAIN)
+        raise UsageError(f"In the file {file}, end_ids is not a list of token ids.", _AGAIN)
     return frozenset(ends)
 
 
@@ -160,9 +160,9 @@ def _settings(folder: Path) -> dict[str, Any]:
     try:
         settings = json_of((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"The file {folder / CONFIG} cannot be read as JSON.") from error
+        raise UsageError(f"The file {folder / CONFIG} is not valid JSON.") from error
     if not isinstance(settings, dict):
-        raise UsageError(f"The file {folder / CONFIG} holds no settings.")
+        raise UsageError(f"The file {folder / CONFIG} is not a JSON object.")
     return settings
 
 

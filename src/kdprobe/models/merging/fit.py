@@ -1,4 +1,4 @@
-"""Whether an adapter fits a base: all of its tensors, and no others, in their shapes."""
+"""Checks whether an adapter fits a base: all of its tensors, no others, in the right shapes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kdprobe.models.weights import count_of, without_weights
 
 
 def fitting(base: LoadedModel, folder: Path) -> list[Any]:
-    """The modules of a base that an adapter changes, if it fits as a whole.
+    """The modules of a base that an adapter changes, if the adapter fits completely.
 
-    What the base with such an adapter looks like is found out on its modules without their weights.
+    The check uses the base's modules without their weights.
 
     Raises:
-        UsageError: Its tensors are not those that the base needs for its configuration, or peft refuses it.
+        UsageError: Its tensors do not match its configuration on this base, or PEFT refuses it.
     """
     from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -31,10 +31,10 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
     config, tensors = adapter_config(folder), adapter_tensors(folder)
     _warn_of_other_base(folder, config.base_model_name_or_path or "", base)
     if hasattr(config, "init_lora_weights"):
-        # No tensor depends on it, and some initialisations compute with weights.
+        # No tensor depends on it, and some initialisations need the weights.
         config.init_lora_weights = True
     shell_config = copy.deepcopy(config)
-    # Else peft warns that the base is called otherwise, which is said above.
+    # Otherwise PEFT warns about the base's name, which is reported above.
     shell_config.base_model_name_or_path = None
     try:
         with quiet():
@@ -47,16 +47,16 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
                 for whole in (False, True)
             )
     except Exception as error:
-        # What does not fit is found at many places of peft, each with an error of its own.
-        raise misfit(base, folder, config, f"peft says: {first_line(error)}") from error
+        # Mismatches surface in many places of PEFT, each with its own error.
+        raise misfit(base, folder, config, f"PEFT reports: {first_line(error)}") from error
     if missing := sorted(needed.keys() - tensors.keys()):
         raise misfit(base, folder, config, f"it lacks {count_of(missing)}")
     if left_over := sorted(tensors.keys() - allowed.keys()):
-        raise misfit(base, folder, config, f"the model has no place for {count_of(left_over)}")
+        raise misfit(base, folder, config, f"the model does not use {count_of(left_over)}")
     for key, tensor in tensors.items():
         if tensor.shape != allowed[key]:
-            shapes = f"{list(tensor.shape)}, where {list(allowed[key])} is expected"
-            raise misfit(base, folder, config, f"it has {key} in the shape {shapes}")
+            shapes = f"{list(tensor.shape)} instead of {list(allowed[key])}"
+            raise misfit(base, folder, config, f"{key} has shape {shapes}")
     changed = (BaseTunerLayer, AuxiliaryTrainingWrapper)
     names = {name.removeprefix(PREFIX) for name, module in shell.named_modules() if isinstance(module, changed)}
     modules = dict(base.model.named_modules())
@@ -71,18 +71,18 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
 def misfit(base: LoadedModel, folder: Path, config: Any, reason: str) -> UsageError:
     """The error that says why an adapter does not fit."""
     trained_on = config.base_model_name_or_path
-    hint = "Its files are incomplete, damaged, or do not belong together."
+    hint = "Its files are incomplete or damaged, or do not belong together."
     if trained_on and not _is_called(base, trained_on):
         hint = f"It was trained on {trained_on!r}."
     return UsageError(f"The adapter {folder} does not fit the model {base.record.name!r}: {reason}.", hint)
 
 
 def _is_called(base: LoadedModel, name: str) -> bool:
-    """Whether a name may well be the base's: folders move, and the Hub knows models by other names than aliases."""
+    """Whether a name may refer to the base: folders move, and aliases differ from names on the Hub."""
     names = {base.record.name, short_name(base.record.name), base.record.path.name}
     return Path(name).name.lower() in {Path(known).name.lower() for known in names}
 
 
 def _warn_of_other_base(folder: Path, trained_on: str, base: LoadedModel) -> None:
     if trained_on and not _is_called(base, trained_on):
-        warn(f"The adapter {folder} was trained on {trained_on!r}; here it is used on {base.record.name!r}.", once=True)
+        warn(f"The adapter {folder} was trained on {trained_on!r} but is used on {base.record.name!r}.", once=True)

@@ -1,4 +1,4 @@
-"""What a LoRA changes about a layer: the weight below it, the adapter's factors, and the lengths that DoRA trains."""
+"""How a LoRA changes a layer: the weight below it, the adapter's factors, and DoRA's trained magnitudes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 MAGNITUDE = "lora_magnitude_vector"
-"""What peft calls DoRA's trained lengths of the weights' rows."""
+"""PEFT's name for DoRA's trained magnitudes of the weights' rows."""
 
 
 def own_weight(module: Any) -> Tensor:
     """A layer's own weight without any adapter, `[out, in]`."""
     base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
     weight: Tensor = dequantize_module_weight(base).detach()
-    # GPT-2's projections keep `[in, out]`, and so do embeddings, whose tokens are what comes in.
+    # GPT-2's projections store `[in, out]`, and so do embeddings, whose inputs are tokens.
     return weight.T if isinstance(base, Conv1D | nn.Embedding) else weight
 
 
@@ -31,7 +31,7 @@ def factors(module: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
 
 
 def is_dora(module: Any, adapter: str) -> bool:
-    """Whether an adapter trains the lengths of the layer's rows, too."""
+    """Whether an adapter also trains the magnitudes of the layer's rows."""
     return adapter in getattr(module, MAGNITUDE, {})
 
 
@@ -40,14 +40,14 @@ def dora_change(module: Any, adapter: str, update: Tensor) -> Tensor:
 
     Args:
         module: The layer.
-        adapter: The name of an adapter that has lengths m.
-        update: Its BA with its scale, `[out, in]`, float64.
+        adapter: The name of an adapter with magnitudes m.
+        update: Its scaled BA, `[out, in]`, float64.
     """
     weight = own_weight(module).double()
     magnitude = getattr(module, MAGNITUDE)[adapter].weight.detach().double()
     stretch: Tensor = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
-    # Magnitudes are kept in float32. Where nothing turned, one that differs from the length by their rounding alone is
-    # the length itself, and the row is as it was.
+    # Magnitudes are stored in float32. If a row did not turn, a magnitude that differs from its length only by rounding
+    # equals the length, and the row is unchanged.
     rounding = 4 * torch.finfo(torch.float32).eps
     stretch[(update == 0).all(dim=1) & (stretch.abs() <= rounding)] = 0
     return stretch[:, None] * weight + (1 + stretch[:, None]) * update

@@ -1,7 +1,7 @@
-"""Attaching adapters to a base and merging one into it: as a whole, or not at all.
+"""Attaches adapters to a base, or merges one into it: completely or not at all.
 
-An adapter that does not fit changes nothing, because that is found out first. A merged student is compared with base
-and adapter side by side before anything is made of it.
+An adapter that does not fit changes nothing, because fit is checked first. A merged student is compared with the base
+plus its attached adapter before it is used.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from kdprobe.models.weights import own_weights
 
 _QUESTION = "Tom has 3 apples and buys 4 more. How many apples has he?"
 _SPREAD = 32
-"""So many token ids, from all over the vocabulary, are read besides the question."""
+"""The number of token ids from across the vocabulary that are read besides the question."""
 _ALLOWED: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.15}
-"""By how much merging may change logits, relative to them (root mean square): many times the rounding of each type."""
+"""How much merging may change the logits, relative to their root mean square: many times each type's rounding error."""
 
 
 def attach(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
-    """The base with adapters beside its weights, which are shared.
+    """The base with adapters attached next to its weights, which are shared.
 
     Args:
-        base: A model; its modules are used up.
-        adapters: What peft shall call them, without dots, to their folders; of several each must lie beside weights.
+        base: A model; its modules are consumed.
+        adapters: PEFT names, without dots, mapped to folders; if there are several, each must leave the weights
+            unchanged.
 
     Raises:
-        UsageError: An adapter does not fit the base as a whole.
+        UsageError: An adapter does not fit the base completely.
     """
     for folder in adapters.values():
         fitting(base, folder)
@@ -47,12 +48,12 @@ def attach(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
 
 
 def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
-    """The base with an adapter merged into copies of the weights that it touches; the base's modules are used up.
+    """The base with an adapter merged into copies of the weights it changes; the base's modules are consumed.
 
-    Layers that share a weight get one each where the adapter touches one of them.
+    Layers that share a weight get separate copies if the adapter changes one of them.
 
     Raises:
-        UsageError: The adapter does not fit the base as a whole, or cannot be merged.
+        UsageError: The adapter does not fit the base completely, or cannot be merged.
         NonFiniteError: The student's logits are NaN or infinite.
     """
     folder = adapter if isinstance(adapter, Path) else adapter.path
@@ -70,7 +71,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
         with quiet():
             model = attached.model.merge_and_unload().eval()
     except Exception as error:
-        # Kinds that cannot be merged raise whatever their authors chose.
+        # Kinds that cannot be merged raise exceptions of any class.
         raise UsageError(
             f"The adapter {folder} cannot be merged into the model {base.record.name!r}: {first_line(error)}",
             "Students are merged models; use another kind of adapter.",
@@ -80,12 +81,13 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
             config.tie_word_embeddings = False
     merged = replace(attached, model=model, end_ids=read_ends(folder))
     difference = _relative_error(sample_logits(merged, prompts), expected)
-    # True of NaN, too, which comes of tokens that a model rules out.
+    # Also true of NaN, which results from tokens that a model rules out.
     if not difference <= _ALLOWED[base.dtype]:
         raise UsageError(
-            f"The adapter {folder} is another student merged into the model {base.record.name!r} than attached to it: "
-            f"logits differ by {difference:.2g} of their size (at most {_ALLOWED[base.dtype]:g} is allowed).",
-            "peft does not merge this kind of adapter exactly on this architecture, so nothing is measured on it.",
+            f"Merging the adapter {folder} into the model {base.record.name!r} gives a different student than "
+            "attaching it: "
+            f"the logits differ by {difference:.2g} of their size (at most {_ALLOWED[base.dtype]:g} is allowed).",
+            "PEFT does not merge this kind of adapter exactly on this architecture, so kdprobe refuses to measure it.",
         )
     model.generation_config.eos_token_id = sorted(merged.eos_ids)
     return merged
@@ -95,7 +97,7 @@ def sample_logits(loaded: LoadedModel, prompts: Iterable[list[int]] = ()) -> Ten
     """Logits of a short conversation and further prompts, `[tokens, V]`, float32.
 
     Raises:
-        NonFiniteError: One is NaN or +inf, or all of a token are -inf.
+        NonFiniteError: A logit is NaN or +inf, or all logits of a token are -inf.
     """
     question = prompt_ids(loaded.tokenizer, [{"role": "user", "content": _QUESTION}])
     with torch.inference_mode():
@@ -111,12 +113,12 @@ def sample_logits(loaded: LoadedModel, prompts: Iterable[list[int]] = ()) -> Ten
 
 
 def _relative_error(found: Tensor, expected: Tensor) -> float:
-    """Root mean square of a difference over that of what was expected."""
+    """Root mean square of the difference, relative to that of the expected values."""
     return float(torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected))
 
 
 def _prompts(loaded: LoadedModel, folder: Path) -> Iterator[list[int]]:
-    """Token ids from all over the vocabulary, and those that the adapter trains one by one."""
+    """Token ids from across the vocabulary, and those whose embeddings the adapter trains individually."""
     rows = loaded.model.get_input_embeddings().weight.shape[0]
     spread = torch.linspace(0, min(len(loaded.tokenizer), rows) - 1, _SPREAD).long().tolist()
     special = set(loaded.tokenizer.all_special_ids)
@@ -141,5 +143,5 @@ def _attached(base: LoadedModel, adapters: Mapping[str, Path]) -> LoadedModel:
                 else:
                     model = PeftModel.from_pretrained(model, folder, adapter_name=name, config=config)
         except Exception as error:
-            raise misfit(base, folder, config, f"peft says: {first_line(error)}") from error
+            raise misfit(base, folder, config, f"PEFT reports: {first_line(error)}") from error
     return replace(base, model=model.eval())

@@ -1,4 +1,4 @@
-"""The vocabulary that an adapter brings: embeddings of another size than the base's, and the tokenizer beside them."""
+"""Adapters with their own vocabulary: embeddings of a different size than the base's, and a tokenizer next to them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kdprobe.models.weights import own_weights
 
 
 def with_its_vocabulary(base: LoadedModel, folder: Path) -> LoadedModel:
-    """A base with as many tokens as an adapter has embeddings for, and the tokenizer from the adapter's folder.
+    """A base resized to the number of tokens in the adapter's embeddings, with the tokenizer from the adapter's folder.
 
-    A base whose embeddings have that size already, or stay what they are, is returned as it is.
+    A base whose embeddings already have that size, or are not replaced, is returned unchanged.
 
     Raises:
-        UsageError: Embeddings are missing, or the tokens are not those of the base and some more.
+        UsageError: Embeddings are missing, or the tokens do not extend those of the base.
     """
     sizes = _sizes(base.model, folder)
     layers = _layers(base.model)
@@ -29,9 +29,10 @@ def with_its_vocabulary(base: LoadedModel, folder: Path) -> LoadedModel:
         return base
     if len({*sizes.values()}) > 1 or (len(sizes) < len(layers) and not is_tied(base.model)):
         raise UsageError(
-            f"The adapter {folder} has embeddings of another size than the model {base.record.name!r}, but not for its "
-            "input and its output alike.",
-            "Write it with save_pretrained(..., save_embedding_layers=True).",
+            f"The adapter {folder} has embeddings of a different size than the model {base.record.name!r}, but not "
+            "for both "
+            "its input and its output.",
+            "Save it with save_pretrained(..., save_embedding_layers=True).",
         )
     (size,) = {*sizes.values()}
     for layer in layers.values():
@@ -43,7 +44,7 @@ def with_its_vocabulary(base: LoadedModel, folder: Path) -> LoadedModel:
 
 
 def own_tokenizer(record: ModelRecord, folder: Path) -> Any | None:
-    """The tokenizer beside an adapter with embeddings of another size than the base's; `None` where it is the base's.
+    """The tokenizer of an adapter whose embeddings differ in size from the base's; `None` if it uses the base's.
 
     Raises:
         KdprobeError: It cannot be loaded, or the base's configuration or the adapter's tensors cannot be read.
@@ -56,19 +57,19 @@ def own_tokenizer(record: ModelRecord, folder: Path) -> Any | None:
 
 
 def is_tied(model: Any) -> bool:
-    """Whether the output layer has the embeddings' weight."""
+    """Whether the output layer shares the weight of the embeddings."""
     first, last = (getattr(layer, "weight", None) for layer in _layers(model).values())
     return first is not None and first is last
 
 
 def _layers(model: Any) -> dict[str, Any]:
-    """The input and the output embeddings of a model, by their names."""
+    """The input and output embeddings of a model, by name."""
     layers = {id(layer) for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
     return {name: module for name, module in model.named_modules() if id(module) in layers}
 
 
 def _sizes(model: Any, folder: Path) -> dict[str, int]:
-    """For how many tokens an adapter has each of the embeddings, where it has them whole."""
+    """The number of tokens in each of the embeddings that an adapter replaces completely."""
     tensors = adapter_tensors(folder)
     names = {layer: (f"{PREFIX}{layer}.weight", f"{PREFIX}{layer}.base_layer.weight") for layer in _layers(model)}
     return {
@@ -88,8 +89,8 @@ def _tokenizer(base: LoadedModel, folder: Path, size: int) -> Any:
     theirs = tokenizer.get_vocab()
     if len(tokenizer) > size or any(theirs.get(token) != id_ for token, id_ in base.tokenizer.get_vocab().items()):
         raise UsageError(
-            f"The adapter {folder} has embeddings for {size} tokens, which are not the tokens of the model "
-            f"{base.record.name!r} and some more.",
-            "Its folder needs the tokenizer that it was trained with, which may only add tokens.",
+            f"The adapter {folder} has embeddings for {size} tokens, but its tokens do not extend those of the model "
+            f"{base.record.name!r}.",
+            "Its folder needs the tokenizer it was trained with, and that may only add tokens.",
         )
     return tokenizer

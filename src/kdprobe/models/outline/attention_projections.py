@@ -1,4 +1,4 @@
-"""What the linear projections of a model's attention are called, whatever its architecture."""
+"""The names of the linear projections of a model's attention, for any architecture."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from transformers.pytorch_utils import Conv1D
 from kdprobe.models.anatomy import ATTENTION, decoder_layers
 
 _CHOOSERS = {"indexer", "router"}
-"""Parts of attention that choose tokens or experts: they project nothing, and an indexer gets no gradient."""
+"""Parts of attention that choose tokens or experts: they are no projections, and an indexer gets no gradient."""
 
 
 def is_named(name: str, target: str) -> bool:
-    """Whether a module's name is a target, as peft reads a list of them: all of the name, or its end after a dot."""
+    """Whether a target matches a module's name, as in PEFT: the whole name, or its end after a dot."""
     return f".{name}".endswith(f".{target}")
 
 
 def attention_projections(model: Any) -> list[str]:
-    """The linear projections of attention in all layers, as a list of target modules for peft.
+    """The linear projections of attention in all layers, as target modules for PEFT.
 
-    Each is named by the shortest end of its name that nothing else has: `q_proj`, or `attn.c_proj` where the MLP has a
-    `c_proj`, too. Where a tower for images has all of them, too, whole names are given.
+    Each is named by the shortest suffix that nothing else has: `q_proj`, or `attn.c_proj` if the MLP also has a
+    `c_proj`. If an image tower has the same suffixes, full names are given.
 
     Args:
         model: The model, or its modules without weights.
 
     Returns:
-        In the order of a layer; nothing where no layer has attention under a usual name.
+        Names in the order within a layer; empty if no layer has attention under a usual name.
     """
     layers, modules = decoder_layers(model), dict(model.named_modules())
     prefixes = tuple(f"{name}." for name, module in modules.items() if any(module is layer for layer in layers))
@@ -52,7 +52,7 @@ def _is_attention(parents: list[str]) -> bool:
 
 
 def _ends(name: str) -> list[str]:
-    """The ends of a name that say nothing of the layer, the shortest first, then all of it: `c`, `b.c`, `a.0.b.c`."""
+    """Suffixes of a name without the layer number, shortest first, then the whole name: `c`, `b.c`, `a.0.b.c`."""
     parts = name.split(".")
     within = list(takewhile(lambda part: not part.isdigit(), reversed(parts)))[::-1]
     return [*(".".join(within[start:]) for start in reversed(range(len(within)))), name]

@@ -1,4 +1,4 @@
-"""A model without its weights: its configuration, and its modules on the meta device, where tensors have no content."""
+"""A model without its weights: its configuration, and its modules on the meta device."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kdprobe.models.reference import ModelRecord
 from kdprobe.models.weights import refuse_unknown_quantisation
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")
-"""What configurations call the longest sequence that a model was made for."""
+"""Names that configurations use for the longest sequence a model was made for."""
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What is known of a model from its files.
+    """What a model's files reveal about it.
 
     Attributes:
-        record: Which model.
+        record: The model.
         config: Its configuration.
     """
 
@@ -34,17 +34,17 @@ class Blueprint:
 
     @property
     def kind(self) -> str:
-        """The architecture, as transformers calls it."""
+        """The architecture's name in transformers."""
         return str(self.config.model_type)
 
     @property
     def context(self) -> int | None:
-        """The most tokens that it reads and writes together, or `None` where it says none."""
+        """The maximum number of tokens, prompt and response together; `None` if not stated."""
         return context_length(self.config)
 
     @property
     def rows(self) -> int:
-        """Rows of its output matrix; there may be more of them than token ids, or fewer."""
+        """Number of rows of its output matrix, which may be larger or smaller than the number of token ids."""
         return int(self.config.get_text_config().vocab_size)
 
     @cached_property
@@ -61,23 +61,24 @@ class Blueprint:
                 return AutoModelForCausalLM.from_config(self.config, trust_remote_code=False)
         except (ValueError, ImportError) as error:
             raise UsageError(
-                f"The model {self.record.name!r} ({self.kind}) is not a causal language model that transformers knows.",
-                "Choose another model; code that a model brings along is never run.",
+                f"The model {self.record.name!r} ({self.kind}) is not a causal language model supported by "
+                "transformers.",
+                "Choose another model; kdprobe never runs code shipped with a model.",
             ) from error
         except Exception as error:
-            # Sizes of wrong types, or that contradict each other.
+            # Sizes that have the wrong type or contradict each other.
             raise UsageError(
-                f"No model can be built from the configuration of {self.record.name!r}: {first_line(error)}",
-                "Its config.json is damaged.",
+                f"Cannot build a model from the configuration of {self.record.name!r}: {first_line(error)}",
+                "Its config.json is damaged; download it again.",
             ) from error
 
 
 def blueprint(record: ModelRecord) -> Blueprint:
-    """Reads a model's configuration, and asks transformers whether it can load such a model here.
+    """Reads a model's configuration, and checks that transformers can load such a model here.
 
     Raises:
-        UsageError: The configuration cannot be read, its architecture is unknown, a file of weights is missing or
-            incomplete, or the package is missing that quantised weights need.
+        UsageError: The configuration cannot be read, its architecture is unknown, a weight file is missing or
+            incomplete, or the package needed for quantised weights is missing.
     """
     found = Blueprint(record, load_config(record))
     _refuse_incomplete(record)
@@ -87,11 +88,11 @@ def blueprint(record: ModelRecord) -> Blueprint:
 
 
 def context_length(config: Any) -> int | None:
-    """The most tokens that a model of this configuration reads and writes together, or `None` where it says none."""
+    """The maximum number of tokens, prompt and response together, for this configuration; `None` if not stated."""
     text = config.get_text_config()
     stated = next((length for name in _CONTEXTS if (length := getattr(text, name, None))), None)
     rope = getattr(text, "rope_parameters", None)
-    # YaRN is often added to a configuration whose other fields stay as they were.
+    # YaRN is often added to a configuration without changing its other fields.
     if stated and isinstance(rope, dict) and rope.get("rope_type") == "yarn":
         original = rope.get("original_max_position_embeddings") or 0
         stated = max(stated, int(original * (rope.get("factor") or 1)))
@@ -99,7 +100,7 @@ def context_length(config: Any) -> int | None:
 
 
 def _refuse_incomplete(record: ModelRecord) -> None:
-    """Looks for all files of weights, each as long as its own header says."""
+    """Checks that all weight files exist and have the length given in their headers."""
     if not record.path.is_dir():
         return
     index = record.path / "model.safetensors.index.json"
@@ -108,16 +109,18 @@ def _refuse_incomplete(record: ModelRecord) -> None:
         try:
             named = {str(name) for name in json_of(index.read_bytes())["weight_map"].values()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"The file {index} does not say which file a weight is in.", "Fetch it again.") from error
+            raise UsageError(
+                f"The file {index} does not say which file each weight is in.", "Download it again."
+            ) from error
     files = {file.name for file in record.path.glob("*.safetensors")}
     faults = [f"{name} is missing" for name in sorted(named - files)]
     faults += [f"{name} is incomplete" for name in sorted(files) if not _is_whole(record.path / name)]
     if faults:
-        raise UsageError(f"The model {record.name!r} is not whole: {', '.join(faults)}.", "Fetch or copy it again.")
+        raise UsageError(f"The model {record.name!r} is incomplete: {', '.join(faults)}.", "Download or copy it again.")
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a file of safetensors is as long as its header says."""
+    """Whether a safetensors file has the length given in its header."""
     from safetensors import SafetensorError, safe_open
 
     try:

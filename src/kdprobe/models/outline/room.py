@@ -1,4 +1,4 @@
-"""Which texts do not fit into a model's context, without tokenising those that are short anyway."""
+"""Finds texts that do not fit into a model's context, without tokenising short ones."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from kdprobe.models.conversation import text_ids
 
 _EXPANSION = 12
-"""Bytes that a normaliser makes of one at most: NFKC spells a ligature of three bytes out in 33."""
+"""The most bytes a normaliser makes of one: NFKC expands a three-byte ligature to 33 bytes."""
 _SPECIAL = 16
-"""More tokens than a tokenizer adds by itself."""
+"""More tokens than any tokenizer adds by itself."""
 _SHOWN = 3
 
 
 def too_long(tokenizer: Any, texts: Mapping[str, str], room: int) -> dict[str, int]:
-    """Of some prompts, those that take more tokens than there is room for, with their length in tokens.
+    """The prompts that take more tokens than there is room for, with their length in tokens.
 
     Args:
-        tokenizer: Of the model that reads them.
-        texts: Name to text.
-        room: Tokens.
+        tokenizer: The tokenizer of the model that reads them.
+        texts: Texts by name.
+        room: The number of tokens available.
     """
-    # A token stands for a byte at least.
+    # A token stands for at least one byte.
     in_doubt = {
         name: text
         for name, text in texts.items()
@@ -33,7 +33,7 @@ def too_long(tokenizer: Any, texts: Mapping[str, str], room: int) -> dict[str, i
 
 
 def named(lengths: Mapping[str, int]) -> str:
-    """The longest of some texts by name, and how many more there are."""
+    """Names the longest texts, and counts the rest."""
     longest = sorted(lengths, key=lambda name: (-lengths[name], name))
     shown = ", ".join(f"{name} ({lengths[name]} tokens)" for name in longest[:_SHOWN])
     return shown + (f" and {len(longest) - _SHOWN} more" if len(longest) > _SHOWN else "")

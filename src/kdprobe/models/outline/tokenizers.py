@@ -1,7 +1,7 @@
-"""Whether the token ids of one tokenizer mean the same to another.
+"""Checks whether token ids mean the same in two tokenizers.
 
-Two tokenizers count as one where they split text by the same rules into the same tokens, and differ at most in tokens
-that were added afterwards: those are *foreign*, and all depends on whether they are used.
+Two tokenizers count as equal if they split text by the same rules into the same tokens, and differ at most in tokens
+that were added later. Those are *foreign*, and it matters whether they are used.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 _RULES = ("normalizer", "pre_tokenizer", "decoder")
-_RULE_NAMES = {"normalizer": "normalisers", "pre_tokenizer": "ways to split text", "decoder": "decoders"}
+_RULE_NAMES = {"normalizer": "normalisers", "pre_tokenizer": "pre-tokenizers", "decoder": "decoders"}
 
 
 @dataclass(frozen=True)
 class TokenizerMatch:
-    """How the ids of one tokenizer, the writer's, read in another, the reader's.
+    """How the ids of one tokenizer (the writer's) read in another (the reader's).
 
     Attributes:
-        difference: Why their ids cannot be compared at all, as the end of a sentence; empty where they can.
-        foreign: Ids of the writer that mean something else to the reader, or nothing.
+        difference: Why their ids cannot be compared at all, as the end of a sentence; empty if they can.
+        foreign: Ids of the writer that mean something else, or nothing, to the reader.
     """
 
     difference: str = ""
     foreign: frozenset[int] = frozenset()
 
     def within(self, rows: int, vocabulary: int) -> TokenizerMatch:
-        """The same for a reader whose matrices have `rows` rows, and a writer of so many ids."""
+        """The match for a reader whose matrices have `rows` rows, and a writer with this many ids."""
         return TokenizerMatch(self.difference, self.foreign | frozenset(range(rows, vocabulary)))
 
 
@@ -47,9 +47,9 @@ def match_tokenizers(writer: Any, reader: Any) -> TokenizerMatch:
     foreign = {token for text, token in written.items() if by_id.get(token) != text}
     conflicting = sum(token in by_id and token not in added for token in foreign)
     if conflicting:
-        return TokenizerMatch(f"{conflicting:,} of {len(written):,} ids stand for other tokens")
+        return TokenizerMatch(f"{conflicting:,} of {len(written):,} ids stand for different tokens")
     if rules["model"] != other["model"]:
-        return TokenizerMatch("they merge characters into tokens by other rules")
+        return TokenizerMatch("they merge characters into tokens by different rules")
     for rule in _RULES:
         if rules[rule] != other[rule]:
             return TokenizerMatch(f"they have different {_RULE_NAMES[rule]}")
@@ -57,18 +57,18 @@ def match_tokenizers(writer: Any, reader: Any) -> TokenizerMatch:
 
 
 def _serialised(tokenizer: Any) -> Any:
-    """A tokenizer as text; of one that is written in Python its class and vocabulary file are all that there is."""
+    """A tokenizer as text; for one written in Python, its class name is all there is."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return type(tokenizer).__name__ if backend is None else backend.to_str()
 
 
 def _rules(tokenizer: Any) -> dict[str, Any]:
-    """How a tokenizer splits text, without its vocabulary, which is compared by itself."""
+    """How a tokenizer splits text, without its vocabulary, which is compared separately."""
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         return {"model": type(tokenizer).__name__, **dict.fromkeys(_RULES)}
     data = json.loads(_serialised(tokenizer))
     model = data["model"]
-    # The scores of a unigram model are what the merges are to others.
+    # A unigram model's scores correspond to the merges of other models.
     scores = model.pop("vocab", None)
     rules = {rule: data.get(rule) for rule in _RULES}
     return {"model": {**model, "scores": scores if isinstance(scores, list) else None}, **rules}

@@ -1,4 +1,4 @@
-"""The analysis `association`: does what a head does go with whether the student solves the problem?"""
+"""The analysis `association`: is what a head does associated with whether the student solves the problem?"""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
 
 _NAMED = 3
 
-_CAPTION = "Probability that the metric is higher where the answer is right; 0.5 is no association."
+_CAPTION = "Probability that the metric is higher for a right answer than for a wrong one; 0.5 means no association."
 
 
 class AssociationAnalysis:
-    """One metric of every head against correctness, within each student and within problems of like length."""
+    """One metric of every head against correctness, within each student and among problems of similar length."""
 
     needs: frozenset[Need] = frozenset({"patterns", "students", "problems", "scores"})
 
@@ -34,7 +34,7 @@ class AssociationAnalysis:
         """Tests every head of every student; false discoveries are controlled over the heads of a student."""
         metric = self.options.metric
         if metric not in context.head_metrics:
-            raise UsageError(f"There is no head metric {metric!r}.", f"There are: {', '.join(context.head_metrics)}.")
+            raise UsageError(f"There is no head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
         only = {metric: context.head_metrics[metric]}
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
@@ -65,11 +65,11 @@ def associate(
     Args:
         values: The metric, `[problem, layer, head]`.
         correct: Whether the student solved the problem, `[problem]`.
-        strata: The stratum of each problem, `[problem]`, as `length_strata` makes them.
+        strata: The stratum of each problem, `[problem]`, as made by `length_strata`.
 
     Returns:
-        The association and its q, the false discovery rate over the heads, each `[layer, head]`; NaN for heads without
-        a value on some problem.
+        The association and its q, the false discovery rate over the heads, each `[layer, head]`; NaN for heads that
+        lack a value on some problem.
     """
     shape = values.shape[1:]
     by_head = values.reshape(len(values), -1)
@@ -102,7 +102,7 @@ def _sentence(
 ) -> str:
     lead = f"{student}, {int(correct.sum())} of {len(correct)} right:"
     if not association.pairs:
-        return f"{lead} no right and wrong answers of like length, so there is nothing to associate {metric} with."
+        return f"{lead} no right and wrong answers of similar length, so {metric} cannot be tested for association."
     order = np.argsort(np.where(np.isfinite(q), q, np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, q.shape)
     associated = [head for head in zip(layers.tolist(), heads.tolist(), strict=True) if q[head] <= SIGNIFICANT]
@@ -113,6 +113,6 @@ def _sentence(
     )
     return (
         f"{lead} {metric} of {len(associated)} heads is associated with correctness at a false discovery rate of "
-        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher where the answer is right; "
-        "an association within problems of like length, not a cause."
+        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher for a right answer; this is "
+        "an association within problems of similar length, not a cause."
     )

@@ -34,8 +34,8 @@ class ArmDivergences:
 
     Attributes:
         variance: Population variance over all students, mean over cells, `[layer, head]`.
-        distances: Arm to its mean Jensen-Shannon divergence from the first student, `[layer, head]`, in nats.
-        threshold: What such a divergence has to reach before a head counts as moved.
+        distances: Each arm's mean Jensen-Shannon divergence from the first student, `[layer, head]`, in nats.
+        threshold: The divergence at which a head counts as moved.
     """
 
     variance: Means
@@ -44,7 +44,7 @@ class ArmDivergences:
 
 
 class DivergenceAnalysis:
-    """The published variance over all students, and the Jensen-Shannon divergence of each from the first."""
+    """The published variance over all students, and each one's Jensen-Shannon divergence from the first."""
 
     needs: frozenset[Need] = frozenset({"patterns"})
 
@@ -55,12 +55,12 @@ class DivergenceAnalysis:
         """Compares all files, or all students.
 
         Raises:
-            KdprobeError: There is one only, or their layers, heads or tokens differ.
+            KdprobeError: There is only one, or their layers, heads or tokens differ.
         """
         compared: Sequence[Replicate] = context.patterns or context.students
         names = [replicate.name for replicate in compared]
         if len(names) < 2:  # noqa: PLR2004
-            raise KdprobeError(f"Divergence takes two students, and there is only {names[0]!r}.", "Give another one.")
+            raise KdprobeError(f"Divergence needs two students, but there is only {names[0]!r}.", "Add another one.")
         averaged = arm_divergences(_divergences(context), compared, self.options.smallest_effect, context.seed)
         variance, distances, threshold = averaged.variance, averaged.distances, averaged.threshold
         leading = ranked(variance.value)[:TOP]
@@ -124,8 +124,8 @@ def _divergences(context: AnalysisContext) -> Divergences:
         shapes = {file.pattern.shape for file in context.patterns}
         if len(shapes) > 1:
             raise KdprobeError(
-                f"The files' patterns have different shapes: {', '.join(map(str, sorted(shapes)))}.",
-                "Divergence compares the same layers and heads on the same tokens.",
+                f"The patterns in the files have different shapes: {', '.join(map(str, sorted(shapes)))}.",
+                "Divergence compares identical layers and heads on identical tokens.",
             )
         return files_side_by_side(context.patterns)
     _refuse_different_heads(context)
@@ -143,12 +143,13 @@ def _refuse_different_heads(context: AnalysisContext) -> None:
     if len(set(shapes.values())) > 1:
         sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads) in shapes.items())
         raise KdprobeError(
-            f"The students have different layers and heads ({sizes}).", "Divergence compares the same heads."
+            f"The students have different layers and heads ({sizes}).",
+            "Divergence needs students with the same layers and heads.",
         )
 
 
 def _arms(divergences: Divergences, compared: Sequence[Replicate]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Arm to its mean divergence from the first student, `[problem, layer, head]`."""
+    """Each arm's mean divergence from the first student, `[problem, layer, head]`."""
     first, *others = compared
     return [
         (arm, np.mean([divergences.jensen_shannon[name, first.name] for name in members], axis=0))
@@ -167,7 +168,7 @@ def _table(distances: Mapping[str, Means], against: str, threshold: Threshold) -
 
 def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[Head], students: int) -> str:
     heads = ", ".join(f"{head_label(*head)} ({variance[head]:.2g})" for head in leading[:_NAMED])
-    return f"The {students} students' attention varies most in {heads}: population variance, mean over cells."
+    return f"Across the {students} students, attention varies most in {heads} (population variance, mean over cells)."
 
 
 def _distance_sentence(arm: str, against: str, distance: Means, threshold: Threshold) -> str:
@@ -178,6 +179,6 @@ def _distance_sentence(arm: str, against: str, distance: Means, threshold: Thres
     )
     means = f"moved means a Jensen-Shannon divergence per query row of {threshold.sentence('nats')}"
     if not moved:
-        return f"{arm} and {against}: no head moved ({means}). The largest divergence is that of {listed}."
+        return f"{arm} and {against}: no head moved ({means}). The largest divergence is in {listed}."
     heads = f"{len(moved)} of {distance.value.size} heads moved" if len(moved) > 1 else "1 head moved"
-    return f"{arm} and {against}: {heads}, most of all {listed}. Here {means}."
+    return f"{arm} and {against}: {heads}, above all {listed}. Here {means}."

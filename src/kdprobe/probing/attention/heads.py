@@ -29,7 +29,7 @@ class HeadsAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Measures everything there is, and compares what read the same tokens."""
+        """Measures everything in the context, and compares students that read the same tokens."""
         deciding_metric = _deciding_metric(self.options.metric, context)
         measured = measure(context)
         require(measured, deciding_metric.name)
@@ -55,7 +55,7 @@ class HeadsAnalysis:
                 *_sink_sentences(measured),
                 *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
-                    f"{name} is not compared: it has other layers, heads or tokens."
+                    f"{name} is not compared, because its layers, heads or tokens differ."
                     for name in measured
                     if name not in comparable
                 ),
@@ -79,11 +79,11 @@ def build(options: HeadsOptions) -> HeadsAnalysis:
 def compare_arms(
     measured: Measured, replicates: Sequence[Replicate], options: HeadsOptions, seed: int
 ) -> tuple[list[Comparison], Threshold]:
-    """Compares every arm with the first student by every metric, and says what counts as moved.
+    """Compares every arm with the first student on every metric, and determines what counts as moved.
 
     Args:
-        measured: Students that read the same tokens and have the same layers and heads, the first one in front.
-        replicates: The same students with their arms; those that were not measured are left out.
+        measured: Students with the same tokens, layers and heads, the first student first.
+        replicates: The same students with their arms; students that were not measured are skipped.
         options: The deciding metric, the smallest effect of interest and the number of permutations.
         seed: Of the bootstrap and the permutations.
     """
@@ -97,12 +97,12 @@ def compare_arms(
 def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
     names = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
     if name not in names:
-        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"There are: {', '.join(names)}.")
+        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"Available: {', '.join(names)}.")
     return context.head_metrics[name]
 
 
 def _comparable(context: AnalysisContext, measured: Measured) -> Measured:
-    """Those that read what the first read, and have its layers and heads."""
+    """The students that read what the first one read, and have the same layers and heads."""
     shapes = {file.name: file.pattern.shape for file in context.patterns} or {
         name: next(iter(values.values())).shape for name, values in measured.items()
     }
@@ -153,8 +153,8 @@ def _checks(context: AnalysisContext) -> Mapping[str, Mapping[str, float]]:
 def _sink_sentences(measured: Measured) -> list[str]:
     shares = {name: np.nanmean(values[LEARNED_SINK]) for name, values in measured.items() if LEARNED_SINK in values}
     return [
-        f"{name}: {share:.1%} of the attention goes to learned sinks, which are no tokens; all other metrics are of "
-        "the rest, every row divided by its sum."
+        f"{name}: {share:.1%} of the attention goes to learned sinks, which are not tokens; all other metrics describe "
+        "the rest, with every row divided by its sum."
         for name, share in shares.items()
         if share
     ]

@@ -1,4 +1,4 @@
-"""The analysis `attention`: what chosen heads look at, token by token, on one problem."""
+"""The analysis `attention`: what chosen heads attend to, token by token, on one problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 3
 
 
 class AttentionAnalysis:
-    """A map of query by key for each chosen head, students side by side in one menu."""
+    """A query-by-key map for each chosen head, with a menu of students."""
 
     needs: frozenset[Need] = frozenset({"patterns"})
 
@@ -36,12 +36,12 @@ class AttentionAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Shows one problem, or the prompt that files are of."""
+        """Shows one problem, or the prompt of the pattern files."""
         tokens, patterns = _from_files(context) if context.patterns else _from_students(context, self.options.problem)
         layers, heads = next(iter(patterns.values())).shape[:2]
         chosen = self.options.heads or _most_varied(patterns)
         if wrong := [head for head in chosen if head[0] >= layers or head[1] >= heads or min(head) < 0]:
-            raise UsageError(f"There is no {head_label(*wrong[0])}: there are {layers} x {heads}.")
+            raise UsageError(f"There is no {head_label(*wrong[0])}: the model has {layers} layers of {heads} heads.")
         figures = [_figure(tokens, patterns, head) for head in chosen]
         table = pd.concat([_table(tokens, patterns, head) for head in chosen], ignore_index=True)
         labels = "; ".join(head_label(*head) for head in chosen)
@@ -74,7 +74,7 @@ def _from_files(context: AnalysisContext) -> tuple[list[str], dict[str, Patterns
 
 def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], dict[str, Patterns]]:
     if problem >= len(context.sequences):
-        raise UsageError(f"There is no problem {problem}: there are {len(context.sequences)}, counted from 0.")
+        raise UsageError(f"There is no problem {problem}: there are {len(context.sequences)} problems, counted from 0.")
     ids = context.sequences[problem].ids
     patterns: dict[str, Patterns] = {}
     tokens: list[str] = []
@@ -87,13 +87,15 @@ def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], d
 
 def _most_varied(patterns: Mapping[str, Patterns]) -> list[Head]:
     if len(patterns) == 1:
-        raise UsageError("With one student, say which heads.", "For example: --option attention.heads=[[22,6]].")
+        raise UsageError(
+            "With a single student, the heads must be named.", "For example: --option attention.heads=[[22,6]]."
+        )
     return ranked(np.stack(list(patterns.values())).var(axis=0, dtype=np.float64).mean(axis=(-2, -1)))[:_SHOWN]
 
 
 def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: Head) -> Figure:
-    """One map with a menu of students. Tokens are escaped: plotly reads HTML in labels."""
-    # A number before each token: an axis of words would put equal words in one place.
+    """One map with a menu of students. Tokens are escaped, because plotly interprets HTML in labels."""
+    # Each label starts with its position, because an axis of words would merge equal words.
     labels = [f"{position} {html.escape(repr(token)[1:-1])}" for position, token in enumerate(tokens)]
     figure = go.Figure()
     for index, (name, pattern) in enumerate(patterns.items()):
@@ -121,7 +123,7 @@ def _figure(tokens: Sequence[str], patterns: Mapping[str, Patterns], head: Head)
         yaxis={"title": "query", "autorange": "reversed", "showticklabels": False},
         updatemenus=[{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.15, "type": "dropdown"}],
     )
-    caption = "Attention from each token (down) to those before it; the menu switches between students."
+    caption = "Attention from each token (rows) to earlier tokens (columns); the menu switches between students."
     return Figure(f"Attention of {head_label(*head)}", caption, figure.to_plotly_json())
 
 

@@ -23,15 +23,15 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against one student on identical tokens, by one metric.
+    """One arm compared with one student on identical tokens, on one metric.
 
     Attributes:
-        arm: Its students' mean is compared, where it has several seeds.
-        against: The student that it is compared with.
+        arm: The arm; if it has several seeds, the mean of its students is compared.
+        against: The student it is compared with.
         metric: The metric.
         effect: Mean difference over problems, `[layer, head]`, with its interval over problems.
-        p: Of the sign-flip test, adjusted over all heads, over problems only; NaN where there is no test.
-        problems: How many problems there were.
+        p: P of the sign-flip test, over problems only, adjusted over all heads; NaN without a test.
+        problems: The number of problems.
     """
 
     arm: str
@@ -45,14 +45,14 @@ class Comparison:
 def compare(
     measured: Measured, arms: Mapping[str, Sequence[str]], metrics: Sequence[str], *, permutations: int, seed: int
 ) -> list[Comparison]:
-    """Compares arms with the first student, by every metric.
+    """Compares arms with the first student on every metric.
 
     Args:
-        measured: Students that read the same tokens and have the same layers and heads.
-        arms: Arm to its students, the first one of all left out.
-        metrics: Which metrics.
-        permutations: Of the test.
-        seed: Of whatever is drawn.
+        measured: Students with the same tokens, layers and heads.
+        arms: Each arm's students, without the first student of all.
+        metrics: The metrics.
+        permutations: Number of permutations of the test.
+        seed: Seed of everything drawn at random.
     """
     against = next(iter(measured))
     comparisons = []
@@ -66,14 +66,14 @@ def compare(
 
 
 def effects(measured: Measured, metric: str) -> dict[str, Array]:
-    """Student to its values, `[layer, head]`: the mean over problems."""
+    """Each student's values, `[layer, head]`: the mean over problems."""
     return {name: means_over_problems(values[metric]).value for name, values in measured.items()}
 
 
 def moved(comparison: Comparison, threshold: Threshold) -> list[Head]:
-    """Heads that moved, by falling effect: the effect reaches the threshold, and p, where there is one, allows it.
+    """Heads that moved, by decreasing effect: the effect reaches the threshold, and p, if any, is small enough.
 
-    p alone never makes a head moved: on identical tokens the most trivial change is significant.
+    A small p alone never makes a head moved: on identical tokens even the most trivial change is significant.
     """
     size = np.abs(comparison.effect.value)
     enough = (size >= threshold.value) & (size > 0) & ~(comparison.p > SIGNIFICANT)
@@ -81,14 +81,14 @@ def moved(comparison: Comparison, threshold: Threshold) -> list[Head]:
 
 
 def ranked(values: Array) -> list[Head]:
-    """Heads by falling value, `[layer, head]`; those without a value last."""
+    """Heads by decreasing value, `[layer, head]`; heads without a value come last."""
     order = np.argsort(-np.nan_to_num(values, nan=-np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, values.shape)
     return list(zip(layers.tolist(), heads.tolist(), strict=True))
 
 
 def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> str:
-    """Which heads moved, or that none did; what the largest change was."""
+    """Which heads moved, if any, and the largest change."""
     heads = moved(comparison, threshold)
     value = comparison.effect.value
     spaced_unit = f" {unit}" if unit else ""
@@ -102,24 +102,24 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
     pair = f"{comparison.arm} against {comparison.against}"
     if not heads:
         largest = ranked(np.abs(value))[0]
-        return f"{pair}: no head moved ({means}). The largest change is that of {change(largest)}."
+        return f"{pair}: no head moved ({means}). The largest change is in {change(largest)}."
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
-    most = ", most of all " if len(heads) > _NAMED else ": "
-    return f"{pair}: {lead}{most}{changes}. Here {means}. Differences seen, not causes shown."
+    most = ", above all " if len(heads) > _NAMED else ": "
+    return f"{pair}: {lead}{most}{changes}. Here {means}. These are observed differences, not causes."
 
 
 def _tested(problems: int) -> str:
     if problems == 1:
         return "one prompt, so no test"
-    # All differences of one sign, or all of the other.
+    # All differences have one sign, or all have the other.
     if 2 / 2**problems > SIGNIFICANT:
-        return f"with {problems} problems no p can be as small as {SIGNIFICANT:g}, so none can"
+        return f"with {problems} problems p cannot reach {SIGNIFICANT:g}, so no head can count as moved"
     return f"p at most {SIGNIFICANT:g} over problems only"
 
 
 def _p(differences: Array, permutations: int, seed: int) -> Array:
-    """P of every head; NaN with one problem, and for heads without a value on some problem that others have one on."""
+    """P of every head; NaN with one problem, and for heads without a value on a problem where others have one."""
     p = np.full(differences.shape[1:], np.nan)
     finite = np.isfinite(differences)
     problems = finite.any(axis=(1, 2))

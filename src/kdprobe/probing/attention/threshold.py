@@ -1,4 +1,4 @@
-"""What an effect has to reach before a head counts as moved: what another seed changes, or a stated size."""
+"""The effect at which a head counts as moved: what another seed changes, or a stated size."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Threshold:
-    """What an effect has to reach before a head counts as moved.
+    """The effect at which a head counts as moved.
 
     Attributes:
-        value: In the effect's unit.
-        stated: Whether it is the smallest effect that was stated, and not what seeds change.
+        value: In the unit of the effect.
+        stated: Whether it is the stated smallest effect, rather than what seeds change.
     """
 
     value: float
     stated: bool
 
     def sentence(self, unit: str) -> str:
-        """Where the threshold comes from."""
+        """The threshold and where it comes from."""
         reason = "the smallest effect of interest" if self.stated else "the most that another seed changed in any head"
         return f"at least {self.value:.2g}{' ' if unit else ''}{unit}, {reason}"
 
 
 def movement_threshold(replicates: Sequence[Array], smallest: float) -> Threshold:
-    """The larger of the stated smallest effect and the largest difference that another seed made.
+    """The larger of the stated smallest effect and the largest difference caused by another seed.
 
     Args:
         replicates: Differences between students of one arm, each `[layer, head]`.
@@ -45,8 +45,8 @@ def seed_differences(effects: Mapping[str, Array], grouped: Mapping[str, Sequenc
     """Differences of effects between any two students of one arm.
 
     Args:
-        effects: Student to effects, `[layer, head]`.
-        grouped: Arm to its students; those without effects are left out.
+        effects: Each student's effects, `[layer, head]`.
+        grouped: Each arm's students; students without effects are skipped.
     """
     return [
         effects[first] - effects[second]

@@ -1,1 +1,1 @@
-"""Interventions: what a head's output does to the log-probability of the gold solution, by changing it."""
+"""Interventions: how a head's output affects the log-probability of the gold solution, measured by changing it."""

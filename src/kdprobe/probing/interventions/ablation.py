@@ -24,11 +24,11 @@ from kdprobe.probing.interventions.tables import effect_table, joined, set_table
 from kdprobe.students.sequence import ProblemSequence
 
 _WORSE: Sign = -1
-"""Heads whose loss costs most come first."""
+"""Heads whose removal costs most come first."""
 
 
 class AblationAnalysis:
-    """Takes heads away: all to first order, the first of them for real, those together against random sets."""
+    """Ablates heads: all of them to first order, the top ones exactly, and these together against random sets."""
 
     needs: frozenset[Need] = frozenset({"students", "problems"})
 
@@ -36,7 +36,7 @@ class AblationAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Goes through the students; of trained ones, the heads that moved most are taken away for real, too."""
+        """Ablates heads of every student; for trained students also, exactly, those that moved most."""
         first, pool, seed = context.students[0], context.pool, context.seed
         students = chosen_students(context.students, self.options.students, "ablation")
         sequences = context.sequences[: self.options.problems]
@@ -78,7 +78,7 @@ class AblationAnalysis:
         figures = [
             *signed_maps(screened, "nats"),
             control_figure(
-                "Ablating heads together, and random sets of as many",
+                "Ablating heads together, compared with random sets of the same size",
                 {f"{name}, {kind}": control for name, kinds in controls.items() for kind, control in kinds.items()},
             ),
             *evidence.figures,
@@ -101,20 +101,20 @@ def ablate(
     seed: int,
     moved: Array | None = None,
 ) -> Sweep:
-    """Takes the heads of one student away.
+    """Ablates the heads of one student.
 
     Args:
         student: The student, merged, in float32.
         sequences: What it reads.
-        options: What a head is replaced by, how many heads for real, and what to compare them with.
-        name: How progress calls the student.
-        batch_size: Heads, or sets of heads, at once.
-        seed: Of the random sets.
-        moved: How much each head's attention changed by training, `[layer, head]`, where that is known; those that
-            changed most are taken away for real, too.
+        options: What replaces a head, how many heads to run exactly, and what to compare them with.
+        name: The student's name in progress output.
+        batch_size: Heads, or sets of heads, per batch.
+        seed: Seed of the random sets.
+        moved: How much training changed each head's attention, `[layer, head]`, if known; the heads that changed most
+            are also ablated exactly.
 
     Raises:
-        KdprobeError: The heads of its architecture are not found, or do not add up to what its attention writes.
+        KdprobeError: The heads of its architecture are not found, or do not add up to the output of its attention.
     """
     with reader(student) as reading:
         with progress(f"Reading: {name}", len(sequences)) as bar:

@@ -1,4 +1,4 @@
-"""What ablation found, in sentences and for JSON."""
+"""The results of ablation, in sentences and for JSON."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from kdprobe.stats.bootstrap import means_over_problems
 
 _NAMED = 3
 Controls = Mapping[str, Mapping[str, Control]]
-"""Student to set (`top`, and of trained ones `moved`) to how it compares with random ones."""
+"""Each student's sets (`top`, and for trained students `moved`) and their comparison with random sets."""
 
 
 def ablation_statements(
     sweeps: Mapping[str, Sweep], controls: Controls, options: AblationOptions, seed: int
 ) -> list[str]:
-    """How it was done, and per student the heads that cost most, together with the random control."""
+    """How it was done, and for each student the heads whose ablation costs most, with the random control."""
     problems = len(next(iter(sweeps.values())).exact)
-    replaced = "its mean output over the problems" if options.replacement == "mean" else "nothing"
+    replaced = "its mean output over the problems" if options.replacement == "mean" else "zero"
     how = (
-        f"A head is replaced by {replaced}; its effect is the change of log p(gold solution) over {problems} "
-        "problems. All are screened by gradient, the first run exactly. Which come first was seen on the same problems."
+        f"A head is replaced by {replaced}; its effect is the change in log p(gold solution) over {problems} problems. "
+        "All heads are screened by gradient; the top ones are run exactly. They were selected on these same problems."
     )
     sentences = [how]
     for name, sweep in sweeps.items():
-        top = f"The first {controls[name]['top'].heads} {controls[name]['top'].sentence()}"
+        top = f"The top {controls[name]['top'].heads}: {controls[name]['top'].sentence()}"
         sentences.append(f"{name}: {_costly(sweep, seed)} {top}")
         if "moved" in controls[name]:
             moved, control = sweep.sets["moved"], controls[name]["moved"]
             heads = "; ".join(head_label(*head) for head in moved[:_NAMED])
-            those = f"the {len(moved)} heads whose attention moved most (first {heads})"
+            those = f"the {len(moved)} heads whose attention moved most ({heads}, ...):"
             sentences.append(f"{name}: {those} {control.sentence()}")
     return sentences
 
 
 def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:
-    """Per student the exact effects, the costliest head first, and each set with its random control."""
+    """Each student's exact effects, the costliest head first, and each set with its random control."""
     return {
         "students": {
             name: {
@@ -58,7 +58,7 @@ def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[st
 
 
 def _costly(sweep: Sweep, seed: int) -> str:
-    """The heads whose loss costs most, beyond their intervals."""
+    """The heads whose ablation costs most, if their intervals exclude 0."""
     effects = means_over_problems(sweep.exact[..., 0], seed)
     has_interval = np.isfinite(effects.high)
     costs = np.where(has_interval, effects.high, effects.value) < 0
@@ -69,5 +69,5 @@ def _costly(sweep: Sweep, seed: int) -> str:
         if costs[index]
     )
     if not listed:
-        return f"none of the {len(sweep.heads)} heads that were run exactly costs anything beyond its interval."
-    return f"of {len(sweep.heads)} heads that were run exactly, those that cost most are {listed}."
+        return f"none of the {len(sweep.heads)} heads run exactly has a cost whose interval excludes 0."
+    return f"of the {len(sweep.heads)} heads run exactly, the costliest are {listed}."

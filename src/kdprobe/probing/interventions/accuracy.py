@@ -1,6 +1,6 @@
-"""Accuracy of a student without some of its heads, by lm-eval.
+"""Accuracy of a student without some of its heads, measured by lm-eval.
 
-Setting a head's columns of the output projection to zero is the same as setting its z to zero, also while it writes.
+Zeroing a head's columns of the output projection is the same as zeroing its z, also during generation.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def accuracy_without_heads(
     batch_size: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Examines every student whole, without its top heads, and without as many random ones.
+    """Evaluates every student intact, without its top heads, and without as many random heads.
 
     Args:
-        students: Those that were ablated.
-        problems: What they are asked.
+        students: The students that were ablated.
+        problems: The problems they are asked.
         options: The token budget, and whether random heads come from the same layers.
-        sweeps: Student to what ablation did.
+        sweeps: Each student's ablation results.
         pool: Where students are loaded.
         batch_size: Of the evaluation.
         seed: Of the random heads.
 
     Returns:
         One row per student and set: `student`, `set`, `heads`, `n`, `correct`, `accuracy`, `low`, `high`, and, paired
-        with the whole student, `only_whole`, `only_without`, `p` (exact McNemar).
+        with the intact student, `only_whole`, `only_without`, `p` (exact McNemar).
     """
     protocol = Protocol(options.max_new_tokens, batch_size=batch_size, dtype="float32")
     rows = []
@@ -76,7 +76,7 @@ def accuracy_without_heads(
 
 
 def without_heads(student: LoadedModel, heads: Sequence[Head]) -> LoadedModel:
-    """The student with these heads' columns of W_O at zero; all other weights are shared with it."""
+    """The student with these heads' columns of W_O zeroed; it shares all other weights with the original."""
     model = same_weights(student.model)
     parts = anatomy(model)
     for layer in {layer for layer, _ in heads}:
@@ -97,5 +97,5 @@ def accuracy_sentences(table: pd.DataFrame) -> list[str]:
             f"(p = {p_text(row['p'])})"
             for row in others
         ]
-        sentences.append(f"{student} solves {whole['correct']} of {whole['n']} problems whole, {' and '.join(parts)}.")
+        sentences.append(f"{student} solves {whole['correct']} of {whole['n']} problems intact, {' and '.join(parts)}.")
     return sentences

@@ -1,11 +1,11 @@
-"""All heads at once, to first order: one backward pass says what replacing each head's output would do.
+"""All heads at once, to first order: one backward pass estimates the effect of replacing each head's output.
 
 Attribution patching (Nanda, 2023, https://www.neelnanda.io/mechanistic-interpretability/attribution-patching; Syed et
-al., 2023, arXiv 2310.10348): with g the gradient of the log-probability by what a layer's attention writes,
+al., 2023, arXiv 2310.10348): with g the gradient of the log-probability with respect to a layer's attention output,
 
-    effect of head h  ~  sum over positions of  g . (what takes its place - what it writes)
+    effect of head h  ~  sum over positions of  g . (replacement - own output)
 
-It ranks heads for exact runs. It misses saturation: the largest effects come out too small, some with the wrong
+It ranks heads for exact runs. It misses saturation: the largest effects are underestimated, and some have the wrong
 sign.
 """
 
@@ -27,12 +27,12 @@ from kdprobe.students.sequence import ProblemSequence
 def screened_effects(
     reading: Reader, sequences: Sequence[ProblemSequence], donors: Sequence[Donor], *, bar: Progress
 ) -> Tensor:
-    """First-order effects of replacing each head by itself.
+    """First-order effects of replacing each head individually.
 
     Args:
         reading: The student.
         sequences: What it reads.
-        donors: What takes the place of a head's output; all of them share the backward pass.
+        donors: The replacements for head outputs; all share the backward pass.
         bar: Advanced by one per sequence.
 
     Returns:
@@ -61,7 +61,7 @@ def screened_effects(
 
 @contextmanager
 def _gradients_from_the_first_layer(reading: Reader) -> Iterator[None]:
-    """Weights are frozen, so the graph has to begin somewhere: at what the first layer reads."""
+    """Weights are frozen, so the graph starts at the input of the first layer."""
 
     def begin(_module: Any, positional: Any, keyword: Any) -> None:
         (positional[0] if positional else keyword["hidden_states"]).requires_grad_()
@@ -74,7 +74,7 @@ def _gradients_from_the_first_layer(reading: Reader) -> Iterator[None]:
 
 
 def _slope_times_output(slope: Tensor, z: Tensor, matrices: Tensor) -> Tensor:
-    """The product g . (z W_O) per head, `[head]`, as z . (g W_O^T): a head at a time, d_model wide only once.
+    """The product g . (z W_O) per head, `[head]`, computed as z . (g W_O^T) to keep intermediate tensors small.
 
     Args:
         slope: `[position, d_model]`.

@@ -1,10 +1,11 @@
-"""The exact effect of replacing a head's output, without computing what lies before it again.
+"""The exact effect of replacing a head's output, without recomputing what precedes it.
 
-Everything below a head, and its layer's attention, is the same with and without it. So a pass for a head of layer L
+Everything below a head, and the attention of its layer, is the same with and without it. So a pass for a head of layer
+L
 
-- skips the layers below L: L reads the residual stream that it read in the undisturbed pass;
-- skips the attention of L but for its output projection, which reads the heads' outputs with one replaced;
-- and goes on from there, several heads of the layer at once, with logits at the answer's rows only.
+- skips the layers below L: L reads the residual stream from the clean pass;
+- skips the attention of L except for its output projection, which reads the heads' outputs with one replaced;
+- and continues from there, several heads of the layer at once, with logits only at the answer's rows.
 
 The model's own forward pass runs, so masks, positions, norms and layer types are its own.
 """
@@ -26,7 +27,7 @@ from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
 
 TOLERANCE = 1e-2
-"""Largest change of a log-probability by starting in the middle, in nats; rounding in float32 makes about 1e-4."""
+"""Largest change of a log-probability allowed when restarting, in nats; float32 rounding causes about 1e-4."""
 
 
 @torch.no_grad()
@@ -44,9 +45,9 @@ def exact_effects(
     Args:
         reading: The student.
         sequences: What it reads.
-        donor: What takes the place of a head's output, on every position.
-        heads: Which, in any order.
-        batch_size: Heads at once.
+        donor: The replacement for a head's output, at every position.
+        heads: The heads, in any order.
+        batch_size: Heads per batch.
         bar: Advanced by one per sequence.
 
     Returns:
@@ -54,7 +55,7 @@ def exact_effects(
         the order given.
 
     Raises:
-        KdprobeError: The student does not work the way that restarting takes for granted.
+        KdprobeError: The student does not work in the way that restarting assumes.
     """
     by_layer: dict[int, list[int]] = {}
     for column, (layer, _) in enumerate(heads):
@@ -81,7 +82,7 @@ def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> I
 
     Args:
         reading: The student.
-        run: Its undisturbed pass over the same sequence.
+        run: Its clean pass over the same sequence.
         layer: Where to start.
         attended: What that layer's attention writes, `[copies, position, d_model]`.
     """
@@ -97,10 +98,10 @@ def restarted(reading: Reader, run: CleanRun, layer: int, attended: Tensor) -> I
 def _attended(  # noqa: PLR0917
     reading: Reader, run: CleanRun, donor: Donor, index: int, layer: int, chosen: list[int]
 ) -> Tensor:
-    """What a layer's attention writes on a sequence with each of these heads replaced, `[head, position, d_model]`.
+    """A layer's attention output on a sequence with each of these heads replaced, `[head, position, d_model]`.
 
-    The output projection is run again on the changed z. To add and subtract what heads wrote would cost less by a
-    little, and be rounded otherwise than in a pass of the whole model, of which later layers make 1e-4 nats.
+    The output projection runs again on the changed z. Adding and subtracting head outputs would be slightly cheaper,
+    but rounds differently from a full pass, and later layers amplify that to 1e-4 nats.
     """
     z = run.z[layer].repeat(len(chosen), 1, 1, 1)
     donor_z = donor.z[index][layer][:, chosen]
@@ -111,7 +112,7 @@ def _attended(  # noqa: PLR0917
 
 
 def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) -> None:
-    """Starts in the middle with what all heads of a layer wrote, put together again: nothing may change."""
+    """Restarts with the recombined output of all heads of a layer, which must not change anything."""
     layer = len(reading.anatomy) // 2
     attended = written(run.z[layer], reading.output_matrices[layer]).sum(dim=0, keepdim=True)
     bias: Tensor | None = getattr(reading.anatomy.outputs[layer], "bias", None)
@@ -119,14 +120,14 @@ def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) ->
         error = float((reading.score(sequence)[0] - run.log_p).abs().max())
     if not error <= TOLERANCE:
         raise KdprobeError(
-            f"The heads of this architecture do not add up to what its attention writes (log p is off by {error:.2g}).",
-            "Effects of single heads would not be true; leave the analysis out.",
+            f"The heads of this architecture do not add up to its attention output (log p is off by {error:.2g}).",
+            "Leave the analysis out: effects of single heads would be wrong.",
         )
 
 
 @contextmanager
 def _answers(module: nn.Module, tensor: Tensor, run: CleanRun) -> Iterator[None]:
-    """While the block runs, a module gives this output without computing anything."""
+    """While the block runs, a module returns this output without computing anything."""
     output = (tensor, None) if module in run.bundled else tensor
 
     def forward(*_: Any, **__: Any) -> Any:

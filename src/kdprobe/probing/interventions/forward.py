@@ -1,4 +1,4 @@
-"""One forward pass over question and gold solution, with what the heads did on the way."""
+"""One forward pass over question and gold solution, recording what the heads do."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from kdprobe.models.load import LoadedModel
 from kdprobe.students.sequence import ProblemSequence
 
 TARGETS = ("solution", "value")
-"""What is scored: all tokens of the gold solution, or those of the gold value where the reasoning works it out."""
+"""What is scored: all tokens of the gold solution, or those of the gold value where the reasoning computes it."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A student that reads gold solutions, its output matrix taken off.
+    """A student that reads gold solutions, with its output matrix detached.
 
     Attributes:
         student: The loaded student.
-        anatomy: Where its heads are.
-        matrix: Its output matrix, `[V, d_model]`, or `None` where the model does more than multiply by it.
+        anatomy: The location of its heads.
+        matrix: Its output matrix, `[V, d_model]`, or `None` if the model does more than multiply by it.
         output_matrices: W_O of every head, `[layer, head, head_dim, d_model]`.
     """
 
@@ -37,12 +37,12 @@ class Reader:
     output_matrices: Tensor
 
     def score(self, sequence: ProblemSequence, copies: int = 1, mask: Tensor | None = None) -> Tensor:
-        """Reads a sequence; hooks, or what they may attend to, make the copies differ.
+        """Reads a sequence; hooks or masks make the copies differ.
 
         Args:
             sequence: Question and gold solution.
-            copies: How often, at once. Heads are batched, not problems, so that nothing is padded.
-            mask: 0 at tokens that are hidden, `[copies, position]`; by default all are seen. Positions stay.
+            copies: How many copies to read at once. Heads are batched, not problems, so nothing is padded.
+            mask: 0 at hidden tokens, `[copies, position]`; by default nothing is hidden. Positions do not change.
 
         Returns:
             Log-probability of the targets, `[copies, target]`, float64, in nats.
@@ -51,7 +51,7 @@ class Reader:
         rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
         masking = {}
         if mask is not None:
-            # Given explicitly: some models count positions over what the mask leaves.
+            # Given explicitly, because some models count positions over unmasked tokens only.
             positions = torch.arange(ids.shape[1], device=ids.device).expand(copies, -1)
             masking = {"attention_mask": mask.to(ids.device), "position_ids": positions}
         model: Any = self.student.model
@@ -67,7 +67,7 @@ class Reader:
 
 @contextmanager
 def reader(student: LoadedModel) -> Iterator[Reader]:
-    """Makes a student ready to read, without gradients to its weights.
+    """Prepares a student for reading, without gradients to its weights.
 
     Raises:
         KdprobeError: The attention heads of its architecture are not found.
@@ -80,14 +80,14 @@ def reader(student: LoadedModel) -> Iterator[Reader]:
 
 @dataclass(frozen=True)
 class CleanRun:
-    """What happened in an undisturbed pass over one sequence; lists have one entry per layer.
+    """A record of a clean pass over one sequence; lists have one entry per layer.
 
     Attributes:
         log_p: Of the targets, `[target]`.
-        inputs: The residual stream that each layer read, `[1, position, d_model]`.
-        attended: What each attention module wrote, `[1, position, d_model]`.
+        inputs: The residual stream read by each layer, `[1, position, d_model]`.
+        attended: The output of each attention module, `[1, position, d_model]`.
         z: The heads' outputs before W_O, `[position, head, head_dim]`.
-        bundled: The modules whose output is a tuple with these tensors in front.
+        bundled: The modules whose output is a tuple that starts with these tensors.
     """
 
     log_p: Tensor
@@ -98,7 +98,7 @@ class CleanRun:
 
 
 def clean_run(reading: Reader, sequence: ProblemSequence) -> CleanRun:
-    """Reads a sequence and keeps what the layers did; under `torch.enable_grad()` with the graph behind it."""
+    """Reads a sequence and records what the layers did; under `torch.enable_grad()` including the graph."""
     inputs: list[Tensor] = []
     attended: list[Tensor] = []
     z: list[Tensor] = []
@@ -134,7 +134,7 @@ def clean_run(reading: Reader, sequence: ProblemSequence) -> CleanRun:
 
 @dataclass(frozen=True)
 class HeadOutputs:
-    """What every head of a student wrote on every sequence.
+    """The output of every head of a student on every sequence.
 
     Attributes:
         log_p: Of the targets, `[sequence, target]`.
@@ -149,7 +149,7 @@ class HeadOutputs:
 
 @torch.no_grad()
 def head_outputs(reading: Reader, sequences: Sequence[ProblemSequence], *, bar: Progress) -> HeadOutputs:
-    """Reads all sequences, undisturbed."""
+    """Reads all sequences without changing anything."""
     log_p, z = [], []
     for sequence in sequences:
         run = clean_run(reading, sequence)

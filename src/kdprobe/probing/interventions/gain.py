@@ -1,4 +1,4 @@
-"""What training gained on the gold solutions, and which share of it an effect is."""
+"""What training gained on the gold solutions, and the share of it that an effect accounts for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdprobe.stats.bootstrap import Means, bootstrap, means_over_problems, perce
 
 
 class Gain:
-    """Log-probability of a trained student minus that of the first one.
+    """Log-probability under a trained student minus that under the first one.
 
     Args:
         trained: `[problem, target]`, in nats.
@@ -38,18 +38,18 @@ class Gain:
 
     @property
     def differs(self) -> np.ndarray:
-        """Whether the gain differs from zero, so that it has shares: its interval leaves zero out, `[target]`."""
+        """Whether the gain differs from zero, so that shares exist: its interval excludes zero, `[target]`."""
         differs: np.ndarray = (self.means.low > 0) | (self.means.high < 0)
         return differs
 
     def share(self, effects: Array) -> Means:
-        """Effects over the gain, problems drawn for both together.
+        """Effects relative to the gain, with problems resampled for both together.
 
         Args:
             effects: `[problem, ..., target]`, in nats, in the direction of the gain.
 
         Returns:
-            `[..., target]`; NaN where the gain is not known to differ from zero.
+            `[..., target]`; NaN if the gain is not known to differ from zero.
         """
         problems = len(effects)
         gain = self.by_problem.reshape(problems, *[1] * (effects.ndim - 2), -1)
@@ -64,13 +64,13 @@ class Gain:
         return Means(*(np.where(self.differs, part, np.nan) for part in (value, low, high)))
 
     def sentence(self, trained: str, first: str) -> str:
-        """The gain in words."""
+        """The gain as a sentence."""
         value, low, high = (float(part[0]) for part in (self.means.value, self.means.low, self.means.high))
         interval = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
         gain = f"log p(gold solution) of {trained} minus that of {first}: {value:+.2f} nats{interval}"
         if self.differs[0]:
             return f"{gain}."
-        return f"{gain}; not known to differ from zero, so no shares of it are given."
+        return f"{gain}; not known to differ from zero, so shares of it are not reported."
 
 
 def gain_table(student: str, against: str, gain: Gain, problems: list[str]) -> pd.DataFrame:

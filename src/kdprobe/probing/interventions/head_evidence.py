@@ -1,7 +1,7 @@
-"""One table of what is known of every head of a trained student: weights that moved, attention that moved, and effect.
+"""One table of the evidence on every head of a trained student: changes of weights, changes of attention, and effects.
 
-Whether they go together is reported as an association over heads: a head that moved much need not matter, and the other
-way round.
+Whether they go together is reported as an association over heads: a head that moved much need not matter, and a head
+that matters need not have moved.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _KEYS = ["student", "layer", "head"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the heads of trained students.
+    """The evidence on the heads of trained students.
 
     Attributes:
-        table: One row per student, layer and head: `qk` and `ov`, relative changes of the circuits; `pattern`,
-            Jensen-Shannon divergence of the attention from the first student's, in nats; `ablation_gradient` and
-            `ablation_exact`, effects on log p(gold solution), in nats, the latter where it was run. What an
-            architecture cannot give is missing.
+        table: One row per student, layer and head: `qk` and `ov`, relative changes of the circuits; `pattern`, Jensen-
+            Shannon divergence of the attention from the first student's, in nats; `ablation_gradient` and
+            `ablation_exact`, effects on log p(gold solution), in nats, the latter only for heads run exactly. Values an
+            architecture cannot provide are missing.
         correlations: One row per student and change: Spearman's correlation with the size of the effect.
         figures: Change of attention against effect.
         statements: The correlations in words, and why a change is missing.
@@ -52,12 +52,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class HeadChanges:
-    """How far training moved the heads of students, as far as their architectures show it.
+    """How far training moved the heads of students, as far as their architectures allow measuring it.
 
     Attributes:
-        patterns: Student to the divergence of its attention from the first student's, `[layer, head]`, in nats.
-        circuits: Student to its rows of the analysis `geometry`.
-        missing: What there is not, and why.
+        patterns: Each student's divergence of attention from the first student's, `[layer, head]`, in nats.
+        circuits: Each student's rows of the analysis `geometry`.
+        missing: What is missing, and why.
     """
 
     patterns: dict[str, Array] = field(default_factory=dict)
@@ -74,15 +74,15 @@ def head_changes(
     *,
     batch_size: int,
 ) -> HeadChanges:
-    """Looks at every student by itself: what one of them cannot give is missing of that one alone.
+    """Examines every student separately: what cannot be measured for one is missing for that one only.
 
     Args:
-        bridges: Where students are inside TransformerLens.
+        bridges: The students in TransformerLens.
         first: The student that the others are compared with.
         trained: The others.
         sequences: What they read.
-        pool: Where students are loaded.
-        batch_size: Sequences at once.
+        pool: The pool that loads students.
+        batch_size: Sequences per batch.
     """
     changes = HeadChanges()
     if not trained:
@@ -97,7 +97,9 @@ def head_changes(
             with _or_missing(f"How the attention of {student.name} changed", changes.missing):
                 other = bridges.boot(student.name).bridge.cfg
                 if (other.n_layers, other.n_heads) != (config.n_layers, config.n_heads):
-                    raise KdprobeError(f"It has other layers and heads than {first.name}, which it is compared with.")
+                    raise KdprobeError(
+                        f"Its layers and heads differ from those of {first.name}, which it is compared with."
+                    )
                 alike.append(student)
         if alike:
             with progress("Attention side by side", len(sequences), unit="tok") as bar:
@@ -109,22 +111,22 @@ def head_changes(
 
 @contextmanager
 def _or_missing(what: str, missing: list[str]) -> Iterator[None]:
-    """Whatever fails in here, the heads can be taken away without it: why it is missing is noted instead."""
+    """Records a failure in the block as missing, since heads can be ablated without this evidence."""
     try:
         yield
     except KdprobeError as error:
         missing.append(f"{what} is missing. {error.message}")
-    except Exception as error:  # noqa: BLE001 - of an architecture that nobody has tried, and no reason to lose the rest
-        missing.append(f"{what} is missing. It cannot be measured here ({type(error).__name__}: {first_line(error)}).")
+    except Exception as error:  # noqa: BLE001 - untested architectures may fail in any way, and the rest is still useful
+        missing.append(f"{what} is missing. It could not be measured ({type(error).__name__}: {first_line(error)}).")
 
 
 def head_evidence(trained: Sequence[Student], changes: HeadChanges, sweeps: Mapping[str, Sweep]) -> Evidence:
-    """Puts changes next to effects.
+    """Combines changes and effects.
 
     Args:
-        trained: The students that were ablated, but for the one that the others are compared with.
+        trained: The ablated students, without the one that the others are compared with.
         changes: How far training moved their heads.
-        sweeps: Student to what ablation did.
+        sweeps: Each student's ablation results.
     """
     table = pd.DataFrame(columns=[*_KEYS, *CHANGES, "ablation_gradient", "ablation_exact"])
     if trained:
@@ -155,12 +157,12 @@ def _rows(student: str, changes: HeadChanges, sweep: Sweep) -> pd.DataFrame:
 
 
 def _correlations(table: pd.DataFrame) -> pd.DataFrame:
-    """Changes against the size of the effect to first order, which every head has."""
+    """Correlates changes with the size of the first-order effect, which every head has."""
     correlations = []
     for student, rows in table.groupby("student", sort=False):
         for change in CHANGES:
             both = rows[[change, "ablation_gradient"]].dropna()
-            # Heads that all changed alike, or not at all, have no order.
+            # Heads that all changed equally, or not at all, have no order.
             if len(both) > 3 and both[change].nunique() > 1:  # noqa: PLR2004 - the interval's degrees of freedom
                 correlation, interval = spearman(both[change].to_numpy(), both["ablation_gradient"].abs().to_numpy())
                 correlations.append((student, change, correlation, interval.low, interval.high, len(both)))
@@ -191,7 +193,7 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
             for row in rows.itertuples()
         ]
         sentences.append(
-            f"{student}: association over heads with the size of the ablation's effect (Spearman): {', '.join(parts)}. "
+            f"{student}: association over heads with the size of the ablation effect (Spearman): {', '.join(parts)}. "
             "An association, not a cause."
         )
     return sentences

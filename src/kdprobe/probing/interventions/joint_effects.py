@@ -1,4 +1,4 @@
-"""Replacing several heads at once, and sets of heads drawn at random to compare with."""
+"""Replaces several heads at once, and draws random sets of heads for comparison."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def joint_effects(
     batch_size: int,
     bar: Progress,
 ) -> Tensor:
-    """Replaces the heads of a set together.
+    """Replaces all heads of a set together.
 
     Args:
         reading: The student.
         sequences: What it reads.
-        donor: What takes the place of their outputs, on every position.
+        donor: The replacement for their outputs, at every position.
         sets: Of heads.
-        batch_size: Sets at once.
+        batch_size: Sets per batch.
         bar: Advanced by one per sequence.
 
     Returns:
@@ -59,13 +59,13 @@ def joint_effects(
 
 @contextmanager
 def _replaced(reading: Reader, donor: Donor, index: int, chosen: Tensor) -> Iterator[None]:
-    """While the block runs, the chosen heads of each copy write what the donor's write.
+    """While the block runs, the chosen heads of each copy write the donor's output.
 
     Args:
         reading: The student.
-        donor: Whose outputs.
-        index: Which sequence is read.
-        chosen: Which heads are replaced, `[copy, layer, head]`, boolean.
+        donor: The donor of the outputs.
+        index: The index of the sequence being read.
+        chosen: The heads to replace, `[copy, layer, head]`, boolean.
     """
     donor_z = donor.z[index]
 
@@ -74,7 +74,7 @@ def _replaced(reading: Reader, donor: Donor, index: int, chosen: Tensor) -> Iter
         return (torch.where(chosen[:, layer, None, :, None], donor_z[layer], z).flatten(2),)
 
     def leave(layer: int, output: Tensor) -> Tensor:
-        # The projection was the student's own; the donor's may be another.
+        # The projection was the student's own; the donor's may differ.
         difference = (donor.matrices[layer] - reading.output_matrices[layer]).flatten(0, 1)
         replaced: Tensor = output + (donor_z[layer] * chosen[:, layer, None, :, None]).flatten(2) @ difference
         return replaced
@@ -93,13 +93,13 @@ def _replaced(reading: Reader, donor: Donor, index: int, chosen: Tensor) -> Iter
 def random_sets(
     top: Sequence[Head], shape: tuple[int, int], count: int, *, same_layers: bool, seed: int
 ) -> list[list[Head]]:
-    """Sets of as many heads as the top ones, drawn from all heads without looking.
+    """Sets of the same size as the top heads, drawn at random from all heads.
 
     Args:
         top: The heads to compare with.
         shape: Layers and heads per layer.
-        count: How many sets.
-        same_layers: Take as many heads from each layer as the top ones do.
+        count: The number of sets.
+        same_layers: Draw as many heads from each layer as the top heads have there.
         seed: Of the draw.
     """
     random = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """The analysis `patching`: which heads carry what training gained on the gold solutions.
 
-What a head of one student writes on the same tokens takes the place of what it writes in the other: of the trained one
-in the first student, where a carrying head brings part of the gain, and the other way round, where it takes part away.
+A head's output in one student replaces its output in another on the same tokens. Patching the trained student's output
+into the first student brings part of the gain if the head carries it; the reverse takes part of the gain away.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ class PatchingAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Goes through the students that are not the first.
+        """Patches between the first student and each of the others.
 
         Raises:
-            KdprobeError: There is no other, or its heads are not those of the first.
+            KdprobeError: There is no other student, or its heads differ from those of the first.
         """
         first = context.students[0]
         chosen = chosen_students(context.students, self.options.students, "patching")
         students = [student for student in chosen if student.name != first.name]
         if not students:
             raise KdprobeError(
-                "Patching moves head outputs between two students, and there is one.", "Add an adapter, or `--against`."
+                "Patching moves head outputs between two students, but there is only one.",
+                "Add an adapter, or `--against`.",
             )
         sequences = context.sequences[: self.options.problems]
         outputs = {
@@ -83,7 +84,7 @@ def read_heads(student: LoadedModel, sequences: Sequence[ProblemSequence], name:
     Args:
         student: The student, merged, in float32.
         sequences: What it reads.
-        name: How progress calls the student.
+        name: The student's name in progress output.
 
     Raises:
         KdprobeError: The heads of its architecture are not found.
@@ -109,17 +110,17 @@ def patch(
     Args:
         receiver: The student whose outputs are replaced, merged, in float32.
         sequences: What it reads.
-        sources: The trained student whose gain is at stake, to the student whose outputs are taken: the trained one
-            itself, where the receiver is the first student, or the first student, where the trained one receives.
-        outputs: Student to what its heads write, from `read_heads`.
-        gains: Trained student to its gain.
-        options: How many heads for real, and what to compare them with.
+        sources: Each trained student whose gain is examined, mapped to the student whose outputs are used: itself if
+            the receiver is the first student, or the first student if the trained one is the receiver.
+        outputs: Each student's head outputs, from `read_heads`.
+        gains: Each trained student's gain.
+        options: How many heads to run exactly, and what to compare them with.
         name: The receiver's name.
-        batch_size: Heads, or sets of heads, at once.
+        batch_size: Heads, or sets of heads, per batch.
         seed: Of the random sets.
 
     Raises:
-        KdprobeError: The receiver's heads do not add up to what its attention writes.
+        KdprobeError: The receiver's heads do not add up to its attention output.
     """
     donors = {trained: patched(outputs[source]) for trained, source in sources.items()}
     pairs = []
@@ -127,7 +128,8 @@ def patch(
         with progress(f"Patching by gradient: {name}", len(sequences)) as bar:
             all_screened = screened_effects(reading, sequences, list(donors.values()), bar=bar).numpy()
         for (trained, source), screened in zip(sources.items(), all_screened, strict=True):
-            # Into the first student a carrying head brings the gain; out of the trained one it takes it away.
+            # Patched into the first student, a carrying head brings the gain; replaced in the trained one, it takes it
+            # away.
             sign: Sign = gains[trained].sign if source == trained else -gains[trained].sign
             sweep = sweep_heads(
                 *(reading, sequences, donors[trained], screened, options),
@@ -144,4 +146,7 @@ def _refuse_different_heads(outputs: Mapping[str, HeadOutputs]) -> None:
     shapes = {name: tuple(output.matrices.shape) for name, output in outputs.items()}
     if len(set(shapes.values())) > 1:
         sizes = ", ".join(f"{name} {layers} x {heads}" for name, (layers, heads, *_) in shapes.items())
-        raise KdprobeError(f"The students have different layers and heads ({sizes}).", "Patching swaps the same heads.")
+        raise KdprobeError(
+            f"The students have different layers and heads ({sizes}).",
+            "Patching needs students with the same layers and heads.",
+        )

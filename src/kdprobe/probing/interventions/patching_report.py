@@ -1,4 +1,4 @@
-"""What patching found, as tables, figures and sentences."""
+"""The results of patching, as tables, figures and sentences."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Patched:
-    """Head outputs of one student in another.
+    """Head outputs of one student patched into another.
 
     Attributes:
         trained: The trained student.
-        source: Whose head outputs were taken: its own, or the first student's.
-        receiver: Whose were replaced.
+        source: The student whose head outputs were used: the trained or the first one.
+        receiver: The student whose outputs were replaced.
         gain: What training gained.
         sign: The direction in which a head that carries gain moves the receiver.
-        sweep: What the replacements did.
+        sweep: The results of the replacements.
     """
 
     trained: str
@@ -46,11 +46,11 @@ class Patched:
 
     @property
     def name(self) -> str:
-        """The pair in words."""
+        """The pair as text."""
         return f"{self.source} into {self.receiver}"
 
     def towards_gain(self, effects: Array) -> Array:
-        """Effects in the direction of the gain: what is taken from the trained student counts as carried, too."""
+        """Effects in the direction of the gain; what is taken away from the trained student counts as carried."""
         return effects if self.source == self.trained else -effects
 
 
@@ -61,13 +61,13 @@ def patching_result(
     sequences: Sequence[ProblemSequence],
     seed: int,
 ) -> AnalysisResult:
-    """Everything that the analysis returns.
+    """The result of the analysis.
 
     Args:
-        pairs: What patching did, pair by pair.
+        pairs: The results of patching, by pair.
         first: The first student's name.
-        gains: Trained student to its gain.
-        sequences: What was read.
+        gains: Each trained student's gain.
+        sequences: The sequences that were read.
         seed: Of the bootstrap.
     """
     problems = [sequence.id for sequence in sequences]
@@ -88,12 +88,12 @@ def patching_result(
                 },
                 "nats",
             ),
-            control_figure("Patching the top heads together, and random sets of as many", controls),
+            control_figure("Patching the top heads together, compared with random sets of the same size", controls),
         ],
         statements=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
             *(
-                f"{_sentence(pair, seed)} The first {controls[pair.name].heads}: {controls[pair.name].sentence()}"
+                f"{_sentence(pair, seed)} The top {controls[pair.name].heads}: {controls[pair.name].sentence()}"
                 for pair in pairs
             ),
         ],
@@ -102,7 +102,7 @@ def patching_result(
 
 
 def _with_shares(pair: Patched, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
-    """The effects with whose output was taken, and over all problems the share of the gain that each head carries."""
+    """The effects with their source and, over all problems, the share of the gain that each head carries."""
     table = effect_table(pair.receiver, pair.sweep, sequences, seed)
     table.insert(1, "source", pair.source)
     table[["share", "share_low", "share_high"]] = np.nan
@@ -120,7 +120,7 @@ def _with_shares(pair: Patched, sequences: Sequence[ProblemSequence], seed: int)
 
 
 def _sentence(pair: Patched, seed: int) -> str:
-    """Which heads carry most, and what all together carry."""
+    """Which heads carry most, and what all heads carry together."""
     effects = means_over_problems(pair.sweep.exact[..., 0], seed)
     shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
     order = np.argsort(-pair.sign * effects.value)[:_NAMED]
@@ -136,12 +136,12 @@ def _sentence(pair: Patched, seed: int) -> str:
     together = f"all heads together {float(all_heads[:, 0].mean()):+.2f} nats" + (
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
-    lead = f"most of all {listed}" if carrying else "no single head that was run moves it that way"
+    lead = f"above all {listed}" if carrying else "no single head run exactly moves it in that direction"
     return f"{pair.name}: {together}; {lead}."
 
 
 def _summary(pair: Patched) -> dict[str, Any]:
-    """The gain, and the heads that were run exactly, those that carry most first."""
+    """The gain, and the heads run exactly, those that carry most first."""
     effects = pair.sweep.exact[..., 0].mean(axis=0)
     shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
     return {

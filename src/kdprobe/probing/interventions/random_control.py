@@ -1,4 +1,4 @@
-"""Some heads together against random sets of as many heads."""
+"""Compares heads replaced together with random sets of the same size."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kdprobe.stats.p_values import SIGNIFICANT, p_text
 
 @dataclass(frozen=True)
 class Control:
-    """On the log-probability of the gold solution, means over problems, in nats.
+    """Effects on the log-probability of the gold solution, means over problems, in nats.
 
     Attributes:
-        heads: How many heads are in a set.
-        effect: Of these heads together.
-        low: Where its 95 % interval over problems begins; NaN for one problem.
-        high: Where it ends.
+        heads: The number of heads in a set.
+        effect: The effect of these heads together.
+        low: Lower end of its 95 % interval over problems; NaN for one problem.
+        high: Upper end.
         random: Effects of the random sets, `[set]`, in nats.
-        p: Share of sets, this one counted in, whose effect reaches that of these heads. Heads that were chosen on the
-            same problems are rare by choice: it does not say what other problems would show.
+        p: Share of sets, including this one, whose effect is at least as large. Heads chosen on the same problems are
+            rare by construction: p does not tell what other problems would show.
     """
 
     heads: int
@@ -38,27 +38,27 @@ class Control:
 
     @property
     def stands_out(self) -> bool:
-        """Whether random sets as large are rare."""
+        """Whether random sets rarely have as large an effect."""
         return self.p <= SIGNIFICANT
 
     def sentence(self) -> str:
-        """What the random sets say of the top heads."""
+        """How the chosen heads compare with the random sets."""
         interval = f" ({self.low:+.2f} to {self.high:+.2f})" if np.isfinite(self.low) else ""
         effect = f"together {self.effect:+.2f} nats{interval}"
         if not len(self.random):
             return f"{effect}."
         reached = round(self.p * (len(self.random) + 1)) - 1
         drawn = (
-            f"{len(self.random)} random sets of {self.heads}: {np.median(self.random):+.2f} in the median, "
-            f"{self.random.min():+.2f} to {self.random.max():+.2f}"
+            f"{len(self.random)} random sets of {self.heads}: median {np.median(self.random):+.2f}, "
+            f"range {self.random.min():+.2f} to {self.random.max():+.2f}"
         )
-        verdict = "none does as much" if reached == 0 else f"{reached} of them do as much"
+        verdict = "none has as large an effect" if reached == 0 else f"{reached} of them have as large an effect"
         standing = "" if self.stands_out or reached == 0 else ", so these heads do not stand out"
         return f"{effect}; {drawn}; {verdict}{standing} (p = {p_text(self.p)})."
 
 
 def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
-    """Compares one of a sweep's sets with the random ones; `sign` says in which direction an effect is large."""
+    """Compares one of a sweep's sets with the random sets; `sign` is the direction in which an effect is large."""
     means = means_over_problems(sweep.together[kind][:, 0], seed)
     random = sweep.random[..., 0].mean(axis=0)
     effect = float(means.value)
@@ -67,7 +67,7 @@ def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
 
 
 def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
-    """Effects of random sets as points, those of the chosen heads as diamonds, a row per student."""
+    """Effects of random sets as points and those of the chosen heads as diamonds, one row per student."""
     figure = go.Figure()
     names = list(controls)
     random = [(value, name) for name, control in controls.items() for value in control.random.tolist()]
@@ -99,5 +99,5 @@ def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
             "automargin": True,
         },
     )
-    caption = "Sets of as many heads, replaced together; the interval is over problems."
+    caption = "Sets of the same number of heads, replaced together; the interval is over problems."
     return Figure(title, caption, figure.to_plotly_json())

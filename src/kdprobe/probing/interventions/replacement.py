@@ -1,4 +1,4 @@
-"""What a head's output is replaced by: nothing, its mean over the data set, or what another student's head writes.
+"""Replacements for a head's output: zero, its mean over the data set, or the output of another student's head.
 
 Everything here speaks of what a head adds to the residual stream, z times its W_O. A donor brings both, so that a head
 from another student comes with that student's W_O, and patching carries whatever training did to the head.
@@ -19,11 +19,11 @@ Ablation = Literal["mean", "zero"]
 
 @dataclass(frozen=True)
 class Donor:
-    """Outputs that take the place of a student's.
+    """Outputs that replace a student's.
 
     Attributes:
-        z: Per sequence, `[layer, position, head, head_dim]`; a single position stands for all.
-        matrices: W_O that goes with them, `[layer, head, head_dim, d_model]`.
+        z: Per sequence, `[layer, position, head, head_dim]`; a single position applies to all.
+        matrices: The W_O that belongs to them, `[layer, head, head_dim, d_model]`.
     """
 
     z: list[Tensor]
@@ -31,7 +31,7 @@ class Donor:
 
 
 def written(z: Tensor, matrices: Tensor) -> Tensor:
-    """What z and W_O make together, head by head.
+    """The product of z and W_O, head by head.
 
     Args:
         z: `[position, head, head_dim]`.
@@ -52,5 +52,5 @@ def ablated(outputs: HeadOutputs, kind: Ablation) -> Donor:
 
 
 def patched(source: HeadOutputs) -> Donor:
-    """What the heads of another student write on the same tokens."""
+    """The outputs of another student's heads on the same tokens."""
     return Donor(source.z, source.matrices)

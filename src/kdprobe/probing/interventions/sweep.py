@@ -1,4 +1,4 @@
-"""Replacing the heads of a student: all by gradient, the first of them for real, and those together."""
+"""Replaces the heads of a student: all by gradient, the top ones exactly, and these together."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ Sign = Literal[-1, 1]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What replacing heads of one student does to log-probabilities, in nats.
+    """The effects of replacing heads of one student on log-probabilities, in nats.
 
     Attributes:
         screened: To first order, `[problem, layer, head, target]`.
-        heads: Which heads were replaced for real, those that the screen put first in front.
+        heads: The heads replaced exactly, in the order of the screening.
         exact: Their effects, `[problem, head, target]`.
-        sets: Heads that were also replaced together: `top`, the first by the screen; `every`, all of the student; and
-            where it is known `moved`, those whose attention changed most.
-        together: Name of a set to its effect, `[problem, target]`.
-        random: Effects of random sets of as many heads as the top ones, `[problem, set, target]`.
+        sets: Heads that were also replaced together: `top`, the first of the screening; `every`, all heads of the
+            student; and, if known, `moved`, those whose attention changed most.
+        together: Effects of the sets by name, `[problem, target]`.
+        random: Effects of random sets of the same size as the top heads, `[problem, set, target]`.
     """
 
     screened: Array
@@ -65,23 +65,23 @@ def sweep_heads(
     label: str,
     moved: Sequence[Head] = (),
 ) -> Sweep:
-    """Goes from the screen of all heads to exact runs.
+    """Screens all heads, then runs the top ones exactly.
 
     Args:
         reading: The student.
         sequences: What it reads.
-        donor: What takes the place of a head's output.
+        donor: The replacement for a head's output.
         screened: `[problem, layer, head, target]`, from `screened_effects`.
-        options: How many heads for real, and what to compare them with.
-        batch_size: Heads, or sets of heads, at once.
+        options: How many heads to run exactly, and what to compare them with.
+        batch_size: Heads, or sets of heads, per batch.
         seed: Of the random sets.
         sign: Which heads come first.
-        label: How progress calls it.
-        moved: Heads by how much their attention changed, where that is known; as many as the top ones are replaced for
-            real and together, too.
+        label: Its name in progress output.
+        moved: Heads by how much their attention changed, if known; as many as there are top heads are also replaced
+            exactly and together.
 
     Raises:
-        KdprobeError: The student does not work the way that exact runs take for granted.
+        KdprobeError: The student does not work in the way that exact runs assume.
     """
     shape = screened.shape[1:3]
     order = ranked(sign * screened[..., 0].mean(axis=0))
@@ -102,7 +102,7 @@ def sweep_heads(
 
 
 def chosen_students(students: Sequence[Student], names: Sequence[str], analysis: str) -> list[Student]:
-    """The students that an option names, as `kdprobe.students.replicates.chosen` has it.
+    """The students named by an option, as in `kdprobe.students.replicates.chosen`.
 
     Raises:
         UsageError: There is no such student.
@@ -112,7 +112,7 @@ def chosen_students(students: Sequence[Student], names: Sequence[str], analysis:
 
 
 def load_in_full(pool: StudentPool, student: Student) -> LoadedModel:
-    """A merged student in float32, in which effects can be distinguished from rounding.
+    """A merged student in float32, so that effects can be told from rounding.
 
     Raises:
         KdprobeError: It is quantised, or cannot be loaded.
@@ -120,6 +120,7 @@ def load_in_full(pool: StudentPool, student: Student) -> LoadedModel:
     loaded = pool.merged(student)
     if loaded.model.dtype != torch.float32:
         raise KdprobeError(
-            f"The student {student.name!r} is quantised.", "Effects of single heads need weights in float32."
+            f"The student {student.name!r} is quantised.",
+            "Effects of single heads can only be measured with float32 weights.",
         )
     return loaded

@@ -1,4 +1,4 @@
-"""Tidy tables of effects: student, layer, head, metric, problem, value, low, high, as those of all analyses."""
+"""Tidy tables of effects: student, layer, head, metric, problem, value, low, high, as in all analyses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kdprobe.students.sequence import ProblemSequence
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One table of several with the same columns."""
+    """Concatenates tables with the same columns."""
     table: pd.DataFrame = pd.concat(frames, ignore_index=True)
     return table
 
 
 def effect_table(student: str, sweep: Sweep, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
-    """Effects of single heads; `metric` says on which log-probability, `method` says `gradient` or `exact`."""
+    """Effects of single heads; `metric` names the log-probability, `method` is `gradient` or `exact`."""
     layers, heads = sweep.screened.shape[1:3]
     all_heads = [(layer, head) for layer in range(layers) for head in range(heads)]
     screened = _long(all_heads, sweep.screened.reshape(len(sequences), len(all_heads), -1), sequences, seed)
@@ -33,7 +33,7 @@ def effect_table(student: str, sweep: Sweep, sequences: Sequence[ProblemSequence
 
 
 def _long(heads: Sequence[Head], values: Array, sequences: Sequence[ProblemSequence], seed: int) -> pd.DataFrame:
-    """A row per head, target and problem, and one over all problems; `values` are `[problem, head, target]`."""
+    """One row per head, target and problem, and one over all problems; `values` is `[problem, head, target]`."""
     means = means_over_problems(values, seed)
     missing = np.full_like(values[0], np.nan)
     blocks = [(POOLED, means.value, means.low, means.high)]
@@ -60,7 +60,7 @@ def _long(heads: Sequence[Head], values: Array, sequences: Sequence[ProblemSeque
 
 
 def set_table(student: str, sweep: Sweep, seed: int) -> pd.DataFrame:
-    """Effects of sets of heads over all problems; `number` counts the random ones."""
+    """Effects of sets of heads over all problems; `number` counts the random sets."""
     rows = []
     chosen = [(kind, 0, len(heads), sweep.together[kind]) for kind, heads in sweep.sets.items()]
     top = len(sweep.sets["top"])

@@ -1,9 +1,9 @@
-"""How much of a query's attention is on keys of a certain kind.
+"""How much of a query's attention goes to keys of a certain kind.
 
-Attention is over tokens; what a model leaves to a learned sink is `learned_sink`, and of no other metric's shares.
+Attention is over tokens; what a model gives to a learned sink is `learned_sink`, and not part of any other metric.
 
-Each is linear in the pattern: a weight per cell, summed over keys and averaged over the queries that count. All of them
-together are one matrix product per layer.
+Each metric is linear in the pattern: a weight per cell, summed over keys and averaged over the queries that count. All
+of them together take one matrix product per layer.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def previous_token(view: PatternView) -> Selection:
 
 
 def mean_distance(view: PatternView) -> Selection:
-    """How far back, as a share of the way to the first token, over all queries after it.
+    """How far back attention goes, relative to the distance to the first token, over all queries after it.
 
-    In tokens it would grow with the prompt, and so would its rounding.
+    In tokens it would grow with the prompt, and so would its rounding error.
     """
     position = view.valid_keys.cumsum(-1) - 1
     distance = (position[:, :, None] - position[:, None]).clamp_min(0)
@@ -73,11 +73,11 @@ SELECTIONS: dict[str, tuple[Callable[[PatternView], Selection], frozenset[str]]]
     "induction": (induction, frozenset({"tokens"})),
     "answer_to_numbers": (answer_to_numbers, frozenset({"spans"})),
 }
-"""Name to its selection and to what it reads besides the patterns."""
+"""Names mapped to the selection and what it reads besides the patterns."""
 
 
 def attended(name: str) -> Callable[[PatternView], Tensor]:
-    """The metric of a selection, `[batch, head]`; NaN where no query counts."""
+    """The metric of a selection, `[batch, head]`; NaN if no query counts."""
 
     def metric(view: PatternView) -> Tensor:
         names, weights, counts = view.once("selections", lambda: _selections(view))
@@ -89,14 +89,14 @@ def attended(name: str) -> Callable[[PatternView], Tensor]:
 
 
 def learned_sink(view: PatternView) -> Tensor:
-    """What rows of attention leave to a learned sink (GPT-OSS), mean over queries; zero in models without one."""
+    """Attention given to a learned sink (GPT-OSS), mean over queries; zero in models without one."""
     if view.sink is None:
         return view.pattern.new_zeros(view.pattern.shape[:2])
     return view.mean_over_queries(view.sink)
 
 
 def _selections(view: PatternView) -> tuple[list[str], Tensor, Tensor]:
-    """Every selection that the view has something for: names, weights `[batch, query * key, name]`, counts."""
+    """The selections that the view supports: names, weights `[batch, query * key, name]`, counts."""
     available = {
         *(["tokens"] if view.tokens is not None else []),
         *(["spans"] if view.spans else []),
@@ -111,8 +111,8 @@ def _selections(view: PatternView) -> tuple[list[str], Tensor, Tensor]:
 
 
 def _earlier_occurrences(view: PatternView) -> Tensor:
-    """Which earlier keys hold the query's token, `[batch, query, key]`; padding holds none."""
+    """Which earlier keys contain the query's token, `[batch, query, key]`; never padding."""
     if view.tokens is None:
-        raise ValueError("this metric reads tokens, and the view has none")
+        raise ValueError("this metric needs tokens, but the view has none")
     same = (view.tokens[:, :, None] == view.tokens[:, None]).tril(-1)
     return same & view.valid_keys[:, None] & view.valid_queries[:, :, None]

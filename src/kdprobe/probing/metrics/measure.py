@@ -1,4 +1,4 @@
-"""Measuring every head of every student or file with every metric that applies to it."""
+"""Measures every head of every student or file with every applicable metric."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from kdprobe.students.student import Student
 
 Measured = dict[str, dict[str, NDArray[np.float64]]]
-"""Student or file to metric to values `[problem, layer, head]`."""
+"""Student or file mapped to metric mapped to values `[problem, layer, head]`."""
 LEARNED_SINK = "learned_sink"
-"""The head metric that most models have nothing for."""
+"""The head metric that does not apply to most models."""
 
 
 def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None = None) -> Measured:
@@ -32,7 +32,7 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
 
     Args:
         context: Files, or students and problems.
-        metrics: By default all that the context has. `learned_sink` is left out where nobody has such a sink.
+        metrics: By default all metrics of the context. `learned_sink` is skipped if no model has such a sink.
 
     Raises:
         UsageError: The students' tokenizers differ.
@@ -49,13 +49,13 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
 
 
 def require(measured: Measured, metric: str) -> None:
-    """Raises if a metric was left out.
+    """Raises an error if a metric was skipped.
 
     Raises:
-        UsageError: It was.
+        UsageError: The metric was skipped.
     """
     if not all(metric in values for values in measured.values()):
-        raise UsageError(f"None of these models has what {metric!r} measures.", "Choose another head metric.")
+        raise UsageError(f"None of these models has anything for {metric!r} to measure.", "Choose another head metric.")
 
 
 def _without(values: dict[str, NDArray[np.float64]], metric: str) -> dict[str, NDArray[np.float64]]:
@@ -65,7 +65,7 @@ def _without(values: dict[str, NDArray[np.float64]], metric: str) -> dict[str, N
 def _measure_student(
     context: AnalysisContext, student: Student, metrics: Mapping[str, HeadMetric]
 ) -> dict[str, NDArray[np.float64]]:
-    """Metric to values `[problem, layer, head]`; what an analysis of this run measured before is taken from there."""
+    """Values `[problem, layer, head]` by metric; reused if an analysis of this run already measured them."""
     key = ("head metrics", student, tuple(context.problems), context.batch_size)
     all_metrics_key = (*key, tuple(context.head_metrics.values()))
     if all_metrics_key in context.pool:
@@ -90,10 +90,10 @@ def measure_student(
     """Measures every head of a student on every sequence.
 
     Args:
-        student: Inside TransformerLens.
+        student: A student in TransformerLens.
         sequences: What it reads.
         metrics: Name to metric.
-        batch_size: Sequences at once.
+        batch_size: Sequences per batch.
 
     Returns:
         Metric to values `[problem, layer, head]`.
@@ -105,9 +105,9 @@ def measure_student(
 
 
 def measure_file(file: PatternFile, metrics: Mapping[str, HeadMetric]) -> dict[str, NDArray[np.float64]]:
-    """Measures patterns from a file with the metrics that read nothing else.
+    """Measures patterns from a file with the metrics that need nothing else.
 
-    Rows are divided by their sums first, as published; only the published similarity is that of patterns as dumped.
+    Rows are first divided by their sums, as published; only the published similarity uses the patterns as dumped.
 
     Returns:
         Metric to values `[1, layer, head]`.
@@ -133,6 +133,6 @@ def measure_file(file: PatternFile, metrics: Mapping[str, HeadMetric]) -> dict[s
 
 
 def per_layer(values: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float]]:
-    """Metric to its mean over problems and heads by layer; a metric without a value in layer 0 begins at layer 1."""
+    """Each metric's mean over problems and heads by layer; metrics without a value in layer 0 start at layer 1."""
     means = {name: known_mean(value, (0, 2)) for name, value in values.items()}
     return {name: mean[np.isnan(mean[0]).astype(int) :].tolist() for name, mean in means.items()}

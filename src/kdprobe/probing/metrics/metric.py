@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadMetric:
-    """A head metric with what tables and axes say of it.
+    """A head metric with its description for tables and axes.
 
     Attributes:
-        name: As plugins registered it.
-        summary: What it is, a few words.
-        unit: Of its values; empty for a share.
-        needs: `tokens`, `spans`: what it reads besides the patterns.
+        name: Its registered name.
+        summary: What it is, in a few words.
+        unit: The unit of its values; empty for a share.
+        needs: What it reads besides the patterns: `tokens`, `spans`.
         measure: From a view to `[batch, head]`.
     """
 

@@ -1,4 +1,4 @@
-"""The four metrics that were published (Goyal et al., 2024, arXiv 2412.17846, and their script), exactly."""
+"""The four published metrics (Goyal et al., 2024, arXiv 2412.17846, and their script), exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def self_attention(view: PatternView) -> Tensor:
 
 
 def sparsity(view: PatternView) -> Tensor:
-    """Share of all S x S cells above 0.1, the masked upper triangle counted in, `[batch, head]`."""
+    """Share of all S x S cells above 0.1, including the masked upper triangle, `[batch, head]`."""
     return view.mean_over_queries(keys_above(view)) / view.valid_keys.sum(dim=-1, keepdim=True)
 
 
@@ -31,12 +31,12 @@ def similarity(view: PatternView) -> Tensor:
     if view.below is None:
         return torch.full(view.pattern.shape[:2], torch.nan, device=view.pattern.device)
     total = view.mean_over_queries
-    # Rows of attention sum to one, so no norm is zero. Means over the same rows: their number cancels.
+    # Rows of attention sum to one, so no norm is zero. Both are means over the same rows, so their number cancels.
     return total(view.row_products) / (total(view.row_squares) * total(view.below_squares)).sqrt()
 
 
 def keys_above(view: PatternView) -> Tensor:
-    """How many keys of each query row are above the threshold, `[batch, head, query]`."""
+    """The number of keys of each query row above the threshold, `[batch, head, query]`."""
     return view.keep("keys above", lambda: view.over_keys(_above, view.pattern))
 
 

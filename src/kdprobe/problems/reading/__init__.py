@@ -1,1 +1,1 @@
-"""How the final value in an answer is read: what a number is, what marks an answer, and what stands behind a mark."""
+"""Reads the final value of an answer: numbers, marks of an answer, and the statements after marks."""

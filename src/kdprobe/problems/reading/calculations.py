@@ -1,4 +1,4 @@
-"""What a number in an answer comes to where it is part of a calculation: the value behind the last equals sign."""
+"""Evaluates calculations in answers: the value of a number that is part of one is that after the last equals sign."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SIGNS = frozenset("-\u2212\u2013")
 
 
 def worked_out(text: str, number: Number, stop: int) -> Number:
-    """What begins with a number, worked out: `9 * 2 = 18` is 18, and so is `9 * 2`.
+    """The result of a calculation that begins with a number: `9 * 2 = 18` is 18, and so is `9 * 2`.
 
     Args:
-        text: With plain digits.
-        number: Where it begins.
+        text: Text with plain digits.
+        number: The number at its start.
         stop: Where to stop looking.
     """
     if not _MAY_CALCULATE.search(text, number.end, stop):
@@ -46,7 +46,7 @@ def worked_out(text: str, number: Number, stop: int) -> Number:
 
 
 def result_in(text: str, start: int, stop: int) -> Number | None:
-    """What stands behind the last equals sign of a stretch of text, or before it where nothing does."""
+    """The value after the last equals sign in a span of text, or before it if nothing follows."""
     tokens = tokens_of(text[start:stop])
     signs = [index for index, token in enumerate(tokens) if token.kind == "equals" and token.text.lower() != "is"]
     for sign in reversed(signs):
@@ -56,7 +56,7 @@ def result_in(text: str, start: int, stop: int) -> Number | None:
 
 
 def ended_by(text: str, number: Number) -> Number:
-    """What ends with a number, worked out: in `so 54 - 18 =` it is 36, in `54 - 18 = 36` it is 36 as well."""
+    """The result of a calculation that ends with a number: 36 in `so 54 - 18 =`, and in `54 - 18 = 36` as well."""
     if number.value is None or text[number.start] in _SIGNS:
         return number
     line = max(text.rfind("\n", 0, number.start) + 1, number.end - _WINDOW)
@@ -71,7 +71,7 @@ def ended_by(text: str, number: Number) -> Number:
 
 
 def _behind_gap(tokens: Sequence[Token]) -> int:
-    """Where the numbers begin that operators join: `28 + 23` in `13.00 $28.00 + $23.00`."""
+    """The start of the numbers joined by operators: `28 + 23` in `13.00 $28.00 + $23.00`."""
     gaps = (
         i for i in range(len(tokens) - 1, 0, -1) if tokens[i].kind in NUMBERS and tokens[i - 1].kind in ENDS_OPERAND
     )
@@ -95,7 +95,7 @@ def _of_side(text: str, offset: int, side: Expression, *, is_alone: bool) -> Num
 
 
 def _is_range(tokens: Sequence[Token]) -> bool:
-    """Whether `10 - 20` stands alone, which is from 10 to 20 rather than less than nothing."""
+    """Whether a lone `10 - 20` is a range from 10 to 20 rather than a negative number."""
     if [token.kind for token in tokens] != ["number", "minus", "number"]:
         return False
     low, _, high = (Expression((token,)).values for token in tokens)
@@ -103,7 +103,7 @@ def _is_range(tokens: Sequence[Token]) -> bool:
 
 
 def _as_percent(value: Fraction | None, tokens: Sequence[Token]) -> Fraction | None:
-    """A sum of percentages is one: 40% - 32% is 8."""
+    """Keeps a sum of percentages in percent: 40% - 32% is 8."""
     kinds = [token.kind for token in tokens]
     if value is None or "percent" not in kinds or not {"plus", "minus"}.issuperset({*kinds} & OPERATORS):
         return value

@@ -1,4 +1,4 @@
-"""The final value of an answer: what its last mark of the strongest kind states, else a number without a mark."""
+"""The final value of an answer: the one stated by the last mark of the strongest kind, else an unmarked number."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from kdprobe.problems.reading.statements import is_cut_off, is_part_of_larger, s
 _RULES = {"final": "answer-is", "answer": "answer-is"}
 _BARE_BEFORE = re.compile(r"[\s$*\\(]{0,8}")
 _BARE_BEHIND = re.compile(r"[%$*)\\]{0,4}\.?[$*)\\]{0,4}(?:[ ]{0,8}\n|[ ]{2,8})")
-"""Around a number that is a line or a sentence of its own."""
+"""Text around a number that is a line or a sentence on its own."""
 _CALCULATES = re.compile(r"=\s{0,3}\\?\$?\s?\d|\d\s{0,2}[-+*/x\u00d7\u00f7]\s{0,2}\$?\d")
 _IN_A_ROW = re.compile(r"[^{}\n]{0,20}\}[ $,;\\()*]{0,12}(?:(?:and|or|&)[ $\\(*]{0,12})?\\?f?boxed\s?\{[\s$\\(]{0,8}")
-"""Between the numbers of boxes that are one list."""
+"""Text between the numbers of several boxes that form a list."""
 
 
 def final_value(text: str) -> tuple[str, Number] | None:
-    """The rule that finds the value of an answer, and the number that it finds.
+    """The rule that finds the value of an answer, and the number it finds.
 
     Args:
-        text: With plain digits.
+        text: Text with plain digits.
 
     Returns:
-        `None` where there is no number. The number's value is `None` where none is safe to read.
+        `None` if there is no number. The number's value is `None` if none is safe to read.
     """
     marks = marks_in(text)
     labels = Labels(text)
@@ -54,7 +54,7 @@ def final_value(text: str) -> tuple[str, Number] | None:
 
 
 def _belongs(text: str, earlier: Number, number: Number) -> bool:
-    """Whether an earlier statement is the one to read: the first of boxes in a row, or one that was not cut off."""
+    """Whether to prefer an earlier statement: the first of several boxes in a row, or one that was not cut off."""
     if _IN_A_ROW.fullmatch(text, earlier.end, number.start):
         return True
     written = text[number.start : number.end]
@@ -66,7 +66,7 @@ def _belongs(text: str, earlier: Number, number: Number) -> bool:
 
 
 def _opening(text: str, labels: Labels) -> Number | None:
-    """A number of its own that the answer begins with, where nothing is calculated behind it: the rest explains it."""
+    """A standalone number at the start of the answer, if no calculation follows: the rest then explains it."""
     number = first_number(text)
     if number is None or not _BARE_BEFORE.fullmatch(text, 0, number.start) or labels.has(number):
         return None
@@ -75,7 +75,7 @@ def _opening(text: str, labels: Labels) -> Number | None:
 
 
 def _last_number(text: str, boxes: list[Mark], labels: Labels) -> Number | None:
-    """The last number that names nothing and was not cut off, worked out where a calculation ends with it."""
+    """The last number that is neither a label nor cut off; the result, if it ends a calculation."""
     stop = boxes[-1].start if boxes and is_cut_off(text, boxes[-1]) else len(text)
     for number, before in pairwise(chain(numbers_from_last(text, stop), [None])):
         if number is None or labels.has(number):

@@ -1,4 +1,4 @@
-"""Numbers and letters that name a thing rather than count it: steps, headings, items of a list, options to choose."""
+"""Numbers and letters that are labels rather than quantities: steps, headings, list items, answer options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = re.compile(
     r"|exercises?|figure|section)[\s#(]{1,3}(?:\d{1,2}(?:\s?[-\u2013,&]\s?|\s(?:and|to)\s)){0,2}$",
     re.IGNORECASE,
 )
-"""What stands right before a number that is a name."""
+"""Text right before a number that is a label."""
 _LONGEST_NAME = 28
 _ITEM = re.compile(
     r"^[ \t>]{0,8}(?:#{1,6}[ \t]{0,4})?(?:\*\*)?\(?(?P<label>\d{1,3})(?:[.):](?=[\s*]|$)|$)(?P<more>[ \t*]{0,8}\S)?",
@@ -26,23 +26,23 @@ _LONGEST_OPTION = 80
 
 
 class Labels:
-    """What names things in a text, found when it is asked for.
+    """The labels in a text, found on demand.
 
     Args:
-        text: With plain digits.
+        text: Text with plain digits.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def has(self, number: Number) -> bool:
-        """Whether a number is that of a step, a heading, an item of a list, an option or the like."""
+        """Whether a number labels a step, a heading, a list item, an option or the like."""
         before = max(0, number.start - _LONGEST_NAME)
         return number.start in self._items or _NAMED.search(self._text, before, number.start) is not None
 
     @cached_property
     def _items(self) -> set[int]:
-        """Where the numbers of numbered headings and lists begin: 1 with something behind it, 2 after 1, and so on."""
+        """Positions of the numbers of headings and list items: 1 followed by text, 2 after 1, and so on."""
         found: set[int] = set()
         expected = {1}
         for match in _ITEM.finditer(self._text):
@@ -54,10 +54,10 @@ class Labels:
 
     @cached_property
     def options(self) -> Mapping[str, Fraction | None]:
-        """What there is to choose from, `A) 12 B) 15` or `(1) ... (2) ...`: label to value.
+        """Answer options, `A) 12 B) 15` or `(1) ... (2) ...`: values by label.
 
-        The value is `None` where an option has none, or several. The first list counts, because answers name single
-        options again.
+        The value is `None` if an option has none, or several. The first list counts, because answers mention single
+        options again later.
         """
         found: dict[str, Fraction | None] = {}
         matches = list(_OPTION.finditer(self._text))

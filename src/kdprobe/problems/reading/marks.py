@@ -1,4 +1,4 @@
-r"""The marks of a final answer: `\boxed{...}`, `####`, "the final answer is", "the answer is" and their kind."""
+r"""The marks of a final answer: `\boxed{...}`, `####`, "the final answer is", "the answer is" and the like."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 KINDS = ("boxed", "hashes", "final", "answer", "conclusion")
-"""In the order in which they count."""
+"""Kinds of marks, strongest first."""
 _WINDOW = 200
-"""Characters behind a mark in which its value is looked for."""
+"""Characters after a mark in which its value is looked for."""
 _OF_NUMBER = frozenset("0123456789.,:'")
 _MARK = re.compile(
     r"""
@@ -40,14 +40,14 @@ _MARK = re.compile(
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in a text that says that the final answer follows.
+    """A place in a text that announces the final answer.
 
     Attributes:
-        kind: Which of `KINDS`.
-        start: Where the mark begins.
-        end: Where it ends, and what it marks begins.
-        stop: Where to stop looking: at the next mark, or far from this one.
-        bare: Whether it is just a sign or a line of its own, so that the value must follow at once.
+        kind: One of `KINDS`.
+        start: Start of the mark.
+        end: End of the mark, where the marked text begins.
+        stop: Where to stop looking for the value: at the next mark, or after the window.
+        bare: Whether it is only a sign or a line on its own, so that the value must follow immediately.
     """
 
     kind: str
@@ -58,11 +58,11 @@ class Mark:
 
 
 def marks_in(text: str) -> dict[str, list[Mark]]:
-    """Kind to its marks, in order. The stretches behind marks do not overlap, but for boxes within other statements."""
+    """Marks by kind, in order. The text spans after marks do not overlap, except for boxes within other statements."""
     found: dict[str, list[Mark]] = {kind: [] for kind in KINDS}
     matches = list(_MARK.finditer(text))
     starts = [match.start() for match in matches[1:]] + [len(text)]
-    # Without matches there is one start too many.
+    # If there are no matches, `starts` has one element too many.
     for match, following in zip(matches, starts, strict=False):
         kind = next((kind for kind in KINDS if kind != "answer" and match[kind]), "answer")
         stop = min(following, match.end() + _WINDOW)

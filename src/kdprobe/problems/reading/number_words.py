@@ -1,4 +1,4 @@
-"""Numbers in words, where a statement of the answer begins with one: twenty-five."""
+"""Numbers in words (twenty-five), if a statement of the answer begins with one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ALONE = re.compile(r"[ ]{0,4}(?:[.!,;)\]}*$\"'\n]|$)|[ ](?:dollars?|hours?|minu
 
 
 def number_in_words(text: str, start: int, stop: int) -> Number | None:
-    """The number in words that begins here; `None` where there is none, or where it may be no number, as "one of"."""
+    """The number in words that begins here; `None` if there is none, or if it may not be a number, as in "one of"."""
     match = _WORDS.match(text, start, stop)
     if match is None:
         return None
@@ -40,7 +40,7 @@ def number_in_words(text: str, start: int, stop: int) -> Number | None:
 
 
 def _value(words: list[str]) -> int | None:
-    """The value of words in their order; `None` where they make no number, as "five five"."""
+    """The value of a sequence of words; `None` if they do not form a number, as in "five five"."""
     total, below, last = 0, 0, 10**12
     for word in words:
         if word in _LARGE:

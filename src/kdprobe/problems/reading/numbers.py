@@ -1,9 +1,9 @@
-r"""What a number is, in running text and in LaTeX: one grammar for answers and for gold values.
+r"""The grammar of numbers in running text and in LaTeX, for both answers and gold values.
 
-A number is read whole or not at all. What looks like one but has no certain value, such as `1,5`, `10:30`, `2x` or
-`3/0`, is found and has the value `None`, so that nobody takes a part of it.
+A number is read completely or not at all. Text that looks like a number but has no certain value, such as `1,5`,
+`10:30`, `2x` or `3/0`, is found and has the value `None`, so that no part of it is read as a number.
 
-Every pattern matches a bounded stretch, so reading takes time linear in the length of the text.
+Every pattern matches a bounded span, so reading takes time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _SPACES = "\u00a0\u2006\u2007\u2009\u202f"
 """Spaces that group digits: no-break, six-per-em, figure, thin and narrow."""
 _SEPARATOR = rf"(?:,(?:\\!)?|\{{,\}}|\\[,;:]|[.:'\u2019_]|(?<!\.\d\d)[ {_SPACES}](?=\d{{3}}(?!\d)))"
 _RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,6}}"
-"""Digits and what stands between digits without a gap."""
+"""Digits, with separators between them but no gaps."""
 _DIVISOR = rf"(?:\d{{1,20}}+|\.\d{{1,20}}+)(?:{_SEPARATOR}\d{{1,20}}+){{0,4}}"
-"""The same where it divides or is divided, and is shorter."""
+"""The same as a numerator or denominator, which is shorter."""
 _VULGAR = "[\u00bc-\u00be\u2150-\u215e]"
 _CURRENCIES = "$\u20ac\u00a3\u00a5\u20b9"
 _FRAC = r"\\[dtc]?frac"
@@ -85,7 +85,7 @@ _FORMS = tuple(
 _ARGUMENTS = re.compile(_ARGUMENT, re.IGNORECASE)
 _MOST_POWER, _MOST_DIGITS = 60, 40
 _LARGEST_VULGAR = 10
-"""No character of its own has a larger denominator."""
+"""The largest denominator of a fraction that is a single character."""
 _ASCII = {0xFF01 + offset: 0x21 + offset for offset in range(94)} | dict.fromkeys((0x2010, 0x2011, 0x2012, 0xFE63), "-")
 _ASCII |= {0x066B: ".", 0x066C: ",", 0x3002: "."}
 _SAYS_WHAT_FOLLOWS = re.compile(r"(?:^|[^\w\s)%]|\b(?:is|are|was|be|equals|to|of|a|get))\s?$", re.IGNORECASE)
@@ -98,9 +98,9 @@ class Number:
     """A number in a text.
 
     Attributes:
-        value: Its exact value, or `None` where it has none that is certain.
-        start: Where it begins, its sign and currency included.
-        end: Where it ends.
+        value: Its exact value, or `None` if that is uncertain.
+        start: Start in the text, including its sign and currency.
+        end: End in the text.
     """
 
     value: Fraction | None
@@ -109,7 +109,7 @@ class Number:
 
 
 def with_plain_digits(text: str) -> str:
-    """The text with the digits and the punctuation of other scripts as ASCII; positions stay the same."""
+    """The text with digits and punctuation of other scripts as ASCII; positions do not change."""
     if text.isascii():
         return text
     return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.digit(digit[0])), text.translate(_ASCII))
@@ -146,7 +146,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     """The value without its sign.
 
     Raises:
-        ZeroDivisionError: A fraction over zero.
+        ZeroDivisionError: The denominator is zero.
     """
     repeats = match["ellipsis"] and "." in (match["run"] or "")
     if match["rest"] or match["other"] or repeats:
@@ -184,7 +184,7 @@ def _part(match: re.Match[str]) -> Fraction | None:
 
 
 def _fraction(written: str) -> Fraction | None:
-    r"""The value of `\frac{3}{4}`, of `\frac34`, or of a fraction that is one character."""
+    r"""The value of `\frac{3}{4}`, of `\frac34`, or of a fraction that is a single character."""
     if len(written) == 1:
         return Fraction(unicodedata.numeric(written)).limit_denominator(_LARGEST_VULGAR)
     above, below = (argument.strip("{} ").replace("\u2212", "-") for argument in _ARGUMENTS.findall(written))
@@ -195,7 +195,7 @@ def _fraction(written: str) -> Fraction | None:
 
 
 def _run_value(run: str) -> Fraction | None:
-    """The value of digits with what stands between them; `None` where that groups nothing, as in `1,5` or `10:30`."""
+    """The value of digits with separators; `None` if the separators do not group digits, as in `1,5` or `10:30`."""
     if len(run) <= _MOST_DIGITS and run.isdecimal():
         return Fraction(int(run))
     form = next(filter(None, (form.fullmatch(run) for form in _FORMS)), None)
@@ -223,6 +223,6 @@ def _is_negative(match: re.Match[str]) -> bool:
         return _SAYS_WHAT_FOLLOWS.search(before) is not None
     if before.endswith((" ", "$")) and not sign.endswith(" "):
         return True
-    # "20 - 5" and "20-5" subtract, "Tom - 5" has a dash: with an operand or a word on its left a minus is no sign.
+    # "20 - 5" and "20-5" subtract, "Tom - 5" has a dash: a minus after an operand or a word is not a sign.
     operand = before.rstrip(" ")[-1:]
     return not (operand.isalnum() or operand in set(")%")) or before.endswith(" is ")

@@ -1,4 +1,4 @@
-"""Where an answer runs on into another exercise, which a model that does not stop makes up and answers as well."""
+"""Finds where an answer continues with another exercise, which a model that does not stop invents and answers too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kdprobe.problems.reading.numbers import first_number
 
 _LINE = r"(?<=\n)[>\#*\s]{0,8}"
 _BEGINS = rf"(?:{_LINE}|(?<=[.!?}}$)*])[ ]{{1,2}}(?P<sentence>))"
-"""On a line of its own, or behind a sentence."""
+"""On a line of its own, or after a sentence."""
 _NEXT = re.compile(
     rf"""
     # The first character is one of few, so that most positions are skipped at once.
@@ -28,12 +28,12 @@ _NEXT = re.compile(
 
 
 def run_on(text: str) -> int | None:
-    """Where the next exercise begins, or `None`.
+    """The start of the next exercise, or `None`.
 
-    It is looked for behind the first number, because an answer may begin with the question.
+    The search begins after the first number, because an answer may begin with the question.
 
     Args:
-        text: With plain digits.
+        text: Text with plain digits.
     """
     first = first_number(text)
     found = _NEXT.search(text, first.end - 1) if first else None

@@ -1,4 +1,4 @@
-"""What stands behind a mark of the final answer: a value, a calculation, a choice, or nothing that is safe to read."""
+"""Reads the text after a mark of the final answer: a value, a calculation, a choice, or nothing safe to read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAD = re.compile(
     ){0,12}+""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""What may stand between a mark and a value that follows at once."""
+"""Text that may come between a mark and a value that follows immediately."""
 _CHOICE = re.compile(
     r"""(?:(?:option|choice|letter|statement)\s)?
     (?:\(\s?(?P<bracketed>[A-H]|\d{1,2})\s?\)|(?P<label>[A-H])(?=$|[).:,;\]}*$"'/]|\s*\n|\s+[(\d$]))
@@ -32,14 +32,14 @@ _CHOICE = re.compile(
     re.VERBOSE,
 )
 _SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?:[.\n)*;,]|$)")
-"""A unit at most, which may stand behind the value of a choice."""
+"""At most a unit, which may follow the value of a choice."""
 _BRACE = re.compile(r"[{}]")
 _UNCLOSED_END = re.compile(r"[$\n]|[.!?](?=\s)|\\?f?boxed")
-"""What ends a box whose brace was forgotten."""
+"""The end of a box whose closing brace is missing."""
 _OTHER = re.compile(r"[\s%$]{0,3}(?:to|or|through)\s{0,2}\\?[$\u20ac\u00a3]?(?=\d)", re.IGNORECASE)
-"""Behind the number of "9 or 10", which is neither."""
+"""Text after the number in "9 or 10", which states neither."""
 _OTHERS = re.compile(rf"{_OTHER.pattern}|[\s%$]{{0,3}}(?:,|;|and)[\s\\]{{0,3}}\$?(?=\d)", re.IGNORECASE)
-"""The same in a box, which is to hold one value."""
+"""The same in a box, which should hold a single value."""
 _PARTS = re.compile(
     r"\s?(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
     r",?\s?(?:and\s)?(?P<smaller>\d)[\d.]{0,6}\s?"
@@ -47,16 +47,16 @@ _PARTS = re.compile(
     r"(?!\s(?:a|an|per|each|every)\b)",
     re.IGNORECASE,
 )
-"""Behind the first number of "2 hours and 30 minutes"."""
+"""Text after the first number in "2 hours and 30 minutes"."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a mark states.
+    """The statement after a mark.
 
     Attributes:
-        number: The value, and where it stands; the value is `None` where it is not certain.
-        is_open: Whether the mark names a value without saying which, by a letter or among other numbers, so that an
+        number: The value and its position; the value is `None` if it is uncertain.
+        is_open: Whether the statement leaves open which value it means (only a letter, or several numbers), so that an
             earlier statement may have it.
     """
 
@@ -65,12 +65,12 @@ class Statement:
 
 
 def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
-    """What a mark states; `None` where that is no number, or where it was cut off.
+    """The statement after a mark; `None` if it is not a number, or was cut off.
 
     Args:
-        text: With plain digits.
-        mark: One of the text's.
-        labels: The text's.
+        text: Text with plain digits.
+        mark: A mark in the text.
+        labels: The labels in the text.
     """
     scope = _scope(text, mark)
     if scope is None:
@@ -89,7 +89,7 @@ def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
 
 
 def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
-    """Where a statement begins and stops, and whether its value must come at once; `None` where it was cut off."""
+    """Start and end of a statement, and whether its value must come immediately; `None` if it was cut off."""
     if mark.kind == "boxed":
         end = _closing(text, mark) or _UNCLOSED_END.search(text, mark.end, mark.stop)
         return (mark.end, end.start(), False) if end else None
@@ -100,7 +100,7 @@ def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
 
 
 def boxed_text(text: str, box: Mark) -> str | None:
-    """All that a box holds; `None` where it does not close."""
+    """The contents of a box; `None` if it is not closed."""
     end = _closing(text, box)
     return text[box.end : end.start()].strip() if end else None
 
@@ -121,7 +121,7 @@ def _closing(text: str, box: Mark) -> re.Match[str] | None:
 
 
 def _chosen(text: str, choice: re.Match[str], label: str, stop: int, labels: Labels) -> Statement:
-    """The value of an option: as it was listed, else as it is written behind its letter."""
+    """The value of an option: as listed, else as written after its letter."""
     value = labels.options.get(label)
     number = first_number(text, choice.end(), stop) if value is None else None
     if number and number.start == choice.end() and _SHORT.match(text, number.end):
@@ -131,7 +131,7 @@ def _chosen(text: str, choice: re.Match[str], label: str, stop: int, labels: Lab
 
 
 def _said(text: str, start: int, stop: int, labels: Labels, *, at_once: bool) -> Statement | None:
-    """The number that a sentence begins with, else what its equation comes to, else its only number."""
+    """The number at the start of a sentence, else the result of its equation, else its only number."""
     numbers = [number for number in numbers_in(text, start, stop) if not labels.has(number)]
     lead = _LEAD.match(text, start, stop)
     follows = bool(numbers) and lead is not None and lead.end() >= numbers[0].start
@@ -149,6 +149,6 @@ def _said(text: str, start: int, stop: int, labels: Labels, *, at_once: bool) ->
 
 
 def is_part_of_larger(text: str, before: Number, number: Number) -> bool:
-    """Whether two numbers are one quantity, as in "2 hours and 30 minutes", which is neither 2 nor 30."""
+    """Whether two numbers form one quantity, as in "2 hours and 30 minutes", which is neither 2 nor 30."""
     parts = _PARTS.match(text, before.end)
     return parts is not None and parts.start("smaller") == number.start

@@ -21,7 +21,7 @@ _PARTS: dict[str, str] = {"transfer": "train", "test": "test"}
 
 
 class Gsm8kOptions(BaseModel):
-    """Which commit of the data set."""
+    """Options of the source `gsm8k`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,7 +47,7 @@ def _from_hub(part: str, revision: str | None) -> Iterator[Problem]:
     try:
         rows = load_dataset(DATASET, "main", split=part, revision=revision)
     except Exception as error:
-        # `datasets` raises errors of four libraries here; all mean the same to the user.
+        # `datasets` raises errors from four libraries here; they all mean the same to the user.
         raise KdprobeError(
             f"GSM8K could not be loaded from the Hub ({type(error).__name__}).",
             f"Connect to the network once, or set {FOLDER_VARIABLE} to a folder with train.jsonl and test.jsonl.",

@@ -24,7 +24,7 @@ _MOST_MISSES = 2_000
 
 
 class GsmSymbolicOptions(BaseModel):
-    """Which templates, and the seed of the draws."""
+    """Options of the source `gsm-symbolic`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ def build(options: GsmSymbolicOptions) -> Callable[[Split], Iterator[Problem]]:
 
     def problems(split: Split) -> Iterator[Problem]:
         generators = _generators()
-        # A stream per template and split: asking for more of one never changes another.
+        # One stream per template and split, so that drawing more from one never changes another.
         streams = [_draws(generators[t], t, split, options.seed) for t in options.templates]
         while True:
             for stream in streams:
@@ -79,7 +79,7 @@ def _draws(
         yield Problem.from_gsm8k(f"{split}-{template}-{len(seen)}", row, group=f"template-{template}")
     raise KdprobeError(
         f"Template {template} has no more than {len(seen)} distinct problems for the {split} split.",
-        "Ask for fewer problems, or name more templates.",
+        "Request fewer problems, or name more templates.",
     )
 
 

@@ -15,12 +15,12 @@ from kdprobe.problems.problem import Problem, Split
 
 
 class JsonlOptions(BaseModel):
-    """Two files, so that what is trained on and what is tested on stay apart."""
+    """Options of the source `jsonl`: two files, so that training and test problems stay separate."""
 
     model_config = ConfigDict(extra="forbid")
 
-    transfer: Path = Field(description="The file that the transfer problems come from, from its start.")
-    test: Path = Field(description="The file that the test problems come from, from its start.")
+    transfer: Path = Field(description="The file of transfer problems, read from the start.")
+    test: Path = Field(description="The file of test problems, read from the start.")
 
 
 def build(options: JsonlOptions) -> Callable[[Split], Iterator[Problem]]:
@@ -64,7 +64,7 @@ def _problem(line: bytes, id_: str, location: str) -> Problem:
     try:
         row = json_of(line)
     except ValueError as error:
-        # In a file of one line, "line 1" says nothing.
+        # Without json's own position: every line is parsed as a document, so it always says "line 1".
         reason = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
         raise KdprobeError(f"{location} is not JSON: {reason}.", "It needs one JSON object per line.") from error
     if not isinstance(row, dict):
