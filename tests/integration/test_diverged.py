@@ -74,7 +74,7 @@ def test_page_and_tables_name_the_arm(done, run_cli, capsys):
         run_cli("compare", f"{data['run']}/fine-tuned", f"{data['run']}/teacher", "--store", store, "--json")
     )
     assert [arm["reason"] for arm in compared["absent"]] == [REASON]
-    assert compared["verdict"] == ["There is one arm only; nothing can be compared."]
+    assert compared["verdict"] == ["There is only one arm, so there is nothing to compare."]
 
 
 def test_there_is_no_student_to_export(done, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
         f"teacher is left out: its training {REASON}",
         "Without them there is no analysis: Divergence needs two students, but there is only 'untrained'.",
     ]
-    assert data["verdict"] == ["There is one arm only; nothing can be compared."]
+    assert data["verdict"] == ["There is only one arm, so there is nothing to compare."]
 
 
 def test_a_run_without_one_student_is_shown(capsys):

@@ -68,7 +68,7 @@ def test_export_overwrites_nothing(student, tmp_path):
     from kdprobe.students.export import export
 
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(UsageError, match="something at"):
+    with pytest.raises(UsageError, match="already exists and is not an empty folder"):
         export(student, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 

@@ -56,7 +56,7 @@ def change(**fields):
         (lambda folder: (folder / MANIFEST).write_text("[]"), f"damaged: {MANIFEST} is not an object"),
         (change(vocabulary=None), f"damaged: vocabulary in {MANIFEST} is missing or has the wrong type"),
         (change(vocabulary="400"), f"damaged: vocabulary in {MANIFEST} is missing or has the wrong type"),
-        (change(format=2), r"has format 2, this version reads 3"),
+        (change(format=2), r"has format 2, but this version reads format 3"),
         (change(checksum="0"), f"damaged: {ROWS} does not match {MANIFEST}"),
     ],
 )

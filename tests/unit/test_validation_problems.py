@@ -26,7 +26,7 @@ def test_validation_problems_come_right_after_those_that_are_trained_on():
 @pytest.mark.parametrize(
     ("problems", "count", "words"),
     [
-        (source(), 6, "has 8 transfer problems, 3 to train on and 6 to validate on"),
+        (source(), 6, "has only 8 transfer problems, but 3 for training and 6 for validation"),
         (source(transfer={4: "what is 1 in test"}), 2, "Validation problem transfer-4 is also test problem test-1"),
         (source(transfer={4: "What is 0 in  transfer"}), 2, "transfer-0 and transfer-4 ask the same question"),
         (source(transfer={4: "what is 3 in transfer"}), 2, "transfer-3 and transfer-4 ask the same question"),

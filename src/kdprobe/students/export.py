@@ -54,7 +54,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
         KdprobeError: The exported model does not reproduce the student's logits; it is removed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} already exists and is not empty.", "Choose a new or empty folder.")
+        raise UsageError(f"{folder} already exists and is not an empty folder.", "Choose a new or empty folder.")
     # Merge in float32 and round once, rather than adding a rounded update to rounded weights.
     merged = student.load(dtype="float32")
     expected = sample_logits(merged)
