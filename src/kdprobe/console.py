@@ -27,7 +27,7 @@ PLAIN_INTERVAL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _Listener:
-    """Who called: whether they want to see progress, and the warnings for them."""
+    """A caller: whether it wants to see progress, and the warnings collected for it."""
 
     shown: bool = True
     warnings: list[str] = field(default_factory=list)
@@ -178,12 +178,12 @@ def note(text: str, stream: TextIO | None = None) -> None:
 
 
 def warn(text: str, stream: TextIO | None = None, *, once: bool = False) -> None:
-    """A `note` on something that may spoil results: a result of the Python API has it among its `warnings`.
+    """Prints a `note` on something that may invalidate results, and adds it to the `warnings` of the API's result.
 
     Args:
         text: The warning.
-        stream: Where it is printed, by default stderr.
-        once: Print it only once to this stream; every result that it concerns has it all the same.
+        stream: The stream to print to, by default stderr.
+        once: Whether to print it only once to this stream; it is added to every result that it concerns.
     """
     listener = _listener.get()
     if listener and not (once and visible(text) in listener.warnings):
@@ -201,7 +201,7 @@ def listening(*, shown: bool) -> Iterator[list[str]]:
     """Collects the warnings of a block.
 
     Args:
-        shown: Whether progress, notes and warnings go to stderr, too.
+        shown: Whether progress, notes and warnings also go to stderr.
     """
     listener = _Listener(shown)
     token = _listener.set(listener)

@@ -53,5 +53,5 @@ def test_a_model_that_norms_the_stream_itself_is_refused(look, model_of):
     from kdprobe.errors import KdprobeError
     from kdprobe.students.student import Student
 
-    with pytest.raises(KdprobeError, match=r"not known for this architecture \(opt\)"):
+    with pytest.raises(KdprobeError, match=r"cannot attribute logits to heads in this architecture \(opt\)"):
         look(Student("student", model_of("opt", do_layer_norm_before=False)))

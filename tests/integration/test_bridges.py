@@ -57,6 +57,28 @@ def test_adapters_are_switched_on_one_base_and_agree_with_merged(torch, students
     assert max(error for check in pool.errors.values() for error in check.values()) < 1e-4
 
 
+def test_bridges_that_are_held_are_each_their_own_students(torch, students, sequences):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from kdprobe.students.bridges import Bridges
+
+    pool = Bridges(students, [sequence.ids for sequence in sequences[:2]])
+    held = {student.name: pool.boot(student.name).bridge for student in students}
+    methods = {name: bridge.run_with_cache for name, bridge in held.items()}
+    ids = torch.tensor([sequences[0].ids])
+    expected = {}
+    with torch.inference_mode():
+        for student in students:
+            expected[student.name] = student.load(dtype="float32", attention="eager").model(ids).logits
+        assert (expected["first"] - expected["untrained"]).abs().max() > 0.05
+        for name in ("untrained", "first", "sec.ond@1", "first", "untrained"):
+            torch.testing.assert_close(held[name](ids), expected[name], atol=1e-4, rtol=0)
+        # Methods that were looked up while another student was in use.
+        for name, run_with_cache in methods.items():
+            torch.testing.assert_close(run_with_cache(ids)[0], expected[name], atol=1e-4, rtol=0)
+    assert all(isinstance(bridge, TransformerBridge) for bridge in held.values())
+
+
 @pytest.mark.parametrize(
     ("family", "source"),
     # GPT-Neo keeps its attention where nobody looks for it: its patterns are read in TransformerLens.

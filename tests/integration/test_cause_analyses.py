@@ -317,7 +317,7 @@ def test_attribution_refuses_parts_that_do_not_add_up(look, untrained, monkeypat
     from kdprobe.probing.outputs import logit_attribution as attribution
 
     monkeypatch.setattr(attribution, "TOLERANCE", -1.0)
-    with pytest.raises(KdprobeError, match="does not add up to the logits"):
+    with pytest.raises(KdprobeError, match="do not add up to the logits"):
         look("attribution", [untrained], count=2)
 
 

@@ -83,6 +83,9 @@ def test_findings_are_those_of_the_answers_and_of_the_training(compared):
     codes = {finding.code for finding in compared.findings}
     # Its problems are Tom's apples over and over, and do not say that they come from one template.
     assert {"cut-off", "single-seed", "contamination"} <= codes
+    # Known when it was planned.
+    assert "too-few-problems" in codes
+    assert len([finding for finding in compared.findings if finding.code == "single-seed"]) == 1
     assert not codes & {"adapter-did-not-move", "unequal-budget", "unequal-versions"}
 
 

@@ -271,5 +271,30 @@ def test_too_little_evidence_is_said_before_anything_is_paid_for(plan, run_cli, 
     assert {"too-few-problems", "single-seed"} <= {finding["code"] for finding in shown["findings"]}
 
 
+def test_a_run_without_an_unprimed_arm_cannot_say_what_priming_does(plan):
+    assert "no-unprimed-arm" in codes(plan(strategies=["teacher"]))
+    # What a strategy does decides, whatever it is called.
+    assert "no-unprimed-arm" not in codes(plan(strategies=["teacher", {"name": "none", "label": "bare"}]))
+
+
+def test_a_strategy_that_leaves_out_the_question_is_reported(problems):
+    from kdprobe.experiment.foresight.prompts import questions_left_out
+    from kdprobe.strategies.prompt_pair import PromptPair, bare
+
+    def pair(text):
+        return PromptPair([{"role": "system", "content": "Teach."}, {"role": "user", "content": text}], [])
+
+    asked = {problem.id: pair(f"{problem.question}\n\nState the units.") for problem in problems}
+    never = {problem.id: pair("State the units.") for problem in problems}
+    once = {**asked, problems[1].id: pair("State the units.")}
+    unprimed = {problem.id: PromptPair(bare(problem), bare(problem)) for problem in problems}
+    strategies = {"asked": asked, "never": never, "once": once, "unprimed": unprimed}
+    of_all, of_one = questions_left_out(strategies, problems)
+    assert "'never'" in of_all.evidence
+    assert f"the question of {len(problems)} of {len(problems)} transfer problems" in of_all.evidence
+    assert "'once'" in of_one.evidence
+    assert f"the question of 1 of {len(problems)} transfer problems word for word: {problems[1].id}." in of_one.evidence
+
+
 def test_a_plan_of_the_tiny_model_has_no_other_findings(plan):
     assert codes(plan()) == {"too-few-problems", "single-seed"}

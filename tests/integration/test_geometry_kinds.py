@@ -143,7 +143,7 @@ def test_a_student_with_more_tokens_is_compared_and_one_with_other_heads_is_not(
     # The first key head is that of the first two query heads.
     assert table[table["change"] != 0][["layer", "head", "circuit"]].to_numpy().tolist() == [[1, 0, "qk"], [1, 1, "qk"]]
     np.testing.assert_allclose(table["relative"].max(), 0.5, rtol=1e-6)
-    with pytest.raises(KdprobeError, match="attention weights of these two differ in shape"):
+    with pytest.raises(KdprobeError, match="attention weights of these two models differ in shape"):
         geometry(Student("base", record), Student("other", model_of("llama", num_attention_heads=8)))
 
 
@@ -164,7 +164,7 @@ def test_what_is_in_no_circuit_is_said_to_be_left_out(kind, also, model_of, trai
     statements = geometry(Student("tuned", record, trained(record, peft_config(kind))[0])).statements
     assert statements[0].endswith(f" Training also changed the {also}, which are in no circuit.")
     assert ("no head's circuits changed" in statements[0]) == (kind == "norms")
-    assert statements[-1] == "Left out, as in no circuit: the biases of the projections."
+    assert statements[-1] == "Not counted, because they are in no circuit: the biases of the projections."
 
 
 def test_an_architecture_without_circuits_is_refused(model_of):
@@ -172,7 +172,7 @@ def test_an_architecture_without_circuits_is_refused(model_of):
 
     record = model_of("deepseek_v3")
     other = model_of("deepseek_v3", hidden_act="gelu")
-    with pytest.raises(KdprobeError, match=r"not known for this architecture \(deepseek_v3\)"):
+    with pytest.raises(KdprobeError, match=r"geometry of heads in this architecture \(deepseek_v3\)"):
         geometry(Student("base", record), Student("other", other))
 
 

@@ -80,15 +80,15 @@ def refused(tmp_path, words, **arrays):
 
 
 def test_what_is_no_attention_is_told_in_a_sentence(tmp_path, pattern):
-    refused(tmp_path, r"holds no attention patterns \(there is a \[3, 4\]\)", a=np.zeros((3, 4)))
-    refused(tmp_path, "several arrays of patterns: a, b", a=pattern, b=pattern)
+    refused(tmp_path, r"contains no attention patterns \(it contains a \[3, 4\]\)", a=np.zeros((3, 4)))
+    refused(tmp_path, "several pattern arrays: a, b", a=pattern, b=pattern)
     refused(tmp_path, "do not sum to one over keys: layer 0, head 0, query 4", a=np.tril(np.ones_like(pattern)))
     refused(tmp_path, "NaN or infinity", a=np.where(pattern > 0.9, np.nan, pattern))
     refused(tmp_path, "negative weights", a=-pattern)
-    refused(tmp_path, "data type int64", a=np.ones((LAYERS, HEADS, 1, 1), dtype=int))
+    refused(tmp_path, "dtype int64", a=np.ones((LAYERS, HEADS, 1, 1), dtype=int))
     refused(tmp_path, "different shapes", layer_0=pattern[0], layer_1=pattern[1, :, 1:, 1:])
-    refused(tmp_path, "with gaps, or twice", layer_0=pattern[0], layer_2=pattern[1])
-    refused(tmp_path, "do not say which layer an array is of", first=pattern[0], second=pattern[1], x3=pattern[2])
+    refused(tmp_path, "with gaps or duplicates", layer_0=pattern[0], layer_2=pattern[1])
+    refused(tmp_path, "do not tell the layer of each array", first=pattern[0], second=pattern[1], x3=pattern[2])
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path, pattern):
@@ -102,8 +102,8 @@ def test_files_that_cannot_be_read_are_told(tmp_path, pattern):
         "broken.npz": "damaged",
         "broken.safetensors": "damaged",
         "model.pt": "pickles are never read",
-        "empty": "there is nothing",
-        "nowhere.npz": "There is no file or folder",
+        "empty": "it contains nothing",
+        "nowhere.npz": "does not exist",
     }.items():
         with pytest.raises(UsageError, match=words):
             read(tmp_path / name)

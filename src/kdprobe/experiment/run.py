@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from kdprobe.console import note
@@ -143,6 +144,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         "plugins": plan.plugins,
         "loaded_plugins": plan.loaded,
         "cautions": list(plan.cautions),
+        "findings": [asdict(finding) for finding in plan.findings],
         "adapters": adapted_modules(plan.stages),
         "environment": {
             "kdprobe": own_version(),

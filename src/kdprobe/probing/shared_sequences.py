@@ -16,7 +16,7 @@ from kdprobe.strategies.prompt_pair import bare
 from kdprobe.students.sequence import ProblemSequence, problem_sequences
 from kdprobe.students.student import Student
 
-_ANOTHER_TEMPLATE = "--template-of NAME has all students read the problems by the chat template of NAME."
+_ANOTHER_TEMPLATE = "With --template-of NAME, all students read the problems in the chat template of NAME."
 
 
 def shared_sequences(
@@ -37,7 +37,7 @@ def shared_sequences(
     """
     names = [student.name for student in students]
     if template_of is not None and template_of not in names:
-        raise UsageError(f"There is no student {template_of!r} here.", f"There are {', '.join(names)}.")
+        raise UsageError(f"There is no student {template_of!r}.", f"The students are {', '.join(names)}.")
     first, *others = sorted(students, key=lambda student: student.name != template_of)
     tokenizer = first.load_tokenizer()
     sequences, texts = problem_sequences(tokenizer, problems), _texts(tokenizer, problems)
@@ -52,7 +52,7 @@ def shared_sequences(
         for text, sequence in zip(texts, sequences, strict=True):
             if difference := _difference(tokenizer, other, text, sequence):
                 raise UsageError(
-                    f"{student.name!r} reads other tokens than {first.name!r}: in {sequence.id!r}, {difference}.",
+                    f"{student.name!r} reads different tokens than {first.name!r}: in {sequence.id!r}, {difference}.",
                     f"Students are compared on identical tokens. {own_template}".strip(),
                 )
         if own_template:
@@ -103,5 +103,5 @@ def _shown(tokenizer: Any, token: int | None) -> str:
 def _findings(first: str, unlike: Sequence[str]) -> list[Finding]:
     if not unlike:
         return []
-    evidence = f"All students read the problems by the chat template of {first!r}; that of {', '.join(unlike)} differs."
-    return [Finding("other-template", evidence, f"To choose another: {_ANOTHER_TEMPLATE}")]
+    evidence = f"All students read the problems in the chat template of {first!r}; that of {', '.join(unlike)} differs."
+    return [Finding("other-template", evidence, f"{_ANOTHER_TEMPLATE}")]

@@ -98,12 +98,12 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     for name in tables:
         if not _FILE_NAME.fullmatch(name):
             raise KdprobeError(
-                f"The table {name!r} cannot be written under its name.",
-                "Names of tables are letters, digits, dots, dashes and underscores; this is the analysis's to change.",
+                f"The name of the table {name!r} is not a valid file name.",
+                "Use letters, digits, dots, dashes and underscores; this is a bug in the analysis.",
             )
     if len({name.casefold() for name in tables}) < len(tables):
         raise KdprobeError(
-            f"The tables {', '.join(tables)} have names that differ in case only.", "This is the analysis's to change."
+            f"The tables {', '.join(tables)} have names that differ only in case.", "This is a bug in the analysis."
         )
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")

@@ -1,10 +1,10 @@
-"""The arithmetic in an answer: which of the steps `a op b = c` that it states are right.
+"""The arithmetic in an answer: which of its steps `a op b = c` are correct.
 
-A student whose final values are nearly all wrong may still calculate well or badly; the share of right steps separates
-such students. It does not say whether they were the steps that the problem needs.
+A student whose final values are nearly all wrong may still calculate well or badly; the share of correct steps
+separates such students. It does not say whether these are the steps that the problem needs.
 
-Time is linear in the length of the text: one pass over its tokens, and each token is looked at again for the equals
-signs on its two sides.
+Time is linear in the length of the text: one pass over its tokens, and a second look at each token for the equals signs
+on either side.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _EXACT_DECIMALS = 9
 
 @dataclass(frozen=True)
 class Step:
-    """One calculation that an answer states.
+    """One calculation stated in an answer.
 
     Attributes:
         expression: The left side, as written.
-        stated: What it is said to be, as written: a number, or the calculation that follows.
-        right: Whether that is so.
-        where: Start and end of both in the text.
+        stated: The right side, as written: a number, or another calculation.
+        right: Whether the two are equal.
+        where: Start and end of the step in the text.
     """
 
     expression: str
@@ -40,11 +40,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What one answer calculates.
+    """The steps of one answer.
 
     Attributes:
-        steps: How many different steps it states.
-        right: How many of them are right.
+        steps: Number of distinct steps.
+        right: Number of distinct correct steps.
     """
 
     steps: int
@@ -52,16 +52,16 @@ class Arithmetic:
 
     @property
     def share(self) -> float | None:
-        """Of right steps; `None` where there are no steps."""
+        """The share of correct steps; `None` if there are no steps."""
         return self.right / self.steps if self.steps else None
 
 
 @lru_cache(maxsize=2**14)
 def arithmetic(text: str, *, cut_off: bool = False) -> Arithmetic:
-    """Counts the different steps of an answer, and the right ones; arguments as `arithmetic_steps`.
+    """Counts the distinct steps of an answer, and the correct ones; arguments as in `arithmetic_steps`.
 
-    A step that comes again counts once, or an answer that goes round in circles would outweigh all others. Counts are
-    cached: the same answers are compared under several extractors.
+    A repeated step counts once; otherwise an answer that repeats itself would outweigh all others. Counts are cached,
+    because the same answers are compared under several extractors.
     """
     different = {(step.expression, step.stated): step.right for step in arithmetic_steps(text, cut_off=cut_off)}
     return Arithmetic(len(different), sum(different.values()))
@@ -70,17 +70,17 @@ def arithmetic(text: str, *, cut_off: bool = False) -> Arithmetic:
 def arithmetic_steps(text: str, *, cut_off: bool = False) -> list[Step]:
     """Finds the calculations in an answer, and checks each.
 
-    The left side must be a calculation of numbers only: one with a variable, that starts "half of", or that has no
-    value is no step. A stated value with decimals is right when it is the exact one rounded half up to as many (or to
-    nine, as calculators err behind those); a whole number must be exact. A percentage may be stated as `25%` or as
-    `0.25`. Between two equals signs, as in `2 * 3 = 6 + 1 = 7`, a step is right if it equals all that stands there, or
-    the number that it starts with. A calculation with one of GSM8K's marks, `48/2 = <<48/2=24>>24`, counts once, as the
-    mark has it.
+    The left side must be a calculation with numbers only: one with a variable, one that starts with "half of", or one
+    without a value is not a step. A stated value with decimals is correct if it is the exact value rounded half up to
+    the same number of decimals (at most nine, because calculators are inexact beyond); a whole number must be exact. A
+    percentage may be stated as `25%` or as `0.25`. Between two equals signs, as in `2 * 3 = 6 + 1 = 7`, a step is
+    correct if it equals the whole expression there, or the number at its start. A calculation with one of GSM8K's
+    annotations, `48/2 = <<48/2=24>>24`, counts once, as annotated.
 
     Args:
-        text: What a student wrote.
-        cut_off: Whether the token budget ended it, so that a number at its very end may lack digits; a step that states
-            such a number is left out.
+        text: The student's answer.
+        cut_off: Whether the token budget ended it, so that a number at the very end may lack digits; a step that states
+            such a number is ignored.
 
     Returns:
         The steps, in the order of the text.
@@ -106,7 +106,7 @@ def _steps(text: str, offset: int) -> Iterator[Step]:
 
 
 def _sides(tokens: Sequence[Token], begin: int, stop: int) -> list[Expression]:
-    """What an expression may be said to be: all that stands behind the sign, and the number that it starts with."""
+    """The possible right sides of a step: the whole expression after the sign, and the number at its start."""
     if begin < stop and tokens[begin].kind == "line":
         begin += 1
     whole = beginning_at(tokens, begin, stop)
@@ -117,7 +117,7 @@ def _sides(tokens: Sequence[Token], begin: int, stop: int) -> list[Expression]:
 def _step(text: str, offset: int, sign: Token, left: Expression, sides: Sequence[Expression]) -> Step | None:
     if not left.values or not any(side.values for side in sides):
         return None
-    # "3/4 full is 30": words may stand for an equals sign, but not behind a bare fraction.
+    # "3/4 full is 30": a word may act as an equals sign, but not after a bare fraction.
     if sign.text.isalpha() and left.is_fraction:
         return None
     start, end = left.span
@@ -130,7 +130,7 @@ def _step(text: str, offset: int, sign: Token, left: Expression, sides: Sequence
 
 
 def _states(side: Expression, exact: Fraction) -> bool:
-    """Whether a side gives a value: exactly, or, where it is one number with decimals, rounded to as many."""
+    """Whether a right side equals a value: exactly, or rounded to its decimals if it is a single number."""
     if side.calculates:
         return exact in side.values
     percent = side.tokens[-1].kind == "percent"

@@ -28,6 +28,7 @@ from kdprobe.students.pattern_sources import (
     read_prefix,
 )
 from kdprobe.students.student import Student
+from kdprobe.students.switched import SwitchedBridge
 
 TOLERANCE = 1e-4
 """Largest allowed difference between TransformerLens and Hugging Face; in tests, patterns agreed exactly."""
@@ -44,6 +45,7 @@ class BridgedStudent:
         pattern_error: Largest difference between attention patterns.
         take: Returns the models, with this student's weights.
         source: The function that reads patterns.
+        shared: Whether other students use the same models, with their own weights.
     """
 
     name: str
@@ -52,14 +54,16 @@ class BridgedStudent:
     pattern_error: float
     take: Callable[[], Twins]
     source: Show
+    shared: bool = False
 
     @property
     def bridge(self) -> Any:
         """A `TransformerBridge` over the model, float32, eager attention.
 
-        Students of one base share it: it has this student's weights until another student is used.
+        Students of one base share its modules. Calls, methods and attributes of this object always use this student's
+        weights. A part that you keep, such as `bridge.blocks[0]`, has those of whichever student was used last.
         """
-        return self.take().bridge
+        return SwitchedBridge(self.take) if self.shared else self.take().bridge
 
     @torch.inference_mode()
     def prefix(self, sequences: Sequence[Sequence[int]]) -> Prefix | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -50,7 +50,7 @@ class _Base:
 
 
 class Bridges:
-    """Boots students, each once; they may be used in any order and alternately.
+    """Boots students, each once; they may be used in any order, and held at the same time.
 
     The first student of a base loads that base with the adapters of all its students. For some architectures,
     TransformerLens copies weights, so that an unmerged adapter has no effect. The self-check detects this, and the
@@ -95,7 +95,8 @@ class Bridges:
         """The student on the base it shares with others, or on its own if its adapter has no effect there."""
         base = self._base(student)
         try:
-            return checked(student.name, partial(base.take, student), base.loaded, self._check)
+            booted = checked(student.name, partial(base.take, student), base.loaded, self._check)
+            return replace(booted, shared=True)
         except KdprobeError:
             if student.adapter is None:
                 raise

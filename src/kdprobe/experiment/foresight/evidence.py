@@ -43,6 +43,13 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
             f"McNemar's exact test can give is {listed}.",
             f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
         )
+    primed = [arm.strategy for arm in arms if arm.strategy is not None]
+    if primed and not any(arm.unprimed for arm in arms):
+        yield Finding(
+            "no-unprimed-arm",
+            "No teacher reads the bare question, so this run cannot show what priming changes.",
+            'Add "none" to strategies.',
+        )
     yield from few_seeds((arm.strategy, arm.student.seed) for arm in arms)
 
 

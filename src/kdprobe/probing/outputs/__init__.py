@@ -1,1 +1,1 @@
-"""What students put out: confidence of answers, attribution of logits to heads and of answers to words."""
+"""What students output: confidence of answers, attribution of logits to heads and of answers to words."""

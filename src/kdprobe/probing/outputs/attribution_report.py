@@ -79,8 +79,8 @@ def attribution_statements(
             interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
             heads.append(f"{head_label(*head)} ({pooled.value[head]:+.2f}{interval})")
         sentences.append(
-            f"{name}: the heads that write most into the logits of the gold solution's tokens themselves are "
-            f"{'; '.join(heads)}, in the mean over tokens. What later layers make of heads is not counted."
+            f"{name}: the heads that write most directly into the logits of the gold solution's tokens are "
+            f"{'; '.join(heads)}, averaged over tokens. Effects through later layers are not counted."
         )
         if name in biases:
             total = biases[name][..., 0].mean(axis=0).sum()
@@ -88,5 +88,7 @@ def attribution_statements(
                 f"{name}: the biases of attention's output projections, which belong to no head, write {total:+.2f}."
             )
         if name in capped:
-            sentences.append(f"{name}: the model caps its logits softly; what is attributed are the logits before.")
+            sentences.append(
+                f"{name}: the model soft-caps its logits; the attribution is of the logits before the cap."
+            )
     return sentences

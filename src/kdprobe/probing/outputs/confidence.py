@@ -1,4 +1,4 @@
-"""The analysis `confidence`: was a student surer of its right answers than of its wrong ones?"""
+"""The analysis `confidence`: is a student more confident in its right answers than in its wrong ones?"""
 
 from __future__ import annotations
 
@@ -108,18 +108,19 @@ def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> lis
         if np.isnan(row["auroc"]):
             outcome = "right" if row["right"] else "wrong"
             sentences.append(
-                f"{row['student']}: all {row['answers']} answers are {outcome}; confidence cannot tell any apart."
+                f"{row['student']}: all {row['answers']} answers are {outcome}; there is nothing for confidence to "
+                "distinguish."
             )
             continue
         sentences.append(
             f"{row['student']}: a right answer has a higher mean probability than a wrong one with probability "
             f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f}; 0.5 is chance); over {row['answers']} answers "
-            f"that probability misses the share of right ones by {row['calibration_error']:.2f} (calibration error)."
+            f"it differs from the share of right answers by {row['calibration_error']:.2f} (calibration error)."
         )
     changed = int((answers["tokens"] != answers["written_tokens"]).sum())
     if changed:
         sentences.append(
-            f"{changed} of {len(answers)} answers have another number of tokens when their text is tokenised anew."
+            f"{changed} of {len(answers)} answers have a different number of tokens when their text is tokenised again."
         )
     return sentences
 
@@ -148,7 +149,7 @@ def _box(answers: pd.DataFrame, measure: str) -> Figure:
             pointpos=0,
         )
     figure.update_layout(boxmode="group", yaxis_title=unit, xaxis={"type": "category"})
-    return Figure(f"{title} of right and wrong answers", "A point is an answer.", figure.to_plotly_json())
+    return Figure(f"{title} of right and wrong answers", "Each point is an answer.", figure.to_plotly_json())
 
 
 def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:
@@ -163,5 +164,5 @@ def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:
             name=name,
         )
     figure.update_layout(xaxis_title="mean largest probability", yaxis_title="share of right answers")
-    caption = "Answers in bins of confidence; on the dotted line confidence is as high as answers are often right."
+    caption = "Answers in bins of confidence; on the dotted line, confidence equals the share of right answers."
     return Figure("Calibration", caption, figure.to_plotly_json())

@@ -39,7 +39,7 @@ from kdprobe.students.sequence import ProblemSequence
 
 _TOP = 10
 TOLERANCE = 1e-2
-"""Largest difference allowed between a gold token's logit and the sum of what was written into it."""
+"""Largest difference allowed between a gold token's logit and the sum of its contributions."""
 
 
 class AttributionAnalysis:
@@ -165,6 +165,6 @@ def _checked_direction(stream: Stream, matrix: Unembedding, gold: Tensor) -> Ten
 def _refuse(error: float) -> None:
     if not error <= TOLERANCE:
         raise KdprobeError(
-            f"What the heads wrote does not add up to the logits (off by {error:.2g}).",
-            "Direct attribution would not be true of this architecture; leave the analysis out.",
+            f"The contributions of the heads do not add up to the logits (off by {error:.2g}).",
+            "Leave the analysis out: direct attribution would be wrong for this architecture.",
         )

@@ -80,7 +80,9 @@ def build(options: ShapleyOptions) -> ShapleyAnalysis:
     try:
         import captum.attr  # noqa: F401
     except ImportError as error:
-        raise UsageError("The analysis 'shapley' needs captum.", "pip install 'kdprobe[shapley]'") from error
+        raise UsageError(
+            "The analysis 'shapley' needs captum.", "Install it with: pip install 'kdprobe[shapley]'"
+        ) from error
     return ShapleyAnalysis(options)
 
 
@@ -195,5 +197,5 @@ def _statements(table: pd.DataFrame, target: str) -> Iterator[str]:
         over = f", on average over {len(totals)} problems" if len(totals) > 1 else ""
         yield (
             f"{student}: the question's words add {totals.mean():+.2f} nats to log p(gold {target}){over}; numbers, "
-            f"{numbers.mean():.0%} of the words, carry {carried:.0%} of what words do in either direction."
+            f"{numbers.mean():.0%} of the words, account for {carried:.0%} of the total absolute contribution."
         )

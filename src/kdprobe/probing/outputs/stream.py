@@ -105,7 +105,7 @@ def read_stream(model: Any, parts: Anatomy, ids: Tensor, rows: Tensor) -> Stream
         logits = model(input_ids=ids, logits_to_keep=rows, use_cache=False).logits[0].float()
     held = held_norm(*final[0]) if final else None
     if held is None:
-        raise _unknown(model, "the norm behind its last layer is not found")
+        raise _unknown(model, "the norm after its last layer is not found")
     return Stream(layers, final[0][1], held, logits)
 
 
@@ -138,7 +138,7 @@ def _written(attention: nn.Module, layer: _Call, children: list[_Call], z: Tenso
         if call.module is not attention and _same(call.read, attended) and not _same(call.written, attended):
             norm, added = held_norm(call.module, attended[rows], call.written[rows]), call.written
             if norm is None:
-                raise _unknown(attention, "something that is no norm comes behind attention")
+                raise _unknown(attention, "something other than a norm follows attention")
     others = [call for call in children if call.module is not attention]
     sums = [call.read - layer.read for call in others if call.read.shape == attended.shape]
     # In a parallel layer, nothing reads the sum with attention.
@@ -153,7 +153,7 @@ def _written(attention: nn.Module, layer: _Call, children: list[_Call], z: Tenso
         if error <= allowed and abs(factor) > TOLERANCE
     ]
     if not fitting:
-        raise _unknown(attention, "where attention is added to the residual stream is not found")
+        raise _unknown(attention, "the place where attention is added to the residual stream is not found")
     return Written(z, attended[rows], norm, min(fitting)[1])
 
 
@@ -173,6 +173,6 @@ def _same(first: Tensor, second: Tensor) -> bool:
 def _unknown(module: Any, reason: str) -> KdprobeError:
     kind = module.config.model_type
     return KdprobeError(
-        f"What heads write into the logits is not known for this architecture ({kind}): {reason}.",
+        f"kdprobe cannot attribute logits to heads in this architecture ({kind}): {reason}.",
         "Leave the analysis out.",
     )

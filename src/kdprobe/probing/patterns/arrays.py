@@ -30,7 +30,7 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
         UsageError: There is none, it cannot be read, or it is of another kind.
     """
     if not file.exists():
-        raise UsageError(f"There is no file or folder {file}.", "Check the path.")
+        raise UsageError(f"The file or folder {file} does not exist.", "Check the path.")
     try:
         refuse_special(file)
         if file.is_dir():
@@ -44,20 +44,16 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
     except OSError as error:
-        raise UsageError(
-            f"The patterns {file} cannot be read: {error.strerror or error}.", "Check the path."
-        ) from error
+        raise UsageError(f"Cannot read the patterns {file}: {error.strerror or error}.", "Check the path.") from error
     except KdprobeError:
         raise
     except Exception as error:
         # numpy evaluates headers, zipfile and zlib have classes of their own, absurd shapes are a MemoryError.
-        reason = (
-            "it holds pickled objects" if "Object arrays" in str(error) else "its content is damaged or of another kind"
-        )
-        raise UsageError(f"The patterns {file} cannot be read: {reason}.", "Save plain arrays of floats.") from error
+        reason = "it contains pickled objects" if "Object arrays" in str(error) else "it is damaged or of another type"
+        raise UsageError(f"Cannot read the patterns {file}: {reason}.", "Save plain arrays of floats.") from error
     raise UsageError(
-        f"{file.name} is none of the kinds of files that patterns are read from.",
-        "These are .npz, .safetensors, .npy and folders of .npy; pickles are never read.",
+        f"{file.name} is not a supported pattern file.",
+        "Supported are .npz, .safetensors, .npy and folders of .npy; pickles are never read.",
     )
 
 
@@ -100,17 +96,17 @@ def assembled(arrays: Mapping[str, NDArray[Any]], file: Path) -> NDArray[np.floa
     if len(chosen) == 1 or (chosen and chosen[0] in PREFERRED):
         pattern = squares[chosen[0]]
     elif chosen:
-        raise UsageError(f"{file} holds several arrays of patterns: {', '.join(sorted(chosen))}.", "Keep one of them.")
+        raise UsageError(f"{file} contains several pattern arrays: {', '.join(sorted(chosen))}.", "Keep one of them.")
     else:
         layers = {key: array for key, array in squares.items() if array.ndim == _LAYER}
         heads = {key: array for key, array in squares.items() if array.ndim == _HEAD}
         if not layers and not heads:
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in list(arrays.items())[:4]) or "nothing"
-            raise UsageError(f"{file} holds no attention patterns (there is {shapes}).", HINT)
+            raise UsageError(f"{file} contains no attention patterns (it contains {shapes}).", HINT)
         pattern = _stacked(layers, ["layer"], file) if layers else _stacked(heads, ["layer", "head"], file)
     if pattern.dtype.kind != "f":
         raise UsageError(
-            f"The patterns in {file} are of the data type {pattern.dtype}.", "Save them as float16, float32 or float64."
+            f"The patterns in {file} have dtype {pattern.dtype}.", "Save them as float16, float32 or float64."
         )
     return pattern.astype(np.float32)
 
@@ -136,12 +132,14 @@ def _stacked(arrays: Mapping[str, NDArray[Any]], axes: list[str], file: Path) ->
     varying = [index for index, column in enumerate(columns) if len(set(column)) > 1]
     if len({len(row) for row in numbers.values()}) > 1 or len(varying) > len(axes):
         raise UsageError(
-            f"The names in {file} do not say which {' and '.join(axes)} an array is of.",
+            f"The names in {file} do not tell the {' and '.join(axes)} of each array.",
             "Number them, as in layer_0.npy or layer_0/head_3.npy.",
         )
     sizes = [max(columns[index]) - min(columns[index]) + 1 for index in varying]
     if int(np.prod(sizes)) != len(arrays):
-        raise UsageError(f"The arrays in {file} are numbered with gaps, or twice.", "All must be there.")
+        raise UsageError(
+            f"The arrays in {file} are numbered with gaps or duplicates.", "Number every layer and head exactly once."
+        )
     ordered = sorted(arrays, key=lambda key: [numbers[key][index] for index in varying])
     stacked = np.stack([arrays[key] for key in ordered])
     # One varying number for arrays of one head each: a single layer.

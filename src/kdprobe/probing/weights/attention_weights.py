@@ -61,9 +61,10 @@ def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
     layers, trained_layers = list(layer_projections(before)), list(layer_projections(after))
     if _shapes(layers) != _shapes(trained_layers):
         raise KdprobeError(
-            "The geometry of heads compares a model with what it was before training; the attention weights of these "
-            "two differ in shape.",
-            "Give the base that the student was trained from.",
+            "The geometry of heads compares a model with its state before training, but the attention weights of "
+            "these two "
+            "models differ in shape.",
+            "Use the base that the student was trained from.",
         )
     for projections, trained in zip(layers, trained_layers, strict=True):
         yield {

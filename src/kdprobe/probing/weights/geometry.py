@@ -170,7 +170,7 @@ def _statements(changes: CircuitChanges) -> list[str]:
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
     if changes.uncounted:
-        sentences.append(f"Left out, as in no circuit: the {' and the '.join(changes.uncounted)}.")
+        sentences.append(f"Not counted, because they are in no circuit: the {' and the '.join(changes.uncounted)}.")
     return sentences
 
 

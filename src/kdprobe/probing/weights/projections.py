@@ -62,8 +62,8 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
         found = _found(attention, kind, parts.heads, width // parts.heads)
         if found is None:
             raise KdprobeError(
-                f"The geometry of heads is not known for this architecture ({kind}): its queries, keys and values are "
-                "not each a projection of what the layer reads, of the sizes that its heads need.",
+                f"kdprobe cannot compute the geometry of heads in this architecture ({kind}): its queries, keys and "
+                "values are not separate projections of the layer's input with the expected sizes.",
                 "Leave the analysis out.",
             )
         columns = torch.arange(width, device=model.device).view(parts.heads, -1)
