@@ -282,13 +282,13 @@ def test_a_plugin_that_fails_at_work_is_told_in_a_sentence(fault, said, faulty, 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("probe", "Interrupted; nothing is kept of it."),
-        ("score", "Interrupted; nothing is kept of it."),
-        ("run", "Interrupted; what was finished is kept, the same command goes on from there."),
-        ("eval", "Interrupted; what was finished is kept, the same command goes on from there."),
-        ("tune", "Interrupted; what was finished is kept, the same command goes on from there."),
-        ("store prune", "Interrupted; what was finished is kept, the same command goes on from there."),
-        ("store export", "Interrupted; nothing is kept of it."),
+        ("probe", "Interrupted; nothing was saved."),
+        ("score", "Interrupted; nothing was saved."),
+        ("run", "Interrupted; finished work is saved; rerun the same command to resume."),
+        ("eval", "Interrupted; finished work is saved; rerun the same command to resume."),
+        ("tune", "Interrupted; finished work is saved; rerun the same command to resume."),
+        ("store prune", "Interrupted; finished work is saved; rerun the same command to resume."),
+        ("store export", "Interrupted; nothing was saved."),
     ],
 )
 def test_ctrl_c_says_what_is_true_of_the_command(command, said, monkeypatch, capfd):

@@ -102,7 +102,7 @@ def test_model_that_is_neither_here_nor_cached_is_told_offline(tmp_path, tiny_co
 
 
 def test_too_few_problems_are_told(tmp_path, model, tiny_config):
-    check_told(kdprobe("plan", tiny_config(model, transfer=7), cwd=tmp_path), 1, "6 transfer problems, 7")
+    check_told(kdprobe("plan", tiny_config(model, transfer=7), cwd=tmp_path), 1, "only 6 transfer problems, but 7")
 
 
 def test_store_that_cannot_be_written_is_told(tmp_path, model, tiny_config):

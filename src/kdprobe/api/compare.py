@@ -106,12 +106,12 @@ def compare(
         extractor: The extractor that decides.
         response_column: What the model wrote; by default found by its usual names.
         gold_column: The gold answer: a value, or a solution that ends in `#### value`.
-        id_column: What identifies a problem.
+        id_column: The column that identifies problems.
         encoding: Of text files; by default it is detected.
         claims: A table of published scores to check: `arm`, and of `accuracy`, `correct` and `n` what it has.
         store: The folder of runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
         plugins_dir: A folder of plugins to load, too.
-        no_plugins: Load kdprobe's own plugins only.
+        no_plugins: Load only kdprobe's own plugins.
         progress: Whether notes go to stderr.
 
     Raises:

@@ -86,27 +86,27 @@ def evaluate(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> EvaluateResult:
-    """Examines any model, as `kdprobe eval` does.
+    """Evaluates any model, as `kdprobe eval` does.
 
     Every answer is on the disk before the next ones are asked for: after an interruption the same call resumes.
 
     Args:
         model: An alias, a folder, a GGUF file, an id of the Hub, or a model behind an API.
-        revision: Of a model on the Hub: a commit, tag or branch.
+        revision: A commit, tag or branch of a model on the Hub.
         adapters: Name to folder or Hub id; or a list of these, called by the last parts of their paths.
         with_base: With adapters: examine the model without one, too.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
         options: Name of the problem source to its options.
-        limit: The first so many problems.
-        task: A form of the task; by default the bare question.
+        limit: Use only the first N problems.
+        task: A variant of the task; by default the bare question.
         max_new_tokens: Token budget.
         temperature: Of the sampling; 0 decodes greedily.
         top_p: Nucleus of the sampling.
-        seed: Of the sampling.
+        seed: Sampling seed.
         batch_size: Problems at once, or `auto`; by default as many as memory and throughput suggest.
-        system: A system message for conversations that have none.
-        date: Today, for chat templates that ask; a constant unless given.
+        system: A system message for conversations without one.
+        date: Today's date for chat templates that ask for it; a constant by default.
         template_arguments: What the chat template takes by name, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
         model_type: `hf`, or any other of lm-eval's: `vllm`, `openai-chat-completions`, ...
@@ -115,7 +115,7 @@ def evaluate(
         out: Write the records here: a folder, or one model's `FILE.jsonl`.
         store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
         plugins_dir: A folder of plugins to load, too.
-        no_plugins: Load kdprobe's own plugins only.
+        no_plugins: Load only kdprobe's own plugins.
         progress: Whether progress and notes go to stderr.
 
     Raises:

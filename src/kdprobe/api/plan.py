@@ -86,13 +86,13 @@ def plan(
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        full: All four of the paper's strategies.
+        full: Use all four of the paper's strategies.
         strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
             config names them as any other; those that it does not name are added to its strategies.
         analyses: Name to a function, as `kdprobe.probe` takes them. Those that the config does not name are added.
         store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
         plugins_dir: A folder of plugins to load, too.
-        no_plugins: Load kdprobe's own plugins only.
+        no_plugins: Load only kdprobe's own plugins.
         progress: Whether notes go to stderr.
 
     Raises:

@@ -56,12 +56,12 @@ def probe(
         against: Compare with this adapter or model instead of `model`.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
-        system: A system message for conversations that have none.
-        date: Today, for chat templates that ask; a constant unless given.
+        system: A system message for conversations without one.
+        date: Today's date for chat templates that ask for it; a constant by default.
         template_arguments: What the chat template takes by name, such as `enable_thinking`.
         template_of: All students read by this student's chat template; by default the first one's.
-        limit: The first so many problems.
-        batch_size: Sequences at once.
+        limit: Use only the first N problems.
+        batch_size: Sequences per batch.
         patterns: Name to a file, a folder or an array of attention patterns of one prompt, `[layer, head, query, key]`;
             or a list of paths.
         analyses: Names of analyses, and functions; or a dict of names to functions. A function has parameters of these
@@ -72,7 +72,7 @@ def probe(
         out: Write tables and a page into this folder.
         figures: With `out`: every figure as PNG and SVG, too.
         plugins_dir: A folder of plugins to load, too.
-        no_plugins: Load kdprobe's own plugins only.
+        no_plugins: Load only kdprobe's own plugins.
         progress: Whether progress and notes go to stderr.
 
     Raises:

@@ -67,10 +67,10 @@ def score(
         extractor: An extractor's name, or `all`.
         response_column: What the model wrote; by default found by its usual names.
         gold_column: The gold answer: a value, or a solution that ends in `#### value`.
-        id_column: What identifies a problem.
+        id_column: The column that identifies problems.
         encoding: Of text files; by default it is detected.
         plugins_dir: A folder of plugins to load, too.
-        no_plugins: Load kdprobe's own plugins only.
+        no_plugins: Load only kdprobe's own plugins.
         progress: Whether notes go to stderr.
 
     Raises:

@@ -93,7 +93,7 @@ def tune(
         strategies: Name to function, as `kdprobe.run` takes them.
         store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
         plugins_dir: A folder of plugins to load, too.
-        no_plugins: Load kdprobe's own plugins only.
+        no_plugins: Load only kdprobe's own plugins.
         progress: Whether progress and notes go to stderr.
 
     Raises:

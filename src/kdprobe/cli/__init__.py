@@ -13,39 +13,39 @@ from kdprobe.errors import KdprobeError
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
-    "plan": "Show which stages of an experiment are there and which would be made.",
+    "plan": "Show which stages of an experiment are done and which would be made.",
     "init": "Write a commented config to start from.",
     "tune": "Search the distiller's options on validation problems; the result is a config.",
-    "eval": "Examine any model, with adapters or behind an API.",
-    "score": "Score answers that are there already, from files.",
+    "eval": "Evaluate any model, with adapters or behind an API.",
+    "score": "Score existing answers from files.",
     "compare": "Compare files of answers, problem by problem.",
-    "probe": "Look inside students: what attention heads do, and which moved.",
+    "probe": "Look inside students: what their attention heads do and which moved.",
     "runs": "List finished runs.",
-    "store": "List what the store holds, check it, remove what no run needs, carry runs away.",
-    "report": "Write a run's page again and show its tables.",
+    "store": "List, check, prune, export and import stored stages and runs.",
+    "report": "Rewrite a run's page and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",
-    "plugins": "List plugins: where they come from, what they provide.",
+    "plugins": "List plugins, where they come from and what they provide.",
 }
 
 EPILOG = """\b
 Examples:
   kdprobe run                      the embedded experiment, offline, on a CPU
   kdprobe init > mine.toml         a config to start from
-  kdprobe plan mine.toml           what would be done
-  kdprobe run mine.toml            do it; run again to resume
-  kdprobe eval MODEL               examine any model
-  kdprobe score answers.csv        score answers that are there already
+  kdprobe plan mine.toml           show what would be done
+  kdprobe run mine.toml            do it; rerun to resume
+  kdprobe eval MODEL               evaluate any model
+  kdprobe score answers.csv        score existing answers
   kdprobe probe MODEL              look at its attention heads
-  kdprobe plugins                  what is installed
+  kdprobe plugins                  list what is installed
 """
 
 _INTERRUPTED = 130
 _KEEPING = {"run", "tune", "eval", "store verify", "store prune", "store import"}
-"""Commands that save what they finish, and go on from there; of the others nothing is left when they fail."""
+"""Commands that save finished work and resume; the others leave nothing behind when they fail."""
 
 
 class _Commands(click.Group):
-    """Knows its commands by name and imports one only to run it or to show its help."""
+    """Knows commands by name, and imports one only to run it or to show its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -65,11 +65,11 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="kdprobe")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def app(debug: bool) -> None:
-    """Did the way the teacher was prompted make a better student, and where inside does it show?"""
+    """Does prompting the teacher differently make a better student, and what changes inside it?"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: exit codes 0 fine, 1 failed, 2 wrong use, 130 interrupted."""
+    """The entry point. Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.exit(_run(arguments))
@@ -84,7 +84,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        kept = "what was finished is kept, the same command goes on from there" if keeps else "nothing is kept of it"
+        kept = "finished work is saved; rerun the same command to resume" if keeps else "nothing was saved"
         _say(f"Interrupted; {kept}.")
         return _INTERRUPTED
     except BrokenPipeError:

@@ -15,10 +15,10 @@ EPILOG = """\b
 Examples:
   kdprobe compare before.csv after.csv
   kdprobe compare *.csv.gz --extractor published --json
-  kdprobe compare embedded                       a run's arms, as they were planned
+  kdprobe compare embedded                       the arms of a run, in its planned families
   kdprobe compare a/unprimed b/unprimed          arms of two runs
-  kdprobe compare a.jsonl b.jsonl --strict       fail where there are findings, for CI
-  kdprobe compare *.csv.gz --claims table.csv    against published figures: arm, accuracy, correct, n
+  kdprobe compare a.jsonl b.jsonl --strict       exit with 1 if there are findings, for CI
+  kdprobe compare *.csv.gz --claims table.csv    check published numbers: arm, accuracy, correct, n
 """
 
 
@@ -30,7 +30,7 @@ Examples:
 @click.option(
     "--claims",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A table of published figures to check: arm, and of accuracy, correct and n what it has.",
+    help="A table of published numbers to check, with a column arm and any of accuracy, correct and n.",
 )
 @strict_option
 @store_option
@@ -39,10 +39,11 @@ Examples:
 def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -> None:
     """Compare files of answers, runs, or single arms of runs, problem by problem.
 
-    Answers are paired by id, or by question where ids do not meet; the output says which. Pairs get exact McNemar tests
-    and intervals. One run by itself is compared in the families that it planned; otherwise all pairs are one family for
-    Holm's adjustment. Findings say what may spoil a comparison: unequal token budgets, prompts or versions, answers cut
-    off or without a value, different problems, a result that depends on the extractor, problems that were trained on.
+    Answers are paired by id, or by question if the files share no ids; the output says which. Each pair gets an exact
+    McNemar test and intervals. A single run is compared in the families it planned; otherwise all pairs form one family
+    for Holm's adjustment. Findings name what may invalidate a comparison: unequal token budgets, prompts or versions,
+    truncated answers or answers without a value, different problems, results that depend on the extractor, or test
+    problems that were used for training.
     """
     from kdprobe.cli.show.comparison import show_comparison
 

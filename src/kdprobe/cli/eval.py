@@ -24,45 +24,45 @@ from kdprobe.cli.options import (
 
 EPILOG = """\b
 Examples:
-  kdprobe eval smollm2-135m-instruct --limit 64             the first 64 problems of GSM8K's test part
+  kdprobe eval smollm2-135m-instruct --limit 64             the first 64 problems of GSM8K's test split
   kdprobe eval BASE --adapter a --adapter b --with-base     three students, one base in memory
   kdprobe eval model.gguf --problems mine.jsonl --out answers
   kdprobe eval MODEL --task gsm8k_kdprobe_cot               after eight solved examples
   kdprobe eval NAME --model-type local-chat-completions --model-args base_url=URL,num_concurrent=8
   kdprobe eval MODEL --model-type vllm --batch-size 256
-  kdprobe compare answers/*.jsonl                           what was written with --out
+  kdprobe compare answers/*.jsonl                           compare what --out wrote
 """
 
 
 @calls(evaluate)
 @click.command(epilog=EPILOG)
 @click.argument("model")
-@click.option("--revision", help="Of a model on the Hub: a commit, tag or branch.")
+@click.option("--revision", help="A commit, tag or branch of a model on the Hub.")
 @adapters_option
-@click.option("--with-base", is_flag=True, help="With adapters: examine MODEL without one, too.")
+@click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one.")
 @problems_option
 @settings_option("the problem source")
-@click.option("--limit", type=click.IntRange(1, 2**31), help="The first so many problems.")
-@click.option("--task", help="A form of the task; by default the bare question.")
+@click.option("--limit", type=click.IntRange(1, 2**31), help="Use only the first N problems.")
+@click.option("--task", help="A variant of the task; by default the bare question.")
 @sampling_options
-@click.option("--batch-size", help="Problems at once; by default as many as memory and throughput suggest.")
+@click.option("--batch-size", help="Problems per batch; by default chosen by memory and throughput.")
 @conversation_options
 @dtype_option
 @click.option("--model-type", show_default=True, help="Any of lm-eval's: vllm, openai-chat-completions…")
-@click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for such a model.")
+@click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for this model type.")
 @extractor_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the records here: a folder, or one model's FILE.jsonl."
+    "--out", type=click.Path(path_type=Path), help="Write the records to a folder, or to FILE.jsonl for one model."
 )
 @store_option
 @plugin_options
 @json_option
 def command(as_json: bool, model: str, **given: Any) -> None:
-    """Examine any model: from the Hub, a folder, a GGUF file, with LoRA adapters, or behind an API.
+    """Evaluate any model: from the Hub, a folder or a GGUF file, with LoRA adapters, or behind an API.
 
-    Problems are GSM8K's test part (from the Hub, or the folder that KDPROBE_GSM8K names) unless --problems says
-    otherwise. Every answer is on the disk before the next ones are asked for: after an interruption the same command
-    goes on and repeats none. Models that run here also read the gold solutions, for log p(gold value).
+    By default, problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); --problems names
+    others. Every batch of answers is saved before the next one starts, so after an interruption the same command
+    resumes. Models that run locally also score the gold solutions, for log p(gold value).
     """
     from kdprobe.cli.show.scores import show_scores
     from kdprobe.console import note

@@ -27,17 +27,17 @@ def command(
     store: str,
     as_json: bool,
 ) -> None:
-    """Write a student as a plain Hugging Face model, base and adapter in one.
+    """Write a student as a plain Hugging Face model, with base and adapter merged.
 
-    STUDENT is RUN/ARM, as `kdprobe runs` lists them; a run may be named by its beginning. What was written is read back
-    and its logits are compared with the student's: kdprobe export embedded/ground-truth --merged my-student
+    STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The exported model is
+    read back and its logits are compared with the student's: kdprobe export embedded/ground-truth --merged my-student
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
 
     run, _, arm = student.rpartition("/")
     if not run:
-        raise UsageError(f"{student!r} names no student.", "Write RUN/ARM, as in embedded/ground-truth.")
+        raise UsageError(f"{student!r} is not RUN/ARM.", "Write RUN/ARM, as in embedded/ground-truth.")
     found = load_students(run, store=store)[arm]
     exported = found.export(merged, dtype=dtype)
     if as_json:

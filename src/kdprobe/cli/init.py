@@ -14,7 +14,7 @@ from kdprobe.errors import UsageError
 def command(file: Path | None) -> None:
     """Write a commented config to start from: to FILE, or to stdout.
 
-    It is the config of the embedded experiment. An existing FILE is left alone.
+    This is the config of the embedded experiment. An existing FILE is never overwritten.
     """
     from kdprobe.experiment.config import EMBEDDED
 
@@ -26,5 +26,5 @@ def command(file: Path | None) -> None:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{file} exists already.", "Choose another name, or delete it first.") from error
+        raise UsageError(f"{file} already exists.", "Choose another name, or delete it first.") from error
     click.echo(f"Wrote {file}. Next: kdprobe plan {file}", err=True)

@@ -17,8 +17,10 @@ _KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "proble
 
 @click.command(epilog=EPILOG)
 @click.argument("name")
-@click.option("--kind", type=click.Choice(_KINDS), required=True, help="What it is to provide.")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where to; by default kdprobe-NAME.")
+@click.option("--kind", type=click.Choice(_KINDS), required=True, help="What the plugin provides.")
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to write; by default kdprobe-NAME."
+)
 def command(name: str, kind: str, folder: Path | None) -> None:
     """Write a complete plugin package to start from: code, test, pyproject.toml, README, CI.
 

@@ -39,9 +39,9 @@ def plugin_options(function: Any) -> Any:
         "--plugins-dir",
         type=click.Path(file_okay=False, path_type=Path),
         envvar=PLUGINS_DIR,
-        help="Load the plugins in this folder too.",
+        help="Also load the plugins in this folder.",
     )
-    none = click.option("--no-plugins", is_flag=True, envvar=NO_PLUGINS, help="Load kdprobe's own plugins only.")
+    none = click.option("--no-plugins", is_flag=True, envvar=NO_PLUGINS, help="Load only kdprobe's own plugins.")
     return folder(none(function))
 
 
@@ -59,12 +59,12 @@ def store_option(function: Any) -> Any:
 
 def strict_option(function: Any) -> Any:
     """`--strict`, for every command that audits; `inputs.fail_where_found` does what it says."""
-    return click.option("--strict", is_flag=True, help="Exit with 1 where there are findings.")(function)
+    return click.option("--strict", is_flag=True, help="Exit with 1 if there are findings.")(function)
 
 
 def full_option(function: Any) -> Any:
     """`--full`, for the commands that take an experiment."""
-    return click.option("--full", is_flag=True, help="All four of the paper's strategies.")(function)
+    return click.option("--full", is_flag=True, help="Use all four of the paper's strategies.")(function)
 
 
 def problems_option(function: Any) -> Any:
@@ -73,7 +73,7 @@ def problems_option(function: Any) -> Any:
         "--problems",
         show_default=True,
         metavar="NAME|FILE",
-        help="A problem source, or a file of JSON lines.",
+        help="A problem source, or a JSON Lines file.",
     )(function)
 
 
@@ -84,7 +84,7 @@ def adapters_option(function: Any) -> Any:
         "adapters",
         multiple=True,
         metavar="[NAME=]PATH",
-        help="An adapter of MODEL: a folder, or an id of the Hub; repeatable.",
+        help="An adapter of MODEL: a folder or a Hub id; repeatable.",
     )(function)
 
 
@@ -102,9 +102,9 @@ def settings_option(whose: str) -> Callable[[Any], Any]:
 
 def conversation_options(function: Any) -> Any:
     """`--system`, `--date` and `--template-argument`, as `[conversation]` of an experiment has them."""
-    system = click.option("--system", help="A system message for conversations that have none.")
+    system = click.option("--system", help="A system message for conversations without one.")
     date = click.option(
-        "--date", metavar="YYYY-MM-DD", help="Today, for chat templates that ask; a constant unless given."
+        "--date", metavar="YYYY-MM-DD", help="Today's date for chat templates that ask for it; a constant by default."
     )
     arguments = click.option(
         "--template-argument",
@@ -112,7 +112,7 @@ def conversation_options(function: Any) -> Any:
         multiple=True,
         callback=lambda _context, _option, texts: read_template_arguments(texts),
         metavar="NAME=VALUE",
-        help="What the chat template takes by name, such as enable_thinking=false; repeatable.",
+        help="An argument of the chat template, such as enable_thinking=false; repeatable.",
     )
     return system(date(arguments(function)))
 
@@ -123,8 +123,10 @@ def sampling_options(function: Any) -> Any:
     temperature = click.option(
         "--temperature", type=float, callback=_temperature, show_default=True, help="0 is greedy."
     )
-    top_p = click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), show_default=True, help="Nucleus.")
-    seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default=True, help="Of the sampling.")
+    top_p = click.option(
+        "--top-p", type=click.FloatRange(0, 1, min_open=True), show_default=True, help="Nucleus sampling."
+    )
+    seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default=True, help="Sampling seed.")
     return budget(temperature(top_p(seed(function))))
 
 
@@ -144,12 +146,13 @@ def extractor_option(function: Any) -> Any:
 
 def column_options(function: Any) -> Any:
     """`--response-column`, `--gold-column`, `--id-column` and `--encoding`, for every command that reads answers."""
-    response = click.option("--response-column", help="What the model wrote.")
+    response = click.option("--response-column", help="The column with the model's answers.")
     gold = click.option(
-        "--gold-column", help="The gold answer: a value, or a solution that ends in #### value or A: value."
+        "--gold-column",
+        help="The column with gold answers: a value, or a solution that ends in #### value or A: value.",
     )
-    identifier = click.option("--id-column", help="What identifies a problem.")
-    encoding = click.option("--encoding", help="Of text files, such as utf-16 or cp1252; by default it is detected.")
+    identifier = click.option("--id-column", help="The column that identifies problems.")
+    encoding = click.option("--encoding", help="Encoding of text files, such as utf-16 or cp1252; detected by default.")
     return response(gold(identifier(encoding(function))))
 
 

@@ -36,15 +36,15 @@ Examples:
 @problems_option
 @conversation_options
 @click.option(
-    "--template-of", metavar="NAME", help="All students read by this student's chat template.  [default: the first]"
+    "--template-of", metavar="NAME", help="Use this student's chat template for all students.  [default: the first]"
 )
-@click.option("--limit", type=click.IntRange(1, 2**31), show_default=True, help="The first so many problems.")
-@click.option("--batch-size", type=click.IntRange(1), show_default=True, help="Sequences at once.")
+@click.option("--limit", type=click.IntRange(1, 2**31), show_default=True, help="Use only the first N problems.")
+@click.option("--batch-size", type=click.IntRange(1), show_default=True, help="Sequences per batch.")
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option("--analysis", "analyses", multiple=True, help="An analysis; repeatable.  [default: heads]")
 @settings_option("an analysis or the problem source")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page into a folder.")
-@click.option("--figures", is_flag=True, help="With --out: every figure as PNG and SVG, too.")
+@click.option("--figures", is_flag=True, help="With --out: also write every figure as PNG and SVG.")
 @plugin_options
 @json_option
 def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given: Any) -> None:

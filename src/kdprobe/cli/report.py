@@ -19,9 +19,9 @@ from kdprobe.cli.options import calls, json_option, plugin_options, store_option
 @plugin_options
 @json_option
 def command(as_json: bool, strict: bool, run: str | None, **given: Any) -> None:
-    """Write a run's page again and show its tables.
+    """Rewrite a run's page and show its tables.
 
-    RUN may be the beginning of a name. Without RUN: the newest one.
+    A unique prefix of the run's name is enough. Without RUN: the newest run.
     """
     from kdprobe.cli.show.run import show_results
     from kdprobe.console import note

@@ -12,10 +12,10 @@ from kdprobe.cli.options import calls, column_options, extractor_option, json_op
 
 EPILOG = """\b
 Examples:
-  kdprobe score answers.csv                                 columns found by their usual names
-  kdprobe score *.csv.gz --extractor all                    every extractor, side by side
+  kdprobe score answers.csv                                 find columns by their usual names
+  kdprobe score *.csv.gz --extractor all                    all extractors side by side
   kdprobe score out.jsonl --response-column text --gold-column label
-  kdprobe score samples_gsm8k_*.jsonl --extractor flexible  what lm-eval would say
+  kdprobe score samples_gsm8k_*.jsonl --extractor flexible  what lm-eval would report
 """
 
 
@@ -29,9 +29,9 @@ Examples:
 def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
     """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples. No model is needed.
 
-    The output says which columns were read. A file whose columns or cells leave a doubt is refused with a sentence.
-    An empty answer is a wrong answer, counted and said. Extractors differ in how they read the final value and in when
-    they take it for right; `kdprobe plugins` lists them.
+    The output says which columns were read. A file with ambiguous columns or cells is rejected with an explanation.
+    An empty answer counts as wrong and is reported. Extractors differ in how they read the final value and in when they
+    accept it; `kdprobe plugins` lists them.
     """
     from kdprobe.cli.show.scores import show_scores
     from kdprobe.experiment.compare_runs import short_names

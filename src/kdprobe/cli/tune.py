@@ -13,17 +13,19 @@ from kdprobe.cli.options import calls, json_option, plugin_options, store_option
 EPILOG = """\b
 Examples:
   kdprobe tune mine.toml                              20 trials, or as [tune] says
-  kdprobe tune mine.toml --trials 40                  go on to 40 in all
-  kdprobe tune mine.toml --out tuned.toml             and write the config
-  kdprobe run tuned.toml                              what it is worth: the test problems
+  kdprobe tune mine.toml --trials 40                  continue to 40 in total
+  kdprobe tune mine.toml --out tuned.toml             also write the best config
+  kdprobe run tuned.toml                              evaluate it on the test problems
 """
 
 
 @calls(tune)
 @click.command(epilog=EPILOG)
 @click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--trials", type=click.IntRange(min=1), help="Trials in all, those of earlier calls included.")
-@click.option("--by", type=click.Choice(["log-p-gold-value", "accuracy"]), help="What decides, on validation problems.")
+@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials, including those of earlier calls.")
+@click.option(
+    "--by", type=click.Choice(["log-p-gold-value", "accuracy"]), help="The criterion, on validation problems."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write CONFIG with the best options here.")
 @store_option
 @plugin_options
@@ -31,9 +33,9 @@ Examples:
 def command(as_json: bool, config: Path, **given: Any) -> None:
     """Search the distiller's options: temperature, alpha, learning rate, LoRA rank, divergence.
 
-    Every trial distils a student and examines it on validation problems. These come from the transfer split, right
-    after the problems that are trained on; the test problems take no part. The section [tune] of CONFIG says how many,
-    how long and what is varied. After an interruption the same command goes on.
+    Every trial distils a student and evaluates it on validation problems. These are taken from the transfer split,
+    after the training problems; the test problems are not used. The section [tune] of CONFIG sets the number of trials, the
+    budget and what is varied. After an interruption the same command resumes.
     """
     from kdprobe.cli.show.tuning import show_tuning
     from kdprobe.console import note

@@ -23,7 +23,7 @@ def show_comparison(comparison: Comparison) -> None:
     for table in comparison_tables(comparison):
         out().print(table)
     show_reading({score.name: score for score in comparison.arms})
-    sentence_list("How they were paired", [comparison.pairing] if comparison.pairing else [])
+    sentence_list("Pairing", [comparison.pairing] if comparison.pairing else [])
     show_absent(comparison.absent)
     show_findings(comparison.findings)
     sentence_list("Which solves more?", comparison.verdict)
@@ -31,12 +31,12 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_absent(arms: Sequence[AbsentArm]) -> None:
     """Which arms have no answers, and why."""
-    sentence_list("Without answers", [absence(arm) for arm in arms])
+    sentence_list("Arms without answers", [absence(arm) for arm in arms])
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """What may mislead."""
-    sentence_list("Before you believe the figures", [str(finding) for finding in findings])
+    sentence_list("Warnings", [str(finding) for finding in findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -132,7 +132,7 @@ def _pair_measures(pairs: Sequence[Pair]) -> Table:
     """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = new_table(
-        "Beside the accuracy: right steps, in points", "a - b", "points, 95 % CI",
+        "Other measures: correct steps, in points", "a - b", "points, 95 % CI",
         *(["log p(gold), 95 % CI"] if scored else []),
     )  # fmt: skip
     rows = {(pair.a, pair.b): pair for pair in pairs}

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
-    """What the teacher left behind, and how much of it lies outside the top k."""
+    """The teacher's answers, and how much of it lies outside the top k."""
     if not fidelity:
         return []
     filtered = any(figures["kept"] < figures["responses"] for figures in fidelity.values())
     untaught = any(figures["untaught"] for figures in fidelity.values())
     thinking = any(figures["thinking"] for figures in fidelity.values())
     answers = new_table(
-        "What the teacher left behind",
+        "The teacher's answers",
         "strategy", "answers", *(["kept"] if filtered else []),
         "right", "cut off", *(["nothing to learn"] if untaught else []),
         *(["thinking, unclosed"] if thinking else []), "tokens", "longest", "bytes/token", "tok/s",
     )  # fmt: skip
     borders = (1e-6, 1e-4, 1e-2)
     masses = new_table(
-        "The teacher's probability, and positions with less than so much outside the top k",
+        "The teacher's probability mass, and the share of positions with less than this outside the top k",
         "strategy", "T", "in the top k", "truncation KL", *(f"<{border:g}" for border in borders),
     )  # fmt: skip
     for strategy, figures in fidelity.items():

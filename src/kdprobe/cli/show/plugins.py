@@ -64,7 +64,7 @@ def show_plugin(provider: Provider, conflicts: Sequence[str]) -> None:
     for sentence in filter(None, (provider.reason, provider.undone_sentence, *conflicts, provider.trace)):
         out().print(plain(sentence.rstrip()))
     if provider.observers:
-        out().print("  It observes runs.")
+        out().print("  Observes runs.")
     for spec in provider.specs:
         out().print(plain(f"\n{spec.kind}: {spec.name}\n  {spec.summary}"))
         options = options_of(spec.options)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def show_results(results: Results, comparison: Comparison) -> None:
     """The tables of a run."""
     console = out()
-    sentence_list("Before anything else", results.record.get("cautions", []))
+    sentence_list("Cautions", results.record.get("cautions", []))
     for table in fidelity_tables(results.fidelity):
         console.print(table)
     for table in comparison_tables(comparison):
@@ -40,17 +40,17 @@ def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
 
 def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
     """The stages of a plan, what to know before it runs, and the number of threads, which decides keys too."""
-    sentence_list("Before anything else", plan.cautions)
+    sentence_list("Cautions", plan.cautions)
     sentence_list("Before it runs", [str(finding) for finding in plan.findings])
     table = new_table(f"Run {plan.run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
     out().print(table)
     there = sum(stage["status"] == "there" for stage in stages)
-    out().print(f"{there} of {len(stages)} stages are there, {len(stages) - there} would be made.")
+    out().print(f"{there} of {len(stages)} stages are already done; {len(stages) - there} would be made.")
     for distiller, modules in adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
-    out().print(f"Stages are kept for {threads} CPU threads; `threads` in the config fixes the number.")
+    out().print(f"Stages are keyed by {threads} CPU threads; set `threads` in the config to fix the number.")
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:

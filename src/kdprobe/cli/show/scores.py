@@ -64,7 +64,7 @@ def other_measures(scores: Mapping[str, Score]) -> Table:
     """What tells models apart whose accuracies are at the floor."""
     scored = any(score.log_p_interval for score in scores.values())
     table = new_table(
-        "Beside the accuracy: steps of arithmetic", "answers", "steps", "right, 95 % CI", "no step",
+        "Other measures: arithmetic steps", "answers", "steps", "correct, 95 % CI", "no step",
         *(["log p(gold), 95 % CI"] if scored else []),
     )  # fmt: skip
     for name, score in scores.items():

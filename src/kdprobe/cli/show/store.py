@@ -57,14 +57,14 @@ def show_entries(entries: Sequence[Entry]) -> None:
         table.add_row(plain(entry.kind), plain(entry.name), entry.path.name, size(entry.size), plain(runs))
     out().print(table)
     if sizes := run_sizes(entries):
-        runs_table = new_table("Runs", "run", "finished", "its stages", "of these, needed by no other run")
+        runs_table = new_table("Runs", "run", "finished", "its stages", "needed by no other run")
         finished = {entry.name for entry in entries if entry.path.name == RECORD}
         for run, (needed, own) in sizes.items():
             runs_table.add_row(plain(run), "yes" if run in finished else "no", size(needed), size(own))
         out().print(runs_table)
     unneeded = [entry for entry in entries if not entry.runs]
     out().print(
-        f"{size(sum(entry.size for entry in entries))} in all; no run needs {len(unneeded)} of the stages "
+        f"{size(sum(entry.size for entry in entries))} in total; no run needs {len(unneeded)} of the stages "
         f"({size(sum(entry.size for entry in unneeded))})."
     )
     _show_faults(entries)
@@ -98,9 +98,9 @@ def show_damage(entries: Sequence[Entry]) -> None:
     """What is damaged, and how much was read."""
     _show_faults(entries)
     damaged = sum(bool(entry.faults) for entry in entries)
-    out().print(f"{len(entries) - damaged} of {len(entries)} stages and records are what was written.")
+    out().print(f"{len(entries) - damaged} of {len(entries)} stages and records are intact.")
     if older := sum(not entry.checksums for entry in entries):
-        out().print(f"Of {older} stages only sizes could be checked: an earlier version of kdprobe made them.")
+        out().print(f"For {older} stages only sizes could be checked, because an earlier version of kdprobe made them.")
 
 
 def size(count: int) -> str:

@@ -34,12 +34,12 @@ def show_tuning(tuned: Tuned) -> None:
         mark = "*" if trial.number == tuned.current.number else ""
         table.add_row(f"{label}{mark}", *(plain(str(trial.choice[name])) for name in names), *_figures(trial))
     out().print(table)
-    out().print("* The current options, those of the config.")
+    out().print("* The current options, from the config.")
     if len(listed) > len(shown):
-        out().print(f"{len(listed) - len(shown)} more trials are left out here; --json has them all.")
+        out().print(f"{len(listed) - len(shown)} more trials are not shown; --json lists them all.")
     failed = [trial for trial in ranked if trial.failure]
     sentence_list("Failed", [f"{'*' if t.number is None else t.number}: {t.failure}" for t in failed])
-    sentence_list("Before you believe the figures", tuned.verdict())
+    sentence_list("Warnings", tuned.verdict())
     if tuned.improved:
         out().print("\nThe best options", style="bold")
         out().print(plain(options_snippet(tuned.best.options)))

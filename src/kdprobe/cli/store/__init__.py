@@ -11,18 +11,18 @@ from kdprobe.cli.store.verify import verify
 
 EPILOG = """\b
 Examples:
-  kdprobe store list                what is there, how large it is, and which runs need it
-  kdprobe store verify              read every file, and name what is not what was written
-  kdprobe store verify --repair     move that out of the way; the next run makes it again
+  kdprobe store list                list contents, sizes, and which runs need them
+  kdprobe store verify              read every file and report damage
+  kdprobe store verify --repair     set damaged stages aside; the next run makes them again
   kdprobe store prune --dry-run     show what no run needs; without --dry-run, remove it
-  kdprobe store export RUN run.tar  write a run with all its stages into one file
-  kdprobe store import run.tar      take it into the store of another machine
+  kdprobe store export RUN run.tar  write a run with all its stages to one file
+  kdprobe store import run.tar      import it into the store of another machine
 """
 
 
 @click.group(epilog=EPILOG)
 def command() -> None:
-    """List what the store holds, check it, remove what no run needs, and carry runs to other machines."""
+    """List the store's contents, check them, remove what no run needs, and move runs between machines."""
 
 
 command.add_command(listing)

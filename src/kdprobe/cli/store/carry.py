@@ -21,8 +21,8 @@ from kdprobe.console import note
 def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
     """Write a finished run with all its stages into FILE, a tar archive.
 
-    RUN may be the beginning of a name. The content of every file is checked as it is copied. Models are not in it, only
-    adapters.
+    A unique prefix of the run's name is enough. The content of every file is checked as it is copied. The archive
+    contains adapters, but no base models.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.archive.write import export_run
@@ -40,10 +40,10 @@ def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
 @store_option
 @json_option
 def importing(file: Path, store: str, as_json: bool) -> None:
-    """Take a run with all its stages from FILE, which `kdprobe store export` wrote, into the store.
+    """Import a run with all its stages from FILE, as written by `kdprobe store export`.
 
-    All of it is checked before the store has any of it. Stages that are in the store already are left alone. Checksums
-    show damage, not who wrote a file: import from people whose numbers you would trust.
+    Everything is checked before anything enters the store. Stages that are already in the store are left alone.
+    Checksums detect damage, not forgery: import only from people whose results you trust.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.archive.read import import_run
@@ -53,4 +53,4 @@ def importing(file: Path, store: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(done))
     else:
-        note(f"Imported {done.run}: {done.added} stages are new, {done.known} were in the store already.")
+        note(f"Imported {done.run}: {done.added} new stages, {done.known} already in the store.")

@@ -13,15 +13,15 @@ from kdprobe.errors import UsageError
 
 
 @click.command("prune")
-@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed without removing anything.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
 @json_option
 def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
-    """Remove what no run needs: stages, what was begun for them, and what was found damaged.
+    """Remove what no run needs: stages, unfinished work and damaged stages that were set aside.
 
-    Runs that have not finished need their stages, too. What `kdprobe eval` and the trials of `kdprobe tune` made
-    belongs to no run. Delete the folder of a run first, and what only it needs goes as well.
+    Unfinished runs need their stages, too. Stages of `kdprobe eval` and of `kdprobe tune` trials belong to no run. To
+    remove a run with the stages only it needs, delete the run's folder first.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
@@ -33,7 +33,9 @@ def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
         show_unneeded(found)
     if found and not dry_run and not yes:
         if not sys.stdin.isatty():
-            raise UsageError("Nothing was removed, for nobody can be asked here.", "Add --yes, or --dry-run to look.")
+            raise UsageError(
+                "Nothing was removed, because there is no terminal to confirm in.", "Add --yes, or --dry-run to look."
+            )
         total = size(sum(item.size for item in found))
         if not click.confirm(f"Remove these {len(found)} ({total}) for good?", err=True):
             note("Nothing was removed.")

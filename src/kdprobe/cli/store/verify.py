@@ -13,13 +13,13 @@ from kdprobe.errors import KdprobeError
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Move what is damaged out of the way; the next run makes it again.")
+@click.option("--repair", is_flag=True, help="Set damaged stages aside; the next run makes them again.")
 @store_option
 @json_option
 def verify(repair: bool, store: str, as_json: bool) -> None:
-    """Read every file of every stage, and every run's record, and name those that are not what was written.
+    """Read every file of every stage and every run's record, and report those that are damaged.
 
-    Exits with 1 where there are some that --repair did not move away.
+    Exits with 1 if any damage remains that --repair did not set aside.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.integrity.verify import entries
@@ -41,5 +41,5 @@ def verify(repair: bool, store: str, as_json: bool) -> None:
     if damaged and not repair:
         raise KdprobeError(
             f"{damaged} of {len(found)} stages and records are damaged.",
-            "`kdprobe store verify --repair` moves them away; the next `kdprobe run` makes them again.",
+            "`kdprobe store verify --repair` sets them aside; the next `kdprobe run` makes them again.",
         )
