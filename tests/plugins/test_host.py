@@ -465,7 +465,7 @@ def test_all_leaves_out_what_cannot_be_built_or_is_contested(capsys):
     assert there.unique_names("extractors") == ["good", "bad"]
     told = capsys.readouterr().err
     assert "Skipped: The extractor 'bad' could not be built: ValueError: no" in told
-    assert "Left out: The extractor 'contested' is provided by both c and d" in told
+    assert "Skipped: The extractor 'contested' is provided by both c and d" in told
 
 
 # Observers
