@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.given.configs import Config, Functions
-from kdprobe.api.results.result import Result, html_list, html_table
+from kdprobe.api.results.result import Result
+from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store, threads
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class PlanResult(Result):
         """What may make the run worth less than it costs: `code`, `evidence` and `action` each."""
         return self.details.findings
 
-    def to_dict(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         """What `kdprobe plan --json` prints."""
         return {
             "run": self.run,
@@ -64,10 +65,10 @@ class PlanResult(Result):
             "older_stages": self.older_stages,
         }
 
-    def _sections(self) -> Iterator[str]:
-        yield html_list("Cautions", self.cautions)
-        yield html_list("Findings", [str(finding) for finding in self.findings])
-        yield html_table(f"Run {self.run}", self.stages, ("kind", "name", "status"))
+    def _sections(self) -> Iterator[Section]:
+        yield Listed("Cautions", self.cautions)
+        yield Listed("Findings", [str(finding) for finding in self.findings])
+        yield Tabled(f"Run {self.run}", self.stages, ("kind", "name", "status"))
 
 
 def plan(

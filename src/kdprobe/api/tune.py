@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdprobe.api.given.configs import Config, Functions, config_text, experiment_from
-from kdprobe.api.results.result import Result, html_list, html_table
+from kdprobe.api.results.result import Result
+from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store, threads
 from kdprobe.errors import UsageError
 
@@ -59,14 +60,14 @@ class TuneResult(Result):
         """What the results show, and what they do not."""
         return self.details.verdict()
 
-    def to_dict(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         """What `kdprobe tune --json` prints."""
         return {**tuning_data(self.details), "out": str(self.out) if self.out else None}
 
-    def _sections(self) -> Iterator[str]:
-        yield html_list("Verdict", self.verdict)
-        yield html_list("Best options", [f"{name} = {value}" for name, value in self.best.items()])
-        yield html_table(f"Trials of {self.details.study}", self.trials, _SHOWN)
+    def _sections(self) -> Iterator[Section]:
+        yield Listed("Verdict", self.verdict)
+        yield Listed("Best options", [f"{name} = {value}" for name, value in self.best.items()])
+        yield Tabled(f"Trials of {self.details.study}", self.trials, _SHOWN)
 
 
 def tune(

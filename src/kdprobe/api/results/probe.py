@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.results.analysed import Analysed
-from kdprobe.api.results.result import Result, html_list
+from kdprobe.api.results.result import Result
+from kdprobe.api.results.sections import Listed, Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ class ProbeResult(Result):
         """
         return self.analyses.table(name, analysis)
 
-    def to_dict(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         """What `kdprobe probe --json` prints."""
         from kdprobe.probing.metrics.measure import measure_file, per_layer
 
@@ -120,8 +121,8 @@ class ProbeResult(Result):
             **({"conversation": self.conversation.as_key()} if self.students else {}),
         }
 
-    def _sections(self) -> Iterator[str]:
+    def _sections(self) -> Iterator[Section]:
         for name, sentences in self.statements.items():
-            yield html_list(f"Inside the students ({name})", sentences)
-        yield html_list("Findings", [str(finding) for finding in self.findings])
-        yield html_list("Tables", [f"{name}: {', '.join(tables)}" for name, tables in self.tables.items()])
+            yield Listed(f"Inside the students ({name})", sentences)
+        yield Listed("Findings", [str(finding) for finding in self.findings])
+        yield Listed("Tables", [f"{name}: {', '.join(tables)}" for name, tables in self.tables.items()])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kdprobe.api.results.sections import Listed, Section
 from kdprobe.redaction import said
 
-if TYPE_CHECKING:
-    import pandas as pd
+_MOST_LINES = 40
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -26,28 +25,38 @@ class Result(ABC):
     warnings: tuple[str, ...] = ()
 
     @abstractmethod
-    def to_dict(self) -> Any:
-        """What the command prints with `--json`, as dicts and lists."""
+    def _data(self) -> Any:
+        """What the command prints with `--json`, before NaN and secrets are taken out."""
 
     @abstractmethod
-    def _sections(self) -> Iterator[str]:
-        """What a notebook shows, as HTML."""
+    def _sections(self) -> Iterator[Section]:
+        """What is shown of it."""
+
+    def to_dict(self) -> Any:
+        """What the command prints with `--json`, as dicts and lists; NaN and infinities are `None`."""
+        return json.loads(self.to_json())
 
     def to_json(self) -> str:
         """What the command prints with `--json`; NaN and infinities are null."""
-        return json_text(self.to_dict())
+        return json_text(self._data())
 
     def __repr__(self) -> str:
-        # All of it would fill the screen; what can be asked for is what somebody wants to know.
+        lines = [line for section in self._shown for line in section.lines()]
+        if len(lines) > _MOST_LINES:
+            lines = [*lines[: _MOST_LINES - 1], f"... and {len(lines) - _MOST_LINES + 1} more lines"]
         names = [
             name for name in dir(self) if not name.startswith("_") and not callable(getattr(type(self), name, None))
         ]
-        return f"<{type(self).__name__} with {', '.join(names)}>"
+        return "\n".join([f"<{type(self).__name__} with {', '.join(names)}>", *lines])
 
     def _repr_html_(self) -> str:
-        warnings = html_list("Warnings", self.warnings)
         # Dollar signs are money here, and no formulas.
-        return f'<div class="tex2jax_ignore mathjax_ignore">{"".join(self._sections())}{warnings}</div>'
+        shown = "".join(section.html() for section in self._shown)
+        return f'<div class="tex2jax_ignore mathjax_ignore">{shown}</div>'
+
+    @property
+    def _shown(self) -> list[Section]:
+        return [*self._sections(), Listed("Warnings", self.warnings)]
 
 
 def json_text(data: Any) -> str:
@@ -55,38 +64,3 @@ def json_text(data: Any) -> str:
     from kdprobe.files import clean
 
     return said(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def html_list(title: str, sentences: Sequence[str]) -> str:
-    """Sentences under a title as HTML; nothing where there are none. Text is never markup."""
-    items = "".join(f"<li>{_escaped(sentence)}</li>" for sentence in sentences)
-    return f"<p><b>{_escaped(title)}</b></p><ul>{items}</ul>" if items else ""
-
-
-def html_table(title: str, table: pd.DataFrame, columns: Sequence[str] = ()) -> str:
-    """A table under a title as HTML; nothing where it has no rows. Text is never markup.
-
-    Args:
-        title: Above it.
-        table: Any.
-        columns: Those that are shown, as far as the table has them; by default all.
-    """
-    if table.empty:
-        return ""
-    shown = [name for name in columns or table.columns if name in table.columns]
-    head = "".join(f"<th>{_escaped(str(name))}</th>" for name in shown)
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{_escaped(_cell(value))}</td>' for value in row)}</tr>"
-        for row in table[shown].itertuples(index=False)
-    )
-    return f"<p><b>{_escaped(title)}</b></p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _escaped(text: str) -> str:
-    from kdprobe.console import visible
-
-    return html.escape(visible(text))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.compare import CompareResult, comparison_data
 from kdprobe.api.results.analysed import Analysed, Tables
-from kdprobe.api.results.result import html_list
+from kdprobe.api.results.sections import Listed, Section
 from kdprobe.api.session import calling
 
 if TYPE_CHECKING:
@@ -122,16 +122,17 @@ class RunResult(CompareResult):
         with calling(progress=False):
             return write_page(self.results, self.comparison)
 
-    def to_dict(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Any]:
         """What `kdprobe run --json` and `kdprobe report --json` print."""
         return run_data(self.results, self.comparison, self.page)
 
-    def _sections(self) -> Iterator[str]:
-        yield html_list(f"Run {self.name}", self.cautions)
+    def _sections(self) -> Iterator[Section]:
+        yield Listed(f"Run {self.name}", self.cautions)
         yield from super()._sections()
         for name, sentences in self.analyses.statements.items():
-            yield html_list(f"Inside the students ({name})", sentences)
-        yield html_list("Report", [str(self.page)])
+            yield Listed(f"Inside the students ({name})", sentences)
+        yield Listed("Tables", [f"{name}: {', '.join(tables)}" for name, tables in self.analyses.tables.items()])
+        yield Listed("Report", [str(self.page)])
 
 
 def run_data(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:

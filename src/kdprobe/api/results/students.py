@@ -35,7 +35,7 @@ class LoadedStudent(NamedTuple):
     tokenizer: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunStudent:
     """A student of a finished run; nothing is loaded before it is asked for.
 
@@ -50,6 +50,9 @@ class RunStudent:
     run: str
     results: Results
     store: Store
+
+    def __repr__(self) -> str:
+        return f"<RunStudent {self.name!r} of {self.run}>"
 
     @property
     def adapter(self) -> Path | None:

@@ -1,0 +1,95 @@
+"""Parts of what a result shows of itself, as HTML in a notebook and as text elsewhere. Text is never markup."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_ROWS = 12
+_LONGEST = 1000
+_LONGEST_CELL = 40
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Sentences under a title; nothing is shown where there are none."""
+
+    title: str
+    sentences: Sequence[str]
+
+    def html(self) -> str:
+        """The title and a list."""
+        items = "".join(f"<li>{_escaped(sentence)}</li>" for sentence in self.sentences)
+        return f"<p><b>{_escaped(self.title)}</b></p><ul>{items}</ul>" if items else ""
+
+    def lines(self) -> list[str]:
+        """The title and a line for each sentence."""
+        items = [f"  - {_line(sentence, _LONGEST)}" for sentence in self.sentences]
+        return [f"{_line(self.title, _LONGEST)}:", *items] if items else []
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A table under a title; nothing is shown where it has no rows.
+
+    Attributes:
+        title: Above it.
+        table: Any.
+        columns: Those that are shown, as far as the table has them.
+    """
+
+    title: str
+    table: pd.DataFrame
+    columns: Sequence[str]
+
+    def html(self) -> str:
+        """The title and the table with all its rows."""
+        if self.table.empty:
+            return ""
+        head = "".join(f"<th>{_escaped(name)}</th>" for name in self._shown)
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{_escaped(_cell(value))}</td>' for value in row)}</tr>"
+            for row in self.table[self._shown].itertuples(index=False)
+        )
+        return f"<p><b>{_escaped(self.title)}</b></p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def lines(self) -> list[str]:
+        """The title and the first rows, in aligned columns."""
+        if self.table.empty:
+            return []
+        first = self.table[self._shown].head(_MOST_ROWS).itertuples(index=False)
+        rows = [self._shown, *([_line(_cell(value), _LONGEST_CELL) for value in row] for row in first)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        aligned = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        left = len(self.table) - _MOST_ROWS
+        more = [f"  ... and {left} more rows"] if left > 0 else []
+        return [f"{_line(self.title, _LONGEST)}:", *(f"  {line}".rstrip() for line in aligned), *more]
+
+    @property
+    def _shown(self) -> list[str]:
+        return [name for name in self.columns if name in self.table.columns]
+
+
+Section = Listed | Tabled
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _escaped(text: str) -> str:
+    from kdprobe.console import visible
+
+    return html.escape(visible(text))
+
+
+def _line(text: str, longest: int) -> str:
+    """Text in a single line without control characters, its middle left out where it is very long."""
+    from kdprobe.console import shortened, visible
+
+    return shortened(" ".join(visible(text).split()), longest)
