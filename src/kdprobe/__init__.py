@@ -6,7 +6,7 @@ Importing it loads neither torch nor transformers.
 
 from typing import TYPE_CHECKING
 
-from kdprobe.errors import KdprobeError, NonFiniteError
+from kdprobe.errors import KdprobeError, NonFiniteError, UsageError
 from kdprobe.host.candidates import own_version
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import (
@@ -78,6 +78,7 @@ __all__ = [
     "StrategySpec",
     "TeacherSpec",
     "TuneResult",
+    "UsageError",
     "__version__",
     "compare",
     "evaluate",

@@ -39,7 +39,7 @@ def first_line(error: Exception) -> str:
 
 
 class UsageError(KdprobeError):
-    """The command or the config asks for something that does not exist or does not fit."""
+    """A `KdprobeError`: the command, the call or the config asks for what does not exist or does not fit."""
 
     exit_code = 2
 

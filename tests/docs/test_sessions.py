@@ -1,5 +1,6 @@
 """Pages are followed from top to bottom with a tiny model: commands, Python examples, and the output they show."""
 
+import linecache
 import subprocess
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class Session:
 SESSIONS = [
     Session(("docs/evaluation-tutorial.md",)),
     Session(("docs/heads-tutorial.md",)),
+    Session(("docs/how-to/use-in-a-notebook.md",)),
     Session(
         ("docs/tutorial.md", "docs/how-to/keep-a-store.md", "docs/how-to/ship-a-student.md", "README.md"),
         {
@@ -74,7 +76,7 @@ def follow(folder, run_cli, tiny_model, tiny_config):
         return ""
 
     def all_of(session):
-        texts, namespace, printed = pages(), {}, ""
+        texts, namespace, printed = pages(), {"__name__": "__main__"}, ""
         blocks = [block for page in session.pages for block in blocks_of(page, texts[page]) if block.reason is None]
         strategies = next((block.text.partition("=")[2] for block in blocks if block.kind == "toml"), "")
         for block in blocks:
@@ -86,7 +88,10 @@ def follow(folder, run_cli, tiny_model, tiny_config):
                 missing = [line for line in text.splitlines() if not any(each.startswith(line) for each in shown)]
                 assert missing == [], f"{block.where}: {printed}"
             elif block.kind == "python":
-                exec(compile(text, block.where, "exec"), namespace)
+                # As in a notebook, where functions have a source.
+                where = f"<{block.where}>"
+                linecache.cache[where] = (len(text), None, text.splitlines(keepends=True), where)
+                exec(compile(text, where, "exec"), namespace)
             elif block.kind == "bash" and block.page not in session.python_only:
                 printed += "".join(run(command, strategies) for command in commands(text))
 

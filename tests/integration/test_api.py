@@ -60,6 +60,10 @@ def test_a_run_says_what_the_command_says(finished, store, run_cli):
     assert again.to_json() == finished.to_json()
     assert kdprobe.load_run(store=store).name == finished.name
     assert kdprobe.compare(finished.name, store=store).pairs.equals(again.pairs)
+    assert kdprobe.compare(finished).pairs.equals(again.pairs)
+    assert kdprobe.score(finished).scores["correct"].tolist() == finished.scores["correct"].tolist()
+    assert len(repr(finished).splitlines()) <= 41
+    assert repr(finished.students["none"]) == f"<RunStudent 'unprimed' of {finished.name}>"
     assert finished.page.is_file()
     finished.page.unlink()
     assert again.report() == finished.page
@@ -137,6 +141,10 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
     assert result.to_json() + "\n" == told
     assert list(result.files) == [tiny_model.name, "mine"]
     assert result.scores["n"].tolist() == [len(table) for table in result.records.values()] == [6, 6]
+    assert result.scores["name"].tolist() == [row["name"] for row in json.loads(told)] == [tiny_model.name, "mine"]
+    assert "cut-off" in {finding.code for finding in result.findings}
+    assert kdprobe.score(result).scores["name"].tolist() == [tiny_model.name, "mine"]
+    assert kdprobe.compare(result).to_dict() == kdprobe.compare(result.files).to_dict()
     assert kdprobe.compare(result.files).pairs[["a", "b"]].values.tolist() == [[tiny_model.name, "mine"]]
     # The same problems from memory are asked in the same words.
     frame = pd.DataFrame(problem_rows(50, 6))

@@ -56,12 +56,12 @@ BROKEN = {
     "future-api": (
         "kdprobe_api = 99\n" + GOOD,
         "incompatible",
-        "It needs hook API 99, and kdprobe VERSION has 3: upgrade kdprobe, or install an older version of the plugin.",
+        "It needs hook API 99, but kdprobe VERSION has 3: upgrade kdprobe, or install an older version of the plugin.",
     ),
     "past-api": (
         "kdprobe_api = 1\n" + GOOD,
         "incompatible",
-        "It is written for hook API 1, and kdprobe VERSION has 3: upgrade the plugin, or install an older kdprobe.",
+        "It was written for hook API 1, but kdprobe VERSION has 3: upgrade the plugin, or install an older kdprobe.",
     ),
     "class": (
         "class Plugin:\n    pass\n",
@@ -186,12 +186,12 @@ def test_the_good_ones_beside_them_work(listed):
 
 def test_the_second_of_a_name_is_shadowed_and_both_packages_are_named(listed):
     assert (listed["alpha-twin"]["status"], listed["beta-twin"]["status"]) == ("ok", "shadowed")
-    assert "alpha-twin provides a plugin named 'twin' too" in listed["beta-twin"]["reason"]
+    assert "alpha-twin also provides a plugin named 'twin'" in listed["beta-twin"]["reason"]
 
 
 def test_one_strategy_from_two_packages_is_a_conflict_that_names_the_other(listed):
-    assert listed["rival-one"]["conflicts"] == ["The strategy 'contested' is provided by rival-two too."]
-    assert listed["rival-two"]["conflicts"] == ["The strategy 'contested' is provided by rival-one too."]
+    assert listed["rival-one"]["conflicts"] == ["The strategy 'contested' is also provided by rival-two."]
+    assert listed["rival-two"]["conflicts"] == ["The strategy 'contested' is also provided by rival-one."]
 
 
 def test_what_plugins_print_goes_to_stderr(kdprobe):

@@ -209,7 +209,7 @@ def test_a_folder_cannot_take_the_name_of_an_installed_plugin(folder):
     there = host(offers(name="single"))
     there.load_folder(folder)
     assert there.providers[-1].status == "shadowed"
-    assert "someones-package provides a plugin named 'single' too" in there.providers[-1].reason
+    assert "someones-package also provides a plugin named 'single'" in there.providers[-1].reason
 
 
 def test_a_folder_that_is_not_there():
@@ -465,7 +465,7 @@ def test_all_leaves_out_what_cannot_be_built_or_is_contested(capsys):
     assert there.unique_names("extractors") == ["good", "bad"]
     told = capsys.readouterr().err
     assert "Skipped: The extractor 'bad' could not be built: ValueError: no" in told
-    assert "Left out: The extractor 'contested' is provided by both c and d" in told
+    assert "Skipped: The extractor 'contested' is provided by both c and d" in told
 
 
 # Observers

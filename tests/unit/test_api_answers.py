@@ -91,8 +91,8 @@ def test_numpys_numbers_are_plain_ones():
     ("given", "words"),
     [
         ((), "nothing to score"),
-        ((3,), "The answers are a int"),
-        (([1, 2],), "Row 1 of the answers is a int"),
+        ((3,), "The answers are an int"),
+        (([1, 2],), "Row 1 of the answers is an int"),
         ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns 'x'"),
         ((pd.DataFrame(),), "holds no answers"),
         (("nowhere.csv",), "cannot be read"),
@@ -110,6 +110,45 @@ def test_what_cannot_be_compared_is_one_sentence(files):
         kdprobe.compare(files[0], {"a": rows(AFTER)})
     with pytest.raises(UsageError, match="needs at least two arms"):
         kdprobe.compare(files[0])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, responses in (("a", BEFORE), ("b", AFTER)):
+        lines = [json.dumps(row | {"cut_off": name == "b"}) for row in rows(responses)]
+        (tmp_path / "answers").mkdir(exist_ok=True)
+        (tmp_path / "answers" / f"{name}.jsonl").write_text("\n".join(lines))
+    return tmp_path / "answers"
+
+
+def test_lists_of_paths_and_folders_are_their_files(files, folder, run_cli):
+    assert kdprobe.score(list(files)).to_dict() == kdprobe.score(*files).to_dict()
+    assert kdprobe.compare(list(files)).to_dict() == kdprobe.compare(*files).to_dict()
+    scored = kdprobe.score(folder)
+    assert scored.scores[["name", "correct"]].values.tolist() == [["a", 3], ["b", 5]]
+    assert [row["name"] for row in json.loads(run_cli("score", folder, "--json"))] == ["a", "b"]
+    (pair,) = json.loads(run_cli("compare", folder, "--json"))["pairs"]
+    assert (pair["a"], pair["b"], pair["only_b"]) == ("a", "b", 3)
+    (folder / "a.jsonl").unlink()
+    (folder / "b.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"holds no \.jsonl files"):
+        kdprobe.score(folder)
+
+
+def test_scores_have_names_and_findings(folder):
+    scored = kdprobe.score({"mine": folder / "b.jsonl"}, extractor="all")
+    assert list(scored.scores)[:3] == ["name", "file", "extractor"]
+    assert set(scored.scores["name"]) == {"mine"}
+    cut = next(finding for finding in scored.findings if finding.code == "cut-off")
+    assert "mine (robust) 100.0%" in cut.evidence
+    assert "cut-off" in repr(scored)
+    two = kdprobe.score(rows(BEFORE), [row | {"cut_off": True} for row in rows(AFTER)])
+    assert "table (robust), number 2 100.0%" in next(f for f in two.findings if f.code == "cut-off").evidence
+
+
+def test_a_comparison_takes_one_extractor(files):
+    with pytest.raises(UsageError, match=r"takes one extractor; `score` takes all\. Choose one of .*robust"):
+        kdprobe.compare(*files, extractor="all")
 
 
 def test_text_of_models_is_no_markup(files):

@@ -172,3 +172,26 @@ def test_an_analysis_asks_for_what_a_context_has():
         host_with(analyses={"mine": cell("def mine(student):\n    return student\n")})
     host = host_with(analyses={"mine": cell("def mine(bridges, seed, top=3):\n    return seed\n")})
     assert host.create("analyses", "mine").needs == {"students", "problems"}
+
+
+def test_bugs_of_functions_name_the_function():
+    from kdprobe import KdprobeError, Problem
+    from kdprobe.probing import AnalysisContext
+
+    host = host_with(
+        strategies={"odd": cell("def mine(problem):\n    return problem.nothing\n")},
+        analyses={"crash": cell("def mine(seed):\n    return seed.nothing\n")},
+    )
+    with pytest.raises(KdprobeError, match="The strategy 'odd' failed: AttributeError: 'Problem' object") as caught:
+        host.create("strategies", "odd")(Problem("1", "How many?", "#### 2", "2"))
+    assert isinstance(caught.value.__cause__, AttributeError)
+    with pytest.raises(KdprobeError, match="The analysis 'crash' failed: AttributeError: 'int' object"):
+        host.create("analyses", "crash").run(AnalysisContext())
+
+
+def test_a_lambda_in_a_list_of_analyses_needs_a_name():
+    import kdprobe
+
+    for nameless in (lambda patterns: patterns, functools.partial(print, 1)):
+        with pytest.raises(UsageError, match=r"Give it a name: analyses=\{'name': lambda"):
+            kdprobe.probe(patterns={"a": "nowhere.npz"}, analyses=[nameless])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store
+from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,8 @@ class CompareResult(Result):
         """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
 
         `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
-        a minus that of b, from -1 to 1, with its 95 % interval; `p` is two-sided, `p_holm` adjusted in the family.
+        a minus that of b, from -1 to 1, and `interval_low` to `interval_high` is its 95 % interval; `p` is two-sided,
+        `p_holm` adjusted in the family.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
@@ -85,7 +87,7 @@ class CompareResult(Result):
 
 
 def compare(
-    *names: AnyPath | Mapping[str, Any],
+    *names: AnyPath | Sequence[AnyPath] | Mapping[str, Any] | Result,
     extractor: str = "robust",
     response_column: str | None = None,
     gold_column: str | None = None,
@@ -100,9 +102,10 @@ def compare(
     """Compares answers, runs, or single arms of runs, problem by problem, as `kdprobe compare` does.
 
     Args:
-        names: Paths of files, names of runs or their beginnings, RUN/ARM, and dicts of names to files, tables
-            (`pandas.DataFrame` or lists of dicts) or what `kdprobe.comparison.read_outputs` returns. One run by itself
-            is compared in the families that it planned; otherwise all pairs are one family.
+        names: Paths of files or lists of them, folders of `.jsonl` files, names of runs or their beginnings, RUN/ARM,
+            what `kdprobe.evaluate` and `kdprobe.run` return, and dicts of names to files, tables (`pandas.DataFrame`
+            or lists of dicts) or what `kdprobe.comparison.read_outputs` returns. One run by itself is compared in the
+            families that it planned; otherwise all pairs are one family.
         extractor: The extractor that decides.
         response_column: What the model wrote; by default found by its usual names.
         gold_column: The gold answer: a value, or a solution that ends in `#### value`.
@@ -119,21 +122,34 @@ def compare(
             missing.
         KdprobeError: A file or a run cannot be read, or the answers are not to the same problems.
     """
+    from kdprobe.api.given.answers import expanded
     from kdprobe.comparison.claims import claim_findings, read_claims
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.experiment.compare_runs import compare_named
 
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        if extractor == "all":
+            raise UsageError(
+                "A comparison takes one extractor; `score` takes all.",
+                f"Choose one of {', '.join(host.names('extractors'))}.",
+            )
         host.get("extractors", extractor)
         columns = Columns(response_column, gold_column, id_column)
         read = read_claims(Path(claims)) if claims else []
-        sources = [source for name in names for source in _sources(name, columns, encoding)]
-        comparison = compare_named(
-            sources, open_store(store), columns, host.all("extractors"), extractor, encoding=encoding
-        )
+        given = [each for name in names for each in expanded(name)]
+        sources = [source for each in given for source in _sources(each, columns, encoding)]
+        opened = open_store(store or _store_of(names))
+        comparison = compare_named(sources, opened, columns, host.all("extractors"), extractor, encoding=encoding)
         comparison.findings.extend(claim_findings(read, comparison.arms))
         return CompareResult(comparison, warnings=tuple(call.warnings))
+
+
+def _store_of(names: Sequence[Any]) -> Path | None:
+    """The store of the first finished run among them."""
+    from kdprobe.api.results.run import RunResult
+
+    return next((given.store.root for given in names if isinstance(given, RunResult)), None)
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
@@ -155,17 +171,19 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
     """What a name stands for: itself where it is a file or a run, and answers that were read otherwise."""
-    from kdprobe.api.given.answers import read_answers
+    from kdprobe.api.given.answers import read_answers, with_article
+    from kdprobe.api.results.run import RunResult
     from kdprobe.comparison.arms import Arm
-    from kdprobe.errors import UsageError
 
     if isinstance(given, str | os.PathLike):
         yield os.fspath(given)
     elif isinstance(given, Mapping):
         for name, answers in given.items():
             yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
+    elif isinstance(given, RunResult):
+        yield given.name
     else:
         raise UsageError(
-            f"A {type(given).__name__} has no name to be compared under.",
+            f"The answers are {with_article(type(given))}, which has no name to be compared under.",
             "Give it one: compare({'NAME': answers, ...}).",
         )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import record_files
-from kdprobe.api.results.sections import Section, Tabled
-from kdprobe.api.score import SHOWN, ScoreResult
+from kdprobe.api.score import ScoreResult
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdprobe.api.given.inputs import Options, Problems, ProblemSource
+    from kdprobe.comparison.scoring import Score
     from kdprobe.models.conversation import Conversation
     from kdprobe.models.reference import Dtype
 
@@ -43,7 +43,7 @@ class EvaluateResult(ScoreResult):
     def records(self) -> dict[str, pd.DataFrame]:
         """Model to its answers, a row for each problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
 
-        `kdprobe.compare(result.files)` compares them.
+        `kdprobe.compare(result)` compares them.
         """
         import pandas as pd
 
@@ -51,11 +51,7 @@ class EvaluateResult(ScoreResult):
 
     def _data(self) -> list[dict[str, Any]]:
         """What `kdprobe eval --json` prints."""
-        return [asdict(score) | {"conversation": self.conversation.as_key()} for score in self.details]
-
-    def _sections(self) -> Iterator[Section]:
-        names = {str(file): name for name, file in self.files.items()}
-        yield Tabled("Scores", self.scores.replace({"file": names}), SHOWN)
+        return [row | {"conversation": self.conversation.as_key()} for row in super()._data()]
 
 
 def evaluate(
@@ -167,7 +163,8 @@ def evaluate(
         opened = open_store(store)
         opened.prepare()
         files, stored = {}, {}
-        found = []
+        found: list[Score] = []
+        called: list[str] = []
         with reproducible():
             for name, stage in stages.items():
                 if not opened.make(stage):
@@ -175,5 +172,7 @@ def evaluate(
                 records = stored[name] = opened.folder(stage) / RECORDS
                 files[name] = write_records(records, copies[name]) if copies else records
                 # The store's own records, whatever becomes of the copies.
-                found += scores(read_outputs(records, Columns(), source=str(files[name])), extractors)
-        return EvaluateResult(tuple(found), files, stored, conversation, warnings=tuple(call.warnings))
+                scored = scores(read_outputs(records, Columns(), source=str(files[name])), extractors)
+                found += scored
+                called += [name] * len(scored)
+        return EvaluateResult(tuple(found), tuple(called), files, stored, conversation, warnings=tuple(call.warnings))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kdprobe.probing.analysis import Analysis, AnalysisContext, AnalysisResult
 
 DEFAULT_ANALYSES = ("heads",)
+_NAMELESS = "<lambda>"
 
 
 def probe(
@@ -140,8 +141,12 @@ def _named(analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[
     if isinstance(analyses, str):
         analyses = [analyses]
     if not isinstance(analyses, Mapping):
-        functions = {getattr(each, "__name__", str(each)): each for each in analyses if not isinstance(each, str)}
-        names = [each if isinstance(each, str) else getattr(each, "__name__", str(each)) for each in analyses]
+        names = [each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS) for each in analyses]
+        if _NAMELESS in names:
+            raise UsageError(
+                "An analysis is a function without a name.", "Give it a name: analyses={'name': lambda ...}."
+            )
+        functions = {name: each for name, each in zip(names, analyses, strict=True) if not isinstance(each, str)}
     else:
         functions, names = dict(analyses), list(analyses)
     # Nothing is kept of what they return, so that they need no key.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.results.result import Result
-from kdprobe.api.results.sections import Section, Tabled
+from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kdprobe.comparison.answers import Outputs
+    from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.scoring import Score
 
-SHOWN = ("file", "extractor", "correct", "n", "accuracy", "interval_low", "interval_high", "no_answer", "cut_off")
+SHOWN = ("name", "extractor", "correct", "n", "accuracy", "interval_low", "interval_high", "no_answer", "cut_off")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,31 +28,55 @@ class ScoreResult(Result):
 
     Attributes:
         details: A `kdprobe.comparison.Score` for each file and extractor.
+        names: What the answers of each are called.
     """
 
     details: tuple[Score, ...]
+    names: tuple[str, ...]
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each file and extractor, a column for each number of `kdprobe.comparison.Score`.
+        """A row for each file and extractor: its `name`, and a column for each number of `kdprobe.comparison.Score`.
 
-        Shares are from 0 to 1, log-probabilities in nats; 95 % intervals are `NAME_low` and `NAME_high`.
+        Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95 % interval of
+        the accuracy, `log_p_interval_low` and `log_p_interval_high` that of `log_p_gold_value`.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.scoring import Score
 
-        return frame(Score, self.details)
+        table = frame(Score, self.details)
+        table.insert(0, "name", list(self.names))
+        return table
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What may spoil the scores, such as answers that were cut off: `code`, `evidence` and `action` each."""
+        from kdprobe.comparison.findings import share_findings
+
+        several = len(set(self.names)) < len(self.names)
+        named: dict[str, Score] = {}
+        for number, (name, score) in enumerate(zip(self.names, self.details, strict=True), start=1):
+            label = f"{name} ({score.extractor})" if several else name
+            named[label if label not in named else f"{label}, number {number}"] = score
+        return share_findings(named) if named else []
 
     def _data(self) -> list[dict[str, Any]]:
         """What `kdprobe score --json` prints."""
-        return [asdict(score) for score in self.details]
+        return [{"name": name, **asdict(score)} for name, score in zip(self.names, self.details, strict=True)]
 
     def _sections(self) -> Iterator[Section]:
         yield Tabled("Scores", self.scores, SHOWN)
+        yield Listed("Findings", [str(finding) for finding in self.findings])
 
 
 def score(
-    *files: AnyPath | pd.DataFrame | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Outputs,
+    *files: AnyPath
+    | Sequence[AnyPath]
+    | pd.DataFrame
+    | Sequence[Mapping[str, Any]]
+    | Mapping[str, Any]
+    | Outputs
+    | Result,
     extractor: str = "robust",
     response_column: str | None = None,
     gold_column: str | None = None,
@@ -62,8 +89,9 @@ def score(
     """Scores existing answers, as `kdprobe score` does.
 
     Args:
-        files: Paths of files, tables as `pandas.DataFrame` or lists of dicts, what `kdprobe.comparison.read_outputs`
-            returns, or dicts of names to any of these.
+        files: Paths of files or lists of them, folders of `.jsonl` files, tables as `pandas.DataFrame` or lists of
+            dicts, what `kdprobe.evaluate`, `kdprobe.run` or `kdprobe.comparison.read_outputs` returns, or dicts of
+            names to files, tables and the last of these.
         extractor: An extractor's name, or `all`.
         response_column: What the model wrote; by default found by its usual names.
         gold_column: The gold answer: a value, or a solution that ends in `#### value`.
@@ -77,10 +105,11 @@ def score(
         UsageError: There is nothing to score, a column is missing, or which one is meant is not certain.
         KdprobeError: A file cannot be read, or its cells leave a doubt.
     """
-    from kdprobe.api.given.answers import read_answers
+    from kdprobe.api.given.answers import expanded, read_answers
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.scoring import scores
     from kdprobe.errors import UsageError
+    from kdprobe.experiment.compare_runs import short_names
 
     with calling(progress=progress) as call:
         if not files:
@@ -89,10 +118,25 @@ def score(
         names = host.names("extractors") if extractor == "all" else [extractor]
         extractors = {name: host.create("extractors", name) for name in names}
         columns = Columns(response_column, gold_column, id_column)
-        named = [pair for given in files for pair in (given.items() if isinstance(given, Mapping) else [(None, given)])]
-        found = [
-            score
-            for name, answers in named
-            for score in scores(read_answers(answers, columns, encoding, name), extractors)
-        ]
-        return ScoreResult(tuple(found), warnings=tuple(call.warnings))
+        answers = [each for given in files for each in expanded(given)]
+        short = short_names([Path(each) for each in answers if isinstance(each, str | os.PathLike)])
+        found, called = [], []
+        for name, each in (pair for given in answers for pair in _named(given)):
+            scored = scores(read_answers(each, columns, encoding, name), extractors)
+            found += scored
+            path = Path(each) if isinstance(each, str | os.PathLike) else None
+            called += [name or (short[path] if path else score.file) for score in scored]
+        return ScoreResult(tuple(found), tuple(called), warnings=tuple(call.warnings))
+
+
+def _named(given: Any) -> Iterator[tuple[str | None, Any]]:
+    """Answers with their names, `None` where nobody gave one."""
+    from kdprobe.api.results.run import RunResult
+    from kdprobe.experiment.results import arms_of
+
+    if isinstance(given, RunResult):
+        yield from ((arm.name, arm.outputs) for arm in arms_of(given.results) if not arm.absent)
+    elif isinstance(given, Mapping):
+        yield from ((str(name), answers) for name, answers in given.items())
+    else:
+        yield None, given

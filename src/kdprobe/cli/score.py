@@ -21,23 +21,23 @@ Examples:
 
 @calls(score)
 @click.command(epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @extractor_option
 @column_options
 @plugin_options
 @json_option
 def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
-    """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples. No model is needed.
+    """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples, folders of .jsonl. No model is needed.
 
     The output says which columns were read. A file with ambiguous columns or cells is rejected with an explanation.
     An empty answer counts as wrong and is reported. Extractors differ in how they read the final value and in when they
     accept it; `kdprobe plugins` lists them.
     """
     from kdprobe.cli.show.scores import show_scores
-    from kdprobe.experiment.compare_runs import short_names
 
     result = score(*files, **given)
     if as_json:
         click.echo(result.to_json())
     else:
-        show_scores(result.details, {str(file): name for file, name in short_names(files).items()})
+        names = zip(result.details, result.names, strict=True)
+        show_scores(result.details, {score.file: name for score, name in names})

@@ -33,9 +33,37 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
 
     if isinstance(answers, Outputs):
         return answers
-    if isinstance(answers, str | os.PathLike):
+    if _is_path(answers):
+        if Path(answers).is_dir():
+            raise UsageError(f"The folder {answers} holds no .jsonl files.", "Name the files.")
         return read_outputs(Path(answers), columns, source=name, encoding=encoding)
     return outputs_of(rows_of(answers, "answers"), name or "table", columns)
+
+
+def expanded(given: Any) -> Iterator[Any]:
+    """Lists of paths and folders of `.jsonl` files as their files, an evaluation as a dict of names to files."""
+    from kdprobe.api.evaluate import EvaluateResult
+
+    if isinstance(given, EvaluateResult):
+        yield given.files
+    elif _is_path(given) and Path(given).is_dir():
+        files = sorted(Path(given).glob("*.jsonl"))
+        # A run may be called like a folder without answers.
+        yield from map(str, files) if files else [given]
+    elif isinstance(given, list | tuple) and given and all(map(_is_path, given)):
+        for path in given:
+            yield from expanded(path)
+    else:
+        yield given
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike)
+
+
+def with_article(kind: type) -> str:
+    """A class's name after `a` or `an`."""
+    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
 
 def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:
@@ -53,11 +81,14 @@ def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:
     elif isinstance(table, Sequence) and not isinstance(table, str | bytes):
         for index, row in enumerate(table):
             if not isinstance(row, Mapping):
-                raise UsageError(f"Row {index + 1} of the {what} is a {type(row).__name__}.", "Give a dict for each.")
+                raise UsageError(
+                    f"Row {index + 1} of the {what} is {with_article(type(row))}.", "Give a dict for each."
+                )
             yield {str(name): value for name, value in row.items()}
     else:
         raise UsageError(
-            f"The {what} are a {type(table).__name__}.", "Give a path, a DataFrame, or a list with a dict for each row."
+            f"The {what} are {with_article(type(table))}.",
+            "Give a path, a DataFrame, or a list with a dict for each row.",
         )
 
 

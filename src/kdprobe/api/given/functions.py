@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +80,28 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
         raise UsageError(f"The strategy {name!r} is a {type(function).__name__}.", "Give a function of a problem.")
 
     def render(problem: Problem) -> PromptPair:
-        made = function(problem)
+        with _named_in_errors("strategy", name):
+            made = function(problem)
         if isinstance(made, str):
             return PromptPair(teacher=[{"role": "user", "content": made}], student=bare(problem))
         return made  # type: ignore[no-any-return]  # what else it is, the renderer refuses
 
     return render
+
+
+@contextmanager
+def _named_in_errors(kind: str, name: str) -> Iterator[None]:
+    """Makes errors of the caller's function name it; those of disks and memory have sentences of their own."""
+    from kdprobe.host.guard import first_line
+
+    try:
+        yield
+    except (KdprobeError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise KdprobeError(
+            f"The {kind} {name!r} failed: {type(error).__name__}: {first_line(error)}", "The traceback shows where."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -133,7 +150,9 @@ class FunctionAnalysis:
                 f"The analysis {self.name!r} asks for patterns from files.",
                 "Give patterns=, or let it ask for bridges.",
             )
-        made = self.function(**{name: getattr(context, name) for name in self._asked})
+        given = {name: getattr(context, name) for name in self._asked}
+        with _named_in_errors("analysis", self.name):
+            made = self.function(**given)
         if isinstance(made, AnalysisResult):
             return made
         tables = {self.name: made} if isinstance(made, pd.DataFrame) else made
