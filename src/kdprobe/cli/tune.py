@@ -33,8 +33,8 @@ Examples:
 def command(as_json: bool, config: Path, **given: Any) -> None:
     """Search the distiller's options: temperature, alpha, learning rate, LoRA rank, divergence.
 
-    Every trial distils a student and evaluates it on validation problems. These are taken from the transfer split,
-    after the training problems; the test problems are not used. The section [tune] of CONFIG sets the number of trials, the
+    Every trial distils a student and evaluates it on validation problems, which are taken from the transfer split after
+    the training problems. The test problems are not used. The section [tune] of CONFIG sets the number of trials, the
     budget and what is varied. After an interruption the same command resumes.
     """
     from kdprobe.cli.show.tuning import show_tuning
