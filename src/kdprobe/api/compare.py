@@ -137,19 +137,19 @@ def compare(
         host.get("extractors", extractor)
         columns = Columns(response_column, gold_column, id_column)
         read = read_claims(Path(claims)) if claims else []
-        given = [each for name in names for each in expanded(name)]
+        with_runs = [(name, _run_of(name)) for name in names]
+        runs = [run for _, run in with_runs if run]
+        given = [each for name, run in with_runs for each in ([run[0]] if run else expanded(name))]
         sources = [source for each in given for source in _sources(each, columns, encoding)]
-        opened = open_store(store or _store_of(names))
+        opened = open_store(store or (runs[0][1] if runs else None))
         comparison = compare_named(sources, opened, columns, host.all("extractors"), extractor, encoding=encoding)
         comparison.findings.extend(claim_findings(read, comparison.arms))
         return CompareResult(comparison, warnings=tuple(call.warnings))
 
 
-def _store_of(names: Sequence[Any]) -> Path | None:
-    """The store of the first finished run among them."""
-    from kdprobe.api.results.run import RunResult
-
-    return next((given.store.root for given in names if isinstance(given, RunResult)), None)
+def _run_of(given: Any) -> tuple[str, Path] | None:
+    """The name and the store of a finished run that is given as the result of a call."""
+    return given._run() if isinstance(given, Result) else None  # noqa: SLF001
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
@@ -172,7 +172,6 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
     """What a name stands for: itself where it is a file or a run, and answers that were read otherwise."""
     from kdprobe.api.given.answers import read_answers, with_article
-    from kdprobe.api.results.run import RunResult
     from kdprobe.comparison.arms import Arm
 
     if isinstance(given, str | os.PathLike):
@@ -180,8 +179,6 @@ def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str
     elif isinstance(given, Mapping):
         for name, answers in given.items():
             yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
-    elif isinstance(given, RunResult):
-        yield given.name
     else:
         raise UsageError(
             f"The answers are {with_article(type(given))}, which has no name to be compared under.",

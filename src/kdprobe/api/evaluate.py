@@ -49,6 +49,9 @@ class EvaluateResult(ScoreResult):
 
         return {name: pd.read_parquet(file) for name, file in self.stored.items()}
 
+    def _answers(self) -> Mapping[str, Any]:
+        return self.files
+
     def _data(self) -> list[dict[str, Any]]:
         """What `kdprobe eval --json` prints."""
         return [row | {"conversation": self.conversation.as_key()} for row in super()._data()]

@@ -131,12 +131,7 @@ def score(
 
 def _named(given: Any) -> Iterator[tuple[str | None, Any]]:
     """Answers with their names, `None` where nobody gave one."""
-    from kdprobe.api.results.run import RunResult
-    from kdprobe.experiment.results import arms_of
-
-    if isinstance(given, RunResult):
-        yield from ((arm.name, arm.outputs) for arm in arms_of(given.results) if not arm.absent)
-    elif isinstance(given, Mapping):
+    if isinstance(given, Mapping):
         yield from ((str(name), answers) for name, answers in given.items())
     else:
         yield None, given

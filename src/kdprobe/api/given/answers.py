@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.result import Result
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
 
 def expanded(given: Any) -> Iterator[Any]:
     """Lists of paths and folders of `.jsonl` files as their files, an evaluation as a dict of names to files."""
-    from kdprobe.api.evaluate import EvaluateResult
-
-    if isinstance(given, EvaluateResult):
-        yield given.files
+    if isinstance(given, Result) and (answers := given._answers()):  # noqa: SLF001
+        yield answers
     elif _is_path(given) and Path(given).is_dir():
         files = sorted(Path(given).glob("*.jsonl"))
         # A run may be called like a folder without answers.

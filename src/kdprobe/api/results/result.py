@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kdprobe.api.results.sections import Listed, Section
@@ -31,6 +32,14 @@ class Result(ABC):
     @abstractmethod
     def _sections(self) -> Iterator[Section]:
         """What is shown of it."""
+
+    def _answers(self) -> Mapping[str, Any]:
+        """Names to the answers that it is about, where it has them."""
+        return {}
+
+    def _run(self) -> tuple[str, Path] | None:
+        """The name and the store of the run that it is."""
+        return None
 
     def to_dict(self) -> Any:
         """What the command prints with `--json`, as dicts and lists; NaN and infinities are `None`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,14 @@ class RunResult(CompareResult):
 
         with calling(progress=False):
             return write_page(self.results, self.comparison)
+
+    def _answers(self) -> Mapping[str, Any]:
+        from kdprobe.experiment.results import arms_of
+
+        return {arm.name: arm.outputs for arm in arms_of(self.results) if not arm.absent}
+
+    def _run(self) -> tuple[str, Path]:
+        return self.name, self.store.root
 
     def _data(self) -> dict[str, Any]:
         """What `kdprobe run --json` and `kdprobe report --json` print."""
