@@ -162,7 +162,7 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"temperature": 0.001}, "a temperature is 0"),
         ({"top_p": 1.5}, "top_p"),
         ({"seed": -1}, "seed"),
-        ({"batch_size": 0}, "The batch size '0' is neither auto nor a whole number"),
+        ({"batch_size": 0}, "The batch size '0' must be 'auto' or a positive integer"),
         ({"limit": 0}, "The limit 0 is not above 0"),
         ({"dtype": "int7"}, "There is no dtype 'int7'"),
         ({"task": "other"}, "There is no task 'other'"),

@@ -237,7 +237,7 @@ def test_labels_change_names_and_no_verdict(finished, compared, tiny_model, tiny
     assert unprimed == ["bare"]
     assert verdict == in_other_words(compared.verdict, {"unprimed": "bare", "teacher": "none"})
     assert verdict != compared.verdict
-    assert "log p(gold value) differs by" in verdict[0]
+    assert "The difference in log p(gold value) is" in verdict[0]
     assert "differs by +0.00 nats" not in verdict[0]
     # By what the run calls them, else by the strategy's name.
     names = [f"{plan.run}/{name}" for name in ("none", "teacher", "bare")]

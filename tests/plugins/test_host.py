@@ -348,7 +348,7 @@ def test_a_fault_that_nobody_foresaw_is_told_and_its_traceback_kept(error, fault
     [log] = (tmp_path / "state").rglob("*.log")
     err = capfd.readouterr().err
     assert "The plugin" not in err
-    assert f"kdprobe failed, or a library that it uses: {type(error).__name__}: {error}" in err
+    assert f"kdprobe, or a library that it uses, failed: {type(error).__name__}: {error}" in err
     assert f"The traceback is in {log}; please report it." in err
     assert "Traceback" not in err
     assert log.read_text(encoding="utf-8").count("Traceback") == 1

@@ -106,7 +106,7 @@ def test_what_cannot_be_scored_is_one_sentence(given, words):
 def test_what_cannot_be_compared_is_one_sentence(files):
     with pytest.raises(UsageError, match="no name to be compared under"):
         kdprobe.compare(pd.DataFrame(rows(BEFORE)), files[1])
-    with pytest.raises(UsageError, match="Two of the answers are called 'a'"):
+    with pytest.raises(UsageError, match="Two sets of answers have the name 'a'"):
         kdprobe.compare(files[0], {"a": rows(AFTER)})
     with pytest.raises(UsageError, match="needs at least two arms"):
         kdprobe.compare(files[0])
@@ -211,7 +211,7 @@ def test_errors_of_libraries_and_exits_are_sentences(files, monkeypatch):
 
         monkeypatch.setattr(scoring, "scores", fail)
         with pytest.raises(
-            KdprobeError, match=r"kdprobe failed, or a library that it uses: .*report the traceback"
+            KdprobeError, match=r"kdprobe, or a library that it uses, failed: .*report the traceback"
         ) as caught:
             kdprobe.score(files[0])
         assert caught.value.__cause__ is error

@@ -29,8 +29,8 @@ def test_strategies_need_three_seeds():
     def compared(*seeds):
         return codes([arm(strategy, seed) for strategy in ("unprimed", "teacher") for seed in seeds])
 
-    assert compared(0) == {"single-seed": "2 strategies are compared with 1 seed each."}
-    assert compared(0, 1) == {"few-seeds": "2 strategies are compared with 2 seeds each."}
+    assert compared(0) == {"single-seed": "2 strategies are compared with as few as 1 seed."}
+    assert compared(0, 1) == {"few-seeds": "2 strategies are compared with as few as 2 seeds."}
     assert compared(0, 1, 2) == {}
     # One strategy alone is compared with none.
     assert codes([arm("unprimed", 0), arm(None, 0)]) == {}
@@ -51,7 +51,7 @@ def test_likeness_within_a_template_is_scope_and_no_finding():
     known = record(transfer, test)
     assert codes([], known) == {}
     (sentence,) = scope(known)
-    assert sentence.startswith("1 of 2 test problems come from templates that the students were trained on (1), so ")
+    assert sentence.startswith("1 of 2 test problems come from 1 template that the students were also trained on, so ")
     assert scope(APART) == []
 
 

@@ -108,7 +108,7 @@ def test_a_result_that_hangs_on_the_extractor_is_a_finding(file, run_cli):
     # Marked right and followed by another number: lm-eval's flexible rule takes the last.
     chatty = answers([True] * N).assign(response=["The answer is 7. That took 12 steps"] * N)
     found = codes(compared(run_cli, file("plain", answers([n % 2 == 0 for n in range(N)])), file("chatty", chatty)))
-    assert "the order reverses, -50.0 and +50.0 points (robust against flexible)" in found["extractor-disagreement"]
+    assert "the order reverses (robust -50.0, flexible +50.0 points)" in found["extractor-disagreement"]
 
 
 def test_steps_of_arithmetic_are_paired_whatever_the_order_of_rows(file, run_cli):

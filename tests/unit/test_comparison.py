@@ -124,7 +124,7 @@ def test_equal_students_do_not_differ_significantly():
 def test_different_students_differ():
     verdict = " ".join(compare(arms(teacher=38)).verdict)
     assert "teacher and unprimed differ: teacher scores 45.0 points higher" in verdict
-    assert "Better than the untrained student: teacher" in verdict
+    assert "Significantly better than the untrained student: teacher" in verdict
 
 
 def test_a_worse_student_solves_fewer():

@@ -114,7 +114,7 @@ def test_the_pairing_is_in_both_outputs(tmp_path, run_cli):
     assert (data["pairing"], data["pairs"][0]["n"]) == (sentence, 12)
     told = " ".join(run_cli("compare", *files).split())
     assert sentence in told
-    assert "a, b: the response is 'response', the gold answer 'gold', the id 'id'." in told
+    assert "a, b: responses are in column 'response', gold answers in 'gold', ids in 'id'." in told
 
 
 def test_gold_values_written_differently_are_one(tmp_path, run_cli):

@@ -171,7 +171,7 @@ def evaluate(
         with reproducible():
             for name, stage in stages.items():
                 if not opened.make(stage):
-                    note(f"{name}: all answers are there already.")
+                    note(f"{name}: all answers are already in the store.")
                 records = stored[name] = opened.folder(stage) / RECORDS
                 files[name] = write_records(records, copies[name]) if copies else records
                 # The store's own records, whatever becomes of the copies.

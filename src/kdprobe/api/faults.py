@@ -62,7 +62,7 @@ def in_a_sentence(
         return KdprobeError(what, f"{kept}Check the network.")
     if isinstance(error, OSError):
         return KdprobeError(what, f"{kept}Check the disk and its permissions.")
-    return KdprobeError(f"kdprobe failed, or a library that it uses: {what}", f"{kept}{unknown_hint()}")
+    return KdprobeError(f"kdprobe, or a library that it uses, failed: {what}", f"{kept}{unknown_hint()}")
 
 
 def _described(error: BaseException) -> str:

@@ -15,7 +15,7 @@ EPILOG = """\b
 Examples:
   kdprobe compare before.csv after.csv
   kdprobe compare *.csv.gz --extractor published --json
-  kdprobe compare embedded                       the arms of a run, in its planned families
+  kdprobe compare embedded                       the arms of a run, grouped as planned
   kdprobe compare a/unprimed b/unprimed          arms of two runs
   kdprobe compare a.jsonl b.jsonl --strict       exit with 1 if there are findings, for CI
   kdprobe compare *.csv.gz --claims table.csv    check published numbers: arm, accuracy, correct, n
@@ -25,7 +25,7 @@ Examples:
 @calls(compare)
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...")
-@click.option("--extractor", show_default=True, help="The extractor that decides.")
+@click.option("--extractor", show_default=True, help="The extractor used for scores and tests.")
 @column_options
 @click.option(
     "--claims",
@@ -40,10 +40,10 @@ def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -
     """Compare files of answers, runs, or single arms of runs, problem by problem.
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair gets an exact
-    McNemar test and intervals. A single run is compared in the families it planned; otherwise all pairs form one family
-    for Holm's adjustment. Findings name what may invalidate a comparison: unequal token budgets, prompts or versions,
-    truncated answers or answers without a value, different problems, results that depend on the extractor, or test
-    problems that were used for training.
+    McNemar test and intervals. For a single run, pairs are grouped as the run planned; otherwise all pairs form one
+    family for Holm's adjustment. Findings name what may invalidate a comparison: unequal token budgets, prompts or
+    versions, truncated answers or answers without a value, different problems, results that depend on the extractor, or
+    test problems that were used for training.
     """
     from kdprobe.cli.show.comparison import show_comparison
 

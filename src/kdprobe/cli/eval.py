@@ -48,7 +48,9 @@ Examples:
 @click.option("--batch-size", help="Problems per batch; by default chosen by memory and throughput.")
 @conversation_options
 @dtype_option
-@click.option("--model-type", show_default=True, help="Any of lm-eval's: vllm, openai-chat-completions…")
+@click.option(
+    "--model-type", show_default=True, help="Any lm-eval model type, such as vllm or openai-chat-completions."
+)
 @click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for this model type.")
 @extractor_option
 @click.option(

@@ -46,7 +46,9 @@ def read_template_arguments(texts: Sequence[str]) -> dict[str, Any]:
                 "Write --template-argument NAME=VALUE, as in enable_thinking=false.",
             )
         if text in _NOT_TOML:
-            raise UsageError(f"{argument!r} would be a text to the template.", f"Write {name}={_NOT_TOML[text]}.")
+            raise UsageError(
+                f"{argument!r} would be passed to the template as text.", f"Write {name}={_NOT_TOML[text]}."
+            )
         read[name] = None if text == "null" else _value(text)
     return read
 

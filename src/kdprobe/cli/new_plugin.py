@@ -24,8 +24,8 @@ _KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "proble
 def command(name: str, kind: str, folder: Path | None) -> None:
     """Write a complete plugin package to start from: code, test, pyproject.toml, README, CI.
 
-    NAME is how configs will call it, in small letters, digits and dashes. The package is named kdprobe-NAME, and its
-    test passes as it is. A folder that holds something is left alone.
+    NAME is the name used in configs: lowercase letters, digits and dashes. The package is named kdprobe-NAME, and its
+    test passes as it is. A folder that is not empty is left unchanged.
     """
     from kdprobe.host.choice import Choice
     from kdprobe.host.discovery import discover

@@ -104,7 +104,7 @@ def conversation_options(function: Any) -> Any:
     """`--system`, `--date` and `--template-argument`, as `[conversation]` of an experiment has them."""
     system = click.option("--system", help="A system message for conversations without one.")
     date = click.option(
-        "--date", metavar="YYYY-MM-DD", help="Today's date for chat templates that ask for it; a constant by default."
+        "--date", metavar="YYYY-MM-DD", help="The date shown to chat templates that use one; a fixed date by default."
     )
     arguments = click.option(
         "--template-argument",
@@ -112,7 +112,7 @@ def conversation_options(function: Any) -> Any:
         multiple=True,
         callback=lambda _context, _option, texts: read_template_arguments(texts),
         metavar="NAME=VALUE",
-        help="An argument of the chat template, such as enable_thinking=false; repeatable.",
+        help="An argument for the chat template, such as enable_thinking=false; repeatable.",
     )
     return system(date(arguments(function)))
 

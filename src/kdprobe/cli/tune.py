@@ -24,7 +24,7 @@ Examples:
 @click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--trials", type=click.IntRange(min=1), help="Total number of trials, including those of earlier calls.")
 @click.option(
-    "--by", type=click.Choice(["log-p-gold-value", "accuracy"]), help="The criterion, on validation problems."
+    "--by", type=click.Choice(["log-p-gold-value", "accuracy"]), help="What to optimise on the validation problems."
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write CONFIG with the best options here.")
 @store_option

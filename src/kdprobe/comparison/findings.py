@@ -34,7 +34,7 @@ def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str
     ]
     findings = []
     if mismatches:
-        action = "Pairs are compared on the problems they share; their accuracies above are on different problems."
+        action = "Pairs are compared on the problems they share; the accuracies of the arms are on different problems."
         findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
     contradictions = [
         f"{a} and {b} on {differing} {'problem' if differing == 1 else 'problems'}"
@@ -66,7 +66,10 @@ _KINDS = {
     ),
     "decoding": ("unequal-decoding", "Decode all answers in the same way."),
     "task": ("unequal-task", "Evaluate all arms with the same version of the task."),
-    "versions": ("unequal-versions", "Use the same library versions for all arms, or show that they do not matter."),
+    "versions": (
+        "unequal-versions",
+        "Use the same library versions for all arms, or show that the differences do not matter.",
+    ),
 }
 
 
@@ -164,7 +167,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         action = "Generate with a larger budget; thinking is never read as the answer, so these count as wrong."
         findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
-        action = "Stop generation at the next question or the end of the turn; `robust` ignores what follows."
+        action = "Stop generation at the next question or the end of the turn; `robust` ignores the extra text."
         findings.append(Finding("run-on", f"Answers that continue with another exercise: {runs_on}.", action))
     without_gold = [f"{name} {s.gold_without_value} of {s.n}" for name, s in scores.items() if s.gold_without_value]
     if without_gold:
@@ -176,7 +179,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))
     accuracies = [score.accuracy for score in scores.values()]
     if max(accuracies) < _SHARE:
-        action = "Compare log p(gold value) or the arithmetic instead, or use easier problems."
+        action = "Compare log p(gold value) or the share of correct arithmetic steps instead, or use easier problems."
         findings.append(Finding("floor", f"No arm solves more than {_SHARE:.0%} of its problems.", action))
     if min(accuracies) > 1 - _SHARE:
         action = "Use harder problems; these cannot distinguish the arms."
@@ -204,8 +207,8 @@ def extractor_findings(
         if other == chosen or not _applies(judged[other]):
             continue
         for pair, test in tests[chosen].items():
-            if why := _disagreement(test, tests[other][pair]):
-                evidence.append(f"{pair[0]} - {pair[1]}: {why} ({chosen} against {other})")
+            if why := _disagreement(test, tests[other][pair], chosen, other):
+                evidence.append(f"{pair[0]} - {pair[1]}: {why}")
     if not evidence:
         return []
     action = "Choose one extractor before looking at the answers, and report how much the results depend on it."
@@ -217,12 +220,12 @@ def _applies(judged: Mapping[str, JudgedAnswers]) -> bool:
     return sum(int(values.sum()) for values in found) > sum(map(len, found)) / 2
 
 
-def _disagreement(test: PairedTest, other: PairedTest) -> str | None:
-    moved = f"{test.difference * 100:+.1f} and {other.difference * 100:+.1f} points"
+def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -> str | None:
+    both = f"{chosen} {test.difference * 100:+.1f}, {name} {other.difference * 100:+.1f} points"
     if test.difference * other.difference < 0:
-        return f"the order reverses, {moved}"
+        return f"the order reverses ({both})"
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
-        return f"significant under only one, {moved}"
+        return f"significant under only one extractor ({both})"
     if not test.interval.low <= other.difference <= test.interval.high:
-        return f"the difference falls outside its interval, {moved}"
+        return f"the difference under {name} lies outside the interval under {chosen} ({both})"
     return None

@@ -50,7 +50,7 @@ def _gains(pairs: Sequence[Pair]) -> list[str]:
         return ["No distilled student is significantly better than the untrained one."]
     worst = max(pair.p_holm for pair in better)
     names = ", ".join(pair.a for pair in better)
-    return [f"Better than the untrained student: {names} (Holm-adjusted p at most {p_text(worst)})."]
+    return [f"Significantly better than the untrained student: {names} (Holm-adjusted p at most {p_text(worst)})."]
 
 
 def _strategies(pairs: Sequence[StrategyPair]) -> list[str]:
@@ -77,7 +77,7 @@ def _strategy_sentence(pair: StrategyPair) -> str:
         )
     return (
         f"The strategies {pair.a} and {pair.b} do not differ significantly: students of {pair.a} score {difference} "
-        f"({measured})."
+        f"than students of {pair.b} ({measured})."
     )
 
 
@@ -87,10 +87,10 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
     missed = [pair for pair in primed if not pair.significant]
     sentences = [_could_show(pair) for pair in missed]
     if clustered := [(pair, pair.clustered) for pair in primed if pair.clustered]:
-        intervals = "; ".join(f"{pair.a} - {pair.b} {_over_groups(test)}" for pair, test in clustered)
+        intervals = "; ".join(f"{pair.a} minus {pair.b} {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
-            f"These results are conditional on the {clustered[0][1].groups} templates of the problems. Clustered by "
-            f"template: {intervals}."
+            f"These results are conditional on the {clustered[0][1].groups} templates the problems come from. "
+            f"Clustered by template (95 % intervals): {intervals}."
         )
     return sentences
 
@@ -130,7 +130,7 @@ def _sentence(pair: Pair) -> str:
     kind = "differ" if pair.significant else "do not differ significantly"
     sentence = (
         f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} "
-        f"(95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
+        f"than {pair.b} (95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by {pair.a}, {test.only_b} only by "
         f"{pair.b}; p = {p_text(pair.p_holm)})."
     )
@@ -138,7 +138,7 @@ def _sentence(pair: Pair) -> str:
         return sentence
     between = pair.log_p_interval
     interval = f"{between.low:+.2f} to {between.high:+.2f}" if between.known else "too few problems for an interval"
-    return f"{sentence} Its log p(gold value) differs by {pair.log_p_difference:+.2f} nats ({interval})."
+    return f"{sentence} The difference in log p(gold value) is {pair.log_p_difference:+.2f} nats ({interval})."
 
 
 def _points_text(difference: float) -> str:

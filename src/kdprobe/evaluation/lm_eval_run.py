@@ -71,7 +71,7 @@ def evaluate(
         records = run_task(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
     except torch.OutOfMemoryError as error:
         raise KdprobeError(
-            f"{ledger[PLAN]['size']} answers at once do not fit into the memory of {student.device}.",
+            f"{ledger[PLAN]['size']} answers in one batch do not fit into the memory of {student.device}.",
             "Lower the batch size; finished answers are saved.",
         ) from error
     if check is not None:

@@ -56,8 +56,9 @@ def scope(record: dict[str, Any]) -> list[str]:
     if not seen:
         return []
     shared = len({problem.group for problem in seen})
+    templates_seen = "1 template" if shared == 1 else f"{shared} templates"
     sentence = (
-        f"{len(seen)} of {len(test)} test problems come from templates that the students were trained on ({shared})"
+        f"{len(seen)} of {len(test)} test problems come from {templates_seen} that the students were also trained on"
     )
     return [f"{sentence}, so the results show generalisation to new numbers, not to new kinds of problem."]
 
@@ -68,7 +69,7 @@ def _not_finite(what: str, arms: Sequence[ArmResults]) -> list[Finding]:
         return []
     described = "; ".join(f"{arm.name} {arm.absence}" for arm in arms)
     hints = dict.fromkeys(str((arm.diverged or arm.overflowed or {}).get("hint")) for arm in arms)
-    action = f"{' '.join(hints)} Comparisons leave these arms out, and seeds that {what} count for no strategy."
+    action = f"{' '.join(hints)} Comparisons leave these arms out, and strategies leave out seeds that {what}."
     return [Finding(what, described, action)]
 
 
@@ -129,7 +130,7 @@ def _untaught_ends(arms: Sequence[ArmResults]) -> list[Finding]:
     named = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     if not named:
         return []
-    evidence = f"Students were trained on finished answers that lack an end token: {named}."
+    evidence = f"Some finished answers that students were trained on lack an end token (their number by arm): {named}."
     action = "Use a teacher that returns its end-of-turn token; otherwise students may not stop."
     return [Finding("untaught-end", evidence, action)]
 
@@ -144,7 +145,7 @@ def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
     return [
         Finding(
             "unmatched-filter",
-            f"Students were trained on different problems: {counts}; {len(shared)} are common to all.",
+            f"Students were trained on different sets of problems: {counts}; {len(shared)} are common to all.",
             'Set transfer.filter = "matched"; otherwise the choice of problems is confounded with the prompt.',
         )
     ]
@@ -159,8 +160,8 @@ def _contamination(record: dict[str, Any]) -> list[Finding]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in overlapping).items())
     examples = ", ".join(f"{overlap.test} resembles {overlap.transfer}" for overlap in overlapping[:_SHOWN])
     evidence = f"{len(overlapping)} of {len(test)} test problems overlap with transfer problems ({kinds}): {examples}"
-    more = " and more." if len(overlapping) > _SHOWN else "."
-    return [Finding("contamination", evidence + more, "Remove them from the test or from the transfer set.")]
+    more = " and others." if len(overlapping) > _SHOWN else "."
+    return [Finding("contamination", evidence + more, "Remove them from the test set or the transfer set.")]
 
 
 def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
@@ -179,7 +180,7 @@ def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list
             changed.append(f"{arm.name}: trained on {before}, tested on {after}")
     if not changed:
         return []
-    action = "Run the experiment again with a single [conversation]; these scores also measure the change of prompt."
+    action = "Run the experiment again with the same [conversation] throughout; these scores also reflect the changed prompt."
     return [Finding("prompt-changed", f"Prompts changed between training and test: {'; '.join(changed)}.", action)]
 
 

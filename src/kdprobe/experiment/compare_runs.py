@@ -70,7 +70,7 @@ def compare_named(
         )
     arm_names = [arm.name for arm in arms]
     if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
-        raise UsageError(f"Two of the answers are called {repeated[0]!r}.", "Name each only once.")
+        raise UsageError(f"Two sets of answers have the name {repeated[0]!r}.", "Give each file or run only once.")
     compared = compare(arms, extractors, chosen)
     audited = {results.run: results for results, _ in runs.values()}
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))

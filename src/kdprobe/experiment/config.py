@@ -79,7 +79,7 @@ class ConversationConfig(_Section):
 
     system: str | None = Field(default=None, description="System message for conversations without one.")
     date: dt.date = Field(
-        default=DEFAULT_DATE, description="The date given to templates that use one; never the clock's."
+        default=DEFAULT_DATE, description="The date passed to templates that use one; the system clock is never used."
     )
     template_arguments: dict[str, Any] = Field(
         default_factory=dict, description="Keyword arguments of the template, such as `enable_thinking`."
@@ -193,7 +193,7 @@ def _named(value: Any) -> Any:
 class ProbeConfig(_Section):
     """What is examined inside the students."""
 
-    problems: int = Field(default=16, ge=1, description="Number of test problems, from the first on.")
+    problems: int = Field(default=16, ge=1, description="Number of test problems, starting with the first.")
     batch_size: int = Field(default=8, ge=1)
     analyses: list[Annotated[AnalysisConfig, BeforeValidator(_named)]] = Field(
         default_factory=lambda: [AnalysisConfig(name="heads")]

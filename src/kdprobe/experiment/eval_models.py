@@ -71,7 +71,7 @@ def eval_request(
         KdprobeError: The source has too few problems, or one of them twice.
     """
     if limit is None and not finite:
-        raise UsageError(f"The problem source {name!r} may have no end.", "Set the number of problems with --limit.")
+        raise UsageError(f"The problem source {name!r} may be endless.", "Set the number of problems with --limit.")
     shown = "_fewshot" in (protocol.task or "")
     shots = tuple(islice(source("transfer"), _MOST_SHOTS if finite else _ENDLESS_SOURCE_SHOTS)) if shown else ()
     return EvalRequest(_first(source, limit), shots, protocol, conversation)

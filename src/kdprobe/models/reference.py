@@ -197,7 +197,8 @@ def _refuse_absurd(settings: dict[str, Any], config: Path) -> None:
     for name, value in ((name, value) for part in parts for name, value in part.items()):
         if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
             raise UsageError(
-                f"{config} has {value} as {name}, which no model has.", "Download or copy the model again."
+                f"{config} sets {name} to {value}, which is too large for any model.",
+                "Download or copy the model again.",
             )
 
 

@@ -38,7 +38,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         (
             "association",
             "attention.association",
-            "Does what a head does go with correctness? Needs scores",
+            "Is a head's metric associated with correct answers? Needs scores",
             AssociationOptions,
         ),
         (
@@ -59,11 +59,11 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             "Which heads a student relies on, next to how far they changed",
             AblationOptions,
         ),
-        ("patching", "interventions.patching", "Which heads carry what training gained", PatchingOptions),
+        ("patching", "interventions.patching", "Which heads carry the gain from training", PatchingOptions),
         (
             "attribution",
             "outputs.logit_attribution",
-            "What every head writes into the logits of the gold tokens itself",
+            "What every head contributes directly to the logits of the gold tokens",
             AttributionOptions,
         ),
         (
@@ -98,7 +98,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))
     yield HeadMetricSpec(
         name="learned_sink",
-        summary="Attention left to a learned sink, which is no token",
+        summary="Attention to a learned sink, which is not a token",
         build=_function("attention_to", "learned_sink"),
     )
     yield HeadMetricSpec(
@@ -106,7 +106,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
     yield HeadMetricSpec(
         name="mean_distance",
-        summary="Mean distance of attention, of the way to the first token",
+        summary="Mean attention distance, as a share of the distance to the first token",
         build=_selection("mean_distance"),
     )
     yield HeadMetricSpec(

@@ -98,5 +98,5 @@ def _batch_size(size: int | str | None) -> int | Literal["auto"]:
     if size is None or text == "auto":
         return "auto"
     if isinstance(size, bool) or not text.isdecimal() or not int(text):
-        raise UsageError(f"The batch size {text!r} is neither auto nor a whole number above 0.", "Mend --batch-size.")
+        raise UsageError(f"The batch size {text!r} must be 'auto' or a positive integer.", "Correct --batch-size.")
     return int(text)

@@ -141,7 +141,9 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
 def _tests_only(read: Any, what: str) -> Source:
     def source(split: Split) -> Iterator[Problem]:
         if split != "test":
-            raise UsageError(f"{what} has no solved ones to show.", "Use --problems jsonl with two files.")
+            raise UsageError(
+                f"{what} has no solved examples for a few-shot prompt.", "Use --problems jsonl with two files."
+            )
         yield from read()
 
     return source

@@ -50,7 +50,7 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[st
     out().print(f"{there} of {len(stages)} stages are already done; {len(stages) - there} would be made.")
     for distiller, modules in adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
-    out().print(f"Stages are keyed by {threads} CPU threads; set `threads` in the config to fix the number.")
+    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to fix it.")
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:

@@ -54,10 +54,14 @@ def show_reading(scores: Mapping[str, Score]) -> None:
 
 
 def _columns_read(columns: Mapping[str, str | None]) -> str:
-    """For example: The response is 'output', the gold answer 'target'; there is no id."""
+    """For example: responses are in column 'output', gold answers in 'target'; there is no id."""
     response, gold, identifier = (columns.get(role) for role in ("response", "gold", "id"))
-    read = f"the response is {response!r}, the gold answer {gold!r}" if response else f"the gold answer is {gold!r}"
-    return f"{read}, the id {identifier!r}." if identifier else f"{read}; there is no id."
+    read = (
+        f"responses are in column {response!r}, gold answers in {gold!r}"
+        if response
+        else f"gold answers are in column {gold!r}"
+    )
+    return f"{read}, ids in {identifier!r}." if identifier else f"{read}; there is no id."
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:

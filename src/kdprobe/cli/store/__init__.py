@@ -14,7 +14,7 @@ Examples:
   kdprobe store list                list contents, sizes, and which runs need them
   kdprobe store verify              read every file and report damage
   kdprobe store verify --repair     set damaged stages aside; the next run makes them again
-  kdprobe store prune --dry-run     show what no run needs; without --dry-run, remove it
+  kdprobe store prune --dry-run     only show what would be removed
   kdprobe store export RUN run.tar  write a run with all its stages to one file
   kdprobe store import run.tar      import it into the store of another machine
 """

@@ -13,7 +13,7 @@ from kdprobe.cli.store.root import existing
 @store_option
 @json_option
 def listing(store: str, as_json: bool) -> None:
-    """List stages and runs, with their sizes and the runs that need them."""
+    """List stages and runs with their sizes, and which runs need each stage."""
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.integrity.verify import entries
 

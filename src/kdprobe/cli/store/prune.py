@@ -18,10 +18,11 @@ from kdprobe.errors import UsageError
 @store_option
 @json_option
 def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
-    """Remove what no run needs: stages, unfinished work and damaged stages that were set aside.
+    """Remove everything that no run needs.
 
-    Unfinished runs need their stages, too. Stages of `kdprobe eval` and of `kdprobe tune` trials belong to no run. To
-    remove a run with the stages only it needs, delete the run's folder first.
+    These are stages, unfinished work, and damaged stages that were set aside. Unfinished runs need their stages, too.
+    Stages of `kdprobe eval` and of `kdprobe tune` trials belong to no run. To remove a run with the stages only it
+    needs, delete the run's folder first.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
@@ -34,10 +35,11 @@ def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     if found and not dry_run and not yes:
         if not sys.stdin.isatty():
             raise UsageError(
-                "Nothing was removed, because there is no terminal to confirm in.", "Add --yes, or --dry-run to look."
+                "Nothing was removed, because there is no terminal to ask for confirmation.",
+                "Add --yes to remove, or --dry-run to preview.",
             )
         total = size(sum(item.size for item in found))
-        if not click.confirm(f"Remove these {len(found)} ({total}) for good?", err=True):
+        if not click.confirm(f"Permanently remove these {len(found)} items ({total})?", err=True):
             note("Nothing was removed.")
             return
     removed = [] if dry_run else prune(root, found)

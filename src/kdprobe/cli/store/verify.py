@@ -17,9 +17,9 @@ from kdprobe.errors import KdprobeError
 @store_option
 @json_option
 def verify(repair: bool, store: str, as_json: bool) -> None:
-    """Read every file of every stage and every run's record, and report those that are damaged.
+    """Check every stored file and report damage.
 
-    Exits with 1 if any damage remains that --repair did not set aside.
+    Exits with 1 if damage remains; damage that --repair set aside does not count.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.integrity.verify import entries

@@ -62,7 +62,7 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
         wanted = targets_text(targets)
         yield Finding(
             "untrained-layers",
-            f"{key}: {len(untrained)} of {len(layers)} layers of the student contain none of {wanted}: {shown}.",
+            f"{key}: {len(untrained)} of the student's {len(layers)} layers contain none of {wanted} (layers {shown}).",
             f"To train these layers too, add their modules; the model has {', '.join(_kinds(modules))}.",
         )
 

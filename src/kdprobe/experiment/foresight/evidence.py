@@ -66,8 +66,9 @@ def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
     fewest = min(map(len, seeds.values()), default=0)
     if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
-    evidence = f"{len(seeds)} strategies are compared with {fewest} {'seed' if fewest == 1 else 'seeds'} each."
+    evidence = f"{len(seeds)} strategies are compared with as few as {fewest} {'seed' if fewest == 1 else 'seeds'}."
     action = (
-        f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies; these are single students."
+        f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies; these results are about "
+        "individual students."
     )
     return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]

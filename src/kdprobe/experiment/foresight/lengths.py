@@ -34,7 +34,7 @@ def teacher_lengths(
         if long := too_long(context.teacher_tokenizer, texts, teacher.context - budget):
             yield UsageError(
                 f"The context of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the strategy "
-                f"{strategy!r} {_count(long)} no room for {budget} new tokens: {named(long)}.",
+                f"{strategy!r}, {_count(long)} no room for {budget} new tokens: {named(long)}.",
                 "Remove these problems, lower transfer.max_new_tokens, or use a shorter strategy.",
             )
 
@@ -53,7 +53,7 @@ def student_lengths(
     prompts = {problem.id: context.student_text(bare(problem)) for problem in context.problems.test}
     if long := too_long(context.tokenizer, prompts, student.context - budget):
         yield UsageError(
-            f"The context of {subject} is {student.context} tokens; in the test {_count(long)} no room for "
+            f"The context of {subject} is {student.context} tokens; in the test set, {_count(long)} no room for "
             f"{budget} new tokens: {named(long)}.",
             "Remove these problems, or lower evaluation.max_new_tokens.",
         )
@@ -62,8 +62,8 @@ def student_lengths(
     for split, problems in (("test", context.problems.test), ("transfer", learnt)):
         if long := too_long(context.tokenizer, _with_gold(context, problems), student.context - _END):
             yield UsageError(
-                f"The context of {subject} is {student.context} tokens; {len(long)} {split} problems are longer with "
-                f"their gold solutions: {named(long)}.",
+                f"The context of {subject} is {student.context} tokens; with their gold solutions, "
+                f"{len(long)} {split} problems are longer: {named(long)}.",
                 "Remove these problems.",
             )
     if "responses" not in needs:
@@ -74,9 +74,9 @@ def student_lengths(
         if long := too_long(context.tokenizer, texts, room):
             yield Finding(
                 "long-answers",
-                f"Answers of {experiment.transfer.max_new_tokens} tokens do not fit into the student's context of "
-                f"{student.context} tokens: {len(long)} problems of the strategy {strategy!r}, {named(long)}.",
-                "Lower transfer.max_new_tokens; training stops at the first answer that is too long.",
+                f"With answers of {experiment.transfer.max_new_tokens} tokens, {len(long)} prompts of the strategy "
+                f"{strategy!r} would exceed the student's context of {student.context} tokens: {named(long)}.",
+                "Lower transfer.max_new_tokens; otherwise training fails at the first answer that is too long.",
             )
 
 
@@ -86,7 +86,7 @@ def _with_gold(context: StageContext, problems: Iterable[Problem]) -> dict[str, 
 
 def _budget(key: str, budget: int, subject: str, context: int) -> UsageError:
     return UsageError(
-        f"{key} is {budget}, but the context of {subject} is {context} tokens.",
+        f"{key} is {budget}, which leaves no room for a prompt in the {context}-token context of {subject}.",
         f"Lower {key}.",
     )
 

@@ -26,8 +26,8 @@ def questions_left_out(
             more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
             yield Finding(
                 "question-left-out",
-                f"Under the strategy {strategy!r} the teacher does not read the question of {len(without)} of "
-                f"{len(problems)} transfer problems word for word: {', '.join(without[:_SHOWN])}{more}.",
+                f"Under the strategy {strategy!r}, the teacher's prompt lacks the exact question for {len(without)} of "
+                f"{len(problems)} transfer problems: {', '.join(without[:_SHOWN])}{more}.",
                 "Unless the strategy rephrases questions on purpose, put `problem.question` into the teacher's prompt.",
             )
 

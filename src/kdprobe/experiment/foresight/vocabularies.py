@@ -72,6 +72,6 @@ def _readers(context: StageContext) -> list[tuple[Blueprint, Any]]:
 def _without_row(blueprint: Blueprint, token: str, where: str) -> UsageError:
     return UsageError(
         f"The tokenizer of the model {blueprint.record.name!r} has tokens without a row in the model's embeddings "
-        f"({blueprint.rows:,} rows), and {where} {token}.",
+        f"({blueprint.rows:,} rows), and {where} one of them: {token}.",
         "Use the tokenizer that belongs to the model, or resize its embeddings.",
     )

@@ -95,7 +95,10 @@ def analyse_stage(
             if not lost:
                 raise
             # The remaining students are too few, or not those the analysis was to examine.
-            result, told = AnalysisResult({}), [*told, f"Without them there is no analysis: {error.message}"]
+            result, told = (
+                AnalysisResult({}),
+                [*told, f"The analysis was skipped, because the other students are not enough: {error.message}"],
+            )
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
         write_json(folder / STATEMENTS, [*told, *result.statements])

@@ -91,6 +91,6 @@ def _tokenizer(base: LoadedModel, folder: Path, size: int) -> Any:
         raise UsageError(
             f"The adapter {folder} has embeddings for {size} tokens, but its tokens do not extend those of the model "
             f"{base.record.name!r}.",
-            "Its folder needs the tokenizer it was trained with, and that may only add tokens.",
+            "Put the tokenizer it was trained with into its folder; it may only add tokens to the model's tokenizer.",
         )
     return tokenizer

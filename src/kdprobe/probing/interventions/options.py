@@ -35,7 +35,7 @@ class AblationOptions(InterventionOptions):
     """What heads contribute to the gold solution, measured by removing them."""
 
     replacement: Literal["mean", "zero"] = Field(
-        default="mean", description="What replaces a head's output: its mean over the problems, or nothing."
+        default="mean", description="What replaces a head's output: its mean over the problems, or zero."
     )
     accuracy: bool = Field(
         default=False, description="Let lm-eval evaluate students without their top heads, and without random ones."
