@@ -105,8 +105,10 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
     assert data["analyses"]["divergence"]["statements"] == [
         f"fine-tuned is left out: its training {REASON}",
         f"teacher is left out: its training {REASON}",
-        "The analysis was skipped, because the other students are not enough: "
-        "Divergence needs two students, but there is only 'untrained'.",
+        (
+            "The analysis was skipped, because the other students are not enough: "
+            "Divergence needs two students, but there is only 'untrained'."
+        ),
     ]
     assert data["verdict"] == ["There is only one arm, so there is nothing to compare."]
 

@@ -180,7 +180,7 @@ def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list
             changed.append(f"{arm.name}: trained on {before}, tested on {after}")
     if not changed:
         return []
-    action = "Run the experiment again with the same [conversation] throughout; these scores also reflect the changed prompt."
+    action = "Run the experiment again with one [conversation]; these scores also reflect the changed prompt."
     return [Finding("prompt-changed", f"Prompts changed between training and test: {'; '.join(changed)}.", action)]
 
 
