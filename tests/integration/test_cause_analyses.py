@@ -152,7 +152,7 @@ def test_two_equal_students_have_no_gain_to_share(look, untrained, tiny_student)
     result = look("patching", [untrained, tiny_student(ALL, size=0)], exact=2, random_sets=3)
     assert result.tables["gain"]["value"].abs().max() < 1e-4
     assert result.tables["patching"]["share"].isna().all()
-    assert "no shares" in result.statements[0]
+    assert "so shares of it are not reported" in result.statements[0]
     assert pooled(result.tables["patching"]).abs().max() < 1e-4
 
 

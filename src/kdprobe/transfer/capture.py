@@ -128,7 +128,10 @@ def alike(responses: Sequence[Response]) -> list[Response]:
     if not lacking or not having:
         return list(responses)
     if having < len(lacking):
-        warn(f"{len(lacking)} answers have no log-probabilities, so those of the other {having} are ignored.")
+        warn(
+            f"{len(lacking)} answers have no log-probabilities, so the log-probabilities of the other {having} are "
+            "ignored."
+        )
         return [replace(response, rows=None) for response in responses]
     named = ", ".join(response.id for response in lacking[:_SHOWN])
     warn(
