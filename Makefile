@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick matrix faults faults-slice plugins lint docs docs-site format llama-server clean
+.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint docs docs-site format llama-server clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -20,7 +20,10 @@ test: $(READY)  ## All tests, the real small model among them.
 	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(PYTEST) -m "not e2e and not matrix and not packages and not faults"
+	$(PYTEST) -m "not e2e and not matrix and not packages and not faults and not notebooks"
+
+notebooks: $(READY)  ## The notebooks in examples/, with the real small model.
+	$(BIN)/python -m pytest -m notebooks -n $(WORKERS) tests/e2e
 
 matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")

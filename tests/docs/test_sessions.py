@@ -1,5 +1,6 @@
 """Pages are followed from top to bottom with a tiny model: commands, Python examples, and the output they show."""
 
+import json
 import linecache
 import subprocess
 from dataclasses import dataclass, field
@@ -48,9 +49,8 @@ SESSIONS = [
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, problem_rows):
-    from conftest import write_jsonl
-
-    write_jsonl(tmp_path / "mine.jsonl", problem_rows(0, 2))
+    rows = "".join(json.dumps(row) + "\n" for row in problem_rows(0, 2))
+    (tmp_path / "mine.jsonl").write_text(rows, encoding="utf-8")
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("id,gold,response\n1,48,The answer is 48\n2,9,9\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)

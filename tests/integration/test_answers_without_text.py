@@ -48,7 +48,9 @@ def config(tiny_config, tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "distiller"), [("filtered", "logits"), ("thinking", "sequence")])
-def test_an_answer_without_text_costs_its_problem_and_is_said(torch, kind, distiller, config, run_cli, tmp_path):
+def test_an_answer_without_text_costs_its_problem_and_is_said(
+    torch, kind, distiller, config, run_cli, tmp_path, monkeypatch
+):
     told = json.loads(run_cli("run", config(kind, distiller=distiller), "--store", tmp_path / "store", "--json"))
     summary = told["fidelity"]["unprimed"]
     assert summary["responses"] == 4
@@ -62,6 +64,7 @@ def test_an_answer_without_text_costs_its_problem_and_is_said(torch, kind, disti
         assert "unprimed 50.0%" in findings["dropped-thinking"]
         assert "unprimed 50.0%" in findings["unclosed-teaching"]
         assert summary["cut_off"] >= 0.5
+    monkeypatch.setenv("COLUMNS", "160")
     assert "nothing to learn" in " ".join(run_cli("report", "tiny", "--store", tmp_path / "store").split())
 
 
@@ -82,7 +85,7 @@ def test_students_learn_nothing_from_answers_without_tokens(torch, distil, trans
     shorter = distil("logits", transfer=replace(transfer_set, responses=tuple(others)))
     with_silent = distil("logits", transfer=replace(transfer_set, responses=(silent, *others)))
     assert same_weights(shorter, with_silent)
-    with pytest.raises(KdprobeError, match="contains anything to learn from"):
+    with pytest.raises(KdprobeError, match="contains any tokens to train on"):
         distil("logits", transfer=replace(transfer_set, responses=(silent,)))
 
 

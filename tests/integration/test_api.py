@@ -159,7 +159,7 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
     ("arguments", "words"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens"),
-        ({"temperature": 0.001}, "a temperature is 0"),
+        ({"temperature": 0.001}, r"must be 0 \(greedy decoding\) or at least 0.01"),
         ({"top_p": 1.5}, "top_p"),
         ({"seed": -1}, "seed"),
         ({"batch_size": 0}, "The batch size '0' must be 'auto' or a positive integer"),
@@ -167,7 +167,7 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"dtype": "int7"}, "There is no dtype 'int7'"),
         ({"task": "other"}, "There is no task 'other'"),
         ({"adapters": "folder"}, "The adapters are a single text"),
-        ({"date": "soon"}, "must be a day"),
+        ({"date": "soon"}, "must be a date such as"),
         ({"options": {"elsewhere": {"a": 1}}}, "--option names 'elsewhere'"),
         ({"model_args": "a=1"}, "--model-args is for lm-eval's other model types"),
         ({"extractor": "robst"}, "Did you mean 'robust'"),

@@ -188,7 +188,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     again.clear()
     evaluate(*arguments)
     assert again == []
-    assert "all answers are there already" in capsys.readouterr().err
+    assert "all answers are already in the store" in capsys.readouterr().err
 
 
 def test_an_evaluation_starts_no_other_program(evaluate, monkeypatch):
@@ -306,7 +306,7 @@ def test_what_cannot_be_had_is_told(tiny_model, problem_files, tmp_path, capsys)
 
     told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--limit", "7"]) == 1
-    assert "The source has 6 problems, 7 are asked for. Lower --limit." in capsys.readouterr().err
+    assert "The source has only 6 problems, but --limit is 7. Lower --limit." in capsys.readouterr().err
     assert _run([*told, "--max-new-tokens", "2048"]) == 1
     assert "2048 new tokens do not fit" in capsys.readouterr().err
 

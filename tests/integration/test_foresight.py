@@ -169,7 +169,7 @@ def test_layers_without_any_target_are_a_finding(plan, model):
     student = model("hybrid", "qwen3_next", **HYBRID)
     planned = plan(student=student, probe={"analyses": []})
     (finding,) = [finding for finding in planned.findings if finding.code == "untrained-layers"]
-    assert "3 of 4 layers" in finding.evidence
+    assert "3 of the student's 4 layers" in finding.evidence
     assert "in_proj_qkvz" in finding.action
 
 
@@ -217,8 +217,10 @@ def test_tokens_without_a_row_are_told_where_prompts_or_answers_need_them(plan, 
     assert plan(student=folder, teacher=folder).stages
     tokenizer.chat_template = "<|unused|>" + tokenizer.chat_template
     tokenizer.save_pretrained(folder)
-    sentence = told(plan, "no row", "prompts contain '<|unused|>'", student=folder, teacher=folder)
-    assert sentence.count("no row") == 2
+    sentence = told(
+        plan, "tokens without a row", "prompts contain one of them: '<|unused|>'", student=folder, teacher=folder
+    )
+    assert sentence.count("tokens without a row") == 2
 
 
 def test_a_tokenizer_that_ends_nothing_is_told(plan, model):
@@ -253,7 +255,7 @@ def test_analyses_of_heads_need_attention(plan, model):
 def test_all_mistakes_are_told_at_once(plan, model):
     student = model("phi3", "phi3", **SMALL, max_position_embeddings=16)
     sentence = told(plan, "would fail for 4 reasons", student=student, distill={"options": NAMED})
-    assert "in the test set, 4 problems leave no room for 8 new ones" in sentence
+    assert "in the test set, 4 problems leave no room for 8 new tokens" in sentence
     assert "with their gold solutions, 4 transfer problems are longer" in sentence
     assert "qkv_proj" in sentence
 

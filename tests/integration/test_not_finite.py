@@ -223,5 +223,7 @@ def test_prompts_that_lm_eval_would_cut_are_refused(tiny_model, tmp_path, proble
     short = shutil.copytree(tiny_model, tmp_path / "short")
     settings = json.loads((short / "config.json").read_text())
     (short / "config.json").write_text(json.dumps({**settings, "max_position_embeddings": 24}))
-    with pytest.raises(KdprobeError, match=rf"{len(problems)} of {len(problems)} prompts leave no room for 8 new ones"):
+    with pytest.raises(
+        KdprobeError, match=rf"{len(problems)} of {len(problems)} prompts leave no room for 8 new tokens"
+    ):
         evaluate(load(resolve(str(short))), problems, Protocol(max_new_tokens=8, batch_size=2), label="")

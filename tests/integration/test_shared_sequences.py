@@ -139,7 +139,7 @@ def test_of_different_templates_one_is_chosen_and_said(model, read, tiny_model):
     assert [len(a) > len(b) for a, b in zip(theirs, ids, strict=True)] == [True] * len(ids)
     assert f"chat template of 'other'; that of {tiny_model.name} differs" in finding.evidence
     assert theirs == read(other, model("twin", template=polite), template_of="twin")[0]
-    with pytest.raises(UsageError, match="no student 'nobody' here"):
+    with pytest.raises(UsageError, match="There is no student 'nobody'"):
         read(other, template_of="nobody")
 
 

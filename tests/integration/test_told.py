@@ -127,7 +127,7 @@ def test_few_shot_prompts_without_a_common_form_are_compared_by_their_hashes(eva
         return [finding["evidence"] for finding in found if finding["code"] == "unequal-prompt"]
 
     assert unequal(first, again) == []
-    assert unequal(first, other) == ["The arms read different prompts: first and other at 6 of 6 problems."]
+    assert unequal(first, other) == ["The arms read different prompts: first and other on 6 of 6 problems."]
 
 
 @pytest.mark.parametrize("command", ["eval", "probe"])

@@ -296,7 +296,7 @@ def test_a_distiller_without_temperature_is_tuned_in_what_it_has(prepared):
 def test_too_few_validation_problems_are_told(prepared):
     from kdprobe.errors import KdprobeError
 
-    with pytest.raises(KdprobeError, match="4 to train on and 3 to validate on"):
+    with pytest.raises(KdprobeError, match="4 for training and 3 for validation"):
         prepared(validation=("validation = 2", "validation = 3"))
 
 
@@ -354,7 +354,7 @@ def test_an_existing_file_is_left_alone(config, tmp_path):
     from kdprobe.errors import UsageError
 
     (tmp_path / "tuned.toml").write_text("precious")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         CliRunner().invoke(command, [str(config()), "--out", str(tmp_path / "tuned.toml")], catch_exceptions=False)
     assert (tmp_path / "tuned.toml").read_text() == "precious"
 

@@ -264,7 +264,9 @@ def test_a_config_that_needs_them_is_told_why_each_is_missing_all_at_once(kdprob
     assert len(lines) == 4
     assert "'contested' is provided by both rival-one and rival-two. Uninstall one" in lines[0]
     assert "KDPROBE_BLOCK=rival-two" in lines[0]
-    assert "There is no strategy named 'exits'. It should come from kdprobe-exits, which is broken: It ends" in lines[1]
+    assert (
+        "There is no strategy named 'exits'. It should come from kdprobe-exits, which is broken: It exits" in lines[1]
+    )
     assert "Install or upgrade the package that provides it: pip install --upgrade kdprobe-" in lines[2]
     assert "Did you mean 'fine'?" in lines[3]
     assert not told.stdout

@@ -131,6 +131,7 @@ def install_editable(project, module, site):
     return site
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize(("module", "wheel", "files", "inner"), LAYOUTS.values(), ids=LAYOUTS)
 def test_every_file_counts_wherever_it_is_and_no_cache_does(module, wheel, files, inner, tmp_path):
     project = write(tmp_path / "project", {"pyproject.toml": PROJECT.format(module=module, wheel=wheel), **files})

@@ -45,14 +45,14 @@ def test_a_share_is_the_mean_effect_over_the_mean_gain():
 def test_a_gain_that_may_be_zero_has_no_shares(gains):
     gain = Gain(both(np.array(gains)), np.zeros((len(gains), 2)), seed=0)
     assert np.isnan(gain.share(both(np.ones((len(gains), 3)))).value).all()
-    assert "no shares" in gain.sentence("none", "untrained")
+    assert "shares of it are not reported" in gain.sentence("none", "untrained")
 
 
 def test_a_loss_counts_as_gain_downwards():
     gain = Gain(np.zeros((3, 2)), both(np.array([2.0, 3.0, 4.0])), seed=0)
     assert gain.sign == -1
     np.testing.assert_allclose(gain.share(both(np.array([[-1.0], [-1.0], [-1.0]]))).value, 1 / 3)
-    assert "no shares" not in gain.sentence("none", "untrained")
+    assert "shares of it are not reported" not in gain.sentence("none", "untrained")
 
 
 def swept(together, random):

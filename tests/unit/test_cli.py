@@ -120,7 +120,7 @@ def test_unknown_command_option_and_plugin_are_told(tmp_path):
 
 def test_init_leaves_an_existing_file_alone(tmp_path):
     (tmp_path / "mine.toml").write_text("precious")
-    check_told(kdprobe("init", "mine.toml", cwd=tmp_path), 2, "exists already")
+    check_told(kdprobe("init", "mine.toml", cwd=tmp_path), 2, "already exists")
     assert (tmp_path / "mine.toml").read_text() == "precious"
 
 

@@ -97,7 +97,7 @@ def tune(
         progress: Whether progress and notes go to stderr.
 
     Raises:
-        UsageError: The config has mistakes, the file exists already, or several processes were launched.
+        UsageError: The config has mistakes, the file already exists, or several processes were launched.
         KdprobeError: As `kdprobe.run`; or no trial left a student. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search
@@ -110,7 +110,7 @@ def tune(
         file = Path(out) if out else None
         # Before hours of work, not after them.
         if file is not None and file.exists():
-            raise UsageError(f"{file} exists already.", "Choose another name, or delete it first; the study is kept.")
+            raise UsageError(f"{file} already exists.", "Choose another name, or delete it first; the study is kept.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = _with(experiment_from(config, host, strategies=strategies), trials=trials, by=by)
         text = config_text(config)
