@@ -7,6 +7,7 @@ from importlib import import_module
 
 import pytest
 
+import kdprobe
 from kdprobe.errors import UsageError
 from kdprobe.host.functions import function_digest
 
@@ -165,6 +166,12 @@ def test_names_that_are_taken_or_no_names_are_refused():
         host_with(strategies={"my strategy": cell(PLAIN)})
     with pytest.raises(UsageError, match="is a str"):
         host_with(strategies={"mine": "text"})
+
+
+@pytest.mark.parametrize("given", [[test_names_that_are_taken_or_no_names_are_refused], len, "units"])
+def test_functions_come_by_name(given):
+    with pytest.raises(UsageError, match=r"strategies must be a dict of names to functions. Write strategies="):
+        kdprobe.plan({"name": "x"}, strategies=given)
 
 
 def test_an_analysis_asks_for_what_a_context_has():

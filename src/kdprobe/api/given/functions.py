@@ -50,8 +50,14 @@ def add_functions(
         keyed: Whether stages are made with them, so that a digest of each is needed.
 
     Raises:
-        UsageError: A name is taken or not one that configs can write, or a function has no digest or other parameters.
+        UsageError: There is no dict, a name is taken or not one that configs can write, or a function has no digest or
+            other parameters.
     """
+    for argument, given in (("strategies", strategies), ("analyses", analyses)):
+        if given is not None and not isinstance(given, Mapping):
+            raise UsageError(
+                f"{argument} must be a dict of names to functions.", f"Write {argument}={{'NAME': function}}."
+            )
     for name, function in (strategies or {}).items():
         _add(host, StrategySpec, name, function, _as_strategy(name, function), keyed=keyed)
     for name, function in (analyses or {}).items():
