@@ -59,16 +59,16 @@ def _show_run(run: dict[str, Any]) -> None:
 
 
 def _compare_reports(folder: str, store: Path, rounds: int) -> dict[str, Any]:
-    ways: dict[str, list[dict[str, Any]]] = {"as it is": [], "without": []}
+    measured: dict[str, list[dict[str, Any]]] = {"as it is": [], "without": []}
     for _ in range(rounds + 1):
-        for way, told in ways.items():
-            told.append(_child(way, folder, "report", "--store", str(store)))
+        for variant, rows in measured.items():
+            rows.append(_child(variant, folder, "report", "--store", str(store)))
     # The first of each compiles, and reads from a cold disk.
-    seconds = {way: statistics.median(told["seconds"] for told in all_told[1:]) for way, all_told in ways.items()}
-    memory = {way: statistics.median(told["mb"] for told in all_told[1:]) for way, all_told in ways.items()}
-    for way in ways:
-        print(f"kdprobe report, {way:<10}{seconds[way]:>8.3f} s{memory[way]:>8.0f} MB")
-    ratio, of_memory = (measured["as it is"] / measured["without"] for measured in (seconds, memory))
+    seconds = {variant: statistics.median(row["seconds"] for row in rows[1:]) for variant, rows in measured.items()}
+    memory = {variant: statistics.median(row["mb"] for row in rows[1:]) for variant, rows in measured.items()}
+    for variant in measured:
+        print(f"kdprobe report, {variant:<10}{seconds[variant]:>8.3f} s{memory[variant]:>8.0f} MB")
+    ratio, of_memory = (medians["as it is"] / medians["without"] for medians in (seconds, memory))
     print(f"Ratio: {ratio:.3f} in time, {of_memory:.3f} in memory")
     return {"seconds": seconds, "mb": memory, "ratio": ratio, "memory_ratio": of_memory}
 

@@ -1,5 +1,7 @@
 """Many students inside TransformerLens on one loaded base."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,7 @@ def test_bridges_that_are_held_are_each_their_own_students(torch, students, sequ
         for name, run_with_cache in methods.items():
             torch.testing.assert_close(run_with_cache(ids)[0], expected[name], atol=1e-4, rtol=0)
     assert all(isinstance(bridge, TransformerBridge) for bridge in held.values())
+    assert copy.copy(held["first"]).cfg is held["first"].cfg
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,16 @@ def test_a_later_run_asks_nobody_again(done, run_cli):
     assert {file: file.stat().st_mtime_ns for file in (store / "stages").rglob("*") if file.is_file()} == before
 
 
+def test_only_arms_with_answers_have_a_table_of_them(done):
+    import kdprobe
+
+    _, store, data = done
+    run = kdprobe.load_run(data["run"], store=store, progress=False)
+    assert list(run.answers) == ["untrained", "unprimed", "teacher"]
+    # It was trained, so it can still be loaded and looked at.
+    assert run.students["fine-tuned"].adapter is not None
+
+
 def test_page_and_tables_name_the_arm(done, run_cli):
     _, store, data = done
     assert f"fine-tuned {REASON}" in " ".join(run_cli("report", "--store", store).split())

@@ -25,6 +25,19 @@ def codes(arms, known=APART):
     return {finding.code: finding.evidence for finding in audit(arms, known)}
 
 
+def test_what_the_plan_found_is_found_again_but_for_the_seeds():
+    planned = [
+        {"code": code, "evidence": f"{code} as planned.", "action": "Change it."}
+        for code in ("too-few-problems", "few-seeds", "question-left-out")
+    ]
+    arms = [arm(strategy, 0) for strategy in ("unprimed", "teacher")]
+    assert codes(arms, {**APART, "findings": planned}) == {
+        "single-seed": "2 strategies are compared with as few as 1 seed.",
+        "too-few-problems": "too-few-problems as planned.",
+        "question-left-out": "question-left-out as planned.",
+    }
+
+
 def test_strategies_need_three_seeds():
     def compared(*seeds):
         return codes([arm(strategy, seed) for strategy in ("unprimed", "teacher") for seed in seeds])

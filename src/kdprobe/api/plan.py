@@ -24,7 +24,7 @@ class PlanResult(Result):
 
     Attributes:
         run: What the run will be called.
-        stages: A row for each stage: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`.
+        stage_rows: The stages, a dict each.
         adapters: Distiller to the modules that it trains adapters on.
         threads: CPU threads that stages are kept for.
         older_stages: How many stages an earlier version of kdprobe left in the store.
@@ -32,16 +32,18 @@ class PlanResult(Result):
     """
 
     run: str
-    stages: pd.DataFrame
+    stage_rows: list[dict[str, str]]
     adapters: dict[str, str]
     threads: int
     older_stages: int
     details: Plan
 
     @property
-    def stage_rows(self) -> list[dict[str, str]]:
-        """The stages, a dict each."""
-        return [{str(name): str(value) for name, value in row.items()} for row in self.stages.to_dict("records")]
+    def stages(self) -> pd.DataFrame:
+        """A row for each stage: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.stage_rows)
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -99,7 +101,6 @@ def plan(
         UsageError: The config has mistakes, all of which are listed, or a function has no key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
-    import pandas as pd
     import torch
 
     from kdprobe.api.given.configs import experiment_from
@@ -117,7 +118,7 @@ def plan(
             ]
             return PlanResult(
                 run=planned.run,
-                stages=pd.DataFrame(rows),
+                stage_rows=rows,
                 adapters=adapted_modules(planned.stages),
                 threads=torch.get_num_threads(),
                 older_stages=opened.older_stages(),

@@ -9,7 +9,7 @@ from typing import Any
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.findings import excerpts
 from kdprobe.experiment.arm_results import ArmResults
-from kdprobe.experiment.foresight.evidence import few_seeds
+from kdprobe.experiment.foresight.evidence import SEED_CODES, few_seeds
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
 
@@ -41,7 +41,13 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
         *_served_prompts(arms),
         *_contamination(record),
         *few_seeds((arm.strategy, arm.seed) for arm in arms),
+        *_planned(record),
     ]
+
+
+def _planned(record: dict[str, Any]) -> list[Finding]:
+    """What was known before the run started, except the seeds, which are counted again in what came of it."""
+    return [Finding(**finding) for finding in record.get("findings", []) if finding["code"] not in SEED_CODES]
 
 
 def scope(record: dict[str, Any]) -> list[str]:

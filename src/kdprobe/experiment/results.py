@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
-from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.arm_names import BARE, resolved
@@ -134,10 +133,6 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
     """
     compared = compare(arms_of(results), extractors, chosen)
     compared.findings.extend([*teacher_findings(results.arms), *audit(results.arms, results.record)])
-    # What was known before the run started, unless its results say it again.
-    known = {finding.code for finding in compared.findings}
-    planned = [Finding(**finding) for finding in results.record.get("findings", [])]
-    compared.findings.extend(finding for finding in planned if finding.code not in known)
     # A verdict on students of a distiller with a caution must not be read without it.
     compared.verdict[:0] = results.record.get("cautions", [])
     compared.verdict.extend(scope(results.record))

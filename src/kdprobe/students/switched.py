@@ -29,6 +29,8 @@ class SwitchedBridge:
         return self._take().bridge(*arguments, **named)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_take":  # of a copy that has no attributes yet
+            raise AttributeError(name)
         value = getattr(self._take().bridge, name)
         if not isinstance(value, MethodType):
             return value

@@ -54,10 +54,10 @@ class RunResult(CompareResult):
 
     @property
     def answers(self) -> dict[str, pd.DataFrame]:
-        """Arm to its answers, a row for each test problem: `response`, `correct`, `log_p_gold_value` (nats), ..."""
+        """Arm to its answers, a row per test problem: `response`, `correct`, `log_p_gold_value` (nats) and more."""
         import pandas as pd
 
-        return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.diverged}
+        return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.absence}
 
     @property
     def training(self) -> dict[str, pd.DataFrame]:

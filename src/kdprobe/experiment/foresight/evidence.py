@@ -11,6 +11,9 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.stats.least import FEWEST_SEEDS, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT
 
+SEED_CODES = frozenset({"single-seed", "few-seeds"})
+"""What `few_seeds` finds."""
+
 
 def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]:
     """Comparisons that cannot become significant.
