@@ -101,7 +101,7 @@ class RunStudent:
             return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
 
     def export(self, folder: AnyPath, *, dtype: Dtype = "auto", progress: bool = True) -> Exported:
-        """Writes it as a plain Hugging Face model, reads that back, and compares the logits.
+        """Writes it as a plain Hugging Face model with a model card, reads it back, and compares the logits.
 
         Args:
             folder: Where to; new or empty.
@@ -112,10 +112,35 @@ class RunStudent:
             UsageError: There is something in the folder already.
             KdprobeError: As `load`; or what was written does not give the student's logits.
         """
+        from kdprobe.experiment.cards import run_card
         from kdprobe.students.export import export
 
         with calling(progress=progress):
-            return export(self._student(), Path(folder), dtype=dtype)
+            student = self._student()
+            card = run_card(self.results, self._arm, student.base, "transformers")
+            return export(student, Path(folder), dtype=dtype, card=card)
+
+    def export_adapter(self, folder: AnyPath, *, progress: bool = True) -> Path:
+        """Copies its adapter, with a model card that holds its score, its training and the run's config.
+
+        Args:
+            folder: Where to; new or empty.
+            progress: Whether notes go to stderr.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: There is something in the folder already, or the student is the untrained one.
+            KdprobeError: As `load`.
+        """
+        from kdprobe.experiment.cards import run_card
+        from kdprobe.students.export import export_adapter
+
+        with calling(progress=progress):
+            student = self._student()
+            export_adapter(student, Path(folder), run_card(self.results, self._arm, student.base, "peft"))
+            return Path(folder)
 
     @property
     def _arm(self) -> ArmResults:
