@@ -88,7 +88,7 @@ def plan(
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        full: Use all four of the paper's strategies.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
             config names them as any other; those that it does not name are added to its strategies.
         analyses: Name to a function, as `kdprobe.probe` takes them. Those that the config does not name are added.

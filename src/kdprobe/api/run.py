@@ -34,7 +34,7 @@ def run(
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        full: Use all four of the paper's strategies.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
             config names them as any other; those that it does not name are added to its strategies. Their source, and
             that of the functions and modules they use, is part of the stages' keys.
