@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kdprobe.api.results.students import RunStudent, load_students
 from kdprobe.cli.options import calls, dtype_option, json_option, store_option
 from kdprobe.errors import UsageError
-from kdprobe.models.reference import Dtype
 
 
 @calls(RunStudent.export)
@@ -21,14 +21,7 @@ from kdprobe.models.reference import Dtype
 @dtype_option
 @store_option
 @json_option
-def command(
-    student: str,
-    merged: Path | None,
-    adapter: Path | None,
-    dtype: Dtype,
-    store: str,
-    as_json: bool,
-) -> None:
+def command(as_json: bool, student: str, merged: Path | None, adapter: Path | None, **given: Any) -> None:
     """Write a student as a plain Hugging Face model, or its adapter, with a model card.
 
     STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The card has the score
@@ -43,9 +36,9 @@ def command(
         raise UsageError(f"{student!r} is not RUN/ARM.", "Write RUN/ARM, as in embedded/ground-truth.")
     if not (merged or adapter):
         raise UsageError("Nothing to write.", "Name a folder with --merged or with --adapter.")
-    found = load_students(run, store=store)[arm]
+    found = load_students(run, store=given["store"])[arm]
     copied = found.export_adapter(adapter) if adapter else None
-    exported = found.export(merged, dtype=dtype) if merged else None
+    exported = found.export(merged, dtype=given["dtype"]) if merged else None
     if as_json:
         written = asdict(exported) if exported else {}
         print_json({**written, "adapter": copied, "caution": found.caution})

@@ -66,7 +66,7 @@ def in_full(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_missing(listed: Any, names: Iterable[str]) -> Any:
-    """A config's list of names and tables, and those of the names that it lacks; what is no list is left to the checks."""
+    """A config's list of names and tables, with the names that it lacks; anything else is left to the checks."""
     if not isinstance(listed, list):
         return listed
     named = {entry.get("name") if isinstance(entry, dict) else entry for entry in listed}

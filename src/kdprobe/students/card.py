@@ -43,9 +43,10 @@ class Score:
     @property
     def sentence(self) -> str:
         """The score in words."""
+        accuracy = f"{self.correct / self.n:.1%}, 95% CI {self.low:.1%} to {self.high:.1%}"
         return (
-            f"It solved {self.correct} of {self.n} test problems ({self.correct / self.n:.1%}, 95% CI {self.low:.1%} to "
-            f"{self.high:.1%}) of {self.dataset}, read by the extractor `{self.extractor}`."
+            f"It solved {self.correct} of {self.n} test problems of {self.dataset} ({accuracy}), "
+            f"read by the extractor `{self.extractor}`."
         )
 
 
@@ -78,14 +79,14 @@ class Card:
     @property
     def text(self) -> str:
         """The card: metadata in YAML, then Markdown."""
+        kind = "A LoRA adapter for" if self.library == "peft" else "A model, with its adapter merged, from"
+        rows = "\n".join(f"| {key} | {_cell(value)} |" for key, value in self.training.items())
         parts = [
             f"---\n{self._metadata}\n---\n\n# {self.name}",
             f"**{self.caution}**" if self.caution else "",
-            f"{'A LoRA adapter for' if self.library == 'peft' else 'A model, with its adapter merged, from'} "
-            f"{described(self.base)}.",
+            f"{kind} {described(self.base)}.",
             self.score.sentence if self.score else "",
-            "## Training\n\n| | |\n| --- | --- |\n"
-            + "\n".join(f"| {key} | {_cell(value)} |" for key, value in self.training.items()),
+            f"## Training\n\n| | |\n| --- | --- |\n{rows}",
             self._reproduction,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"

@@ -112,7 +112,7 @@ class RunStudent:
             UsageError: There is something in the folder already.
             KdprobeError: As `load`; or what was written does not give the student's logits.
         """
-        from kdprobe.experiment.cards import run_card
+        from kdprobe.api.results.cards import run_card
         from kdprobe.students.export import export
 
         with calling(progress=progress):
@@ -134,7 +134,7 @@ class RunStudent:
             UsageError: There is something in the folder already, or the student is the untrained one.
             KdprobeError: As `load`.
         """
-        from kdprobe.experiment.cards import run_card
+        from kdprobe.api.results.cards import run_card
         from kdprobe.students.export import export_adapter
 
         with calling(progress=progress):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +69,9 @@ def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Map
         facts["prompt strategy"] = f"{arm.strategy}, without priming" if arm.unprimed else arm.strategy
     if arm.distiller:
         kept = f", of which {len(arm.kept)} answers were kept" if arm.kept is not None else ""
-        facts["trained on"] = f"{problems['transfer']} problems of {_call(problems['source'], problems['options'])}{kept}"
+        facts["trained on"] = (
+            f"{problems['transfer']} problems of {_call(problems['source'], problems['options'])}{kept}"
+        )
     if arm.training and arm.training.get("relative_change") is not None:
         facts["relative change of the adapted weights"] = f"{arm.training['relative_change']:.2g}"
     facts["versions"] = ", ".join(f"{name} {libraries[name]}" for name in _LIBRARIES if name in libraries)
@@ -92,7 +93,7 @@ def without_paths(value: Any) -> Any:
         return {key: without_paths(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
         return [without_paths(inner) for inner in value]
-    if isinstance(value, str) and (os.path.isabs(value) or value.startswith(("~", "./", "../"))):
+    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", "./", "../"))):
         return Path(value).name
     return value
 
