@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.given.functions import Functions, add_functions
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
 
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
     from kdprobe.host.registry import Host
 
 Config = AnyPath | Mapping[str, Any] | None
-Functions = Mapping[str, Callable[..., Any]] | None
 IN_MEMORY = "The config"
 """What a dict is called in messages."""
 
 
 def experiment_from(
-    config: Config, host: Host, *, full: bool = False, strategies: Functions = None, analyses: Functions = None
+    config: Config,
+    host: Host,
+    *,
+    full: bool = False,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    head_metrics: Functions = None,
 ) -> Experiment:
     """Reads and checks a config, and adds functions to it that it does not name.
 
@@ -32,14 +38,14 @@ def experiment_from(
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Name to function, as strategies.
         analyses: Name to function, as analyses.
+        head_metrics: Name to function, as head metrics.
 
     Raises:
         UsageError: It cannot be read, has mistakes, or a function cannot be used.
     """
-    from kdprobe.api.given.functions import add_functions
     from kdprobe.experiment.load_config import experiment_of, in_full, read_config, with_missing
 
-    add_functions(host, strategies, analyses)
+    add_functions(host, strategies, analyses, head_metrics)
     if config is None or isinstance(config, str | os.PathLike):
         data, source, folder = read_config(None if config is None else Path(config))
     elif isinstance(config, Mapping):
