@@ -30,7 +30,7 @@ class CompareResult(Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
-        comparison: All of it, as records.
+        comparison: The whole comparison, as records.
     """
 
     comparison: Comparison
@@ -58,7 +58,7 @@ class CompareResult(Result):
 
     @property
     def strategies(self) -> pd.DataFrame:
-        """A row for each pair of strategies that have three seeds or more: over seeds and problems."""
+        """A row for each pair of strategies with at least three seeds, compared over seeds and problems."""
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -71,7 +71,7 @@ class CompareResult(Result):
 
     @property
     def findings(self) -> list[Finding]:
-        """What may mislead: `code`, `evidence` and `action` each."""
+        """What may mislead, each with `code`, `evidence` and `action`."""
         return self.comparison.findings
 
     def _data(self) -> dict[str, Any]:
@@ -102,25 +102,25 @@ def compare(
     """Compares answers, runs, or single arms of runs, problem by problem, as `kdprobe compare` does.
 
     Args:
-        names: Paths of files or lists of them, folders of `.jsonl` files, names of runs or their beginnings, RUN/ARM,
-            what `kdprobe.evaluate` and `kdprobe.run` return, and dicts of names to files, tables (`pandas.DataFrame`
-            or lists of dicts) or what `kdprobe.comparison.read_outputs` returns. One run by itself is compared in the
-            families that it planned; otherwise all pairs are one family.
-        extractor: The extractor that decides.
-        response_column: What the model wrote; by default found by its usual names.
-        gold_column: The gold answer: a value, or a solution that ends in `#### value`.
+        names: Any number of: paths of files or lists of them; folders of `.jsonl` files; runs, by their names or unique
+            prefixes; arms of runs, as `RUN/ARM`; results of `kdprobe.evaluate` and `kdprobe.run`; and dicts that name
+            files, tables (a `pandas.DataFrame` or a list of dicts) or results of `kdprobe.comparison.read_outputs`. A
+            single run is compared in the families that it planned; otherwise all pairs form one family.
+        extractor: The extractor used for scores and tests.
+        response_column: The column with the model's answers; by default it is found by its usual names.
+        gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
-        encoding: Of text files; by default it is detected.
-        claims: A table of published scores to check: `arm`, and of `accuracy`, `correct` and `n` what it has.
-        store: The folder of runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        encoding: The encoding of text files; by default it is detected.
+        claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
+        store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether progress and notes go to stderr.
 
     Raises:
-        UsageError: There are fewer than two arms, a name stands for nothing, two arms have one name, or a column is
-            missing.
-        KdprobeError: A file or a run cannot be read, or the answers are not to the same problems.
+        UsageError: There are fewer than two arms, there is no file or run of a name, two arms have the same name, or a
+            column is missing or ambiguous.
+        KdprobeError: A file or a run cannot be read, or the arms answered different problems.
     """
     from kdprobe.api.given.answers import expanded
     from kdprobe.comparison.claims import claim_findings, read_claims

@@ -30,9 +30,9 @@ class EvaluateResult(ScoreResult):
     """Scores of models that answered problems.
 
     Attributes:
-        files: Model to the file of its records: what `out` named, else the store's own.
-        stored: Model to the file of its records in the store.
-        conversation: What chat templates were told besides the messages.
+        files: For each model, the file of its records: in `out`, else in the store.
+        stored: For each model, the file of its records in the store.
+        conversation: What chat templates receive besides the messages.
     """
 
     files: dict[str, Path]
@@ -41,7 +41,7 @@ class EvaluateResult(ScoreResult):
 
     @property
     def records(self) -> dict[str, pd.DataFrame]:
-        """Model to its answers, a row for each problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
+        """For each model, a row per problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
 
         `kdprobe.compare(result)` compares them.
         """
@@ -90,35 +90,35 @@ def evaluate(
     Every answer is on the disk before the next ones are asked for: after an interruption the same call resumes.
 
     Args:
-        model: An alias, a folder, a GGUF file, an id of the Hub, or a model behind an API.
+        model: An alias, a folder, a GGUF file, an id on the Hub, or a model behind an API.
         revision: A commit, tag or branch of a model on the Hub.
-        adapters: Name to folder or Hub id; or a list of these, called by the last parts of their paths.
-        with_base: With adapters: examine the model without one, too.
+        adapters: A dict of names to folders or Hub ids; or a list of these, each named after the last part of its path.
+        with_base: With adapters: also evaluate the model without one.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
         options: Name of the problem source to its options.
         limit: Use only the first N problems.
         task: A variant of the task; by default the bare question.
         max_new_tokens: Token budget.
-        temperature: Of the sampling; 0 decodes greedily.
-        top_p: Nucleus of the sampling.
+        temperature: Sampling temperature; 0 decodes greedily.
+        top_p: Nucleus sampling.
         seed: Sampling seed.
-        batch_size: Problems at once, or `auto`; by default as many as memory and throughput suggest.
+        batch_size: Problems per batch, or `auto`; by default chosen by memory and throughput.
         system: A system message for conversations without one.
-        date: Today's date for chat templates that ask for it; a constant by default.
-        template_arguments: What the chat template takes by name, such as `enable_thinking`.
+        date: The date shown to chat templates that use one; a fixed date by default.
+        template_arguments: Arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
-        model_type: `hf`, or any other of lm-eval's: `vllm`, `openai-chat-completions`, ...
-        model_args: lm-eval's arguments for such a model, `K=V,...`.
+        model_type: `hf`, or any other lm-eval model type: `vllm`, `openai-chat-completions`, ...
+        model_args: lm-eval's arguments for this model type, `K=V,...`.
         extractor: An extractor's name, or `all`.
-        out: Write the records here: a folder, or one model's `FILE.jsonl`.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        out: Where to write the records: a folder, or `FILE.jsonl` for one model.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether progress and notes go to stderr.
 
     Raises:
-        UsageError: An argument is not one, arguments contradict each other, or a name stands for nothing.
+        UsageError: An argument has an invalid value, arguments contradict each other, or a name is unknown.
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
     from kdprobe.comparison.answers import read_outputs

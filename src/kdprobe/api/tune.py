@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kdprobe.api.given.configs import Config, Functions, config_text, experiment_from
+from kdprobe.api.given.configs import Config, config_text, experiment_from
+from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store, threads
@@ -27,8 +28,8 @@ class TuneResult(Result):
     """A finished search.
 
     Attributes:
-        details: All of it, as records.
-        out: The config with the best options in it, or `None`.
+        details: The whole search, as records.
+        out: The config with the best options, or `None`.
     """
 
     details: Tuned
@@ -47,7 +48,7 @@ class TuneResult(Result):
 
     @property
     def best(self) -> dict[str, Any]:
-        """The options of the best trial, or the config's own where nothing beats them."""
+        """The options of the best trial, or the config's own if no trial beats them."""
         return self.details.best.options
 
     @property
@@ -82,23 +83,23 @@ def tune(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> TuneResult:
-    """Searches the distiller's options on validation problems, as `kdprobe tune` does; the test problems take no part.
+    """Searches the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment; its section `tune` says what is
             varied.
-        trials: Trials in all, those of earlier calls included; by default as the config says.
-        by: What decides; by default as the config says.
-        out: Write the config with the best options here.
-        strategies: Name to function, as `kdprobe.run` takes them.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        trials: Total number of trials, including those of earlier calls; by default as the config says.
+        by: What to optimise on the validation problems; by default as the config says.
+        out: The file to write: the config with the best options.
+        strategies: Functions to use as strategies, by name, as in `kdprobe.run`.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether progress and notes go to stderr.
 
     Raises:
         UsageError: The config has mistakes, the file already exists, or several processes were launched.
-        KdprobeError: As `kdprobe.run`; or no trial left a student. Finished trials are kept.
+        KdprobeError: As `kdprobe.run`; or every trial failed. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search
     from kdprobe.experiment.tune.tuned_config import tuned_config
@@ -157,5 +158,5 @@ def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
     try:
         tuning = TuneConfig.model_validate(experiment.tune.model_dump() | update)
     except ValidationError as error:
-        raise UsageError(f"{'; '.join(sentences(error, TuneConfig))}.") from error
+        raise UsageError(f"{'; '.join(sentences(error))}.") from error
     return experiment.model_copy(update={"tune": tuning})

@@ -24,7 +24,7 @@ from kdprobe.probing.options import (
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 _FORMATS = {
-    "ablation": 3,
+    "ablation": 4,
     "association": 2,
     "attention": 2,
     "attribution": 2,

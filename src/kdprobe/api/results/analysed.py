@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysed:
-    """What analyses found; of a student's text, nothing is markup.
+    """What analyses found.
 
     Attributes:
-        tables: Analysis to name to a tidy table, one observation a row.
-        statements: Analysis to sentences that the figures support.
-        plotly_data: Analysis to title to a plotly figure as JSON-ready data.
+        tables: For each analysis, its tables by name, with one observation per row.
+        statements: For each analysis, sentences that its tables and figures support.
+        plotly_data: For each analysis, its figures by title, as JSON-ready data.
     """
 
     tables: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -28,7 +28,7 @@ class Analysed:
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Analysis to title to a `plotly.graph_objects.Figure`."""
+        """For each analysis, its figures by title, each a `plotly.graph_objects.Figure`."""
         import plotly.graph_objects as go
 
         from kdprobe.report.templates import safe_names
@@ -42,11 +42,11 @@ class Analysed:
         """A table by its name.
 
         Args:
-            name: The table's.
-            analysis: Whose; needed where several analyses have a table of this name.
+            name: The table's name.
+            analysis: The analysis; only needed if several have a table of this name.
 
         Raises:
-            UsageError: There is none, or there are several.
+            UsageError: There is no such table, or there are several.
         """
         asked = self.tables if analysis is None else {analysis: self.tables.get(analysis, {})}
         found = {owner: tables[name] for owner, tables in asked.items() if name in tables}
@@ -61,10 +61,10 @@ class Analysed:
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):
-    """Tables in files, each read when it is first asked for.
+    """Tables in files, each read when it is first used.
 
     Args:
-        files: Name to Parquet file.
+        files: The Parquet files by name.
     """
 
     def __init__(self, files: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ class Result(ABC):
     """What a function of the API returns.
 
     Attributes:
-        warnings: What was noticed while it was made and may spoil it, such as damaged files and plugins left out.
+        warnings: What happened during the call that may spoil the result, such as damaged files and skipped plugins.
     """
 
     warnings: tuple[str, ...] = ()

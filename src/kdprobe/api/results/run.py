@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunResult(CompareResult):
-    """A finished run: the comparison of its arms, and all that it left.
+    """A finished run: the comparison of its arms, and everything else that it made.
 
     Attributes:
-        results: What the run left, as records.
-        store: Where it is.
+        results: The run's results, as records.
+        store: The store with the run.
     """
 
     results: Results
@@ -41,39 +41,39 @@ class RunResult(CompareResult):
 
     @property
     def cautions(self) -> list[str]:
-        """What everybody must know who sees this run's students."""
+        """What everyone who uses this run's students must know."""
         cautions: list[str] = self.results.record.get("cautions", [])
         return cautions
 
     @cached_property
     def students(self) -> Students:
-        """Arm to student: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
+        """The students by arm: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
         from kdprobe.api.results.students import Students
 
         return Students(self.results, self.store)
 
     @property
     def answers(self) -> dict[str, pd.DataFrame]:
-        """Arm to its answers, a row per test problem: `response`, `correct`, `log_p_gold_value` (nats) and more."""
+        """For each arm, a row per test problem: `response`, `correct`, `log_p_gold_value` in nats, and more."""
         import pandas as pd
 
         return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.absence}
 
     @property
     def training(self) -> dict[str, pd.DataFrame]:
-        """Arm to the history of its training, a row for each optimiser step; losses are in nats per response token."""
+        """For each trained arm, a row per optimiser step; losses are in nats per response token."""
         import pandas as pd
 
         return {arm.name: pd.DataFrame(arm.training["history"]) for arm in self.results.arms if arm.training}
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
-        """Strategy to what its transfer set is worth: answers, accuracy, and the mass outside the top k."""
+        """For each strategy, the quality of its transfer set: answers, accuracy, and the mass outside the top k."""
         return self.results.fidelity
 
     @cached_property
     def analyses(self) -> Analysed:
-        """What the run's analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
+        """What the analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
         return Analysed(
             tables={analysis.name: Tables(analysis.tables) for analysis in self.results.analyses},
             statements={analysis.name: analysis.statements for analysis in self.results.analyses},
@@ -85,9 +85,9 @@ class RunResult(CompareResult):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The report's own figures as `plotly.graph_objects.Figure`; `analyses.figures` has those of the analyses.
+        """The figures of the report: `accuracy`, `loss`, and `tail`, the teacher's probability outside its top k.
 
-        They are `accuracy`, `loss`, and `tail`, the teacher's probability outside its top k.
+        Each is a `plotly.graph_objects.Figure`. Figures of analyses are in `analyses.figures`.
         """
         import plotly.graph_objects as go
 
@@ -103,13 +103,13 @@ class RunResult(CompareResult):
 
     @property
     def page(self) -> Path:
-        """Where the run's page is, or will be."""
+        """The file of the run's page."""
         from kdprobe.report.page import PAGE
 
         return self.results.folder / PAGE
 
     def report(self) -> Path:
-        """Writes the run's page again, as `kdprobe report` does.
+        """Rewrites the run's page, as `kdprobe report` does.
 
         Returns:
             The page: one HTML file that needs no network.
