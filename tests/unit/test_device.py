@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kdprobe.models import device
+from kdprobe.models.outline import device
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_determines_the_threads_is_told_apart(monkeypatch):
 
 def test_nothing_of_this_imports_torch_for_a_processor():
     script = (
-        "import sys; from kdprobe.models.device import _built_for_gpus, default_device, threads_inputs, version\n"
+        "import sys; from kdprobe.models.outline.device import _built_for_gpus, default_device, threads_inputs, version\n"
         "threads_inputs(None), version('torch')\n"
         "if not _built_for_gpus(): default_device(); print('torch' in sys.modules)\n"
         "else: print(False)"

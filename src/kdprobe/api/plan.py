@@ -109,7 +109,7 @@ def plan(
     from kdprobe.experiment.integrity.upkeep import REMEMBERED
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
-    from kdprobe.models.device import thread_count
+    from kdprobe.models.outline.device import thread_count
     from kdprobe.models.outline.memory import Memory
 
     with calling(progress=progress) as call:

@@ -88,7 +88,7 @@ def open_store(folder: AnyPath | None) -> Store:
 @contextmanager
 def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
     """The threads that `threads` would set, without importing torch if `memory` knows how many it uses here."""
-    from kdprobe.models.device import threads_inputs, threads_known_by
+    from kdprobe.models.outline.device import threads_inputs, threads_known_by
 
     inputs = threads_inputs(count)
     if "torch" in sys.modules or inputs is None:

@@ -19,7 +19,7 @@ from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
-from kdprobe.models.device import concrete_dtype, default_device
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import assistant_turn
 

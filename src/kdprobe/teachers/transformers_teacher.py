@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe.models.conversation import Conversation, Messages
-from kdprobe.models.device import concrete_dtype, default_device
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows, Thinking
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdprobe.models.device import default_device, thread_count, version
+from kdprobe.models.outline.device import default_device, thread_count, version
 
 LIBRARIES = ("torch", "transformers", "peft", "lm-eval", "transformer-lens", "tokenizers")
 

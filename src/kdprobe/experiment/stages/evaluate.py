@@ -15,7 +15,7 @@ from kdprobe.experiment.stages.distill import diverged, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.store import Stage
 from kdprobe.files import clean, read_json, write_json
-from kdprobe.models.device import concrete_dtype
+from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kdprobe.models.device import threads_inputs
 from kdprobe.models.outline.blueprint import configuration_inputs, named_modules
+from kdprobe.models.outline.device import threads_inputs
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.reference import ModelRecord
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.files import CHECKSUM, digest, json_of, write_sealed
-from kdprobe.models.device import version
+from kdprobe.models.outline.device import version
 
 FORMAT = 1
 """Raise it when the code behind an entry computes something else."""
