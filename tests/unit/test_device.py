@@ -56,7 +56,8 @@ def test_what_determines_the_threads_is_told_apart(monkeypatch):
 
 def test_nothing_of_this_imports_torch_for_a_processor():
     script = (
-        "import sys; from kdprobe.models.outline.device import _built_for_gpus, default_device, threads_inputs, version\n"
+        "import sys\n"
+        "from kdprobe.models.outline.device import _built_for_gpus, default_device, threads_inputs, version\n"
         "threads_inputs(None), version('torch')\n"
         "if not _built_for_gpus(): default_device(); print('torch' in sys.modules)\n"
         "else: print(False)"
