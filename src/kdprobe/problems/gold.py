@@ -17,7 +17,7 @@ from kdprobe.problems.reading.statements import boxed_text, stated
 
 GOLD_MARK = "####"
 _KINDS = ("boxed", "final", "answer")
-_CACHED = 8_192
+_CACHED = 2_048
 
 
 # Cached because every arm and every extractor asks about the same gold answers.
