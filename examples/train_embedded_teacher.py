@@ -91,7 +91,7 @@ def evaluated(student: Student, problems: tuple[Problem, ...]) -> str:
     correct = sum(record["correct"] for record in records)
     interval = accuracy_interval(correct, len(records))
     share = f"{correct / len(records):.1%}"
-    return f"{correct} of {len(records)} ({share}; 95 % interval {interval.low:.1%} to {interval.high:.1%})"
+    return f"{correct} of {len(records)} ({share}; 95% interval {interval.low:.1%} to {interval.high:.1%})"
 
 
 def card(given: argparse.Namespace, options: Any, accuracies: dict[str, str]) -> str:

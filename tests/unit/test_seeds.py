@@ -108,7 +108,7 @@ def test_it_holds_five_percent_where_one_seed_does_not():
         wrong["crossed"] += crossed_test(a, b).p < 0.05
         only_a, only_b = int((a[0] > b[0]).sum()), int((b[0] > a[0]).sum())
         wrong["one seed"] += binomtest(only_a, only_a + only_b).pvalue < 0.05
-    # 600 runs at 5 %: 30, with a standard deviation of 5.3.
+    # 600 runs at 5%: 30, with a standard deviation of 5.3.
     assert 10 <= wrong["crossed"] <= 46
     assert wrong["one seed"] > 120
 

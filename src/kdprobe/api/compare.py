@@ -48,7 +48,7 @@ class CompareResult(Result):
         """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
 
         `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
-        a minus that of b, from -1 to 1, and `interval_low` to `interval_high` is its 95 % interval; `p` is two-sided,
+        a minus that of b, from -1 to 1, and `interval_low` to `interval_high` is its 95% interval; `p` is two-sided,
         `p_holm` adjusted in the family.
         """
         from kdprobe.api.results.frames import frame

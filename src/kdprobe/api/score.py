@@ -38,7 +38,7 @@ class ScoreResult(Result):
     def scores(self) -> pd.DataFrame:
         """A row for each file and extractor: its `name`, and a column for each number of `kdprobe.comparison.Score`.
 
-        Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95 % interval of
+        Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95% interval of
         the accuracy, `log_p_interval_low` and `log_p_interval_high` that of `log_p_gold_value`.
         """
         from kdprobe.api.results.frames import frame

@@ -47,7 +47,7 @@ def read_claims(file: Path) -> list[Claim]:
     """Reads a table of published scores.
 
     Args:
-        file: CSV with the column `arm` and any of `accuracy` (in percent, `12.20` or `12.20 %`), `correct` and `n`.
+        file: CSV with the column `arm` and any of `accuracy` (in percent, `12.20` or `12.20%`), `correct` and `n`.
 
     Raises:
         KdprobeError: It cannot be read, has no column `arm`, or a cell is not a number.
@@ -75,7 +75,7 @@ def read_claims(file: Path) -> list[Claim]:
 def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Finding]:
     """Finds claims that contradict themselves or the answers of the arm they name."""
     inconsistent = [
-        f"{claim.arm} {claim.accuracy} %, but {claim.correct} of {claim.n} is {100 * claim.correct / claim.n:.2f} %"
+        f"{claim.arm} {claim.accuracy}%, but {claim.correct} of {claim.n} is {100 * claim.correct / claim.n:.2f}%"
         for claim in claims
         if claim.accuracy_contradicts() and claim.correct is not None and claim.n
     ]

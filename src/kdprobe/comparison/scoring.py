@@ -36,7 +36,7 @@ class Score:
         n: Number of answers.
         correct: Number of correct answers.
         accuracy: Share of correct answers.
-        interval: 95 % interval of the accuracy.
+        interval: 95% interval of the accuracy.
         no_answer: Share of answers without a value, including empty ones; `None` if no extractor read them.
         empty: Share of answers that are empty; `None` if the model wrote no text.
         thinking: Share of answers with thinking, which no extractor reads; `None` if there is no text.
@@ -45,7 +45,7 @@ class Score:
         cut_off: Share of answers that reached the token budget, or `None` if unknown.
         mean_tokens: Mean tokens per answer, or `None`.
         log_p_gold_value: Mean over problems, in nats, or `None`.
-        log_p_interval: 95 % interval of that mean, or `None`; a single problem has none.
+        log_p_interval: 95% interval of that mean, or `None`; a single problem has none.
         log_p_gold_solution: Mean over problems of the log-probability per token of the gold solution, in nats, or
             `None`. It measures style and ranks nothing, least of all students that were trained on gold solutions.
         arithmetic: The accuracy of the calculation steps in the answers.

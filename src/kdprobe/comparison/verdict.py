@@ -62,7 +62,7 @@ def _strategy_sentence(pair: StrategyPair) -> str:
     test = pair.test
     difference = _points_text(test.difference)
     measured = (
-        f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
+        f"95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
         f"{test.seeds_a} and {test.seeds_b} seeds, {test.n} problems"
     )
     if (over := pair.clustered) is not None:
@@ -90,7 +90,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
         intervals = "; ".join(f"{pair.a} minus {pair.b} {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
             f"These results are conditional on the {clustered[0][1].groups} templates the problems come from. "
-            f"Clustered by template (95 % intervals): {intervals}."
+            f"Clustered by template (95% intervals): {intervals}."
         )
     return sentences
 
@@ -130,7 +130,7 @@ def _sentence(pair: Pair) -> str:
     kind = "differ" if pair.significant else "do not differ significantly"
     sentence = (
         f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} "
-        f"than {pair.b} (95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
+        f"than {pair.b} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by {pair.a}, {test.only_b} only by "
         f"{pair.b}; p = {p_text(pair.p_holm)})."
     )

@@ -171,7 +171,7 @@ def parameter_of(kind: str, parameters: dict[str, float]) -> float:
 def logsumexp_outside(logits: Tensor, ids: Tensor) -> Tensor:
     """Logsumexp over the columns of `[rows, V]` that are not in `ids` `[rows, k]`; -inf at k = V.
 
-    Computed over the other columns directly: 1 - sum is wrong by 19 % at a tail of 1e-7 in float32.
+    Computed over the other columns directly: 1 - sum is wrong by 19% at a tail of 1e-7 in float32.
     """
     if ids.shape[-1] == logits.shape[-1]:
         return torch.full_like(logits[:, 0], -torch.inf)

@@ -126,7 +126,7 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
         wrong = {name: value for name, value in shares.items() if value is not None and value < 1}
         if wrong:
             counts = ", ".join(f"{name} {value:.1%}" for name, value in wrong.items())
-            findings.append(Finding(code, f"Share of {description}: {counts}; it should be 100 %.", action))
+            findings.append(Finding(code, f"Share of {description}: {counts}; it should be 100%.", action))
     return findings
 
 

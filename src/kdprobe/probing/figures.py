@@ -25,7 +25,7 @@ FROM_WEIGHTS = "From the weights alone; one cell per head."
 
 
 def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: int) -> list[Figure]:
-    """Each metric's mean over heads and problems by layer, one curve per student, with 95 % bands over problems."""
+    """Each metric's mean over heads and problems by layer, one curve per student, with 95% bands over problems."""
     measuring = {name for values in measured.values() for name in values}
     return [
         _curves({student: values[name] for student, values in measured.items() if name in values}, metric, seed)
@@ -63,7 +63,7 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
             name=student,
         )
     figure.update_layout(xaxis_title="layer", yaxis_title=html.escape(metric.unit or "share"))
-    caption = "Mean over heads; the band is the 95 % interval over problems."
+    caption = "Mean over heads; the band is the 95% interval over problems."
     return Figure(f"{metric.summary}, by layer", caption, figure.to_plotly_json())
 
 

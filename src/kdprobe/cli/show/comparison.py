@@ -71,7 +71,7 @@ def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
 
     table = new_table(
         "Strategies, over seeds and problems (Student's t, Holm)",
-        "a - b", "points", "95 % CI", "seeds", "between seeds", "p", "p (Holm)",
+        "a - b", "points", "95% CI", "seeds", "between seeds", "p", "p (Holm)",
     )  # fmt: skip
     for pair in pairs:
         test = pair.test
@@ -92,7 +92,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
     thinking = any(score.thinking for score in scores)
     table = new_table(
         f"Accuracy on the test problems ({scores[0].extractor})",
-        "arm", "correct", "accuracy", "95 % CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
+        "arm", "correct", "accuracy", "95% CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
         *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
@@ -111,7 +111,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
 
 
 def _pair_table(title: str) -> Table:
-    return new_table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
+    return new_table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95% CI", "only a : b", "p", "p (Holm)")
 
 
 def _pair_row(pair: Pair) -> list[str | Text]:
@@ -132,8 +132,8 @@ def _pair_measures(pairs: Sequence[Pair]) -> Table:
     """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = new_table(
-        "Other measures: correct steps, in points", "a - b", "points, 95 % CI",
-        *(["log p(gold), 95 % CI"] if scored else []),
+        "Other measures: correct steps, in points", "a - b", "points, 95% CI",
+        *(["log p(gold), 95% CI"] if scored else []),
     )  # fmt: skip
     rows = {(pair.a, pair.b): pair for pair in pairs}
     for (a, b), pair in rows.items():

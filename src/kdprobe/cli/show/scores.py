@@ -24,7 +24,7 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
     empty = any(score.empty for score in scores)
     thinking = any(score.thinking for score in scores)
     table = new_table(
-        "Scores", "answers", "extractor", "correct", "accuracy, 95 % CI", "no answer", *(["empty"] if empty else []),
+        "Scores", "answers", "extractor", "correct", "accuracy, 95% CI", "no answer", *(["empty"] if empty else []),
         "cut off", *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
@@ -68,8 +68,8 @@ def other_measures(scores: Mapping[str, Score]) -> Table:
     """What tells models apart whose accuracies are at the floor."""
     scored = any(score.log_p_interval for score in scores.values())
     table = new_table(
-        "Other measures: arithmetic steps", "answers", "steps", "correct, 95 % CI", "no step",
-        *(["log p(gold), 95 % CI"] if scored else []),
+        "Other measures: arithmetic steps", "answers", "steps", "correct, 95% CI", "no step",
+        *(["log p(gold), 95% CI"] if scored else []),
     )  # fmt: skip
     for name, score in scores.items():
         steps, log_p = score.arithmetic, score.log_p_interval

@@ -30,7 +30,7 @@ class Trial:
         n: Number of validation problems.
         correct: Number of problems solved.
         accuracy: Share of problems solved.
-        interval: 95 % interval of the accuracy.
+        interval: 95% interval of the accuracy.
         log_p_gold_value: The mean over the problems, in nats.
         cut_off: Share of responses that reached the token budget.
         records: One per validation problem.
@@ -167,7 +167,7 @@ def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
     interval = f"{between.low:+.3f} to {between.high:+.3f}" if between.known else "too few problems for an interval"
     sentence = (
         f"Trial {best.number} against the current options, on the same {test.n} validation problems: "
-        f"{test.difference * 100:+.1f} points of accuracy (95 % interval {test.interval.low * 100:+.1f} to "
+        f"{test.difference * 100:+.1f} points of accuracy (95% interval {test.interval.low * 100:+.1f} to "
         f"{test.interval.high * 100:+.1f}; {test.only_a} problems solved only by it, {test.only_b} only by the other), "
         f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({interval})."
     )

@@ -22,7 +22,7 @@ class Control:
     Attributes:
         heads: The number of heads in a set.
         effect: The effect of these heads together.
-        low: Lower end of its 95 % interval over problems; NaN for one problem.
+        low: Lower end of its 95% interval over problems; NaN for one problem.
         high: Upper end.
         random: Effects of the random sets, `[set]`, in nats.
         p: Share of sets, including this one, whose effect is at least as large. Heads chosen on the same problems are

@@ -34,5 +34,5 @@ def _bars(problem: str, table: pd.DataFrame) -> Figure:
     labels = [html.escape(visible(word)) for word in first["word"]]
     figure.update_xaxes(tickmode="array", tickvals=first["place"].tolist(), ticktext=labels, tickangle=-60)
     figure.update_layout(barmode="group", yaxis_title="nats", xaxis_title="")
-    caption = "Shapley value of every word of the question, with its 95 % interval over random orders of the words."
+    caption = "Shapley value of every word of the question, with its 95% interval over random orders of the words."
     return Figure(f"What the words of problem {problem} carry", caption, figure.to_plotly_json())
