@@ -125,7 +125,7 @@ def _steps(comparison: Comparison) -> str:
         ]
         for arm in comparison.arms
     ]
-    return _table(["arm", "steps", "right", "answers without a step"], rows)
+    return _table(["arm", "steps", "correct", "answers without a step"], rows)
 
 
 def _findings(comparison: Comparison) -> str:

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 _COLOURS: Sequence[str] = qualitative.D3
 
 OVER_PROBLEMS = "Mean over problems; one cell per head."
-FROM_WEIGHTS = "From the weights alone; one cell per head."
+FROM_WEIGHTS = "Computed from the weights; one cell per head."
 """The caption of a map that involves no problems."""
 
 

@@ -20,12 +20,12 @@ from kdprobe.probing.options import (
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
 _FORMATS = {"ablation": 3, "attribution": 2, "divergence": 2, "geometry": 2, "heads": 2}
-"""Of the analyses whose results are no longer what they first were."""
+"""Format numbers of the analyses whose results have changed since the first version."""
 
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """What heads do, which of them moved, how far, and what they cause."""
+    """The built-in analyses."""
     for name, module, summary, options in (
         ("heads", "attention.heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
         (
@@ -34,7 +34,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             "How far students' attention diverges, head by head",
             DivergenceOptions,
         ),
-        ("attention", "attention.maps", "What chosen heads look at, token by token", AttentionOptions),
+        ("attention", "attention.maps", "What chosen heads attend to, token by token", AttentionOptions),
         (
             "association",
             "attention.association",
@@ -44,19 +44,19 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         (
             "confidence",
             "outputs.confidence",
-            "Is a student surer of its right answers? Needs scores",
+            "Is a student more confident in its correct answers? Needs scores",
             ConfidenceOptions,
         ),
         (
             "geometry",
             "weights.geometry",
-            "How far training moved every head's QK and OV circuit, from the weights alone",
+            "How far training moved every head's QK and OV circuit, from the weights",
             None,
         ),
         (
             "ablation",
             "interventions.ablation",
-            "Which heads a student relies on, next to how far they changed",
+            "Which heads a student relies on, and how far they changed",
             AblationOptions,
         ),
         ("patching", "interventions.patching", "Which heads carry the gain from training", PatchingOptions),
@@ -80,7 +80,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
 
 @hookimpl
 def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
-    """The published four, the same without the influence of length, and where heads look."""
+    """The four published metrics, the same without the influence of length, and what heads attend to."""
     for name, unit, summary in (
         ("entropy", "nats", "Attention entropy"),
         ("self_attention", "", "Self-attention focus"),
@@ -102,7 +102,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         build=_function("attention_to", "learned_sink"),
     )
     yield HeadMetricSpec(
-        name="previous_token", summary="Attention on the token before", build=_selection("previous_token")
+        name="previous_token", summary="Attention on the previous token", build=_selection("previous_token")
     )
     yield HeadMetricSpec(
         name="mean_distance",
@@ -117,13 +117,13 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
     yield HeadMetricSpec(
         name="induction",
-        summary="Attention on what followed earlier occurrences",
+        summary="Attention on tokens that followed earlier occurrences",
         build=_selection("induction"),
         needs=_TOKENS,
     )
     yield HeadMetricSpec(
         name="answer_to_numbers",
-        summary="Attention from the answer on the question's numbers",
+        summary="Attention from the answer to the question's numbers",
         build=_selection("answer_to_numbers"),
         needs=_SPANS,
     )

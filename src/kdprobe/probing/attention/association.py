@@ -19,7 +19,7 @@ from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
 
 _NAMED = 3
 
-_CAPTION = "Probability that the metric is higher for a right answer than for a wrong one; 0.5 means no association."
+_CAPTION = "Probability that the metric is higher for a correct answer than for a wrong one; 0.5 means no association."
 
 
 class AssociationAnalysis:
@@ -34,7 +34,7 @@ class AssociationAnalysis:
         """Tests every head of every student; false discoveries are controlled over the heads of a student."""
         metric = self.options.metric
         if metric not in context.head_metrics:
-            raise UsageError(f"There is no head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
+            raise UsageError(f"Unknown head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
         only = {metric: context.head_metrics[metric]}
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
@@ -100,9 +100,9 @@ def _table(student: str, metric: str, association: Association, q: NDArray[np.fl
 def _sentence(
     student: str, metric: str, association: Association, q: NDArray[np.float64], correct: NDArray[np.bool_]
 ) -> str:
-    lead = f"{student}, {int(correct.sum())} of {len(correct)} right:"
+    lead = f"{student}, {int(correct.sum())} of {len(correct)} correct:"
     if not association.pairs:
-        return f"{lead} no right and wrong answers of similar length, so {metric} cannot be tested for association."
+        return f"{lead} no correct and wrong answers of similar length, so {metric} cannot be tested for association."
     order = np.argsort(np.where(np.isfinite(q), q, np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, q.shape)
     associated = [head for head in zip(layers.tolist(), heads.tolist(), strict=True) if q[head] <= SIGNIFICANT]
@@ -113,6 +113,6 @@ def _sentence(
     )
     return (
         f"{lead} {metric} of {len(associated)} heads is associated with correctness at a false discovery rate of "
-        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher for a right answer; this is "
-        "an association within problems of similar length, not a cause."
+        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher for a correct answer; this "
+        "is an association within problems of similar length, not a cause."
     )

@@ -74,7 +74,7 @@ def _from_files(context: AnalysisContext) -> tuple[list[str], dict[str, Patterns
 
 def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], dict[str, Patterns]]:
     if problem >= len(context.sequences):
-        raise UsageError(f"There is no problem {problem}: there are {len(context.sequences)} problems, counted from 0.")
+        raise UsageError(f"There is no problem {problem}: {len(context.sequences)} problems are numbered from 0.")
     ids = context.sequences[problem].ids
     patterns: dict[str, Patterns] = {}
     tokens: list[str] = []

@@ -121,7 +121,7 @@ def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) ->
     if not error <= TOLERANCE:
         raise KdprobeError(
             f"The heads of this architecture do not add up to its attention output (log p is off by {error:.2g}).",
-            "Leave the analysis out: effects of single heads would be wrong.",
+            "Remove the analysis: effects of single heads would be wrong.",
         )
 
 

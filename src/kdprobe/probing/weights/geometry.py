@@ -1,8 +1,8 @@
-"""The analysis `geometry`: how far training moved the QK and OV circuit of every head, from the weights alone.
+"""The analysis `geometry`: how far training moved the QK and OV circuit of every head, computed from the weights.
 
-What is measured is the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases
-and norms: rotary embeddings turn queries and keys between the two factors, differently for every distance. The change
-is that of an adapter's factors where it has such, else the difference of the merged weights from the base's.
+It measures the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases and norms:
+rotary embeddings rotate queries and keys between the two factors, differently for every distance. The change comes from
+an adapter's factors if there are any, otherwise from the difference between the merged weights and the base's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GeometryAnalysis:
     needs: frozenset[Need] = frozenset({"students"})
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Compares every student with the base that it was trained from."""
+        """Compares every student with its base."""
         changes = circuit_changes(context.students, context.pool)
         return AnalysisResult(
             tables={"geometry": changes.table},
@@ -65,8 +65,8 @@ class CircuitChanges:
     Attributes:
         table: One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their
             ratio.
-        uncounted: What the attention of these students has that is in no circuit.
-        also_changed: Student to what of that its training changed.
+        uncounted: Parts of these students' attention that are in no circuit.
+        also_changed: For each student, those of these parts that training changed.
     """
 
     table: pd.DataFrame
@@ -75,18 +75,18 @@ class CircuitChanges:
 
 
 def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None) -> CircuitChanges:
-    """The circuits of all students that were trained.
+    """Measures the circuits of all trained students.
 
-    A student with an adapter is compared with the model under it; one without, that is another model than the first
+    A student with an adapter is compared with the model under it; a student that is a whole model, and not the first
     student's base, with that base.
 
     Args:
-        students: The students; the first is the one that others are compared with.
-        pool: Where they are loaded; what it knows of a student already is not measured again.
+        students: The students; the others are compared with the first.
+        pool: The pool that loads them; students that it has already measured are not measured again.
 
     Raises:
-        KdprobeError: The architecture keeps its attention weights in a form that is not known, or those of two models
-            that are compared differ in shape.
+        KdprobeError: The architecture stores its attention weights in an unknown form, or those of two compared models
+            differ in shape.
     """
     pool = StudentPool() if pool is None else pool
     measured = [student_changes(student, students[0], pool) for student in students]
@@ -98,13 +98,13 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
 
 
 def student_changes(student: Student, first: Student, pool: StudentPool) -> Measured:
-    """The circuits of one student, whoever else is looked at; arguments and errors as above."""
+    """Measures the circuits of one student; arguments and errors as above."""
     return pool.once(("circuits", student, first.base.digest), partial(_measured, pool.bases, student, first))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The same of one student; nothing of one that was not trained."""
+    """The measurements of one student; empty for one that was not trained."""
 
     rows: list[tuple[Any, ...]]
     uncounted: list[str]
@@ -112,7 +112,7 @@ class Measured:
 
     @property
     def table(self) -> pd.DataFrame:
-        """As those of all students together."""
+        """These measurements in the form of those of all students."""
         return pd.DataFrame(self.rows, columns=_COLUMNS)
 
 
@@ -121,7 +121,7 @@ def _measured(bases: SharedBases, student: Student, first: Student) -> Measured:
         return Measured([], [], [])
     before = bases.base(student.base if student.adapter else first.base, dtype="float32")
     if student.adapter is not None and lies_beside(student.adapter):
-        # Asked before the adapter is attached, which puts parameters of its own into attention.
+        # Before the adapter is attached, since that adds parameters to attention.
         parts = uncounted(before.model)
         model = attach(before, {"default": student.adapter}).model
         return Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
@@ -170,12 +170,12 @@ def _statements(changes: CircuitChanges) -> list[str]:
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
     if changes.uncounted:
-        sentences.append(f"Not counted, because they are in no circuit: the {' and the '.join(changes.uncounted)}.")
+        sentences.append(f"Not counted, because in no circuit: the {' and the '.join(changes.uncounted)}.")
     return sentences
 
 
 def _summary(changes: pd.DataFrame) -> Mapping[str, Any]:
-    """Student to circuit to the heads that moved most."""
+    """For each student and circuit, the heads that moved most."""
     students: dict[str, dict[str, Any]] = {}
     for (student, circuit), rows in changes.groupby(["student", "circuit"], sort=False):
         leading = rows.sort_values("relative", ascending=False, kind="stable").head(_TOP)
