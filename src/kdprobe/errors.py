@@ -39,7 +39,7 @@ def first_line(error: Exception) -> str:
 
 
 class UsageError(KdprobeError):
-    """A `KdprobeError`: the command, the call or the config asks for what does not exist or does not fit."""
+    """A `KdprobeError` in the command, call or config: it names something that does not exist or does not fit."""
 
     exit_code = 2
 

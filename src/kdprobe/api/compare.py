@@ -30,14 +30,17 @@ class CompareResult(Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
-        comparison: All of it, as records.
+        comparison: The full comparison, as records.
     """
 
     comparison: Comparison
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each arm, a column for each number of `kdprobe.comparison.ArmScore`, as in `ScoreResult.scores`."""
+        """A table with a row per arm and a column per number of `kdprobe.comparison.ArmScore`.
+
+        The columns are as in `ScoreResult.scores`.
+        """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import ArmScore
 
@@ -45,11 +48,11 @@ class CompareResult(Result):
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
+        """A table with a row per pair of arms and a column per number of `kdprobe.comparison.Pair`.
 
-        `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
-        a minus that of b, from -1 to 1, and `interval_low` to `interval_high` is its 95% interval; `p` is two-sided,
-        `p_holm` adjusted in the family.
+        `family`, `a` and `b` identify the pair. The other columns are those of McNemar's exact test: `difference` is
+        the accuracy of a minus that of b, from -1 to 1, with the 95% interval `interval_low` to `interval_high`; `p` is
+        two-sided, and `p_holm` is adjusted within the family.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
@@ -58,7 +61,7 @@ class CompareResult(Result):
 
     @property
     def strategies(self) -> pd.DataFrame:
-        """A row for each pair of strategies that have three seeds or more: over seeds and problems."""
+        """A table with a row per pair of strategies with three or more seeds, tested over seeds and problems."""
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -66,16 +69,16 @@ class CompareResult(Result):
 
     @property
     def verdict(self) -> list[str]:
-        """What the results show, in sentences."""
+        """What the results support, in sentences."""
         return self.comparison.verdict
 
     @property
     def findings(self) -> list[Finding]:
-        """What may mislead: `code`, `evidence` and `action` each."""
+        """What may be misleading, each with `code`, `evidence` and `action`."""
         return self.comparison.findings
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe compare --json` prints."""
+        """The output of `kdprobe compare --json`."""
         return comparison_data(self.comparison)
 
     def _sections(self) -> Iterator[Section]:
@@ -102,23 +105,23 @@ def compare(
     """Compares answers, runs, or single arms of runs, problem by problem, as `kdprobe compare` does.
 
     Args:
-        names: Paths of files or lists of them, folders of `.jsonl` files, names of runs or their beginnings, RUN/ARM,
-            what `kdprobe.evaluate` and `kdprobe.run` return, and dicts of names to files, tables (`pandas.DataFrame`
-            or lists of dicts) or what `kdprobe.comparison.read_outputs` returns. One run by itself is compared in the
-            families that it planned; otherwise all pairs are one family.
-        extractor: The extractor that decides.
-        response_column: What the model wrote; by default found by its usual names.
-        gold_column: The gold answer: a value, or a solution that ends in `#### value`.
+        names: Any of: paths or lists of paths, folders of `.jsonl` files, names of runs or unique prefixes of them,
+            RUN/ARM, results of `kdprobe.evaluate` and `kdprobe.run`, and dicts of names to files, tables
+            (`pandas.DataFrame` or lists of dicts) or results of `kdprobe.comparison.read_outputs`. A single run is
+            compared in the families that it planned; otherwise all pairs form one family.
+        extractor: The extractor for scores and tests.
+        response_column: The column with the model's answers; by default found by its usual names.
+        gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
-        encoding: Of text files; by default it is detected.
-        claims: A table of published scores to check: `arm`, and of `accuracy`, `correct` and `n` what it has.
-        store: The folder of runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        encoding: Encoding of text files; detected by default.
+        claims: A table of published scores to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
+        store: The folder of runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: There are fewer than two arms, a name stands for nothing, two arms have one name, or a column is
+        UsageError: There are fewer than two arms, a name does not exist, two arms have the same name, or a column is
             missing.
         KdprobeError: A file or a run cannot be read, or the answers are not to the same problems.
     """
@@ -131,7 +134,7 @@ def compare(
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         if extractor == "all":
             raise UsageError(
-                "A comparison takes one extractor; `score` takes all.",
+                "A comparison uses one extractor; `score` can use all.",
                 f"Choose one of {', '.join(host.names('extractors'))}.",
             )
         host.get("extractors", extractor)
@@ -148,12 +151,12 @@ def compare(
 
 
 def _run_of(given: Any) -> tuple[str, Path] | None:
-    """The name and the store of a finished run that is given as the result of a call."""
+    """The name and the store of a finished run passed as the result of a call."""
     return given._run() if isinstance(given, Result) else None  # noqa: SLF001
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """A comparison, for machines."""
+    """A comparison as plain data."""
     return {
         "verdict": comparison.verdict,
         "arms": [asdict(score) for score in comparison.arms],
@@ -170,7 +173,7 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
-    """What a name stands for: itself where it is a file or a run, and answers that were read otherwise."""
+    """Resolves a name: a file or a run stands for itself; other answers have already been read."""
     from kdprobe.api.given.answers import read_answers, with_article
     from kdprobe.comparison.arms import Arm
 
@@ -181,6 +184,6 @@ def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str
             yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
     else:
         raise UsageError(
-            f"The answers are {with_article(type(given))}, which has no name to be compared under.",
-            "Give it one: compare({'NAME': answers, ...}).",
+            f"The answers are {with_article(type(given))}, which has no name.",
+            "Name it: compare({'NAME': answers, ...}).",
         )

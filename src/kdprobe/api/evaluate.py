@@ -1,4 +1,4 @@
-"""Examining models on problems."""
+"""Evaluating models on problems."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EvaluateResult(ScoreResult):
-    """Scores of models that answered problems.
+    """Scores of evaluated models.
 
     Attributes:
-        files: Model to the file of its records: what `out` named, else the store's own.
-        stored: Model to the file of its records in the store.
-        conversation: What chat templates were told besides the messages.
+        files: For each model, the file of its records: the copy in `out`, else the store's own.
+        stored: For each model, the file of its records in the store.
+        conversation: What chat templates got besides the messages.
     """
 
     files: dict[str, Path]
@@ -41,7 +41,7 @@ class EvaluateResult(ScoreResult):
 
     @property
     def records(self) -> dict[str, pd.DataFrame]:
-        """Model to its answers, a row for each problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
+        """For each model, a table of its answers: `response`, `correct`, `log_p_gold_value` in nats, and more.
 
         `kdprobe.compare(result)` compares them.
         """
@@ -53,7 +53,7 @@ class EvaluateResult(ScoreResult):
         return self.files
 
     def _data(self) -> list[dict[str, Any]]:
-        """What `kdprobe eval --json` prints."""
+        """The output of `kdprobe eval --json`."""
         return [row | {"conversation": self.conversation.as_key()} for row in super()._data()]
 
 
@@ -87,38 +87,38 @@ def evaluate(
 ) -> EvaluateResult:
     """Evaluates any model, as `kdprobe eval` does.
 
-    Every answer is on the disk before the next ones are asked for: after an interruption the same call resumes.
+    Every batch of answers is saved before the next one starts, so after an interruption the same call resumes.
 
     Args:
-        model: An alias, a folder, a GGUF file, an id of the Hub, or a model behind an API.
+        model: An alias, a folder, a GGUF file, a Hub id, or a model behind an API.
         revision: A commit, tag or branch of a model on the Hub.
-        adapters: Name to folder or Hub id; or a list of these, called by the last parts of their paths.
-        with_base: With adapters: examine the model without one, too.
+        adapters: A dict of names to folders or Hub ids, or a list of these, named by the last part of their paths.
+        with_base: With adapters: also evaluate the model without one.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
-        options: Name of the problem source to its options.
+        options: Options of the problem source: a dict of its name to its options.
         limit: Use only the first N problems.
         task: A variant of the task; by default the bare question.
         max_new_tokens: Token budget.
-        temperature: Of the sampling; 0 decodes greedily.
-        top_p: Nucleus of the sampling.
+        temperature: Sampling temperature; 0 decodes greedily.
+        top_p: Top-p of nucleus sampling.
         seed: Sampling seed.
-        batch_size: Problems at once, or `auto`; by default as many as memory and throughput suggest.
+        batch_size: Problems per batch, or `auto`; by default chosen by memory and throughput.
         system: A system message for conversations without one.
-        date: Today's date for chat templates that ask for it; a constant by default.
-        template_arguments: What the chat template takes by name, such as `enable_thinking`.
+        date: The date for chat templates that use one; a fixed date by default.
+        template_arguments: Named arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
-        model_type: `hf`, or any other of lm-eval's: `vllm`, `openai-chat-completions`, ...
-        model_args: lm-eval's arguments for such a model, `K=V,...`.
+        model_type: `hf`, or any other lm-eval model type: `vllm`, `openai-chat-completions`, ...
+        model_args: lm-eval's arguments for that model type, `K=V,...`.
         extractor: An extractor's name, or `all`.
-        out: Write the records here: a folder, or one model's `FILE.jsonl`.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        out: Where to write the records: a folder, or `FILE.jsonl` for a single model.
+        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: An argument is not one, arguments contradict each other, or a name stands for nothing.
+        UsageError: An argument is invalid, arguments contradict each other, or a name does not exist.
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
     from kdprobe.comparison.answers import read_outputs
@@ -142,7 +142,7 @@ def evaluate(
             dtype=dtype,
         )
         if limit is not None and limit < 1:
-            raise UsageError(f"The limit {limit} is not above 0.", "Leave it out to take all problems.")
+            raise UsageError(f"The limit must be positive, not {limit}.", "Omit it to use all problems.")
 
         def source() -> ProblemSource:
             given = checked_options(options)
@@ -174,7 +174,7 @@ def evaluate(
                     note(f"{name}: all answers are already in the store.")
                 records = stored[name] = opened.folder(stage) / RECORDS
                 files[name] = write_records(records, copies[name]) if copies else records
-                # The store's own records, whatever becomes of the copies.
+                # The store's own records, in case the copies are changed.
                 scored = scores(read_outputs(records, Columns(), source=str(files[name])), extractors)
                 found += scored
                 called += [name] * len(scored)

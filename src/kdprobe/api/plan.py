@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlanResult(Result):
-    """An experiment as it would run.
+    """The plan of an experiment.
 
     Attributes:
-        run: What the run will be called.
-        stage_rows: The stages, a dict each.
-        adapters: Distiller to the modules that it trains adapters on.
-        threads: CPU threads that stages are kept for.
-        older_stages: How many stages an earlier version of kdprobe left in the store.
+        run: The name of the run.
+        stage_rows: The stages, as dicts.
+        adapters: For each distiller, the modules that it trains adapters on.
+        threads: Number of CPU threads in the stages' keys.
+        older_stages: Number of stages in the store from an earlier version of kdprobe.
         details: The plan itself.
     """
 
@@ -40,23 +40,23 @@ class PlanResult(Result):
 
     @property
     def stages(self) -> pd.DataFrame:
-        """A row for each stage: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`."""
+        """A table of stages: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`."""
         import pandas as pd
 
         return pd.DataFrame(self.stage_rows)
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What everybody must know who sees this run's students."""
+        """What everyone who sees this run's students must know."""
         return self.details.cautions
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What may make the run worth less than it costs: `code`, `evidence` and `action` each."""
+        """What may make the run worth less than it costs, each with `code`, `evidence` and `action`."""
         return self.details.findings
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe plan --json` prints."""
+        """The output of `kdprobe plan --json`."""
         return {
             "run": self.run,
             "cautions": self.cautions,
@@ -84,18 +84,18 @@ def plan(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> PlanResult:
-    """Shows which stages of an experiment are there and which would be made, as `kdprobe plan` does.
+    """Shows which stages of an experiment are done and which would be made, as `kdprobe plan` does.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Use all four of the paper's strategies.
-        strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
-            config names them as any other; those that it does not name are added to its strategies.
-        analyses: Name to a function, as `kdprobe.probe` takes them. Those that the config does not name are added.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        strategies: Strategies by name: functions of a problem that return a `PromptPair`, or the text that the teacher
+            reads. A config can name them like any other; those that it does not name are added to its strategies.
+        analyses: Functions by name, as in `kdprobe.probe`. Those that the config does not name are added.
+        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether to print notes to stderr.
 
     Raises:
         UsageError: The config has mistakes, all of which are listed, or a function has no key.

@@ -1,4 +1,4 @@
-"""Looking inside students."""
+"""Probing: looking inside students."""
 
 from __future__ import annotations
 
@@ -51,34 +51,34 @@ def probe(
     """Looks inside students, as `kdprobe probe` does. All students read the same tokens.
 
     Args:
-        model: An alias, a folder, a GGUF file or an id of the Hub; not needed with `patterns`.
-        adapters: Name to folder or Hub id; or a list of these, called by the last parts of their paths. A name
-            `ARM@SEED` says arm and seed.
+        model: An alias, a folder, a GGUF file or a Hub id; not needed with `patterns`.
+        adapters: A dict of names to folders or Hub ids, or a list of these, named by the last part of their paths. The
+            name `ARM@SEED` gives arm and seed.
         against: Compare with this adapter or model instead of `model`.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
         system: A system message for conversations without one.
-        date: Today's date for chat templates that ask for it; a constant by default.
-        template_arguments: What the chat template takes by name, such as `enable_thinking`.
-        template_of: All students read by this student's chat template; by default the first one's.
+        date: The date for chat templates that use one; a fixed date by default.
+        template_arguments: Named arguments of the chat template, such as `enable_thinking`.
+        template_of: The student whose chat template all students use; by default the first.
         limit: Use only the first N problems.
         batch_size: Sequences per batch.
-        patterns: Name to a file, a folder or an array of attention patterns of one prompt, `[layer, head, query, key]`;
-            or a list of paths.
-        analyses: Names of analyses, and functions; or a dict of names to functions. A function has parameters of these
-            names, as many as it needs: `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`,
-            `head_metrics`, `batch_size`, `seed`; each is what `kdprobe.probing.AnalysisContext` calls so. It returns a
-            table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
-        options: Name of an analysis or of the problem source to its options.
-        out: Write tables and a page into this folder.
-        figures: With `out`: every figure as PNG and SVG, too.
-        plugins_dir: A folder of plugins to load, too.
+        patterns: A dict of names to files, folders or arrays with the attention patterns of one prompt,
+            `[layer, head, query, key]`; or a list of paths.
+        analyses: A list of names of analyses and functions, or a dict of names to functions. A function may have any of
+            these parameters: `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`, `head_metrics`,
+            `batch_size`, `seed`. Each is the attribute of `kdprobe.probing.AnalysisContext` with that name. It returns
+            a table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
+        options: Options by name of the analysis or problem source.
+        out: A folder to write tables and a page to.
+        figures: With `out`: also write every figure as PNG and SVG.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: Arguments contradict each other, or a name stands for nothing.
-        KdprobeError: A model, a problem or a pattern cannot be read; TransformerLens disagrees with Hugging Face; or an
+        UsageError: Arguments contradict each other, or a name does not exist.
+        KdprobeError: A model, a problem or a pattern cannot be read, TransformerLens disagrees with Hugging Face, or an
             analysis lacks what it needs.
     """
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
@@ -86,16 +86,16 @@ def probe(
 
     with calling(progress=progress) as call:
         if (model is None) == (not patterns):
-            raise UsageError("Give either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
+            raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
         if patterns and (adapters or against or template_of):
-            raise UsageError("--adapter, --against and --template-of go with MODEL, not with --patterns.")
+            raise UsageError("--adapter, --against and --template-of need MODEL and cannot be used with --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
-            raise UsageError("--system, --date and --template-argument go with MODEL, not with --patterns.")
+            raise UsageError("--system, --date and --template-argument need MODEL and cannot be used with --patterns.")
         if figures and out is None:
-            raise UsageError("--figures needs --out.", "It says where the images go.")
+            raise UsageError("--figures needs --out.", "Set --out to the folder for the images.")
         if limit < 1 or batch_size < 1:
-            raise UsageError("The limit and the batch size must be above 0.")
+            raise UsageError("The limit and the batch size must be positive.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         names = _named(analyses, host)
         given = checked_options(options)
@@ -135,7 +135,7 @@ def probe(
 
 
 def _named(analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]], host: Host) -> list[str]:
-    """The names of the analyses; functions become analyses of the host."""
+    """Returns the names of the analyses; functions are added to the host."""
     from kdprobe.api.given.functions import add_functions
 
     if isinstance(analyses, str):
@@ -144,25 +144,25 @@ def _named(analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[
         names = [each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS) for each in analyses]
         if _NAMELESS in names:
             raise UsageError(
-                "An analysis is a function without a name.", "Give it a name: analyses={'name': lambda ...}."
+                "An analysis is a function without a name.", "Name it: analyses={'name': lambda ...}."
             )
         functions = {name: each for name, each in zip(names, analyses, strict=True) if not isinstance(each, str)}
     else:
         functions, names = dict(analyses), list(analyses)
-    # Nothing is kept of what they return, so that they need no key.
+    # Their results are not stored, so they need no key.
     add_functions(host, analyses=functions, keyed=False)
     return list(dict.fromkeys(names))
 
 
 def _read_problems(context: AnalysisContext, analyses: Mapping[str, Analysis]) -> list[Finding]:
-    """Renders the problems that are to be read, so that what a template refuses is known before weights are loaded.
+    """Renders the problems, so that a template's errors appear before weights are loaded.
 
     Returns:
-        What to know about how they are read.
+        Findings about how the problems are read.
 
     Raises:
-        KdprobeError: A chat template refuses a problem, none reads an argument that is given, or students read other
-            tokens.
+        KdprobeError: A chat template rejects a problem, no template uses one of the arguments, or students read
+            different tokens.
     """
     from kdprobe.models.conversation import refuse_unread
 

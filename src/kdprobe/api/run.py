@@ -1,4 +1,4 @@
-"""Running an experiment, and reading a finished run back."""
+"""Running an experiment, and reading a finished run."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ def run(
 ) -> RunResult:
     """Runs an experiment, or resumes it, as `kdprobe run` does.
 
-    Finished stages are kept in the store and never made twice: after an interruption, or a change of the config, make
-    the same call again.
+    Finished stages are kept in the store and never made twice. After an interruption or a change of the config, repeat
+    the call.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Use all four of the paper's strategies.
-        strategies: Name to a function of a problem that returns a `PromptPair`, or the text that the teacher reads. A
-            config names them as any other; those that it does not name are added to its strategies. Their source, and
-            that of the functions and modules they use, is part of the stages' keys.
-        analyses: Name to a function, as `kdprobe.probe` takes them. Those that the config does not name are added.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        strategies: Strategies by name: functions of a problem that return a `PromptPair`, or the text that the teacher
+            reads. A config can name them like any other; those that it does not name are added to its strategies. Their
+            source, and that of the functions and modules they use, is part of the stages' keys.
+        analyses: Functions by name, as in `kdprobe.probe`. Those that the config does not name are added.
+        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: The config has mistakes, all of which are listed; a function has no key; or several processes were
-            launched, which is for the command line.
-        KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
+            launched, which only the command line supports.
+        KdprobeError: A model, a file or a plugin is missing, or a stage failed. Finished stages are kept.
     """
     from kdprobe.models import processes
 
     if processes.count() > 1:
-        raise UsageError("`kdprobe.run` works in one process.", "Launch `kdprobe run` instead.")
+        raise UsageError("`kdprobe.run` works only in a single process.", "Launch the command `kdprobe run` instead.")
     result = run_launched(
         config,
         full=full,
@@ -78,10 +78,10 @@ def run_launched(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> RunResult | None:
-    """The same for any number of processes that were launched together.
+    """Does the same for any number of processes launched together.
 
     Returns:
-        The run; `None` in all processes but the main one.
+        The run; `None` in all processes except the main one.
     """
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
@@ -109,25 +109,25 @@ def load_run(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> RunResult:
-    """Reads a finished run, as `kdprobe report` does; `.report()` writes its page again.
+    """Reads a finished run, as `kdprobe report` does; `.report()` rewrites its page.
 
     Args:
-        run: Its name, or a beginning that no other run's name has; by default the newest run.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too: their extractors are compared.
+        run: Its name, or a unique prefix of it; by default the newest run.
+        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
+        plugins_dir: A folder of additional plugins to load; their extractors are compared too.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: There is no such run, or it never finished.
-        KdprobeError: Something that is read of it is not what was written.
+        UsageError: The run does not exist or never finished.
+        KdprobeError: A file of the run was changed after it was written.
     """
     with calling(progress=progress) as call:
         opened = open_store(store)
         if run is None:
             runs = opened.runs()
             if not runs:
-                raise UsageError(f"There is no finished run in {opened.root}.", "`kdprobe run` makes one.")
+                raise UsageError(f"There is no finished run in {opened.root}.", "Start one with `kdprobe run`.")
             run = runs[0]
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         return _read(run, opened, host, call.warnings)

@@ -28,7 +28,7 @@ class ScoreResult(Result):
 
     Attributes:
         details: A `kdprobe.comparison.Score` for each file and extractor.
-        names: What the answers of each are called.
+        names: The name of each set of answers.
     """
 
     details: tuple[Score, ...]
@@ -36,7 +36,7 @@ class ScoreResult(Result):
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each file and extractor: its `name`, and a column for each number of `kdprobe.comparison.Score`.
+        """A table with a row per file and extractor: its `name`, and a column per number of `kdprobe.comparison.Score`.
 
         Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95% interval of
         the accuracy, `log_p_interval_low` and `log_p_interval_high` that of `log_p_gold_value`.
@@ -50,7 +50,7 @@ class ScoreResult(Result):
 
     @property
     def findings(self) -> list[Finding]:
-        """What may spoil the scores, such as answers that were cut off: `code`, `evidence` and `action` each."""
+        """What may invalidate the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
         from kdprobe.comparison.findings import share_findings
 
         several = len(set(self.names)) < len(self.names)
@@ -61,7 +61,7 @@ class ScoreResult(Result):
         return share_findings(named) if named else []
 
     def _data(self) -> list[dict[str, Any]]:
-        """What `kdprobe score --json` prints."""
+        """The output of `kdprobe score --json`."""
         return [{"name": name, **asdict(score)} for name, score in zip(self.names, self.details, strict=True)]
 
     def _sections(self) -> Iterator[Section]:
@@ -89,21 +89,21 @@ def score(
     """Scores existing answers, as `kdprobe score` does.
 
     Args:
-        files: Paths of files or lists of them, folders of `.jsonl` files, tables as `pandas.DataFrame` or lists of
-            dicts, what `kdprobe.evaluate`, `kdprobe.run` or `kdprobe.comparison.read_outputs` returns, or dicts of
-            names to files, tables and the last of these.
+        files: Any of: paths or lists of paths, folders of `.jsonl` files, tables (`pandas.DataFrame` or lists of
+            dicts), results of `kdprobe.evaluate`, `kdprobe.run` or `kdprobe.comparison.read_outputs`, and dicts of
+            names to files, tables or results of `read_outputs`.
         extractor: An extractor's name, or `all`.
-        response_column: What the model wrote; by default found by its usual names.
-        gold_column: The gold answer: a value, or a solution that ends in `#### value`.
+        response_column: The column with the model's answers; by default found by its usual names.
+        gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
-        encoding: Of text files; by default it is detected.
-        plugins_dir: A folder of plugins to load, too.
+        encoding: Encoding of text files; detected by default.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: There is nothing to score, a column is missing, or which one is meant is not certain.
-        KdprobeError: A file cannot be read, or its cells leave a doubt.
+        UsageError: There is nothing to score, or a column is missing or ambiguous.
+        KdprobeError: A file cannot be read, or its cells are ambiguous.
     """
     from kdprobe.api.given.answers import expanded, read_answers
     from kdprobe.comparison.reading.columns import Columns
@@ -113,7 +113,7 @@ def score(
 
     with calling(progress=progress) as call:
         if not files:
-            raise UsageError("There is nothing to score.", "Give at least one file or table.")
+            raise UsageError("There is nothing to score.", "Pass at least one file or table.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         names = host.names("extractors") if extractor == "all" else [extractor]
         extractors = {name: host.create("extractors", name) for name in names}
@@ -130,7 +130,7 @@ def score(
 
 
 def _named(given: Any) -> Iterator[tuple[str | None, Any]]:
-    """Answers with their names, `None` where nobody gave one."""
+    """Yields answers with their names, or `None` if they have none."""
     if isinstance(given, Mapping):
         yield from ((str(name), answers) for name, answers in given.items())
     else:

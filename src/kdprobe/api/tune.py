@@ -27,8 +27,8 @@ class TuneResult(Result):
     """A finished search.
 
     Attributes:
-        details: All of it, as records.
-        out: The config with the best options in it, or `None`.
+        details: The full search, as records.
+        out: The config written with the best options, or `None`.
     """
 
     details: Tuned
@@ -36,7 +36,7 @@ class TuneResult(Result):
 
     @property
     def trials(self) -> pd.DataFrame:
-        """A row for each trial: what it tried, and how its student did on the validation problems.
+        """A table with a row per trial: its options, and its student's scores on the validation problems.
 
         Shares are from 0 to 1; `log_p_gold_value` is a mean over problems, in nats.
         """
@@ -47,7 +47,7 @@ class TuneResult(Result):
 
     @property
     def best(self) -> dict[str, Any]:
-        """The options of the best trial, or the config's own where nothing beats them."""
+        """The options of the best trial, or the config's own if no trial beat them."""
         return self.details.best.options
 
     @property
@@ -61,7 +61,7 @@ class TuneResult(Result):
         return self.details.verdict()
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe tune --json` prints."""
+        """The output of `kdprobe tune --json`."""
         return {**tuning_data(self.details), "out": str(self.out) if self.out else None}
 
     def _sections(self) -> Iterator[Section]:
@@ -82,23 +82,23 @@ def tune(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> TuneResult:
-    """Searches the distiller's options on validation problems, as `kdprobe tune` does; the test problems take no part.
+    """Searches the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment; its section `tune` says what is
-            varied.
-        trials: Trials in all, those of earlier calls included; by default as the config says.
-        by: What decides; by default as the config says.
-        out: Write the config with the best options here.
-        strategies: Name to function, as `kdprobe.run` takes them.
-        store: The folder of stages and runs; by default the one that `KDPROBE_STORE` names, else `kdprobe-runs`.
-        plugins_dir: A folder of plugins to load, too.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment; its section `tune` says what
+            is varied.
+        trials: Total number of trials, including those of earlier calls; by default as in the config.
+        by: The criterion; by default as in the config.
+        out: A file to write the config with the best options to.
+        strategies: Functions by name, as in `kdprobe.run`.
+        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
+        plugins_dir: A folder of additional plugins to load.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: The config has mistakes, the file already exists, or several processes were launched.
-        KdprobeError: As `kdprobe.run`; or no trial left a student. Finished trials are kept.
+        KdprobeError: As `kdprobe.run`; or no trial produced a student. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search
     from kdprobe.experiment.tune.tuned_config import tuned_config
@@ -106,9 +106,9 @@ def tune(
 
     with calling(progress=progress) as call:
         if processes.count() > 1:
-            raise UsageError("`kdprobe tune` works in one process.", "Start it without a launcher.")
+            raise UsageError("`kdprobe tune` works only in a single process.", "Start it without a launcher.")
         file = Path(out) if out else None
-        # Before hours of work, not after them.
+        # Checked before hours of work, not after.
         if file is not None and file.exists():
             raise UsageError(f"{file} already exists.", "Choose another name, or delete it first; the study is kept.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
@@ -122,7 +122,7 @@ def tune(
 
 
 def tuning_data(tuned: Tuned) -> dict[str, Any]:
-    """A finished search, for machines."""
+    """A finished search as plain data."""
     return {
         "study": tuned.study,
         "database": str(tuned.database),
@@ -143,10 +143,10 @@ def _flat_trial(trial: Trial) -> dict[str, Any]:
 
 
 def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
-    """Arguments go before the config.
+    """Overrides the config with the arguments.
 
     Raises:
-        UsageError: One is not what the config could hold.
+        UsageError: An argument is not valid in the config.
     """
     from pydantic import ValidationError
 

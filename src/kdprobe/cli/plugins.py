@@ -14,12 +14,12 @@ from kdprobe.errors import UsageError
 
 EPILOG = """\b
 Examples:
-  kdprobe plugins                                   all of them
-  kdprobe plugins builtin:distill                   one, with the options of what it provides
-  kdprobe plugins broken-one                        why it is not loaded, with the traceback
+  kdprobe plugins                                   list all plugins
+  kdprobe plugins builtin:distill                   show one, with its options
+  kdprobe plugins broken-one                        show why it was not loaded, with the traceback
   kdprobe plugins new step-back --kind strategy     write a package to start from (see its --help)
-  KDPROBE_BLOCK=broken-one kdprobe plugins          without one
-  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins          exit with 1 where one cannot be used, for CI
+  KDPROBE_BLOCK=broken-one kdprobe plugins          exclude one
+  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins          exit with 1 if one cannot be used, for CI
 """
 
 
@@ -50,11 +50,11 @@ def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_jso
     from kdprobe.host.registry import Host
 
     choice = plugin_choice(plugins_dir, no_plugins=no_plugins)
-    # Strictness comes last: a list that is refused shows nobody what to mend.
+    # Fail only after printing the list, which shows what to fix.
     host = Host(discover(choice=choice), Choice())
     shown = [provider for provider in host.providers if name in {None, provider.name}]
     if not shown:
-        raise UsageError(f"There is no plugin named {name!r}.", "`kdprobe plugins` lists them.")
+        raise UsageError(f"There is no plugin named {name!r}.", "List them with `kdprobe plugins`.")
     if as_json:
         print_json([plugin_data(provider, host.conflicts(provider)) for provider in shown])
     elif name is not None:

@@ -58,7 +58,8 @@ def read_claims(file: Path) -> list[Claim]:
         raise KdprobeError(f"{file} cannot be read as CSV.", "Check the path and the file.") from error
     if "arm" not in table:
         raise KdprobeError(
-            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.", f"It may have {', '.join(_COLUMNS)}."
+            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.",
+            f"Supported columns: {', '.join(_COLUMNS)}.",
         )
     rows = [{name: row.get(name, "") for name in _COLUMNS} for row in table.to_dict("records")]
     return [
@@ -115,5 +116,5 @@ def _number(cell: str, file: Path) -> Decimal | None:
 def _count(cell: str, file: Path) -> int | None:
     number = _number(cell, file)
     if number is not None and (number < 0 or number % 1):
-        raise KdprobeError(f"{file}: {cell!r} is not a count.", "The columns correct and n hold whole numbers.")
+        raise KdprobeError(f"{file}: {cell!r} is not a count.", "Use integers in the columns correct and n.")
     return None if number is None else int(number)

@@ -16,7 +16,7 @@ from kdprobe.stats.p_values import SIGNIFICANT, p_text
 
 
 def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:
-    """The answer to the question that the arms were compared for."""
+    """Answers the question that the arms were compared for."""
     if not pairs:
         few = "There is only one arm" if len(arms) == 1 else "There is no pair of students"
         return [f"{few}, so there is nothing to compare."]

@@ -55,7 +55,7 @@ def read_config(path: Path | None) -> tuple[dict[str, Any], str, Path]:
         path: The TOML file, or `None` for the embedded experiment.
 
     Returns:
-        What it says, what it is called in messages, and the folder that it is in.
+        The data, the config's name in messages, and its folder.
 
     Raises:
         UsageError: It cannot be read, is not TOML, or is empty.

@@ -32,7 +32,7 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
         findings.append(Finding("dropped-thinking", evidence, action))
     unclosed = {strategy: summary.get("unclosed_thinking", 0.0) for strategy, summary in measured.items()}
     if shares := _over(unclosed, _SHARE):
-        action = "Raise transfer.max_new_tokens: these contain no answer, and thinking taught from them has no end."
+        action = "Raise transfer.max_new_tokens: these have no answer, and students would learn to think without end."
         findings.append(Finding("unclosed-teaching", f"Teacher answers whose thinking never ended: {shares}.", action))
     return findings
 

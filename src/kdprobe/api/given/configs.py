@@ -1,4 +1,4 @@
-"""Configs as people have them in Python: a file, a dict, or nothing for the embedded experiment."""
+"""Configs in Python: a file, a dict, or `None` for the embedded experiment."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 Config = AnyPath | Mapping[str, Any] | None
 Functions = Mapping[str, Callable[..., Any]] | None
 IN_MEMORY = "The config"
-"""What a dict is called in messages."""
+"""The name of a dict in messages."""
 
 
 def experiment_from(
     config: Config, host: Host, *, full: bool = False, strategies: Functions = None, analyses: Functions = None
 ) -> Experiment:
-    """Reads and checks a config, and adds functions to it that it does not name.
+    """Reads and checks a config, and adds the functions that it does not name.
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        host: To check names and options of plugins; it is given the functions.
+        host: The plugins, to check names and options; the functions are added to it.
         full: Use all four of the paper's strategies instead of the config's.
-        strategies: Name to function, as strategies.
-        analyses: Name to function, as analyses.
+        strategies: Functions by name, used as strategies.
+        analyses: Functions by name, used as analyses.
 
     Raises:
-        UsageError: It cannot be read, has mistakes, or a function cannot be used.
+        UsageError: The config cannot be read or has mistakes, or a function cannot be used.
     """
     from kdprobe.api.given.functions import add_functions
     from kdprobe.experiment.load_config import experiment_of, read_config, with_all_strategies
@@ -45,7 +45,7 @@ def experiment_from(
     elif isinstance(config, Mapping):
         data, source, folder = _plain(config, "config"), IN_MEMORY, Path()
     else:
-        raise UsageError(f"The config is a {type(config).__name__}.", "Give a TOML file, or the same as a dict.")
+        raise UsageError(f"The config is a {type(config).__name__}.", "Pass a TOML file, or its content as a dict.")
     if full:
         data = with_all_strategies(data)
     data = _with_named(data, "strategies", strategies)
@@ -56,10 +56,10 @@ def experiment_from(
 
 
 def config_text(config: Config) -> str:
-    """A config as TOML: the file as it is, or what a dict would be in one.
+    """Returns a config as TOML: the unchanged text of a file, or a dict as TOML.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The file cannot be read.
     """
     import tomlkit
 
@@ -71,7 +71,7 @@ def config_text(config: Config) -> str:
 
 
 def _with_named(data: dict[str, Any], key: str, functions: Functions) -> dict[str, Any]:
-    """Data whose list of this key names all functions; a list that is none is left for the checks."""
+    """Returns data whose list under this key names all functions; invalid lists are left to the checks."""
     listed = data.get(key, [])
     if not functions or not isinstance(listed, list):
         return data
@@ -80,31 +80,31 @@ def _with_named(data: dict[str, Any], key: str, functions: Functions) -> dict[st
 
 
 def _plain(value: Any, key: str) -> Any:
-    """A value as a file could hold it.
+    """Returns a value as TOML could represent it.
 
     Raises:
-        UsageError: No file holds such a value.
+        UsageError: TOML has no such value.
     """
     if isinstance(value, Mapping):
         if strange := [name for name in value if not isinstance(name, str)]:
-            raise UsageError(f"{key}: the key {strange[0]!r} is not text.", "Keys of a config are text.")
+            raise UsageError(f"{key}: the key {strange[0]!r} is not a string.", "Use strings as keys of a config.")
         return {name: _plain(inner, name) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner, key) for inner in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        # A number of numpy's; some of these are Python's by class, and would be written otherwise.
+        # A numpy number; some of these are subclasses of Python's numbers and would be written differently.
         return value.item()
     if value is None or isinstance(value, str | bool | int | float | dt.date):
         return value
     raise UsageError(
-        f"{key}: a {type(value).__name__} cannot stand in a config.", "Write text, numbers, lists or dicts."
+        f"{key}: a config cannot contain a {type(value).__name__}.", "Use strings, numbers, lists or dicts."
     )
 
 
 def _without_none(value: Any) -> Any:
-    """A value without the keys that stand for a default: TOML has no word for nothing."""
+    """Removes keys with `None`, which stands for the default, since TOML has no null."""
     if isinstance(value, dict):
         return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
     return [_without_none(inner) for inner in value] if isinstance(value, list) else value

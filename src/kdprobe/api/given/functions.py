@@ -1,4 +1,4 @@
-"""Plain functions as strategies and analyses: no package, no hook, no context object."""
+"""Plain functions as strategies and analyses, without a package, a hook or a context object."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEEDS: dict[str, frozenset[Need]] = {
     "batch_size": frozenset(),
     "seed": frozenset(),
 }
-"""What an analysis may ask for by the names of its parameters, to what it needs for that."""
+"""The parameters that an analysis function may have, and what each needs."""
 
 
 def add_functions(
@@ -41,17 +41,17 @@ def add_functions(
     *,
     keyed: bool = True,
 ) -> None:
-    """Makes plugins of functions.
+    """Adds functions to a host as plugins.
 
     Args:
-        host: Which is to have them.
-        strategies: Name to function.
-        analyses: Name to function.
-        keyed: Whether stages are made with them, so that a digest of each is needed.
+        host: The host to add them to.
+        strategies: Functions by name.
+        analyses: Functions by name.
+        keyed: Whether stages depend on them, so that each needs a digest.
 
     Raises:
-        UsageError: There is no dict, a name is taken or not one that configs can write, or a function has no digest or
-            other parameters.
+        UsageError: An argument is not a dict, a name is taken or not valid in a config, or a function has no digest or
+            has unknown parameters.
     """
     for argument, given in (("strategies", strategies), ("analyses", analyses)):
         if given is not None and not isinstance(given, Mapping):
@@ -79,25 +79,25 @@ def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], 
 
 
 def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem], PromptPair]:
-    """A strategy that may also return the text that the teacher reads; the student then reads the bare question."""
+    """A strategy that may also return only the teacher's prompt as text; the student then reads the bare question."""
     from kdprobe.strategies.prompt_pair import PromptPair, bare
 
     if not callable(function):
-        raise UsageError(f"The strategy {name!r} is a {type(function).__name__}.", "Give a function of a problem.")
+        raise UsageError(f"The strategy {name!r} is a {type(function).__name__}.", "Pass a function of a problem.")
 
     def render(problem: Problem) -> PromptPair:
         with _named_in_errors("strategy", name):
             made = function(problem)
         if isinstance(made, str):
             return PromptPair(teacher=[{"role": "user", "content": made}], student=bare(problem))
-        return made  # type: ignore[no-any-return]  # what else it is, the renderer refuses
+        return made  # type: ignore[no-any-return]  # the renderer rejects anything else
 
     return render
 
 
 @contextmanager
 def _named_in_errors(kind: str, name: str) -> Iterator[None]:
-    """Makes errors of the caller's function name it; those of disks and memory have sentences of their own."""
+    """Names the caller's function in its errors; errors of disk and memory have their own messages."""
     from kdprobe.host.guard import first_line
 
     try:
@@ -112,10 +112,10 @@ def _named_in_errors(kind: str, name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FunctionAnalysis:
-    """An analysis that is a function; it asks for attributes of the `AnalysisContext` by the names of its parameters.
+    """An analysis from a function, whose parameters are named after attributes of the `AnalysisContext`.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         function: Returns a table, tables by name, or an `AnalysisResult`.
     """
 
@@ -124,11 +124,11 @@ class FunctionAnalysis:
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise UsageError(f"The analysis {self.name!r} is a {type(self.function).__name__}.", "Give a function.")
+            raise UsageError(f"The analysis {self.name!r} is a {type(self.function).__name__}.", "Pass a function.")
         if unknown := sorted(set(self._asked) - _NEEDS.keys()):
             raise UsageError(
-                f"The analysis {self.name!r} has a parameter {unknown[0]!r}.",
-                f"An analysis may ask for {', '.join(_NEEDS)}.",
+                f"The analysis {self.name!r} has an unknown parameter {unknown[0]!r}.",
+                f"Available parameters: {', '.join(_NEEDS)}.",
             )
 
     @property
@@ -145,7 +145,7 @@ class FunctionAnalysis:
         """Calls the function.
 
         Raises:
-            KdprobeError: It asks for patterns from files, and there are none; or it returns something else.
+            KdprobeError: It needs patterns from files, but there are none; or it returns an unsupported type.
         """
         import pandas as pd
 
@@ -153,8 +153,8 @@ class FunctionAnalysis:
 
         if "patterns" in self._asked and not context.patterns:
             raise KdprobeError(
-                f"The analysis {self.name!r} asks for patterns from files.",
-                "Give patterns=, or let it ask for bridges.",
+                f"The analysis {self.name!r} needs patterns from files.",
+                "Pass patterns=, or use the parameter `bridges` instead.",
             )
         given = {name: getattr(context, name) for name in self._asked}
         with _named_in_errors("analysis", self.name):
@@ -166,5 +166,5 @@ class FunctionAnalysis:
             return AnalysisResult(tables={str(name): table for name, table in tables.items()})
         raise KdprobeError(
             f"The analysis {self.name!r} returned a {type(made).__name__}.",
-            "An analysis returns a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
+            "Return a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
         )

@@ -1,4 +1,4 @@
-"""Tables, figures and statements of analyses, the same whether a run made them or a call of `probe`."""
+"""Tables, figures and statements of analyses, from a run or from a call of `probe`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysed:
-    """What analyses found; of a student's text, nothing is markup.
+    """The results of analyses; text from students is never interpreted as markup.
 
     Attributes:
-        tables: Analysis to name to a tidy table, one observation a row.
-        statements: Analysis to sentences that the figures support.
-        plotly_data: Analysis to title to a plotly figure as JSON-ready data.
+        tables: Tidy tables by analysis and name, with one observation per row.
+        statements: Sentences supported by the figures and tables, by analysis.
+        plotly_data: Plotly figures as JSON-ready data, by analysis and title.
     """
 
     tables: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -28,7 +28,7 @@ class Analysed:
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Analysis to title to a `plotly.graph_objects.Figure`."""
+        """Figures as `plotly.graph_objects.Figure`, by analysis and title."""
         import plotly.graph_objects as go
 
         from kdprobe.report.templates import safe_names
@@ -39,14 +39,14 @@ class Analysed:
         }
 
     def table(self, name: str, analysis: str | None = None) -> pd.DataFrame:
-        """A table by its name.
+        """Returns a table by its name.
 
         Args:
-            name: The table's.
-            analysis: Whose; needed where several analyses have a table of this name.
+            name: The table's name.
+            analysis: Its analysis; needed if several analyses have a table with this name.
 
         Raises:
-            UsageError: There is none, or there are several.
+            UsageError: There is no such table, or there are several.
         """
         asked = self.tables if analysis is None else {analysis: self.tables.get(analysis, {})}
         found = {owner: tables[name] for owner, tables in asked.items() if name in tables}
@@ -54,17 +54,17 @@ class Analysed:
             return next(iter(found.values()))
         if found:
             raise UsageError(
-                f"Several analyses have a table {name!r}.", f"Say which: analysis={' or '.join(map(repr, found))}."
+                f"Several analyses have a table {name!r}.", f"Set analysis to {' or '.join(map(repr, found))}."
             )
         listed = [f"{table} ({owner})" for owner, tables in self.tables.items() for table in tables]
-        raise UsageError(f"There is no table {name!r}.", f"There are: {', '.join(listed) or 'none'}.")
+        raise UsageError(f"There is no table {name!r}.", f"Available: {', '.join(listed) or 'none'}.")
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):
-    """Tables in files, each read when it is first asked for.
+    """Tables in files, each read on first use.
 
     Args:
-        files: Name to Parquet file.
+        files: Parquet files by name.
     """
 
     def __init__(self, files: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What was found inside students."""
+"""The result of probing students."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ProbeResult(Result):
-    """What analyses found inside students, or in attention patterns.
+    """The results of analyses of students, or of attention patterns.
 
     Attributes:
-        details: Analysis to its `kdprobe.probing.AnalysisResult`.
-        findings: What may mislead: `code`, `evidence` and `action` each.
-        students: The students; the first is the one that others are compared with.
-        self_checks: Student to the largest differences of its logits and patterns in TransformerLens from those of
+        details: The `kdprobe.probing.AnalysisResult` of each analysis.
+        findings: What may be misleading, each with `code`, `evidence` and `action`.
+        students: The students; the others are compared with the first.
+        self_checks: For each student, the largest differences of its logits and patterns between TransformerLens and
             Hugging Face.
         problems: The problems that they read.
         patterns: Attention patterns from files or arrays.
-        head_metrics: What heads were measured by.
-        conversation: What chat templates were told besides the messages.
-        page: The page that `out` has, or `None`.
+        head_metrics: The available head metrics.
+        conversation: What chat templates got besides the messages.
+        page: The page written to `out`, or `None`.
     """
 
     details: Mapping[str, AnalysisResult]
@@ -65,33 +65,33 @@ class ProbeResult(Result):
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, pd.DataFrame]]:
-        """Analysis to name to a tidy table, one observation a row."""
+        """Tidy tables by analysis and name, with one observation per row."""
         return self.analyses.tables
 
     @property
     def statements(self) -> Mapping[str, list[str]]:
-        """Analysis to sentences that the figures support."""
+        """Sentences supported by the figures and tables, by analysis."""
         return self.analyses.statements
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Analysis to title to a `plotly.graph_objects.Figure`."""
+        """Figures as `plotly.graph_objects.Figure`, by analysis and title."""
         return self.analyses.figures
 
     def table(self, name: str, analysis: str | None = None) -> pd.DataFrame:
-        """A table by its name.
+        """Returns a table by its name.
 
         Args:
-            name: The table's.
-            analysis: Whose; needed where several analyses have a table of this name.
+            name: The table's name.
+            analysis: Its analysis; needed if several analyses have a table with this name.
 
         Raises:
-            UsageError: There is none, or there are several.
+            UsageError: There is no such table, or there are several.
         """
         return self.analyses.table(name, analysis)
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe probe --json` prints."""
+        """The output of `kdprobe probe --json`."""
         from kdprobe.probing.metrics.measure import measure_file, per_layer
 
         return {

@@ -1,4 +1,4 @@
-"""A finished run, with all that can be asked of it."""
+"""A finished run, with everything that can be read from it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunResult(CompareResult):
-    """A finished run: the comparison of its arms, and all that it left.
+    """A finished run: the comparison of its arms, its answers, students and analyses.
 
     Attributes:
-        results: What the run left, as records.
-        store: Where it is.
+        results: The run's results, as records.
+        store: The store with the run.
     """
 
     results: Results
@@ -41,39 +41,39 @@ class RunResult(CompareResult):
 
     @property
     def cautions(self) -> list[str]:
-        """What everybody must know who sees this run's students."""
+        """What everyone who sees this run's students must know."""
         cautions: list[str] = self.results.record.get("cautions", [])
         return cautions
 
     @cached_property
     def students(self) -> Students:
-        """Arm to student: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
+        """Students by arm: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
         from kdprobe.api.results.students import Students
 
         return Students(self.results, self.store)
 
     @property
     def answers(self) -> dict[str, pd.DataFrame]:
-        """Arm to its answers, a row per test problem: `response`, `correct`, `log_p_gold_value` (nats) and more."""
+        """Answers by arm, with a row per test problem: `response`, `correct`, `log_p_gold_value` (nats) and more."""
         import pandas as pd
 
         return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.absence}
 
     @property
     def training(self) -> dict[str, pd.DataFrame]:
-        """Arm to the history of its training, a row for each optimiser step; losses are in nats per response token."""
+        """Training history by arm, with a row per optimiser step; losses are in nats per response token."""
         import pandas as pd
 
         return {arm.name: pd.DataFrame(arm.training["history"]) for arm in self.results.arms if arm.training}
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
-        """Strategy to what its transfer set is worth: answers, accuracy, and the mass outside the top k."""
+        """Measurements of each strategy's transfer set: answers, accuracy, and the mass outside the top k."""
         return self.results.fidelity
 
     @cached_property
     def analyses(self) -> Analysed:
-        """What the run's analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
+        """The results of the run's analyses: `run.analyses.table("heads")`, `run.analyses.figures`."""
         return Analysed(
             tables={analysis.name: Tables(analysis.tables) for analysis in self.results.analyses},
             statements={analysis.name: analysis.statements for analysis in self.results.analyses},
@@ -103,19 +103,19 @@ class RunResult(CompareResult):
 
     @property
     def page(self) -> Path:
-        """Where the run's page is, or will be."""
+        """The path of the run's page, whether or not it exists yet."""
         from kdprobe.report.page import PAGE
 
         return self.results.folder / PAGE
 
     def report(self) -> Path:
-        """Writes the run's page again, as `kdprobe report` does.
+        """Rewrites the run's page, as `kdprobe report` does.
 
         Returns:
             The page: one HTML file that needs no network.
 
         Raises:
-            KdprobeError: It cannot be written.
+            KdprobeError: The page cannot be written.
         """
         from kdprobe.report.page import write_page
 
@@ -131,7 +131,7 @@ class RunResult(CompareResult):
         return self.name, self.store.root
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe run --json` and `kdprobe report --json` print."""
+        """The output of `kdprobe run --json` and `kdprobe report --json`."""
         return run_data(self.results, self.comparison, self.page)
 
     def _sections(self) -> Iterator[Section]:
@@ -144,7 +144,7 @@ class RunResult(CompareResult):
 
 
 def run_data(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:
-    """A run's results, for machines."""
+    """A run's results as plain data."""
     return {
         "run": results.run,
         "report": str(page),

@@ -1,4 +1,4 @@
-"""A student of a finished run, ready to be loaded."""
+"""Students of a finished run, which can be loaded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from kdprobe.students.student import Student
 
 _CHECKED = 2
-"""Problems of the self-check: two, so that one of them is padded."""
+"""Number of problems in the self-check: two, so that one of them is padded."""
 
 
 class LoadedStudent(NamedTuple):
     """A student in memory.
 
     Attributes:
-        model: A plain transformers model, the adapter merged into it, in evaluation mode.
-        tokenizer: What it reads with; its chat template renders as in the run.
+        model: A plain transformers model with the adapter merged, in evaluation mode.
+        tokenizer: Its tokenizer; the chat template renders as in the run.
     """
 
     model: Any
@@ -37,13 +37,13 @@ class LoadedStudent(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class RunStudent:
-    """A student of a finished run; nothing is loaded before it is asked for.
+    """A student of a finished run; weights are loaded only on request.
 
     Attributes:
-        name: The arm's.
-        run: The run's.
-        results: The run.
-        store: Where its adapter is.
+        name: The arm's name.
+        run: The run's name.
+        results: The run's results.
+        store: The store with its adapter.
     """
 
     name: str
@@ -61,7 +61,7 @@ class RunStudent:
 
     @property
     def caution(self) -> str:
-        """What everybody must know who uses it; empty for most."""
+        """What everyone who uses it must know; empty for most students."""
         caution: str = (self._arm.training or {}).get("caution", "")
         return caution
 
@@ -70,7 +70,7 @@ class RunStudent:
 
         Args:
             dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
-            progress: Whether notes go to stderr.
+            progress: Whether to print notes to stderr.
 
         Raises:
             KdprobeError: The base model is no longer the one that was trained on, or the adapter is damaged.
@@ -80,12 +80,12 @@ class RunStudent:
             return LoadedStudent(loaded.model, loaded.tokenizer)
 
     def to_transformer_lens(self, *, progress: bool = True) -> Any:
-        """The student as a `TransformerBridge`: merged, float32, eager attention.
+        """Returns the student as a `TransformerBridge`: merged, float32, eager attention.
 
-        Its logits and attention patterns are compared with those of Hugging Face on two of the run's test problems.
+        Its logits and attention patterns are compared with those in Hugging Face on two of the run's test problems.
 
         Args:
-            progress: Whether notes go to stderr.
+            progress: Whether to print notes to stderr.
 
         Raises:
             KdprobeError: As `load`; or TransformerLens does not know the architecture, or disagrees with Hugging Face.
@@ -97,20 +97,20 @@ class RunStudent:
             student = self._student()
             tokenizer = student.load_tokenizer()
             checked = [problem_sequence(tokenizer, problem).ids for problem in self._problems[:_CHECKED]]
-            # Of different lengths: padding is part of the check.
+            # Problems of different lengths, so that the check includes padding.
             return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
 
     def export(self, folder: AnyPath, *, dtype: Dtype = "auto", progress: bool = True) -> Exported:
-        """Writes it as a plain Hugging Face model, reads that back, and compares the logits.
+        """Writes the student as a plain Hugging Face model, reads that back, and compares the logits.
 
         Args:
-            folder: Where to; new or empty.
+            folder: The folder to write to; new or empty.
             dtype: Data type of the weights.
-            progress: Whether notes go to stderr.
+            progress: Whether to print notes to stderr.
 
         Raises:
-            UsageError: There is something in the folder already.
-            KdprobeError: As `load`; or what was written does not give the student's logits.
+            UsageError: The folder is not empty.
+            KdprobeError: As `load`; or the written model does not have the student's logits.
         """
         from kdprobe.students.export import export
 
@@ -147,7 +147,7 @@ class RunStudent:
 
 
 class Students(dict[str, RunStudent]):
-    """The students of a run by arm; a strategy's own name finds the only arm that it has."""
+    """The students of a run by arm; a strategy's own name finds its only arm."""
 
     def __init__(self, results: Results, store: Store) -> None:
         super().__init__(
@@ -156,7 +156,7 @@ class Students(dict[str, RunStudent]):
         self._results = results
 
     def __missing__(self, name: str) -> RunStudent:
-        """Looks for a strategy of this name.
+        """Finds the only arm of a strategy with this name.
 
         Raises:
             UsageError: The run has no such arm.
@@ -169,15 +169,15 @@ class Students(dict[str, RunStudent]):
 
 
 def load_students(run: str, *, store: AnyPath | None = None) -> Students:
-    """The students of a finished run, without the comparison of their answers.
+    """Returns the students of a finished run, without comparing their answers.
 
     Args:
-        run: The run's name, or a beginning that no other run's name has.
+        run: The run's name, or a unique prefix of it.
         store: The folder of stages and runs.
 
     Raises:
-        UsageError: There is no such run, or it never finished.
-        KdprobeError: Something that is read of it is not what was written.
+        UsageError: The run does not exist or never finished.
+        KdprobeError: A file of the run was changed after it was written.
     """
     from kdprobe.experiment.results import load_results
 
@@ -189,4 +189,4 @@ def load_students(run: str, *, store: AnyPath | None = None) -> Students:
 def _refuse(name: str, diverged: dict[str, Any]) -> NoReturn:
     from kdprobe.experiment.stages.distill import divergence_sentence
 
-    raise KdprobeError(f"{name} is no student: its training {divergence_sentence(diverged)}")
+    raise KdprobeError(f"{name} has no student: its training {divergence_sentence(diverged)}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Scores, pairs, findings and what may be said."""
+    """Prints scores, pairs, findings and the verdict."""
     for table in comparison_tables(comparison):
         out().print(table)
     show_reading({score.name: score for score in comparison.arms})
@@ -30,17 +30,17 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def show_absent(arms: Sequence[AbsentArm]) -> None:
-    """Which arms have no answers, and why."""
+    """Prints which arms have no answers, and why."""
     sentence_list("Arms without answers", [absence(arm) for arm in arms])
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """What may mislead."""
+    """Prints the findings."""
     sentence_list("Warnings", [str(finding) for finding in findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Accuracies, then one table a family, as Holm's adjustment goes."""
+    """Prints accuracies, then one table per family of Holm's adjustment."""
     tables: dict[str, Table] = {}
     for pair in comparison.pairs:
         if pair.family not in tables:
@@ -58,13 +58,13 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def absence(arm: AbsentArm) -> str:
-    """Why an arm has no score, and which pairs were planned with it."""
+    """Says why an arm has no score, and which pairs were planned with it."""
     pairs = f" Not compared: {', '.join(arm.pairs)}." if arm.pairs else ""
     return f"{arm.name} {arm.reason}{pairs}"
 
 
 def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
-    """Strategies against each other, over seeds and problems."""
+    """Prints tests of strategies, over seeds and problems."""
     if not pairs:
         return []
     from kdprobe.stats.p_values import p_text
@@ -129,7 +129,7 @@ def _pair_row(pair: Pair) -> list[str | Text]:
 
 
 def _pair_measures(pairs: Sequence[Pair]) -> Table:
-    """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
+    """Prints measures that can distinguish arms whose accuracies are at the floor; not adjusted for multiplicity."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = new_table(
         "Other measures: correct steps, in points", "a - b", "points, 95% CI",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_results(results: Results, comparison: Comparison) -> None:
-    """The tables of a run."""
+    """Prints the tables of a run."""
     console = out()
     sentence_list("Cautions", results.record.get("cautions", []))
     for table in fidelity_tables(results.fidelity):
@@ -33,13 +33,13 @@ def show_results(results: Results, comparison: Comparison) -> None:
 
 
 def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
-    """What each analysis found."""
+    """Prints the statements of each analysis."""
     for name, sentences in statements.items():
         sentence_list(f"Inside the students ({name})", sentences)
 
 
 def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
-    """The stages of a plan, what to know before it runs, and the number of threads, which decides keys too."""
+    """Prints a plan's findings and stages, and the number of threads, which is part of the keys."""
     sentence_list("Cautions", plan.cautions)
     sentence_list("Before it runs", [str(finding) for finding in plan.findings])
     table = new_table(f"Run {plan.run}", "stage", "of", "status")
@@ -54,9 +54,9 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[st
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
-    """All runs with their accuracies."""
+    """Prints all runs with their accuracies."""
     if not rows:
-        out().print("There are no finished runs yet; `kdprobe run` makes one.")
+        out().print("There are no finished runs yet; start one with `kdprobe run`.")
         return
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:

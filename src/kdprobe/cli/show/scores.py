@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
-    """Scores of files, one row per file and extractor, then what does not depend on the extractor.
+    """Prints scores with one row per file and extractor, then what does not depend on the extractor.
 
     Args:
         scores: All scores.
-        names: What the answers of a file are called.
+        names: The name of each file's answers.
     """
     empty = any(score.empty for score in scores)
     thinking = any(score.thinking for score in scores)
@@ -45,7 +45,7 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
 
 
 def show_reading(scores: Mapping[str, Score]) -> None:
-    """Which columns of which files were read as what, and what else to know of how they were read."""
+    """Prints which columns were read, and other notes on how the files were read."""
     files: dict[tuple[str, ...], list[str]] = {}
     for name, score in scores.items():
         if score.columns:
@@ -54,7 +54,7 @@ def show_reading(scores: Mapping[str, Score]) -> None:
 
 
 def _columns_read(columns: Mapping[str, str | None]) -> str:
-    """For example: responses are in column 'output', gold answers in 'target'; there is no id."""
+    """The columns that were read, in a sentence."""
     response, gold, identifier = (columns.get(role) for role in ("response", "gold", "id"))
     read = (
         f"responses are in column {response!r}, gold answers in {gold!r}"
@@ -65,7 +65,7 @@ def _columns_read(columns: Mapping[str, str | None]) -> str:
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:
-    """What tells models apart whose accuracies are at the floor."""
+    """Prints measures that can distinguish models whose accuracies are at the floor."""
     scored = any(score.log_p_interval for score in scores.values())
     table = new_table(
         "Other measures: arithmetic steps", "answers", "steps", "correct, 95% CI", "no step",

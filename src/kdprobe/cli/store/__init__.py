@@ -1,4 +1,4 @@
-"""`kdprobe store`: one file for each of its commands."""
+"""`kdprobe store`, with one file per command."""
 
 from __future__ import annotations
 

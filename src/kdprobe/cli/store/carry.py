@@ -42,7 +42,7 @@ def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
 def importing(file: Path, store: str, as_json: bool) -> None:
     """Import a run with all its stages from FILE, as written by `kdprobe store export`.
 
-    Everything is checked before anything enters the store. Stages that are already in the store are left alone.
+    Everything is checked before anything is added to the store. Stages that the store already has are left unchanged.
     Checksums detect damage, not forgery: import only from people whose results you trust.
     """
     from kdprobe.cli.show.tables import print_json

@@ -20,7 +20,7 @@ from kdprobe.errors import UsageError
 def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     """Remove everything that no run needs.
 
-    These are stages, unfinished work, and damaged stages that were set aside. Unfinished runs need their stages, too.
+    These are stages, unfinished work, and damaged stages that were set aside. Unfinished runs also need their stages.
     Stages of `kdprobe eval` and of `kdprobe tune` trials belong to no run. To remove a run with the stages only it
     needs, delete the run's folder first.
     """

@@ -84,7 +84,7 @@ class LmEvalRows:
         mine = self._seen.setdefault(name, set())
         if document in mine:
             raise ValueError(
-                f"{_line(line)} repeats document {document!s:.60} under the filter {name!r}, so the file holds several "
+                f"{_line(line)} repeats document {document!s:.60} under the filter {name!r}, so the file has several "
                 "runs or tasks; split it"
             )
         mine.add(document)

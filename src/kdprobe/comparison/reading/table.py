@@ -82,7 +82,7 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
     """
     ending = Path(file.name.lower().removesuffix(compression(file.name))).suffix
     if ending not in (*DELIMITED, *JSON, *PARQUET):
-        raise UsageError(f"{file} is not a known file type.", f"Known types are {KINDS}.")
+        raise UsageError(f"{file} is not a known file type.", f"Supported types: {KINDS}.")
     try:
         if ending in PARQUET:
             return _gathered(Table(file), change(_parquet_rows(file)), known, with_lines=False)
@@ -94,7 +94,7 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
 
 
 def table_of(records: Iterable[Mapping[str, Any]], name: str, known: Callable[[str], bool], change: Change) -> Table:
-    """The same of rows that are in memory, which have no lines; `name` stands for the file in messages."""
+    """The same for rows in memory, which have no lines; `name` replaces the file in messages."""
     return _gathered(Table(Path(name)), change((0, dict(row)) for row in records), known, with_lines=False)
 
 
@@ -112,7 +112,7 @@ def _text_table(
             line = undecodable_line(file, encoding)
             place = f"{file}, line {line}" if line else f"{file}"
             raise KdprobeError(
-                f"{place}: the bytes are not {encoding.name}.", "Name the encoding with --encoding."
+                f"{place}: the bytes are not {encoding.name}.", "Set the encoding with --encoding."
             ) from error
     return _text_table(file, ending, known, change, legacy_encoding(file), sure=True)
 
@@ -122,7 +122,7 @@ def _is_json(file: Path, encoding: Encoding) -> bool:
     with open_text(file, encoding) as stream:
         line = next((line.strip() for line in stream if line.strip()), "")
     if not line.startswith(("[", "{")) and not any(delimiter in line for delimiter in DELIMITERS):
-        raise UsageError(f"{file} is neither JSON nor a table with a header.", f"Known types are {KINDS}.")
+        raise UsageError(f"{file} is neither JSON nor a table with a header.", f"Supported types: {KINDS}.")
     return line.startswith(("[", "{"))
 
 

@@ -45,7 +45,7 @@ def import_run(store: Store, file: Path) -> Imported:
         KdprobeError: The archive is damaged or not from kdprobe, or the store has different results for its stages.
     """
     if not file.is_file():
-        raise UsageError(f"{file} is not a file.", "Give an archive written by `kdprobe store export`.")
+        raise UsageError(f"{file} is not a file.", "Specify an archive written by `kdprobe store export`.")
     with _opened(file) as archive, _room(store.root, file) as folder:
         with _sentences(file):
             found = contents(archive, file)

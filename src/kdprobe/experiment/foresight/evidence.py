@@ -43,7 +43,7 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
         yield Finding(
             "too-few-problems",
             f"With {problems} test problems no difference can be significant: the smallest Holm-adjusted p that "
-            f"McNemar's exact test can give is {listed}.",
+            f"McNemar's exact test can reach is {listed}.",
             f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
         )
     primed = [arm.strategy for arm in arms if arm.strategy is not None]

@@ -85,7 +85,7 @@ def analyse_stage(
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
         )
-        told = [f"{name} is left out: {sentence}" for name, sentence in lost.items()]
+        told = [f"{name} is excluded: {sentence}" for name, sentence in lost.items()]
         try:
             result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
         except NonFiniteError as error:
