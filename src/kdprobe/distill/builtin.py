@@ -25,7 +25,7 @@ class LogitsDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """Its own temperature."""
+        """The temperature of the loss."""
         return (self.options.temperature,)
 
     def train(self, context: TrainContext) -> Trained:
@@ -107,6 +107,6 @@ def _train(
 def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
     """The student, and training examples made from the teacher's answers."""
     if context.transfer is None:
-        raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
+        raise KdprobeError(f"The distiller {distiller!r} got no transfer set.")
     student = load(context.student, dtype=context.dtype)
     return student, from_transfer(context.transfer, context.conversations, student.tokenizer)

@@ -79,7 +79,7 @@ class Trained:
 
 
 def refuse_diverged(trained: Trained) -> None:
-    """Refuses a training that produced NaN or infinite numbers.
+    """Rejects a training that produced NaN or infinite numbers.
 
     Raises:
         NonFiniteError: The history or the adapter contains such numbers.
@@ -93,7 +93,7 @@ def refuse_diverged(trained: Trained) -> None:
         if broken := [name for name, value in row.items() if not math.isfinite(value)]:
             step = int(row.get("step", index))
             raise NonFiniteError(
-                f"The {broken[0].replace('_', ' ')} is {row[broken[0]]} at step {step} of the training.",
+                f"The {broken[0].replace('_', ' ')} is {row[broken[0]]} at training step {step}.",
                 DIVERGED,
                 step=step,
             )

@@ -39,8 +39,7 @@ PUBLISHED_CAUTION = (
     "faults do, not what priming does: the teacher's distributions are those over its prompt, not over an answer; they "
     "are matched by position with the unprimed question and with the answer's tokens, without a shift; they are looked "
     "up in alphabetical order (1, 10, 100, ...), so nearly every problem gets another problem's; and SGD at 5e-6 "
-    "hardly "
-    "changes the weights."
+    "hardly changes the weights."
 )
 
 

@@ -28,8 +28,8 @@ def lora_with_target_names(lora: LoraOptions, model: Any) -> LoraOptions:
         return lora.model_copy(update={"target_modules": names})
     kind = model.config.get_text_config().model_type
     raise UsageError(
-        f"kdprobe does not find the attention projections to adapt in the student ({kind}).",
-        'Name the modules in lora.target_modules, or set it to "all-linear".',
+        f"kdprobe cannot find the attention projections of the student ({kind}).",
+        'List the modules in lora.target_modules, or set it to "all-linear".',
     )
 
 

@@ -146,7 +146,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
             raise KdprobeError(
                 f"The context of {self._student.record.name!r} has {self.max_length} tokens, and {len(long)} of "
                 f"{len(prompts)} prompts leave no room for {self._protocol.max_new_tokens} new tokens: {named(long)}.",
-                "Lower the token budget (max_new_tokens), or leave these problems out.",
+                "Lower the token budget (max_new_tokens), or remove these problems.",
             )
         if PLAN not in self.ledger:
             self.ledger.add({PLAN: self._plan([request.args[0] for request in requests])})

@@ -102,16 +102,16 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
     mistakes = []
     strategies = strategies_of(data)
     mistakes += [
-        f"strategies: {UNPRIMED!r} is reserved for the strategy {BARE!r}; give {name!r} another label"
+        f"strategies: {UNPRIMED!r} is reserved for the strategy {BARE!r}; use another label for {name!r}"
         for arm, name in strategies
         if arm == UNPRIMED and name != BARE
     ]
     arms = [arm for arm, name in strategies if arm != UNPRIMED or name == BARE]
     # In the words of the config, which may not contain "unprimed" at all.
     twice = [BARE if arm == UNPRIMED else arm for arm in _repeated(arms)]
-    mistakes += [f"strategies: {arm!r} appears twice; give one of them a label" for arm in twice]
+    mistakes += [f"strategies: {arm!r} appears twice; set a label for one of them" for arm in twice]
     mistakes += [
-        f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
+        f"strategies: {arm!r} is the name of a control; set a label for the strategy" for arm in CONTROLS if arm in arms
     ]
     analyses = [table.get("name") for table in _listed(_table(data.get("probe")).get("analyses"))]
     mistakes += [f"probe.analyses: {name!r} appears twice" for name in _repeated(analyses)]
@@ -129,7 +129,7 @@ def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
     if resolved(texts, strategies):
         return []
     known = f"{OWN!r}, {GOLD!r}, a strategy of this run, or a {TEXT_FILE} file"
-    return [f"transfer.texts: {texts!r} is not one of {known}; the strategies are {', '.join(strategies)}"]
+    return [f"transfer.texts: {texts!r} is not {known}; available strategies: {', '.join(strategies)}"]
 
 
 def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:

@@ -135,7 +135,7 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
     """What determines the answers: the text of the prompts, or, if lm-eval adds examples, what renders them.
 
     Raises:
-        KdprobeError: The chat template refuses a conversation of the task.
+        KdprobeError: The chat template rejects a conversation of the task.
     """
     if task in BARE.values():
         prompts = [prompt_text(tokenizer, bare(problem)) for problem in request.problems]
@@ -148,11 +148,11 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
 
 
 def _refuse_unheard(task: str, conversation: Conversation) -> None:
-    """Refuses conversation settings that only a chat template can use if the task uses none."""
+    """Rejects conversation settings that only a chat template can use if the task uses none."""
     if task.endswith(COMPLETION) and (conversation.system is not None or conversation.template_arguments):
         raise UsageError(
             f"The task {task} uses no chat template, so a system message or template arguments have no effect.",
-            "Leave them out, or use a task for chat models.",
+            "Remove them, or use a task for chat models.",
         )
 
 

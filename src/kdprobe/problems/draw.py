@@ -111,7 +111,7 @@ def first_problems(source: Source, limit: int | None) -> tuple[Problem, ...]:
     """
     problems = tuple(islice(source("test"), limit))
     if not problems:
-        raise KdprobeError("The problem source has no test problems.", "Name another with --problems.")
+        raise KdprobeError("The problem source has no test problems.", "Choose another with --problems.")
     refuse_twins(problems, "test")
     return problems
 

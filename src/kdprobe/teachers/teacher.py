@@ -196,14 +196,14 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
     """Passes responses on with safe texts; rejects unknown, duplicate and missing ids, and invalid distributions.
 
     Raises:
-        KdprobeError: A problem was answered without being asked, twice, not at all, or without text.
+        KdprobeError: A problem that was not asked was answered, or one was answered twice, not at all, or without text.
         NonFiniteError: A log-probability is NaN or +inf, or all of a row are -inf.
     """
     expected = {request.id for request in requests}
     seen: set[str] = set()
     for response in responses:
         if response.id not in expected or response.id in seen:
-            fault = "twice" if response.id in seen else "without being asked"
+            fault = "twice" if response.id in seen else "although it was not asked"
             raise KdprobeError(
                 f"The teacher answered problem {response.id!r} {fault}.",
                 "This is a bug in the teacher's plugin.",

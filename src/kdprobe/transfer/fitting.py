@@ -57,7 +57,7 @@ def _reason(match: TokenizerMatch, used: Collection[int]) -> str:
     if match.difference:
         return f"The student's tokenizer is not the teacher's: {match.difference}."
     shown = ", ".join(str(token) for token in sorted(used)[:3])
-    return f"The teacher's answers use {len(used)} token ids that mean something else to the student ({shown})."
+    return f"The teacher's answers use {len(used)} token ids with another meaning for the student ({shown})."
 
 
 def _retokenised(response: Response, tokenizer: Any) -> Response:

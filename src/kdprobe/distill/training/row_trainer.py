@@ -53,8 +53,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     ) -> None:
         super().__init__(**arguments)
         # Makes the Trainer pass the number of labels in the whole optimiser step, and not divide again. A label is
-        # stored at the
-        # position that predicts it, so the first one counts too.
+        # stored at the position that predicts it, so the first one counts too.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
@@ -135,7 +134,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             NonFiniteError: The loss on it is NaN or infinite.
         """
         steps = len(self.history.rows)
-        self._measured([example] * processes.count(), f"after the {steps} steps of the training", steps)
+        self._measured([example] * processes.count(), f"after {steps} training steps", steps)
 
     def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
         """The mean loss of the current model; arguments and errors as for `History.means`."""

@@ -128,7 +128,7 @@ class StageContext:
         """The text students read for a conversation, rendered once.
 
         Raises:
-            KdprobeError: The student's chat template refuses the conversation.
+            KdprobeError: The student's chat template rejects the conversation.
         """
         return self._rendered("student", messages, lambda: prompt_text(self.tokenizer, messages))
 
@@ -210,7 +210,7 @@ def refuse_other_prompts(planned: str, now: str) -> None:
     """Checks that a stage reads what it was planned and keyed with.
 
     Raises:
-        KdprobeError: It does not.
+        KdprobeError: The stage reads something else.
     """
     if planned != now:
         raise KdprobeError(

@@ -29,7 +29,7 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
     mistakes = []
     strategies = dict(strategies_of(data))
     if isinstance(name := tune.get("strategy"), str) and not resolved(name, strategies):
-        mistakes.append(f"tune.strategy: there is no strategy {name!r}; the strategies are {', '.join(strategies)}")
+        mistakes.append(f"tune.strategy: unknown strategy {name!r}; available: {', '.join(strategies)}")
     if isinstance(space := tune.get("space"), dict):
         mistakes += _space_mistakes(data, space, host)
     return mistakes
@@ -78,7 +78,7 @@ def _takes(distiller: str, path: tuple[str, ...], host: Host) -> bool:
 
 
 def _refusals(distiller: str, options: dict[str, Any], name: str, value: Any, host: Host) -> list[str]:
-    """Why a distiller refuses a value of this option; other checks report mistakes in other options."""
+    """Why a distiller rejects a value of this option; other checks report mistakes in other options."""
     candidate = copy.deepcopy(options) if isinstance(options, dict) else {}
     try:
         put_at(candidate, PATHS[name], value)

@@ -37,7 +37,7 @@ def _flag(name: str) -> Any:
     try:
         return attrgetter(name)(_torch())
     except (AttributeError, RuntimeError) as error:
-        # Not every version has every flag, and newer ones refuse to read an old flag that a new one contradicts.
+        # Not every version has every flag, and newer ones reject reading an old flag that a new one contradicts.
         return f"unreadable: {type(error).__name__}"
 
 
