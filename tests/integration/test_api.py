@@ -113,7 +113,7 @@ def test_a_config_with_mistakes_lists_them_all(config):
     with pytest.raises(KdprobeError) as caught:
         kdprobe.plan({**config, "nme": 1, "seeds": [-1]})
     assert {line.partition(":")[0] for line in caught.value.mistakes} == {"nme", "seeds.0"}
-    with pytest.raises(UsageError, match="problems: a set cannot stand in a config"):
+    with pytest.raises(UsageError, match="problems: a config cannot contain a set"):
         kdprobe.plan({**config, "problems": {1, 2}})
     with pytest.raises(UsageError, match="The config is a int"):
         kdprobe.plan(3)
@@ -163,13 +163,13 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"top_p": 1.5}, "top_p"),
         ({"seed": -1}, "seed"),
         ({"batch_size": 0}, "The batch size '0' must be 'auto' or a positive integer"),
-        ({"limit": 0}, "The limit 0 is not above 0"),
-        ({"dtype": "int7"}, "There is no dtype 'int7'"),
-        ({"task": "other"}, "There is no task 'other'"),
-        ({"adapters": "folder"}, "The adapters are a single text"),
+        ({"limit": 0}, "The limit must be positive, not 0"),
+        ({"dtype": "int7"}, "Unknown dtype 'int7'"),
+        ({"task": "other"}, "Unknown task 'other'"),
+        ({"adapters": "folder"}, "The adapters are a single string"),
         ({"date": "soon"}, "must be a date such as"),
         ({"options": {"elsewhere": {"a": 1}}}, "--option names 'elsewhere'"),
-        ({"model_args": "a=1"}, "--model-args is for lm-eval's other model types"),
+        ({"model_args": "a=1"}, "--model-args needs one of lm-eval's other model types"),
         ({"extractor": "robst"}, "Did you mean 'robust'"),
     ],
 )

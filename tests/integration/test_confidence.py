@@ -59,7 +59,7 @@ def test_analyses_with_scores_say_what_they_found(torch, tiny_record, problems, 
     # Surer means less entropy.
     right, wrong = (sure.tables["answers"].query(f"correct == {kind}")["entropy"].to_numpy() for kind in (True, False))
     assert row["auroc"] == pytest.approx((right[:, None] < wrong).mean())
-    assert "tiny: a right answer has a higher mean probability" in sure.statements[0]
+    assert "tiny: a correct answer has a higher mean probability" in sure.statements[0]
     assert "a different number of tokens" in sure.statements[-1]
     linked = run_analysis("association", host.create("analyses", "association", {"strata": 1}), context)
     assert "tiny, 2 of 4 right: no head's entropy is associated with correctness" in linked.statements[0]

@@ -164,7 +164,7 @@ def test_what_is_in_no_circuit_is_said_to_be_left_out(kind, also, model_of, trai
     statements = geometry(Student("tuned", record, trained(record, peft_config(kind))[0])).statements
     assert statements[0].endswith(f" Training also changed the {also}, which are in no circuit.")
     assert ("no head's circuits changed" in statements[0]) == (kind == "norms")
-    assert statements[-1] == "Not counted, because they are in no circuit: the biases of the projections."
+    assert statements[-1] == "Not counted, because in no circuit: the biases of the projections."
 
 
 def test_an_architecture_without_circuits_is_refused(model_of):

@@ -94,7 +94,7 @@ def test_numpys_numbers_are_plain_ones():
         ((3,), "The answers are an int"),
         (([1, 2],), "Row 1 of the answers is an int"),
         ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns 'x'"),
-        ((pd.DataFrame(),), "holds no answers"),
+        ((pd.DataFrame(),), "has no answers"),
         (("nowhere.csv",), "cannot be read"),
     ],
 )
@@ -104,7 +104,7 @@ def test_what_cannot_be_scored_is_one_sentence(given, words):
 
 
 def test_what_cannot_be_compared_is_one_sentence(files):
-    with pytest.raises(UsageError, match="no name to be compared under"):
+    with pytest.raises(UsageError, match="which has no name"):
         kdprobe.compare(pd.DataFrame(rows(BEFORE)), files[1])
     with pytest.raises(UsageError, match="Two sets of answers have the name 'a'"):
         kdprobe.compare(files[0], {"a": rows(AFTER)})
@@ -131,7 +131,7 @@ def test_lists_of_paths_and_folders_are_their_files(files, folder, run_cli):
     assert (pair["a"], pair["b"], pair["only_b"]) == ("a", "b", 3)
     (folder / "a.jsonl").unlink()
     (folder / "b.jsonl").unlink()
-    with pytest.raises(UsageError, match=r"holds no \.jsonl files"):
+    with pytest.raises(UsageError, match=r"has no \.jsonl files"):
         kdprobe.score(folder)
 
 
@@ -147,7 +147,7 @@ def test_scores_have_names_and_findings(folder):
 
 
 def test_a_comparison_takes_one_extractor(files):
-    with pytest.raises(UsageError, match=r"takes one extractor; `score` takes all\. Choose one of .*robust"):
+    with pytest.raises(UsageError, match=r"uses one extractor; `score` can use all\. Choose one of .*robust"):
         kdprobe.compare(*files, extractor="all")
 
 
@@ -211,7 +211,7 @@ def test_errors_of_libraries_and_exits_are_sentences(files, monkeypatch):
 
         monkeypatch.setattr(scoring, "scores", fail)
         with pytest.raises(
-            KdprobeError, match=r"kdprobe, or a library that it uses, failed: .*report the traceback"
+            KdprobeError, match=r"kdprobe or one of its libraries failed: .*report the traceback"
         ) as caught:
             kdprobe.score(files[0])
         assert caught.value.__cause__ is error

@@ -86,9 +86,9 @@ def test_a_table_is_found_by_its_name_or_refused(files):
 
 
 def test_contradictions_are_refused():
-    with pytest.raises(UsageError, match="Give either MODEL or --patterns"):
+    with pytest.raises(UsageError, match="Specify either MODEL or --patterns"):
         kdprobe.probe()
     with pytest.raises(UsageError, match="--figures needs --out"):
         kdprobe.probe("model", figures=True)
-    with pytest.raises(UsageError, match="must be above 0"):
+    with pytest.raises(UsageError, match="must be positive"):
         kdprobe.probe("model", limit=0)

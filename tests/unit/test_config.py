@@ -229,7 +229,7 @@ def test_a_space_that_fits_is_taken(host):
         ({"validation": 1}, "tune.validation: "),
         ({"by": "loss"}, "tune.by: "),
         ({"sampler": "grid"}, "tune.sampler: "),
-        ({"strategy": "techer"}, "tune.strategy: there is no strategy 'techer'; the strategies are unprimed, teacher"),
+        ({"strategy": "techer"}, "tune.strategy: unknown strategy 'techer'; available: unprimed, teacher"),
         ({"space": {}}, "tune.space: is empty"),
         ({"space": {"temprature": [1.0]}}, "tune.space.temprature: is not known"),
         ({"space": {"temperature": []}}, "tune.space.temperature: "),

@@ -64,7 +64,7 @@ def test_gold_without_a_number_is_counted_and_reported(answers, run_cli):
     file = answers(["18", "unknown", "5 or 6", "7"])
     (score,) = json.loads(run_cli("score", file, "--json"))
     assert (score["correct"], score["gold_without_value"]) == (2, 2)
-    assert "2 of 4 gold answers hold no number" in " ".join(run_cli("score", file).split())
+    assert "2 of 4 gold answers have no number" in " ".join(run_cli("score", file).split())
     other = answers(["18", "unknown", "6", "7"], name="other.jsonl")
     findings = json.loads(run_cli("compare", file, other, "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in findings if finding["code"] == "gold-without-value"]

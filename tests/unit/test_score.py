@@ -91,7 +91,7 @@ def test_columns_may_be_named(tmp_path, run_cli):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", "response,gold\n", "holds no answers"),
+        ("a.csv", "response,gold\n", "has no answers"),
         ("a.csv", "response,gold\n7,\n", "row 1: the column 'gold' has no gold value"),
         ("a.csv", "", "cannot be read"),
         ("a.jsonl", "{\n", "cannot be read"),

@@ -76,7 +76,7 @@ def test_a_server_that_never_gives_a_choice_ends_the_capture(make, server):
     server.always = b'{"choices": []}'
     many = [type(REQUESTS[0])(f"p{index}", REQUESTS[0].messages) for index in range(40)]
     with pytest.raises(
-        KdprobeError, match="did not answer in 1 attempts; the last fault: an answer without any choice"
+        KdprobeError, match="did not answer in 1 attempts; last error: an answer without any choice"
     ):
         list(make(concurrency=1, attempts=1).respond(many, SAMPLING))
     assert len(server.asked) == 10
@@ -116,7 +116,7 @@ def test_a_prompt_that_is_not_taken_costs_itself_alone(make, server, capsys, nam
     assert sum(answer.text == ANSWER for answer in answers.values()) == len(REQUESTS) - 1
     assert len(server.asked) == len(REQUESTS)
     printed = capsys.readouterr().err
-    assert "The server takes no prompt of p2" in printed
+    assert "The server rejected the prompt of p2" in printed
 
 
 @pytest.mark.parametrize("status", [413, 500])
