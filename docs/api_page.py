@@ -1,4 +1,4 @@
-"""The reference page of the functions in `kdprobe` that do what the command line does, and of what they return."""
+"""The reference page of the functions in `kdprobe` and their results."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from surface import front
 
 API = "kdprobe.api"
 _INTRODUCTION = """\
-Everything that the command line can do is one call here, with the same names and defaults: `--max-new-tokens` is
-`max_new_tokens`, and an option that may be repeated takes a list. Where options name things (`--adapter NAME=PATH`), a
-dict does, too. Messages call arguments as the command line writes them.
+Every command is a function, with the same names and defaults: `--max-new-tokens` is `max_new_tokens`, and a repeatable
+option takes a list, or a dict if it names things (`--adapter NAME=PATH`). Error messages use the command line's spelling
+of arguments.
 
 - Every error is a `kdprobe.KdprobeError`, which says what is wrong and what to do.
-- `progress=False` keeps stderr silent. What may spoil a result is in its `findings` and `warnings`, never only printed.
-- Results show themselves in a notebook. `.to_json()` is what the command prints with `--json`.
-- `import kdprobe` is quick: a function imports what it needs when it is first called.
-- `AnyPath` is text or a path (`os.PathLike`); a `Config` is the path of a TOML file, the same as a dict, or `None`.
+- `progress=False` keeps stderr silent. Anything that may invalidate a result is in its `findings` and `warnings`, never
+  only printed.
+- Results display themselves in a notebook. `.to_json()` is the command's output with `--json`.
+- `import kdprobe` is fast: a function imports what it needs when it is first called.
+- `AnyPath` is a string or a path (`os.PathLike`). A `Config` is the path of a TOML file, its content as a dict, or `None`.
 """
 _FUNCTIONS = """\
 ## Functions instead of plugins
 
 `strategies=` and `analyses=` take plain functions by name. A strategy is a function of a `kdprobe.Problem`; it returns
-a `kdprobe.PromptPair`, or the text that the teacher reads. The parameters of an analysis name what it needs, such as
-`students` or `bridges`; it returns a table.
+a `kdprobe.PromptPair`, or the text that the teacher reads. The parameters of an analysis are named after what it needs,
+such as `students` or `bridges`; it returns a table.
 
-Stages are keyed by a function's source and by all that it uses: other functions by their source, modules by version or
-source, and text, numbers, lists, tuples, sets and dicts by value, whether they are globals, defaults or in a closure.
-What cannot be keyed is refused in a sentence: lambdas, callables that are no plain functions, functions that use
-objects or classes of a notebook, and functions whose file was changed after it was imported. `kdprobe.probe` keeps
-nothing and takes any callable.
+The keys of stages contain a function's source and everything it uses: other functions by their source, modules by
+version or source, and strings, numbers, lists, tuples, sets and dicts by value, whether they are globals, defaults or in
+a closure. A function without such a key is rejected with an explanation: a lambda, a callable that is not a plain
+function, a function that uses objects or classes of a notebook, or one whose file was changed after it was imported.
+`kdprobe.probe` stores nothing and accepts any callable.
 """
 
 

@@ -44,7 +44,7 @@ def test_the_run_goes_on_with_the_other_arms(done):
 def test_analyses_leave_the_student_out_and_say_so(done):
     _, store, data = done
     statements = data["analyses"]["geometry"]["statements"]
-    assert statements[0] == f"fine-tuned is left out: its training {REASON}"
+    assert statements[0] == f"fine-tuned is excluded: its training {REASON}"
     assert len(statements) > 1
     import pandas as pd
 
@@ -103,8 +103,8 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
     data = json.loads(run_cli("run", config, "--store", tmp_path, "--json"))
     assert [arm["name"] for arm in data["arms"]] == ["untrained"]
     assert data["analyses"]["divergence"]["statements"] == [
-        f"fine-tuned is left out: its training {REASON}",
-        f"teacher is left out: its training {REASON}",
+        f"fine-tuned is excluded: its training {REASON}",
+        f"teacher is excluded: its training {REASON}",
         (
             "The analysis was skipped, because the other students are not enough: "
             "Divergence needs two students, but there is only 'untrained'."

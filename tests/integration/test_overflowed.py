@@ -57,8 +57,8 @@ def test_page_and_tables_name_the_arm(done, run_cli):
 def test_an_analysis_that_needs_the_answers_leaves_the_student_out(done):
     _, _, data = done
     said = {name: analysis["statements"] for name, analysis in data["analyses"].items()}
-    assert said["confidence"][0] == f"fine-tuned is left out: it {REASON}"
-    assert not any("left out" in sentence for sentence in said["geometry"])
+    assert said["confidence"][0] == f"fine-tuned is excluded: it {REASON}"
+    assert not any("excluded" in sentence for sentence in said["geometry"])
     assert any(sentence.startswith("fine-tuned: training moved") for sentence in said["geometry"])
 
 

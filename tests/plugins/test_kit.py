@@ -331,7 +331,7 @@ def leaves_a_pickle(context):
         (saves(False, adapter_norm=float("nan")), "reports an adapter_norm of nan"),
         (saves(False, history=[]), "returns no history"),
         (saves(False, history=[{"step": 1}]), "has no finite loss"),
-        (leaves_a_pickle, "left pickles"),
+        (leaves_a_pickle, "wrote pickles"),
         (lambda context: context.folder, "must return Trained, not PosixPath"),
         (lambda context: Trained(context.folder, [{"loss": 1.0}], 1.0), "wrote no adapter to"),
         (lambda context: Trained(context.folder.parent, [{"loss": 1.0}], 1.0), "not to the context's folder"),

@@ -168,7 +168,7 @@ def test_openais_batch_lines_are_paired_by_their_custom_id_and_failures_are_told
     ]
     outputs = read_outputs(rows_file(tmp_path, *rows))
     assert (outputs.ids, outputs.responses) == (["p1", "p2", "p3", "p4"], ["so 7", "", "", ""])
-    assert outputs.notes == ("2 replies hold no text, perhaps from a failed request; they count as empty answers.",)
+    assert outputs.notes == ("2 replies have no text, perhaps from a failed request; they count as empty answers.",)
 
 
 def test_a_completion_with_gold_beside_it_is_a_row(tmp_path):

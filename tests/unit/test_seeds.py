@@ -179,5 +179,5 @@ def test_fewer_than_three_seeds_say_nothing_about_strategies(a, b):
 
 
 def test_other_problems_are_refused():
-    with pytest.raises(ValueError, match="a has 9 problems, b 8"):
+    with pytest.raises(ValueError, match="a has 9 problems, but b has 8"):
         crossed_test(np.ones((3, 9)), np.zeros((3, 8)))
