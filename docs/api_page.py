@@ -12,15 +12,16 @@ from surface import front
 API = "kdprobe.api"
 _INTRODUCTION = """\
 Every command is a function, with the same names and defaults: `--max-new-tokens` is `max_new_tokens`, and a repeatable
-option takes a list, or a dict if it names things (`--adapter NAME=PATH`). Error messages use the command line's spelling
-of arguments.
+option takes a list, or a dict if it names things (`--adapter NAME=PATH`). Error messages spell arguments as on the
+command line.
 
 - Every error is a `kdprobe.KdprobeError`, which says what is wrong and what to do.
 - `progress=False` keeps stderr silent. Anything that may invalidate a result is in its `findings` and `warnings`, never
   only printed.
 - Results display themselves in a notebook. `.to_json()` is the command's output with `--json`.
 - `import kdprobe` is fast: a function imports what it needs when it is first called.
-- `AnyPath` is a string or a path (`os.PathLike`). A `Config` is the path of a TOML file, its content as a dict, or `None`.
+- `AnyPath` is a string or a path (`os.PathLike`). A `Config` is the path of a TOML file, its content as a dict, or
+  `None`.
 """
 _FUNCTIONS = """\
 ## Functions instead of plugins
@@ -30,8 +31,8 @@ a `kdprobe.PromptPair`, or the text that the teacher reads. The parameters of an
 such as `students` or `bridges`; it returns a table.
 
 The keys of stages contain a function's source and everything it uses: other functions by their source, modules by
-version or source, and strings, numbers, lists, tuples, sets and dicts by value, whether they are globals, defaults or in
-a closure. A function without such a key is rejected with an explanation: a lambda, a callable that is not a plain
+version or source, and strings, numbers, lists, tuples, sets and dicts by value, whether they are globals, defaults or
+in a closure. A function without such a key is rejected with an explanation: a lambda, a callable that is not a plain
 function, a function that uses objects or classes of a notebook, or one whose file was changed after it was imported.
 `kdprobe.probe` stores nothing and accepts any callable.
 """

@@ -97,7 +97,7 @@ class Held:
             "uses 'TABLE', a object, which cannot be part of a key",
         ),
         (cell("def mine(p):\n    return Held()\n", Held=Held), "the class Held, which cannot be part of a key"),
-        (cell("def mine(p):\n    import nowhere_at_all\n    return 1\n"), "imports 'nowhere_at_all', which is not loaded"),
+        (cell("def mine(p):\n    import nowhere_at_all\n    return 1\n"), "imports 'nowhere_at_all', which is not"),
     ],
 )
 def test_what_has_no_key_is_refused_in_a_sentence(function, words):

@@ -195,7 +195,7 @@ def _ids(table: Table, name: str | None) -> list[str] | None:
 
 
 def _conditions(table: Table) -> dict[str, dict[str, str]]:
-    """How answers were generated, where the file says so and all rows agree."""
+    """How answers were generated, if the file says so and all rows agree."""
     cells = table.cells.get(CONDITIONS, [])
     first = cells[0] if cells else None
     if not isinstance(first, dict) or any(row is not first and row != first for row in cells):
@@ -214,7 +214,7 @@ def _questions(table: Table) -> list[str] | None:
 
 
 def _texts(table: Table, names: Sequence[str]) -> list[str] | None:
-    """A column's cells as text, or `None` if the column is missing, empty or holds anything else."""
+    """A column's cells as text, or `None` if the column is missing, empty or contains anything else."""
     cells = next((table.cells[name] for name in find(table, names)), [])
     texts = [] if any(isinstance(cell, list | dict) for cell in cells) else list(map(text, cells))
     return texts if any(texts) else None

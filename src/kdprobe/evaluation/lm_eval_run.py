@@ -94,7 +94,7 @@ def run_task(
 ) -> list[dict[str, Any]]:
     """Has any of lm-eval's models answer the problems; arguments and result as in `evaluate`.
 
-    `told` holds the conversation settings for a model whose server renders the prompts.
+    `told` has the conversation settings for a model whose server renders the prompts.
     """
     if answered := len(ledger) - (PLAN in ledger):
         note(f"{label}: resuming; {answered} of {len(problems)} answers are already saved.")

@@ -46,7 +46,7 @@ class ArmResults:
 
     @property
     def other_name(self) -> str:
-        """The name with the strategy's own name in place of its display name: `none@1` for `unprimed@1`."""
+        """The name with the strategy's own name instead of its display name: `none@1` for `unprimed@1`."""
         if self.strategy is None or self.strategy_name is None:
             return self.name
         return f"{self.strategy_name}{self.name.removeprefix(self.strategy)}"

@@ -110,7 +110,7 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
         (
             "misaligned-tokens",
             "same_token",
-            "teacher rows that are about the same token as the student's label",
+            "teacher rows that predict the same token as the student's label",
             "Take the teacher's rows from the answer, not from the prompt.",
         ),
         (
@@ -176,7 +176,7 @@ def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
 
 
 def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
-    """Students that were tested with a different form of prompt than they were trained on, according to the records."""
+    """Students tested with a different form of prompt from the one they were trained on, according to the records."""
     bare = {strategy for strategy, pair in record["conversations"].items() if pair["bare"]}
     changed = []
     for arm in arms:
@@ -207,7 +207,7 @@ def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
     if not unlike:
         return []
     evidence = f"The server read prompts that the tokenizer's chat template does not produce: {', '.join(unlike)}."
-    action = "Look at prompts.parquet: the server uses another template, other arguments, or its own date."
+    action = "Compare with prompts.parquet: the server uses another template, other arguments, or its own date."
     return [Finding("server-prompt", evidence, action)]
 
 
@@ -215,7 +215,7 @@ def _foreign_prompts(record: dict[str, Any]) -> list[Finding]:
     return [
         Finding(
             "student-prompt",
-            f"{strategy}: students are trained on a different prompt than the bare question they are tested on.",
+            f"{strategy}: students are trained on a prompt that differs from the bare question they are tested on.",
             "Change the strategy so that the student's prompt is the bare question.",
         )
         for strategy, pair in record["conversations"].items()

@@ -42,7 +42,7 @@ def kdprobe_strategies() -> Iterable[StrategySpec]:
 
     Called once, when a command needs plugins. `build` returns `(Problem) -> PromptPair`, which is called for every
     problem on every plan, so it must be pure and deterministic. Leave the bare question on the student's side: a
-    finding reports students that are trained on a different prompt than they are tested on. A strategy that shows the
+    finding reports students whose prompts in training and testing differ. A strategy that shows the
     student the gold answer sets `student_sees_gold`.
 
     Example:

@@ -108,7 +108,7 @@ def signed_maps(values: Mapping[str, Array], unit: str, caption: str = OVER_PROB
 
 
 def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:
-    """One point per head: how much it changed, against what it does.
+    """One point per head: how much it changed against the size of its effect.
 
     Args:
         change: `[layer, head]`.

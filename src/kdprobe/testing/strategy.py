@@ -1,4 +1,4 @@
-"""The contract of a strategy: it is pure and deterministic, and its student prompt does not hold the gold answer."""
+"""The contract of a strategy: it is pure and deterministic, and its student prompt does not contain the gold answer."""
 
 from __future__ import annotations
 

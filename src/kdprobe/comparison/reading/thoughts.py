@@ -17,7 +17,7 @@ _BY_PROMPT = 0.05
 def with_thinking(table: Table, responses: Sequence[str], name: str) -> list[str]:
     """Responses as one text each, preceded by the thinking if that has a column of its own.
 
-    If the prompts begin the thinking, answers hold only the mark that ends it, and an answer without that mark is
+    If the prompts begin the thinking, answers have only the mark that ends it, and an answer without that mark is
     thinking throughout. The table's notes say if this was inferred from the other answers.
 
     Args:

@@ -106,7 +106,7 @@ def transfer_stage(
             conversation = context.experiment.conversation.conversation
             unlike = count_unlike_template(replace(context.teacher_record, conversation=conversation), returned, primed)
             served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
-        # The prompt ids are in a file of their own.
+        # The prompt ids are in a separate file.
         responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)
         write(replace(transfer_set, responses=responses), folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)

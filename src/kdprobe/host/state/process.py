@@ -1,6 +1,6 @@
 """Global state of the process that affects numbers or their display: read, compared, and restored.
 
-Nothing is read from libraries that are not loaded, because nobody can have changed their state.
+Nothing is read from libraries that are not loaded, because their state cannot have been changed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from kdprobe.models.anatomy import ATTENTION, decoder_layers
 
 _CHOOSERS = {"indexer", "router"}
-"""Parts of attention that choose tokens or experts: they are no projections, and an indexer gets no gradient."""
+"""Parts of attention that choose tokens or experts: they are not projections, and an indexer gets no gradient."""
 
 
 def is_named(name: str, target: str) -> bool:

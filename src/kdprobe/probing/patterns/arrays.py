@@ -48,7 +48,7 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
     except KdprobeError:
         raise
     except Exception as error:
-        # numpy evaluates headers, zipfile and zlib have classes of their own, absurd shapes are a MemoryError.
+        # numpy evaluates headers, zipfile and zlib have their own exceptions, absurd shapes are a MemoryError.
         reason = "it contains pickled objects" if "Object arrays" in str(error) else "it is damaged or of another type"
         raise UsageError(f"Cannot read the patterns {file}: {reason}.", "Save plain arrays of floats.") from error
     raise UsageError(
