@@ -81,7 +81,7 @@ def test_figures_are_plotlys_and_their_names_no_markup(files):
 def test_a_table_is_found_by_its_name_or_refused(files):
     result = kdprobe.probe(patterns=files, analyses=["heads", "divergence"])
     assert result.table("heads", analysis="heads").equals(result.table("heads"))
-    with pytest.raises(UsageError, match=r"There is no table 'head'. There are: heads \(heads\)"):
+    with pytest.raises(UsageError, match=r"There is no table 'head'. Available: heads \(heads\)"):
         result.table("head")
 
 

@@ -250,7 +250,7 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert run_cli("store", "prune", "--store", store.root) == 2
     said = capsys.readouterr()
     assert "Nothing was removed" in said.err
-    assert "6 in all" in said.out
+    assert "6 in total" in said.out
     assert run_cli("store", "prune", "--dry-run", "--store", store.root) == 0
     capsys.readouterr()
     assert run_cli("store", "prune", "--dry-run", "--json", "--store", store.root) == 0
@@ -267,7 +267,7 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert all(item["removed"] for item in done)
     assert not any(path.exists() for path in waste)
     assert run_cli("store", "prune", "--store", store.root) == 0
-    assert "0 in all" in capsys.readouterr().out
+    assert "0 in total" in capsys.readouterr().out
 
 
 def test_the_list_has_the_sizes_of_runs(store, capsys):

@@ -41,7 +41,7 @@ def kdprobe_strategies() -> Iterable[StrategySpec]:
     """Prompt strategies: what the teacher reads of a problem, and what the student reads.
 
     Called once, when a command needs plugins. `build` returns `(Problem) -> PromptPair`, which is called for every
-    problem on every plan, so it must be pure and deterministic. Leave the bare question on the student's side: a
+    problem on every plan, so it must be pure and deterministic. Use the bare question as the student's prompt: a
     finding reports students whose prompts in training and testing differ. A strategy that shows the
     student the gold answer sets `student_sees_gold`.
 

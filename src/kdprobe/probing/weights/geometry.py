@@ -65,7 +65,7 @@ class CircuitChanges:
     Attributes:
         table: One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their
             ratio.
-        uncounted: Parts of these students' attention that are in no circuit.
+        uncounted: Parts of these students' attention that belong to no circuit.
         also_changed: For each student, those of these parts that training changed.
     """
 
@@ -156,7 +156,7 @@ def _statements(changes: CircuitChanges) -> list[str]:
     sentences = []
     for student, rows in changes.table.groupby("student", sort=False):
         also = " and the ".join(changes.also_changed[str(student)])
-        besides = f" Training also changed the {also}, which are in no circuit." if also else ""
+        besides = f" Training also changed the {also}, which belong to no circuit." if also else ""
         if not rows["change"].any():
             sentences.append(f"{student}: no head's circuits changed.{besides}")
             continue
@@ -170,7 +170,8 @@ def _statements(changes: CircuitChanges) -> list[str]:
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
     if changes.uncounted:
-        sentences.append(f"Not counted, because in no circuit: the {' and the '.join(changes.uncounted)}.")
+        parts = " and the ".join(changes.uncounted)
+        sentences.append(f"Not counted, because they belong to no circuit: the {parts}.")
     return sentences
 
 

@@ -1,4 +1,4 @@
-"""Parts of attention that are in no circuit: biases, norms on queries and keys, learned sinks."""
+"""Parts of attention that belong to no circuit: biases, norms on queries and keys, learned sinks."""
 
 from __future__ import annotations
 
