@@ -170,8 +170,8 @@ def _statements(changes: CircuitChanges) -> list[str]:
             )
         sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
     if changes.uncounted:
-        parts = " and the ".join(changes.uncounted)
-        sentences.append(f"Not counted, because they belong to no circuit: the {parts}.")
+        others = " and the ".join(changes.uncounted)
+        sentences.append(f"Not counted, because they belong to no circuit: the {others}.")
     return sentences
 
 
