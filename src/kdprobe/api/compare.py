@@ -12,6 +12,7 @@ from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +175,7 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
     """Resolves a name: a file or a run stands for itself; other answers have already been read."""
-    from kdprobe.api.given.answers import read_answers, with_article
+    from kdprobe.api.given.answers import read_answers
     from kdprobe.comparison.arms import Arm
 
     if isinstance(given, str | os.PathLike):

@@ -40,7 +40,7 @@ class PlanResult(Result):
 
     @property
     def stages(self) -> pd.DataFrame:
-        """A table of stages: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`."""
+        """A table of stages: `kind`, `name`, `key`, and `status`, which is `done`, `missing` or `damaged`."""
         import pandas as pd
 
         return pd.DataFrame(self.stage_rows)
@@ -84,7 +84,7 @@ def plan(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> PlanResult:
-    """Shows which stages of an experiment are done and which would be made, as `kdprobe plan` does.
+    """Shows which stages of an experiment are done and which would run, as `kdprobe plan` does.
 
     Args:
         config: A TOML file, its content as a dict, or `None` for the embedded experiment.
@@ -98,7 +98,7 @@ def plan(
         progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, all of which are listed, or a function has no key.
+        UsageError: The config has errors, all of which are listed, or a function has no key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
     import torch

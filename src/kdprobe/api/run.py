@@ -29,7 +29,7 @@ def run(
 ) -> RunResult:
     """Runs an experiment, or resumes it, as `kdprobe run` does.
 
-    Finished stages are kept in the store and never made twice. After an interruption or a change of the config, repeat
+    Finished stages are kept in the store and never run twice. After an interruption or a change to the config, repeat
     the call.
 
     Args:
@@ -45,7 +45,7 @@ def run(
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, all of which are listed; a function has no key; or several processes were
+        UsageError: The config has errors, all of which are listed; a function has no key; or several processes were
             launched, which only the command line supports.
         KdprobeError: A model, a file or a plugin is missing, or a stage failed. Finished stages are kept.
     """

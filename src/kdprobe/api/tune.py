@@ -97,7 +97,7 @@ def tune(
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, the file already exists, or several processes were launched.
+        UsageError: The config has errors, the file already exists, or several processes were launched.
         KdprobeError: As `kdprobe.run`; or no trial produced a student. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search

@@ -62,7 +62,7 @@ class Trained:
         adapter: The folder of the LoRA adapter.
         history: One row per optimiser step: step, loss and its parts, learning rate; `validation_loss` on steps with a
             validation.
-        adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing changed.
+        adapter_norm: Frobenius norm of the change in all weights together; 0 means that nothing changed.
         relative_change: That norm relative to the norm of the changed base weights; `None` if not measured.
         stopped_early: Whether it ended before the end of its schedule.
         best_step: The step whose weights were kept, if chosen by the validation loss.

@@ -26,7 +26,7 @@ class ArmResults:
         file: The file with these records, or `None`.
         adapter: The folder of its adapter, or `None`.
         strategy_name: The name of the strategy itself, as listed by `kdprobe plugins`, or `None`.
-        unprimed: Whether the teacher was asked the bare question.
+        unprimed: Whether the teacher read the bare question.
         overflowed: `reason` and `hint` if the evaluation produced NaN or infinite numbers; otherwise `None`.
     """
 

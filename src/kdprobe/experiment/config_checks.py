@@ -1,6 +1,6 @@
 """Checks of a config beyond the types of its sections.
 
-All checks read the raw data, so that one mistake never hides another.
+All checks read the raw data, so that one error never hides another.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
         host: The plugins.
 
     Returns:
-        One sentence per mistake, starting with its key in the config.
+        One sentence per error, starting with its key in the config.
     """
     mistakes = []
     for kind, name_key, name, options_key, options in _plugged(data):
@@ -149,9 +149,9 @@ def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str
 
 def _sentence(item: Any, model: type[BaseModel] | None) -> str:
     if item["type"] == "missing":
-        return "is missing"
+        return "missing"
     if item["type"] == "extra_forbidden":
-        return "is not known" + _suggestion(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
+        return "unknown key" + _suggestion(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
     value = item["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
     if item["type"] in _TABLES:

@@ -50,7 +50,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         (
             "geometry",
             "weights.geometry",
-            "How far training moved every head's QK and OV circuit, from the weights",
+            "How much training changed every head's QK and OV circuits, from the weights",
             None,
         ),
         (
@@ -89,7 +89,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     ):
         yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
     for name, unit, summary in (
-        ("entropy", "", "Attention entropy over that of uniform attention"),
+        ("entropy", "", "Attention entropy relative to uniform attention"),
         ("self_attention", "", "Self-attention focus beyond uniform attention"),
         ("sparsity", "keys", "Keys above 0.1, per query"),
         ("similarity", "", "Similarity to the layer below, row by row"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.results.result import Result
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
         name: Their name in messages; by default the file, or `table`.
 
     Raises:
-        UsageError: They have another type; or as `kdprobe.comparison.read_outputs`.
+        UsageError: They have a different type; or as `kdprobe.comparison.read_outputs`.
         KdprobeError: As `kdprobe.comparison.read_outputs`.
     """
     from kdprobe.comparison.answers import Outputs, outputs_of, read_outputs
@@ -58,11 +59,6 @@ def expanded(given: Any) -> Iterator[Any]:
 
 def _is_path(given: Any) -> bool:
     return isinstance(given, str | os.PathLike)
-
-
-def with_article(kind: type) -> str:
-    """A class's name preceded by `a` or `an`."""
-    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
 
 def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:

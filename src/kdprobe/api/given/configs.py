@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     from kdprobe.experiment.config import Experiment
@@ -34,7 +35,7 @@ def experiment_from(
         analyses: Functions by name, used as analyses.
 
     Raises:
-        UsageError: The config cannot be read or has mistakes, or a function cannot be used.
+        UsageError: The config cannot be read or has errors, or a function cannot be used.
     """
     from kdprobe.api.given.functions import add_functions
     from kdprobe.experiment.load_config import experiment_of, read_config, with_all_strategies
@@ -45,7 +46,7 @@ def experiment_from(
     elif isinstance(config, Mapping):
         data, source, folder = _plain(config, "config"), IN_MEMORY, Path()
     else:
-        raise UsageError(f"The config is a {type(config).__name__}.", "Pass a TOML file, or its content as a dict.")
+        raise UsageError(f"The config is {with_article(type(config))}.", "Pass a TOML file, or its content as a dict.")
     if full:
         data = with_all_strategies(data)
     data = _with_named(data, "strategies", strategies)
@@ -99,7 +100,7 @@ def _plain(value: Any, key: str) -> Any:
     if value is None or isinstance(value, str | bool | int | float | dt.date):
         return value
     raise UsageError(
-        f"{key}: a config cannot contain a {type(value).__name__}.", "Use strings, numbers, lists or dicts."
+        f"{key}: a config cannot contain {with_article(type(value))}.", "Use strings, numbers, lists or dicts."
     )
 
 

@@ -76,7 +76,7 @@ def eval_stages(
 
     here = model_type == HUGGING_FACE
     if here and model_args:
-        raise UsageError("--model-args needs one of lm-eval's other model types.", "Set --model-type.")
+        raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
     if not here and (adapters or with_base or revision):
         raise UsageError("--adapter, --with-base and --revision are for models that run locally.", "Use --model-args.")
 

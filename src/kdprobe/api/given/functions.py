@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import AnalysisSpec, Spec, StrategySpec
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     from kdprobe.host.registry import Host
@@ -83,7 +84,7 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
     from kdprobe.strategies.prompt_pair import PromptPair, bare
 
     if not callable(function):
-        raise UsageError(f"The strategy {name!r} is a {type(function).__name__}.", "Pass a function of a problem.")
+        raise UsageError(f"The strategy {name!r} is {with_article(type(function))}.", "Pass a function of a problem.")
 
     def render(problem: Problem) -> PromptPair:
         with _named_in_errors("strategy", name):
@@ -124,7 +125,7 @@ class FunctionAnalysis:
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise UsageError(f"The analysis {self.name!r} is a {type(self.function).__name__}.", "Pass a function.")
+            raise UsageError(f"The analysis {self.name!r} is {with_article(type(self.function))}.", "Pass a function.")
         if unknown := sorted(set(self._asked) - _NEEDS.keys()):
             raise UsageError(
                 f"The analysis {self.name!r} has an unknown parameter {unknown[0]!r}.",
@@ -165,6 +166,6 @@ class FunctionAnalysis:
         if isinstance(tables, Mapping) and all(isinstance(table, pd.DataFrame) for table in tables.values()):
             return AnalysisResult(tables={str(name): table for name, table in tables.items()})
         raise KdprobeError(
-            f"The analysis {self.name!r} returned a {type(made).__name__}.",
+            f"The analysis {self.name!r} returned {with_article(type(made))}.",
             "Return a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
         )

@@ -121,7 +121,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, averaged over all their response tokens."""
         step = self.state.global_step
-        loss = self._measured(self.held_out, f"in the validation after step {step}", step)
+        loss = self._measured(self.held_out, f"during validation after step {step}", step)
         metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -59,7 +59,7 @@ class StageContext:
 
     @cached_property
     def teacher(self) -> Any:
-        """The teacher of the config, with its conversation settings; its weights are loaded when it is asked.
+        """The teacher of the config, with its conversation settings; its weights are loaded when it is first used.
 
         Raises:
             KdprobeError: The teacher does not support the settings in `[conversation]`.

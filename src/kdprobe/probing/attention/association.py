@@ -16,6 +16,7 @@ from kdprobe.probing.metrics.measure import measure, require
 from kdprobe.probing.options import AssociationOptions
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
+from kdprobe.words import counted
 
 _NAMED = 3
 
@@ -112,7 +113,7 @@ def _sentence(
         f"{head_label(*head)} ({association.superiority[head]:.2f}, q {q[head]:.2g})" for head in associated[:_NAMED]
     )
     return (
-        f"{lead} {metric} of {len(associated)} heads is associated with correctness at a false discovery rate of "
-        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher for a correct answer; this "
-        "is an association within problems of similar length, not a cause."
+        f"{lead} {metric} of {counted(len(associated), 'head')} is associated with correctness at a false discovery "
+        f"rate of {SIGNIFICANT:g}, led by {listed}. The first number in parentheses is the probability that the metric "
+        "is higher for a correct answer; this is an association within problems of similar length, not a cause."
     )

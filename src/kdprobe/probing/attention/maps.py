@@ -17,6 +17,7 @@ from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Ne
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import AttentionOptions
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.students.bridge import BridgedStudent
@@ -74,7 +75,9 @@ def _from_files(context: AnalysisContext) -> tuple[list[str], dict[str, Patterns
 
 def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], dict[str, Patterns]]:
     if problem >= len(context.sequences):
-        raise UsageError(f"There is no problem {problem}: {len(context.sequences)} problems are numbered from 0.")
+        count = len(context.sequences)
+        there = f"there {'is' if count == 1 else 'are'} {counted(count, 'problem')}"
+        raise UsageError(f"There is no problem {problem}: {there}, numbered from 0.")
     ids = context.sequences[problem].ids
     patterns: dict[str, Patterns] = {}
     tokens: list[str] = []
