@@ -223,7 +223,7 @@ def rows(**changes):
     [
         (lambda answers: answers[1:], "left 1 problems unanswered"),
         (lambda answers: [*answers, answers[0]], "answered problem .* twice"),
-        (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' although it was not asked"),
+        (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' although it was not requested"),
         (rows(logprobs=lambda r: r.logprobs - 0.1), "is not normalised: the top k and the tail sum to"),
         (rows(logprobs=lambda r: r.logprobs / np.log(2)), "is not normalised"),
         (rows(logprobs=lambda r: r.logprobs[:, ::-1]), "must be sorted, with the most probable token first"),

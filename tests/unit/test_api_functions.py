@@ -94,9 +94,9 @@ class Held:
         (functools.cache(cell(PLAIN)), "not a plain function"),
         (
             cell("def mine(p):\n    return TABLE\n", TABLE=object()),
-            "uses 'TABLE', a object, which cannot be part of a key",
+            "uses 'TABLE', an object, which kdprobe cannot hash into the stage's cache key",
         ),
-        (cell("def mine(p):\n    return Held()\n", Held=Held), "the class Held, which cannot be part of a key"),
+        (cell("def mine(p):\n    return Held()\n", Held=Held), "the class Held, which kdprobe cannot hash into the stage's cache key"),
         (cell("def mine(p):\n    import nowhere_at_all\n    return 1\n"), "imports 'nowhere_at_all', which is not"),
     ],
 )

@@ -63,7 +63,7 @@ def test_an_analysis_is_a_plain_function(files):
         patterns=files, analyses={"sizes": lambda patterns: {"size": pd.DataFrame({"n": [len(patterns)]})}}
     )
     assert named.table("size")["n"].item() == 2
-    with pytest.raises(KdprobeError, match="The analysis 'wrong' returned a int"):
+    with pytest.raises(KdprobeError, match="The analysis 'wrong' returned an int"):
         kdprobe.probe(patterns=files, analyses={"wrong": lambda patterns: patterns[0].pattern.ndim})
 
 

@@ -14,6 +14,9 @@ from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
 
+_ROUNDING = 1e-12
+"""Means of equal accuracies may differ by this much."""
+
 
 def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:
     """Answers the question that the arms were compared for."""
@@ -143,6 +146,6 @@ def _sentence(pair: Pair) -> str:
 
 def _points_text(difference: float) -> str:
     """A difference in accuracy, to stand between `scores` and the name of the other one."""
-    if not difference:
+    if abs(difference) < _ROUNDING:
         return "the same as"
     return f"{abs(difference) * 100:.1f} points {'higher' if difference > 0 else 'lower'} than"

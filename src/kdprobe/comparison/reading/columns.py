@@ -181,7 +181,7 @@ def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
     listed = " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
     verb = "may contain" if len(names) > 1 else "may or may not contain"
     return UsageError(
-        f"{table.file}: {listed} {verb} {ROLES[role]}; the names are ambiguous.",
+        f"{table.file}: {listed} {verb} the {ROLES[role]}; the names are ambiguous.",
         f"Select the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
     )
 
