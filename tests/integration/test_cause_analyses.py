@@ -226,7 +226,8 @@ def test_ablation_loses_nothing_to_what_an_architecture_cannot_give(look, model_
         assert evidence[missing[0]].isna().all()
         assert evidence[["qk", "pattern"]].notna().all().sum() == 1
         assert evidence["ablation_gradient"].abs().min() > 0
-        assert any(sentence.startswith(f"The change in {missing[1]} is not reported: ") for sentence in result.statements)
+        said = f"The change in {missing[1]} is not reported: "
+        assert any(sentence.startswith(said) for sentence in result.statements)
 
 
 def test_what_one_student_cannot_give_is_missing_of_that_one_alone(look, untrained, planted, model_of):

@@ -66,9 +66,9 @@ def test_columns_are_known_by_their_names_and_named_in_the_output(row, response,
             "'output' and 'completion'",
             "--response-column",
         ),
-        ({"response": "8", "answer": "7", "Answer": "9"}, "'answer' and 'Answer' may contain the gold answers", "--gold-column"),
-        ({"response": "8", "target": "7", "label": "0"}, "'target' and 'label' may contain the gold answers", "--gold-column"),
-        ({"response": "8", "answer": "8", "solution": WORKED}, "'answer' and 'solution' may contain the gold answers", "--gold-"),
+        ({"response": "8", "answer": "7", "Answer": "9"}, "'answer' and 'Answer' may contain the gold", "--gold-column"),
+        ({"response": "8", "target": "7", "label": "0"}, "'target' and 'label' may contain the gold", "--gold-column"),
+        ({"response": "8", "answer": "8", "solution": WORKED}, "'answer' and 'solution' may contain the gold", "--gold-"),
     ],
 )
 def test_what_the_names_do_not_tell_is_refused_with_the_candidates(row, candidates, option, tmp_path):

@@ -76,5 +76,5 @@ def test_current_options_that_fail_are_beaten_by_any_student():
 
 
 def test_without_any_student_there_is_no_best():
-    with pytest.raises(KdprobeError, match="produced a student; the run with the current options also failed: it burst"):
+    with pytest.raises(KdprobeError, match="student; the run with the current options also failed: it burst"):
         tuned(failed(1), current=failed(None))

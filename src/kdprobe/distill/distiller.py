@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kdprobe.transfer.transfer_set import TransferSet
 
 DIVERGED = "Lower the learning rate, or clip gradients; if distill.dtype is float16, use bfloat16 or float32."
-"""What to do about a training that diverged."""
+"""What to do about training that diverged."""
 Need = Literal["responses", "gold", "teacher"]
 """What a distiller may need: the teacher's transfer set, the worked gold solutions, or the teacher itself."""
 
@@ -56,7 +56,7 @@ class TrainContext:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a training.
+    """The result of training.
 
     Attributes:
         adapter: The folder of the LoRA adapter.
@@ -79,7 +79,7 @@ class Trained:
 
 
 def refuse_diverged(trained: Trained) -> None:
-    """Rejects a training that produced NaN or infinite numbers.
+    """Rejects training that produced NaN or infinite numbers.
 
     Raises:
         NonFiniteError: The history or the adapter contains such numbers.

@@ -72,7 +72,7 @@ def _not_finite(what: str, arms: Sequence[ArmResults]) -> list[Finding]:
     """Training runs that produced no student, and evaluations that produced no answers."""
     if not arms:
         return []
-    described = "; ".join(f"{arm.name} {arm.absence}" for arm in arms)
+    described = " ".join(f"{arm.name} {arm.absence}" for arm in arms)
     hints = dict.fromkeys(str((arm.diverged or arm.overflowed or {}).get("hint")) for arm in arms)
     excluded = f"Comparisons exclude these arms, and comparisons of strategies exclude the seeds that {what}."
     action = f"{' '.join(hints)} {excluded}"
@@ -151,7 +151,7 @@ def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
     return [
         Finding(
             "unmatched-filter",
-            f"Students were trained on different sets of problems: {counts}; {len(shared)} are common to all.",
+            f"Students were trained on different sets of problems: {counts}; {len(shared)} in common.",
             'Set transfer.filter = "matched"; otherwise the choice of problems is confounded with the prompt.',
         )
     ]

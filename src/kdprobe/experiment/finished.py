@@ -48,7 +48,7 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
             return _numbers(last) | _numbers(training) | {f"diverged_at_{key}": n for key, n in _numbers(found).items()}
         case "evaluate":
             if not (folder / RECORDS).is_file():
-                # Either the training diverged, as its own stage records, or the student overflowed in the evaluation.
+                # Either training diverged, as its own stage records, or the student overflowed during evaluation.
                 return {}
             records = pq.read_table(folder / RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
             return {"problems": float(len(records)), **_means(records.to_pylist())}

@@ -92,7 +92,7 @@ def kdprobe_distillers() -> Iterable[DistillerSpec]:
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.distill.Distiller`. It declares what it
     `needs`: the teacher's `responses`, the `gold` solutions, or the `teacher` itself. Nothing else is made or passed to
-    it. `train` writes the adapter to the context's folder and returns a record of the training.
+    it. `train` writes the adapter to the context's folder and returns a record of training.
 
     Example:
         >>> class Copy:

@@ -240,7 +240,7 @@ def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
 
 @contextmanager
 def _progress(trainer: Any, label: str) -> Iterator[None]:
-    """Shows optimiser steps while the block runs, and stops a training that diverges.
+    """Shows optimiser steps while the block runs, and stops training if it diverges.
 
     Raises:
         NonFiniteError: The loss of a step is NaN or infinite.
