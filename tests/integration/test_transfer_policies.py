@@ -180,5 +180,5 @@ def test_students_of_different_problems_are_a_finding():
         [arm("unprimed", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)]
     )
     assert finding.code == "unmatched-filter"
-    assert "unprimed 1, primed 2; 1 are common to all" in finding.evidence
+    assert "unprimed 1, primed 2; 1 in common" in finding.evidence
     assert _unmatched([arm("unprimed", [["p1", 0], ["p1", 1]]), arm("primed", [["p1", 0]])]) == []
