@@ -467,7 +467,7 @@ def made(number, split, value="4", question=None, id_=None, solution=None):
             lambda split: [made(1, split, question="What?")],
             "repeats the question of test problem 'test-1' as transfer problem",
         ),
-        (lambda split: [made(next(ORDER), split)], "yields other transfer problems the second time"),
+        (lambda split: [made(next(ORDER), split)], "yields different transfer problems the second time"),
         (lambda split: [{"question": "?"}], "must yield Problem records, not dict"),
         (lambda split: [made(1, split, question=" ")], "problem 'transfer-1' has no question"),
     ],

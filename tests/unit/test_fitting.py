@@ -117,7 +117,7 @@ def test_a_row_of_foreign_ids_only_is_refused(tokenizer):
     logits = np.full((2, 30), -5.0)
     logits[:, 20:] = 5.0
     response = answer(logits, 4, np.array([1, 2]))
-    with pytest.raises(KdprobeError, match="include none that the student has"):
+    with pytest.raises(KdprobeError, match="none of the teacher's top tokens is in the student's vocabulary"):
         fitted(taught(response), TokenizerMatch(foreign=frozenset(range(20, 30))), tokenizer, rows=True)
 
 
