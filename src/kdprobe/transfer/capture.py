@@ -76,9 +76,9 @@ def capture(
         # The fix may not change the stage's key (another server, say), so the saved answers must go.
         forget(setting.scratch)
         reasons = Counter(str(response.finish_reason) for response in responses)
-        counted = ", ".join(f"{count} ended by {reason}" for reason, count in reasons.items())
+        ended = ", ".join(f"{count} ended by {reason}" for reason, count in reasons.items())
         raise KdprobeError(
-            f"None of the teacher's answers contains anything to learn from: {counted}.",
+            f"None of the teacher's answers contains anything to learn from: {ended}.",
             "Check how it answers one of the prompts; if it only thinks, a larger token budget helps.",
         )
     return _transfer_set(teacher, alike(responses), answers.seconds, setting)
