@@ -116,7 +116,7 @@ def test_more_tokens_without_their_embeddings_or_tokenizer_are_refused(tiny_mode
     save_file(
         {name: tensor for name, tensor in tensors.items() if "lm_head" not in name}, half / "adapter_model.safetensors"
     )
-    with pytest.raises(UsageError, match="does not resize the input and output embeddings .* to the same size"):
+    with pytest.raises(UsageError, match=r"does not resize the input and output embeddings .* to the same size"):
         bases.merged(record, half)
 
     stranger = shutil.copytree(whole, tmp_path / "stranger")

@@ -64,8 +64,8 @@ def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
 
     A problem has one of three outcomes: solved only by a, solved only by b, or the same for both. The interval is the
     paired bootstrap over problems if at least ten problems were solved by only one of the two, and at least ten have
-    an outcome other than the most common one. With fewer, the bootstrap's interval is too short, and has no width if all
-    outcomes are the same, so the interval is Bonett and Price's (2012).
+    an outcome other than the most common one. With fewer, the bootstrap's interval is too short, and has no width if
+    all outcomes are the same, so the interval is Bonett and Price's (2012).
 
     Args:
         only_a: Number of problems that only a solved.

@@ -120,10 +120,10 @@ class Tuned:
             sentences = [f"Trial {self.best.number} is the best; the current options failed: {self.current.failure}."]
         else:
             sentences = _sentences(self.best, self.gain, self.by)
+        best = f"The best of {counted(len(self.trials), 'trial')}"
         return [
             *sentences,
-            f"The best of {counted(len(self.trials), 'trial')} was chosen on these same problems, so its results are "
-            "optimistic.",
+            f"{best} was chosen on these same problems, so its results are optimistic.",
             "No interval here accounts for that choice, or for the single seed all trials were trained with.",
             "The test problems were not used. Evaluate the best options on them with `kdprobe run`.",
         ]
