@@ -93,7 +93,7 @@ def test_numpys_numbers_are_plain_ones():
         ((), "nothing to score"),
         ((3,), "The answers are an int"),
         (([1, 2],), "Row 1 of the answers is an int"),
-        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns 'x'"),
+        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns called 'x'"),
         ((pd.DataFrame(),), "has no answers"),
         (("nowhere.csv",), "cannot be read"),
     ],

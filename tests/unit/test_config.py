@@ -164,7 +164,7 @@ def test_unknown_plugin_option_is_placed(host):
     [
         ({"strategies": ["none", "none"]}, "'none' appears twice"),
         ({"strategies": [{"name": "none", "label": "untrained"}]}, "name of a control"),
-        ({"strategies": [{"name": "teacher", "label": "unprimed"}]}, "give 'teacher' another label"),
+        ({"strategies": [{"name": "teacher", "label": "unprimed"}]}, "use another label for 'teacher'"),
         ({"strategies": ["none", {"name": "none", "label": "unprimed"}]}, "'none' appears twice"),
         ({"strategies": [{"name": "none", "label": ["x"]}]}, "strategies.0.label: "),
         ({"seeds": [1, 1]}, "seeds: 1 appears twice"),
@@ -230,7 +230,7 @@ def test_a_space_that_fits_is_taken(host):
         ({"by": "loss"}, "tune.by: "),
         ({"sampler": "grid"}, "tune.sampler: "),
         ({"strategy": "techer"}, "tune.strategy: unknown strategy 'techer'; available: unprimed, teacher"),
-        ({"space": {}}, "tune.space: is empty"),
+        ({"space": {}}, "tune.space: must not be empty"),
         ({"space": {"temprature": [1.0]}}, "tune.space.temprature: unknown key"),
         ({"space": {"temperature": []}}, "tune.space.temperature: "),
         ({"space": {"temperature": [0.0]}}, "tune.space.temperature.0: "),

@@ -22,7 +22,7 @@ def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> Finis
         run: The run's name.
         stage: A stage in the store.
         store: The store.
-        made: Whether this run made it.
+        made: Whether this run produced it.
     """
     folder = store.folder(stage)
     return FinishedStage(

@@ -18,7 +18,7 @@ class FinishedStage:
         key: The hash of everything that determines it.
         folder: The folder with its files. Read only.
         seconds: The time it took to make, possibly in an earlier run.
-        made: Whether this run made it; otherwise it was reused.
+        made: Whether this run produced it; otherwise it was reused.
         metrics: Its numbers by name, if it has any: accuracy, loss, retained mass.
     """
 

@@ -11,7 +11,7 @@ from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
 from kdprobe.words import with_article
 
-ROLES = {"response": "responses", "gold": "gold answers"}
+ROLES = {"response": "responses", "gold": "gold answers", "id": "ids"}
 """What a column holds, by the name of its option."""
 
 
