@@ -56,7 +56,11 @@ def test_columns_are_known_by_their_names_and_named_in_the_output(row, response,
     ("row", "candidates", "option"),
     [
         # The solution is gold reasoning: taken for the model's it would be right in every row.
-        ({"question": "q", "solution": WORKED, "answer": "7"}, "'answer' and 'solution' may contain", "--response-column"),
+        (
+            {"question": "q", "solution": WORKED, "answer": "7"},
+            "'answer' and 'solution' may contain",
+            "--response-column",
+        ),
         ({"question": "q", "solution": WORKED, "gold": "7"}, "'solution' may or may not contain", "--response-column"),
         ({"question": "q", "answer": "7", "ground_truth": "7"}, "'answer' may or may not contain", "--response-column"),
         ({"answer": "7", "solution": "7", "label": WORKED}, "'answer' and 'solution' may contain", "--response-column"),
@@ -66,9 +70,17 @@ def test_columns_are_known_by_their_names_and_named_in_the_output(row, response,
             "'output' and 'completion'",
             "--response-column",
         ),
-        ({"response": "8", "answer": "7", "Answer": "9"}, "'answer' and 'Answer' may contain the gold", "--gold-column"),
+        (
+            {"response": "8", "answer": "7", "Answer": "9"},
+            "'answer' and 'Answer' may contain the gold",
+            "--gold-column",
+        ),
         ({"response": "8", "target": "7", "label": "0"}, "'target' and 'label' may contain the gold", "--gold-column"),
-        ({"response": "8", "answer": "8", "solution": WORKED}, "'answer' and 'solution' may contain the gold", "--gold-"),
+        (
+            {"response": "8", "answer": "8", "solution": WORKED},
+            "'answer' and 'solution' may contain the gold",
+            "--gold-",
+        ),
     ],
 )
 def test_what_the_names_do_not_tell_is_refused_with_the_candidates(row, candidates, option, tmp_path):

@@ -75,9 +75,7 @@ def test_an_answer_without_a_choice_is_taken_in_the_end(make, server):
 def test_a_server_that_never_gives_a_choice_ends_the_capture(make, server):
     server.always = b'{"choices": []}'
     many = [type(REQUESTS[0])(f"p{index}", REQUESTS[0].messages) for index in range(40)]
-    with pytest.raises(
-        KdprobeError, match="did not answer in 1 attempts; last error: an answer without any choice"
-    ):
+    with pytest.raises(KdprobeError, match="did not answer in 1 attempts; last error: an answer without any choice"):
         list(make(concurrency=1, attempts=1).respond(many, SAMPLING))
     assert len(server.asked) == 10
 

@@ -143,9 +143,7 @@ def _named(analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[
     if not isinstance(analyses, Mapping):
         names = [each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS) for each in analyses]
         if _NAMELESS in names:
-            raise UsageError(
-                "An analysis is a function without a name.", "Name it: analyses={'name': lambda ...}."
-            )
+            raise UsageError("An analysis is a function without a name.", "Name it: analyses={'name': lambda ...}.")
         functions = {name: each for name, each in zip(names, analyses, strict=True) if not isinstance(each, str)}
     else:
         functions, names = dict(analyses), list(analyses)

@@ -108,9 +108,7 @@ class _Parts:
         try:
             source = textwrap.dedent(inspect.getsource(function))
         except (OSError, TypeError) as error:
-            raise self._refused(
-                "has no readable source", "Write it in a notebook cell or a file."
-            ) from error
+            raise self._refused("has no readable source", "Write it in a notebook cell or a file.") from error
         if _is_stale(function):
             raise self._refused("was changed in its file after it was loaded", "Import it again in a new process.")
         return source

@@ -78,9 +78,7 @@ class Host:
         """
         for kind, names in provider.provides.items():
             if taken := [name for name in names if name in self.names(kind)]:
-                raise UsageError(
-                    f"The {SINGULAR[kind]} {taken[0]!r} already exists.", "Rename the function."
-                )
+                raise UsageError(f"The {SINGULAR[kind]} {taken[0]!r} already exists.", "Rename the function.")
         self.providers = [*self.providers, provider]
 
     def names(self, kind: str) -> list[str]:

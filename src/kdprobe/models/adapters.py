@@ -89,9 +89,7 @@ def named_adapters(arguments: Adapters) -> dict[str, AdapterRecord]:
     short_names = iter(_last_parts([path for name, path in pairs if name is None]))
     names = [next(short_names) if name is None else name for name, _ in pairs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(
-            f"Two adapters are named {repeated[0]!r}.", "Use distinct names: --adapter NAME=PATH."
-        )
+        raise UsageError(f"Two adapters are named {repeated[0]!r}.", "Use distinct names: --adapter NAME=PATH.")
     return {name: resolve_adapter(path) for name, (_, path) in zip(names, pairs, strict=True)}
 
 

@@ -80,6 +80,4 @@ def _check_adapter(folder: Path, context: TrainContext, name: str) -> None:
     with torch.inference_mode():
         before, after = (loaded.model(input_ids=ids).logits for loaded in (base, taught))
     require(bool(torch.isfinite(after).all()), f"The student trained by {name!r} has logits that are not finite.")
-    require(
-        not torch.equal(before, after), f"The adapter written by {name!r} does not change the student's logits."
-    )
+    require(not torch.equal(before, after), f"The adapter written by {name!r} does not change the student's logits.")

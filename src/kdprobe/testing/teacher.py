@@ -171,9 +171,7 @@ def _check_scoring(
         if request.id in with_rows
     ]
     scored = dict(teacher.score(passages, sampling))
-    require(
-        scored.keys() == with_rows.keys(), f"{name!r} scores {sorted(scored)} instead of {sorted(with_rows)}."
-    )
+    require(scored.keys() == with_rows.keys(), f"{name!r} scores {sorted(scored)} instead of {sorted(with_rows)}.")
     for id_, answer in with_rows.items():
         if answer.rows is None:
             continue

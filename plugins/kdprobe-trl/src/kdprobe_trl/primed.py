@@ -38,8 +38,7 @@ class PrimedTeacher(nn.Module):
         for shorter, longer in pairwise(sorted(prompts)):
             if longer[: len(shorter)] == shorter:
                 raise KdprobeError(
-                    "The prompt of one problem is a prefix of another's, so answers cannot be told from "
-                    "prompts.",
+                    "The prompt of one problem is a prefix of another's, so answers cannot be told from prompts.",
                     "Use a student with a chat template, which ends every prompt.",
                 )
         self.config = model.config
