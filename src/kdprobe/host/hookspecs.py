@@ -91,8 +91,8 @@ def kdprobe_distillers() -> Iterable[DistillerSpec]:
     """Distillers: train a LoRA adapter for the student, usually from a transfer set.
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.distill.Distiller`. It declares what it
-    `needs`: the teacher's `responses`, the `gold` solutions, or the `teacher` itself. Nothing else is computed or passed
-    to it. `train` writes the adapter to the context's folder and returns a record of training.
+    `needs`: the teacher's `responses`, the `gold` solutions, or the `teacher` itself. Nothing else is computed or
+    passed to it. `train` writes the adapter to the context's folder and returns a record of training.
 
     Example:
         >>> class Copy:
