@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.given.configs import Config, Functions
+from kdprobe.api.given.configs import Config, experiment_from
+from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store, threads
@@ -47,7 +48,7 @@ class PlanResult(Result):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What everyone who sees this run's students must know."""
+        """What everyone who uses this run's students must know."""
         return self.details.cautions
 
     @property
@@ -79,6 +80,7 @@ def plan(
     full: bool = False,
     strategies: Functions = None,
     analyses: Functions = None,
+    head_metrics: Functions = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
@@ -89,27 +91,31 @@ def plan(
     Args:
         config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Use all four of the paper's strategies.
-        strategies: Strategies by name: functions of a problem that return a `PromptPair`, or the text that the teacher
-            reads. A config can name them like any other; those that it does not name are added to its strategies.
-        analyses: Functions by name, as in `kdprobe.probe`. Those that the config does not name are added.
-        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load.
+        strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
+            `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
+            those it does not name are added to its strategies.
+        analyses: Functions to use as analyses, by name, as in `kdprobe.probe`. Those that the config does not name are
+            added to its analyses.
+        head_metrics: Functions to use as head metrics, by name, as in `kdprobe.probe`.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: The config has errors, all of which are listed, or a function has no key.
+        UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
     import torch
 
-    from kdprobe.api.given.configs import experiment_from
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
 
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
-        experiment = experiment_from(config, host, full=full, strategies=strategies, analyses=analyses)
+        experiment = experiment_from(
+            config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
+        )
         with threads(experiment.threads):
             planned, opened = make_plan(experiment, host), open_store(store)
             rows = [

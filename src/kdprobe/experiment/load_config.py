@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kdprobe.experiment.config_checks import (
     GOLD,
     OWN,
     impossible_numbers,
+    known_keys,
     plugin_mistakes,
     repeated,
     sentences,
@@ -104,13 +105,17 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     without_secrets(data)
     mistakes: list[str] = []
     experiment = None
+
+    def known() -> Iterator[str]:
+        return known_keys(data, host, Experiment)
+
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        mistakes += sentences(error, Experiment)
+        mistakes += sentences(error, known)
     mistakes += [
         *version_mistakes(data, host),
-        *plugin_mistakes(data, host),
+        *plugin_mistakes(data, host, known),
         *repeated(data),
         *texts_mistakes(data),
         *tuning_mistakes(data, host),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.files import json_of, refuse_special
+from kdprobe.host.suggestions import suggested
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -158,19 +159,20 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
     from huggingface_hub.errors import HFValidationError
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    alias = suggested(name, [SMOLLM2])
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
         raise UsageError(
             f"There is no model {name!r}: it is not a folder, a GGUF file or an id on the Hub.",
-            f"Check the name; the built-in alias is {SMOLLM2}.",
+            alias or f"Check the name; the built-in alias is {SMOLLM2}.",
         ) from error
     except Exception as error:
         # Missing, gated, offline, no network: the library has a class for each, but the advice is the same.
         raise KdprobeError(
             f"The model {name!r} is not a local folder and could not be downloaded from the Hub "
             f"({type(error).__name__}).",
-            "Check the name and the network (and `hf auth login` for gated models), or specify a folder.",
+            alias or "Check the name and the network (and `hf auth login` for gated models), or specify a folder.",
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise KdprobeError(

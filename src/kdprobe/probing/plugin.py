@@ -19,7 +19,7 @@ from kdprobe.probing.options import (
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
-_FORMATS = {"ablation": 3, "attribution": 2, "divergence": 2, "geometry": 2, "heads": 2}
+_FORMATS = {"ablation": 4, "attribution": 2, "divergence": 2, "geometry": 2, "heads": 2}
 """Format numbers of the analyses whose results have changed since the first version."""
 
 

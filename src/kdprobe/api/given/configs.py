@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.given.functions import Functions, add_functions
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
 from kdprobe.words import with_article
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
     from kdprobe.host.registry import Host
 
 Config = AnyPath | Mapping[str, Any] | None
-Functions = Mapping[str, Callable[..., Any]] | None
 IN_MEMORY = "The config"
 """The name of a dict in messages."""
 
 
 def experiment_from(
-    config: Config, host: Host, *, full: bool = False, strategies: Functions = None, analyses: Functions = None
+    config: Config,
+    host: Host,
+    *,
+    full: bool = False,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    head_metrics: Functions = None,
 ) -> Experiment:
     """Reads and checks a config, and adds the functions that it does not name.
 
@@ -33,14 +39,14 @@ def experiment_from(
         full: Use all four of the paper's strategies instead of the config's.
         strategies: Functions by name, used as strategies.
         analyses: Functions by name, used as analyses.
+        head_metrics: Functions by name, used as head metrics.
 
     Raises:
         UsageError: The config cannot be read or has errors, or a function cannot be used.
     """
-    from kdprobe.api.given.functions import add_functions
     from kdprobe.experiment.load_config import experiment_of, read_config, with_all_strategies
 
-    add_functions(host, strategies, analyses)
+    add_functions(host, strategies, analyses, head_metrics)
     if config is None or isinstance(config, str | os.PathLike):
         data, source, folder = read_config(None if config is None else Path(config))
     elif isinstance(config, Mapping):

@@ -46,7 +46,7 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     try:
         EvaluationConfig.model_validate({name: value for name, value in settings.items() if name != "dtype"})
     except ValidationError as error:
-        raise UsageError(f"{'; '.join(sentences(error, None))}.") from error
+        raise UsageError(f"{'; '.join(sentences(error))}.") from error
     return Protocol(**settings, batch_size=_batch_size(batch_size), task=task)
 
 
