@@ -223,7 +223,9 @@ def test_a_probed_student_is_a_merged_model_and_a_bridge(probed, torch, tiny_mod
         for name, logits in (("mine", wanted), (tiny_model.name, untouched)):
             bridge = probed.students[name].to_transformer_lens(progress=False)
             assert float((bridge(ids, return_type="logits") - logits).abs().max()) < 1e-4
-    with pytest.raises(UsageError, match=rf"There is no student 'nobody'\. The students are {tiny_model.name}, mine"):
+    with pytest.raises(
+        UsageError, match=rf"There is no student 'nobody'\. Available students: {tiny_model.name}, mine"
+    ):
         probed.students["nobody"]
 
 

@@ -159,28 +159,28 @@ def test_unknown_key_names_the_nearest(host):
     [
         (
             {"teacher": {"model": "x", **DATA["teacher"]}},
-            "teacher.model: is not known; did you mean 'teacher.options.model'?",
+            "teacher.model: unknown key; did you mean 'teacher.options.model'?",
         ),
-        ({"model": "x"}, "model: is not known; did you mean 'student.model' or 'teacher.options.model'?"),
-        ({"transfer": {"temprature": 1.0}}, "transfer.temprature: is not known; did you mean 'transfer.temperature'?"),
-        ({"distill": {"rank": 4}}, "distill.rank: is not known; did you mean 'distill.options.lora.rank'?"),
+        ({"model": "x"}, "model: unknown key; did you mean 'student.model' or 'teacher.options.model'?"),
+        ({"transfer": {"temprature": 1.0}}, "transfer.temprature: unknown key; did you mean 'transfer.temperature'?"),
+        ({"distill": {"rank": 4}}, "distill.rank: unknown key; did you mean 'distill.options.lora.rank'?"),
         (
             {"distill": {"options": {"rank": 4}}},
-            "distill.options.rank: is not known; did you mean 'distill.options.lora.rank'?",
+            "distill.options.rank: unknown key; did you mean 'distill.options.lora.rank'?",
         ),
         (
             {"student": {"top_p": 0.9}},
-            "student.top_p: is not known; did you mean 'transfer.top_p' or 'evaluation.top_p'?",
+            "student.top_p: unknown key; did you mean 'transfer.top_p' or 'evaluation.top_p'?",
         ),
         (
             {"strategies": [{"name": "none", "lable": "x"}]},
-            "strategies.0.lable: is not known; did you mean 'strategies.label'?",
+            "strategies.0.lable: unknown key; did you mean 'strategies.label'?",
         ),
         (
             {"probe": {"analyses": ["heads"], "smallest_effect": 0.1}},
-            "probe.smallest_effect: is not known; did you mean 'probe.analyses.heads.options.smallest_effect'?",
+            "probe.smallest_effect: unknown key; did you mean 'probe.analyses.heads.options.smallest_effect'?",
         ),
-        ({"xyzzy": 1}, "xyzzy: is not known"),
+        ({"xyzzy": 1}, "xyzzy: unknown key"),
     ],
 )
 def test_an_unknown_key_that_exists_elsewhere_names_the_place(host, changes, told):
