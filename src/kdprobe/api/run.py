@@ -38,7 +38,7 @@ def run(
 
     Args:
         config: A TOML file, its content as a dict, or `None` for the embedded experiment.
-        full: Use all four of the paper's strategies.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
             `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
             those it does not name are added to its strategies.

@@ -36,7 +36,7 @@ def experiment_from(
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the functions are added to it.
-        full: Use all four of the paper's strategies instead of the config's.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Functions by name, used as strategies.
         analyses: Functions by name, used as analyses.
         head_metrics: Functions by name, used as head metrics.
@@ -44,7 +44,7 @@ def experiment_from(
     Raises:
         UsageError: The config cannot be read or has errors, or a function cannot be used.
     """
-    from kdprobe.experiment.load_config import experiment_of, read_config, with_all_strategies
+    from kdprobe.experiment.load_config import experiment_of, in_full, read_config, with_missing
 
     add_functions(host, strategies, analyses, head_metrics)
     if config is None or isinstance(config, str | os.PathLike):
@@ -54,11 +54,12 @@ def experiment_from(
     else:
         raise UsageError(f"The config is {with_article(type(config))}.", "Pass a TOML file, or its content as a dict.")
     if full:
-        data = with_all_strategies(data)
-    data = _with_named(data, "strategies", strategies)
+        data = in_full(data)
+    if strategies:
+        data = {**data, "strategies": with_missing(data.get("strategies", []), strategies)}
     if analyses:
-        probe = data.get("probe", {})
-        data = {**data, "probe": _with_named({"analyses": ["heads"], **probe}, "analyses", analyses)}
+        probe = {"analyses": ["heads"], **data.get("probe", {})}
+        data = {**data, "probe": {**probe, "analyses": with_missing(probe["analyses"], analyses)}}
     return experiment_of(data, host, source, folder=folder)
 
 
@@ -75,15 +76,6 @@ def config_text(config: Config) -> str:
     if isinstance(config, Mapping):
         return tomlkit.dumps(_without_none(_plain(config, "config")))
     return Path(config or EMBEDDED).read_text(encoding="utf-8")
-
-
-def _with_named(data: dict[str, Any], key: str, functions: Functions) -> dict[str, Any]:
-    """Returns data whose list under this key names all functions; invalid lists are left to the checks."""
-    listed = data.get(key, [])
-    if not functions or not isinstance(listed, list):
-        return data
-    named = {entry.get("name") if isinstance(entry, dict) else entry for entry in listed}
-    return {**data, key: [*listed, *(name for name in functions if name not in named)]}
 
 
 def _plain(value: Any, key: str) -> Any:

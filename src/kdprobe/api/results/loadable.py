@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from kdprobe.api.session import AnyPath, calling
 
 if TYPE_CHECKING:
     from kdprobe.models.reference import Dtype
     from kdprobe.problems.problem import Problem
+    from kdprobe.students.card import Card
     from kdprobe.students.export import Exported
     from kdprobe.students.student import Student
 
@@ -50,6 +51,10 @@ class Loadable(ABC):
         """The tokenizer with which it read them."""
         return student.load_tokenizer()
 
+    def _card(self, _student: Student, _library: Literal["peft", "transformers"]) -> Card | None:
+        """Its model card; only the students of runs have one."""
+        return None
+
     def load(self, *, dtype: Dtype = "auto", progress: bool = True) -> LoadedStudent:
         """Loads the base model and merges the adapter into it.
 
@@ -87,7 +92,7 @@ class Loadable(ABC):
             return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
 
     def export(self, folder: AnyPath, *, dtype: Dtype = "auto", progress: bool = True) -> Exported:
-        """Writes it as a plain Hugging Face model, reads that back, and compares the logits.
+        """Writes it as a plain Hugging Face model, with a model card if it belongs to a run; checks its logits.
 
         Args:
             folder: The folder to write; new or empty.
@@ -101,4 +106,5 @@ class Loadable(ABC):
         from kdprobe.students.export import export
 
         with calling(progress=progress):
-            return export(self._student(), Path(folder), dtype=dtype)
+            student = self._student()
+            return export(student, Path(folder), dtype=dtype, card=self._card(student, "transformers"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from kdprobe.api.results.loadable import Loadable
 from kdprobe.api.session import AnyPath, calling, open_store
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.store import Store
     from kdprobe.problems.problem import Problem
+    from kdprobe.students.card import Card
     from kdprobe.students.student import Student
 
 
@@ -48,6 +49,32 @@ class RunStudent(Loadable):
         """What everyone who uses it must know; empty for most students."""
         caution: str = (self._arm.training or {}).get("caution", "")
         return caution
+
+    def export_adapter(self, folder: AnyPath, *, progress: bool = True) -> Path:
+        """Copies its adapter, with a model card that holds its score, its training and the run's config.
+
+        Args:
+            folder: The folder to write; new or empty.
+            progress: Whether notes go to stderr.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: The folder is not empty, or the student is the untrained one.
+            KdprobeError: As `load`.
+        """
+        from kdprobe.students.export import export_adapter
+
+        with calling(progress=progress):
+            student = self._student()
+            export_adapter(student, Path(folder), self._card(student, "peft"))
+            return Path(folder)
+
+    def _card(self, student: Student, library: Literal["peft", "transformers"]) -> Card:
+        from kdprobe.api.results.cards import run_card
+
+        return run_card(self.results, self._arm, student.base, library)
 
     @property
     def _arm(self) -> ArmResults:

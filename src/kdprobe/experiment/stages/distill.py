@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.distill.targets import targets_text, with_target_names
 from kdprobe.errors import NonFiniteError
+from kdprobe.experiment.stages.adapter_card import adapter_card, caution_of
 from kdprobe.experiment.stages.context import (
     StageContext,
     plugin_key,
@@ -27,14 +28,13 @@ from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.store import Stage
 from kdprobe.files import read_json, write_json
-from kdprobe.host.registry import Host
-from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
 from kdprobe.models.conversation import prompt_text
 from kdprobe.models.merging.files import write_ends
 from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
+from kdprobe.students.card import write_adapter_card
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
@@ -116,12 +116,6 @@ def divergence_sentence(found: Mapping[str, Any]) -> str:
     """Describes training that diverged, to follow its student's name; ends with a full sentence."""
     step = "" if found["step"] is None else f" at step {found['step']}"
     return f"diverged{step}: {found['reason']}"
-
-
-def caution_of(host: Host, distiller: str) -> str:
-    """What everyone who sees a distiller's students must know; empty for most distillers."""
-    spec = host.get("distillers", distiller).spec
-    return spec.caution if isinstance(spec, DistillerSpec) else ""
 
 
 def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
@@ -214,6 +208,7 @@ def _training(
         ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
         if not divergence:
             write_ends(folder / ADAPTER, ends)
+            write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings))
         read_by_student = {id_: pair.student for id_, pair in conversations.items()}
         form = write_prompts(folder, context.tokenizer, problems, read_by_student)
         origin = {
