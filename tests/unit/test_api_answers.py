@@ -150,7 +150,9 @@ def test_folders_without_answers_say_what_was_looked_for(tmp_path):
     for made, hint in hints.items():
         with pytest.raises(UsageError, match=rf"^The folder {made} holds no \.jsonl files\. {hint}"):
             kdprobe.score(made)
-        told = rf"^The folder {made} holds no \.jsonl files, and {tmp_path / 'store'} no finished run of this name\."
+        told = (
+            rf"^The folder {made} holds no \.jsonl files, and {tmp_path / 'store'} has no finished run of this name\."
+        )
         with pytest.raises(UsageError, match=f"{told} {hint}"):
             kdprobe.compare(made, tables / "a.csv", store=tmp_path / "store")
 

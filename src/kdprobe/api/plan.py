@@ -10,7 +10,7 @@ from kdprobe.api.given.configs import Config, experiment_from
 from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
-from kdprobe.api.session import AnyPath, calling, open_store, threads
+from kdprobe.api.session import AnyPath, calling, foreseen_threads, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,18 +106,21 @@ def plan(
         UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
-    import torch
-
+    from kdprobe.experiment.integrity.upkeep import REMEMBERED
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
+    from kdprobe.models.outline.device import thread_count
+    from kdprobe.models.outline.memory import Memory
 
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = experiment_from(
             config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
         )
-        with threads(experiment.threads):
-            planned, opened = make_plan(experiment, host), open_store(store)
+        opened = open_store(store)
+        memory = Memory(opened.root / REMEMBERED)
+        with foreseen_threads(experiment.threads, memory):
+            planned = make_plan(experiment, host, memory)
             rows = [
                 {"kind": stage.kind, "name": stage.name, "key": stage.key, "status": opened.status(stage)}
                 for stage in planned.stages
@@ -126,7 +129,7 @@ def plan(
                 run=planned.run,
                 stage_rows=rows,
                 adapters=adapted_modules(planned.stages),
-                threads=torch.get_num_threads(),
+                threads=thread_count(),
                 older_stages=opened.older_stages(),
                 details=planned,
                 warnings=tuple(call.warnings),

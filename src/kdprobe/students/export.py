@@ -14,8 +14,9 @@ import torch
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import follow_umask
 from kdprobe.models.chatter import quiet
-from kdprobe.models.load import LoadedModel, concrete_dtype, load
+from kdprobe.models.load import LoadedModel, load
 from kdprobe.models.merging.merge import sample_logits
+from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.card import CARD, Card, write_adapter_card
 from kdprobe.students.student import Student

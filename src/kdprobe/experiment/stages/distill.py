@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ from kdprobe.experiment.stages.context import (
     StageContext,
     plugin_key,
     problems_key,
-    prompts_now,
     refuse_other_prompts,
     strategy_key,
     teacher_key,
@@ -29,7 +27,6 @@ from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.store import Stage
 from kdprobe.files import read_json, write_json
 from kdprobe.models import processes
-from kdprobe.models.conversation import prompt_text
 from kdprobe.models.merging.files import write_ends
 from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
@@ -145,7 +142,11 @@ def _training(
     strategy: dict[str, Any] | None,
 ) -> Stage:
     kind, options = distiller
-    validated = with_target_names(context.host.options("distillers", kind, options), context.student_blueprint.model)
+    validated = with_target_names(
+        context.host.options("distillers", kind, options),
+        context.student_modules.attention,
+        context.student_blueprint.kind,
+    )
     built = context.host.build("distillers", kind, validated)
     teacher = context.teacher if "teacher" in built.needs else None
     dtype = context.experiment.distill.dtype
@@ -170,12 +171,12 @@ def _training(
         from kdprobe.transfer.fitting import fitted
         from kdprobe.transfer.transfer_set import read
 
-        read_now = partial(prompt_text, context.tokenizer)
-        now = prompts_now(read_now, (pair.student for pair in conversations.values()))
-        refuse_other_prompts(settings["prompts"], now)
+        tokenizer = context.student_reader.tokenizer
+        read_by_student = {id_: pair.student for id_, pair in conversations.items()}
+        refuse_other_prompts(settings["prompts"], context.student_reader, [*read_by_student.values()])
         taught = read(inputs[0]) if transfer else None
         if taught:
-            taught = fitted(taught, context.tokenizer_match, context.tokenizer, rows=bool(built.temperatures()))
+            taught = fitted(taught, context.tokenizer_match, tokenizer, rows=bool(built.temperatures()))
         problems: Sequence[Problem] = context.problems.transfer
         if selected:
             selection = read_json(inputs[-1] / SELECTION)
@@ -205,12 +206,11 @@ def _training(
             trained = Trained(folder / ADAPTER, adapter_norm=math.nan)
             divergence = {"step": error.step, "reason": error.message, "hint": error.hint}
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"} | {DIVERGED: divergence}
-        ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
+        ends, without_end = _ends(tokenizer, taught, gold="gold" in built.needs)
         if not divergence:
             write_ends(folder / ADAPTER, ends)
             write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings))
-        read_by_student = {id_: pair.student for id_, pair in conversations.items()}
-        form = write_prompts(folder, context.tokenizer, problems, read_by_student)
+        form = write_prompts(folder, tokenizer, problems, read_by_student)
         origin = {
             "caution": caution_of(context.host, kind),
             "prompt_form": form,
