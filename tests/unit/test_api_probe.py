@@ -114,11 +114,11 @@ def test_functions_in_lists_have_names_of_their_own(files):
 
         return scaled
 
-    with pytest.raises(UsageError, match="There is a head metric 'entropy' already"):
+    with pytest.raises(UsageError, match="The head metric 'entropy' already exists"):
         kdprobe.probe(patterns=files, head_metrics={"entropy": strongest})
     with pytest.raises(UsageError, match=r"has the same name as another, 'scaled'. Name it: head_metrics="):
         kdprobe.probe(patterns=files, head_metrics=[make(1), make(2)])
-    with pytest.raises(UsageError, match="There is an analysis 'heads' already"):
+    with pytest.raises(UsageError, match="The analysis 'heads' already exists"):
         kdprobe.probe(patterns=files, analyses=[heads])
     assert list(kdprobe.probe(patterns=files, analyses="heads").tables) == ["heads"]
 
