@@ -98,6 +98,8 @@ def compare(
     id_column: str | None = None,
     encoding: str | None = None,
     claims: AnyPath | None = None,
+    baseline: str | None = None,
+    out: AnyPath | None = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
@@ -116,6 +118,8 @@ def compare(
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
         claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
+        baseline: The arm that all others are compared with, instead of all pairs.
+        out: An HTML file to write, with the comparison and all answers to explore; it needs no network.
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
@@ -146,8 +150,14 @@ def compare(
         given = [each for name, run in with_runs for each in ([run[0]] if run else expanded(name))]
         sources = [source for each in given for source in _sources(each, columns, encoding)]
         opened = open_store(store or (runs[0][1] if runs else None))
-        comparison = compare_named(sources, opened, columns, host.all("extractors"), extractor, encoding=encoding)
+        extractors = host.all("extractors")
+        named = compare_named(sources, opened, columns, extractors, extractor, encoding=encoding, baseline=baseline)
+        comparison = named.comparison
         comparison.findings.extend(claim_findings(read, comparison.arms))
+        if out is not None:
+            from kdprobe.report.compare_page import write_compare_page
+
+            write_compare_page(Path(out), named.arms, comparison, extractors[extractor], cautions=named.cautions)
         return CompareResult(comparison, warnings=tuple(call.warnings))
 
 

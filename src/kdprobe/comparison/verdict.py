@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdprobe.comparison.arms import AGAINST_UNTRAINED, ALL_PAIRS, PRIMED
+from kdprobe.comparison.arms import AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.result import ArmScore, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
@@ -23,7 +23,7 @@ def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequenc
     if not pairs:
         few = "There is only one arm" if len(arms) == 1 else "There is no pair of students"
         return [f"{few}, so there is nothing to compare."]
-    if pairs[0].family == ALL_PAIRS:
+    if pairs[0].family not in PLANNED:
         return _unplanned(pairs)
     sentences = _strategies(strategies) if strategies else _priming(pairs)
     reach = [] if strategies else _reach(pairs)
@@ -34,7 +34,11 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
     different = [_sentence(pair) for pair in pairs if pair.significant]
     equal = len(pairs) - len(different)
     if not different:
-        return [f"No two of these arms differ significantly ({equal} {'pair' if equal == 1 else 'pairs'})."]
+        every = pairs[0].family == ALL_PAIRS
+        none = (
+            "No two of these arms differ significantly" if every else f"No arm differs significantly from {pairs[0].b}"
+        )
+        return [f"{none} ({equal} {'pair' if equal == 1 else 'pairs'})."]
     rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."
     return [*different, *([rest] if equal else [])]
 
