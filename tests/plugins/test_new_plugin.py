@@ -88,7 +88,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
         "type": "string",
         "required": True,
         "default": None,
-        "description": "Whose tokenizer turns answers into token ids: the student's model.",
+        "description": "The student's model, whose tokenizer turns answers into token ids.",
     }
 
 
