@@ -113,7 +113,7 @@ def test_geometry_names_the_planted_head_alone(look, untrained, planted):
     for top in result.summary["students"]["planted"].values():
         assert (top[0]["layer"], top[0]["head"]) == PLANTED
     table = result.tables["geometry"]
-    assert {figure.caption for figure in result.figures} == {"From the weights alone; one cell per head."}
+    assert {figure.caption for figure in result.figures} == {"Computed from the weights; one cell per head."}
     moved = table[table["change"] > 0]
     assert set(zip(moved["layer"], moved["head"], strict=True)) == {PLANTED}
     assert set(moved["circuit"]) == {"qk", "ov"}

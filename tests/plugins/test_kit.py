@@ -235,7 +235,7 @@ def rows(**changes):
         (rows(ids=lambda r: np.roll(r.ids, 1, axis=0)), "rows do not match their tokens"),
         (rows(ids=lambda r: np.zeros_like(r.ids)), "lists a token twice in one row"),
         (rows(token_logprobs=lambda r: r.token_logprobs + 0.5), "differ from rows.logprobs"),
-        (rows(token_logprobs=lambda r: r.token_logprobs[:-1]), r"rows.token_logprobs must be \[8\], and is \[7\]"),
+        (rows(token_logprobs=lambda r: r.token_logprobs[:-1]), r"rows.token_logprobs must have shape \[8\], not \[7\]"),
         (rows(tail_logmass=lambda r: {1.0: r.tail_logmass[1.0]}), r"lacks tail_logmass\[2.0\]"),
         (lambda answers: [replace(a, token_ids=np.tile(a.token_ids, 9)) for a in answers], "more than the budget"),
         (lambda answers: [replace(a, text=None) for a in answers], "has no text"),
