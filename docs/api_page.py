@@ -11,31 +11,38 @@ from surface import front
 
 API = "kdprobe.api"
 _INTRODUCTION = """\
-Every command is a function, with the same names and defaults: `--max-new-tokens` is `max_new_tokens`, and a repeatable
-option takes a list, or a dict if it names things (`--adapter NAME=PATH`). Error messages spell arguments as on the
-command line.
+Every command has a function here, with the same names and defaults: `--max-new-tokens` is `max_new_tokens`. A
+repeatable option takes a list, and one that names things (`--adapter NAME=PATH`) also takes a dict. Error messages
+use the names of the command line's options. [Use kdprobe in a notebook](../how-to/use-in-a-notebook.md) has examples.
 
-- Every error is a `kdprobe.KdprobeError`, which says what is wrong and what to do.
-- `progress=False` keeps stderr silent. Anything that may invalidate a result is in its `findings` and `warnings`, never
-  only printed.
-- Results display themselves in a notebook. `.to_json()` is the command's output with `--json`.
-- `import kdprobe` is fast: a function imports what it needs when it is first called.
-- `AnyPath` is a string or a path (`os.PathLike`). A `Config` is the path of a TOML file, its content as a dict, or
-  `None`.
+- Every error is a `kdprobe.KdprobeError` that says what is wrong and what to do.
+- `progress=False` silences stderr. Anything that may spoil a result is in its `findings` or `warnings`, not just
+  printed.
+- Results display themselves in a notebook. `.to_json()` returns what the command prints with `--json`.
+- `import kdprobe` is fast: a function imports what it needs on its first call.
+- `AnyPath` is a string or an `os.PathLike`. A `Config` is the path of a TOML file, the same as a dict, or `None`.
+  `Functions` are a dict of names to functions, or `None`.
 """
 _FUNCTIONS = """\
 ## Functions instead of plugins
 
-`strategies=` and `analyses=` take plain functions by name. A strategy is a function of a `kdprobe.Problem`; it returns
-a `kdprobe.PromptPair`, or the text that the teacher reads. The parameters of an analysis are named after what it needs,
-such as `students` or `bridges`; it returns a table.
+`strategies=`, `analyses=` and `head_metrics=` accept plain functions:
 
-The keys of stages contain a function's source and everything it uses: other functions by their source, modules by
-version or source, and strings, numbers, lists, tuples, sets and dicts by value, whether they are globals, defaults or
-in a closure. A function without such a key is rejected with an explanation: a lambda, a callable that is not a plain
-function, a function that uses objects or classes of a notebook, or one whose file was changed after it was imported.
-`kdprobe.probe` stores nothing and accepts any callable.
+- A strategy takes a `kdprobe.Problem`. It returns the text that the teacher reads, or a `kdprobe.PromptPair`.
+- An analysis asks for what it needs by the names of its parameters, such as `students` or `bridges`. It returns a
+  table.
+- A head metric takes a `kdprobe.probing.PatternView`, one layer of a batch. It returns a tensor `[batch, head]`.
+
+The keys of stages contain the source of a function and of everything it uses: other functions by their source,
+modules by version or source, and text, numbers, lists, tuples, sets and dicts by value, whether they are globals,
+defaults or in a closure. Functions that cannot be part of a key are rejected: lambdas, callables that are not plain
+functions, functions that use objects or classes defined in a notebook, and functions whose file has changed since it
+was imported. `kdprobe.probe` stores nothing under a key and accepts any callable.
 """
+_EXAMPLES = {
+    "LoadedStudent": "[An example](../how-to/use-in-a-notebook.md#generate-with-a-student) generates with one.",
+}
+"""What to read next, by class."""
 
 
 def is_of_api(origin: tuple[str, str]) -> bool:
@@ -81,6 +88,7 @@ def _class(name: str, found: Definition, statement: ast.ClassDef) -> str:
                 _member(source, line, attributes, methods)
     lines = [f"### {name}\n", f"{found.docstring.partition(chr(10) * 2)[0]}\n"]
     lines += [f"- `{attribute}`: {' '.join(meaning.split())}" for attribute, meaning in attributes.items()]
+    lines += ["", _EXAMPLES[name]] if name in _EXAMPLES else []
     lines += ["", *methods.values()] if methods else [""]
     return "\n".join(lines)
 

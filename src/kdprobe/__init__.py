@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from kdprobe.api.evaluate import EvaluateResult, evaluate
     from kdprobe.api.plan import PlanResult, plan
     from kdprobe.api.probe import probe
+    from kdprobe.api.results.loadable import LoadedStudent
     from kdprobe.api.results.probe import ProbeResult
+    from kdprobe.api.results.probed_students import ProbedStudent
     from kdprobe.api.results.run import RunResult
-    from kdprobe.api.results.students import LoadedStudent, RunStudent
+    from kdprobe.api.results.students import RunStudent
     from kdprobe.api.run import load_run, run
     from kdprobe.api.score import ScoreResult, score
     from kdprobe.api.tune import TuneResult, tune
@@ -43,11 +45,13 @@ else:
             "kdprobe.api.evaluate": ["EvaluateResult", "evaluate"],
             "kdprobe.api.plan": ["PlanResult", "plan"],
             "kdprobe.api.probe": ["probe"],
+            "kdprobe.api.results.loadable": ["LoadedStudent"],
             "kdprobe.api.results.probe": ["ProbeResult"],
-            "kdprobe.api.run": ["load_run", "run"],
+            "kdprobe.api.results.probed_students": ["ProbedStudent"],
             "kdprobe.api.results.run": ["RunResult"],
+            "kdprobe.api.results.students": ["RunStudent"],
+            "kdprobe.api.run": ["load_run", "run"],
             "kdprobe.api.score": ["ScoreResult", "score"],
-            "kdprobe.api.results.students": ["LoadedStudent", "RunStudent"],
             "kdprobe.api.tune": ["TuneResult", "tune"],
         },
     )
@@ -69,6 +73,7 @@ __all__ = [
     "NonFiniteError",
     "PlanResult",
     "ProbeResult",
+    "ProbedStudent",
     "Problem",
     "ProblemSourceSpec",
     "PromptPair",

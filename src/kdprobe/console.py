@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from kdprobe.redaction import said
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "note", "progress"]
 
 PLAIN_INTERVAL_SECONDS = 10.0
+_FIRST_LINE_SECONDS = 2.0
+"""The first plain line comes sooner, so that work of a few seconds is not silent."""
+_BRIEF_SECONDS = 1.0
+"""Work that is over by then needs no bar, if it is usually that quick."""
+_STEP = 1_000
+"""Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Progress:
         # Stored now, so that silencing a library during the work does not silence the progress.
         self._stream = sys.stderr
         self._started = time.monotonic()
-        self._shown = self._started
+        self._next_line = self._started + _FIRST_LINE_SECONDS
 
     def advance(self, steps: int = 1, work: int = 0, remark: str | None = None) -> None:
         """Counts finished units, and work (such as tokens) for the rate; a remark stays until the next one."""
@@ -103,11 +110,20 @@ class Progress:
         self._skipped += steps
         self.advance(steps)
 
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, counted in large steps as they are taken: for many that take microseconds each."""
+        taken = 0
+        for taken, item in enumerate(items, start=1):
+            yield item
+            if taken % _STEP == 0:
+                self.advance(_STEP)
+        self.advance(taken % _STEP)
+
     def show(self) -> None:
-        """Prints a plain line, at most one every ten seconds."""
+        """Prints a plain line: the first after two seconds, then at most one every ten."""
         now = time.monotonic()
-        if now - self._shown >= PLAIN_INTERVAL_SECONDS:
-            self._shown = now
+        if now >= self._next_line:
+            self._next_line = now + PLAIN_INTERVAL_SECONDS
             if _is_shown():
                 print(f"{self.label}: {self.state()}", file=self._stream, flush=True)
 
@@ -126,9 +142,9 @@ class Progress:
 
 
 class _LiveProgress(Progress):
-    """Progress as a bar on a terminal."""
+    """Progress as a bar on a terminal, which appears when the work has taken `after` seconds."""
 
-    def __init__(self, label: str, total: int | None, unit: str | None, console: Console) -> None:
+    def __init__(self, label: str, total: int | None, unit: str | None, console: Console, after: float) -> None:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
@@ -142,29 +158,36 @@ class _LiveProgress(Progress):
             transient=True,
         )
         self._task = self._bar.add_task(visible(label), total=total, state="")
-        self._bar.start()
+        self._begins = self._started + after
+        self.show()
 
     def show(self) -> None:
-        self._bar.update(self._task, completed=self.done, state=self.state())
+        if time.monotonic() >= self._begins:
+            self._bar.start()
+            self._bar.update(self._task, completed=self.done, state=self.state())
 
     def stop(self) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
 
 @contextmanager
-def progress(label: str, total: int | None = None, unit: str | None = None) -> Iterator[Progress]:
+def progress(
+    label: str, total: int | None = None, unit: str | None = None, *, brief: bool = False
+) -> Iterator[Progress]:
     """Shows progress on stderr while the block runs: a bar on a terminal, plain lines elsewhere.
 
     Args:
         label: The task.
         total: Number of units, if known.
         unit: The unit of `Progress.advance(work=...)`, for the rate (for example `tok`).
+        brief: Whether the work is usually over within a second; the bar then appears only after that.
     """
     console = err()
     if not console.is_terminal or not _is_shown():
         yield Progress(label, total, unit)
         return
-    live = _LiveProgress(label, total, unit, console)
+    live = _LiveProgress(label, total, unit, console, _BRIEF_SECONDS if brief else 0.0)
     try:
         yield live
     finally:

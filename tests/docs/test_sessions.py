@@ -28,6 +28,8 @@ SESSIONS = [
     Session(("docs/evaluation-tutorial.md",)),
     Session(("docs/heads-tutorial.md",)),
     Session(("docs/how-to/use-in-a-notebook.md",)),
+    Session(("docs/how-to/write-a-strategy.md",)),
+    Session(("docs/how-to/probe.md",), python_only=("docs/how-to/probe.md",)),
     Session(
         ("docs/tutorial.md", "docs/how-to/keep-a-store.md", "docs/how-to/ship-a-student.md", "README.md"),
         {

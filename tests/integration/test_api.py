@@ -119,6 +119,15 @@ def test_a_config_with_mistakes_lists_them_all(config):
         kdprobe.plan(3)
 
 
+def test_a_plan_and_a_run_say_what_their_commands_say(tiny_model, tiny_config, tmp_path, run_cli):
+    file, store = tiny_config(tiny_model, strategies='["none"]'), tmp_path / "store"
+    planned = kdprobe.plan(tomllib.loads(file.read_text()), store=store)
+    assert planned.to_json() + "\n" == run_cli("plan", file, "--store", store, "--json")
+    assert set(planned.stages["status"]) == {"missing"}
+    told = json.loads(run_cli("run", file, "--store", store, "--json"))
+    assert kdprobe.run(file, store=store, progress=False).to_dict() == told
+
+
 def test_threads_are_put_back(config, store, torch):
     before = torch.get_num_threads()
     planned = kdprobe.plan({**config, "threads": before + 1}, store=store)
@@ -188,6 +197,79 @@ def test_probing_says_what_the_command_says(tiny_model, adapter, problem_files, 
     assert result.to_json() + "\n" == told
     assert set(result.table("heads")["student"]) == {tiny_model.name, "mine"}
     assert all(error < 1e-4 for checks in result.self_checks.values() for error in checks.values())
+
+
+@pytest.fixture(scope="module")
+def probed(tiny_model, adapter, problem_files):
+    return kdprobe.probe(str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], limit=2)
+
+
+def test_a_probed_student_is_a_merged_model_and_a_bridge(probed, torch, tiny_model, adapter):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    assert list(probed.students) == [tiny_model.name, "mine"]
+    student = probed.students["mine"]
+    assert (student.adapter, probed.students[tiny_model.name].adapter) == (adapter, None)
+    assert repr(student) == "<ProbedStudent 'mine'>"
+    model, tokenizer = student.load(progress=False)
+    ids = tokenizer("Tom has 3 apples.", return_tensors="pt").input_ids
+    base = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    with torch.inference_mode():
+        untouched = base(ids).logits
+        wanted = PeftModel.from_pretrained(base, adapter).eval()(ids).logits
+        assert float((wanted - untouched).abs().max()) > 1e-4
+        assert float((model(ids).logits - wanted).abs().max()) < 1e-5
+        for name, logits in (("mine", wanted), (tiny_model.name, untouched)):
+            bridge = probed.students[name].to_transformer_lens(progress=False)
+            assert float((bridge(ids, return_type="logits") - logits).abs().max()) < 1e-4
+    with pytest.raises(UsageError, match=rf"There is no student 'nobody'\. The students are {tiny_model.name}, mine"):
+        probed.students["nobody"]
+
+
+def test_a_probed_student_is_exported(probed, tmp_path, torch):
+    from transformers import AutoModelForCausalLM
+
+    exported = probed.students["mine"].export(tmp_path / "merged", dtype="float32", progress=False)
+    model, tokenizer = probed.students["mine"].load(dtype="float32")
+    ids = tokenizer("Tom has 3 apples.", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        read = AutoModelForCausalLM.from_pretrained(exported.folder).eval()(ids).logits
+        assert float((read - model(ids).logits).abs().max()) < 1e-5
+
+
+def test_a_student_that_changed_since_it_was_probed_is_refused(tiny_model, make_adapter, problem_files, tmp_path):
+    import shutil
+
+    adapter = shutil.copytree(make_adapter(tiny_model, 1), tmp_path / "adapter")
+    probed = kdprobe.probe(
+        str(tiny_model), adapters={"mine": adapter}, problems=problem_files[1], limit=2, analyses=["geometry"]
+    )
+    shutil.copytree(make_adapter(tiny_model, 2), adapter, dirs_exist_ok=True)
+    for use in (probed.students["mine"].load, probed.students["mine"].to_transformer_lens):
+        with pytest.raises(KdprobeError, match=r"'mine' has changed since it was probed\. Call `kdprobe.probe` again"):
+            use()
+    probed.students[tiny_model.name].load()
+
+
+def first_key(view):
+    """Attention on the first key, over all queries after it."""
+    later = view.valid_queries.clone()
+    later[:, 0] = False
+    return view.mean_over_queries(view.pattern[..., 0], later)
+
+
+def test_a_function_measures_heads(tiny_model, problem_files, finished, config, store):
+    table = kdprobe.probe(
+        str(tiny_model), problems=problem_files[1], limit=2, head_metrics=[first_key], progress=False
+    ).table("heads")
+    values = table.set_index("metric").groupby("metric")["value"].apply(list)
+    # The built-in sink is the same measure.
+    assert values["first_key"] == pytest.approx(values["sink"])
+    settings = {"strategies": {"careful": careful}, "store": store}
+    plans = [kdprobe.plan(config, head_metrics=given, **settings) for given in (None, {"first_key": first_key})]
+    stages = [{(row.kind, row.name): row.status for row in plan.stages.itertuples()} for plan in plans]
+    assert {key for key in stages[0] if stages[0][key] != stages[1][key]} == {("analyse", "heads")}
 
 
 def test_a_function_looks_into_students(tiny_model, adapter, problem_files):

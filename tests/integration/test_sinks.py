@@ -20,10 +20,14 @@ def look(problems):
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
     from kdprobe.probing.metrics.metric import head_metrics_of
 
-    def run(name, students, /, **options):
+    def run(name, students, /, records=None, **options):
         host = Host()
         context = AnalysisContext(
-            students=students, problems=problems[:3], batch_size=2, head_metrics=head_metrics_of(host)
+            students=students,
+            problems=problems[:3],
+            batch_size=2,
+            records=records or {},
+            head_metrics=head_metrics_of(host),
         )
         return run_analysis(name, host.create("analyses", name, options), context), context.sequences
 
@@ -80,6 +84,24 @@ def test_divergence_is_that_of_the_attention_on_real_keys(look, students):
     rows = result.tables["jensen_shannon"]
     np.testing.assert_allclose(rows.sort_values(["layer", "head"])["value"], found.ravel(), atol=1e-6)
     assert found.min() > 1e-3
+    share = np.mean([(1 - patterns(students[0], sequence).sum(axis=-1)).mean() for sequence in sequences])
+    said = f"base: {share:.1%} of the attention goes to learned sinks, which are not tokens; variances and divergences "
+    assert f"{said}compare the rest, with every row divided by its sum." in result.statements
+
+
+def test_maps_and_associations_say_that_they_are_of_the_rest(look, students, problems):
+    result, sequences = look("attention", students, heads=[[0, 1]])
+    share = (1 - patterns(students[1], sequences[0]).sum(axis=-1)).mean()
+    said = f"tuned: {share:.1%} of the attention goes to learned sinks, which are not tokens; the maps show the rest"
+    assert any(statement.startswith(said) for statement in result.statements)
+    records = {
+        student.name: [{"id": problem.id, "correct": index == 0} for index, problem in enumerate(problems[:3])]
+        for student in students
+    }
+    linked, _ = look("association", students, records=records, strata=1)
+    assert any("entropy describes the rest" in statement for statement in linked.statements)
+    sinks, _ = look("association", students, records=records, strata=1, metric="learned_sink")
+    assert not any("the rest" in statement for statement in sinks.statements)
 
 
 def test_where_nobody_has_a_sink_no_table_speaks_of_one(look, tiny_record):

@@ -78,7 +78,8 @@ def test_a_tower_for_images_gets_no_adapter(depth, torch):
 
     from kdprobe.distill.targets import targets_text
     from kdprobe.models.anatomy import anatomy
-    from kdprobe.models.outline.attention_projections import attention_projections, is_named
+    from kdprobe.models.outline.attention_projections import attention_projections
+    from kdprobe.models.outline.module_names import is_named
 
     text = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "head_dim": 8, "intermediate_size": 48}
     seen = {"num_hidden_layers": depth, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
@@ -108,10 +109,11 @@ def test_names_that_a_config_gives_are_left_as_they_are(torch, model_of):
     from kdprobe.distill.options import LogitsOptions
     from kdprobe.distill.targets import with_target_names
     from kdprobe.models.load import load
+    from kdprobe.models.outline.attention_projections import attention_projections
 
-    model = load(model_of("phi3")).model
+    projections = attention_projections(load(model_of("phi3")).model)
     for targets in (["o_proj"], "all-linear"):
         options = LogitsOptions(lora={"target_modules": targets})
-        assert with_target_names(options, model) == options
-    assert with_target_names(LogitsOptions(), model).lora.target_modules == ["o_proj", "qkv_proj"]
-    assert with_target_names(None, model) is None
+        assert with_target_names(options, projections, "phi3") == options
+    assert with_target_names(LogitsOptions(), projections, "phi3").lora.target_modules == ["o_proj", "qkv_proj"]
+    assert with_target_names(None, projections, "phi3") is None

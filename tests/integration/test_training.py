@@ -326,6 +326,6 @@ def test_an_adapter_of_another_model_is_refused(torch, distil, tiny_record, tmp_
     shutil.copytree(trained.adapter, wrong)
     save_file({k: np.zeros((3, 5), np.float32) for k in weights(trained)}, wrong / "adapter_model.safetensors")
     named = json.loads((wrong / "adapter_config.json").read_text())["base_model_name_or_path"]
-    assert named == tiny_record.name
+    assert named == tiny_record.path.name
     with pytest.raises(UsageError, match="does not fit the model"):
         Student("s", tiny_record, wrong).load(dtype="float32")

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+import kdprobe
+
 TUNE = """
 [tune]
 validation = 2
@@ -313,6 +315,10 @@ def test_the_written_config_is_the_users_own_with_the_best_options(finished, con
     said = json.loads(done.stdout)
     assert (said["study"], said["best"]["number"], said["out"]) == (tuned.study, tuned.best.number, str(out))
     assert [trial["number"] for trial in said["trials"]] == list(range(TRIALS))
+    # The same call in Python says the same.
+    again = kdprobe.tune(file, store=store.root, progress=False)
+    assert again.to_dict() == said | {"out": None}
+    assert again.to_json() + "\n" == CliRunner().invoke(command, [*arguments[:3], "--json"]).stdout
     written = load_experiment(out, host)
     best = host.options("distillers", "logits", written.distill.options)
     assert best == host.options("distillers", "logits", tuned.best.options)

@@ -79,6 +79,30 @@ def test_every_end_stops_teachers_and_evaluations(family, student, writing):
         assert [(record["cut_off"], record["tokens"]) for record in records] == [(False, STEPS)] * 2
 
 
+def test_prompts_rendered_together_are_those_of_apply_chat_template(family, student):
+    from kdprobe.models.conversation import PLAIN_FORM
+    from kdprobe.models.outline.batches import prompt_texts, texts_ids
+    from kdprobe.strategies.prompt_pair import bare
+
+    tokenizer = student.tokenizer
+    questions = [problem.question for problem in some_problems(40)]
+    questions += ["Ünïcödé ½ 😀?", "{{ x }} {% raw %}", "  two\n\nlines  ", "<|im_end|><eos>", "1,000.5 €"]
+    conversations = [[{"role": "user", "content": question}] for question in questions]
+    conversations += [[{"role": "system", "content": "Be brief."}, *bare(problem)] for problem in some_problems(3)]
+    conversations += [[*asked, {"role": "assistant", "content": "4."}, *asked] for asked in conversations[:3]]
+    texts = prompt_texts(tokenizer, conversations)
+    ids = texts_ids(tokenizer, texts)
+    if not tokenizer.chat_template:
+        forms = ["\n\n".join(message["content"] for message in messages) for messages in conversations]
+        assert texts == [PLAIN_FORM.replace("{question}", form) for form in forms]
+        assert ids == [tokenizer(text)["input_ids"] for text in texts]
+        return
+    for messages, text, tokens in zip(conversations, texts, ids, strict=True):
+        told = {"add_generation_prompt": True, "return_dict": False}
+        assert text == tokenizer.apply_chat_template(messages, tokenize=False, **told)
+        assert tokens == tokenizer.apply_chat_template(messages, tokenize=True, **told)
+
+
 def test_gold_texts_begin_and_end_as_the_template_writes_an_assistants_turn(family, student):
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.turn import assistant_turn, response_ids

@@ -419,7 +419,7 @@ def test_all_mistakes_in_options_are_told_with_the_others(tmp_path, capsys):
         "problems.transfer: is missing",
         "problems.options.test: is missing",
         "strategies.it.options.times: input should be a valid integer",
-        "strategies.it.options.wrd: is not known; did you mean 'word'?",
+        "strategies.it.options.wrd: is not known; did you mean 'strategies.it.options.word'?",
         "strategies.non.name: There is no strategy named 'non'. Did you mean 'none'?",
     ):
         assert mistake in told

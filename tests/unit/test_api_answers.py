@@ -129,10 +129,30 @@ def test_lists_of_paths_and_folders_are_their_files(files, folder, run_cli):
     assert [row["name"] for row in json.loads(run_cli("score", folder, "--json"))] == ["a", "b"]
     (pair,) = json.loads(run_cli("compare", folder, "--json"))["pairs"]
     assert (pair["a"], pair["b"], pair["only_b"]) == ("a", "b", 3)
-    (folder / "a.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"holds 2 \.jsonl files\. Name one of them, such as .*a\.jsonl"):
+        kdprobe.compare({"one": folder}, files[0])
     (folder / "b.jsonl").unlink()
-    with pytest.raises(UsageError, match=r"has no \.jsonl files"):
-        kdprobe.score(folder)
+    assert kdprobe.compare({"one": folder}, files[1]).scores["name"].tolist() == ["one", "b"]
+
+
+def test_folders_without_answers_say_what_was_looked_for(tmp_path):
+    empty, tables, nested = (tmp_path / name for name in ("empty", "tables", "nested"))
+    for made in (empty, tables, nested / "model"):
+        made.mkdir(parents=True)
+    (tables / "a.csv").write_text("response,gold\n7,7\n")
+    (nested / "model" / "samples.jsonl").write_text('{"response": "7", "gold": "7"}\n')
+    (empty / "notes.md").touch()
+    hints = {
+        empty: r"Name files of answers \(\.csv, .*\), or a folder with \.jsonl files\.",
+        tables: rf"Name its files, such as {tables / 'a.csv'}\.",
+        nested: rf"Name the folder inside it that holds them, such as {nested / 'model'}\.",
+    }
+    for made, hint in hints.items():
+        with pytest.raises(UsageError, match=rf"^The folder {made} holds no \.jsonl files\. {hint}"):
+            kdprobe.score(made)
+        told = rf"^The folder {made} holds no \.jsonl files, and {tmp_path / 'store'} no finished run of this name\."
+        with pytest.raises(UsageError, match=f"{told} {hint}"):
+            kdprobe.compare(made, tables / "a.csv", store=tmp_path / "store")
 
 
 def test_scores_have_names_and_findings(folder):
@@ -144,6 +164,26 @@ def test_scores_have_names_and_findings(folder):
     assert "cut-off" in repr(scored)
     two = kdprobe.score(rows(BEFORE), [row | {"cut_off": True} for row in rows(AFTER)])
     assert "table (robust), number 2 100.0%" in next(f for f in two.findings if f.code == "cut-off").evidence
+
+
+def test_findings_of_scores_reach_the_terminal_and_the_json(files, folder, run_cli):
+    rows_told = json.loads(run_cli("score", folder, "--json"))
+    codes = [[finding["code"] for finding in row["findings"]] for row in rows_told]
+    assert codes == [["no-answer"], ["cut-off"]]
+    assert {code for row in codes for code in row} == {finding.code for finding in kdprobe.score(folder).findings}
+    assert rows_told[1]["findings"][0]["evidence"] == "Answers that reached the token budget: b 100.0%."
+    told = " ".join(run_cli("score", folder).split())
+    for finding in kdprobe.score(folder).findings:
+        assert str(finding) in told
+    # Both extractors' rows are named apart.
+    both = json.loads(run_cli("score", folder / "b.jsonl", "--extractor", "all", "--json"))
+    assert "b (robust) 100.0%" in both[0]["findings"][0]["evidence"]
+
+
+def test_a_file_that_is_alone_at_the_floor_is_no_finding_of_both():
+    wrong = kdprobe.score({"wrong": rows(["0"] * 6), "right": rows(AFTER)})
+    assert [row["findings"] for row in wrong.to_dict()] == [[], []] == [wrong.findings, []]
+    assert [finding["code"] for finding in kdprobe.score(rows(["0"] * 6)).to_dict()[0]["findings"]] == ["floor"]
 
 
 def test_a_comparison_takes_one_extractor(files):

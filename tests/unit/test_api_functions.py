@@ -159,6 +159,23 @@ def test_stages_are_keyed_by_the_functions_source():
     assert keys[0]["source"] == digest(cell(PLAIN))
 
 
+METRIC = "def mine(view):\n    return view.mean_over_queries(view.pattern.amax(dim=-1))\n"
+
+
+def test_analyses_are_keyed_by_the_source_of_head_metrics_that_are_functions():
+    from kdprobe.experiment.stages.context import plugin_key
+
+    keys = [
+        plugin_key(host_with(head_metrics={"mine": cell(source)}), "head-metrics", "mine")
+        for source in (METRIC, METRIC, METRIC.replace("amax", "amin"))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+    with pytest.raises(UsageError, match="is a lambda"):
+        host_with(head_metrics={"mine": lambda view: view.pattern})
+    with pytest.raises(UsageError, match=r"head_metrics must be a dict of names to functions"):
+        kdprobe.plan({"name": "x"}, head_metrics=[cell(METRIC)])
+
+
 def test_names_that_are_taken_or_no_names_are_refused():
     with pytest.raises(UsageError, match="The strategy 'teacher' already exists"):
         host_with(strategies={"teacher": cell(PLAIN)})
@@ -200,5 +217,5 @@ def test_a_lambda_in_a_list_of_analyses_needs_a_name():
     import kdprobe
 
     for nameless in (lambda patterns: patterns, functools.partial(print, 1)):
-        with pytest.raises(UsageError, match=r"Name it: analyses=\{'name': lambda"):
+        with pytest.raises(UsageError, match=r"has no name\. Give it one: analyses=\{'NAME': function"):
             kdprobe.probe(patterns={"a": "nowhere.npz"}, analyses=[nameless])

@@ -67,6 +67,77 @@ def test_an_analysis_is_a_plain_function(files):
         kdprobe.probe(patterns=files, analyses={"wrong": lambda patterns: patterns[0].pattern.ndim})
 
 
+def strongest(view):
+    """Attention on the strongest key."""
+    return view.mean_over_queries(view.pattern.amax(dim=-1))
+
+
+def test_a_head_metric_is_a_plain_function(files):
+    result = kdprobe.probe(patterns=files, head_metrics=[strongest])
+    heads = result.table("heads")
+    measured = heads[heads["metric"] == "strongest"].set_index(["student", "layer", "head"])["value"]
+    for name, seed in (("a", 0), ("b", 1)):
+        wanted = pattern(seed).max(axis=-1).mean(axis=-1)
+        assert measured[name].to_numpy().reshape(2, 3) == pytest.approx(wanted, rel=1e-6)
+    assert result.head_metrics["strongest"].summary == "Attention on the strongest key."
+    assert len(result.to_dict()["patterns"][0]["per_layer"]["strongest"]) == 2
+    # A lambda too, since nothing is stored; and it can be the metric that decides which heads moved.
+    named = kdprobe.probe(
+        patterns=files, head_metrics={"mine": lambda view: 1 * strongest(view)}, options={"heads": {"metric": "mine"}}
+    )
+    table = named.table("heads")
+    assert table[table["metric"] == "mine"]["value"].tolist() == measured.tolist()
+    assert named.to_dict()["analyses"]["heads"]["threshold"]["metric"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (lambda view: view.pattern.mean(dim=-1), r"returned \(1, 3, 5\), not a tensor of shape \(1, 3\)"),
+        (lambda view: 3.0, "returned a float, not a tensor"),
+        (lambda view: view.spans["answer"], "failed: KeyError: 'answer'. Patterns from files have no tokens and no"),
+        ("entropy", "The head metric 'mine' is a str"),
+    ],
+)
+def test_what_is_no_head_metric_is_one_sentence(files, metric, words):
+    with pytest.raises(KdprobeError, match=words):
+        kdprobe.probe(patterns=files, head_metrics={"mine": metric})
+
+
+def test_functions_in_lists_have_names_of_their_own(files):
+    def heads(patterns):
+        return patterns
+
+    def make(factor):
+        def scaled(view):
+            return factor * strongest(view)
+
+        return scaled
+
+    with pytest.raises(UsageError, match="There is a head metric 'entropy' already"):
+        kdprobe.probe(patterns=files, head_metrics={"entropy": strongest})
+    with pytest.raises(UsageError, match=r"has the name 'scaled' of another. Give it one: head_metrics="):
+        kdprobe.probe(patterns=files, head_metrics=[make(1), make(2)])
+    with pytest.raises(UsageError, match="There is an analysis 'heads' already"):
+        kdprobe.probe(patterns=files, analyses=[heads])
+    assert list(kdprobe.probe(patterns=files, analyses="heads").tables) == ["heads"]
+
+
+def test_patterns_are_no_models(files):
+    probed = kdprobe.probe(patterns=files)
+    assert list(probed.students) == []
+    with pytest.raises(
+        KdprobeError, match=r"There is no model 'a' to load: only attention patterns were probed\. Give"
+    ):
+        probed.students["a"].load()
+
+
+def test_the_result_is_what_its_analyses_found(files):
+    probed = kdprobe.probe(patterns=files, analyses=["heads", "divergence"])
+    assert probed.analyses.table("jensen_shannon") is probed.table("jensen_shannon")
+    assert list(probed.statements) == list(probed.figures) == list(probed.details) == ["heads", "divergence"]
+
+
 def test_figures_are_plotlys_and_their_names_no_markup(files):
     import plotly.graph_objects as go
 
@@ -83,6 +154,12 @@ def test_a_table_is_found_by_its_name_or_refused(files):
     assert result.table("heads", analysis="heads").equals(result.table("heads"))
     with pytest.raises(UsageError, match=r"There is no table 'head'. Available: heads \(heads\)"):
         result.table("head")
+
+
+def test_an_unknown_option_names_the_nearest(files):
+    with pytest.raises(UsageError, match=r"^Options of heads: smallest_efect: is not known; did you mean") as caught:
+        kdprobe.probe(patterns=files, options={"heads": {"smallest_efect": 0.1}})
+    assert str(caught.value).endswith("'smallest_effect'? They are given as --option heads.KEY=VALUE.")
 
 
 def test_contradictions_are_refused():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import ConstantInputWarning, bootstrap, spearmanr
 
 from kdprobe.errors import KdprobeError
 from kdprobe.probing.interventions.gain import Gain
@@ -96,4 +96,10 @@ def test_spearman_with_the_interval_of_bonett_and_wright():
     half = 1.959964 * np.sqrt((1 + correlation**2 / 2) / 57)
     assert np.arctanh(interval.high) - np.arctanh(correlation) == pytest.approx(half, rel=1e-5)
     assert np.arctanh(correlation) - np.arctanh(interval.low) == pytest.approx(half, rel=1e-5)
-    assert spearman(one, one)[1].low == pytest.approx(1)
+    for heads in range(4, 60):
+        changed = np.exp(one[:heads])
+        for order, sign in ((changed, 1.0), (-changed, -1.0)):
+            correlation, interval = spearman(one[:heads], order)
+            assert (correlation, interval.low, interval.high) == (sign, sign, sign)
+    with pytest.warns(ConstantInputWarning):
+        assert np.isnan(spearman(np.ones(9), np.ones(9))[0])

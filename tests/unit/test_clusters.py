@@ -125,6 +125,7 @@ def test_accuracy_when_all_problems_came_out_alike_counts_groups(right):
     interval = clustered_accuracy_interval([right] * 90, (np.arange(90) % 9).tolist())
     worth = 9 * (1.959963984540054 / t.ppf(0.975, 8)) ** 2
     assert [interval.low, interval.high] == pytest.approx(proportion_confint(right * worth, worth, method="wilson"))
+    assert (interval.high if right else interval.low) == float(right)
 
 
 @pytest.mark.parametrize("last", [(True, False), (True, True)])

@@ -5,8 +5,8 @@ import tomllib
 import pytest
 
 from kdprobe.errors import ConfigError, UsageError
-from kdprobe.experiment.config import ALL_STRATEGIES, to_data
-from kdprobe.experiment.load_config import check, load_experiment
+from kdprobe.experiment.config import ALL_ANALYSES, to_data
+from kdprobe.experiment.load_config import check, in_full, load_experiment
 from kdprobe.host.registry import Host
 
 DATA = {
@@ -30,13 +30,26 @@ def mistakes(host, **changes):
 
 def test_embedded_config_is_valid(host):
     experiment = load_experiment(None, host)
-    assert [strategy.name for strategy in experiment.strategies] == ["none", "ground-truth"]
+    assert [strategy.display_name for strategy in experiment.strategies] == ["unprimed", "ground-truth"]
 
 
-def test_full_takes_all_strategies_under_another_name(host):
+def test_full_adds_strategies_seeds_and_analyses_under_another_name(host):
     experiment = load_experiment(None, host, full=True)
-    assert [strategy.name for strategy in experiment.strategies] == ALL_STRATEGIES
+    names = [strategy.display_name for strategy in experiment.strategies]
+    assert names == ["unprimed", "ground-truth", "teacher", "confidence"]
+    assert experiment.seeds == [0, 1, 2]
+    assert {analysis.name for analysis in experiment.probe.analyses} == set(ALL_ANALYSES)
+    ablation = next(analysis for analysis in experiment.probe.analyses if analysis.name == "ablation")
+    assert ablation.options["exact"] == 4
     assert experiment.name == "embedded-full"
+
+
+def test_full_keeps_what_a_config_has(host):
+    experiment = check(in_full({**DATA, "strategies": ["teacher"], "seeds": [5, 1]}), host, "mine.toml")
+    assert [strategy.name for strategy in experiment.strategies] == ["teacher", "none", "ground-truth", "confidence"]
+    assert experiment.seeds == [5, 1, 0]
+    several = check(in_full({**DATA, "seeds": [7, 8, 9, 10]}), host, "mine.toml")
+    assert several.seeds == [7, 8, 9, 10]
 
 
 def test_a_strategy_may_be_a_name_or_a_table(host):
@@ -152,6 +165,39 @@ def test_unknown_key_names_the_nearest(host):
     (told,) = mistakes(host, evalution={"max_new_tokens": 8})
     assert told.startswith("evalution: is not known")
     assert "'evaluation'" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"teacher": {"model": "x", **DATA["teacher"]}},
+            "teacher.model: is not known; did you mean 'teacher.options.model'?",
+        ),
+        ({"model": "x"}, "model: is not known; did you mean 'student.model' or 'teacher.options.model'?"),
+        ({"transfer": {"temprature": 1.0}}, "transfer.temprature: is not known; did you mean 'transfer.temperature'?"),
+        ({"distill": {"rank": 4}}, "distill.rank: is not known; did you mean 'distill.options.lora.rank'?"),
+        (
+            {"distill": {"options": {"rank": 4}}},
+            "distill.options.rank: is not known; did you mean 'distill.options.lora.rank'?",
+        ),
+        (
+            {"student": {"top_p": 0.9}},
+            "student.top_p: is not known; did you mean 'transfer.top_p' or 'evaluation.top_p'?",
+        ),
+        (
+            {"strategies": [{"name": "none", "lable": "x"}]},
+            "strategies.0.lable: is not known; did you mean 'strategies.label'?",
+        ),
+        (
+            {"probe": {"analyses": ["heads"], "smallest_effect": 0.1}},
+            "probe.smallest_effect: is not known; did you mean 'probe.analyses.heads.options.smallest_effect'?",
+        ),
+        ({"xyzzy": 1}, "xyzzy: is not known"),
+    ],
+)
+def test_an_unknown_key_that_exists_elsewhere_names_the_place(host, changes, told):
+    assert mistakes(host, **changes) == (told,)
 
 
 def test_unknown_plugin_option_is_placed(host):

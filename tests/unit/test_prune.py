@@ -66,6 +66,9 @@ def make_waste(store):
     (aside / "inner").mkdir(parents=True)
     record = store.root / "aside" / "run-run.json-1"
     record.write_text("{}")
+    remembered = store.root / "remembered"
+    remembered.mkdir(exist_ok=True)
+    (remembered / "entry.json").write_text("{}")
     return {
         store.folder(lost): "no run needs it",
         old: "made by an earlier version of kdprobe",
@@ -73,6 +76,7 @@ def make_waste(store):
         scratch: "unfinished, and no run needs it",
         aside: "found damaged and moved aside",
         record: "found damaged and moved aside",
+        remembered: "kept to make plans fast",
     }
 
 
@@ -250,7 +254,7 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert run_cli("store", "prune", "--store", store.root) == 2
     said = capsys.readouterr()
     assert "Nothing was removed" in said.err
-    assert "6 in total" in said.out
+    assert "7 in all" in said.out
     assert run_cli("store", "prune", "--dry-run", "--store", store.root) == 0
     capsys.readouterr()
     assert run_cli("store", "prune", "--dry-run", "--json", "--store", store.root) == 0

@@ -81,6 +81,15 @@ def test_accuracy_interval_is_wilsons(correct, n):
     assert interval.high == pytest.approx(centre + half, abs=1e-12)
 
 
+@pytest.mark.parametrize("n", range(1, 60))
+def test_accuracy_intervals_of_no_and_of_all_problems_end_at_exactly_zero_and_one(n):
+    none, every = accuracy_interval(0, n), accuracy_interval(n, n)
+    assert (none.low, every.high) == (0.0, 1.0)
+    # Wilson: the other end is z^2 / (n + z^2) away.
+    away = 1.959963984540054**2 / (n + 1.959963984540054**2)
+    assert (none.high, every.low) == pytest.approx((away, 1 - away))
+
+
 def test_mean_interval_is_the_percentile_bootstrap_and_repeats_itself():
     values = np.random.default_rng(3).normal(1.0, 2.0, 80)
     interval = mean_interval(values)

@@ -39,5 +39,39 @@ def test_what_stays_the_same_is_not_written_anew():
     assert tuned_config(text, {"learning_rate": 0.002, "temperature": 2.0}, "Same.") == f"# Same.\n{text}"
 
 
+@pytest.mark.parametrize(
+    ("section", "left_out", "left"),
+    [
+        ('[teacher.options]\nmodel = "any"\napi_key = "{}"', "teacher.options.api_key", {"model": "any"}),
+        ('[teacher]\noptions = { apiKey = "{}", model = "any" }', "teacher.options.apiKey", {"model": "any"}),
+        (
+            '[teacher.options]\nheaders = { Authorization = "Bearer {}", Accept = "all" }',
+            "teacher.options.headers.Authorization",
+            {"headers": {"Accept": "all"}},
+        ),
+        (
+            '[teacher.options]\nbase_url = "https://me:{}@example.org/v1"  # mine',
+            "teacher.options.base_url",
+            {"base_url": "https://example.org/v1"},
+        ),
+    ],
+)
+def test_secrets_are_left_out_and_a_comment_says_where(section, left_out, left):
+    secret = "correct-horse-battery"
+    text = f"# Not {secret}, please.\n{section.replace('{}', secret)}\n"
+    tuned = tuned_config(text, WANTED, "By hand.")
+    assert secret not in tuned
+    assert f"# Secrets are left out of {left_out}.\n" in tuned
+    assert tomllib.loads(tuned)["teacher"]["options"] == left
+    assert tuned.count("# mine") == text.count("# mine")
+
+
+def test_secrets_in_lists_of_tables_are_left_out():
+    text = '[[strategies]]\nname = "a"\noptions = { token = 3, password = "swordfish" }\n[[strategies]]\nname = "b"\n'
+    tuned = tuned_config(text, {}, "Same.")
+    assert tomllib.loads(tuned)["strategies"] == [{"name": "a", "options": {"token": 3}}, {"name": "b"}]
+    assert "swordfish" not in tuned
+
+
 def test_the_snippet_is_a_section_to_copy():
     assert tomllib.loads(options_snippet(WANTED)) == {"distill": {"options": WANTED}}

@@ -147,6 +147,15 @@ def test_of_very_many_different_values_the_interval_is_the_normal_one():
     assert difference.high - difference.low == pytest.approx((few.high - few.low) * np.sqrt(MANY / 12_000), rel=0.06)
 
 
+def test_the_normal_interval_of_a_share_stays_between_zero_and_one():
+    steps = np.random.default_rng(5).integers(1, 5_000, MANY + 1).astype(float)
+    right = np.where(np.arange(len(steps)) < 12, 1.0, 0.0)
+    steps[0] = right[0] = 500_000
+    counts = np.stack([steps, right], axis=1)
+    assert pooled_share_interval(counts).low == 0.0
+    assert pooled_share_interval(np.stack([steps, steps - right], axis=1)).high == 1.0
+
+
 def test_the_sign_flip_test_of_very_many_groups_is_the_normal_one():
     totals = np.random.default_rng(4).choice([-1, 1], 40_000, p=[0.494, 0.506])
     exact = sign_flip_p(totals[:30_000])

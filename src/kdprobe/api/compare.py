@@ -30,7 +30,7 @@ class CompareResult(Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
-        comparison: The full comparison, as records.
+        comparison: The whole comparison, as records.
     """
 
     comparison: Comparison
@@ -61,7 +61,7 @@ class CompareResult(Result):
 
     @property
     def strategies(self) -> pd.DataFrame:
-        """A table with a row per pair of strategies with three or more seeds, tested over seeds and problems."""
+        """A row for each pair of strategies with at least three seeds, compared over seeds and problems."""
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -74,7 +74,7 @@ class CompareResult(Result):
 
     @property
     def findings(self) -> list[Finding]:
-        """What may be misleading, each with `code`, `evidence` and `action`."""
+        """What may mislead, each with `code`, `evidence` and `action`."""
         return self.comparison.findings
 
     def _data(self) -> dict[str, Any]:
@@ -105,25 +105,25 @@ def compare(
     """Compares answers, runs, or single arms of runs, problem by problem, as `kdprobe compare` does.
 
     Args:
-        names: Any of: paths or lists of paths, folders of `.jsonl` files, names of runs or unique prefixes of them,
-            RUN/ARM, results of `kdprobe.evaluate` and `kdprobe.run`, and dicts of names to files, tables
-            (`pandas.DataFrame` or lists of dicts) or results of `kdprobe.comparison.read_outputs`. A single run is
-            compared in the families that it planned; otherwise all pairs form one family.
-        extractor: The extractor for scores and tests.
-        response_column: The column with the model's answers; by default found by its usual names.
+        names: Any number of: paths of files or lists of them; folders of `.jsonl` files; runs, by their names or unique
+            prefixes; arms of runs, as `RUN/ARM`; results of `kdprobe.evaluate` and `kdprobe.run`; and dicts that name
+            files, tables (a `pandas.DataFrame` or a list of dicts) or results of `kdprobe.comparison.read_outputs`. A
+            single run is compared in the families that it planned; otherwise all pairs form one family.
+        extractor: The extractor used for scores and tests.
+        response_column: The column with the model's answers; by default it is found by its usual names.
         gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
-        encoding: Encoding of text files; detected by default.
-        claims: A table of published scores to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
-        store: The folder of runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load.
+        encoding: The encoding of text files; by default it is detected.
+        claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
+        store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether to print notes to stderr.
+        progress: Whether progress and notes go to stderr.
 
     Raises:
-        UsageError: There are fewer than two arms, a name does not exist, two arms have the same name, or a column is
-            missing.
-        KdprobeError: A file or a run cannot be read, or the answers are not to the same problems.
+        UsageError: There are fewer than two arms, there is no file or run of a name, two arms have the same name, or a
+            column is missing or ambiguous.
+        KdprobeError: A file or a run cannot be read, or the arms answered different problems.
     """
     from kdprobe.api.given.answers import expanded
     from kdprobe.comparison.claims import claim_findings, read_claims

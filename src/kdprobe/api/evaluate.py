@@ -30,9 +30,9 @@ class EvaluateResult(ScoreResult):
     """Scores of evaluated models.
 
     Attributes:
-        files: For each model, the file of its records: the copy in `out`, else the store's own.
+        files: For each model, the file of its records: in `out`, else in the store.
         stored: For each model, the file of its records in the store.
-        conversation: What chat templates got besides the messages.
+        conversation: What chat templates receive besides the messages.
     """
 
     files: dict[str, Path]
@@ -41,7 +41,7 @@ class EvaluateResult(ScoreResult):
 
     @property
     def records(self) -> dict[str, pd.DataFrame]:
-        """For each model, a table of its answers: `response`, `correct`, `log_p_gold_value` in nats, and more.
+        """For each model, a row per problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
 
         `kdprobe.compare(result)` compares them.
         """
@@ -90,9 +90,9 @@ def evaluate(
     Every batch of answers is saved before the next one starts, so after an interruption the same call resumes.
 
     Args:
-        model: An alias, a folder, a GGUF file, a Hub id, or a model behind an API.
+        model: An alias, a folder, a GGUF file, an id on the Hub, or a model behind an API.
         revision: A commit, tag or branch of a model on the Hub.
-        adapters: A dict of names to folders or Hub ids, or a list of these, named by the last part of their paths.
+        adapters: A dict of names to folders or Hub ids; or a list of these, each named after the last part of its path.
         with_base: With adapters: also evaluate the model without one.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
@@ -101,24 +101,24 @@ def evaluate(
         task: A variant of the task; by default the bare question.
         max_new_tokens: Token budget.
         temperature: Sampling temperature; 0 decodes greedily.
-        top_p: Top-p of nucleus sampling.
+        top_p: Nucleus sampling.
         seed: Sampling seed.
         batch_size: Problems per batch, or `auto`; by default chosen by memory and throughput.
         system: A system message for conversations without one.
-        date: The date for chat templates that use one; a fixed date by default.
-        template_arguments: Named arguments of the chat template, such as `enable_thinking`.
+        date: The date shown to chat templates that use one; a fixed date by default.
+        template_arguments: Arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
         model_type: `hf`, or any other lm-eval model type: `vllm`, `openai-chat-completions`, ...
-        model_args: lm-eval's arguments for that model type, `K=V,...`.
+        model_args: lm-eval's arguments for this model type, `K=V,...`.
         extractor: An extractor's name, or `all`.
-        out: Where to write the records: a folder, or `FILE.jsonl` for a single model.
-        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load.
+        out: Where to write the records: a folder, or `FILE.jsonl` for one model.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: An argument is invalid, arguments contradict each other, or a name does not exist.
+        UsageError: An argument has an invalid value, arguments contradict each other, or a name is unknown.
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
     from kdprobe.comparison.answers import read_outputs

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.given.configs import Config, Functions
+from kdprobe.api.given.configs import Config, experiment_from
+from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
-from kdprobe.api.session import AnyPath, calling, open_store, threads
+from kdprobe.api.session import AnyPath, calling, foreseen_threads, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,11 +24,11 @@ class PlanResult(Result):
     """The plan of an experiment.
 
     Attributes:
-        run: The name of the run.
-        stage_rows: The stages, as dicts.
+        run: The name that the run will have.
+        stage_rows: The stages, a dict each.
         adapters: For each distiller, the modules that it trains adapters on.
-        threads: Number of CPU threads in the stages' keys.
-        older_stages: Number of stages in the store from an earlier version of kdprobe.
+        threads: The number of CPU threads, which is part of the stages' keys.
+        older_stages: How many stages an earlier version of kdprobe left in the store.
         details: The plan itself.
     """
 
@@ -47,12 +48,12 @@ class PlanResult(Result):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What everyone who sees this run's students must know."""
+        """What everyone who uses this run's students must know."""
         return self.details.cautions
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What may make the run worth less than it costs, each with `code`, `evidence` and `action`."""
+        """What may make the run a waste of time, each with `code`, `evidence` and `action`."""
         return self.details.findings
 
     def _data(self) -> dict[str, Any]:
@@ -79,6 +80,7 @@ def plan(
     full: bool = False,
     strategies: Functions = None,
     analyses: Functions = None,
+    head_metrics: Functions = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
@@ -87,31 +89,38 @@ def plan(
     """Shows which stages of an experiment are done and which would be made, as `kdprobe plan` does.
 
     Args:
-        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
-        full: Use all four of the paper's strategies.
-        strategies: Strategies by name: functions of a problem that return a `PromptPair`, or the text that the teacher
-            reads. A config can name them like any other; those that it does not name are added to its strategies.
-        analyses: Functions by name, as in `kdprobe.probe`. Those that the config does not name are added.
-        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load.
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
+        strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
+            `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
+            those it does not name are added to its strategies.
+        analyses: Functions to use as analyses, by name, as in `kdprobe.probe`. Those that the config does not name are
+            added to its analyses.
+        head_metrics: Functions to use as head metrics, by name, as in `kdprobe.probe`.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, all of which are listed, or a function has no key.
+        UsageError: The config has mistakes (the error lists all of them), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
-    import torch
-
-    from kdprobe.api.given.configs import experiment_from
+    from kdprobe.experiment.integrity.upkeep import REMEMBERED
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
+    from kdprobe.models.outline.device import thread_count
+    from kdprobe.models.outline.memory import Memory
 
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
-        experiment = experiment_from(config, host, full=full, strategies=strategies, analyses=analyses)
-        with threads(experiment.threads):
-            planned, opened = make_plan(experiment, host), open_store(store)
+        experiment = experiment_from(
+            config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
+        )
+        opened = open_store(store)
+        memory = Memory(opened.root / REMEMBERED)
+        with foreseen_threads(experiment.threads, memory):
+            planned = make_plan(experiment, host, memory)
             rows = [
                 {"kind": stage.kind, "name": stage.name, "key": stage.key, "status": opened.status(stage)}
                 for stage in planned.stages
@@ -120,7 +129,7 @@ def plan(
                 run=planned.run,
                 stage_rows=rows,
                 adapters=adapted_modules(planned.stages),
-                threads=torch.get_num_threads(),
+                threads=thread_count(),
                 older_stages=opened.older_stages(),
                 details=planned,
                 warnings=tuple(call.warnings),

@@ -41,6 +41,7 @@ def probe(
     batch_size: int = 8,
     patterns: Mapping[str, AnyPath | NDArray[np.floating]] | Sequence[str] = (),
     analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]] = DEFAULT_ANALYSES,
+    head_metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
     options: Options | None = None,
     out: AnyPath | None = None,
     figures: bool = False,
@@ -51,36 +52,40 @@ def probe(
     """Looks inside students, as `kdprobe probe` does. All students read the same tokens.
 
     Args:
-        model: An alias, a folder, a GGUF file or a Hub id; not needed with `patterns`.
-        adapters: A dict of names to folders or Hub ids, or a list of these, named by the last part of their paths. The
-            name `ARM@SEED` gives arm and seed.
+        model: An alias, a folder, a GGUF file or an id on the Hub; not needed with `patterns`.
+        adapters: A dict of names to folders or Hub ids; or a list of these, each named after the last part of its path.
+            A name of the form `ARM@SEED` sets arm and seed.
         against: Compare with this adapter or model instead of `model`.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
         system: A system message for conversations without one.
-        date: The date for chat templates that use one; a fixed date by default.
-        template_arguments: Named arguments of the chat template, such as `enable_thinking`.
-        template_of: The student whose chat template all students use; by default the first.
+        date: The date shown to chat templates that use one; a fixed date by default.
+        template_arguments: Arguments of the chat template, such as `enable_thinking`.
+        template_of: The student whose chat template is used for all; by default the first.
         limit: Use only the first N problems.
         batch_size: Sequences per batch.
-        patterns: A dict of names to files, folders or arrays with the attention patterns of one prompt,
-            `[layer, head, query, key]`; or a list of paths.
-        analyses: A list of names of analyses and functions, or a dict of names to functions. A function may have any of
-            these parameters: `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`, `head_metrics`,
-            `batch_size`, `seed`. Each is the attribute of `kdprobe.probing.AnalysisContext` with that name. It returns
-            a table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
-        options: Options by name of the analysis or problem source.
-        out: A folder to write tables and a page to.
+        patterns: Attention patterns of one prompt, `[layer, head, query, key]`: a dict of names to files, folders or
+            arrays, or a list of paths.
+        analyses: A list of names and functions, or a dict of names to functions. A function asks for what it needs by
+            the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`,
+            `head_metrics`, `batch_size` and `seed`, which are attributes of `kdprobe.probing.AnalysisContext`. It
+            returns a table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
+        head_metrics: Functions to use as head metrics: a list, or a dict of names to functions. Each takes a
+            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. The analyses measure it like the
+            built-in ones.
+        options: The options of analyses and of the problem source, by name.
+        out: The folder to write: tables and a page.
         figures: With `out`: also write every figure as PNG and SVG.
-        plugins_dir: A folder of additional plugins to load.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: Arguments contradict each other, or a name does not exist.
-        KdprobeError: A model, a problem or a pattern cannot be read, TransformerLens disagrees with Hugging Face, or an
+        UsageError: Arguments contradict each other, or a name is unknown.
+        KdprobeError: A model, a problem or a pattern cannot be read; TransformerLens disagrees with Hugging Face; or an
             analysis lacks what it needs.
     """
+    from kdprobe.api.results.probed_students import ProbedStudents
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
     from kdprobe.probing.metrics.metric import head_metrics_of
 
@@ -97,12 +102,11 @@ def probe(
         if limit < 1 or batch_size < 1:
             raise UsageError("The limit and the batch size must be positive.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
-        names = _named(analyses, host)
+        names = _use(host, analyses, head_metrics)
         given = checked_options(options)
         by_name = {os.fspath(problems)} if model is not None and isinstance(problems, str | os.PathLike) else set()
         refuse_strays(given, {*names} | by_name)
         built: dict[str, Analysis] = {name: create(host, "analyses", name, given) for name in names}
-        findings: list[Finding] = []
         if model is None:
             from kdprobe.probing.patterns.files import read_patterns
 
@@ -118,12 +122,19 @@ def probe(
                 head_metrics=head_metrics_of(host),
                 template_of=template_of,
             )
-            findings = _read_problems(context, built)
+        # Before the analyses: what can be loaded afterwards is what they examine.
+        students = ProbedStudents(context.students, context.problems, template_of)
+        findings = _read_problems(context, built) if students else []
         results = {name: run_analysis(name, analysis, context) for name, analysis in built.items()}
         return ProbeResult(
+            tables={name: result.tables for name, result in results.items()},
+            statements={name: list(result.statements) for name, result in results.items()},
+            plotly_data={
+                name: {figure.title: figure.plotly for figure in result.figures} for name, result in results.items()
+            },
             details=results,
             findings=findings,
-            students=context.students,
+            students=students,
             self_checks=context.bridges.errors if context.students else {},
             problems=context.problems,
             patterns=context.patterns,
@@ -134,22 +145,38 @@ def probe(
         )
 
 
-def _named(analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]], host: Host) -> list[str]:
-    """Returns the names of the analyses; functions are added to the host."""
+def _use(
+    host: Host,
+    analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]],
+    head_metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]],
+) -> list[str]:
+    """Adds the functions to the host; returns the names of the analyses."""
     from kdprobe.api.given.functions import add_functions
 
-    if isinstance(analyses, str):
-        analyses = [analyses]
-    if not isinstance(analyses, Mapping):
-        names = [each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS) for each in analyses]
-        if _NAMELESS in names:
-            raise UsageError("An analysis is a function without a name.", "Name it: analyses={'name': lambda ...}.")
-        functions = {name: each for name, each in zip(names, analyses, strict=True) if not isinstance(each, str)}
-    else:
-        functions, names = dict(analyses), list(analyses)
-    # Their results are not stored, so they need no key.
-    add_functions(host, analyses=functions, keyed=False)
-    return list(dict.fromkeys(names))
+    asked = _named(analyses, "analyses")
+    by_name = isinstance(analyses, Mapping)
+    functions = {name: each for name, each in asked.items() if by_name or not isinstance(each, str)}
+    # What they return is not stored under a key.
+    add_functions(host, analyses=functions, head_metrics=_named(head_metrics, "head_metrics"), keyed=False)
+    return list(asked)
+
+
+def _named(given: Any, argument: str) -> dict[str, Any]:
+    """What is given by name; a function in a list has its own name.
+
+    Raises:
+        UsageError: A function has no name, or two have the same.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    named: dict[str, Any] = {}
+    for each in [given] if callable(given) or isinstance(given, str) else given:
+        name = each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS)
+        if name == _NAMELESS or named.get(name, each) != each:
+            problem = "has no name" if name == _NAMELESS else f"has the name {name!r} of another"
+            raise UsageError(f"A function in {argument} {problem}.", f"Give it one: {argument}={{'NAME': function}}.")
+        named[name] = each
+    return named
 
 
 def _read_problems(context: AnalysisContext, analyses: Mapping[str, Analysis]) -> list[Finding]:

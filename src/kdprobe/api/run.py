@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdprobe.api.given.configs import Config, Functions, experiment_from
+from kdprobe.api.given.configs import Config, experiment_from
+from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.run import RunResult
-from kdprobe.api.session import AnyPath, calling, open_store, threads
+from kdprobe.api.session import AnyPath, Call, calling, open_store, threads
 from kdprobe.errors import UsageError
+from kdprobe.models import processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdprobe.experiment.config import Experiment
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host
 
@@ -22,6 +25,7 @@ def run(
     full: bool = False,
     strategies: Functions = None,
     analyses: Functions = None,
+    head_metrics: Functions = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
@@ -29,40 +33,36 @@ def run(
 ) -> RunResult:
     """Runs an experiment, or resumes it, as `kdprobe run` does.
 
-    Finished stages are kept in the store and never made twice. After an interruption or a change of the config, repeat
-    the call.
+    Finished stages are kept in the store and never made twice. After an interruption, or a change of the config, make
+    the same call again.
 
     Args:
-        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
-        full: Use all four of the paper's strategies.
-        strategies: Strategies by name: functions of a problem that return a `PromptPair`, or the text that the teacher
-            reads. A config can name them like any other; those that it does not name are added to its strategies. Their
-            source, and that of the functions and modules they use, is part of the stages' keys.
-        analyses: Functions by name, as in `kdprobe.probe`. Those that the config does not name are added.
-        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load.
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
+        strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
+            `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
+            those it does not name are added to its strategies.
+        analyses: Functions to use as analyses, by name, as in `kdprobe.probe`. Those that the config does not name are
+            added to its analyses.
+        head_metrics: Functions to use as head metrics, by name, as in `kdprobe.probe`.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, all of which are listed; a function has no key; or several processes were
-            launched, which only the command line supports.
-        KdprobeError: A model, a file or a plugin is missing, or a stage failed. Finished stages are kept.
+        UsageError: The config has mistakes (the error lists all of them), a function cannot be part of a key, or there
+            are several processes, which only the command line supports.
+        KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
     """
-    from kdprobe.models import processes
-
     if processes.count() > 1:
-        raise UsageError("`kdprobe.run` works only in a single process.", "Launch the command `kdprobe run` instead.")
-    result = run_launched(
-        config,
-        full=full,
-        strategies=strategies,
-        analyses=analyses,
-        store=store,
-        plugins_dir=plugins_dir,
-        no_plugins=no_plugins,
-        progress=progress,
-    )
+        raise UsageError("`kdprobe.run` works in one process.", "Launch `kdprobe run` instead.")
+    with calling(progress=progress) as call:
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        experiment = experiment_from(
+            config, host, full=full, strategies=strategies, analyses=analyses, head_metrics=head_metrics
+        )
+        result = _run(experiment, host, open_store(store), call)
     assert result is not None  # noqa: S101 - a single process is the main one
     return result
 
@@ -71,34 +71,34 @@ def run_launched(
     config: Config = None,
     *,
     full: bool = False,
-    strategies: Functions = None,
-    analyses: Functions = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
-    progress: bool = True,
 ) -> RunResult | None:
-    """Does the same for any number of processes launched together.
+    """What `kdprobe run` calls: `run` in any number of processes that were launched together.
+
+    It takes what a command line can say, so neither functions nor silence.
 
     Returns:
         The run; `None` in all processes except the main one.
     """
+    with calling(progress=True) as call:
+        host = call.open_host(plugins_dir, no_plugins=no_plugins)
+        return _run(experiment_from(config, host, full=full), host, open_store(store), call)
+
+
+def _run(experiment: Experiment, host: Host, store: Store, call: Call) -> RunResult | None:
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.run import run
-    from kdprobe.models.processes import is_main
 
-    with calling(progress=progress) as call:
-        host = call.open_host(plugins_dir, no_plugins=no_plugins)
-        experiment = experiment_from(config, host, full=full, strategies=strategies, analyses=analyses)
-        opened = open_store(store)
-        opened.prepare()
-        with threads(experiment.threads):
-            name = run(make_plan(experiment, host), opened, host.notify)
-        if not is_main():
-            return None
-        result = _read(name, opened, host, call.warnings)
-        result.report()
-        return result
+    store.prepare()
+    with threads(experiment.threads):
+        name = run(make_plan(experiment, host), store, host.notify)
+    if not processes.is_main():
+        return None
+    result = _read(name, store, host, call.warnings)
+    result.report()
+    return result
 
 
 def load_run(
@@ -112,15 +112,15 @@ def load_run(
     """Reads a finished run, as `kdprobe report` does; `.report()` rewrites its page.
 
     Args:
-        run: Its name, or a unique prefix of it; by default the newest run.
-        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load; their extractors are compared too.
+        run: Its name or a unique prefix of it; by default the newest run.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins; their extractors are compared, too.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: The run does not exist or never finished.
-        KdprobeError: A file of the run was changed after it was written.
+        UsageError: There is no such run, or it never finished.
+        KdprobeError: A file of the run has changed since it was written.
     """
     with calling(progress=progress) as call:
         opened = open_store(store)

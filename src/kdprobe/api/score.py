@@ -28,7 +28,7 @@ class ScoreResult(Result):
 
     Attributes:
         details: A `kdprobe.comparison.Score` for each file and extractor.
-        names: The name of each set of answers.
+        names: The name of each, in the same order.
     """
 
     details: tuple[Score, ...]
@@ -50,19 +50,34 @@ class ScoreResult(Result):
 
     @property
     def findings(self) -> list[Finding]:
-        """What may invalidate the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
+        """What may spoil the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
         from kdprobe.comparison.findings import share_findings
 
+        return share_findings(self._labelled) if self.details else []
+
+    @property
+    def _labelled(self) -> dict[str, Score]:
+        """The scores by what findings call them, each by another name."""
         several = len(set(self.names)) < len(self.names)
-        named: dict[str, Score] = {}
+        labelled: dict[str, Score] = {}
         for number, (name, score) in enumerate(zip(self.names, self.details, strict=True), start=1):
             label = f"{name} ({score.extractor})" if several else name
-            named[label if label not in named else f"{label}, number {number}"] = score
-        return share_findings(named) if named else []
+            labelled[label if label not in labelled else f"{label}, number {number}"] = score
+        return labelled
 
     def _data(self) -> list[dict[str, Any]]:
-        """The output of `kdprobe score --json`."""
-        return [{"name": name, **asdict(score)} for name, score in zip(self.names, self.details, strict=True)]
+        """What `kdprobe score --json` prints: each row has those of the findings that concern it."""
+        from kdprobe.comparison.findings import share_findings
+
+        codes = {finding.code for finding in self.findings}
+        return [
+            {
+                "name": name,
+                **asdict(score),
+                "findings": [asdict(each) for each in share_findings({label: score}) if each.code in codes],
+            }
+            for name, (label, score) in zip(self.names, self._labelled.items(), strict=True)
+        ]
 
     def _sections(self) -> Iterator[Section]:
         yield Tabled("Scores", self.scores, SHOWN)
@@ -89,21 +104,21 @@ def score(
     """Scores existing answers, as `kdprobe score` does.
 
     Args:
-        files: Any of: paths or lists of paths, folders of `.jsonl` files, tables (`pandas.DataFrame` or lists of
-            dicts), results of `kdprobe.evaluate`, `kdprobe.run` or `kdprobe.comparison.read_outputs`, and dicts of
-            names to files, tables or results of `read_outputs`.
+        files: Any number of: paths of files or lists of them; folders of `.jsonl` files; tables, as a
+            `pandas.DataFrame` or a list of dicts; results of `kdprobe.evaluate`, `kdprobe.run` or
+            `kdprobe.comparison.read_outputs`; and dicts that name files, tables or results of the last.
         extractor: An extractor's name, or `all`.
-        response_column: The column with the model's answers; by default found by its usual names.
+        response_column: The column with the model's answers; by default it is found by its usual names.
         gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
-        encoding: Encoding of text files; detected by default.
-        plugins_dir: A folder of additional plugins to load.
+        encoding: The encoding of text files; by default it is detected.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether to print notes to stderr.
+        progress: Whether progress and notes go to stderr.
 
     Raises:
         UsageError: There is nothing to score, or a column is missing or ambiguous.
-        KdprobeError: A file cannot be read, or its cells are ambiguous.
+        KdprobeError: A file cannot be read, or has ambiguous cells.
     """
     from kdprobe.api.given.answers import expanded, read_answers
     from kdprobe.comparison.reading.columns import Columns

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from kdprobe.experiment.store import Store
     from kdprobe.host.choice import Choice
     from kdprobe.host.registry import Host
+    from kdprobe.models.outline.memory import Memory
 
 DEFAULT_STORE = "kdprobe-runs"
 STORE, PLUGINS_DIR, NO_PLUGINS = "KDPROBE_STORE", "KDPROBE_PLUGINS_DIR", "KDPROBE_NO_PLUGINS"
@@ -80,6 +83,27 @@ def open_store(folder: AnyPath | None) -> Store:
     from kdprobe.experiment.store import Store
 
     return Store(Path(folder or os.environ.get(STORE) or DEFAULT_STORE))
+
+
+@contextmanager
+def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
+    """The threads that `threads` would set, without importing torch if `memory` knows how many it uses here."""
+    from kdprobe.models.outline.device import threads_inputs, threads_known_by
+
+    inputs = threads_inputs(count)
+    if "torch" in sys.modules or inputs is None:
+        with threads(count):
+            yield
+        return
+
+    def ask() -> int:
+        import torch
+
+        with threads(count):
+            return torch.get_num_threads()
+
+    with threads_known_by(cache(lambda: int(memory.recall("threads", inputs, ask)))):
+        yield
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kdprobe.api.given.configs import Config, Functions, config_text, experiment_from
+from kdprobe.api.given.configs import Config, config_text, experiment_from
+from kdprobe.api.given.functions import Functions
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store, threads
@@ -27,8 +28,8 @@ class TuneResult(Result):
     """A finished search.
 
     Attributes:
-        details: The full search, as records.
-        out: The config written with the best options, or `None`.
+        details: The whole search, as records.
+        out: The config with the best options, or `None`.
     """
 
     details: Tuned
@@ -47,7 +48,7 @@ class TuneResult(Result):
 
     @property
     def best(self) -> dict[str, Any]:
-        """The options of the best trial, or the config's own if no trial beat them."""
+        """The options of the best trial, or the config's own if no trial beats them."""
         return self.details.best.options
 
     @property
@@ -85,20 +86,20 @@ def tune(
     """Searches the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
 
     Args:
-        config: A TOML file, its content as a dict, or `None` for the embedded experiment; its section `tune` says what
-            is varied.
-        trials: Total number of trials, including those of earlier calls; by default as in the config.
-        by: The criterion; by default as in the config.
-        out: A file to write the config with the best options to.
-        strategies: Functions by name, as in `kdprobe.run`.
-        store: The folder of stages and runs; by default `KDPROBE_STORE` if that is set, else `kdprobe-runs`.
-        plugins_dir: A folder of additional plugins to load.
+        config: A TOML file, the same as a dict, or `None` for the embedded experiment; its section `tune` says what is
+            varied.
+        trials: Total number of trials, including those of earlier calls; by default as the config says.
+        by: What to optimise on the validation problems; by default as the config says.
+        out: The file to write: the config with the best options.
+        strategies: Functions to use as strategies, by name, as in `kdprobe.run`.
+        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: The config has mistakes, the file already exists, or several processes were launched.
-        KdprobeError: As `kdprobe.run`; or no trial produced a student. Finished trials are kept.
+        KdprobeError: As `kdprobe.run`; or every trial failed. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search
     from kdprobe.experiment.tune.tuned_config import tuned_config
@@ -157,5 +158,5 @@ def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
     try:
         tuning = TuneConfig.model_validate(experiment.tune.model_dump() | update)
     except ValidationError as error:
-        raise UsageError(f"{'; '.join(sentences(error, TuneConfig))}.") from error
+        raise UsageError(f"{'; '.join(sentences(error))}.") from error
     return experiment.model_copy(update={"tune": tuning})

@@ -73,7 +73,7 @@ def command(as_json: bool, model: str, **given: Any) -> None:
     if as_json:
         click.echo(result.to_json())
         return
-    show_scores(result.details, {str(file): name for name, file in result.files.items()})
+    show_scores(result.details, {str(file): name for name, file in result.files.items()}, result.findings)
     if result.conversation.sentence:
         note(result.conversation.sentence)
     for name, file in result.files.items():

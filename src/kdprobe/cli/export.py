@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kdprobe.api.results.students import RunStudent, load_students
 from kdprobe.cli.options import calls, dtype_option, json_option, store_option
 from kdprobe.errors import UsageError
-from kdprobe.models.reference import Dtype
 
 
 @calls(RunStudent.export)
 @click.command()
 @click.argument("student")
-@click.option("--merged", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--merged", type=click.Path(path_type=Path), help="A folder for base and adapter merged into one model.")
+@click.option("--adapter", type=click.Path(path_type=Path), help="A folder for the adapter alone.")
 @dtype_option
 @store_option
 @json_option
-def command(
-    student: str,
-    merged: Path,
-    dtype: Dtype,
-    store: str,
-    as_json: bool,
-) -> None:
-    """Write a student as a plain Hugging Face model, with base and adapter merged.
+def command(as_json: bool, student: str, merged: Path | None, adapter: Path | None, **given: Any) -> None:
+    """Write a student as a plain Hugging Face model, or its adapter, with a model card.
 
-    STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The exported model is
-    read back and its logits are compared with the student's: kdprobe export embedded/ground-truth --merged my-student
+    STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The card has the score
+    with its interval, the training, and the config that repeats the run. A merged model is read back and its logits are
+    compared with the student's: kdprobe export embedded/ground-truth --merged my-student
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
@@ -38,11 +34,18 @@ def command(
     run, _, arm = student.rpartition("/")
     if not run:
         raise UsageError(f"{student!r} is not RUN/ARM.", "Write RUN/ARM, as in embedded/ground-truth.")
-    found = load_students(run, store=store)[arm]
-    exported = found.export(merged, dtype=dtype)
+    if not (merged or adapter):
+        raise UsageError("Nothing to write.", "Name a folder with --merged or with --adapter.")
+    found = load_students(run, store=given["store"])[arm]
+    copied = found.export_adapter(adapter) if adapter else None
+    exported = found.export(merged, dtype=given["dtype"]) if merged else None
     if as_json:
-        print_json({**asdict(exported), "caution": found.caution})
-    else:
-        if found.caution:
-            note(found.caution)
+        written = asdict(exported) if exported else {}
+        print_json({**written, "adapter": copied, "caution": found.caution})
+        return
+    if found.caution:
+        note(found.caution)
+    if copied:
+        note(f"Wrote the adapter to {copied}.")
+    if exported:
         note(f"Wrote {exported.folder} in {exported.dtype}; logits differ by at most {exported.logit_error:.1g}.")

@@ -64,7 +64,11 @@ def strict_option(function: Any) -> Any:
 
 def full_option(function: Any) -> Any:
     """`--full`, for the commands that take an experiment."""
-    return click.option("--full", is_flag=True, help="Use all four of the paper's strategies.")(function)
+    return click.option(
+        "--full",
+        is_flag=True,
+        help="Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.",
+    )(function)
 
 
 def problems_option(function: Any) -> Any:

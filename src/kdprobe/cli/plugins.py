@@ -48,13 +48,17 @@ def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_jso
     from kdprobe.host.choice import Choice
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
+    from kdprobe.host.suggestions import suggested
 
     choice = plugin_choice(plugins_dir, no_plugins=no_plugins)
     # Fail only after printing the list, which shows what to fix.
     host = Host(discover(choice=choice), Choice())
     shown = [provider for provider in host.providers if name in {None, provider.name}]
     if not shown:
-        raise UsageError(f"There is no plugin named {name!r}.", "List them with `kdprobe plugins`.")
+        names = [*(provider.name for provider in host.providers), "new"]
+        raise UsageError(
+            f"There is no plugin named {name!r}.", suggested(str(name), names) or "`kdprobe plugins` lists them."
+        )
     if as_json:
         print_json([plugin_data(provider, host.conflicts(provider)) for provider in shown])
     elif name is not None:

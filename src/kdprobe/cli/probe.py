@@ -54,8 +54,8 @@ def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
     .npy files, or from folders of .npy.
     """
-    from kdprobe.cli.show.comparison import show_findings
     from kdprobe.cli.show.run import show_analyses
+    from kdprobe.cli.show.scores import show_findings
     from kdprobe.console import note
 
     result = probe(model, analyses=analyses or DEFAULT_ANALYSES, **given)

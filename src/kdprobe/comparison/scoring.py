@@ -14,7 +14,7 @@ from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
-from kdprobe.console import warn
+from kdprobe.console import progress, warn
 from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic
@@ -107,10 +107,11 @@ def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
     if outputs.right is not None:
         judged.right[:] = outputs.right
         return judged
-    for index, (response, gold) in enumerate(zip(outputs.responses, outputs.gold, strict=True)):
-        answer = judge(response, gold, extractor)
-        judged.right[index], judged.found[index] = answer.right, answer.found
-        judged.rules[answer.extraction.rule] += 1
+    with progress(f"Judging {outputs.file}", count, brief=True) as bar:
+        for index, (response, gold) in enumerate(bar.over(zip(outputs.responses, outputs.gold, strict=True))):
+            answer = judge(response, gold, extractor)
+            judged.right[index], judged.found[index] = answer.right, answer.found
+            judged.rules[answer.extraction.rule] += 1
     return judged
 
 
@@ -160,9 +161,10 @@ def calculated(outputs: Outputs) -> StepCounts:
     """The calculation steps of every answer, in order; steps within thinking do not count."""
     cut = outputs.cut_off or [False] * len(outputs.responses)
     counts = np.zeros((len(cut), 2))
-    for index, (text, ended) in enumerate(zip(outputs.responses, cut, strict=True)):
-        answer = arithmetic(split_thinking(text).answer, cut_off=ended)
-        counts[index] = answer.steps, answer.right
+    with progress(f"Steps of {outputs.file}", len(cut), brief=True) as bar:
+        for index, (text, ended) in enumerate(bar.over(zip(outputs.responses, cut, strict=True))):
+            answer = arithmetic(split_thinking(text).answer, cut_off=ended)
+            counts[index] = answer.steps, answer.right
     return counts
 
 
@@ -185,7 +187,7 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
     without_text = outputs.metric and outputs.columns.get("response") is None
-    empty, thinking, unclosed, runs_on = (None,) * 4 if without_text else _text_shares(outputs.responses)
+    empty, thinking, unclosed, runs_on = (None,) * 4 if without_text else _text_shares(outputs)
     thinking_tokens = [tokens for tokens in outputs.thinking_tokens or [] if tokens]
     return {
         "file": outputs.file,
@@ -213,16 +215,17 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
     }
 
 
-def _text_shares(responses: Sequence[str]) -> tuple[float, float, float, float]:
+def _text_shares(outputs: Outputs) -> tuple[float, float, float, float]:
     """Shares of answers that are empty, have thinking, never end their thinking, and continue with another exercise."""
     empty = thinking = unclosed = runs_on = 0
-    for response in responses:
-        written = split_thinking(response)
-        empty += not written.answer.strip() and written.thinking is None
-        thinking += written.thinking is not None
-        unclosed += not written.closed
-        runs_on += run_on(with_plain_digits(written.answer)) is not None
-    count = len(responses)
+    count = len(outputs.responses)
+    with progress(f"Texts of {outputs.file}", count, brief=True) as bar:
+        for response in bar.over(outputs.responses):
+            written = split_thinking(response)
+            empty += not written.answer.strip() and written.thinking is None
+            thinking += written.thinking is not None
+            unclosed += not written.closed
+            runs_on += run_on(with_plain_digits(written.answer)) is not None
     return empty / count, thinking / count, unclosed / count, runs_on / count
 
 

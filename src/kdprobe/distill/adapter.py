@@ -11,6 +11,7 @@ from peft import LoraConfig
 from kdprobe.distill.options import LoraOptions
 from kdprobe.distill.targets import lora_with_target_names
 from kdprobe.models.merging.lora import dora_change, factors, is_dora, own_weight
+from kdprobe.models.outline.attention_projections import attention_projections
 
 
 def lora_config(options: LoraOptions, model: Any) -> LoraConfig:
@@ -23,7 +24,7 @@ def lora_config(options: LoraOptions, model: Any) -> LoraConfig:
     Raises:
         UsageError: The student's attention projections are not found.
     """
-    options = lora_with_target_names(options, model)
+    options = lora_with_target_names(options, attention_projections(model), model.config.get_text_config().model_type)
     return LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,

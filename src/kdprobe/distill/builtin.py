@@ -1,19 +1,23 @@
 """The built-in distillers.
 
 `logits` is sparse, prompt-primed KD, `sequence` learns only from the teacher's text, and `fine-tune` is the control on
-gold solutions; `published` has its own module.
+gold solutions; `published` has its own module. Torch and PEFT take seconds to import and planning needs neither, so
+functions import them.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, from_gold, from_transfer
-from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import LogitsOptions, TrainingOptions
 from kdprobe.errors import KdprobeError
-from kdprobe.models.load import LoadedModel, load
+
+if TYPE_CHECKING:
+    from kdprobe.distill.objectives import Objective
+    from kdprobe.models.load import LoadedModel
 
 
 class LogitsDistiller:
@@ -73,7 +77,7 @@ class SequenceDistiller:
         """
         student, examples = _taught(context, "sequence")
         texts = [replace(example, lesson=None) for example in examples]
-        return _train(student, texts, Objective(), self.options, context)
+        return _train(student, texts, _cross_entropy(), self.options, context)
 
 
 class FineTuneDistiller:
@@ -90,15 +94,22 @@ class FineTuneDistiller:
 
     def train(self, context: TrainContext) -> Trained:
         """Trains on the worked gold solutions without calculator annotations."""
+        from kdprobe.models.load import load
+
         student = load(context.student, dtype=context.dtype)
         examples = from_gold(context.problems, context.conversations, student.tokenizer)
-        return _train(student, examples, Objective(), self.options, context)
+        return _train(student, examples, _cross_entropy(), self.options, context)
+
+
+def _cross_entropy() -> Objective:
+    from kdprobe.distill.objectives import Objective
+
+    return Objective()
 
 
 def _train(
     student: LoadedModel, examples: list[Example], objective: Objective, options: TrainingOptions, context: TrainContext
 ) -> Trained:
-    # Imported here: PEFT takes seconds to import, and planning does not need it.
     from kdprobe.distill.training.trainer import train
 
     return train(student, examples, objective, options, context)
@@ -107,6 +118,8 @@ def _train(
 def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
     """The student, and training examples made from the teacher's answers."""
     if context.transfer is None:
-        raise KdprobeError(f"The distiller {distiller!r} got no transfer set.")
+        raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
+    from kdprobe.models.load import load
+
     student = load(context.student, dtype=context.dtype)
     return student, from_transfer(context.transfer, context.conversations, student.tokenizer)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.batching import right_padded
 from kdprobe.models.conversation import prompt_ids, tokenizer_digest
 from kdprobe.models.turn import response_ids
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import SparseRows
-from kdprobe.transfer.transfer_set import TransferSet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdprobe.transfer.transfer_set import TransferSet
 
 IGNORED = -100
 """The label of positions without a loss, as in torch and transformers."""
@@ -154,6 +155,10 @@ def collate(examples: Sequence[Example], pad: int, temperature: float) -> dict[s
         `teacher_logprobs` `[rows, k]` and `teacher_tail` `[rows]` (at `temperature`): one row per labelled position, in
         the order of boolean indexing with `labels != IGNORED`.
     """
+    import torch
+
+    from kdprobe.models.batching import right_padded
+
     ids, mask = right_padded([example.input_ids for example in examples], pad, torch.device("cpu"))
     labels = torch.full_like(ids, IGNORED)
     for row, example in enumerate(examples):

@@ -20,10 +20,8 @@ from typing import Any
 
 from kdprobe.distill.distiller import Need, TrainContext, Trained
 from kdprobe.distill.examples import Example, Lesson
-from kdprobe.distill.objectives import Objective
 from kdprobe.distill.options import PublishedOptions
 from kdprobe.errors import KdprobeError
-from kdprobe.models.load import load
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import Message, PromptPair
 from kdprobe.teachers.teacher import Passage, Sampling, ScoringTeacher, SparseRows
@@ -47,8 +45,10 @@ class PublishedDistiller:
         Raises:
             KdprobeError: The teacher cannot score texts.
         """
-        # Imported here: PEFT takes seconds to import, and planning does not need it.
+        # Imported here: torch and PEFT take seconds to import, and planning needs neither.
+        from kdprobe.distill.objectives import Objective
         from kdprobe.distill.training.trainer import train
+        from kdprobe.models.load import load
 
         if not isinstance(context.teacher, ScoringTeacher):
             raise KdprobeError(

@@ -10,38 +10,36 @@ from kdprobe.distill.options import ATTENTION, LoraOptions
 from kdprobe.errors import UsageError
 
 
-def lora_with_target_names(lora: LoraOptions, model: Any) -> LoraOptions:
+def lora_with_target_names(lora: LoraOptions, projections: Sequence[str], kind: str) -> LoraOptions:
     """The same options with `"attention"` replaced by module names.
 
     Args:
         lora: The options.
-        model: The student, or its modules without weights.
+        projections: The student's attention projections.
+        kind: Its architecture, for the error.
 
     Raises:
-        UsageError: The student's attention projections are not found.
+        UsageError: The student's attention projections were not found.
     """
-    from kdprobe.models.outline.attention_projections import attention_projections
-
     if lora.target_modules != ATTENTION:
         return lora
-    if names := attention_projections(model):
-        return lora.model_copy(update={"target_modules": names})
-    kind = model.config.get_text_config().model_type
+    if projections:
+        return lora.model_copy(update={"target_modules": list(projections)})
     raise UsageError(
         f"kdprobe cannot find the attention projections of the student ({kind}).",
         'List the modules in lora.target_modules, or set it to "all-linear".',
     )
 
 
-def with_target_names(options: Any, model: Any) -> Any:
+def with_target_names(options: Any, projections: Sequence[str], kind: str) -> Any:
     """A distiller's options with `"attention"` replaced by module names, if it uses kdprobe's LoRA options.
 
-    Raises like `lora_with_target_names`.
+    Arguments and errors are those of `lora_with_target_names`.
     """
     lora = getattr(options, "lora", None)
     if not isinstance(lora, LoraOptions):
         return options
-    return options.model_copy(update={"lora": lora_with_target_names(lora, model)})
+    return options.model_copy(update={"lora": lora_with_target_names(lora, projections, kind)})
 
 
 def targets_text(targets: Sequence[str] | str) -> str:

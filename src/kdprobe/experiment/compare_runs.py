@@ -11,6 +11,7 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.reading.columns import Columns
+from kdprobe.comparison.reading.folders import no_answers_in
 from kdprobe.comparison.reading.table import ENDINGS
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import UsageError
@@ -84,10 +85,19 @@ def _of_run(results: Results) -> list[Finding]:
 
 
 def _run(store: Store, name: str) -> tuple[Results, str | None]:
-    """A run and one of its arms, or `None` for all arms."""
-    run, _, arm = name.rpartition("/")
+    """A run, and the arm of it that is meant, or `None` for all arms."""
     if name.lower().endswith(ENDINGS):
         raise UsageError(f"The file {name} does not exist.", "Check the path.")
+    try:
+        return _named_run(store, name)
+    except UsageError as error:
+        if Path(name).is_dir():
+            raise no_answers_in(Path(name), f", and {store.root} no finished run of this name") from error
+        raise
+
+
+def _named_run(store: Store, name: str) -> tuple[Results, str | None]:
+    run, _, arm = name.rpartition("/")
     if not run:
         return load_results(store, arm), None
     results = load_results(store, run)

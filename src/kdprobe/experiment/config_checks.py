@@ -5,9 +5,8 @@ All checks read the raw data, so that one mistake never hides another.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from kdprobe.errors import UsageError
 from kdprobe.experiment.arm_names import BARE, UNPRIMED, display_name, resolved
 from kdprobe.host.registry import Host
+from kdprobe.host.suggestions import keys_of, suggested_keys
 
 CONTROLS = ("untrained", "fine-tuned")
 OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
@@ -39,12 +39,21 @@ def impossible_numbers(data: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield key, f"{data:.3g} is too large"
 
 
-def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
+def known_keys(data: Mapping[str, Any], host: Host, model: type[BaseModel]) -> Iterator[str]:
+    """All keys that a config could have: those of its sections, and the options of the plugins that it names."""
+    yield from keys_of(model)
+    for kind, _, name, options_key, _ in _plugged(data):
+        if name in host.unique_names(kind):
+            yield from (f"{options_key}.{key}" for key in keys_of(host.get(kind, name).spec.options))
+
+
+def plugin_mistakes(data: Mapping[str, Any], host: Host, known: Callable[[], Iterable[str]]) -> list[str]:
     """Names that no plugin provides, and options that a plugin does not accept.
 
     Args:
         data: The config as read from its file.
         host: The plugins.
+        known: All keys that the config could have, for suggestions.
 
     Returns:
         One sentence per mistake, starting with its key in the config.
@@ -56,7 +65,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
         except UsageError as error:
             mistakes.append(f"{name_key}: {error}")
         except ValidationError as error:
-            mistakes += [f"{options_key}.{line}" for line in sentences(error, host.get(kind, name).spec.options)]
+            mistakes += sentences(error, known, options_key)
     return mistakes
 
 
@@ -132,37 +141,38 @@ def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
     return [f"transfer.texts: {texts!r} is not {known}; available strategies: {', '.join(strategies)}"]
 
 
-def sentences(error: ValidationError, model: type[BaseModel] | None) -> list[str]:
+def sentences(
+    error: ValidationError, known: Callable[[], Iterable[str]] = tuple, section: str | None = None
+) -> list[str]:
     """Pydantic's errors as sentences starting with their key.
 
     Args:
         error: The error raised by pydantic.
-        model: The model whose fields are suggested for an unknown top-level key, or `None`.
+        known: Returns the keys to suggest for one that is not known.
+        section: The key of what was validated, if it is a part of the config.
     """
     messages = []
     for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"])
-        sentence = _sentence(item, model)
+        path = [*([section] if section else []), *item["loc"]]
+        key = ".".join(map(str, path))
+        # Known keys have no indices: a key of any strategy is one of all of them.
+        sentence = _sentence(item, ".".join(part for part in path if isinstance(part, str)), known)
         messages.append(f"{key}: {sentence}" if key else sentence)
     return messages
 
 
-def _sentence(item: Any, model: type[BaseModel] | None) -> str:
+def _sentence(item: Any, asked: str, known: Callable[[], Iterable[str]]) -> str:
     if item["type"] == "missing":
         return "is missing"
     if item["type"] == "extra_forbidden":
-        return "is not known" + _suggestion(str(item["loc"][-1]), model if len(item["loc"]) == 1 else None)
+        suggestions = [repr(each) for each in suggested_keys(asked, known())]
+        return f"is not known; did you mean {' or '.join(suggestions)}?" if suggestions else "is not known"
     value = item["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
     if item["type"] in _TABLES:
         return f"must be a table{shown}"
     text = item["msg"].removeprefix("Value error, ")
     return f"{text[0].lower()}{text[1:]}{shown}"
-
-
-def _suggestion(name: str, model: type[BaseModel] | None) -> str:
-    suggestions = difflib.get_close_matches(name, model.model_fields, n=1) if model else []
-    return f"; did you mean {suggestions[0]!r}?" if suggestions else ""
 
 
 def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str, Any]]]:

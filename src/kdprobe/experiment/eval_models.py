@@ -24,6 +24,7 @@ from kdprobe.models.conversation import (
     template_digest,
     texts_digest,
 )
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import ModelRecord, digest_files, short_name
 from kdprobe.models.turn import assistant_turn
 from kdprobe.problems.draw import Source, first_problems
@@ -98,7 +99,6 @@ def local_eval_stages(
     Returns:
         Stages by name.
     """
-    from kdprobe.models.load import concrete_dtype, default_device
     from kdprobe.models.shared_bases import SharedBases
 
     base = replace(base, conversation=request.conversation)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from pydantic import ValidationError
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.arm_names import resolved, student_name
-from kdprobe.experiment.config import ALL_STRATEGIES, EMBEDDED, Experiment
+from kdprobe.experiment.config import ALL_ANALYSES, ALL_STRATEGIES, EMBEDDED, Experiment
 from kdprobe.experiment.config_checks import (
     GOLD,
     OWN,
     impossible_numbers,
+    known_keys,
     plugin_mistakes,
     repeated,
     sentences,
@@ -27,6 +29,9 @@ from kdprobe.files import refuse_special
 from kdprobe.host.registry import Host
 from kdprobe.redaction import without_secrets
 
+_SEEDS = 3
+"""Fewer say nothing about a strategy."""
+
 
 def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Experiment:
     """Reads and checks a config.
@@ -34,18 +39,39 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     Args:
         path: The TOML file, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the config's own plugin folder is loaded into it.
-        full: Use all four strategies of the paper instead of the config's.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
 
     Raises:
         ConfigError: Lists all the mistakes.
     """
     data, source, folder = read_config(path)
-    return experiment_of(with_all_strategies(data) if full else data, host, source, folder=folder)
+    return experiment_of(in_full(data) if full else data, host, source, folder=folder)
 
 
-def with_all_strategies(data: dict[str, Any]) -> dict[str, Any]:
-    """A config with all four of the paper's strategies instead of its own."""
-    return {**data, "strategies": ALL_STRATEGIES, "name": f"{data.get('name', 'experiment')}-full"}
+def in_full(data: dict[str, Any]) -> dict[str, Any]:
+    """A config with the rest of the paper's strategies, seeds up to three, and the rest of the analyses."""
+    seeds = data.get("seeds", [0])
+    if isinstance(seeds, list):
+        unused = (seed for seed in range(len(seeds) + _SEEDS) if seed not in seeds)
+        seeds = [*seeds, *islice(unused, max(0, _SEEDS - len(seeds)))]
+    probe = data.get("probe", {})
+    if isinstance(probe, dict):
+        probe = {**probe, "analyses": with_missing(probe.get("analyses", []), ALL_ANALYSES)}
+    return {
+        **data,
+        "name": f"{data.get('name', 'experiment')}-full",
+        "strategies": with_missing(data.get("strategies", []), ALL_STRATEGIES),
+        "seeds": seeds,
+        "probe": probe,
+    }
+
+
+def with_missing(listed: Any, names: Iterable[str]) -> Any:
+    """A config's list of names and tables, with the names that it lacks; anything else is left to the checks."""
+    if not isinstance(listed, list):
+        return listed
+    named = {entry.get("name") if isinstance(entry, dict) else entry for entry in listed}
+    return [*listed, *(name for name in names if name not in named)]
 
 
 def read_config(path: Path | None) -> tuple[dict[str, Any], str, Path]:
@@ -104,13 +130,17 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     without_secrets(data)
     mistakes: list[str] = []
     experiment = None
+
+    def known() -> Iterator[str]:
+        return known_keys(data, host, Experiment)
+
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        mistakes += sentences(error, Experiment)
+        mistakes += sentences(error, known)
     mistakes += [
         *version_mistakes(data, host),
-        *plugin_mistakes(data, host),
+        *plugin_mistakes(data, host, known),
         *repeated(data),
         *texts_mistakes(data),
         *tuning_mistakes(data, host),

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_names import student_name
 from kdprobe.experiment.config import Experiment, to_data
-from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.foresight.evidence import too_little_evidence
 from kdprobe.experiment.foresight.foresee import foresee
 from kdprobe.experiment.rendering import is_unprimed, render
@@ -19,12 +18,13 @@ from kdprobe.experiment.stages.analyse import analyse_stage
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
-from kdprobe.experiment.stages.select import select_stage
-from kdprobe.experiment.stages.transfer import transfer_stage
+from kdprobe.experiment.stages.taught import select_stages, texts_first, transfer_stages
 from kdprobe.experiment.store import Stage
 from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
+from kdprobe.models.outline.elsewhere import asked_elsewhere
+from kdprobe.models.outline.memory import Memory
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.strategies.prompt_pair import PromptPair
@@ -95,8 +95,13 @@ class Plan:
     findings: tuple[Finding, ...]
 
 
-def make_plan(experiment: Experiment, host: Host) -> Plan:
+def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) -> Plan:
     """Draws the problems, renders the conversations and lays out the stages.
+
+    Args:
+        experiment: Its config.
+        host: The plugins.
+        memory: What earlier plans found out; by default nothing, as for runs, which read everything anew.
 
     Raises:
         KdprobeError: A model, file or plugin named in the config does not exist, problems overlap, or the run would
@@ -104,13 +109,19 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
     """
     student = resolve(experiment.student.model, experiment.student.revision)
     student = replace(student, conversation=experiment.conversation.conversation)
+    memory = memory or Memory()
+    with asked_elsewhere(student, experiment.threads, memory):
+        return _plan(experiment, host, student, memory)
+
+
+def _plan(experiment: Experiment, host: Host, student: ModelRecord, memory: Memory) -> Plan:
     problems = experiment.problems
     source = host.create("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {
         strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
-    context = StageContext(experiment, host, student, drawn)
+    context = StageContext(experiment, host, student, drawn, memory=memory)
     findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)
@@ -150,46 +161,6 @@ def make_plan(experiment: Experiment, host: Host) -> Plan:
         pool=context.pool,
         findings=tuple(findings),
     )
-
-
-def transfer_stages(
-    context: StageContext, conversations: Mapping[str, Mapping[str, PromptPair]], temperatures: tuple[float, ...] = ()
-) -> dict[str, Stage]:
-    """A transfer set for each strategy, if the distiller needs one.
-
-    Args:
-        context: The experiment.
-        conversations: Conversations by strategy and problem id.
-        temperatures: Temperatures at which to keep the tail, besides those the distiller plans.
-    """
-    if "responses" not in context.distiller.needs:
-        return {}
-    label = context.experiment.transfer.texts
-    texts = None
-    if label in conversations and label not in {OWN, GOLD}:
-        texts = transfer_stage(context, label, conversations[label], temperatures=temperatures)
-    return {
-        strategy: texts
-        if texts and strategy == label
-        else transfer_stage(context, strategy, rendered, texts=texts, temperatures=temperatures)
-        for strategy, rendered in conversations.items()
-    }
-
-
-def select_stages(context: StageContext, transfers: Mapping[str, Stage]) -> dict[str, Stage]:
-    """Which answers each strategy's students are trained on, unless they are trained on all of them."""
-    match context.experiment.transfer.filter:
-        case "matched" if transfers:
-            return dict.fromkeys(transfers, select_stage(context, transfers))
-        case "correct":
-            return {strategy: select_stage(context, {strategy: stage}) for strategy, stage in transfers.items()}
-        case _:
-            return {}
-
-
-def texts_first(transfers: Mapping[str, Stage]) -> list[Stage]:
-    """Transfer sets, ordered so that those that others read come first."""
-    return sorted(transfers.values(), key=lambda stage: len(stage.inputs))
 
 
 def _controls(context: StageContext, selections: Mapping[str, Stage]) -> list[Arm]:

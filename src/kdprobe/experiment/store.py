@@ -8,6 +8,7 @@ Two runs on one store wait for each other's stages instead of making them twice.
     STORE/making/KEY-WHO/                   stages in progress; remains of killed runs are removed
     STORE/making/KEY.scratch/               partial work that a killed stage resumes from
     STORE/aside/KIND-KEY-N/                 stages found damaged
+    STORE/remembered/                       what plans found out about models and texts, for later plans
     STORE/runs/NAME/run.json, report.html   a run's record and page
     STORE/.using-PROCESS-N.lock             processes that make or read stages
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kdprobe.experiment.config import Experiment
-from kdprobe.experiment.stages.distill import caution_of
+from kdprobe.experiment.stages.adapter_card import caution_of
 from kdprobe.host.provider import Provider
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import StrategySpec

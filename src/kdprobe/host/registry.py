@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from kdprobe.host.provider import Provider
 from kdprobe.host.specs import KINDS, Spec
 from kdprobe.host.stage import FinishedStage
 from kdprobe.host.state.unchanged import unchanged
+from kdprobe.host.suggestions import suggested
 
 SINGULAR = {
     "strategies": "strategy",
@@ -78,7 +78,10 @@ class Host:
         """
         for kind, names in provider.provides.items():
             if taken := [name for name in names if name in self.names(kind)]:
-                raise UsageError(f"The {SINGULAR[kind]} {taken[0]!r} already exists.", "Rename the function.")
+                article = "an" if SINGULAR[kind][0] in "aeiou" else "a"
+                raise UsageError(
+                    f"There is {article} {SINGULAR[kind]} {taken[0]!r} already.", "Give the function another name."
+                )
         self.providers = [*self.providers, provider]
 
     def names(self, kind: str) -> list[str]:
@@ -204,13 +207,13 @@ class Host:
         if package is not None:
             return f"Install or upgrade the package that provides it: pip install --upgrade {package}"
         names = self.names(kind)
-        suggestions = difflib.get_close_matches(name, names, n=1)
-        hint = f"Did you mean {suggestions[0]!r}?" if suggestions else f"Available: {', '.join(names) or 'none'}."
+        suggestion = suggested(name, names)
+        hint = suggestion or f"Available: {', '.join(names) or 'none'}."
         if unused:
             reasons = len(unused) <= _MOST_REASONS
             listed = "; ".join(f"{p.name} ({p.reason.rstrip('.')})" if reasons else p.name for p in unused)
             hint += f" Not loaded: {listed}. `kdprobe plugins` shows why."
-        elif not suggestions:
+        elif not suggestion:
             hint += f" If a plugin provides it, install that plugin; its package may be named kdprobe-{name}."
         return hint
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.host.suggestions import suggested
 from kdprobe.models.merging.files import CONFIG, ENDS, TOKENIZER, WEIGHTS
 from kdprobe.models.reference import digest_files, refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
+_SHIPPED = Path(__file__).parent / "shipped"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -43,7 +45,12 @@ def resolve_adapter(name: str) -> AdapterRecord:
         KdprobeError: It could not be downloaded from the Hub.
     """
     if name.startswith(SHIPPED_PREFIX):
-        folder = Path(__file__).parent / "shipped" / name.removeprefix(SHIPPED_PREFIX)
+        folder = _SHIPPED / name.removeprefix(SHIPPED_PREFIX)
+        if not folder.is_dir():
+            names = [f"{SHIPPED_PREFIX}{path.name}" for path in sorted(_SHIPPED.iterdir()) if path.is_dir()]
+            raise UsageError(
+                f"kdprobe ships no adapter {name!r}.", suggested(name, names) or f"It ships {', '.join(names)}."
+            )
     else:
         folder = Path(name).expanduser()
         folder = _fetched(name) if not folder.exists() and _HUB_ID.fullmatch(name) else folder

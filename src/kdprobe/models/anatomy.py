@@ -67,7 +67,7 @@ def decoder_layers(model: Any) -> list[nn.Module]:
 
 def _stacks(model: Any) -> list[nn.ModuleList]:
     """Lists of modules with as many entries as the decoder has layers."""
-    layers = model.config.get_text_config().num_hidden_layers
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     # An image tower may have as many layers, and what transformers calls the decoder is not one in every architecture.
     modules = [*model.get_decoder().modules(), *model.modules()]
     return [module for module in modules if isinstance(module, nn.ModuleList) and len(module) == layers]

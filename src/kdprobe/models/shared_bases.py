@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from kdprobe.models.chatter import quiet
-from kdprobe.models.load import LoadedModel, concrete_dtype, default_device, load
+from kdprobe.models.load import LoadedModel, load
 from kdprobe.models.merging.merge import merge
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.models.weights import same_weights
 

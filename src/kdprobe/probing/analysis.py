@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
+from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kdprobe.probing.metrics.metric import HeadMetric
     from kdprobe.probing.patterns.files import PatternFile
     from kdprobe.students.bridges import Bridges
-    from kdprobe.students.pool import StudentPool
     from kdprobe.students.sequence import ProblemSequence
 
 Need = Literal["patterns", "students", "problems", "scores"]
@@ -26,13 +26,6 @@ Need = Literal["patterns", "students", "problems", "scores"]
 
 _CHECKED = 2
 """Number of sequences in the self-check: two, so that one of them is padded."""
-
-
-def _new_pool() -> StudentPool:
-    # Imports torch, which listing plugins must not do.
-    from kdprobe.students.pool import StudentPool
-
-    return StudentPool()
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class AnalysisContext:
     patterns: Sequence[PatternFile] = ()
     records: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     head_metrics: Mapping[str, HeadMetric] = field(default_factory=dict)
-    pool: StudentPool = field(default_factory=_new_pool, compare=False, repr=False)
+    pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
     template_of: str | None = None
 
     @property

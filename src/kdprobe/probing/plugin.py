@@ -1,13 +1,17 @@
-"""Registers the built-in analyses and head metrics; torch and TransformerLens are imported only when one is built."""
+"""Registers the built-in analyses and head metrics; torch and TransformerLens are imported only when one runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal
 
+from kdprobe.errors import UsageError
 from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.interventions.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
 from kdprobe.probing.options import (
     AssociationOptions,
@@ -19,62 +23,86 @@ from kdprobe.probing.options import (
 
 _TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
-_FORMATS = {"ablation": 3, "attribution": 2, "divergence": 2, "geometry": 2, "heads": 2}
-"""Format numbers of the analyses whose results have changed since the first version."""
+_FORMATS = {
+    "ablation": 4,
+    "association": 2,
+    "attention": 2,
+    "attribution": 2,
+    "divergence": 3,
+    "geometry": 2,
+    "heads": 2,
+}
+"""Of the analyses whose results are no longer what they first were."""
 
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """The built-in analyses."""
-    for name, module, summary, options in (
-        ("heads", "attention.heads", "All head metrics with intervals, and which heads moved", HeadsOptions),
+    """What heads do, which of them moved, how far, and what they cause."""
+    patterns: frozenset[Need] = frozenset({"patterns"})
+    reading: frozenset[Need] = frozenset({"students", "problems"})
+    scored: frozenset[Need] = frozenset({"students", "problems", "scores"})
+    for name, module, needs, options, summary in (
+        ("heads", "attention.heads", patterns, HeadsOptions, "All head metrics with intervals, and which heads moved"),
         (
             "divergence",
             "attention.divergence",
-            "How far students' attention diverges, head by head",
+            patterns,
             DivergenceOptions,
+            "How far students' attention diverges, head by head",
         ),
-        ("attention", "attention.maps", "What chosen heads attend to, token by token", AttentionOptions),
+        ("attention", "attention.maps", patterns, AttentionOptions, "What chosen heads look at, token by token"),
         (
             "association",
             "attention.association",
-            "Is a head's metric associated with correct answers? Needs scores",
+            scored | patterns,
             AssociationOptions,
+            "Is a head's metric associated with correct answers? Needs scores",
         ),
         (
             "confidence",
             "outputs.confidence",
-            "Is a student more confident in its correct answers? Needs scores",
+            scored,
             ConfidenceOptions,
+            "Is a student surer of its right answers? Needs scores",
         ),
         (
             "geometry",
             "weights.geometry",
-            "How far training moved every head's QK and OV circuit, from the weights",
+            frozenset[Need]({"students"}),
             None,
+            "How far training moved every head's QK and OV circuit, from the weights alone",
         ),
         (
             "ablation",
             "interventions.ablation",
-            "Which heads a student relies on, and how far they changed",
+            reading,
             AblationOptions,
+            "Which heads a student relies on, next to how far they changed",
         ),
-        ("patching", "interventions.patching", "Which heads carry the gain from training", PatchingOptions),
+        (
+            "patching",
+            "interventions.patching",
+            reading,
+            PatchingOptions,
+            "Which heads carry the gain from training",
+        ),
         (
             "attribution",
             "outputs.logit_attribution",
-            "What every head contributes directly to the logits of the gold tokens",
+            reading,
             AttributionOptions,
+            "What every head contributes directly to the logits of the gold tokens",
         ),
         (
             "shapley",
             "outputs.shapley",
-            "Which words of the question carry the gold solution; needs captum",
+            reading,
             ShapleyOptions,
+            "Which words of the question carry the gold solution; needs captum",
         ),
     ):
         yield AnalysisSpec(
-            name=name, summary=summary, build=_analysis(module), options=options, format=_FORMATS.get(name, 1)
+            name=name, summary=summary, build=_analysis(module, needs), options=options, format=_FORMATS.get(name, 1)
         )
 
 
@@ -129,8 +157,33 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
 
 
-def _analysis(module: str) -> Callable[[Any], Any]:
-    return lambda options: import_module(f"kdprobe.probing.{module}").build(options)
+@dataclass(frozen=True)
+class _Analysis:
+    """An analysis whose module is imported when it runs; planning needs only its needs.
+
+    Attributes:
+        module: The module, below `kdprobe.probing`.
+        needs: As for `Analysis`.
+        options: Its options.
+    """
+
+    module: str
+    needs: frozenset[Need]
+    options: Any
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Analyses everything in the context."""
+        result: AnalysisResult = import_module(f"kdprobe.probing.{self.module}").build(self.options).run(context)
+        return result
+
+
+def _analysis(module: str, needs: frozenset[Need]) -> Callable[[Any], _Analysis]:
+    def build(options: Any) -> _Analysis:
+        if module == "outputs.shapley" and find_spec("captum") is None:
+            raise UsageError("The analysis 'shapley' needs captum.", "Install it with: pip install 'kdprobe[shapley]'")
+        return _Analysis(module, needs, options)
+
+    return build
 
 
 def _function(module: str, name: str) -> Callable[[Any], Any]:

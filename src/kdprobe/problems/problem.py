@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError
@@ -36,7 +36,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Makes its texts safe to write to any file, whatever the source."""
-        for name, value in asdict(self).items():
+        for name, value in self.as_row().items():
             if isinstance(value, str):
                 object.__setattr__(self, name, safe_text(value))
 
@@ -64,4 +64,5 @@ class Problem:
 
     def as_row(self) -> dict[str, Any]:
         """All fields as JSON data."""
-        return asdict(self)
+        # All are texts, so there is nothing that `asdict` would have to copy.
+        return dict(vars(self))

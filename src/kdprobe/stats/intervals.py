@@ -42,7 +42,8 @@ def accuracy_interval(correct: float, n: float) -> Interval:
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(correct, n, alpha=1 - LEVEL, method="wilson")
-    return Interval(float(low), float(high))
+    # Exactly 0 and 1 where the formula gives them; rounding would leave 2.8e-17.
+    return Interval(0.0 if correct <= 0 else float(low), 1.0 if correct >= n else float(high))
 
 
 def cautious_difference(only_a: float, only_b: float, n: int) -> tuple[float, float]:

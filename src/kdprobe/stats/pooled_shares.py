@@ -100,4 +100,5 @@ def _normal(sides: tuple[Counts, ...]) -> Interval:
     moves = [(side[:, 1] - share * side[:, 0]) / side[:, 0].sum() for side, share in zip(sides, shares, strict=True)]
     first, *others = moves
     estimate = shares[0] - shares[1] if others else shares[0]
-    return normal_interval(estimate, float(np.sqrt(((first - others[0] if others else first) ** 2).sum())))
+    interval = normal_interval(estimate, float(np.sqrt(((first - others[0] if others else first) ** 2).sum())))
+    return Interval(max(-1.0 if others else 0.0, interval.low), min(1.0, interval.high))

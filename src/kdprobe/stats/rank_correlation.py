@@ -16,9 +16,12 @@ def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, Int
         a: One value per unit, such as a head; four units or more.
         b: The same units in the same order.
     """
+    ranks = scipy.stats.rankdata(a), scipy.stats.rankdata(b)
+    # Exactly 1 and -1; rounding would leave 0.9999999999999999, and an interval around it.
+    for perfect, order in ((1.0, ranks[1]), (-1.0, len(ranks[1]) + 1 - ranks[1])):
+        if np.ptp(ranks[0]) > 0 and np.array_equal(ranks[0], order):
+            return perfect, Interval(perfect, perfect)
     correlation = float(scipy.stats.spearmanr(a, b).statistic)
-    if abs(correlation) >= 1:
-        return correlation, Interval(correlation, correlation)
     half = scipy.stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + correlation**2 / 2) / (len(a) - 3))
     low, high = np.tanh(np.arctanh(correlation) + np.array([-half, half]))
     return correlation, Interval(float(low), float(high))

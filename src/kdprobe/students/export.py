@@ -14,9 +14,11 @@ import torch
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import follow_umask
 from kdprobe.models.chatter import quiet
-from kdprobe.models.load import LoadedModel, concrete_dtype, load
+from kdprobe.models.load import LoadedModel, load
 from kdprobe.models.merging.merge import sample_logits
+from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.models.reference import Dtype, resolve
+from kdprobe.students.card import CARD, Card, write_adapter_card
 from kdprobe.students.student import Student
 
 PROVENANCE = "kdprobe.json"
@@ -41,20 +43,20 @@ class Exported:
     allowed: float
 
 
-def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported:
+def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card | None = None) -> Exported:
     """Writes base and adapter as one model, reads it back, and compares it with the student.
 
     Args:
         student: The student.
         folder: The folder to write; it must be empty or not exist.
         dtype: Data type of the weights.
+        card: The model card to write beside it.
 
     Raises:
         UsageError: The folder is not empty, or the adapter cannot be merged.
         KdprobeError: The exported model does not reproduce the student's logits; it is removed.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} already exists and is not an empty folder.", "Choose a new or empty folder.")
+    refuse_occupied(folder)
     # Merge in float32 and round once, rather than adding a rounded update to rounded weights.
     merged = student.load(dtype="float32")
     expected = sample_logits(merged)
@@ -73,6 +75,8 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
             "caution": student.caution,
         }
         (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        if card:
+            (folder / CARD).write_text(card.text, encoding="utf-8")
         follow_umask(folder)
         error = float((sample_logits(_read_back(folder, merged)) - expected).abs().max())
         # Also true for NaN.
@@ -83,6 +87,31 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto") -> Exported
                 "Ship base and adapter instead.",
             )
     return Exported(folder, merged.dtype, error, allowed)
+
+
+def export_adapter(student: Student, folder: Path, card: Card) -> None:
+    """Copies a student's adapter, with its model card and its tokens that end a turn.
+
+    Raises:
+        UsageError: The folder is not empty, or the student has no adapter.
+    """
+    if student.adapter is None:
+        raise UsageError(f"The student {student.name!r} has no adapter.", "Use the base model itself.")
+    refuse_occupied(folder)
+    with _removed_on_failure(folder):
+        shutil.copytree(student.adapter, folder, dirs_exist_ok=True)
+        write_adapter_card(folder, card)
+        follow_umask(folder)
+
+
+def refuse_occupied(folder: Path) -> None:
+    """Checks that a folder can be written.
+
+    Raises:
+        UsageError: It exists and is not an empty folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} already exists and is not an empty folder.", "Choose a new or empty folder.")
 
 
 def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kdprobe.models.load import LoadedModel
 from kdprobe.models.reference import Dtype
-from kdprobe.models.shared_bases import SharedBases
-from kdprobe.students.bridges import Bridges
 from kdprobe.students.student import Student
+
+if TYPE_CHECKING:
+    from kdprobe.models.load import LoadedModel
+    from kdprobe.models.shared_bases import SharedBases
+    from kdprobe.students.bridges import Bridges
 
 Result = TypeVar("Result")
 
 
 class StudentPool:
-    """Students on shared bases.
-
-    Attributes:
-        bases: The base models, each loaded once.
-    """
+    """Students on shared bases; torch is imported when the first one is loaded."""
 
     def __init__(self) -> None:
-        self.bases = SharedBases()
         self._results: dict[Hashable, Any] = {}
+
+    @cached_property
+    def bases(self) -> SharedBases:
+        """The base models, each loaded once."""
+        from kdprobe.models.shared_bases import SharedBases
+
+        return SharedBases()
 
     def merged(self, student: Student, *, dtype: Dtype = "float32") -> LoadedModel:
         """A student with its adapter merged; its weights are shared with others and must not be changed.
@@ -35,6 +40,8 @@ class StudentPool:
 
     def bridges(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> Bridges:
         """These students in TransformerLens; the same call returns the same object."""
+        from kdprobe.students.bridges import Bridges
+
         key = ("bridges", tuple(students), tuple(map(tuple, check)))
         return self.once(key, lambda: Bridges(students, check, self.bases))
 

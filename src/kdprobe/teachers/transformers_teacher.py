@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from kdprobe.models.conversation import Conversation, Messages
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, SparseRows, Thinking
 
@@ -43,8 +44,6 @@ class TransformersTeacher:
     @property
     def provenance(self) -> dict[str, Any]:
         """Model, adapter, data type and batch size."""
-        from kdprobe.models.load import concrete_dtype, default_device
-
         return {
             "teacher": "transformers",
             "model": self.record.as_key(),

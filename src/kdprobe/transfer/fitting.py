@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from kdprobe.models.conversation import tokenizer_digest
 from kdprobe.models.outline.tokenizers import TokenizerMatch
 from kdprobe.models.turn import response_ids
 from kdprobe.teachers.teacher import Response, SparseRows
-from kdprobe.transfer.transfer_set import TransferSet
+
+if TYPE_CHECKING:
+    from kdprobe.transfer.transfer_set import TransferSet
 
 TEXT_INSTEAD = (
     'Set distill.name = "sequence", which learns from the teacher\'s text, or choose models that share their tokenizer.'
@@ -46,11 +48,12 @@ def fitted(transfer: TransferSet, match: TokenizerMatch, tokenizer: Any, *, rows
     manifest = {**transfer.manifest, "tokenizer": tokenizer_digest(tokenizer)}
     used = {int(token) for response in transfer.responses for token in response.token_ids} & match.foreign
     if not match.difference and not used:
-        return TransferSet(_known_only(transfer.responses, match.foreign), manifest)
+        return replace(transfer, responses=_known_only(transfer.responses, match.foreign), manifest=manifest)
     if rows:
         raise KdprobeError(_reason(match, used), TEXT_INSTEAD)
     retokenised = tuple(_retokenised(response, tokenizer) for response in transfer.responses)
-    return TransferSet(retokenised, {**manifest, "vocabulary": len(tokenizer), "retokenised": True})
+    manifest |= {"vocabulary": len(tokenizer), "retokenised": True}
+    return replace(transfer, responses=retokenised, manifest=manifest)
 
 
 def _reason(match: TokenizerMatch, used: Collection[int]) -> str:

@@ -64,7 +64,8 @@ def _lines(file: Path) -> list[tuple[str, dict[str, Any]]]:
             "Check transfer.texts in the config.",
         ) from error
     rows = []
-    for line_number, line in enumerate(text.splitlines(), start=1):
+    # Not `splitlines`: U+2028 and others that it splits at may be part of a string.
+    for line_number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         location = f"{file}, line {line_number}"

@@ -134,7 +134,7 @@ def _own() -> list[Problem]:
 
 def _read(file: Path) -> list[Problem]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
         rows = [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise KdprobeError(

@@ -27,7 +27,8 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
         name: Their name in messages; by default the file, or `table`.
 
     Raises:
-        UsageError: They have another type; or as `kdprobe.comparison.read_outputs`.
+        UsageError: They are something else, or a folder that holds no or several files of answers; or as
+            `kdprobe.comparison.read_outputs`.
         KdprobeError: As `kdprobe.comparison.read_outputs`.
     """
     from kdprobe.comparison.answers import Outputs, outputs_of, read_outputs
@@ -35,10 +36,23 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
     if isinstance(answers, Outputs):
         return answers
     if _is_path(answers):
-        if Path(answers).is_dir():
-            raise UsageError(f"The folder {answers} has no .jsonl files.", "Pass the files themselves.")
-        return read_outputs(Path(answers), columns, source=name, encoding=encoding)
+        file = _only_file(Path(answers)) if Path(answers).is_dir() else Path(answers)
+        return read_outputs(file, columns, source=name, encoding=encoding)
     return outputs_of(rows_of(answers, "answers"), name or "table", columns)
+
+
+def _only_file(folder: Path) -> Path:
+    """The file of answers in a folder that stands for one set of them."""
+    from kdprobe.comparison.reading.folders import answer_files, no_answers_in
+
+    files = answer_files(folder)
+    if not files:
+        raise no_answers_in(folder)
+    if len(files) > 1:
+        raise UsageError(
+            f"The folder {folder} holds {len(files)} .jsonl files.", f"Name one of them, such as {files[0]}."
+        )
+    return files[0]
 
 
 def expanded(given: Any) -> Iterator[Any]:
@@ -46,9 +60,10 @@ def expanded(given: Any) -> Iterator[Any]:
     if isinstance(given, Result) and (answers := given._answers()):  # noqa: SLF001
         yield answers
     elif _is_path(given) and Path(given).is_dir():
-        files = sorted(Path(given).glob("*.jsonl"))
-        # A run may have the same name as a folder without answers.
-        yield from map(str, files) if files else [given]
+        from kdprobe.comparison.reading.folders import answer_files
+
+        # A run may be called like a folder without answers.
+        yield from map(str, answer_files(Path(given)) or [given])
     elif isinstance(given, list | tuple) and given and all(map(_is_path, given)):
         for path in given:
             yield from expanded(path)

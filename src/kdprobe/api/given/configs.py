@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.given.functions import Functions, add_functions
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
 
@@ -16,30 +17,35 @@ if TYPE_CHECKING:
     from kdprobe.host.registry import Host
 
 Config = AnyPath | Mapping[str, Any] | None
-Functions = Mapping[str, Callable[..., Any]] | None
 IN_MEMORY = "The config"
 """The name of a dict in messages."""
 
 
 def experiment_from(
-    config: Config, host: Host, *, full: bool = False, strategies: Functions = None, analyses: Functions = None
+    config: Config,
+    host: Host,
+    *,
+    full: bool = False,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    head_metrics: Functions = None,
 ) -> Experiment:
     """Reads and checks a config, and adds the functions that it does not name.
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        host: The plugins, to check names and options; the functions are added to it.
-        full: Use all four of the paper's strategies instead of the config's.
-        strategies: Functions by name, used as strategies.
-        analyses: Functions by name, used as analyses.
+        host: To check names and options of plugins; it is given the functions.
+        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
+        strategies: Name to function, as strategies.
+        analyses: Name to function, as analyses.
+        head_metrics: Name to function, as head metrics.
 
     Raises:
         UsageError: The config cannot be read or has mistakes, or a function cannot be used.
     """
-    from kdprobe.api.given.functions import add_functions
-    from kdprobe.experiment.load_config import experiment_of, read_config, with_all_strategies
+    from kdprobe.experiment.load_config import experiment_of, in_full, read_config, with_missing
 
-    add_functions(host, strategies, analyses)
+    add_functions(host, strategies, analyses, head_metrics)
     if config is None or isinstance(config, str | os.PathLike):
         data, source, folder = read_config(None if config is None else Path(config))
     elif isinstance(config, Mapping):
@@ -47,11 +53,12 @@ def experiment_from(
     else:
         raise UsageError(f"The config is a {type(config).__name__}.", "Pass a TOML file, or its content as a dict.")
     if full:
-        data = with_all_strategies(data)
-    data = _with_named(data, "strategies", strategies)
+        data = in_full(data)
+    if strategies:
+        data = {**data, "strategies": with_missing(data.get("strategies", []), strategies)}
     if analyses:
-        probe = data.get("probe", {})
-        data = {**data, "probe": _with_named({"analyses": ["heads"], **probe}, "analyses", analyses)}
+        probe = {"analyses": ["heads"], **data.get("probe", {})}
+        data = {**data, "probe": {**probe, "analyses": with_missing(probe["analyses"], analyses)}}
     return experiment_of(data, host, source, folder=folder)
 
 
@@ -68,15 +75,6 @@ def config_text(config: Config) -> str:
     if isinstance(config, Mapping):
         return tomlkit.dumps(_without_none(_plain(config, "config")))
     return Path(config or EMBEDDED).read_text(encoding="utf-8")
-
-
-def _with_named(data: dict[str, Any], key: str, functions: Functions) -> dict[str, Any]:
-    """Returns data whose list under this key names all functions; invalid lists are left to the checks."""
-    listed = data.get(key, [])
-    if not functions or not isinstance(listed, list):
-        return data
-    named = {entry.get("name") if isinstance(entry, dict) else entry for entry in listed}
-    return {**data, key: [*listed, *(name for name in functions if name not in named)]}
 
 
 def _plain(value: Any, key: str) -> Any:

@@ -46,7 +46,7 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     try:
         EvaluationConfig.model_validate({name: value for name, value in settings.items() if name != "dtype"})
     except ValidationError as error:
-        raise UsageError(f"{'; '.join(sentences(error, None))}.") from error
+        raise UsageError(f"{'; '.join(sentences(error))}.") from error
     return Protocol(**settings, batch_size=_batch_size(batch_size), task=task)
 
 
@@ -67,7 +67,7 @@ def eval_stages(
     """Returns the stages of all models by name; arguments as in `kdprobe.evaluate`.
 
     Raises:
-        UsageError: Arguments contradict each other, or a name does not exist.
+        UsageError: Arguments contradict each other, or a name is unknown.
         KdprobeError: A model or the problems cannot be read.
     """
     from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages

@@ -1,4 +1,4 @@
-"""Plain functions as strategies and analyses, without a package, a hook or a context object."""
+"""Plain functions as strategies, analyses and head metrics: no package, no hook, no context object."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.given.answers import with_article
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.provider import Provider
-from kdprobe.host.specs import AnalysisSpec, Spec, StrategySpec
+from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec, Spec, StrategySpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+    from kdprobe.probing.patterns.view import PatternView
     from kdprobe.problems.problem import Problem
     from kdprobe.strategies.prompt_pair import PromptPair
 
-_HOOKS = {StrategySpec: "kdprobe_strategies", AnalysisSpec: "kdprobe_analyses"}
+Functions = Mapping[str, Callable[..., Any]] | None
+"""Name to function."""
+_HOOKS = {
+    StrategySpec: "kdprobe_strategies",
+    AnalysisSpec: "kdprobe_analyses",
+    HeadMetricSpec: "kdprobe_head_metrics",
+}
 _NEEDS: dict[str, frozenset[Need]] = {
     "students": frozenset({"students"}),
     "problems": frozenset({"problems"}),
@@ -31,29 +41,32 @@ _NEEDS: dict[str, frozenset[Need]] = {
     "batch_size": frozenset(),
     "seed": frozenset(),
 }
-"""The parameters that an analysis function may have, and what each needs."""
+"""What an analysis may ask for by the names of its parameters, to what it needs for that."""
+_WITHOUT_TOKENS = "Patterns from files have no tokens and no spans; a metric that reads them needs a model."
 
 
 def add_functions(
     host: Host,
-    strategies: Mapping[str, Callable[..., Any]] | None = None,
-    analyses: Mapping[str, Callable[..., Any]] | None = None,
+    strategies: Functions = None,
+    analyses: Functions = None,
+    head_metrics: Functions = None,
     *,
     keyed: bool = True,
 ) -> None:
     """Adds functions to a host as plugins.
 
     Args:
-        host: The host to add them to.
-        strategies: Functions by name.
-        analyses: Functions by name.
-        keyed: Whether stages depend on them, so that each needs a digest.
+        host: The plugins, to which the functions are added.
+        strategies: Name to function.
+        analyses: Name to function.
+        head_metrics: Name to function.
+        keyed: Whether stages are made with them, so that a digest of each is needed.
 
     Raises:
-        UsageError: An argument is not a dict, a name is taken or not valid in a config, or a function has no digest or
-            has unknown parameters.
+        UsageError: An argument is not a dict, a name is taken or cannot be written in a config, or a function has no
+            digest or has unknown parameters.
     """
-    for argument, given in (("strategies", strategies), ("analyses", analyses)):
+    for argument, given in (("strategies", strategies), ("analyses", analyses), ("head_metrics", head_metrics)):
         if given is not None and not isinstance(given, Mapping):
             raise UsageError(
                 f"{argument} must be a dict of names to functions.", f"Write {argument}={{'NAME': function}}."
@@ -62,6 +75,8 @@ def add_functions(
         _add(host, StrategySpec, name, function, _as_strategy(name, function), keyed=keyed)
     for name, function in (analyses or {}).items():
         _add(host, AnalysisSpec, name, function, FunctionAnalysis(name, function), keyed=keyed)
+    for name, function in (head_metrics or {}).items():
+        _add(host, HeadMetricSpec, name, function, _as_head_metric(name, function), keyed=keyed)
 
 
 def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], built: Any, *, keyed: bool) -> None:
@@ -95,9 +110,30 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
     return render
 
 
+def _as_head_metric(name: str, function: Callable[..., Any]) -> Callable[[PatternView], Tensor]:
+    """A head metric whose result is checked."""
+    if not callable(function):
+        raise UsageError(f"The head metric {name!r} is a {type(function).__name__}.", "Give a function of a view.")
+
+    def measure(view: PatternView) -> Tensor:
+        import torch
+
+        with _named_in_errors("head metric", name, "" if view.spans else _WITHOUT_TOKENS):
+            measured = function(view)
+        if not isinstance(measured, torch.Tensor) or measured.shape != view.pattern.shape[:2]:
+            made = tuple(measured.shape) if isinstance(measured, torch.Tensor) else with_article(type(measured))
+            raise KdprobeError(
+                f"The head metric {name!r} returned {made}, not a tensor of shape {tuple(view.pattern.shape[:2])}.",
+                "A head metric returns one number for each sequence and head: `[batch, head]`.",
+            )
+        return measured
+
+    return measure
+
+
 @contextmanager
-def _named_in_errors(kind: str, name: str) -> Iterator[None]:
-    """Names the caller's function in its errors; errors of disk and memory have their own messages."""
+def _named_in_errors(kind: str, name: str, hint: str = "") -> Iterator[None]:
+    """Makes errors of the caller's function name it; those of disks and memory have sentences of their own."""
     from kdprobe.host.guard import first_line
 
     try:
@@ -106,7 +142,8 @@ def _named_in_errors(kind: str, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise KdprobeError(
-            f"The {kind} {name!r} failed: {type(error).__name__}: {first_line(error)}", "The traceback shows where."
+            f"The {kind} {name!r} failed: {type(error).__name__}: {first_line(error)}",
+            hint or "The traceback shows where.",
         ) from error
 
 

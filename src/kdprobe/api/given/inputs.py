@@ -79,12 +79,16 @@ def create(host: Host, kind: str, name: str, options: Options) -> Any:
     from pydantic import ValidationError
 
     from kdprobe.experiment.config_checks import sentences
+    from kdprobe.host.suggestions import keys_of
 
     try:
         return host.create(kind, name, dict(options.get(name, {})))
     except ValidationError as error:
+        mistakes = sentences(error, lambda: keys_of(host.get(kind, name).spec.options))
+        listed = "; ".join(mistakes)
         raise UsageError(
-            f"Options of {name}: {'; '.join(sentences(error, None))}.", f"Set them with --option {name}.KEY=VALUE."
+            f"Options of {name}: {listed}{'' if listed.endswith('?') else '.'}",
+            f"They are given as --option {name}.KEY=VALUE.",
         ) from error
 
 
@@ -109,7 +113,7 @@ def conversation_of(
         config = ConversationConfig.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         raise UsageError(
-            f"The conversation settings are invalid: {'; '.join(sentences(error, None))}.",
+            f"The conversation cannot be read: {'; '.join(sentences(error))}.",
             "Fix --system, --date or --template-argument.",
         ) from error
     return config.conversation

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysed:
-    """The results of analyses; text from students is never interpreted as markup.
+    """What analyses found.
 
     Attributes:
-        tables: Tidy tables by analysis and name, with one observation per row.
-        statements: Sentences supported by the figures and tables, by analysis.
-        plotly_data: Plotly figures as JSON-ready data, by analysis and title.
+        tables: For each analysis, its tables by name, with one observation per row.
+        statements: For each analysis, sentences that its tables and figures support.
+        plotly_data: For each analysis, its figures by title, as JSON-ready data.
     """
 
     tables: Mapping[str, Mapping[str, pd.DataFrame]]
@@ -28,7 +28,7 @@ class Analysed:
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Figures as `plotly.graph_objects.Figure`, by analysis and title."""
+        """For each analysis, its figures by title, each a `plotly.graph_objects.Figure`."""
         import plotly.graph_objects as go
 
         from kdprobe.report.templates import safe_names
@@ -43,7 +43,7 @@ class Analysed:
 
         Args:
             name: The table's name.
-            analysis: Its analysis; needed if several analyses have a table with this name.
+            analysis: The analysis; only needed if several have a table of this name.
 
         Raises:
             UsageError: There is no such table, or there are several.
@@ -61,10 +61,10 @@ class Analysed:
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):
-    """Tables in files, each read on first use.
+    """Tables in files, each read when it is first used.
 
     Args:
-        files: Parquet files by name.
+        files: The Parquet files by name.
     """
 
     def __init__(self, files: Mapping[str, Any]) -> None:

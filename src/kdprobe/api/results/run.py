@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunResult(CompareResult):
-    """A finished run: the comparison of its arms, its answers, students and analyses.
+    """A finished run: the comparison of its arms, and everything else that it made.
 
     Attributes:
         results: The run's results, as records.
@@ -41,39 +41,39 @@ class RunResult(CompareResult):
 
     @property
     def cautions(self) -> list[str]:
-        """What everyone who sees this run's students must know."""
+        """What everyone who uses this run's students must know."""
         cautions: list[str] = self.results.record.get("cautions", [])
         return cautions
 
     @cached_property
     def students(self) -> Students:
-        """Students by arm: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
+        """The students by arm: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
         from kdprobe.api.results.students import Students
 
         return Students(self.results, self.store)
 
     @property
     def answers(self) -> dict[str, pd.DataFrame]:
-        """Answers by arm, with a row per test problem: `response`, `correct`, `log_p_gold_value` (nats) and more."""
+        """For each arm, a row per test problem: `response`, `correct`, `log_p_gold_value` in nats, and more."""
         import pandas as pd
 
         return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.absence}
 
     @property
     def training(self) -> dict[str, pd.DataFrame]:
-        """Training history by arm, with a row per optimiser step; losses are in nats per response token."""
+        """For each trained arm, a row per optimiser step; losses are in nats per response token."""
         import pandas as pd
 
         return {arm.name: pd.DataFrame(arm.training["history"]) for arm in self.results.arms if arm.training}
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
-        """Measurements of each strategy's transfer set: answers, accuracy, and the mass outside the top k."""
+        """For each strategy, the quality of its transfer set: answers, accuracy, and the mass outside the top k."""
         return self.results.fidelity
 
     @cached_property
     def analyses(self) -> Analysed:
-        """The results of the run's analyses: `run.analyses.table("heads")`, `run.analyses.figures`."""
+        """What the analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
         return Analysed(
             tables={analysis.name: Tables(analysis.tables) for analysis in self.results.analyses},
             statements={analysis.name: analysis.statements for analysis in self.results.analyses},
@@ -85,9 +85,9 @@ class RunResult(CompareResult):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The report's own figures as `plotly.graph_objects.Figure`; `analyses.figures` has those of the analyses.
+        """The figures of the report: `accuracy`, `loss`, and `tail`, the teacher's probability outside its top k.
 
-        They are `accuracy`, `loss`, and `tail`, the teacher's probability outside its top k.
+        Each is a `plotly.graph_objects.Figure`. Figures of analyses are in `analyses.figures`.
         """
         import plotly.graph_objects as go
 
@@ -103,7 +103,7 @@ class RunResult(CompareResult):
 
     @property
     def page(self) -> Path:
-        """The path of the run's page, whether or not it exists yet."""
+        """The file of the run's page."""
         from kdprobe.report.page import PAGE
 
         return self.results.folder / PAGE

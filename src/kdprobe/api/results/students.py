@@ -1,12 +1,13 @@
-"""Students of a finished run, which can be loaded."""
+"""The students of a finished run, ready to be loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from kdprobe.api.results.loadable import Loadable
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import KdprobeError
 
@@ -14,36 +15,20 @@ if TYPE_CHECKING:
     from kdprobe.experiment.arm_results import ArmResults
     from kdprobe.experiment.results import Results
     from kdprobe.experiment.store import Store
-    from kdprobe.models.reference import Dtype
     from kdprobe.problems.problem import Problem
-    from kdprobe.students.export import Exported
+    from kdprobe.students.card import Card
     from kdprobe.students.student import Student
-
-_CHECKED = 2
-"""Number of problems in the self-check: two, so that one of them is padded."""
-
-
-class LoadedStudent(NamedTuple):
-    """A student in memory.
-
-    Attributes:
-        model: A plain transformers model with the adapter merged, in evaluation mode.
-        tokenizer: Its tokenizer; the chat template renders as in the run.
-    """
-
-    model: Any
-    tokenizer: Any
 
 
 @dataclass(frozen=True, repr=False)
-class RunStudent:
-    """A student of a finished run; weights are loaded only on request.
+class RunStudent(Loadable):
+    """A student of a finished run; nothing is loaded until you ask for it.
 
     Attributes:
-        name: The arm's name.
-        run: The run's name.
+        name: The name of its arm.
+        run: The name of the run.
         results: The run's results.
-        store: The store with its adapter.
+        store: The store with the run.
     """
 
     name: str
@@ -65,67 +50,35 @@ class RunStudent:
         caution: str = (self._arm.training or {}).get("caution", "")
         return caution
 
-    def load(self, *, dtype: Dtype = "auto", progress: bool = True) -> LoadedStudent:
-        """Loads the base model and merges the adapter into it.
+    def export_adapter(self, folder: AnyPath, *, progress: bool = True) -> Path:
+        """Copies its adapter, with a model card that holds its score, its training and the run's config.
 
         Args:
-            dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
-            progress: Whether to print notes to stderr.
+            folder: The folder to write; new or empty.
+            progress: Whether notes go to stderr.
+
+        Returns:
+            The folder.
 
         Raises:
-            KdprobeError: The base model is no longer the one that was trained on, or the adapter is damaged.
+            UsageError: The folder is not empty, or the student is the untrained one.
+            KdprobeError: As `load`.
         """
-        with calling(progress=progress):
-            loaded = self._student().load(dtype=dtype)
-            return LoadedStudent(loaded.model, loaded.tokenizer)
-
-    def to_transformer_lens(self, *, progress: bool = True) -> Any:
-        """Returns the student as a `TransformerBridge`: merged, float32, eager attention.
-
-        Its logits and attention patterns are compared with those in Hugging Face on two of the run's test problems.
-
-        Args:
-            progress: Whether to print notes to stderr.
-
-        Raises:
-            KdprobeError: As `load`; or TransformerLens does not know the architecture, or disagrees with Hugging Face.
-        """
-        from kdprobe.students.bridge import boot
-        from kdprobe.students.sequence import problem_sequence
+        from kdprobe.students.export import export_adapter
 
         with calling(progress=progress):
             student = self._student()
-            tokenizer = student.load_tokenizer()
-            checked = [problem_sequence(tokenizer, problem).ids for problem in self._problems[:_CHECKED]]
-            # Problems of different lengths, so that the check includes padding.
-            return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
+            export_adapter(student, Path(folder), self._card(student, "peft"))
+            return Path(folder)
 
-    def export(self, folder: AnyPath, *, dtype: Dtype = "auto", progress: bool = True) -> Exported:
-        """Writes the student as a plain Hugging Face model, reads that back, and compares the logits.
+    def _card(self, student: Student, library: Literal["peft", "transformers"]) -> Card:
+        from kdprobe.api.results.cards import run_card
 
-        Args:
-            folder: The folder to write to; new or empty.
-            dtype: Data type of the weights.
-            progress: Whether to print notes to stderr.
-
-        Raises:
-            UsageError: The folder is not empty.
-            KdprobeError: As `load`; or the written model does not have the student's logits.
-        """
-        from kdprobe.students.export import export
-
-        with calling(progress=progress):
-            return export(self._student(), Path(folder), dtype=dtype)
+        return run_card(self.results, self._arm, student.base, library)
 
     @property
     def _arm(self) -> ArmResults:
         return self.results.arm(self.name)
-
-    @property
-    def _problems(self) -> Sequence[Problem]:
-        from kdprobe.problems.problem import Problem
-
-        return [Problem(**row) for row in self.results.record["problems"]["test"]]
 
     def _student(self) -> Student:
         from dataclasses import replace
@@ -144,6 +97,11 @@ class RunStudent:
             self.store.checks.whole(self.adapter.parent)
         conversation = ConversationConfig.model_validate(record["config"].get("conversation", {})).conversation
         return Student(self.name, replace(base, conversation=conversation), self.adapter, self.caution)
+
+    def _problems(self) -> Sequence[Problem]:
+        from kdprobe.problems.problem import Problem
+
+        return [Problem(**row) for row in self.results.record["problems"]["test"]]
 
 
 class Students(dict[str, RunStudent]):
@@ -176,8 +134,8 @@ def load_students(run: str, *, store: AnyPath | None = None) -> Students:
         store: The folder of stages and runs.
 
     Raises:
-        UsageError: The run does not exist or never finished.
-        KdprobeError: A file of the run was changed after it was written.
+        UsageError: There is no such run, or it never finished.
+        KdprobeError: A file of the run has changed since it was written.
     """
     from kdprobe.experiment.results import load_results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kdprobe.cli.show.scores import other_measures, show_reading
+from kdprobe.cli.show.scores import other_measures, show_findings, show_reading
 from kdprobe.cli.show.tables import nats, new_table, points, sentence_list, share
 from kdprobe.console import out, plain
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
     from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -32,11 +31,6 @@ def show_comparison(comparison: Comparison) -> None:
 def show_absent(arms: Sequence[AbsentArm]) -> None:
     """Prints which arms have no answers, and why."""
     sentence_list("Arms without answers", [absence(arm) for arm in arms])
-
-
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Prints the findings."""
-    sentence_list("Warnings", [str(finding) for finding in findings])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.comparison import comparison_tables, show_absent, show_findings
+from kdprobe.cli.show.comparison import comparison_tables, show_absent
 from kdprobe.cli.show.fidelity import fidelity_tables
+from kdprobe.cli.show.scores import show_findings
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.distill.targets import adapters_sentence

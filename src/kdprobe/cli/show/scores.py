@@ -11,15 +11,17 @@ from kdprobe.console import out, plain
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.scoring import Score
 
 
-def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
-    """Prints scores with one row per file and extractor, then what does not depend on the extractor.
+def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Sequence[Finding]) -> None:
+    """Scores of files, one row per file and extractor, then what does not depend on the extractor, then findings.
 
     Args:
         scores: All scores.
-        names: The name of each file's answers.
+        names: What the answers of a file are called.
+        findings: What may spoil the scores.
     """
     empty = any(score.empty for score in scores)
     thinking = any(score.thinking for score in scores)
@@ -42,6 +44,12 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str]) -> None:
     by_name = {names[score.file]: score for score in scores}
     out().print(other_measures(by_name))
     show_reading(by_name)
+    show_findings(findings)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """What may mislead."""
+    sentence_list("Warnings", [str(finding) for finding in findings])
 
 
 def show_reading(scores: Mapping[str, Score]) -> None:

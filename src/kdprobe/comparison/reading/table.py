@@ -22,6 +22,7 @@ from kdprobe.comparison.reading.source import (
     open_text,
     undecodable_line,
 )
+from kdprobe.console import progress
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
@@ -80,9 +81,9 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
         KdprobeError: It cannot be read.
         UsageError: Its type is unknown.
     """
-    ending = Path(file.name.lower().removesuffix(compression(file.name))).suffix
-    if ending not in (*DELIMITED, *JSON, *PARQUET):
-        raise UsageError(f"{file} is not a known file type.", f"Supported types: {KINDS}.")
+    if not is_readable(file):
+        raise UsageError(f"{file} is not a known file type.", f"Known types are {KINDS}.")
+    ending = _ending(file)
     try:
         if ending in PARQUET:
             return _gathered(Table(file), change(_parquet_rows(file)), known, with_lines=False)
@@ -91,6 +92,16 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
         reason = reason.rstrip(".") or type(error).__name__
         raise KdprobeError(f"{file} cannot be read: {reason}.", "Check the path and the file.") from error
+
+
+def is_readable(file: Path) -> bool:
+    """Whether a file's name ends as one that can be read."""
+    return _ending(file) in (*DELIMITED, *JSON, *PARQUET)
+
+
+def _ending(file: Path) -> str:
+    """The extension, without that of a compression."""
+    return Path(file.name.lower().removesuffix(compression(file.name))).suffix
 
 
 def table_of(records: Iterable[Mapping[str, Any]], name: str, known: Callable[[str], bool], change: Change) -> Table:
@@ -164,20 +175,21 @@ def _parquet_rows(file: Path) -> Rows:
 def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_lines: bool = True) -> Table:
     """Gathers rows into columns."""
     seen: dict[str, bool] = {}
-    for line, row in rows:
-        for name, value in row.items():
-            if name not in seen:
-                seen[name] = known(name)
+    with progress(f"Reading {table.file}", brief=True) as bar:
+        for line, row in bar.over(rows):
+            for name, value in row.items():
+                if name not in seen:
+                    seen[name] = known(name)
+                    if seen[name]:
+                        table.cells[name] = [None] * table.size
                 if seen[name]:
-                    table.cells[name] = [None] * table.size
-            if seen[name]:
-                _append(table.cells[name], value)
-        table.size += 1
-        for column in table.cells.values():
-            if len(column) < table.size:
-                column.append(None)
-        if with_lines and line:
-            table.lines.append(line)
+                    _append(table.cells[name], value)
+            table.size += 1
+            for column in table.cells.values():
+                if len(column) < table.size:
+                    column.append(None)
+            if with_lines and line:
+                table.lines.append(line)
     table.names = list(seen)
     return table
 

@@ -30,6 +30,7 @@ from kdprobe.models.chatter import quiet
 from kdprobe.models.lm_head import without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
+from kdprobe.models.public_names import public_name
 
 TRACKERS = "runs"
 """The folder, below the checkpoints' folder, in which transformers makes trackers write their files."""
@@ -115,8 +116,8 @@ def train(
 
 def _save(model: Any, context: TrainContext) -> None:
     with quiet():
-        # The name instead of the folder it was loaded from: adapters are shared, local paths are not.
-        model.peft_config["default"].base_model_name_or_path = context.student.name
+        # PEFT would write the folder that the base was loaded from.
+        model.peft_config["default"].base_model_name_or_path = public_name(context.student)
         model.save_pretrained(context.folder)
 
 

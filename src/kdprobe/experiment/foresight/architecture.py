@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
-
-from torch import nn
-from transformers.pytorch_utils import Conv1D
+from collections.abc import Iterator, Sequence
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.distill.targets import targets_text, with_target_names
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.options import trainings
 from kdprobe.experiment.stages.context import StageContext
-from kdprobe.models.anatomy import anatomy
-from kdprobe.models.outline.attention_projections import is_named
+from kdprobe.models.outline.module_names import is_named
 
 _HEAD_ANALYSES = ("ablation", "geometry", "patching")
 """kdprobe's own analyses that examine heads in the model itself rather than through attention patterns."""
@@ -25,12 +20,13 @@ _SHOWN = 8
 
 def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
     """Adapters whose target modules the student lacks, entirely or in some layers."""
+    student = context.student_modules
     keys: dict[tuple[str, ...], str] = {}
     refused: dict[str, UsageError] = {}
     for section, options, _ in trainings(context):
         key = f"{section}.lora.target_modules"
         try:
-            lora = getattr(with_target_names(options, context.student_blueprint.model), "lora", None)
+            lora = getattr(with_target_names(options, student.attention, context.student_blueprint.kind), "lora", None)
         except UsageError as error:
             refused.setdefault(error.message, UsageError(f"{key}: {error.message}", error.hint))
             continue
@@ -43,7 +39,7 @@ def target_modules(context: StageContext) -> Iterator[UsageError | Finding]:
 
 def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Iterator[UsageError | Finding]:
     student = context.student_blueprint
-    modules = _linear(student.model)
+    modules = context.student_modules.linear
     matched = {target: [name for name in modules if is_named(name, target)] for target in targets}
     if absent := [target for target, names in matched.items() if not names]:
         present = [target for target, names in matched.items() if names]
@@ -67,17 +63,12 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
         )
 
 
-def _linear(model: Any) -> list[str]:
-    """Names of the modules that PEFT can adapt."""
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D | nn.Embedding)]
-
-
-def _kinds(modules: list[str]) -> list[str]:
+def _kinds(modules: Sequence[str]) -> list[str]:
     """The last part of each module name in a layer, without repetition."""
     return list(dict.fromkeys(name.rpartition(".")[2] for name in modules if _LAYER.search(name)))
 
 
-def _layers(modules: list[str]) -> set[int]:
+def _layers(modules: Sequence[str]) -> set[int]:
     return {int(found[1]) for name in modules if (found := _LAYER.search(name))}
 
 
@@ -89,9 +80,6 @@ def blind_analyses(context: StageContext) -> Iterator[UsageError]:
         if analysis.name in _HEAD_ANALYSES
         or "patterns" in context.host.create("analyses", analysis.name, analysis.options).needs
     ]
-    if not names:
-        return
-    try:
-        anatomy(context.student_blueprint.model)
-    except KdprobeError as error:
-        yield UsageError(f"probe.analyses: {', '.join(names)}: {error.message}", error.hint)
+    if names and (headless := context.student_modules.headless):
+        message, hint = headless
+        yield UsageError(f"probe.analyses: {', '.join(names)}: {message}", hint)

@@ -36,7 +36,7 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
         KdprobeError: The run would fail; the error lists all mistakes and what to do about each.
     """
     # Nothing else can be checked without the models' configurations.
-    _ = context.student_blueprint.model, context.teacher_blueprint
+    _ = context.student_blueprint, context.teacher_blueprint
     check_templates(context)
     mistakes, findings = [], []
     for item in _all(context, conversations):

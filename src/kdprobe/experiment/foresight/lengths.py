@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.stages.context import StageContext
-from kdprobe.models.outline.room import named, too_long
-from kdprobe.problems.problem import Problem
+from kdprobe.models.outline.room import named
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 
 _END = 1
@@ -30,8 +29,8 @@ def teacher_lengths(
         yield _budget("transfer.max_new_tokens", budget, f"the teacher {teacher.record.name!r}", teacher.context)
         return
     for strategy, pairs in conversations.items():
-        texts = {id_: context.teacher_text(pair.teacher) for id_, pair in pairs.items()}
-        if long := too_long(context.teacher_tokenizer, texts, teacher.context - budget):
+        asked = {id_: pair.teacher for id_, pair in pairs.items()}
+        if long := context.teacher_reader.too_long(asked, teacher.context - budget):
             yield UsageError(
                 f"The context of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the strategy "
                 f"{strategy!r}, {_count(long)} no room for {budget} new tokens: {named(long)}.",
@@ -50,8 +49,8 @@ def student_lengths(
     if budget >= student.context:
         yield _budget("evaluation.max_new_tokens", budget, subject, student.context)
         return
-    prompts = {problem.id: context.student_text(bare(problem)) for problem in context.problems.test}
-    if long := too_long(context.tokenizer, prompts, student.context - budget):
+    reader, tested = context.student_reader, {problem.id: bare(problem) for problem in context.problems.test}
+    if long := reader.too_long(tested, student.context - budget):
         yield UsageError(
             f"The context of {subject} is {student.context} tokens; in the test set, {_count(long)} no room for "
             f"{budget} new tokens: {named(long)}.",
@@ -60,7 +59,9 @@ def student_lengths(
     needs = context.distiller.needs
     learnt = context.problems.transfer if experiment.controls.fine_tuned or "gold" in needs else ()
     for split, problems in (("test", context.problems.test), ("transfer", learnt)):
-        if long := too_long(context.tokenizer, _with_gold(context, problems), student.context - _END):
+        questions = {problem.id: bare(problem) for problem in problems}
+        solutions = {problem.id: problem.plain_solution for problem in problems}
+        if long := reader.too_long(questions, student.context - _END, solutions):
             yield UsageError(
                 f"The context of {subject} is {student.context} tokens; with their gold solutions, "
                 f"{len(long)} {split} problems are longer: {named(long)}.",
@@ -70,18 +71,13 @@ def student_lengths(
         return
     room = student.context - experiment.transfer.max_new_tokens
     for strategy, pairs in conversations.items():
-        texts = {id_: context.student_text(pair.student) for id_, pair in pairs.items()}
-        if long := too_long(context.tokenizer, texts, room):
+        if long := reader.too_long({id_: pair.student for id_, pair in pairs.items()}, room):
             yield Finding(
                 "long-answers",
                 f"With answers of {experiment.transfer.max_new_tokens} tokens, {len(long)} prompts of the strategy "
                 f"{strategy!r} would exceed the student's context of {student.context} tokens: {named(long)}.",
                 "Lower transfer.max_new_tokens; otherwise training fails at the first answer that is too long.",
             )
-
-
-def _with_gold(context: StageContext, problems: Iterable[Problem]) -> dict[str, str]:
-    return {problem.id: context.student_text(bare(problem)) + problem.plain_solution for problem in problems}
 
 
 def _budget(key: str, budget: int, subject: str, context: int) -> UsageError:

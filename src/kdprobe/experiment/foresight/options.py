@@ -36,7 +36,7 @@ def top_k(context: StageContext) -> Iterator[Finding]:
     """More log-probabilities than the vocabulary has tokens."""
     wanted, there = context.experiment.transfer.top_logprobs, 0
     if context.uses_teacher and context.distiller.temperatures():
-        there = len(context.teacher_tokenizer)
+        there = context.teacher_reader.size
     if there and wanted > there:
         yield Finding(
             "top-k-above-vocabulary",

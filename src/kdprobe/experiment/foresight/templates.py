@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.conversation import refuse_unread
-from kdprobe.models.turn import assistant_turn
 from kdprobe.teachers.teacher import RenderingTeacher
 
 
@@ -15,11 +14,15 @@ def check_templates(context: StageContext) -> None:
         KdprobeError: A template rejects an assistant turn, or no template uses an argument.
     """
     teacher = context.teacher if context.uses_teacher else None
-    tokenizers = [context.tokenizer]
+    readers = [context.student_reader]
     if isinstance(teacher, RenderingTeacher):
-        tokenizers.append(context.teacher_tokenizer)
-    for tokenizer in tokenizers:
-        assistant_turn(tokenizer)
-    if teacher is None or isinstance(teacher, RenderingTeacher):
-        # It is unknown here which arguments a server's template uses.
-        refuse_unread(context.experiment.conversation.conversation, tokenizers)
+        readers.append(context.teacher_reader)
+    for reader in readers:
+        _ = reader.vocabulary
+    # It is unknown here which arguments a server's template uses.
+    if context.student.conversation.template_arguments and (teacher is None or isinstance(teacher, RenderingTeacher)):
+        context.memory.recall(
+            "arguments used",
+            {"readers": [reader.inputs for reader in readers]},
+            lambda: refuse_unread(context.student.conversation, [reader.tokenizer for reader in readers]),
+        )

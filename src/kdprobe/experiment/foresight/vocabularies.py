@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from kdprobe.errors import UsageError
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.outline.blueprint import Blueprint
-from kdprobe.models.turn import assistant_turn
+from kdprobe.models.outline.reader import Reader
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.transfer.fitting import TEXT_INSTEAD
 
@@ -28,15 +27,15 @@ def comparable_tokens(context: StageContext) -> Iterator[UsageError]:
 
 def ends(context: StageContext) -> Iterator[UsageError]:
     """Models whose answers have no end."""
-    for blueprint, tokenizer in _readers(context):
-        end = assistant_turn(tokenizer).end
-        if end is None or tokenizer.pad_token_id is None:
+    for blueprint, reader in _models(context):
+        vocabulary = reader.vocabulary
+        if vocabulary.end is None or not vocabulary.pads:
             yield UsageError(
                 f"The tokenizer of the model {blueprint.record.name!r} has no token that ends an answer.",
                 "Set eos_token in its tokenizer_config.json.",
             )
-        elif end >= blueprint.rows:
-            yield _without_row(blueprint, tokenizer.decode([end]), "answers end with")
+        elif vocabulary.end >= blueprint.rows:
+            yield _without_row(blueprint, vocabulary.end_text, "answers end with")
 
 
 def ids_without_rows(
@@ -44,29 +43,19 @@ def ids_without_rows(
 ) -> Iterator[UsageError]:
     """Prompts with tokens that have no row in a model's embeddings."""
     pairs = [pair for by_problem in conversations.values() for pair in by_problem.values()]
-
-    def student_texts() -> list[str]:
-        tested = [context.student_text(bare(problem)) for problem in context.problems.test]
-        return [*tested, *(context.student_text(pair.student) for pair in pairs)]
-
-    def teacher_texts() -> list[str]:
-        return [context.teacher_text(pair.teacher) for pair in pairs]
-
-    for (blueprint, tokenizer), texts in zip(_readers(context), (student_texts, teacher_texts), strict=False):
-        rows = blueprint.rows
-        missing = [text for text, token in tokenizer.get_vocab().items() if token >= rows]
-        prompts = texts() if missing else []
-        if used := sorted(token for token in missing if any(token in prompt for prompt in prompts)):
-            shown = ", ".join(map(repr, used[:_SHOWN]))
-            yield _without_row(blueprint, shown, "prompts contain")
+    read_by_student = [*map(bare, context.problems.test), *(pair.student for pair in pairs)]
+    read_by_teacher = [pair.teacher for pair in pairs]
+    for (blueprint, reader), prompts in zip(_models(context), (read_by_student, read_by_teacher), strict=False):
+        if used := reader.without_rows(blueprint.rows, prompts):
+            yield _without_row(blueprint, ", ".join(map(repr, used[:_SHOWN])), "prompts contain")
 
 
-def _readers(context: StageContext) -> list[tuple[Blueprint, Any]]:
+def _models(context: StageContext) -> list[tuple[Blueprint, Reader]]:
     """The models that read prompts here, with their tokenizers, the student first."""
-    readers = [(context.student_blueprint, context.tokenizer)]
+    models = [(context.student_blueprint, context.student_reader)]
     if context.teacher_blueprint:
-        readers.append((context.teacher_blueprint, context.teacher_tokenizer))
-    return readers
+        models.append((context.teacher_blueprint, context.teacher_reader))
+    return models
 
 
 def _without_row(blueprint: Blueprint, token: str, where: str) -> UsageError:

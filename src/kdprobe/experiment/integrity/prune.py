@@ -12,7 +12,17 @@ from pathlib import Path
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.integrity.manifest import KEY_LENGTH, is_older, read_manifest
 from kdprobe.experiment.integrity.needs import Inputs, needs
-from kdprobe.experiment.integrity.upkeep import ASIDE, LOCK, MAKING, SCRATCH, STAGES, clear, if_free, make_folders
+from kdprobe.experiment.integrity.upkeep import (
+    ASIDE,
+    LOCK,
+    MAKING,
+    REMEMBERED,
+    SCRATCH,
+    STAGES,
+    clear,
+    if_free,
+    make_folders,
+)
 from kdprobe.experiment.integrity.use import alone
 from kdprobe.experiment.integrity.verify import size_of
 from kdprobe.files import UnreadableError, digest, sync
@@ -24,7 +34,7 @@ class Unneeded:
 
     Attributes:
         path: Where it is.
-        kind: The kind of the stage, or `aside` for something found damaged.
+        kind: The kind of the stage, `aside` for something found damaged, or `remembered`.
         name: Its name; empty if unknown.
         size: The total size of its files in bytes.
         reason: Why it is not needed.
@@ -38,7 +48,7 @@ class Unneeded:
 
 
 def unneeded(root: Path) -> list[Unneeded]:
-    """What no run in a store needs: stages, partial work of killed stages, and what was found damaged.
+    """What no run in a store needs: stages, partial work of killed stages, what was found damaged, and plans' memory.
 
     Unfinished runs need their stages, too.
 
@@ -54,7 +64,7 @@ def unneeded(root: Path) -> list[Unneeded]:
             )
         keys |= record.keys
     needed = Inputs(root).with_inputs(keys)
-    return [*_stages(root, needed), *_scratch(root, needed), *_aside(root)]
+    return [*_stages(root, needed), *_scratch(root, needed), *_aside(root), *_remembered(root)]
 
 
 def prune(root: Path, chosen: Collection[Unneeded]) -> list[Unneeded]:
@@ -98,6 +108,11 @@ def _aside(root: Path) -> Iterator[Unneeded]:
     for path in sorted(root.glob(f"{ASIDE}/*")):
         if not path.name.startswith("."):
             yield Unneeded(path, ASIDE, "", size_of(path), "found damaged and moved aside")
+
+
+def _remembered(root: Path) -> Iterator[Unneeded]:
+    if (folder := root / REMEMBERED).is_dir():
+        yield Unneeded(folder, REMEMBERED, "", size_of(folder), "kept to make plans fast")
 
 
 def _remove(root: Path, path: Path) -> bool:

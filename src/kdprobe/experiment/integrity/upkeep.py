@@ -18,7 +18,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.experiment.integrity.manifest import KEY_LENGTH, MANIFEST
 from kdprobe.files import PARTIAL, digest, sync, write_whole
 
-ASIDE, MAKING, RUNS, STAGES = "aside", "making", "runs", "stages"
+ASIDE, MAKING, REMEMBERED, RUNS, STAGES = "aside", "making", "remembered", "runs", "stages"
 RECORD = "run.json"
 LOCK, SCRATCH = ".lock", ".scratch"
 _TRIAL, _BEGUN_FROM = ".writable-", ".begun-from"
@@ -101,7 +101,7 @@ def clear(root: Path) -> None:
                 if any(stages.glob(f"*/{key}/{MANIFEST}")):
                     shutil.rmtree(making / f"{key}{SCRATCH}", ignore_errors=True)
     abandoned = time.time() - _ABANDONED_SECONDS
-    for folder in (making, root / ASIDE, *_with_folders(root / RUNS), *_with_folders(stages)):
+    for folder in (making, root / ASIDE, root / REMEMBERED, *_with_folders(root / RUNS), *_with_folders(stages)):
         for file in (*folder.glob(f"{_TRIAL}*"), *folder.glob(f".*{PARTIAL}")):
             with suppress(OSError):
                 if file.stat().st_mtime < abandoned:

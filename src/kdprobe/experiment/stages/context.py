@@ -7,11 +7,11 @@ digest of its source. kdprobe's own version, its source text and paths are not p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment
@@ -19,7 +19,11 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
-from kdprobe.models.conversation import Conversation, Messages, prompt_text, texts_digest
+from kdprobe.models.conversation import Conversation, Messages, texts_digest
+from kdprobe.models.outline.blueprint import Blueprint, Modules, blueprint, modules
+from kdprobe.models.outline.memory import Memory
+from kdprobe.models.outline.reader import Reader
+from kdprobe.models.outline.tokenizers import TokenizerMatch, match_tokenizers
 from kdprobe.models.reference import ModelRecord, digest_files
 from kdprobe.problems.draw import Draw
 from kdprobe.problems.problem import Problem
@@ -27,9 +31,7 @@ from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.students.pool import StudentPool
 from kdprobe.teachers.teacher import RenderingTeacher
 
-if TYPE_CHECKING:
-    from kdprobe.models.outline.blueprint import Blueprint
-    from kdprobe.models.outline.tokenizers import TokenizerMatch
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class StageContext:
         student: The base model of all students.
         problems: The problems, transfer and test.
         pool: What is loaded of the students, shared by the stages that examine them.
+        memory: What earlier plans found out about models and texts.
     """
 
     experiment: Experiment
@@ -49,7 +52,8 @@ class StageContext:
     student: ModelRecord
     problems: Draw
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
-    _texts: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False, repr=False)
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
+    _known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def distiller(self) -> Any:
@@ -80,75 +84,68 @@ class StageContext:
         """Whether the distiller learns from a teacher."""
         return bool({"responses", "teacher"} & set(self.distiller.needs))
 
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The student's tokenizer."""
-        from kdprobe.models.load import load_tokenizer
+    @property
+    def student_reader(self) -> Reader:
+        """What students read, and their tokenizer."""
+        return self._reader(self.student)
 
-        return load_tokenizer(self.student)
+    @cached_property
+    def teacher_reader(self) -> Reader:
+        """What the teacher reads, and the tokenizer that its token ids are from; the student's if it names none."""
+        record: ModelRecord = getattr(self.teacher, "record", self.student)
+        provider = self.host.get("teachers", self.experiment.teacher.name).provider
+        if provider.source != BUILTIN and isinstance(self.teacher, RenderingTeacher):
+            rendered = self.teacher.rendered
+            return Reader(record, self.memory, lambda conversations: [str(rendered(one)) for one in conversations])
+        return self.student_reader if record.as_key() == self.student.as_key() else self._reader(record)
 
     @property
-    def teacher_record(self) -> ModelRecord:
-        """The model whose token ids the teacher uses; the student if the teacher names none."""
-        record: ModelRecord = getattr(self.teacher, "record", self.student)
-        return record
-
-    @cached_property
-    def teacher_tokenizer(self) -> Any:
-        """The tokenizer of that model."""
-        from kdprobe.models.load import load_tokenizer
-
-        record = self.teacher_record
-        return self.tokenizer if record.as_key() == self.student.as_key() else load_tokenizer(record)
-
-    @cached_property
     def student_blueprint(self) -> Blueprint:
         """The student without its weights; raises like `blueprint`."""
-        from kdprobe.models.outline.blueprint import blueprint
+        return self._once(("blueprint", self.student), lambda: blueprint(self.student, self.memory))
 
-        return blueprint(self.student)
+    @property
+    def student_modules(self) -> Modules:
+        """The names of the student's modules; raises like `modules`."""
+        return self._once(("modules", self.student), lambda: modules(self.student, self.memory))
 
     @cached_property
     def teacher_blueprint(self) -> Blueprint | None:
         """The teacher without its weights, if they are needed here; raises like `blueprint`."""
-        from kdprobe.models.outline.blueprint import blueprint
-
         record = getattr(self.teacher, "record", None) if self.uses_teacher else None
-        return blueprint(record) if record and isinstance(self.teacher, RenderingTeacher) else None
+        return blueprint(record, self.memory) if record and isinstance(self.teacher, RenderingTeacher) else None
 
     @cached_property
     def tokenizer_match(self) -> TokenizerMatch:
         """How the teacher's token ids map to the student's tokenizer and to matrices of the student's size."""
-        from kdprobe.models.outline.tokenizers import match_tokenizers
+        writer, reader = self.teacher_reader, self.student_reader
 
-        match = match_tokenizers(self.teacher_tokenizer, self.tokenizer)
-        return match.within(self.student_blueprint.rows, len(self.teacher_tokenizer))
+        def compare() -> dict[str, Any]:
+            match = match_tokenizers(writer.tokenizer, reader.tokenizer)
+            return {"difference": match.difference, "foreign": sorted(match.foreign)}
 
-    def student_text(self, messages: Messages) -> str:
-        """The text students read for a conversation, rendered once.
-
-        Raises:
-            KdprobeError: The student's chat template rejects the conversation.
-        """
-        return self._rendered("student", messages, lambda: prompt_text(self.tokenizer, messages))
-
-    def teacher_text(self, messages: Messages) -> str:
-        """The text a teacher that renders its own prompts reads for a conversation, rendered once; raises likewise."""
-        return self._rendered("teacher", messages, lambda: str(self.teacher.rendered(messages)))
-
-    def _rendered(self, reader: str, messages: Messages, render: Callable[[], str]) -> str:
-        key = (reader, *(part for message in messages for part in (message["role"], message["content"])))
-        if key not in self._texts:
-            self._texts[key] = render()
-        return self._texts[key]
+        asked = {"writer": writer.record.as_key(), "reader": reader.record.as_key()}
+        found = self.memory.recall("tokenizers compared", asked, compare)
+        match = TokenizerMatch(found["difference"], frozenset(found["foreign"]))
+        return match.within(self.student_blueprint.rows, writer.size)
 
     def student_prompts(self, conversations: Mapping[str, PromptPair]) -> str:
-        """Digest of what students read in training; raises like `student_text`."""
-        return texts_digest(self.student_text(pair.student) for pair in conversations.values())
+        """Digest of what students read in training; raises like `Reader.prompts`."""
+        return self.student_reader.prompts([pair.student for pair in conversations.values()])
 
     def test_prompts(self, problems: Sequence[Problem]) -> str:
-        """Digest of what students read for problems they are tested or probed on; raises like `student_text`."""
-        return texts_digest(self.student_text(bare(problem)) for problem in problems)
+        """Digest of what students read for problems they are tested or probed on; raises like `Reader.prompts`."""
+        return self.student_reader.prompts([bare(problem) for problem in problems])
+
+    def _reader(self, record: ModelRecord) -> Reader:
+        return self._once(("reader", record), lambda: Reader(record, self.memory))
+
+    def _once(self, key: Hashable, make: Callable[[], Known]) -> Known:
+        """The result of `make`, computed once for this context and those made from it."""
+        if key not in self._known:
+            self._known[key] = make()
+        known: Known = self._known[key]
+        return known
 
 
 def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
@@ -194,25 +191,20 @@ def teacher_key(context: StageContext, teacher: Any, conversations: Mapping[str,
         "plugin": plugin_key(context.host, "teachers", context.experiment.teacher.name),
     }
     if isinstance(teacher, RenderingTeacher):
-        return key | {"prompts": texts_digest(context.teacher_text(pair.teacher) for pair in conversations.values())}
+        return key | {"prompts": context.teacher_reader.prompts([pair.teacher for pair in conversations.values()])}
     # What a server renders from messages is unknown here, and it uses its own clock.
     conversation = context.experiment.conversation.conversation
     messages = {id_: conversation.opened(pair.teacher) for id_, pair in conversations.items()}
     return key | {"messages": digest(messages), "template_arguments": dict(conversation.template_arguments)}
 
 
-def prompts_now(render: Callable[[Messages], str], conversations: Iterable[Messages]) -> str:
-    """Digest of conversations as rendered now, to compare with the planned ones."""
-    return texts_digest(render(messages) for messages in conversations)
-
-
-def refuse_other_prompts(planned: str, now: str) -> None:
-    """Checks that a stage reads what it was planned and keyed with.
+def refuse_other_prompts(planned: str, reader: Reader, conversations: Sequence[Messages]) -> None:
+    """Checks that a stage reads what it was planned and keyed with, by rendering it again.
 
     Raises:
         KdprobeError: The stage reads something else.
     """
-    if planned != now:
+    if planned != texts_digest(reader.render(conversations)):
         raise KdprobeError(
             "The chat template renders the conversations differently from when this run was planned.",
             "Use the same versions of transformers and of the model's files for planning and running.",

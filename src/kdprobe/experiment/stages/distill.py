@@ -7,17 +7,16 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.distill.targets import targets_text, with_target_names
 from kdprobe.errors import NonFiniteError
+from kdprobe.experiment.stages.adapter_card import adapter_card, caution_of
 from kdprobe.experiment.stages.context import (
     StageContext,
     plugin_key,
     problems_key,
-    prompts_now,
     refuse_other_prompts,
     strategy_key,
     teacher_key,
@@ -27,14 +26,12 @@ from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.store import Stage
 from kdprobe.files import read_json, write_json
-from kdprobe.host.registry import Host
-from kdprobe.host.specs import DistillerSpec
 from kdprobe.models import processes
-from kdprobe.models.conversation import prompt_text
 from kdprobe.models.merging.files import write_ends
 from kdprobe.models.turn import assistant_turn, is_end
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import PromptPair, bare
+from kdprobe.students.card import write_adapter_card
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
@@ -118,12 +115,6 @@ def divergence_sentence(found: Mapping[str, Any]) -> str:
     return f"diverged{step}: {found['reason']}"
 
 
-def caution_of(host: Host, distiller: str) -> str:
-    """What everyone who sees a distiller's students must know; empty for most distillers."""
-    spec = host.get("distillers", distiller).spec
-    return spec.caution if isinstance(spec, DistillerSpec) else ""
-
-
 def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
     """For each distiller, the modules its students get adapters on, in words, if its options name them.
 
@@ -151,7 +142,11 @@ def _training(
     strategy: dict[str, Any] | None,
 ) -> Stage:
     kind, options = distiller
-    validated = with_target_names(context.host.options("distillers", kind, options), context.student_blueprint.model)
+    validated = with_target_names(
+        context.host.options("distillers", kind, options),
+        context.student_modules.attention,
+        context.student_blueprint.kind,
+    )
     built = context.host.build("distillers", kind, validated)
     teacher = context.teacher if "teacher" in built.needs else None
     dtype = context.experiment.distill.dtype
@@ -176,12 +171,12 @@ def _training(
         from kdprobe.transfer.fitting import fitted
         from kdprobe.transfer.transfer_set import read
 
-        read_now = partial(prompt_text, context.tokenizer)
-        now = prompts_now(read_now, (pair.student for pair in conversations.values()))
-        refuse_other_prompts(settings["prompts"], now)
+        tokenizer = context.student_reader.tokenizer
+        read_by_student = {id_: pair.student for id_, pair in conversations.items()}
+        refuse_other_prompts(settings["prompts"], context.student_reader, [*read_by_student.values()])
         taught = read(inputs[0]) if transfer else None
         if taught:
-            taught = fitted(taught, context.tokenizer_match, context.tokenizer, rows=bool(built.temperatures()))
+            taught = fitted(taught, context.tokenizer_match, tokenizer, rows=bool(built.temperatures()))
         problems: Sequence[Problem] = context.problems.transfer
         if selected:
             selection = read_json(inputs[-1] / SELECTION)
@@ -211,11 +206,11 @@ def _training(
             trained = Trained(folder / ADAPTER, adapter_norm=math.nan)
             divergence = {"step": error.step, "reason": error.message, "hint": error.hint}
         record = {key: value for key, value in asdict(trained).items() if key != "adapter"} | {DIVERGED: divergence}
-        ends, without_end = _ends(context.tokenizer, taught, gold="gold" in built.needs)
+        ends, without_end = _ends(tokenizer, taught, gold="gold" in built.needs)
         if not divergence:
             write_ends(folder / ADAPTER, ends)
-        read_by_student = {id_: pair.student for id_, pair in conversations.items()}
-        form = write_prompts(folder, context.tokenizer, problems, read_by_student)
+            write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings))
+        form = write_prompts(folder, tokenizer, problems, read_by_student)
         origin = {
             "caution": caution_of(context.host, kind),
             "prompt_form": form,

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from kdprobe.models.outline.device import default_device, thread_count, version
 
 LIBRARIES = ("torch", "transformers", "peft", "lm-eval", "transformer-lens", "tokenizers")
 
 
 def environment(*libraries: str) -> dict[str, Any]:
     """Versions of libraries, device kind and thread count."""
-    import torch
-
-    from kdprobe.models.load import default_device
-
     device = default_device()
     return {
-        "libraries": {name: _version(name) for name in libraries},
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "libraries": {name: version(name) for name in libraries},
+        "device": _device_name() if device.startswith("cuda") else device,
         # The order of a sum, and so its last bits, depends on the number of threads.
-        "threads": torch.get_num_threads(),
+        "threads": thread_count(),
     }
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
+def _device_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name()

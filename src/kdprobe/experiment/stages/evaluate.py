@@ -15,6 +15,7 @@ from kdprobe.experiment.stages.distill import diverged, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.store import Stage
 from kdprobe.files import clean, read_json, write_json
+from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
@@ -188,8 +189,6 @@ def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> 
         settings: The settings of its stage.
         prompts: The forms of the prompts, each with whether a server rendered it.
     """
-    from kdprobe.models.load import concrete_dtype
-
     protocol, installation = settings["protocol"], settings["environment"]
     task = {"name": protocol["task"]} if protocol.get("task") else {}
     decoding = {name: str(protocol[name]) for name in ("temperature", "top_p")}

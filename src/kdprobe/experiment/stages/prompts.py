@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.errors import KdprobeError
-from kdprobe.models.conversation import Messages, prompt_form, prompt_ids, prompt_text, text_ids
+from kdprobe.models.conversation import Messages, prompt_form, prompt_ids
+from kdprobe.models.outline.batches import prompt_texts, texts_ids
 from kdprobe.models.reference import ModelRecord
 from kdprobe.problems.problem import Problem
 
@@ -28,9 +29,10 @@ def write_prompts(
     Returns:
         The form of the prompts, with `{question}` for the question, or `None` if they have several.
     """
-    texts = {problem.id: prompt_text(tokenizer, conversations[problem.id]) for problem in problems}
-    write_prompt_ids(folder, {id_: text_ids(tokenizer, text) for id_, text in texts.items()})
-    forms = {prompt_form(texts[problem.id], problem.question) for problem in problems}
+    texts = prompt_texts(tokenizer, [conversations[problem.id] for problem in problems])
+    ids = texts_ids(tokenizer, texts)
+    write_prompt_ids(folder, {problem.id: tokens for problem, tokens in zip(problems, ids, strict=True)})
+    forms = {prompt_form(text, problem.question) for problem, text in zip(problems, texts, strict=True)}
     return forms.pop() if len(forms) == 1 else None
 
 

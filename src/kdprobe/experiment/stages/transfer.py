@@ -11,7 +11,6 @@ from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.stages.context import (
     StageContext,
     problems_key,
-    prompts_now,
     refuse_other_prompts,
     strategy_key,
     teacher_key,
@@ -69,9 +68,9 @@ def transfer_stage(
         from kdprobe.transfer.transfer_set import read, write
 
         if isinstance(teacher, RenderingTeacher):
-            now = prompts_now(teacher.rendered, (pair.teacher for pair in conversations.values()))
-            refuse_other_prompts(settings["prompts"], now)
-        tokenizer = context.teacher_tokenizer
+            read_now = [pair.teacher for pair in conversations.values()]
+            refuse_other_prompts(settings["prompts"], context.teacher_reader, read_now)
+        tokenizer = context.teacher_reader.tokenizer
         manifest = {
             # By its own name, so that a run with another label uses the same transfer set.
             "strategy": settings["strategy"]["plugin"],
@@ -103,8 +102,8 @@ def transfer_stage(
             write_prompts(folder, tokenizer, problems, primed)
         elif returned:
             write_prompt_ids(folder, returned)
-            conversation = context.experiment.conversation.conversation
-            unlike = count_unlike_template(replace(context.teacher_record, conversation=conversation), returned, primed)
+            record = replace(context.teacher_reader.record, conversation=context.student.conversation)
+            unlike = count_unlike_template(record, returned, primed)
             served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
         # The prompt ids are in a separate file.
         responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)

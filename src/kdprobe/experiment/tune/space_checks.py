@@ -85,7 +85,7 @@ def _refusals(distiller: str, options: dict[str, Any], name: str, value: Any, ho
         host.options("distillers", distiller, candidate)
     except ValidationError as error:
         prefix = ".".join(PATHS[name]) + ": "
-        return [line.removeprefix(prefix) for line in sentences(error, None) if line.startswith(prefix)]
+        return [line.removeprefix(prefix) for line in sentences(error) if line.startswith(prefix)]
     except (UsageError, TypeError):
         return []
     return []

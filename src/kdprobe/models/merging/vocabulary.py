@@ -10,7 +10,7 @@ from kdprobe.errors import UsageError
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, load_tokenizer
 from kdprobe.models.merging.files import PREFIX, adapter_tensors, brings_tokenizer
-from kdprobe.models.outline.blueprint import blueprint
+from kdprobe.models.outline.blueprint import empty_model
 from kdprobe.models.reference import ModelRecord
 from kdprobe.models.weights import own_weights
 
@@ -50,7 +50,7 @@ def own_tokenizer(record: ModelRecord, folder: Path) -> Any | None:
     """
     if not brings_tokenizer(folder):
         return None
-    model = blueprint(record).model
+    model = empty_model(record)
     rows = {layer.weight.shape[0] for layer in _layers(model).values()}
     return _beside(record, folder) if {*_sizes(model, folder).values()} - rows else None
 

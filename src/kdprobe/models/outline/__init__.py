@@ -1,1 +1,1 @@
-"""What a model's files reveal before its weights are loaded."""
+"""What a model's files, and the machine, reveal before its weights are loaded."""

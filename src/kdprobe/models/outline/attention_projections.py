@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import takewhile
 from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kdprobe.models.anatomy import ATTENTION, decoder_layers
+from kdprobe.models.outline.module_names import is_named, suffixes
 
 _CHOOSERS = {"indexer", "router"}
 """Parts of attention that choose tokens or experts: they are not projections, and an indexer gets no gradient."""
-
-
-def is_named(name: str, target: str) -> bool:
-    """Whether a target matches a module's name, as in PEFT: the whole name, or its end after a dot."""
-    return f".{name}".endswith(f".{target}")
 
 
 def attention_projections(model: Any) -> list[str]:
@@ -44,15 +39,8 @@ def attention_projections(model: Any) -> list[str]:
     def belongs_to_attention(end: str) -> bool:
         return all(name in wanted for name in modules if is_named(name, end))
 
-    return list(dict.fromkeys(next(filter(belongs_to_attention, _ends(name))) for name in modules if name in wanted))
+    return list(dict.fromkeys(next(filter(belongs_to_attention, suffixes(name))) for name in modules if name in wanted))
 
 
 def _is_attention(parents: list[str]) -> bool:
     return not set(ATTENTION).isdisjoint(parents) and _CHOOSERS.isdisjoint(parents)
-
-
-def _ends(name: str) -> list[str]:
-    """Suffixes of a name without the layer number, shortest first, then the whole name: `c`, `b.c`, `a.0.b.c`."""
-    parts = name.split(".")
-    within = list(takewhile(lambda part: not part.isdigit(), reversed(parts)))[::-1]
-    return [*(".".join(within[start:]) for start in reversed(range(len(within)))), name]

@@ -1,23 +1,32 @@
-"""A model without its weights: its configuration, and its modules on the meta device."""
+"""A model without its weights: its configuration, and the names of its modules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from kdprobe.errors import UsageError, first_line
-from kdprobe.files import json_of
-from kdprobe.models.chatter import quiet
-from kdprobe.models.load import load_config
+from kdprobe.errors import KdprobeError, UsageError, first_line
+from kdprobe.files import json_of, sha256
+from kdprobe.models.outline.memory import Memory
 from kdprobe.models.reference import ModelRecord
-from kdprobe.models.weights import refuse_unknown_quantisation
 
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx")
 """Names that configurations use for the longest sequence a model was made for."""
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The modules of a model, by name.
+
+    Attributes:
+        linear: Those that PEFT can adapt.
+        attention: The linear projections of attention, as target modules for PEFT.
+        headless: Why heads cannot be examined, and what to do; `None` if they can.
+    """
+
+    linear: tuple[str, ...]
+    attention: tuple[str, ...]
+    headless: tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -26,65 +35,78 @@ class Blueprint:
 
     Attributes:
         record: The model.
-        config: Its configuration.
+        kind: The architecture's name in transformers.
+        context: The maximum number of tokens, prompt and response together; `None` if not stated.
+        rows: Number of rows of its output matrix, which may be larger or smaller than the number of token ids.
     """
 
     record: ModelRecord
-    config: Any
-
-    @property
-    def kind(self) -> str:
-        """The architecture's name in transformers."""
-        return str(self.config.model_type)
-
-    @property
-    def context(self) -> int | None:
-        """The maximum number of tokens, prompt and response together; `None` if not stated."""
-        return context_length(self.config)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows of its output matrix, which may be larger or smaller than the number of token ids."""
-        return int(self.config.get_text_config().vocab_size)
-
-    @cached_property
-    def model(self) -> Any:
-        """Its modules, on the meta device.
-
-        Raises:
-            UsageError: transformers has no causal language model of this architecture.
-        """
-        from transformers import AutoModelForCausalLM
-
-        try:
-            with quiet(), torch.device("meta"):
-                return AutoModelForCausalLM.from_config(self.config, trust_remote_code=False)
-        except (ValueError, ImportError) as error:
-            raise UsageError(
-                f"The model {self.record.name!r} ({self.kind}) is not a causal language model supported by "
-                "transformers.",
-                "Choose another model; kdprobe never runs code shipped with a model.",
-            ) from error
-        except Exception as error:
-            # Sizes that have the wrong type or contradict each other.
-            raise UsageError(
-                f"Cannot build a model from the configuration of {self.record.name!r}: {first_line(error)}",
-                "Its config.json is damaged; download it again.",
-            ) from error
+    kind: str
+    context: int | None
+    rows: int
 
 
-def blueprint(record: ModelRecord) -> Blueprint:
+def blueprint(record: ModelRecord, memory: Memory) -> Blueprint:
     """Reads a model's configuration, and checks that transformers can load such a model here.
+
+    Args:
+        record: The model.
+        memory: Remembers what a configuration says.
 
     Raises:
         UsageError: The configuration cannot be read, its architecture is unknown, a weight file is missing or
             incomplete, or the package needed for quantised weights is missing.
     """
-    found = Blueprint(record, load_config(record))
+    found = memory.recall("configuration", configuration_inputs(record), lambda: _read(record))
     _refuse_incomplete(record)
-    if quantisation := getattr(found.config, "quantization_config", None):
-        refuse_unknown_quantisation(record, quantisation)
-    return found
+    if record.quantisation and record.path.is_dir():
+        from kdprobe.models.load import load_config
+        from kdprobe.models.weights import refuse_unknown_quantisation
+
+        refuse_unknown_quantisation(record, load_config(record).quantization_config)
+    return Blueprint(record, found["kind"], found["context"], found["rows"])
+
+
+def modules(record: ModelRecord, memory: Memory) -> Modules:
+    """The modules that transformers builds for a model; raises like `empty_model`.
+
+    Args:
+        record: The model.
+        memory: Remembers the modules of a configuration.
+    """
+    found = memory.recall("modules", configuration_inputs(record), lambda: named_modules(record))
+    headless = found["headless"]
+    return Modules(tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None)
+
+
+def empty_model(record: ModelRecord) -> Any:
+    """A model's modules, on the meta device.
+
+    Raises:
+        UsageError: transformers has no causal language model of this architecture.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from kdprobe.models.chatter import quiet
+    from kdprobe.models.load import load_config
+
+    config = load_config(record)
+    try:
+        with quiet(), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (ValueError, ImportError) as error:
+        raise UsageError(
+            f"The model {record.name!r} ({config.model_type}) is not a causal language model supported by "
+            "transformers.",
+            "Choose another model; kdprobe never runs code shipped with a model.",
+        ) from error
+    except Exception as error:
+        # Sizes that have the wrong type or contradict each other.
+        raise UsageError(
+            f"Cannot build a model from the configuration of {record.name!r}: {first_line(error)}",
+            "Its config.json is damaged; download it again.",
+        ) from error
 
 
 def context_length(config: Any) -> int | None:
@@ -97,6 +119,45 @@ def context_length(config: Any) -> int | None:
         original = rope.get("original_max_position_embeddings") or 0
         stated = max(stated, int(original * (rope.get("factor") or 1)))
     return stated
+
+
+def configuration_inputs(record: ModelRecord) -> dict[str, str]:
+    """What determines a model's modules."""
+    # A GGUF file is one with its configuration.
+    return {"config": sha256(record.path / "config.json") if record.path.is_dir() else record.digest}
+
+
+def _read(record: ModelRecord) -> dict[str, Any]:
+    from kdprobe.models.load import load_config
+
+    config = load_config(record)
+    try:
+        rows = int(getattr(config.get_text_config(), "vocab_size", 0))
+        return {"kind": str(config.model_type), "context": context_length(config), "rows": rows}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"Cannot use the configuration of the model {record.name!r}: {first_line(error)}",
+            "Its config.json is damaged; download it again.",
+        ) from error
+
+
+def named_modules(record: ModelRecord) -> dict[str, Any]:
+    """The fields of `Modules`, ready for JSON; raises like `empty_model`."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from kdprobe.models.anatomy import anatomy
+    from kdprobe.models.outline.attention_projections import attention_projections
+
+    model = empty_model(record)
+    headless = None
+    try:
+        anatomy(model)
+    except KdprobeError as error:
+        headless = [error.message, error.hint]
+    kinds = nn.Linear | Conv1D | nn.Embedding
+    linear = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    return {"linear": linear, "attention": attention_projections(model), "headless": headless}
 
 
 def _refuse_incomplete(record: ModelRecord) -> None:
@@ -112,19 +173,20 @@ def _refuse_incomplete(record: ModelRecord) -> None:
             raise UsageError(
                 f"The file {index} does not say which file each weight is in.", "Download it again."
             ) from error
-    files = {file.name for file in record.path.glob("*.safetensors")}
-    faults = [f"{name} is missing" for name in sorted(named - files)]
-    faults += [f"{name} is incomplete" for name in sorted(files) if not _is_whole(record.path / name)]
+    files = {file.name: file for file in record.path.glob("*.safetensors")}
+    faults = [f"{name} is missing" for name in sorted(named - files.keys())]
+    faults += [f"{name} is incomplete" for name in sorted(files) if not _is_whole(str(files[name]))]
     if faults:
         raise UsageError(f"The model {record.name!r} is incomplete: {', '.join(faults)}.", "Download or copy it again.")
 
 
-def _is_whole(file: Path) -> bool:
+def _is_whole(file: str) -> bool:
     """Whether a safetensors file has the length given in its header."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt"):
+        # The framework only matters for tensors, none of which is read; torch would be imported.
+        with safe_open(file, framework="np"):
             return True
     except SafetensorError:
         return False

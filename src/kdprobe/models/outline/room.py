@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kdprobe.models.conversation import text_ids
+from kdprobe.models.outline.batches import texts_ids
 
 _EXPANSION = 12
-"""The most bytes a normaliser makes of one: NFKC expands a three-byte ligature to 33 bytes."""
+"""The most bytes a normaliser makes of one outside ASCII: NFKC expands a three-byte ligature to 33 bytes."""
 _SPECIAL = 16
 """More tokens than any tokenizer adds by itself."""
 _SHOWN = 3
@@ -22,14 +22,15 @@ def too_long(tokenizer: Any, texts: Mapping[str, str], room: int) -> dict[str, i
         texts: Texts by name.
         room: The number of tokens available.
     """
+    in_doubt = [name for name, text in texts.items() if _most_tokens(text) > room]
+    ids = texts_ids(tokenizer, [texts[name] for name in in_doubt])
+    return {name: len(tokens) for name, tokens in zip(in_doubt, ids, strict=True) if len(tokens) > room}
+
+
+def _most_tokens(text: str) -> int:
     # A token stands for at least one byte.
-    in_doubt = {
-        name: text
-        for name, text in texts.items()
-        if len(text.encode()) * (1 if text.isascii() else _EXPANSION) + _SPECIAL > room
-    }
-    lengths = {name: len(text_ids(tokenizer, text)) for name, text in in_doubt.items()}
-    return {name: length for name, length in lengths.items() if length > room}
+    plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
+    return plain + (len(text.encode()) - plain) * _EXPANSION + _SPECIAL
 
 
 def named(lengths: Mapping[str, int]) -> str:

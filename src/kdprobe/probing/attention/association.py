@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
 from kdprobe.probing import tables
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.figures import head_map
 from kdprobe.probing.labels import head_label
-from kdprobe.probing.metrics.measure import measure, require
+from kdprobe.probing.metrics.measure import LEARNED_SINK, measure, require, sink_shares
 from kdprobe.probing.options import AssociationOptions
+from kdprobe.probing.patterns.real_keys import sink_sentences
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
 
@@ -25,8 +26,6 @@ _CAPTION = "Probability that the metric is higher for a correct answer than for 
 class AssociationAnalysis:
     """One metric of every head against correctness, within each student and among problems of similar length."""
 
-    needs: frozenset[Need] = frozenset({"patterns", "students", "problems", "scores"})
-
     def __init__(self, options: AssociationOptions) -> None:
         self.options = options
 
@@ -34,12 +33,12 @@ class AssociationAnalysis:
         """Tests every head of every student; false discoveries are controlled over the heads of a student."""
         metric = self.options.metric
         if metric not in context.head_metrics:
-            raise UsageError(f"Unknown head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
-        only = {metric: context.head_metrics[metric]}
+            raise UsageError(f"There is no head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
+        asked = {name: context.head_metrics[name] for name in (metric, LEARNED_SINK) if name in context.head_metrics}
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
         frames, figures, statements = [], [], []
-        measured = measure(context, only)
+        measured = measure(context, asked)
         require(measured, metric)
         for name, values in measured.items():
             solved = {record["id"]: bool(record["correct"]) for record in context.records[name]}
@@ -49,6 +48,8 @@ class AssociationAnalysis:
             title = f"Association of {metric} with correctness: {name}"
             figures.append(head_map(title, association.superiority, "probability", _CAPTION))
             statements.append(_sentence(name, metric, association, q, correct))
+        if metric != LEARNED_SINK:
+            statements += sink_sentences(sink_shares(measured), f"{metric} describes")
         return AnalysisResult({"association": pd.concat(frames, ignore_index=True)}, figures, statements)
 
 

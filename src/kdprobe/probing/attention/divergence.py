@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
 from kdprobe.probing import tables
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold
 from kdprobe.probing.figures import head_map
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import DivergenceOptions
 from kdprobe.probing.patterns.pairwise import Divergences, files_side_by_side, students_side_by_side
+from kdprobe.probing.patterns.real_keys import sink_sentences
 from kdprobe.stats.bootstrap import Means, means_over_problems
 from kdprobe.students.replicates import Replicate, by_arm
 
@@ -46,8 +47,6 @@ class ArmDivergences:
 class DivergenceAnalysis:
     """The published variance over all students, and each one's Jensen-Shannon divergence from the first."""
 
-    needs: frozenset[Need] = frozenset({"patterns"})
-
     def __init__(self, options: DivergenceOptions) -> None:
         self.options = options
 
@@ -61,7 +60,8 @@ class DivergenceAnalysis:
         names = [replicate.name for replicate in compared]
         if len(names) < 2:  # noqa: PLR2004
             raise KdprobeError(f"Divergence needs two students, but there is only {names[0]!r}.", "Add another one.")
-        averaged = arm_divergences(_divergences(context), compared, self.options.smallest_effect, context.seed)
+        divergences = _divergences(context)
+        averaged = arm_divergences(divergences, compared, self.options.smallest_effect, context.seed)
         variance, distances, threshold = averaged.variance, averaged.distances, averaged.threshold
         leading = ranked(variance.value)[:TOP]
         return AnalysisResult(
@@ -79,6 +79,7 @@ class DivergenceAnalysis:
             statements=[
                 _variance_sentence(variance.value, leading, len(names)),
                 *(_distance_sentence(arm, names[0], distance, threshold) for arm, distance in distances.items()),
+                *sink_sentences(divergences.sinks, "variances and divergences compare"),
             ],
             summary={
                 "top": tables.top(variance.value, leading, "variance"),

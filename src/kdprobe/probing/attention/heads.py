@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from kdprobe.errors import UsageError
 from kdprobe.probing import tables
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
 from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
-from kdprobe.probing.metrics.measure import LEARNED_SINK, Measured, measure, per_layer, require
+from kdprobe.probing.metrics.measure import Measured, measure, per_layer, require, sink_shares
 from kdprobe.probing.metrics.metric import HeadMetric
 from kdprobe.probing.options import HeadsOptions
+from kdprobe.probing.patterns.real_keys import sink_sentences
 from kdprobe.stats.bootstrap import known_mean, means_over_problems
 from kdprobe.students.replicates import Replicate, by_arm
 
 
 class HeadsAnalysis:
     """All head metrics with intervals over problems, and the paired differences from the first student."""
-
-    needs: frozenset[Need] = frozenset({"patterns"})
 
     def __init__(self, options: HeadsOptions) -> None:
         self.options = options
@@ -52,7 +50,7 @@ class HeadsAnalysis:
             statements=[
                 *_check_sentence(context),
                 _means_sentence(measured, deciding_metric, context.seed),
-                *_sink_sentences(measured),
+                *sink_sentences(sink_shares(measured), "all other metrics describe"),
                 *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
                     f"{name} is not compared, because its layers, heads or tokens differ."
@@ -148,16 +146,6 @@ def _check_sentence(context: AnalysisContext) -> list[str]:
 
 def _checks(context: AnalysisContext) -> Mapping[str, Mapping[str, float]]:
     return context.bridges.errors if context.students else {}
-
-
-def _sink_sentences(measured: Measured) -> list[str]:
-    shares = {name: np.nanmean(values[LEARNED_SINK]) for name, values in measured.items() if LEARNED_SINK in values}
-    return [
-        f"{name}: {share:.1%} of the attention goes to learned sinks, which are not tokens; all other metrics describe "
-        "the rest, with every row divided by its sum."
-        for name, share in shares.items()
-        if share
-    ]
 
 
 def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:

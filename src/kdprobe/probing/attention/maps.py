@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.errors import UsageError
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import AttentionOptions
+from kdprobe.probing.patterns.real_keys import sink_sentences
 
 if TYPE_CHECKING:
     from kdprobe.students.bridge import BridgedStudent
 
 Patterns = NDArray[np.float32]
 """Attention of one student on one sequence, `[layer, head, query, key]`."""
+Shown = tuple[list[str], dict[str, Patterns], dict[str, float]]
+"""Tokens; patterns and the share of attention that goes to learned sinks, by student or file."""
 
 _SHOWN = 3
 
@@ -30,14 +33,14 @@ _SHOWN = 3
 class AttentionAnalysis:
     """A query-by-key map for each chosen head, with a menu of students."""
 
-    needs: frozenset[Need] = frozenset({"patterns"})
-
     def __init__(self, options: AttentionOptions) -> None:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Shows one problem, or the prompt of the pattern files."""
-        tokens, patterns = _from_files(context) if context.patterns else _from_students(context, self.options.problem)
+        tokens, patterns, sinks = (
+            _from_files(context) if context.patterns else _from_students(context, self.options.problem)
+        )
         layers, heads = next(iter(patterns.values())).shape[:2]
         chosen = self.options.heads or _most_varied(patterns)
         if wrong := [head for head in chosen if head[0] >= layers or head[1] >= heads or min(head) < 0]:
@@ -45,7 +48,8 @@ class AttentionAnalysis:
         figures = [_figure(tokens, patterns, head) for head in chosen]
         table = pd.concat([_table(tokens, patterns, head) for head in chosen], ignore_index=True)
         labels = "; ".join(head_label(*head) for head in chosen)
-        return AnalysisResult({"attention": table}, figures, [f"Shown: {labels}."])
+        statements = [f"Shown: {labels}.", *sink_sentences(sinks, "the maps show")]
+        return AnalysisResult({"attention": table}, figures, statements)
 
 
 def build(options: AttentionOptions) -> AttentionAnalysis:
@@ -53,8 +57,8 @@ def build(options: AttentionOptions) -> AttentionAnalysis:
     return AttentionAnalysis(options)
 
 
-def patterns_on(bridged: BridgedStudent, ids: Sequence[int]) -> Patterns:
-    """A student's attention on one sequence of token ids, `[layer, head, query, key]`, float32."""
+def patterns_on(bridged: BridgedStudent, ids: Sequence[int]) -> tuple[Patterns, float]:
+    """A student's attention on one sequence, `[layer, head, query, key]`, float32, and the share that sinks get."""
     from kdprobe.probing.patterns.stream import read
 
     layers: list[Patterns] = []
@@ -62,27 +66,28 @@ def patterns_on(bridged: BridgedStudent, ids: Sequence[int]) -> Patterns:
     def keep(_row: int, _layer: int, pattern: Tensor) -> None:
         layers.append(pattern.cpu().numpy().copy())
 
-    read(bridged, [ids], keep)
-    return np.stack(layers)
+    shares = read(bridged, [ids], keep)
+    return np.stack(layers), float(np.mean(shares))
 
 
-def _from_files(context: AnalysisContext) -> tuple[list[str], dict[str, Patterns]]:
+def _from_files(context: AnalysisContext) -> Shown:
     first = context.patterns[0].pattern
     patterns = {file.name: file.pattern for file in context.patterns if file.pattern.shape == first.shape}
-    return [str(position) for position in range(first.shape[-1])], patterns
+    return [str(position) for position in range(first.shape[-1])], patterns, {}
 
 
-def _from_students(context: AnalysisContext, problem: int) -> tuple[list[str], dict[str, Patterns]]:
+def _from_students(context: AnalysisContext, problem: int) -> Shown:
     if problem >= len(context.sequences):
         raise UsageError(f"There is no problem {problem}: {len(context.sequences)} problems are numbered from 0.")
     ids = context.sequences[problem].ids
     patterns: dict[str, Patterns] = {}
+    sinks: dict[str, float] = {}
     tokens: list[str] = []
     for student in context.students:
         bridged = context.bridges.boot(student.name)
-        patterns[student.name] = patterns_on(bridged, ids)
+        patterns[student.name], sinks[student.name] = patterns_on(bridged, ids)
         tokens = tokens or [bridged.tokenizer.decode([id_]) for id_ in ids]
-    return tokens, patterns
+    return tokens, patterns, sinks
 
 
 def _most_varied(patterns: Mapping[str, Patterns]) -> list[Head]:

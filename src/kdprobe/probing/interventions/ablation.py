@@ -8,7 +8,7 @@ import numpy as np
 
 from kdprobe.console import progress
 from kdprobe.models.load import LoadedModel
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.interventions.ablation_report import ablation_statements, ablation_summary
@@ -29,8 +29,6 @@ _WORSE: Sign = -1
 
 class AblationAnalysis:
     """Ablates heads: all of them to first order, the top ones exactly, and these together against random sets."""
-
-    needs: frozenset[Need] = frozenset({"students", "problems"})
 
     def __init__(self, options: AblationOptions) -> None:
         self.options = options

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError
 from kdprobe.models.load import LoadedModel
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.interventions.attribution_patching import screened_effects
 from kdprobe.probing.interventions.forward import HeadOutputs, head_outputs, reader
 from kdprobe.probing.interventions.gain import Gain
@@ -25,8 +25,6 @@ from kdprobe.students.student import Student
 
 class PatchingAnalysis:
     """Moves head outputs between the first student and the others."""
-
-    needs: frozenset[Need] = frozenset({"students", "problems"})
 
     def __init__(self, options: PatchingOptions) -> None:
         self.options = options

@@ -48,6 +48,12 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
     return measured
 
 
+def sink_shares(measured: Measured) -> dict[str, float]:
+    """The share of their attention that students give to learned sinks, if any does."""
+    shares = {name: values[LEARNED_SINK] for name, values in measured.items() if LEARNED_SINK in values}
+    return {name: float(np.nanmean(share)) for name, share in shares.items()}
+
+
 def require(measured: Measured, metric: str) -> None:
     """Raises an error if a metric was skipped.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
 from kdprobe.probing.options import ConfidenceOptions
 from kdprobe.probing.outputs.token_confidence import MEASURES, answer_confidence
 from kdprobe.stats.calibration import Bin, auroc, auroc_interval, calibration_error, reliability
@@ -27,8 +27,6 @@ _CALIBRATED = "max_probability"
 
 class ConfidenceAnalysis:
     """Relates the per-token confidence of the evaluation's answers to their correctness."""
-
-    needs: frozenset[Need] = frozenset({"students", "problems", "scores"})
 
     def __init__(self, options: ConfidenceOptions) -> None:
         self.options = options

@@ -26,7 +26,7 @@ from kdprobe.console import Progress, progress
 from kdprobe.errors import KdprobeError
 from kdprobe.models.anatomy import anatomy
 from kdprobe.models.load import LoadedModel
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.figures import signed_maps
 from kdprobe.probing.interventions.options import AttributionOptions
@@ -44,8 +44,6 @@ TOLERANCE = 1e-2
 
 class AttributionAnalysis:
     """Attributes the gold tokens' logits to heads, for every student."""
-
-    needs: frozenset[Need] = frozenset({"students", "problems"})
 
     def __init__(self, options: AttributionOptions) -> None:
         self.options = options

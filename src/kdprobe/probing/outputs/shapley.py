@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.console import Progress, progress
-from kdprobe.errors import UsageError
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.interventions.forward import TARGETS, Reader, reader
 from kdprobe.probing.interventions.options import ShapleyOptions
 from kdprobe.probing.interventions.sweep import chosen_students
@@ -39,8 +38,6 @@ class Word:
 
 class ShapleyAnalysis:
     """Shapley values of the question's words, for every student on the same problems."""
-
-    needs: frozenset[Need] = frozenset({"students", "problems"})
 
     def __init__(self, options: ShapleyOptions) -> None:
         self.options = options
@@ -72,17 +69,7 @@ class ShapleyAnalysis:
 
 
 def build(options: ShapleyOptions) -> ShapleyAnalysis:
-    """Returns the analysis.
-
-    Raises:
-        UsageError: captum is not installed.
-    """
-    try:
-        import captum.attr  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "The analysis 'shapley' needs captum.", "Install it with: pip install 'kdprobe[shapley]'"
-        ) from error
+    """The analysis."""
     return ShapleyAnalysis(options)
 
 

@@ -7,7 +7,7 @@ students.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,13 +34,14 @@ class Divergences:
 
     Attributes:
         variance: Population variance over all students, mean over the S x S cells, `[problem, layer, head]`.
-        jensen_shannon: For each pair of students, the divergence, mean over query rows, in nats, of the same shape.
-            Pairs are every student with the first and, in arms with several seeds, every later seed with the arm's
-            first.
+        jensen_shannon: Pair of students to their divergence, mean over query rows, in nats, of the same shape. Every
+            student against the first; of arms with several seeds, every later seed against the arm's first.
+        sinks: Student to the share of its attention that goes to learned sinks, which are not compared.
     """
 
     variance: Array
     jensen_shannon: dict[tuple[str, str], Array]
+    sinks: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -131,17 +132,18 @@ def students_side_by_side(
     variance = np.zeros(shape)
     pairs = [pair for members in grouped.values() for name in members for pair in _pairs(name, names[0], members)]
     divergences = {pair: np.zeros(shape) for pair in pairs}
+    shares: dict[str, list[float]] = {name: [] for name in names}
     prefixes = {name: bridges.boot(name).prefix([sequence.ids for sequence in sequences]) for name in names}
     for indices in batches([len(sequence.ids) for sequence in sequences], batch_size):
         ids = [sequences[index].ids for index in indices]
         batch = _Batch(names[0], indices, divergences)
         for members in grouped.values():
             for name in members:
-                read(bridges.boot(name), ids, batch.visitor(name, members), prefix=prefixes[name])
+                shares[name] += read(bridges.boot(name), ids, batch.visitor(name, members), prefix=prefixes[name])
         for (row, layer), moments in batch.moments.items():
             variance[indices[row], layer] = moments.variance(len(names)).cpu().numpy()
         bar.advance(len(indices), work=len(names) * sum(map(len, ids)))
-    return Divergences(variance, divergences)
+    return Divergences(variance, divergences, {name: float(np.mean(found)) for name, found in shares.items()})
 
 
 def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:

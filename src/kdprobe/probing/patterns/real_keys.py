@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from kdprobe.errors import NonFiniteError
@@ -32,3 +34,18 @@ def over_real_keys(pattern: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | N
         return pattern, None
     # Rows of padding may sum to zero.
     return pattern / totals.clamp_min(1e-30)[..., None], left
+
+
+def sink_sentences(shares: Mapping[str, float], subject: str) -> list[str]:
+    """Says for which students the numbers are those of a part of their attention.
+
+    Args:
+        shares: Student to the share of its attention that goes to learned sinks.
+        subject: What the numbers are and do, to be followed by an object: `the maps show`.
+    """
+    return [
+        f"{name}: {share:.1%} of the attention goes to learned sinks, which are not tokens; {subject} the rest, with "
+        "every row divided by its sum."
+        for name, share in shares.items()
+        if share
+    ]

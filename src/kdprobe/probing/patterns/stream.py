@@ -100,24 +100,31 @@ def read(
     visit: Callable[[int, int, Tensor], None],
     *,
     prefix: Prefix | None = None,
-) -> None:
-    """Like `forward`, but calls `visit` once per layer and sequence, without padding.
+) -> list[float]:
+    """One forward pass as in `forward`, shown one sequence after the other in every layer, without padding.
 
     Args:
         student: The student in TransformerLens.
         ids: Token ids of every row.
-        visit: Called with the row, the layer, and the pattern over real keys, `[head, query, key]`.
-        prefix: The common prefix of all rows, if it has been read.
+        visit: Is given the row, the layer, and the pattern over real keys, `[head, query, key]`.
+        prefix: What all rows begin with, if it was read before.
+
+    Returns:
+        The share of its attention that each sequence leaves to learned sinks in each layer; 0 in models without any.
     """
+    shares: list[float] = []
     real = torch.ones(1, max(map(len, ids)), dtype=torch.bool, device=student.bridge.cfg.device)
 
     def show(layer: int, pattern: Tensor) -> None:
         for row, sequence in enumerate(ids):
             length = len(sequence)
             alone = pattern[row, None, :, :length, :length]
-            visit(row, layer, over_real_keys(alone, real[:, :length])[0][0])
+            over_tokens, left = over_real_keys(alone, real[:, :length])
+            shares.append(0.0 if left is None else float(left.mean()))
+            visit(row, layer, over_tokens[0])
 
     forward(student, ids, show, prefix=prefix)
+    return shares
 
 
 class _Views:

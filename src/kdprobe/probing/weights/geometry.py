@@ -18,7 +18,7 @@ import pandas as pd
 from kdprobe.models.merging.files import lies_beside
 from kdprobe.models.merging.merge import attach
 from kdprobe.models.shared_bases import SharedBases
-from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
 from kdprobe.probing.figures import FROM_WEIGHTS, head_map
 from kdprobe.probing.labels import head_label
 from kdprobe.probing.weights.attention_weights import HeadWeights, adapter_weights, full_weights
@@ -35,8 +35,6 @@ _COLUMNS = ["student", "layer", "head", "circuit", "base", "change", "relative"]
 
 class GeometryAnalysis:
     """Relative change of the circuits of every trained student."""
-
-    needs: frozenset[Need] = frozenset({"students"})
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Compares every student with its base."""

@@ -1,0 +1,103 @@
+"""Model cards of a run's students."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.results import Results
+from kdprobe.models.reference import ModelRecord
+from kdprobe.stats.intervals import accuracy_interval
+from kdprobe.students.card import Card, Score
+
+_DATASETS = {"gsm8k": "openai/gsm8k"}
+"""Problem sources that are data sets on the Hub, by their ids there."""
+_DECIDING = "robust"
+_LIBRARIES = ("kdprobe", "torch", "transformers", "peft")
+
+
+def run_card(results: Results, arm: ArmResults, base: ModelRecord, library: Literal["peft", "transformers"]) -> Card:
+    """The card of a student of a finished run, with its score and the config that repeats the run.
+
+    Args:
+        results: The run.
+        arm: The student's arm.
+        base: The base model.
+        library: What loads the student: `peft` for an adapter, `transformers` for a merged model.
+    """
+    import tomlkit
+
+    config = without_paths(results.record["config"])
+    source = results.record["config"]["problems"]["source"]
+    correct, n = sum(bool(record["correct"]) for record in arm.records), len(arm.records)
+    score = None
+    if n:
+        interval = accuracy_interval(correct, n)
+        score = Score(source, _DATASETS.get(source), correct, n, interval.low, interval.high, _DECIDING)
+    training = arm.training or {}
+    return Card(
+        name=f"{results.run}/{arm.name}",
+        base=base,
+        library=library,
+        training=training_facts(config, arm=arm, libraries=_versions(results.record["environment"])),
+        datasets=datasets(source) if training else (),
+        caution=" ".join(results.record.get("cautions", [])),
+        score=score,
+        run=results.run,
+        config=tomlkit.dumps(config),
+    )
+
+
+def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Mapping[str, str]) -> dict[str, str]:
+    """How a student was trained, a row for each fact.
+
+    Args:
+        config: The run's config, without local paths.
+        arm: The student's arm.
+        libraries: Library mapped to version.
+    """
+    problems, teacher = config["problems"], config["teacher"]
+    facts = {}
+    if arm.distiller:
+        section = config["distill"] if arm.strategy else {"options": config["controls"]["fine_tune_options"]}
+        facts["distiller"] = _call(arm.distiller, section["options"])
+        facts["seed"] = str(arm.seed)
+    if arm.strategy:
+        facts["teacher"] = _call(teacher["name"], teacher["options"])
+        facts["prompt strategy"] = f"{arm.strategy}, without priming" if arm.unprimed else arm.strategy
+    if arm.distiller:
+        kept = f", of which {len(arm.kept)} answers were kept" if arm.kept is not None else ""
+        facts["trained on"] = (
+            f"{problems['transfer']} problems of {_call(problems['source'], problems['options'])}{kept}"
+        )
+    if arm.training and arm.training.get("relative_change") is not None:
+        facts["relative change of the adapted weights"] = f"{arm.training['relative_change']:.2g}"
+    facts["versions"] = ", ".join(f"{name} {libraries[name]}" for name in _LIBRARIES if name in libraries)
+    return facts
+
+
+def _versions(environment: Mapping[str, Any]) -> dict[str, str]:
+    return {"kdprobe": environment["kdprobe"], **environment["libraries"]}
+
+
+def datasets(source: str) -> tuple[str, ...]:
+    """Ids on the Hub of a problem source's data; empty if it has none."""
+    return (_DATASETS[source],) if source in _DATASETS else ()
+
+
+def without_paths(value: Any) -> Any:
+    """A config as TOML can hold it, and as strangers may see it: local paths are cut to their last part."""
+    if isinstance(value, Mapping):
+        return {key: without_paths(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [without_paths(inner) for inner in value]
+    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", "./", "../"))):
+        return Path(value).name
+    return value
+
+
+def _call(name: str, options: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{key} = {value}" for key, value in options.items())
+    return f"`{name}` ({settings})" if settings else f"`{name}`"

@@ -1,0 +1,110 @@
+"""What a student can become: a merged model, a checked bridge, a folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from kdprobe.api.session import AnyPath, calling
+
+if TYPE_CHECKING:
+    from kdprobe.models.reference import Dtype
+    from kdprobe.problems.problem import Problem
+    from kdprobe.students.card import Card
+    from kdprobe.students.export import Exported
+    from kdprobe.students.student import Student
+
+_CHECKED = 2
+"""Problems of the self-check: two, so that one of them is padded."""
+
+
+class LoadedStudent(NamedTuple):
+    """A student in memory: `model, tokenizer = student.load()`.
+
+    Attributes:
+        model: A plain transformers model with the adapter merged into it, in evaluation mode.
+        tokenizer: Its tokenizer; the chat template renders as it did when the student was tested.
+    """
+
+    model: Any
+    tokenizer: Any
+
+
+class Loadable(ABC):
+    """A student; nothing is loaded until you ask for it."""
+
+    @abstractmethod
+    def _student(self) -> Student:
+        """The student.
+
+        Raises:
+            KdprobeError: Its base model or its adapter is no longer what it was.
+        """
+
+    @abstractmethod
+    def _problems(self) -> Sequence[Problem]:
+        """Problems that the student has read."""
+
+    def _tokenizer(self, student: Student) -> Any:
+        """The tokenizer with which it read them."""
+        return student.load_tokenizer()
+
+    def _card(self, _student: Student, _library: Literal["peft", "transformers"]) -> Card | None:
+        """Its model card; only the students of runs have one."""
+        return None
+
+    def load(self, *, dtype: Dtype = "auto", progress: bool = True) -> LoadedStudent:
+        """Loads the base model and merges the adapter into it.
+
+        Args:
+            dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
+            progress: Whether notes go to stderr.
+
+        Raises:
+            KdprobeError: The base model or the adapter has changed since, or is damaged.
+        """
+        with calling(progress=progress):
+            loaded = self._student().load(dtype=dtype)
+            return LoadedStudent(loaded.model, loaded.tokenizer)
+
+    def to_transformer_lens(self, *, progress: bool = True) -> Any:
+        """The student as a `TransformerBridge`: merged, float32, eager attention.
+
+        Its logits and attention patterns are compared with those of Hugging Face on two of its problems.
+
+        Args:
+            progress: Whether notes go to stderr.
+
+        Raises:
+            KdprobeError: As `load`; or TransformerLens does not support the architecture, or disagrees with Hugging
+                Face.
+        """
+        from kdprobe.students.bridge import boot
+        from kdprobe.students.sequence import problem_sequence
+
+        with calling(progress=progress):
+            student = self._student()
+            tokenizer = self._tokenizer(student)
+            checked = [problem_sequence(tokenizer, problem).ids for problem in self._problems()[:_CHECKED]]
+            # Of different lengths: padding is part of the check.
+            return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
+
+    def export(self, folder: AnyPath, *, dtype: Dtype = "auto", progress: bool = True) -> Exported:
+        """Writes it as a plain Hugging Face model, with a model card if it belongs to a run; checks its logits.
+
+        Args:
+            folder: The folder to write; new or empty.
+            dtype: Data type of the weights.
+            progress: Whether notes go to stderr.
+
+        Raises:
+            UsageError: The folder is not empty.
+            KdprobeError: As `load`; or the exported model does not have the student's logits.
+        """
+        from kdprobe.students.export import export
+
+        with calling(progress=progress):
+            student = self._student()
+            return export(student, Path(folder), dtype=dtype, card=self._card(student, "transformers"))

@@ -1,0 +1,90 @@
+"""Remembers on disk what was computed from a model's files and from texts, for the next plan.
+
+An entry is named after the digest of everything that determines it, so it can be old but never wrong. An entry that is
+damaged counts as missing and is written again. If nothing can be written, everything is computed each time.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kdprobe.files import CHECKSUM, digest, json_of, write_sealed
+from kdprobe.models.outline.device import version
+
+FORMAT = 1
+"""Raise it when the code behind an entry computes something else."""
+_LIBRARIES = (
+    *("kdprobe", "torch", "transformers"),
+    *("tokenizers", "jinja2", "sentencepiece", "tiktoken", "protobuf", "mistral-common"),
+)
+"""Whatever loads configurations and tokenizers, and renders templates."""
+_MISSING = object()
+
+
+class Memory:
+    """Results by what determines them.
+
+    Args:
+        folder: Where they are kept, created when needed. Without one, nothing is remembered.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._expected: dict[str, Callable[[], Any]] = {}
+
+    def recall(self, what: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+        """A result computed earlier from the same inputs by the same versions, or else now.
+
+        Args:
+            what: What is computed.
+            inputs: Everything that determines the result besides the versions of libraries, ready for JSON.
+            compute: Computes it, ready for JSON. What it raises is not remembered.
+        """
+        if self.folder is None:
+            return compute()
+        key = _key(what, inputs)
+        file = self.folder / f"{key}.json"
+        result = _read(file, key)
+        if result is _MISSING:
+            expected = self._expected.pop(key, None)
+            result = expected() if expected else None
+            result = compute() if result is None else result
+            with suppress(OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_sealed(file, {"key": key, "what": what, "result": result})
+        return result
+
+    def knows(self, what: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether a result can be recalled; true if nothing is ever remembered."""
+        key = _key(what, inputs)
+        return self.folder is None or _read(self.folder / f"{key}.json", key) is not _MISSING
+
+    def expect(self, what: str, inputs: Mapping[str, Any], result: Callable[[], Any]) -> None:
+        """Announces a result that is being found elsewhere; if it is `None`, `recall` computes it after all."""
+        self._expected[_key(what, inputs)] = result
+
+
+def _key(what: str, inputs: Mapping[str, Any]) -> str:
+    return digest({"what": what, "inputs": inputs, "format": FORMAT, "versions": versions()})
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the libraries whose code is behind every result."""
+    return {"python": platform.python_version(), **{library: version(library) for library in _LIBRARIES}}
+
+
+def _read(file: Path, key: str) -> Any:
+    """The result in a file, or `_MISSING`."""
+    try:
+        data = json_of(file.read_bytes()) if file.is_file() else None
+    except (OSError, ValueError):
+        return _MISSING
+    if not isinstance(data, dict) or data.pop(CHECKSUM, None) != digest(data) or data.get("key") != key:
+        return _MISSING
+    return data["result"]

@@ -1,0 +1,158 @@
+"""What a model reads for conversations, asked of its tokenizer only if it was not remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kdprobe.models.conversation import Messages, texts_digest
+from kdprobe.models.outline.batches import prompt_texts
+from kdprobe.models.outline.memory import Memory
+from kdprobe.models.outline.room import too_long
+from kdprobe.models.reference import ModelRecord
+from kdprobe.models.turn import assistant_turn
+
+Render = Callable[[Sequence[Messages]], list[str]]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What plans ask about a tokenizer.
+
+    Attributes:
+        end: The token that ends an answer, or `None`.
+        end_text: The same as text.
+        pads: Whether there is a token to pad with.
+    """
+
+    end: int | None
+    end_text: str
+    pads: bool
+
+
+class Reader:
+    """A tokenizer with its chat template and conversation settings.
+
+    Args:
+        record: The model that the tokenizer belongs to.
+        memory: Remembers what it said.
+        render: Turns conversations into texts if a plugin does that; then nothing about texts is remembered, because
+            what determines them is unknown.
+    """
+
+    def __init__(self, record: ModelRecord, memory: Memory, render: Render | None = None) -> None:
+        self.record = record
+        self._memory = memory
+        self._prompt_memory = memory if render is None else Memory()
+        self._render = render
+        self._texts: dict[tuple[str, ...], str] = {}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer, loaded when first used."""
+        from kdprobe.models.load import load_tokenizer
+
+        return load_tokenizer(self.record)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """How it ends an answer, and whether it can pad.
+
+        Raises:
+            KdprobeError: The chat template refuses an assistant turn.
+        """
+        return Vocabulary(**self._memory.recall("vocabulary", self.inputs, self._vocabulary))
+
+    @cached_property
+    def size(self) -> int:
+        """Number of token ids, added ones included."""
+        return int(self._memory.recall("size", self.inputs, lambda: len(self.tokenizer)))
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What determines everything that it says, besides what it is asked."""
+        return {"model": self.record.as_key(), "conversation": self.record.conversation.as_key()}
+
+    def render(self, conversations: Sequence[Messages]) -> list[str]:
+        """The texts of conversations, rendered now.
+
+        Raises:
+            KdprobeError: The chat template refuses one of them.
+        """
+        return self._render(conversations) if self._render else prompt_texts(self.tokenizer, conversations)
+
+    def texts(self, conversations: Sequence[Messages]) -> list[str]:
+        """The texts of conversations, each rendered once; raises like `render`."""
+        keys = list(map(_key, conversations))
+        new = {key: messages for key, messages in zip(keys, conversations, strict=True) if key not in self._texts}
+        self._texts.update(zip(new, self.render(list(new.values())), strict=True))
+        return [self._texts[key] for key in keys]
+
+    def prompts(self, conversations: Sequence[Messages]) -> str:
+        """Digest of the texts of conversations; raises like `render`."""
+        asked = {**self.inputs, "conversations": _digest(_texts(conversations))}
+        return str(self._prompt_memory.recall("prompts", asked, lambda: texts_digest(self.texts(conversations))))
+
+    def too_long(
+        self, conversations: Mapping[str, Messages], room: int, endings: Mapping[str, str] | None = None
+    ) -> dict[str, int]:
+        """The conversations that take more tokens than there is room for, with their lengths; raises like `render`.
+
+        Args:
+            conversations: Conversations by name.
+            room: The number of tokens available.
+            endings: Texts by name that follow the conversations.
+        """
+        following = endings or {}
+
+        def measure() -> dict[str, int]:
+            texts = zip(conversations, self.texts([*conversations.values()]), strict=True)
+            followed = {name: text + following.get(name, "") for name, text in texts}
+            return too_long(self.tokenizer, followed, room)
+
+        content = _digest(conversations, _texts(conversations.values()), following, following.values())
+        asked = {**self.inputs, "conversations": content, "room": room}
+        found: dict[str, int] = self._prompt_memory.recall("too long", asked, measure)
+        return found
+
+    def without_rows(self, rows: int, conversations: Sequence[Messages]) -> list[str]:
+        """The tokens in conversations that a matrix with so many rows lacks, as text; raises like `render`."""
+
+        def beyond() -> list[str]:
+            return [text for text, token in self.tokenizer.get_vocab().items() if token >= rows]
+
+        missing: list[str] = self._memory.recall("tokens without rows", {**self.inputs, "rows": rows}, beyond)
+        prompts = self.texts(conversations) if missing else []
+        return sorted(token for token in missing if any(token in prompt for prompt in prompts))
+
+    def _vocabulary(self) -> dict[str, Any]:
+        tokenizer, end = self.tokenizer, assistant_turn(self.tokenizer).end
+        text = "" if end is None else tokenizer.decode([end])
+        return {"end": end, "end_text": text, "pads": tokenizer.pad_token_id is not None}
+
+
+def _key(messages: Messages) -> tuple[str, ...]:
+    return tuple(part for message in messages for item in message.items() for part in item)
+
+
+def _digest(*parts: Iterable[str]) -> str:
+    """Digest of sequences of texts."""
+    joined: list[str] = []
+    for part in parts:
+        texts = [f"{len(text)}:{text}" for text in part]
+        joined += [f"{len(texts)}#", *texts]
+    return hashlib.sha256("".join(joined).encode()).hexdigest()
+
+
+def _texts(conversations: Iterable[Messages]) -> Iterator[str]:
+    """Conversations as a sequence of texts that no others have."""
+    for messages in conversations:
+        yield f"{len(messages)} messages"
+        for message in messages:
+            yield f"{len(message)} fields"
+            for name, text in message.items():
+                yield name
+                yield text

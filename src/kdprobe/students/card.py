@@ -1,0 +1,143 @@
+"""Model cards in Hugging Face's form: what a student is made of, how it was trained, and how well it did.
+
+The metadata are those of https://huggingface.co/docs/hub/model-cards; a card never contains a local path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kdprobe.files import json_of, write_json
+from kdprobe.models.merging.files import CONFIG
+from kdprobe.models.public_names import described, hub_id, public_name
+from kdprobe.models.reference import ModelRecord
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A student's accuracy on the test problems of a run.
+
+    Attributes:
+        dataset: Where the problems are from.
+        dataset_id: The same as an id on the Hub, or `None`.
+        correct: Number of problems that it solved.
+        n: Number of problems.
+        low: Lower end of the 95% interval of the accuracy, as a share.
+        high: Upper end.
+        extractor: What read the answers.
+    """
+
+    dataset: str
+    dataset_id: str | None
+    correct: int
+    n: int
+    low: float
+    high: float
+    extractor: str
+
+    @property
+    def sentence(self) -> str:
+        """The score in words."""
+        accuracy = f"{self.correct / self.n:.1%}, 95% CI {self.low:.1%} to {self.high:.1%}"
+        return (
+            f"It solved {self.correct} of {self.n} test problems of {self.dataset} ({accuracy}), "
+            f"read by the extractor `{self.extractor}`."
+        )
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says of a student.
+
+    Attributes:
+        name: The student's name.
+        base: The model that it was trained from.
+        library: What loads it: `peft` for an adapter, `transformers` for a whole model.
+        training: How it was trained: a row for each fact.
+        datasets: Ids on the Hub of the data that it was trained on.
+        caution: What everyone who uses it must know; usually empty.
+        score: How well it did, if it has been tested.
+        run: The run that it belongs to, if it has one.
+        config: That run's config as TOML, without secrets.
+    """
+
+    name: str
+    base: ModelRecord
+    library: Literal["peft", "transformers"]
+    training: Mapping[str, str]
+    datasets: Sequence[str] = ()
+    caution: str = ""
+    score: Score | None = None
+    run: str = ""
+    config: str = ""
+
+    @property
+    def text(self) -> str:
+        """The card: metadata in YAML, then Markdown."""
+        kind = "A LoRA adapter for" if self.library == "peft" else "A model, with its adapter merged, from"
+        rows = "\n".join(f"| {key} | {_cell(value)} |" for key, value in self.training.items())
+        parts = [
+            f"---\n{self._metadata}\n---\n\n# {self.name}",
+            f"**{self.caution}**" if self.caution else "",
+            f"{kind} {described(self.base)}.",
+            self.score.sentence if self.score else "",
+            f"## Training\n\n| | |\n| --- | --- |\n{rows}",
+            self._reproduction,
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    @property
+    def _reproduction(self) -> str:
+        if not self.run:
+            return (
+                "This card was written by the training; `kdprobe export RUN/ARM --adapter FOLDER` writes one with the "
+                "student's score and the config of its run."
+            )
+        return (
+            f"## Reproduce\n\nIt is an arm of the kdprobe run `{self.run}`. With this config as `config.toml`:\n\n"
+            f"```bash\nkdprobe run config.toml\n```\n\n```toml\n{self.config.strip()}\n```"
+        )
+
+    @property
+    def _metadata(self) -> str:
+        from huggingface_hub import EvalResult, ModelCardData
+
+        results = None
+        if self.score:
+            results = [
+                EvalResult(
+                    task_type="text-generation",
+                    dataset_type=self.score.dataset_id or self.score.dataset,
+                    dataset_name=self.score.dataset,
+                    metric_type="accuracy",
+                    metric_name=f"Accuracy (95% CI {self.score.low:.4f} to {self.score.high:.4f}, n = {self.score.n})",
+                    metric_value=self.score.correct / self.score.n,
+                )
+            ]
+        data = ModelCardData(
+            base_model=hub_id(self.base),
+            library_name=self.library,
+            pipeline_tag="text-generation",
+            tags=["kdprobe", "knowledge-distillation", *(["lora"] if self.library == "peft" else [])],
+            datasets=list(self.datasets) or None,
+            model_name=self.name if results else None,
+            eval_results=results,
+        )
+        return str(data.to_yaml()).strip()
+
+
+def write_adapter_card(adapter: Path, card: Card) -> None:
+    """Writes a card into an adapter's folder, and the base's public name into its configuration, whoever wrote that."""
+    (adapter / CARD).write_text(card.text, encoding="utf-8")
+    file = adapter / CONFIG
+    config: dict[str, Any] = json_of(file.read_bytes())
+    write_json(file, config | {"base_model_name_or_path": public_name(card.base)})
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.replace("|", "\\|").split())

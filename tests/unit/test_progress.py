@@ -1,0 +1,106 @@
+"""Progress on stderr: nothing for what is quick, plain lines in a notebook, a bar on a terminal, silence on request."""
+
+import io
+import types
+
+import pytest
+
+import kdprobe
+from kdprobe import console
+
+ROWS = [{"id": str(number), "question": f"q{number}", "response": "so 7", "gold": "7"} for number in range(1_200)]
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(console, "time", types.SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+def test_the_first_line_comes_after_two_seconds_and_then_one_every_ten(clock, capsys):
+    told = []
+    with console.progress("asking", 20) as bar:
+        for _ in range(20):
+            clock.now += 1.0
+            bar.advance()
+            told.append(capsys.readouterr().err)
+    lines = {second: line for second, line in enumerate(told, start=1) if line}
+    assert list(lines) == [2, 12]
+    assert lines[2] == "asking: 2/20, 0:18 left\n"
+
+
+def test_many_items_are_counted_in_large_steps(clock):
+    with console.progress("reading", 2_500) as bar:
+        seen = [(item, bar.done) for item in bar.over(range(2_500))]
+    assert [item for item, _ in seen] == list(range(2_500))
+    assert {done for _, done in seen} == {0, 1_000, 2_000}
+    assert bar.done == 2_500
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Puts a terminal in the place of stderr when it is called: pytest replaces stderr after the fixtures."""
+    monkeypatch.setenv("TERM", "xterm")
+
+    def here():
+        stream = Terminal()
+        monkeypatch.setattr("sys.stderr", stream)
+        return stream
+
+    return here
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.5, False), (1.5, True)])
+def test_a_bar_of_brief_work_appears_after_a_second(clock, terminal, seconds, shown):
+    stream = terminal()
+    with console.progress("judging", 2, brief=True) as bar:
+        clock.now += seconds
+        bar.advance()
+    assert ("judging" in stream.getvalue()) == shown
+    assert (stream.getvalue() != "") == shown
+
+
+def test_other_bars_appear_at_once_and_none_where_progress_is_off(clock, terminal):
+    stream = terminal()
+    with console.listening(shown=False), console.progress("silent", 2) as bar:
+        bar.advance()
+    assert stream.getvalue() == ""
+    with console.progress("training", 2):
+        pass
+    assert "training" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "call", [kdprobe.score, lambda *arms, **given: kdprobe.compare(dict(zip("ab", arms, strict=True)), **given)]
+)
+def test_scores_and_comparisons_of_long_files_tell_their_progress(call, monkeypatch, capsys):
+    monkeypatch.setattr(console, "_FIRST_LINE_SECONDS", 3600.0)
+    call(ROWS, ROWS)
+    assert capsys.readouterr().err == ""
+    # As if reading and judging each thousand rows took seconds.
+    monkeypatch.setattr(console, "_FIRST_LINE_SECONDS", 0.0)
+    call(ROWS, ROWS, progress=False)
+    assert capsys.readouterr().err == ""
+    call(ROWS, ROWS)
+    told = capsys.readouterr().err
+    for words in (
+        "Reading table: 1000",
+        "Judging table: 1000/1200",
+        "Steps of table: 1000/1200",
+        "Texts of table: 1000",
+    ):
+        assert words in told or words.replace("table", "a") in told
