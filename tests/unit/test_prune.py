@@ -254,7 +254,7 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert run_cli("store", "prune", "--store", store.root) == 2
     said = capsys.readouterr()
     assert "Nothing was removed" in said.err
-    assert "7 in all" in said.out
+    assert "7 in total" in said.out
     assert run_cli("store", "prune", "--dry-run", "--store", store.root) == 0
     capsys.readouterr()
     assert run_cli("store", "prune", "--dry-run", "--json", "--store", store.root) == 0

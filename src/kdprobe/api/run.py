@@ -56,7 +56,7 @@ def run(
         KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
     """
     if processes.count() > 1:
-        raise UsageError("`kdprobe.run` works in one process.", "Launch `kdprobe run` instead.")
+        raise UsageError("`kdprobe.run` works only in a single process.", "Launch the command `kdprobe run` instead.")
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = experiment_from(

@@ -78,10 +78,7 @@ class Host:
         """
         for kind, names in provider.provides.items():
             if taken := [name for name in names if name in self.names(kind)]:
-                article = "an" if SINGULAR[kind][0] in "aeiou" else "a"
-                raise UsageError(
-                    f"There is {article} {SINGULAR[kind]} {taken[0]!r} already.", "Give the function another name."
-                )
+                raise UsageError(f"The {SINGULAR[kind]} {taken[0]!r} already exists.", "Rename the function.")
         self.providers = [*self.providers, provider]
 
     def names(self, kind: str) -> list[str]:

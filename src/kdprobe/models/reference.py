@@ -182,7 +182,7 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
         raise KdprobeError(
             f"The model {name!r} is not a local folder and could not be downloaded from the Hub "
             f"({type(error).__name__}).",
-            alias or "Check the name and the network (and `hf auth login` for gated models), or give a folder.",
+            alias or "Check the name and the network (and `hf auth login` for gated models), or specify a folder.",
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise KdprobeError(

@@ -50,7 +50,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             DivergenceOptions,
             "How far students' attention diverges, head by head",
         ),
-        ("attention", "attention.maps", patterns, AttentionOptions, "What chosen heads look at, token by token"),
+        ("attention", "attention.maps", patterns, AttentionOptions, "What chosen heads attend to, token by token"),
         (
             "association",
             "attention.association",
@@ -63,14 +63,14 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             "outputs.confidence",
             scored,
             ConfidenceOptions,
-            "Is a student surer of its right answers? Needs scores",
+            "Is a student more confident in its correct answers? Needs scores",
         ),
         (
             "geometry",
             "weights.geometry",
             frozenset[Need]({"students"}),
             None,
-            "How far training moved every head's QK and OV circuit, from the weights alone",
+            "How far training moved every head's QK and OV circuit, from the weights",
         ),
         (
             "ablation",

@@ -88,7 +88,7 @@ def create(host: Host, kind: str, name: str, options: Options) -> Any:
         listed = "; ".join(mistakes)
         raise UsageError(
             f"Options of {name}: {listed}{'' if listed.endswith('?') else '.'}",
-            f"They are given as --option {name}.KEY=VALUE.",
+            f"Set them with --option {name}.KEY=VALUE.",
         ) from error
 
 
@@ -113,7 +113,7 @@ def conversation_of(
         config = ConversationConfig.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         raise UsageError(
-            f"The conversation cannot be read: {'; '.join(sentences(error))}.",
+            f"The conversation settings are invalid: {'; '.join(sentences(error))}.",
             "Fix --system, --date or --template-argument.",
         ) from error
     return config.conversation

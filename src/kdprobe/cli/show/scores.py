@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Sequence[Finding]) -> None:
-    """Scores of files, one row per file and extractor, then what does not depend on the extractor, then findings.
+    """Prints scores with one row per file and extractor, then what does not depend on the extractor, then findings.
 
     Args:
         scores: All scores.
-        names: What the answers of a file are called.
-        findings: What may spoil the scores.
+        names: The name of each file's answers.
+        findings: What may invalidate the scores.
     """
     empty = any(score.empty for score in scores)
     thinking = any(score.thinking for score in scores)

@@ -33,7 +33,7 @@ class AssociationAnalysis:
         """Tests every head of every student; false discoveries are controlled over the heads of a student."""
         metric = self.options.metric
         if metric not in context.head_metrics:
-            raise UsageError(f"There is no head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
+            raise UsageError(f"Unknown head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
         asked = {name: context.head_metrics[name] for name in (metric, LEARNED_SINK) if name in context.head_metrics}
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
