@@ -114,7 +114,7 @@ def test_functions_in_lists_have_names_of_their_own(files):
 
         return scaled
 
-    with pytest.raises(UsageError, match="There is a head metric 'entropy' already"):
+    with pytest.raises(UsageError, match="The head metric 'entropy' already exists"):
         kdprobe.probe(patterns=files, head_metrics={"entropy": strongest})
     with pytest.raises(UsageError, match=r"has the name 'scaled' of another. Give it one: head_metrics="):
         kdprobe.probe(patterns=files, head_metrics=[make(1), make(2)])
@@ -159,7 +159,7 @@ def test_a_table_is_found_by_its_name_or_refused(files):
 def test_an_unknown_option_names_the_nearest(files):
     with pytest.raises(UsageError, match=r"^Options of heads: smallest_efect: is not known; did you mean") as caught:
         kdprobe.probe(patterns=files, options={"heads": {"smallest_efect": 0.1}})
-    assert str(caught.value).endswith("'smallest_effect'? They are given as --option heads.KEY=VALUE.")
+    assert str(caught.value).endswith("'smallest_effect'? Set them with --option heads.KEY=VALUE.")
 
 
 def test_contradictions_are_refused():

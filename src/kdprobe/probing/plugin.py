@@ -77,7 +77,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             "interventions.ablation",
             reading,
             AblationOptions,
-            "Which heads a student relies on, next to how far they changed",
+            "Which heads a student relies on, and how far they changed",
         ),
         (
             "patching",
