@@ -235,7 +235,7 @@ def rows(**changes):
         (rows(ids=lambda r: np.roll(r.ids, 1, axis=0)), "rows do not match their tokens"),
         (rows(ids=lambda r: np.zeros_like(r.ids)), "lists a token twice in one row"),
         (rows(token_logprobs=lambda r: r.token_logprobs + 0.5), "differ from rows.logprobs"),
-        (rows(token_logprobs=lambda r: r.token_logprobs[:-1]), r"rows.token_logprobs must be \[8\], and is \[7\]"),
+        (rows(token_logprobs=lambda r: r.token_logprobs[:-1]), r"rows.token_logprobs must have shape \[8\], not \[7\]"),
         (rows(tail_logmass=lambda r: {1.0: r.tail_logmass[1.0]}), r"lacks tail_logmass\[2.0\]"),
         (lambda answers: [replace(a, token_ids=np.tile(a.token_ids, 9)) for a in answers], "more than the budget"),
         (lambda answers: [replace(a, text=None) for a in answers], "has no text"),
@@ -264,7 +264,7 @@ class Rereads(Spoilt):
 
 def test_a_teacher_that_scores_its_own_answer_otherwise(tiny_teacher, torch):
     check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher())), "it", {})
-    with pytest.raises(ContractError, match=r"scores its own answer to 'p0' otherwise .* by 0.300 nats"):
+    with pytest.raises(ContractError, match=r"scores its own answer to 'p0' differently .* by 0.300 nats"):
         check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher(), add=0.3)), "it", {})
     with pytest.raises(ContractError, match=r"scores .'p1', 'p2'. instead of .'p0', 'p1', 'p2'."):
         check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher(), skip=1)), "it", {})
@@ -346,7 +346,7 @@ def test_distillers(train, sentence, train_context, torch):
 @pytest.mark.parametrize(
     ("trainer", "sentence"),
     [
-        (Trainer(saves(False), needs=["oracle"]), "needs .'oracle'.; there are responses, gold"),
+        (Trainer(saves(False), needs=["oracle"]), "needs .'oracle'.. Available needs: responses, gold"),
         (Trainer(saves(False), temperatures=(0.0,)), "must return a tuple of positive numbers"),
     ],
 )
@@ -410,7 +410,7 @@ def test_analyses(result, sentence, analysis_context):
 
 
 def test_what_an_analysis_needs(analysis_context):
-    with pytest.raises(ContractError, match=r"needs .'oracle'.; there are patterns, students"):
+    with pytest.raises(ContractError, match=r"needs .'oracle'.. Available needs: patterns, students"):
         check_analysis(host_of(AnalysisSpec, Analysis(table(a=["b"]), ["oracle"])), "it", None, analysis_context)
 
 
@@ -459,8 +459,8 @@ def made(number, split, value="4", question=None, id_=None, solution=None):
             lambda split: [made(i, split, id_="same") for i in range(2)],
             "uses the id .'same'. more than once in transfer",
         ),
-        (lambda split: [made(i, split, value="four") for i in range(2)], "the gold value 'four' .* is no number"),
-        (lambda split: [made(i, split, value="3 or 4") for i in range(2)], "is no number"),
+        (lambda split: [made(i, split, value="four") for i in range(2)], "the gold value 'four' .* is not a number"),
+        (lambda split: [made(i, split, value="3 or 4") for i in range(2)], "is not a number"),
         (lambda split: [made(1, split, solution="So it is.")], "does not contain its gold value"),
         (lambda split: [made(i, split, question="Same?") for i in range(2)], "repeats the question of .* as .*"),
         (
@@ -515,7 +515,7 @@ def test_extractors(reader, sentence):
 
 def test_an_extractor_that_does_not_read_what_it_should():
     reader = Reader(lambda text: Extraction(None, "none"))
-    with pytest.raises(ContractError, match="reads None in 'A: 7', and the gold value is '7'"):
+    with pytest.raises(ContractError, match="reads None in 'A: 7', but the gold value is '7'"):
         check_extractor(host_of(ExtractorSpec, reader), "it", reads={"A: 7": "7"})
 
 

@@ -112,7 +112,7 @@ def test_what_a_filter_left_is_read_where_there_is_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("number", [[1], {"a": 1}])
 def test_a_document_without_a_usable_id_is_refused(tmp_path, number):
-    with pytest.raises(KdprobeError, match="'doc_id' holds"):
+    with pytest.raises(KdprobeError, match="'doc_id' contains"):
         read_outputs(samples_file(tmp_path, [sample(number, "#### 7"), sample([2], "#### 7")]))
 
 

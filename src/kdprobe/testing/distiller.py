@@ -57,7 +57,7 @@ def _check_history(trained: Trained, name: str) -> None:
     )
     require(trained.history, f"{name!r} returns no history; return one row per optimiser step, each with a `loss`.")
     wrong = [row for row in trained.history if not math.isfinite(row.get("loss", math.nan))]
-    require(not wrong, f"{name!r}: a row of the history has no finite loss: {wrong[0]}.")
+    require(not wrong, f"{name!r}: a row of the history has no finite loss: {wrong[:1]}.")
 
 
 def _check_adapter(folder: Path, context: TrainContext, name: str) -> None:

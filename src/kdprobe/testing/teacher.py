@@ -146,7 +146,7 @@ def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], label: str, tole
     ]
     require(
         not shifted,
-        f"{label}: rows do not match their tokens. Decoding is greedy, but token {shifted[0]} of {len(ids)} is not "
+        f"{label}: rows do not match their tokens. Decoding is greedy, but token {shifted[:1]} of {len(ids)} is not "
         "the most probable one in its row; check for an off-by-one shift.",
     )
     listed_logprobs = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
