@@ -187,11 +187,11 @@ def test_what_is_changed_by_the_one_who_imports_torch_first_is_undone_too(tmp_pa
     assert not told["quiet"]
     assert sorted(told["undone"]) == [
         "NumPy's random state",
-        "torch's random state",
         "the warning filters",
         "torch's default dtype",
         "torch's deterministic algorithms",
         "torch's number of threads",
+        "torch's random state",
     ]
     assert (told["dtype"], told["threads"], told["deterministic"]) == ("torch.float32", 1, False)
     assert told["seed"] != 7
