@@ -210,15 +210,14 @@ def test_wrong_use_is_told_in_a_sentence(arguments, words, tiny_model, problem_f
 
 
 def test_analyses_of_files_refuse_what_needs_students(tmp_path):
+    from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.options import ConfidenceOptions
-    from kdprobe.probing.outputs.confidence import build
     from kdprobe.probing.patterns.files import read_patterns
 
     np.save(tmp_path / "a.npy", np.ones((1, 1, 1, 1)))
     context = AnalysisContext(patterns=read_patterns([str(tmp_path / "a.npy")]))
     with pytest.raises(KdprobeError, match="needs problems and scores and students; the context has patterns"):
-        run_analysis("confidence", build(ConfidenceOptions()), context)
+        run_analysis("confidence", Host().create("analyses", "confidence", None), context)
 
 
 def test_students_of_other_tokenizers_are_refused(tiny_model, tmp_path, problem_file, torch):
