@@ -12,6 +12,7 @@ from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,14 +31,17 @@ class CompareResult(Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
-        comparison: The whole comparison, as records.
+        comparison: The full comparison, as records.
     """
 
     comparison: Comparison
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each arm, a column for each number of `kdprobe.comparison.ArmScore`, as in `ScoreResult.scores`."""
+        """A table with a row per arm and a column per number of `kdprobe.comparison.ArmScore`.
+
+        The columns are as in `ScoreResult.scores`.
+        """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import ArmScore
 
@@ -45,11 +49,11 @@ class CompareResult(Result):
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
+        """A table with a row per pair of arms and a column per number of `kdprobe.comparison.Pair`.
 
-        `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
-        a minus that of b, from -1 to 1, and `interval_low` to `interval_high` is its 95 % interval; `p` is two-sided,
-        `p_holm` adjusted in the family.
+        `family`, `a` and `b` identify the pair. The other columns are those of McNemar's exact test: `difference` is
+        the accuracy of a minus that of b, from -1 to 1, with the 95% interval `interval_low` to `interval_high`; `p` is
+        two-sided, and `p_holm` is adjusted within the family.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
@@ -66,7 +70,7 @@ class CompareResult(Result):
 
     @property
     def verdict(self) -> list[str]:
-        """What the results show, in sentences."""
+        """What the results support, in sentences."""
         return self.comparison.verdict
 
     @property
@@ -75,7 +79,7 @@ class CompareResult(Result):
         return self.comparison.findings
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe compare --json` prints."""
+        """The output of `kdprobe compare --json`."""
         return comparison_data(self.comparison)
 
     def _sections(self) -> Iterator[Section]:
@@ -94,6 +98,8 @@ def compare(
     id_column: str | None = None,
     encoding: str | None = None,
     claims: AnyPath | None = None,
+    baseline: str | None = None,
+    out: AnyPath | None = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
@@ -112,13 +118,15 @@ def compare(
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
         claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
+        baseline: The arm that all others are compared with, instead of all pairs.
+        out: An HTML file to write, with the comparison and all answers to explore; it needs no network.
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: There are fewer than two arms, there is no file or run of a name, two arms have the same name, or a
+        UsageError: There are fewer than two arms, a name is not a file or run, two arms have the same name, or a
             column is missing or ambiguous.
         KdprobeError: A file or a run cannot be read, or the arms answered different problems.
     """
@@ -131,7 +139,7 @@ def compare(
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         if extractor == "all":
             raise UsageError(
-                "A comparison takes one extractor; `score` takes all.",
+                "A comparison uses one extractor; `score` can use all.",
                 f"Choose one of {', '.join(host.names('extractors'))}.",
             )
         host.get("extractors", extractor)
@@ -142,18 +150,24 @@ def compare(
         given = [each for name, run in with_runs for each in ([run[0]] if run else expanded(name))]
         sources = [source for each in given for source in _sources(each, columns, encoding)]
         opened = open_store(store or (runs[0][1] if runs else None))
-        comparison = compare_named(sources, opened, columns, host.all("extractors"), extractor, encoding=encoding)
+        extractors = host.all("extractors")
+        named = compare_named(sources, opened, columns, extractors, extractor, encoding=encoding, baseline=baseline)
+        comparison = named.comparison
         comparison.findings.extend(claim_findings(read, comparison.arms))
+        if out is not None:
+            from kdprobe.report.compare_page import write_compare_page
+
+            write_compare_page(Path(out), named.arms, comparison, extractors[extractor], cautions=named.cautions)
         return CompareResult(comparison, warnings=tuple(call.warnings))
 
 
 def _run_of(given: Any) -> tuple[str, Path] | None:
-    """The name and the store of a finished run that is given as the result of a call."""
+    """The name and the store of a finished run passed as the result of a call."""
     return given._run() if isinstance(given, Result) else None  # noqa: SLF001
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """A comparison, for machines."""
+    """A comparison as plain data."""
     return {
         "verdict": comparison.verdict,
         "arms": [asdict(score) for score in comparison.arms],
@@ -170,8 +184,8 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
-    """What a name stands for: itself where it is a file or a run, and answers that were read otherwise."""
-    from kdprobe.api.given.answers import read_answers, with_article
+    """Resolves a name: a file or a run stands for itself; other answers have already been read."""
+    from kdprobe.api.given.answers import read_answers
     from kdprobe.comparison.arms import Arm
 
     if isinstance(given, str | os.PathLike):
@@ -181,6 +195,6 @@ def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str
             yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
     else:
         raise UsageError(
-            f"The answers are {with_article(type(given))}, which has no name to be compared under.",
-            "Give it one: compare({'NAME': answers, ...}).",
+            f"The answers are {with_article(type(given))}, which has no name.",
+            "Name it: compare({'NAME': answers, ...}).",
         )

@@ -41,7 +41,7 @@ class AnalysisContext:
         patterns: Attention patterns from files, with no student behind them.
         records: Each student's records of the evaluation, as in `records.parquet`; for analyses that need scores.
         head_metrics: All head metrics provided by plugins, by name.
-        pool: What is loaded of the students; shared by the analyses of a run.
+        pool: The loaded students; shared by the analyses of a run.
         template_of: The student whose chat template renders the problems for all; by default the first.
     """
 
@@ -99,7 +99,7 @@ class Figure:
     """A figure for the report.
 
     Attributes:
-        title: What it shows.
+        title: Its title in the report.
         caption: How to read it, in a sentence or two.
         plotly: A plotly figure as JSON-ready data (`plotly.graph_objects.Figure.to_plotly_json`).
     """
@@ -117,7 +117,7 @@ class AnalysisResult:
         tables: Tidy tables by name: one observation per row.
         figures: In the report's order.
         statements: Sentences supported by the figures and tables.
-        summary: A few numbers for `--json`, ready for JSON.
+        summary: A few numbers for `--json`, serialisable as JSON.
     """
 
     tables: Mapping[str, pd.DataFrame]
