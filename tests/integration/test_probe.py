@@ -230,7 +230,7 @@ def test_students_of_other_tokenizers_are_refused(tiny_model, tmp_path, problem_
     one, two = "Ġapples", list(vocabulary)[300]
     vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(UsageError, match="reads different tokens"):
+    with pytest.raises(UsageError, match="tokenize the problems differently"):
         app.main(
             args=["probe", str(tiny_model), "--against", str(other), "--problems", str(problem_file)],
             standalone_mode=False,

@@ -265,7 +265,7 @@ def test_a_chat_server_is_sent_what_a_request_can_say(evaluate, refused, run_cli
         other, _ = evaluate("any", *server, *TOLD[:2], out="untold")
         assert len(asked) == 6
         assert all("chat_template_kwargs" not in body for body in asked)
-        assert "takes no date: its server renders the prompts" in refused("eval", "any", *server, *TOLD[2:4])
+        assert "does not accept a date: the server renders the prompts" in refused("eval", "any", *server, *TOLD[2:4])
         assert len(asked) == 6
     found = json.loads(run_cli("compare", score["file"], other["file"], "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in found if finding["code"] == "unequal-prompt"]

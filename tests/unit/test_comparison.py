@@ -163,14 +163,17 @@ def test_three_seeds_speak_of_strategies():
     assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
     assert pair.p_holm < 0.05
     assert compared.verdict[0].startswith(
-        "The strategies teacher and unprimed differ: students of teacher score 44.2 points higher than students of "
-        "unprimed (95% interval"
+        "The strategies teacher and unprimed differ: students trained with teacher score 44.2 points higher than "
+        "students trained with unprimed (95% interval"
     )
     assert "generalise to other seeds and problems" in compared.verdict[-1]
 
 
 def test_equal_strategies_are_not_told_apart():
-    same = "do not differ significantly: students of teacher score the same as students of unprimed (95% interval"
+    same = (
+        "do not differ significantly: students trained with teacher score the same as students trained with unprimed "
+        "(95% interval"
+    )
     for correct in ((20, 21, 19), (19, 20, 21)):
         verdict = compare(seeded(3, teacher=correct)).verdict
         assert verdict[0].startswith(f"The strategies teacher and unprimed {same}")
@@ -302,6 +305,16 @@ def test_arms_examined_in_different_ways_are_found(kind, aspect, code):
     assert finding.code == code
     assert "arm0" in finding.evidence
     assert "unknown" not in finding.evidence
+
+
+def test_where_prompts_were_rendered_is_said_in_words():
+    """Records say `here`, which in a finding would be wherever it is read."""
+    served, local = (
+        arm(name, 20, conditions={"prompt": {"rendered": where}})
+        for name, where in (("a", "by the server"), ("b", "here"))
+    )
+    (finding,) = compare([served, local]).findings
+    assert finding.evidence == "The arms differ in where prompts were rendered: by the server (a), locally (b)."
 
 
 def test_scores_are_means_of_the_answers():

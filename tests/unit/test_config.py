@@ -215,7 +215,7 @@ def test_unknown_plugin_option_is_placed(host):
         ({"strategies": [{"name": "none", "label": ["x"]}]}, "strategies.0.label: "),
         ({"seeds": [1, 1]}, "seeds: 1 appears twice"),
         ({"name": "../up"}, "name:"),
-        ({"strategies": [{"name": "none", "options": {"loud": True}}]}, "takes no options"),
+        ({"strategies": [{"name": "none", "options": {"loud": True}}]}, "does not accept options"),
         ({"strategies": [{"name": "template", "options": {"text": "no place"}}]}, "must contain {question}"),
         ({"conversation": {"date": 0}}, "conversation.date: must be a date such as 2026-11-25"),
         ({"conversation": {"date": "0"}}, "conversation.date: must be a date"),

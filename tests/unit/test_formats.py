@@ -123,7 +123,7 @@ def test_utf_16_without_a_mark_is_known_in_any_script(tmp_path):
 def test_a_named_encoding_wins(tmp_path):
     file = written(tmp_path, "a.csv", "id,response,gold\na,\u7b54\u6848\u662f 7,7\n".encode("gb18030"))
     assert read_outputs(file, encoding="gb18030").responses == ["\u7b54\u6848\u662f 7"]
-    with pytest.raises(KdprobeError, match=r"line 2: the bytes cannot be decoded; it is not UTF-8.*--encoding"):
+    with pytest.raises(KdprobeError, match=r"line 2: the bytes cannot be decoded; the file is not UTF-8.*--encoding"):
         read_outputs(file)
     with pytest.raises(KdprobeError, match=r"line 2: the bytes are not ascii"):
         read_outputs(file, encoding="ascii")

@@ -43,8 +43,10 @@ def test_no_difference_says_what_could_have_been_shown():
     answer = headline(compared)
     detectable = compared.pairs[0].detectable
     assert not answer.shown
-    assert answer.sentence.startswith("No difference shown between steps and unprimed: +1.2 points (95% CI ")
-    assert answer.rest == [f"80 problems could have shown {detectable * 100:.1f} points."]
+    assert answer.sentence.startswith("No significant difference between steps and unprimed: +1.2 points (95% CI ")
+    assert answer.rest == [
+        f"With 80 problems, the comparison could have detected a difference of {detectable * 100:.1f} points."
+    ]
 
 
 def test_too_few_disagreements_are_said():
@@ -52,7 +54,7 @@ def test_too_few_disagreements_are_said():
     other = right.copy()
     other[0] = False
     answer = said(arm("unprimed", right, unprimed=True), arm("steps", other))
-    assert answer.rest == ["The two agree on 79 of 80 problems; 1 disagreement is too few to show one."]
+    assert answer.rest == ["The two agree on 79 of 80 problems; 1 disagreement is too few to show a difference."]
 
 
 def test_the_largest_of_several_differences_stands_first_and_the_others_below():

@@ -160,7 +160,9 @@ def test_models_are_compared_by_that_metric(tmp_path, run_cli, capsys):
     assert {arm["extractor"] for arm in data["arms"]} == {"lm-eval's acc"}
     other = samples_file(tmp_path, [row | {"metrics": ["acc_norm"]} for row in rows[10]], "other.jsonl")
     assert _run(["compare", str(a), str(other)]) == 1
-    assert "other.jsonl by lm-eval's acc_norm. Compare answers to the same task." in capsys.readouterr().err
+    assert (
+        "other.jsonl by lm-eval's acc_norm. Only compare arms that answered the same task." in capsys.readouterr().err
+    )
 
 
 def test_text_is_read_by_an_extractor_where_its_column_is_named(tmp_path):

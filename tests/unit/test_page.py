@@ -49,9 +49,9 @@ def page(count, analyses=(), **answers):
 
 def test_a_single_problem_has_too_few_values_for_intervals():
     text = text_of(page(1))
-    assert "-1.00 (too few)" in text.replace("( too few )", "(too few)")
-    assert "100.0% too few" in text
-    assert "-100.0 points (too few)" in text.replace("( too few )", "(too few)")
+    assert "-1.00 (too few problems)" in text.replace("( too few problems )", "(too few problems)")
+    assert "100.0% too few problems" in text
+    assert "-100.0 points (too few problems)" in text.replace("( too few problems )", "(too few problems)")
     assert re.search(r"\bnan\b", text) is None
 
 
@@ -67,7 +67,7 @@ def test_first_screen_says_what_came_out_and_about_what():
     assert text[start:].startswith(
         "Did the way the teacher was prompted make a better student? Priming with primed: -100.0 points against "
     )
-    assert "One seed: about these students, not the strategies" in text
+    assert "One seed: results apply to these students, not to the strategies" in text
 
 
 @pytest.mark.parametrize("where", ["unprimed", "question", "name"])

@@ -165,8 +165,8 @@ def test_measures_are_named_and_say_what_was_subtracted(tmp_path):
     geometry = heads(relative=0.5, base=2.0, change=1.0, circuit="qk")
     found = head_measures({"differences": tmp_path / "differences.parquet", "geometry": geometry})
     assert [(measure["title"], measure["unit"], measure["against"]) for measure in found] == [
-        ("Change of attention entropy", "nats", "base"),
-        ("Relative change of the QK circuit", "", None),
+        ("Change in attention entropy", "nats", "base"),
+        ("Relative change in the QK circuit", "", None),
     ]
     assert found[0]["students"]["s"]["value"] == [0.1, -0.2, 0.3, None]
     assert found[1]["students"]["s"]["low"] == [None] * 4

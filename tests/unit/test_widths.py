@@ -113,8 +113,8 @@ def test_one_problem_has_no_interval_of_log_p_anywhere(tmp_path, run_cli):
     assert data["arms"][0]["log_p_interval"] == data["pairs"][0]["log_p_interval"] == {"low": None, "high": None}
     assert (data["arms"][0]["log_p_gold_value"], data["pairs"][0]["log_p_difference"]) == (-2, 1.5)
     told = " ".join(run_cli("compare", *files).split())
-    assert "-2.00, too few" in told
-    assert "+1.50, too few" in told
+    assert "-2.00, too few problems" in told
+    assert "+1.50, too few problems" in told
     assert "nan" not in told
     assert not mean_interval(np.array([3.0])).known
 

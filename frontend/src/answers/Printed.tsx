@@ -45,7 +45,7 @@ export function Printed({ answers, arms, found }: Props) {
 function Rows({ answers, arms, found }: Props) {
   return (
     <table>
-      <caption>Filter the problems to {WHOLE} or fewer before printing to print the answers themselves.</caption>
+      <caption>To print the answers themselves, first filter to {WHOLE} problems or fewer.</caption>
       <thead>
         <tr>
           <th scope="col">problem</th>

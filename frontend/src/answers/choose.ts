@@ -6,7 +6,7 @@ export type Outcome = (typeof OUTCOMES)[number];
 
 export const SORTS = {
   disagreement: "Disagreements first",
-  asked: "As asked",
+  asked: "Original order",
   "log p of a": "log p of A, lowest first",
   "log p of b": "log p of B, lowest first",
   "log p difference": "log p of A minus B, lowest first",

@@ -118,8 +118,8 @@ function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline 
                 <b>{row.difference.text}</b> <span class="soft whole">({row.difference.interval})</span>
                 <br />
                 <span class="soft">
-                  {row.significant ? "differs" : "not shown"}, p = {row.p}
-                  {row.only ? `, solved alone ${row.only}` : ""}
+                  {row.significant ? "differs" : "no significant difference"}, p = {row.p}
+                  {row.only ? `, solved by only one of the two: ${row.only}` : ""}
                 </span>
               </td>
             </tr>

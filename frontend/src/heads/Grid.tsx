@@ -66,7 +66,7 @@ export function Grid({ grid, range, unit, shown, open }: Props) {
           {written(range.most, range.signed)} {unit}
         </span>
       </p>
-      <p class="soft">Rows are layers from the first, at the top; columns are heads.</p>
+      <p class="soft">Rows are layers, with the first at the top; columns are heads.</p>
     </div>
   );
 }

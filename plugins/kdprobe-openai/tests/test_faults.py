@@ -90,7 +90,7 @@ def test_what_stays_ends_the_capture_with_a_sentence(make, server, fault):
     server.always = fault
     with pytest.raises(KdprobeError, match="did not answer in 3 attempts; last error: ") as error:
         list(make(attempts=3).respond(REQUESTS[:1], SAMPLING))
-    assert "Answers so far are saved" in str(error.value)
+    assert "The answers so far are saved" in str(error.value)
     assert len(server.asked) == 3
 
 

@@ -98,7 +98,7 @@ def evaluate(
             `answer` (`pandas.DataFrame` or a list of dicts).
         options: Options of the problem source: a dict of its name to its options.
         limit: Use only the first N problems.
-        task: A variant of the task; by default the bare question.
+        task: The lm-eval task to use; by default, the one that asks the bare question.
         max_new_tokens: Token budget.
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling.

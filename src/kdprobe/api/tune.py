@@ -111,7 +111,9 @@ def tune(
         file = Path(out) if out else None
         # Checked before hours of work, not after.
         if file is not None and file.exists():
-            raise UsageError(f"{file} already exists.", "Choose another name, or delete it first; the study is kept.")
+            raise UsageError(
+                f"{file} already exists.", "Choose another name, or delete it first; the finished trials are kept."
+            )
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = _with(experiment_from(config, host, strategies=strategies), trials=trials, by=by)
         text = config_text(config)

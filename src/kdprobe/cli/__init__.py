@@ -19,7 +19,7 @@ COMMANDS = {
     "eval": "Evaluate any model, with adapters or behind an API.",
     "score": "Score existing answers from files.",
     "compare": "Compare files of answers, problem by problem.",
-    "probe": "Look inside students: what their attention heads do and which moved.",
+    "probe": "Look inside students: what their attention heads do and which ones changed.",
     "runs": "List finished runs.",
     "store": "List, check, prune, export and import stored stages and runs.",
     "report": "Rewrite a run's page and show its tables.",

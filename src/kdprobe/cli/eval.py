@@ -43,7 +43,7 @@ Examples:
 @problems_option
 @settings_option("the problem source")
 @click.option("--limit", type=click.IntRange(1, 2**31), help="Use only the first N problems.")
-@click.option("--task", help="A variant of the task; by default the bare question.")
+@click.option("--task", help="The lm-eval task to use; by default, the one that asks the bare question.")
 @sampling_options
 @click.option("--batch-size", help="Problems per batch; by default chosen by memory and throughput.")
 @conversation_options

@@ -31,8 +31,8 @@ def command(as_json: bool, student: str, merged: Path | None, adapter: Path | No
     """Write a student as a plain Hugging Face model, or its adapter, with a model card.
 
     STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The card has the score
-    with its interval, the training options, and the config that repeats the run. A merged model is read back and its
-    logits are compared with the student's.
+    with its interval, the training options, and the config needed to reproduce the run. A merged model is read back and
+    its logits are compared with the student's.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note

@@ -67,7 +67,8 @@ def full_option(function: Any) -> Any:
     return click.option(
         "--full",
         is_flag=True,
-        help="Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.",
+        help="Add the remaining strategies of the response-priming paper, train at least three seeds of "
+        "each, and run all analyses.",
     )(function)
 
 
@@ -88,7 +89,7 @@ def adapters_option(function: Any) -> Any:
         "adapters",
         multiple=True,
         metavar="[NAME=]PATH",
-        help="An adapter of MODEL: a folder or a Hub id; repeatable.",
+        help="A PEFT adapter for MODEL: a folder or a Hub id; repeatable.",
     )(function)
 
 

@@ -48,7 +48,7 @@ Examples:
 @plugin_options
 @json_option
 def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given: Any) -> None:
-    """Look inside students: what their attention heads do, which of them moved, and more.
+    """Look inside students: what their attention heads do, which ones changed, and more.
 
     MODEL is an alias, a folder, a GGUF file or a Hub id. All students read the same tokens: the bare question,
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or

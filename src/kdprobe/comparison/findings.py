@@ -71,6 +71,9 @@ _KINDS = {
         "Use the same library versions for all arms, or show that the differences do not matter.",
     ),
 }
+_ASPECTS = {"rendered": "where prompts were rendered"}
+_VALUES = {("rendered", "here"): "locally"}
+"""What findings call aspects and values whose recorded names say too little in a sentence."""
 
 
 def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
@@ -86,9 +89,13 @@ def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
                 if aspect in values:
                     by_value.setdefault(values[aspect], []).append(name)
             if len(by_value) > 1:
-                shown = zip(excerpts(list(by_value)), by_value.values(), strict=True)
+                shown = zip(
+                    excerpts([_VALUES.get((aspect, value), value) for value in by_value]),
+                    by_value.values(),
+                    strict=True,
+                )
                 values_text = ", ".join(f"{excerpt} ({', '.join(names)})" for excerpt, names in shown)
-                differences.append(f"{aspect}: {values_text}")
+                differences.append(f"{_ASPECTS.get(aspect, aspect)}: {values_text}")
         if differences:
             findings.append(Finding(code, f"The arms differ in {'; '.join(differences)}.", action))
     return findings

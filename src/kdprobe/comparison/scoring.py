@@ -41,7 +41,7 @@ class Score:
         empty: Share of answers that are empty; `None` if the model wrote no text.
         thinking: Share of answers with thinking, which no extractor reads; `None` if there is no text.
         unclosed_thinking: Share of answers whose thinking never ended, so that they have no value; or `None`.
-        thinking_tokens: Mean tokens of thinking over the answers that have any, or `None` if unknown.
+        thinking_tokens: Mean number of thinking tokens over the answers that have any, or `None` if unknown.
         cut_off: Share of answers that reached the token budget, or `None` if unknown.
         mean_tokens: Mean tokens per answer, or `None`.
         log_p_gold_value: Mean over problems, in nats, or `None`.
@@ -132,7 +132,9 @@ def judge_arms(
     metrics = {arm.outputs.metric for arm in arms}
     if len(metrics) > 1:
         listed = "; ".join(f"{arm.outputs.file} by {_judge_name(arm.outputs, chosen)}" for arm in arms)
-        raise KdprobeError(f"The answers are judged in different ways: {listed}.", "Compare answers to the same task.")
+        raise KdprobeError(
+            f"The answers are judged in different ways: {listed}.", "Only compare arms that answered the same task."
+        )
     judged = {}
     for name, extractor in extractors.items():
         if name != chosen and metrics != {None}:

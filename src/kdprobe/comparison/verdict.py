@@ -79,12 +79,12 @@ def _strategy_sentence(pair: StrategyPair) -> str:
         )
     if pair.significant:
         return (
-            f"The strategies {pair.a} and {pair.b} differ: students of {pair.a} score {difference} students of "
-            f"{pair.b} ({measured})."
+            f"The strategies {pair.a} and {pair.b} differ: students trained with {pair.a} score {difference} students "
+            f"trained with {pair.b} ({measured})."
         )
     return (
-        f"The strategies {pair.a} and {pair.b} do not differ significantly: students of {pair.a} score {difference} "
-        f"students of {pair.b} ({measured})."
+        f"The strategies {pair.a} and {pair.b} do not differ significantly: students trained with {pair.a} score "
+        f"{difference} students trained with {pair.b} ({measured})."
     )
 
 

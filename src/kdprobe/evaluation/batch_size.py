@@ -60,8 +60,8 @@ def plan_batches(student: LoadedModel, prompts: Sequence[Sequence[int]], new_tok
     fits = int(free * _SHARE / needed)
     if not fits:
         raise KdprobeError(
-            f"One answer needs up to {needed / 2**30:.1f} GiB besides the model, but only {free / 2**30:.1f} GiB are "
-            "free.",
+            f"One answer needs up to {needed / 2**30:.1f} GiB on top of the model, but only {free / 2**30:.1f} GiB "
+            "is free.",
             "Lower the token budget, or use a smaller data type.",
         )
     largest = min(fits, _LARGEST["cuda" if student.device.type == "cuda" else "cpu"])

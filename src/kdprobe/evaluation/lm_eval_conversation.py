@@ -50,13 +50,14 @@ def tell(model: Any, model_type: str, conversation: Conversation) -> Told:
         return NOTHING_TOLD
     if conversation.date != DEFAULT_DATE:
         raise UsageError(
-            f"The model type {model_type!r} takes no date: its server renders the prompts with its own clock.",
+            f"The model type {model_type!r} does not accept a date: the server renders the prompts and inserts its own "
+            "current date.",
             "Omit --date, or pass the date as a --template-argument if the template has one.",
         )
     arguments = dict(conversation.template_arguments)
     if arguments and not isinstance(model, LocalChatCompletion):
         raise UsageError(
-            f"lm-eval's model type {model_type!r} takes no template arguments.",
+            f"lm-eval's model type {model_type!r} does not accept template arguments.",
             "Omit --template-argument, or use local-chat-completions.",
         )
     return Told(conversation.system, {"chat_template_kwargs": arguments} if arguments else {})

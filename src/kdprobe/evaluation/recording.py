@@ -130,8 +130,8 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         )
         if protocol.max_new_tokens >= self.max_length:
             raise KdprobeError(
-                f"{protocol.max_new_tokens} new tokens do not fit: the context of {student.record.name!r} has "
-                f"{self.max_length} tokens.",
+                f"{protocol.max_new_tokens} new tokens do not fit: the context window of {student.record.name!r} "
+                f"is {self.max_length} tokens.",
                 "Lower the token budget (max_new_tokens).",
             )
         self._student, self._protocol, self._check = student, protocol, check
@@ -144,7 +144,7 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         # lm-eval would truncate the beginning of such a prompt.
         if long := too_long(self.tokenizer, prompts, self.max_length - self._protocol.max_new_tokens):
             raise KdprobeError(
-                f"The context of {self._student.record.name!r} has {self.max_length} tokens, and {len(long)} of "
+                f"The context window of {self._student.record.name!r} is {self.max_length} tokens, and {len(long)} of "
                 f"{len(prompts)} prompts {'leaves' if len(long) == 1 else 'leave'} no room for "
                 f"{self._protocol.max_new_tokens} new tokens: {named(long)}.",
                 "Lower the token budget (max_new_tokens), or remove these problems.",

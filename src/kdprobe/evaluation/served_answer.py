@@ -11,7 +11,7 @@ from typing import Any
 from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import marked, served_thinking
 
-_HINT = "Answers so far are saved: check --model-args and the server, then rerun the same command to resume."
+_HINT = "The answers so far are saved. Check --model-args and the server, then rerun the command to resume."
 
 
 def with_thinking(reply: Any) -> dict[str, Any]:

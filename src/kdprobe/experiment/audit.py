@@ -88,11 +88,11 @@ def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
     findings = []
     if unmoved:
         evidence = f"The update of these adapters has norm 0: {', '.join(unmoved)}."
-        action = "Raise the learning rate or train longer; these arms equal the untrained student."
+        action = "Raise the learning rate or train longer; these arms are identical to the untrained student."
         findings.append(Finding("adapter-did-not-move", evidence, action))
     if barely:
         evidence = f"The trained weights hardly changed (relative change): {', '.join(barely)}."
-        action = "Raise the learning rate or train longer; these arms nearly equal the untrained student."
+        action = "Raise the learning rate or train longer; these arms are nearly identical to the untrained student."
         findings.append(Finding("adapter-barely-moved", evidence, action))
     return findings
 

@@ -215,7 +215,7 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KdprobeError(
                 f"lm-eval's model type {model_type!r} failed: {reason}",
-                "Answers so far are saved: check --model-type and --model-args, then rerun the same command to resume.",
+                "The answers so far are saved. Check --model-type and --model-args, then rerun the command to resume.",
             ) from error
 
     identity = {

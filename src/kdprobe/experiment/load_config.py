@@ -39,7 +39,8 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     Args:
         path: The TOML file, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the config's own plugin folder is loaded into it.
-        full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
+        full: Add the remaining strategies of the response-priming paper, train at least three seeds of each, and run
+            all analyses.
 
     Raises:
         ConfigError: Lists all the errors.
@@ -49,7 +50,7 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
 
 def in_full(data: dict[str, Any]) -> dict[str, Any]:
-    """A config with the rest of the paper's strategies, seeds up to three, and the rest of the analyses."""
+    """A config with all strategies of the response-priming paper, at least three seeds, and all analyses."""
     seeds = data.get("seeds", [0])
     if isinstance(seeds, list):
         unused = (seed for seed in range(len(seeds) + _SEEDS) if seed not in seeds)

@@ -132,7 +132,7 @@ class Host:
         model = entry.spec.options
         if model is None:
             if raw:
-                raise UsageError(f"The {SINGULAR[kind]} {name!r} takes no options.", f"Remove {', '.join(raw)}.")
+                raise UsageError(f"The {SINGULAR[kind]} {name!r} does not accept options.", f"Remove {', '.join(raw)}.")
             return None
         from pydantic import ValidationError
 

@@ -37,7 +37,8 @@ def draw(source: Source, *, transfer: int, test: int) -> Draw:
     if twins := _shared(drawn.test, drawn.transfer):
         raise KdprobeError(
             f"Test problem {twins[0].id} is also transfer problem {twins[1].id}.",
-            "Draw the two from different files or splits; a test on training problems shows nothing.",
+            "Draw the test and transfer problems from different files or splits; a test on training problems "
+            "shows nothing.",
         )
     return drawn
 

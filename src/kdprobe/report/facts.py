@@ -47,10 +47,10 @@ def chips(comparison: Comparison) -> list[str]:
     said = []
     seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
     if comparison.strategies:
-        said.append("Several seeds: about the strategies")
+        said.append("Several seeds: results apply to the strategies")
     elif seeds:
         few = "One seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        said.append(f"{few}: about these students, not the strategies")
+        said.append(f"{few}: results apply to these students, not to the strategies")
     if clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
         said.append(f"{clustered[0].groups} templates")
     return said

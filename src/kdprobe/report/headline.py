@@ -61,31 +61,35 @@ def _difference(pair: Pair | StrategyPair) -> str:
 
 
 def _nothing(asked: Sequence[Pair | StrategyPair]) -> Headline:
-    """That no difference is shown, and which could have been."""
+    """That no difference is significant, and which could have been detected."""
     first = max(asked, key=lambda pair: abs(pair.test.difference))
     if len(asked) > 1:
-        sentence = f"No difference shown in {len(asked)} comparisons. The largest: {_difference(first)}."
+        sentence = f"No significant difference in {len(asked)} comparisons. The largest estimate: {_difference(first)}."
     else:
         measured = f"{first.test.difference * 100:+.1f} points ({_interval(first)})"
-        sentence = f"No difference shown between {first.a} and {first.b}: {measured}."
+        sentence = f"No significant difference between {first.a} and {first.b}: {measured}."
     return Headline(sentence, False, _reach([pair for pair in asked if isinstance(pair, Pair)]), _students(first))
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:
-    """The smallest difference that pairs of students could have shown, and which pairs could have shown none."""
+    """The smallest difference that pairs of students could have detected, and which pairs could have detected none."""
     known = [(pair.test.n, pair.detectable) for pair in pairs if pair.detectable is not None]
     blind = [pair.test for pair in pairs if pair.detectable is None]
     sentences = []
     if known:
         problems, largest = max(known, key=lambda item: item[1])
-        where = "" if len(pairs) == 1 else " in each" if not blind else f" in {len(known)} of the {len(pairs)}"
-        sentences.append(f"{problems} problems could have shown {largest * 100:.1f} points{where}.")
+        some = f"{len(known)} of the {len(pairs)} comparisons"
+        which = some if blind else "the comparison" if len(pairs) == 1 else "each comparison"
+        found = f"a difference of {largest * 100:.1f} points"
+        sentences.append(f"With {problems} problems, {which} could have detected {found}.")
     if len(blind) == 1:
         split = blind[0].only_a + blind[0].only_b
         few = "1 disagreement is" if split == 1 else f"{split} disagreements are"
-        sentences.append(f"The two agree on {blind[0].n - split} of {blind[0].n} problems; {few} too few to show one.")
+        sentences.append(
+            f"The two agree on {blind[0].n - split} of {blind[0].n} problems; {few} too few to show a difference."
+        )
     elif blind:
-        sentences.append(f"{len(blind)} pairs disagree on too few problems to show one.")
+        sentences.append(f"{len(blind)} pairs disagree on too few problems to show a difference.")
     return sentences
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kdprobe.stats.intervals import Interval
 
-TOO_FEW = "too few"
+TOO_FEW = "too few problems"
 """In place of an interval that too few values leave unknown."""
 
 

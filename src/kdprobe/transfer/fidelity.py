@@ -47,7 +47,7 @@ class Fidelity:
         ended: Number of responses by the server's finish reason; empty if no server reports one.
         thinking: Share of responses with thinking.
         unclosed_thinking: Share whose thinking never ended.
-        thinking_tokens: Mean tokens of thinking over the responses that have any, or `None`.
+        thinking_tokens: Mean number of thinking tokens over the responses that have any, or `None`.
         dropped_thinking: Share of responses whose thinking is not taught to students.
         mean_tokens: Mean length in tokens of the non-empty responses, including the end of turn.
         longest: Length of the longest response in tokens.

@@ -61,6 +61,7 @@ def refuse_nothing(kept: Mapping[str, Sequence[Answer]]) -> None:
     """
     if not all(kept.values()):
         raise KdprobeError(
-            "The filter leaves no teacher answers to learn from: none has the gold value under every strategy.",
+            "The filter leaves no teacher answers to learn from: no problem was answered correctly under every "
+            "strategy.",
             'Request more answers with transfer.samples, use a better teacher, or set transfer.filter = "none".',
         )

@@ -45,7 +45,7 @@ class CopyingAnalysis:
                 ).reset_index(drop=True)
             },
             figures=[
-                head_map(f"OV copying score of every head: {first}", scores[first], "score", FROM_WEIGHTS),
+                head_map(f"OV copying score by head: {first}", scores[first], "score", FROM_WEIGHTS),
                 *change_maps(changes, "the OV copying score", first, "score", FROM_WEIGHTS),
             ],
             statements=[*self._counts(scores), *(_change(name, change, first) for name, change in changes.items())],

@@ -58,7 +58,7 @@ class SuccessorAnalysis:
                 )
             },
             figures=[
-                head_map(f"Successor score of every head: {first}", scores[first], "share of numbers", FROM_WEIGHTS),
+                head_map(f"Successor score by head: {first}", scores[first], "share of numbers", FROM_WEIGHTS),
                 *change_maps(changes, "the successor score", first, "share", FROM_WEIGHTS),
             ],
             statements=[_best(name, value, len(numbers)) for name, value in scores.items()],

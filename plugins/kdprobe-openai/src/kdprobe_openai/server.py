@@ -115,7 +115,7 @@ class Server:
                     raise KdprobeError(
                         f"The server {self.options.base_url} did not answer in {attempt} attempts; last error: "
                         f"{fault}.",
-                        "Answers so far are saved: fix the server and rerun the same command to resume. If it "
+                        "The answers so far are saved. Fix the server, then rerun the command to resume. If it "
                         "is overloaded, lower concurrency or requests_per_minute.",
                     ) from fault
                 await self._back_off(attempt, fault.wait)
@@ -135,7 +135,7 @@ class Server:
             # `timeout` limits silence; this server keeps sending data, and would again.
             raise KdprobeError(
                 f"The server {self.options.base_url} took more than {self.options.deadline:g} s for one answer.",
-                "Answers so far are saved: raise teacher.options.deadline, or lower the token budget.",
+                "The answers so far are saved. Raise teacher.options.deadline, or lower the token budget.",
             ) from None
         said, reason = self._quoted(reply), reason_of(reply.status_code, reply.text)
         if reply.status_code in _PASSING and reason is None:
@@ -170,7 +170,7 @@ class Server:
                     raise KdprobeError(
                         f"The server {self.options.base_url} sent an answer of more than "
                         f"{self.options.largest_answer:g} MB.",
-                        "Answers so far are saved: raise teacher.options.largest_answer, or lower the token "
+                        "The answers so far are saved. Raise teacher.options.largest_answer, or lower the token "
                         "budget or transfer.top_logprobs.",
                     )
         decoded = {"content-encoding", "content-length", "transfer-encoding"}
@@ -200,7 +200,7 @@ class Server:
             if asked > self.options.longest_wait:
                 raise KdprobeError(
                     f"The server {self.options.base_url} asks to wait {asked:.0f} s, more than longest_wait allows.",
-                    "Answers so far are saved: rerun later, or raise longest_wait.",
+                    "The answers so far are saved. Rerun later, or raise longest_wait.",
                 )
             # The wait applies to this client, not only to this request, so all requests wait.
             self._next = max(self._next, anyio.current_time() + asked)

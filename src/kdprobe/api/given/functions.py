@@ -84,7 +84,7 @@ def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], 
     from kdprobe.host.functions import function_digest
     from kdprobe.host.guard import PluginError
 
-    summary = (inspect.getdoc(function) or "A function of the caller").splitlines()[0]
+    summary = (inspect.getdoc(function) or "A function passed by the caller").splitlines()[0]
     try:
         spec = check_spec(kind(name=name, summary=summary, build=lambda _options: built), _HOOKS[kind])
     except PluginError as error:
@@ -98,7 +98,9 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
     from kdprobe.strategies.prompt_pair import PromptPair, bare
 
     if not callable(function):
-        raise UsageError(f"The strategy {name!r} is {with_article(type(function))}.", "Pass a function of a problem.")
+        raise UsageError(
+            f"The strategy {name!r} is {with_article(type(function))}.", "Pass a function that takes a problem."
+        )
 
     def render(problem: Problem) -> PromptPair:
         with _named_in_errors("strategy", name):
@@ -113,7 +115,10 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
 def _as_head_metric(name: str, function: Callable[..., Any]) -> Callable[[PatternView], Tensor]:
     """A head metric whose result is checked."""
     if not callable(function):
-        raise UsageError(f"The head metric {name!r} is {with_article(type(function))}.", "Pass a function of a view.")
+        raise UsageError(
+            f"The head metric {name!r} is {with_article(type(function))}.",
+            "Pass a function that takes an attention view.",
+        )
 
     def measure(view: PatternView) -> Tensor:
         import torch

@@ -19,7 +19,7 @@ _LIBRARIES = ("kdprobe", "torch", "transformers", "peft")
 
 
 def run_card(results: Results, arm: ArmResults, base: ModelRecord, library: Literal["peft", "transformers"]) -> Card:
-    """The card of a student of a finished run, with its score and the config that repeats the run.
+    """The card of a student of a finished run, with its score and the config needed to reproduce the run.
 
     Args:
         results: The run.

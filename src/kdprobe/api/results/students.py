@@ -91,7 +91,8 @@ class RunStudent(Loadable):
         base = resolve(record["config"]["student"]["model"], record["config"]["student"]["revision"])
         if base.digest != record["student"]["digest"]:
             raise KdprobeError(
-                f"The model {base.name!r} is no longer the one that {self.run} trained on.", "Run the experiment again."
+                f"The model {base.name!r} has changed since the run {self.run!r} was trained from it.",
+                "Run the experiment again.",
             )
         if self.adapter:
             self.store.checks.whole(self.adapter.parent)

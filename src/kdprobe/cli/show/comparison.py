@@ -85,7 +85,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
     scored = any(score.log_p_gold_value is not None for score in scores)
     thinking = any(score.thinking for score in scores)
     table = new_table(
-        f"Accuracy on the test problems ({scores[0].extractor})",
+        f"Accuracy on the test problems (extractor: {scores[0].extractor})",
         "arm", "correct", "accuracy", "95% CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
         *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip

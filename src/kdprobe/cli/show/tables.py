@@ -40,13 +40,13 @@ def sentence_list(title: str, sentences: Sequence[str]) -> None:
 
 
 def points(interval: Interval, form: str = ".1f") -> str:
-    """An interval of shares in percent, or "too few" values."""
-    return f"{interval.low * 100:{form}} to {interval.high * 100:{form}}" if interval.known else "too few"
+    """An interval of shares in percent, or "too few problems"."""
+    return f"{interval.low * 100:{form}} to {interval.high * 100:{form}}" if interval.known else "too few problems"
 
 
 def nats(interval: Interval, form: str = ".2f") -> str:
-    """An interval of log-probabilities, or "too few" values."""
-    return f"{interval.low:{form}} to {interval.high:{form}}" if interval.known else "too few"
+    """An interval of log-probabilities, or "too few problems"."""
+    return f"{interval.low:{form}} to {interval.high:{form}}" if interval.known else "too few problems"
 
 
 def share(value: float | None, form: str = ".1%") -> str:

@@ -133,5 +133,5 @@ def _refused(table: Table, name: str, index: int, cell: Any, role: str) -> Kdpro
         holds = "a printed Python object" if isinstance(cell, str) else with_article(type(cell))
     return KdprobeError(
         f"{table.place(index)}: the column {name!r} contains {holds}, which cannot be read as text.",
-        f"Select the column of {ROLES[role]} with --{role}-column, or write its text to the file.",
+        f"Select the column of {ROLES[role]} with --{role}-column, or store this column as plain text in the file.",
     )

@@ -180,8 +180,9 @@ def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -
 def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
     listed = " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
     verb = "may contain" if len(names) > 1 else "may or may not contain"
+    ambiguous = "names are" if len(names) > 1 else "name is"
     return UsageError(
-        f"{table.file}: {listed} {verb} the {ROLES[role]}; the names are ambiguous.",
+        f"{table.file}: {listed} {verb} the {ROLES[role]}; the {ambiguous} ambiguous.",
         f"Select the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
     )
 

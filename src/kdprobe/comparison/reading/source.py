@@ -139,7 +139,9 @@ def _known(name: str) -> str:
     try:
         "".encode(name)
     except LookupError as error:
-        raise UsageError(f"Unknown encoding {name!r}.", "Use one that Python knows: utf-16, cp1252.") from error
+        raise UsageError(
+            f"Unknown encoding {name!r}.", "Use one that Python knows, such as utf-16 or cp1252."
+        ) from error
     return name
 
 
@@ -167,7 +169,7 @@ def legacy_encoding(file: Path) -> Encoding:
         if broken and not broken_line:
             broken_line = number
     if multibyte or in_words > high / 2:
-        why = "most of the file is UTF-8, but not this line" if multibyte else "it is not UTF-8"
+        why = "most of the file is UTF-8, but not this line" if multibyte else "the file is not UTF-8"
         raise KdprobeError(
             f"{file}, line {broken_line}: the bytes cannot be decoded; {why}.",
             "Set the encoding with --encoding, for example cp1252, gb18030 or shift_jis.",

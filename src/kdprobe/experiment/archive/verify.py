@@ -47,7 +47,7 @@ def verify(folder: Path, found: Contents, file: Path) -> None:
     except KdprobeError as error:
         raise RefusedError(file, f"the run cannot be read: {error.message.rstrip('.')}") from error
     except Exception as error:
-        raise RefusedError(file, "its record is not the record of a run") from error
+        raise RefusedError(file, "its run record is not valid") from error
 
 
 def _verify_stage(folder: Path, names: frozenset[str], found: Contents, file: Path) -> None:

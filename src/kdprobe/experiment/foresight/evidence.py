@@ -70,7 +70,7 @@ def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
     fewest = min(map(len, seeds.values()), default=0)
     if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
-    evidence = f"{len(seeds)} strategies are compared with as few as {counted(fewest, 'seed')}."
+    evidence = f"{len(seeds)} strategies are compared, but at least one has only {counted(fewest, 'seed')}."
     action = (
         f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies; these results are about "
         "individual students."

@@ -33,8 +33,8 @@ def teacher_lengths(
         asked = {id_: pair.teacher for id_, pair in pairs.items()}
         if long := context.teacher_reader.too_long(asked, teacher.context - budget):
             yield UsageError(
-                f"The context of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the strategy "
-                f"{strategy!r}, {_count(long)} no room for {budget} new tokens: {named(long)}.",
+                f"The context window of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the "
+                f"strategy {strategy!r}, {_count(long)} no room for {budget} new tokens: {named(long)}.",
                 "Remove these problems, lower transfer.max_new_tokens, or use a strategy with shorter prompts.",
             )
 
@@ -53,7 +53,7 @@ def student_lengths(
     reader, tested = context.student_reader, {problem.id: bare(problem) for problem in context.problems.test}
     if long := reader.too_long(tested, student.context - budget):
         yield UsageError(
-            f"The context of {subject} is {student.context} tokens; in the test set, {_count(long)} no room for "
+            f"The context window of {subject} is {student.context} tokens; in the test set, {_count(long)} no room for "
             f"{budget} new tokens: {named(long)}.",
             "Remove these problems, or lower evaluation.max_new_tokens.",
         )
@@ -64,7 +64,8 @@ def student_lengths(
         solutions = {problem.id: problem.plain_solution for problem in problems}
         if long := reader.too_long(questions, student.context - _END, solutions):
             yield UsageError(
-                f"The context of {subject} is {student.context} tokens; {_exceeding(split, long)}: {named(long)}.",
+                f"The context window of {subject} is {student.context} tokens; {_exceeding(split, long)}: "
+                f"{named(long)}.",
                 "Remove these problems.",
             )
     if "responses" not in needs:
@@ -89,8 +90,8 @@ def _budget(key: str, budget: int, subject: str, context: int) -> UsageError:
 
 def _exceeding(split: str, lengths: Mapping[str, int]) -> str:
     if len(lengths) == 1:
-        return f"1 {split} problem exceeds it together with its gold solution"
-    return f"{len(lengths)} {split} problems exceed it together with their gold solutions"
+        return f"1 {split} problem plus its gold solution is longer than that"
+    return f"{len(lengths)} {split} problems plus their gold solutions are longer than that"
 
 
 def _count(lengths: Mapping[str, int]) -> str:

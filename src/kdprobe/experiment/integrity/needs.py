@@ -83,7 +83,7 @@ def _needs(file: Path) -> Needs:
     except UnreadableError as error:
         return Needs(file, run, frozenset(), (f"{file.name} {error}",))
     except (AttributeError, TypeError):
-        return Needs(file, run, frozenset(), (f"{file.name} is not the record of a run",))
+        return Needs(file, run, frozenset(), (f"{file.name} is not a valid run record",))
 
 
 def _keys(record: dict[str, Any]) -> Iterator[str]:

@@ -64,14 +64,14 @@ def adapter_config(folder: Path) -> PeftConfig:
     if issubclass(kind, PromptLearningConfig):
         raise UsageError(
             f"The adapter {folder} has type {name}, whose virtual tokens cannot be merged into weights.",
-            "Students are merged models; use an adapter that changes weights, such as LoRA.",
+            "kdprobe merges adapters into the base model; use one that can be merged, such as a plain LoRA.",
         )
     if not isinstance(settings.get("base_model_name_or_path"), str | None):
         raise UsageError(f"The adapter {folder} does not name its base model.", _AGAIN)
     if settings.get("alora_invocation_tokens"):
         raise UsageError(
             f"The adapter {folder} is an activated LoRA, which acts only after certain tokens and cannot be merged.",
-            "Students are merged models; use a plain LoRA.",
+            "kdprobe merges adapters into the base model; use one that can be merged, such as a plain LoRA.",
         )
     if str(settings.get("init_lora_weights")).startswith(_DRAWN):
         raise UsageError(

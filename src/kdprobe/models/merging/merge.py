@@ -74,7 +74,7 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
         # Kinds that cannot be merged raise exceptions of any class.
         raise UsageError(
             f"The adapter {folder} cannot be merged into the model {base.record.name!r}: {first_line(error)}",
-            "Students are merged models; use another kind of adapter.",
+            "kdprobe merges adapters into the base model; use one that can be merged, such as a plain LoRA.",
         ) from error
     if was_tied and not is_tied(model):
         for config in (model.config, model.config.get_text_config()):

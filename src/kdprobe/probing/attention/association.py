@@ -104,7 +104,8 @@ def _sentence(
 ) -> str:
     lead = f"{student}, {int(correct.sum())} of {len(correct)} correct:"
     if not association.pairs:
-        return f"{lead} no correct and wrong answers of similar length, so {metric} cannot be tested for association."
+        none = "no problems of similar length have both correct and wrong answers"
+        return f"{lead} {none}, so {metric} cannot be tested for association."
     order = np.argsort(np.where(np.isfinite(q), q, np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, q.shape)
     associated = [head for head in zip(layers.tolist(), heads.tolist(), strict=True) if q[head] <= SIGNIFICANT]

@@ -121,7 +121,7 @@ def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) ->
     first = next(iter(measured))
     values = means_over_problems(measured[first][metric.name]).value
     return [
-        head_map(f"{metric.summary} of every head: {first}", values, metric.unit),
+        head_map(f"{metric.summary} by head: {first}", values, metric.unit),
         *change_maps(
             {comparison.arm: comparison.effect.value for comparison in deciding},
             metric.name,

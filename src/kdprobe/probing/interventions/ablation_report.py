@@ -68,8 +68,8 @@ def _costly(sweep: Sweep, seed: int) -> str:
     costly = [index for index in np.argsort(effects.value)[:_NAMED] if costs[index]]
     if not costly:
         if one:
-            return "the head measured exactly has no cost whose interval excludes 0."
-        return f"none of the {len(sweep.heads)} heads measured exactly has a cost whose interval excludes 0."
+            return "the cost of the head measured exactly is not significantly above 0."
+        return f"none of the {len(sweep.heads)} heads measured exactly has a cost significantly above 0."
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f})" if has_interval[index] else ")")

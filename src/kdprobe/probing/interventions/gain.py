@@ -49,7 +49,7 @@ class Gain:
             effects: `[problem, ..., target]`, in nats, in the direction of the gain.
 
         Returns:
-            `[..., target]`; NaN if the gain is not known to differ from zero.
+            `[..., target]`; NaN if the gain is not significantly different from zero.
         """
         problems = len(effects)
         gain = self.by_problem.reshape(problems, *[1] * (effects.ndim - 2), -1)
@@ -70,7 +70,7 @@ class Gain:
         gain = f"log p(gold solution) of {trained} minus that of {first}: {value:+.2f} nats{interval}"
         if self.differs[0]:
             return f"{gain}."
-        return f"{gain}; not known to differ from zero, so shares of it are not reported."
+        return f"{gain}; not significantly different from zero, so shares of it are not reported."
 
 
 def gain_table(student: str, against: str, gain: Gain, problems: list[str]) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def head_changes(
                 other = bridges.boot(student.name).bridge.cfg
                 if (other.n_layers, other.n_heads) != (config.n_layers, config.n_heads):
                     raise KdprobeError(
-                        f"Its layers and heads differ from those of {first.name}, which it is compared with."
+                        f"{student.name} and {first.name}, with which it is compared, have different layers and heads."
                     )
                 alike.append(student)
         if alike:

@@ -38,7 +38,8 @@ class AblationOptions(InterventionOptions):
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."
     )
     accuracy: bool = Field(
-        default=False, description="Also evaluate students by lm-eval without their top heads, and without random ones."
+        default=False,
+        description="Also evaluate students with lm-eval, without their top heads and without random ones.",
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 
@@ -49,7 +50,7 @@ class PatchingOptions(InterventionOptions):
     into: list[Into] = Field(
         default=["first", "student"],
         min_length=1,
-        description="Replace the outputs of the first student by the trained one's, or vice versa.",
+        description="Replace the outputs of the first student with the trained one's, or vice versa.",
     )
 
 

@@ -18,10 +18,10 @@ _POOLED = "pooled"
 _LOG_P = {"log_p_gold_solution": "log p(gold solution)", "log_p_gold_value": "log p(gold value)"}
 _TITLES = {
     "heads": "{metric}",
-    "differences": "Change of {metric}",
+    "differences": "Change in {metric}",
     "ablation": "Ablation: change in {metric}",
     "patching": "Patching into {into}: change in {metric}",
-    "geometry": "Relative change of the {metric} circuit",
+    "geometry": "Relative change in the {metric} circuit",
     "jensen_shannon": "Divergence of attention",
     "divergence": "Variance of attention between students",
 }

@@ -41,7 +41,7 @@ class ShownDifference(TypedDict):
         difference: Its accuracy minus that of the other.
         only: Problems that only one of the two solved, as `3 : 1`; empty for strategies.
         p: The p-value, adjusted in its family.
-        significant: Whether the two differ at 5 %.
+        significant: Whether the two differ at 5%.
         detectable: The smallest difference that would have been found; empty if there is none or it is unknown.
     """
 
@@ -98,8 +98,8 @@ def baselines(comparison: Comparison) -> list[Baseline]:
     strategies: dict[tuple[str, str], list[ShownDifference]] = {}
     for tested in comparison.strategies:
         strategies.setdefault((tested.family, tested.b), []).append(_of_strategies(tested))
-    over_seeds = "Over seeds and problems; p is adjusted in the family (Holm)."
-    over_problems = "Exact McNemar test; p is adjusted in the family (Holm)."
+    over_seeds = "Over seeds and problems; p is Holm-adjusted within the family."
+    over_problems = "Exact McNemar test; p is Holm-adjusted within the family."
     return [
         *_listed(strategies, "{}, over seeds", over_seeds),
         *_listed(dict(sorted(found.items(), key=lambda item: item[0][0] in PLANNED - {PRIMED})), "{}", over_problems),
