@@ -5,7 +5,7 @@ import json
 import pytest
 
 RATE = "learning_rate = 1e-2"
-REASON = "diverged at step 2: The loss is nan at step 2 of the training."
+REASON = "diverged at step 2: The loss is nan at training step 2."
 
 
 def spoilt(config, *, fine_tuned=False, distilled=False, extra=""):

@@ -155,7 +155,7 @@ def test_trials_of_a_study_train_the_modules_that_a_run_would(plan, model):
 
 def test_a_student_without_attention_wants_its_target_modules_named(plan, model):
     student = model("mamba", "mamba", hidden_size=32, num_hidden_layers=2, state_size=4)
-    words = "distill.options.lora.target_modules", "in the student (mamba)", "all-linear"
+    words = "distill.options.lora.target_modules", "of the student (mamba)", "all-linear"
     assert told(plan, *words, student=student, probe={"analyses": []}).count("in the student") == 1
     plan(
         student=student,

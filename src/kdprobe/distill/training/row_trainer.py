@@ -134,7 +134,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             NonFiniteError: The loss on it is NaN or infinite.
         """
         steps = len(self.history.rows)
-        self._measured([example] * processes.count(), f"after {steps} training steps", steps)
+        self._measured([example] * processes.count(), f"after the last step, {steps}", steps)
 
     def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
         """The mean loss of the current model; arguments and errors as for `History.means`."""
