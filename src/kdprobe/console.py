@@ -75,6 +75,8 @@ def visible(text: str) -> str:
     r"""Text without secrets or control and direction-changing characters (all but `\n` and `\t` become `�`)."""
     hidden = {"Cc", "Cf", "Cs"}
     shown = said(text)
+    if shown.replace("\n", "").replace("\t", "").isprintable():
+        return shown  # Nearly every text, and much faster.
     return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in shown)
 
 

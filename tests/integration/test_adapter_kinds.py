@@ -70,7 +70,7 @@ REFUSED = {
     "repeated layers": (
         "LoraConfig",
         {"target_modules": ALL, "layer_replication": [[0, 2], [1, 2]]},
-        "a different student from",
+        "does not give the same student as attaching it",
     ),
 }
 

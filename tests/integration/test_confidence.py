@@ -59,7 +59,8 @@ def test_analyses_with_scores_say_what_they_found(torch, tiny_record, problems, 
     # Surer means less entropy.
     right, wrong = (sure.tables["answers"].query(f"correct == {kind}")["entropy"].to_numpy() for kind in (True, False))
     assert row["auroc"] == pytest.approx((right[:, None] < wrong).mean())
-    assert "tiny: a correct answer has a higher mean probability" in sure.statements[0]
+    said = "of pairs of a correct and a wrong answer, the correct one has the higher mean probability"
+    assert said in sure.statements[0]
     assert "a different number of tokens" in sure.statements[-1]
     linked = run_analysis("association", host.create("analyses", "association", {"strata": 1}), context)
     assert "tiny, 2 of 4 correct: no head's entropy is associated with correctness" in linked.statements[0]

@@ -213,8 +213,11 @@ BASES = {
     ),
     "the configuration is deeper": (in_config(num_hidden_layers=3), "lacks 9 tensors"),
     "the configuration is shallower": (in_config(num_hidden_layers=1), "does not use 9 tensors"),
-    "the configuration is wider": (in_config(intermediate_size=96), r"has shape \[.*\] instead of \[.*\]"),
-    "the vocabulary is another": (in_config(vocab_size=99), "has shape"),
+    "the configuration is wider": (
+        in_config(intermediate_size=96),
+        r"has a tensor of the wrong shape: .* is \[.*\], expected \[.*\]",
+    ),
+    "the vocabulary is another": (in_config(vocab_size=99), "has a tensor of the wrong shape: "),
     "a number is NaN": (in_file(put(LAYER, "nan")), f"NaN or infinite numbers in {LAYER}"),
     "a number is infinite": (in_file(put("lm_head.weight", "inf")), "NaN or infinite numbers in lm_head.weight"),
     "the file is cut": (cut, "Cannot load"),

@@ -92,7 +92,7 @@ def test_a_changed_config_trains_again_and_only_that(done, run_cli, tmp_path):
     fixed = tmp_path / "fixed.toml"
     fixed.write_text(config.read_text().replace("1e36", "1e-2"))
     stages = json.loads(run_cli("plan", fixed, "--store", store, "--json"))["stages"]
-    missing = [(stage["kind"], stage["name"]) for stage in stages if stage["status"] != "there"]
+    missing = [(stage["kind"], stage["name"]) for stage in stages if stage["status"] != "done"]
     assert missing[:2] == [("distill", "fine-tuned"), ("evaluate", "fine-tuned")]
     assert {kind for kind, _ in missing[2:]} == {"analyse"}
 
@@ -106,7 +106,7 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
         f"fine-tuned is excluded: its training {REASON}",
         f"teacher is excluded: its training {REASON}",
         (
-            "The analysis was skipped, because the other students are not enough: "
+            "The analysis was skipped, because it cannot run on the remaining students: "
             "Divergence needs two students, but there is only 'untrained'."
         ),
     ]

@@ -68,6 +68,7 @@ def test_arms_were_trained_and_taught_as_planned(finished):
 def test_run_plan_and_page_say_which_modules_have_adapters(finished, compared, capsys):
     from kdprobe.api.results.run import run_data
     from kdprobe.cli.show.run import show_plan
+    from kdprobe.experiment.results import arms_of
     from kdprobe.experiment.stages.distill import adapted_modules
     from kdprobe.report.page import render
 
@@ -75,7 +76,7 @@ def test_run_plan_and_page_say_which_modules_have_adapters(finished, compared, c
     sentence = "The distiller 'logits' trains adapters on q_proj, k_proj, v_proj, o_proj."
     show_plan(plan, [], adapted_modules(plan.stages), threads=1)
     assert sentence in " ".join(capsys.readouterr().out.split())
-    assert sentence in html.unescape(render(results, compared))
+    assert sentence in html.unescape(render(results, compared, arms_of(results)))
     assert run_data(results, compared, results.folder)["adapters"] == adapted_modules(plan.stages)
 
 

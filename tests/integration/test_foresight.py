@@ -256,7 +256,7 @@ def test_all_mistakes_are_told_at_once(plan, model):
     student = model("phi3", "phi3", **SMALL, max_position_embeddings=16)
     sentence = told(plan, "would fail for 4 reasons", student=student, distill={"options": NAMED})
     assert "in the test set, 4 problems leave no room for 8 new tokens" in sentence
-    assert "with their gold solutions, 4 transfer problems are longer" in sentence
+    assert "4 transfer problems exceed it together with their gold solutions" in sentence
     assert "qkv_proj" in sentence
 
 
@@ -265,7 +265,7 @@ def test_too_little_evidence_is_said_before_anything_is_paid_for(plan, run_cli, 
     assert {"too-few-problems", "single-seed"} <= codes(planned)
     (finding,) = [finding for finding in planned.findings if finding.code == "too-few-problems"]
     # Four problems: 2 / 2**4, twice that in families of two.
-    assert "distilled against untrained 0.25" in finding.evidence
+    assert "0.25 (distilled against untrained)" in finding.evidence
     assert "primed against unprimed 0.12" in finding.evidence
     # 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**7 is not.
     assert "problems.test to 7 or more" in finding.action

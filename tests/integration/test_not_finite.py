@@ -93,7 +93,7 @@ def test_a_validation_that_is_not_finite_names_the_step(train_context):
 
     options = {"learning_rate": 1e36, "batch_size": 8, "epochs": 1, "validation": 0.5}
     trainer = Host().create("distillers", "sequence", options)
-    with pytest.raises(NonFiniteError, match=r"is (nan|inf) in the validation after step 1\."):
+    with pytest.raises(NonFiniteError, match=r"is (nan|inf) during validation after step 1\."):
         trainer.train(train_context({"responses"}, (1.0,)))
 
 
@@ -103,7 +103,7 @@ def test_a_student_that_the_last_step_spoilt_is_found(train_context):
 
     options = {"learning_rate": 1e20, "batch_size": 8, "epochs": 1}
     trainer = Host().create("distillers", "sequence", options)
-    with pytest.raises(NonFiniteError, match=r"The loss is nan after the last step, 1\.") as caught:
+    with pytest.raises(NonFiniteError, match=r"The loss is nan after 1 training step\.") as caught:
         trainer.train(train_context({"responses"}, (1.0,)))
     assert caught.value.step == 1
 

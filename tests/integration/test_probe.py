@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.models.reference import resolve
+from pages import data_of
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +116,14 @@ def test_tables_are_tidy_and_the_page_stands_alone(run_cli, tiny_model, planted,
     assert (known["low"] <= known["value"] + 1e-9).all()
     assert (known["value"] <= known["high"] + 1e-9).all()
     page = (out / "probe.html").read_text()
-    assert "Plotly.newPlot" in page
-    assert "https://" not in page.split("<script>", maxsplit=1)[0]
+    shown = data_of(page)
+    assert page.count("data-figure=") == len(shown["figures"]) > 0
+    assert "https://" not in page.split("<script", maxsplit=1)[0]
+    entropy = next(measure for measure in shown["heads"] if measure["title"] == "Attention entropy")
+    name, grid = list(entropy["students"].items())[-1]
+    rows = pooled[(pooled["metric"] == "entropy") & (pooled["student"] == name)].sort_values(["layer", "head"])
+    np.testing.assert_allclose(grid["value"], rows["value"], rtol=1e-5)
+    np.testing.assert_allclose(grid["high"], rows["high"], rtol=1e-5)
     images = sorted(file.suffix for file in (out / "attention").iterdir() if file.suffix in {".png", ".svg"})
     assert images == [".png"] * 3 + [".svg"] * 3
 
@@ -133,10 +140,11 @@ def test_names_of_students_are_text_on_the_page(run_cli, tiny_model, planted, pr
     students = [Student(name, resolve(str(folder))) for name, folder in zip(names, (tiny_model, planted), strict=True)]
     result = build(AttentionOptions(heads=[(1, 2)])).run(AnalysisContext(students, list(read(problem_file))[:1]))
     text = write_probe_page(tmp_path, names, "", {"attention": result}).read_text()
-    assert "<img" not in text.split("<script>", maxsplit=1)[0]
-    # Plotly reads HTML in labels, names and menus: what it is given is escaped once more.
-    assert "\\u003cimg" not in text
-    assert "&lt;img" in text
+    assert "<img" not in text
+    # Plotly reads HTML in labels, names and menus: what it is given is escaped.
+    figures = json.dumps(data_of(text)["figures"])
+    assert "<img" not in figures
+    assert "&lt;img" in figures
 
 
 def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
@@ -202,15 +210,14 @@ def test_wrong_use_is_told_in_a_sentence(arguments, words, tiny_model, problem_f
 
 
 def test_analyses_of_files_refuse_what_needs_students(tmp_path):
+    from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.options import ConfidenceOptions
-    from kdprobe.probing.outputs.confidence import build
     from kdprobe.probing.patterns.files import read_patterns
 
     np.save(tmp_path / "a.npy", np.ones((1, 1, 1, 1)))
     context = AnalysisContext(patterns=read_patterns([str(tmp_path / "a.npy")]))
     with pytest.raises(KdprobeError, match="needs problems and scores and students; the context has patterns"):
-        run_analysis("confidence", build(ConfidenceOptions()), context)
+        run_analysis("confidence", Host().create("analyses", "confidence", None), context)
 
 
 def test_students_of_other_tokenizers_are_refused(tiny_model, tmp_path, problem_file, torch):

@@ -415,11 +415,11 @@ def test_all_mistakes_in_options_are_told_with_the_others(tmp_path, capsys):
     assert _run(["plan", str(config)]) == 2
     told = capsys.readouterr().err
     for mistake in (
-        "name: is missing",
-        "problems.transfer: is missing",
-        "problems.options.test: is missing",
+        "name: missing",
+        "problems.transfer: missing",
+        "problems.options.test: missing",
         "strategies.it.options.times: input should be a valid integer",
-        "strategies.it.options.wrd: is not known; did you mean 'strategies.it.options.word'?",
+        "strategies.it.options.wrd: unknown key; did you mean 'strategies.it.options.word'?",
         "strategies.non.name: There is no strategy named 'non'. Did you mean 'none'?",
     ):
         assert mistake in told

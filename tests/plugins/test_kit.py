@@ -223,7 +223,7 @@ def rows(**changes):
     [
         (lambda answers: answers[1:], "left 1 problems unanswered"),
         (lambda answers: [*answers, answers[0]], "answered problem .* twice"),
-        (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' although it was not asked"),
+        (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' although it was not requested"),
         (rows(logprobs=lambda r: r.logprobs - 0.1), "is not normalised: the top k and the tail sum to"),
         (rows(logprobs=lambda r: r.logprobs / np.log(2)), "is not normalised"),
         (rows(logprobs=lambda r: r.logprobs[:, ::-1]), "must be sorted, with the most probable token first"),
@@ -467,7 +467,7 @@ def made(number, split, value="4", question=None, id_=None, solution=None):
             lambda split: [made(1, split, question="What?")],
             "repeats the question of test problem 'test-1' as transfer problem",
         ),
-        (lambda split: [made(next(ORDER), split)], "yields other transfer problems the second time"),
+        (lambda split: [made(next(ORDER), split)], "yields different transfer problems the second time"),
         (lambda split: [{"question": "?"}], "must yield Problem records, not dict"),
         (lambda split: [made(1, split, question=" ")], "problem 'transfer-1' has no question"),
     ],

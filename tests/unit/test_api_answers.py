@@ -93,7 +93,7 @@ def test_numpys_numbers_are_plain_ones():
         ((), "nothing to score"),
         ((3,), "The answers are an int"),
         (([1, 2],), "Row 1 of the answers is an int"),
-        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns 'x'"),
+        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns called 'x'"),
         ((pd.DataFrame(),), "has no answers"),
         (("nowhere.csv",), "cannot be read"),
     ],
@@ -150,9 +150,10 @@ def test_folders_without_answers_say_what_was_looked_for(tmp_path):
     for made, hint in hints.items():
         with pytest.raises(UsageError, match=rf"^The folder {made} holds no \.jsonl files\. {hint}"):
             kdprobe.score(made)
-        told = rf"^The folder {made} holds no \.jsonl files, and {tmp_path / 'store'} no finished run of this name\."
+        store = tmp_path / "store"
+        told = rf"^The folder {made} holds no \.jsonl files, and {store} has no finished run of this name\."
         with pytest.raises(UsageError, match=f"{told} {hint}"):
-            kdprobe.compare(made, tables / "a.csv", store=tmp_path / "store")
+            kdprobe.compare(made, tables / "a.csv", store=store)
 
 
 def test_scores_have_names_and_findings(folder):

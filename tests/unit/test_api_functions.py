@@ -94,9 +94,12 @@ class Held:
         (functools.cache(cell(PLAIN)), "not a plain function"),
         (
             cell("def mine(p):\n    return TABLE\n", TABLE=object()),
-            "uses 'TABLE', a object, which cannot be part of a key",
+            "uses 'TABLE', an object, which kdprobe cannot hash into the stage's cache key",
         ),
-        (cell("def mine(p):\n    return Held()\n", Held=Held), "the class Held, which cannot be part of a key"),
+        (
+            cell("def mine(p):\n    return Held()\n", Held=Held),
+            "the class Held, which kdprobe cannot hash into the stage's cache key",
+        ),
         (cell("def mine(p):\n    import nowhere_at_all\n    return 1\n"), "imports 'nowhere_at_all', which is not"),
     ],
 )
@@ -217,5 +220,5 @@ def test_a_lambda_in_a_list_of_analyses_needs_a_name():
     import kdprobe
 
     for nameless in (lambda patterns: patterns, functools.partial(print, 1)):
-        with pytest.raises(UsageError, match=r"has no name\. Give it one: analyses=\{'NAME': function"):
+        with pytest.raises(UsageError, match=r"has no name\. Name it: analyses=\{'NAME': function"):
             kdprobe.probe(patterns={"a": "nowhere.npz"}, analyses=[nameless])

@@ -103,4 +103,4 @@ def test_the_share_of_answers_that_run_on_is_a_finding(answers, run_cli):
     other = answers(["18"] * 2 + ["7"] * 8, ["#### 7"] * 10, name="other.jsonl")
     findings = json.loads(run_cli("compare", file, other, "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in findings if finding["code"] == "run-on"]
-    assert evidence == "Answers that continue with another exercise: answers 20.0%."
+    assert evidence == "Answers that run on into another problem: answers 20.0%."

@@ -1,52 +1,97 @@
-"""What the page of a run says where there are too few values for an interval."""
+"""A run's page: what stands on it before its script runs, and that text of models is never markup."""
 
 import dataclasses
 import re
 from pathlib import Path
 
+import pytest
+
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.experiment.arm_results import ArmResults
-from kdprobe.experiment.results import Results
+from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.page import render
+from pages import data_of, text_of
+
+HOSTILE = "</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31mred 7"
 
 
-def page(count):
+def page(count, analyses=(), **answers):
     """The page of a run of two students that answered so many problems."""
     outputs = Outputs(
-        file="run/none",
-        responses=["2 + 5 = 7"] * count,
+        file="run/unprimed",
+        responses=[answers.get("unprimed", "2 + 5 = 7")] * count,
         gold=["7"] * count,
         ids=[str(n) for n in range(count)],
+        questions=[answers.get("question", "q")] * count,
         log_p_gold_value=[-1.0 - n / 10 for n in range(count)],
     )
-    other = dataclasses.replace(outputs, responses=["2 + 5 = 8"] * count, log_p_gold_value=[-2.0] * count)
-    arms = [Arm("none", outputs, "none", "logits", unprimed=True), Arm("primed", other, "teacher", "logits")]
+    other = dataclasses.replace(
+        outputs, responses=[answers.get("primed", "2 + 5 = 8")] * count, log_p_gold_value=[-2.0] * count
+    )
+    arms = [
+        Arm("unprimed", outputs, "unprimed", "logits", unprimed=True),
+        Arm(answers.get("name", "primed"), other, "teacher", "logits"),
+    ]
     empty = {field.name: None for field in dataclasses.fields(ArmResults)}
-    records = [{"correct": True, "response": "7", "value": "7", "rule": "boxed", "cut_off": None, "tokens": 1}] * count
     held = [
-        ArmResults(**{**empty, "name": arm.name, "strategy": arm.strategy, "records": records, "file": Path("x")})
+        ArmResults(**{**empty, "name": arm.name, "strategy": arm.strategy, "seed": 0, "file": Path("x")})
         for arm in arms
     ]
     problems = [{"id": str(n), "question": "q", "solution": "s", "value": "7", "group": None} for n in range(count)]
     provenance = {key: {} for key in ("student", "plugins", "environment", "config", "seconds")}
     record = {"problems": {"test": problems}, "conversations": {}, **provenance}
-    results = Results("run", Path(), record, held, [])
-    text = re.sub(r"<(script|style).*?</\1>", "", render(results, compare(arms, {"robust": Robust()})), flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    results = Results("run", Path(), record, held, list(analyses))
+    return render(results, compare(arms, {"robust": Robust()}), arms)
 
 
 def test_a_single_problem_has_too_few_values_for_intervals():
-    text = page(1)
-    assert "-1.00 ( too few )" in text.replace("(too few)", "( too few )")
+    text = text_of(page(1))
+    assert "-1.00 (too few)" in text.replace("( too few )", "(too few)")
     assert "100.0% too few" in text
-    assert "-100.0 points (too few)" in text
+    assert "-100.0 points (too few)" in text.replace("( too few )", "(too few)")
     assert re.search(r"\bnan\b", text) is None
 
 
 def test_several_problems_have_intervals():
-    text = page(12)
+    text = text_of(page(12))
     assert "too few" not in text
     assert re.search(r"12 of 12 100\.0% 75\.8 to 100\.0%", text)
+
+
+def test_first_screen_says_what_came_out_and_about_what():
+    text = text_of(page(12))
+    start = text.index("Did the way")
+    assert text[start:].startswith(
+        "Did the way the teacher was prompted make a better student? Priming with primed: -100.0 points against "
+    )
+    assert "One seed: about these students, not the strategies" in text
+
+
+@pytest.mark.parametrize("where", ["unprimed", "question", "name"])
+def test_text_of_models_is_no_markup_and_reaches_the_script_whole(where):
+    made = page(3, **{where: HOSTILE})
+    assert "<img" not in made
+    assert "\x1b" not in made
+    assert made.count("</script>") == 3, "one for each of the page's own scripts"
+    shown = data_of(made)
+    texts = {
+        "unprimed": shown["answers"]["arms"][0][0]["text"],
+        "question": shown["answers"]["problems"][0]["question"],
+        "name": shown["arms"][1]["name"],
+    }
+    # What cannot be seen is shown as such; the rest is as it was written.
+    assert texts[where] == "</script><img src=x onerror=alert(1)> \ufffdgnp.exe \ufffd[31mred 7"
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("scatter", False), ("heatmap", False), ("scatter3d", True)])
+def test_page_has_as_much_of_plotly_as_its_figures_need(kind, whole):
+    figure = {"title": "t", "caption": "c", "plotly": {"data": [{"type": kind}], "layout": {}}}
+    size = len(page(3, [AnalysisResults("mine", [figure], [], {})]))
+    assert (size > 1_500_000) is whole
+
+
+def test_page_without_figures_has_no_plotly():
+    assert len(page(3)) < 100_000

@@ -256,7 +256,7 @@ def test_answers_without_usable_log_probabilities_cost_themselves(capture, serve
     responses = capture(log_probabilities="auto")
     lost = [response for response in responses if response.rows is None]
     assert [(response.text, response.token_ids.tolist()) for response in lost] == [(ANSWER, [])]
-    assert "1 answers have no usable log-probabilities, so students learn nothing from them" in capsys.readouterr().err
+    assert "1 answer has no usable log-probabilities, so students learn nothing from it" in capsys.readouterr().err
 
 
 def test_where_most_have_none_all_are_texts(capture, server, capsys):
@@ -264,7 +264,7 @@ def test_where_most_have_none_all_are_texts(capture, server, capsys):
     server.changes = [missing, missing, None, missing, missing, missing]
     responses = capture()
     assert all(response.rows is None and response.token_ids.tolist() == server.ids for response in responses)
-    assert "so the log-probabilities of the other 1 are ignored" in capsys.readouterr().err
+    assert "so those of the other 1 are ignored" in capsys.readouterr().err
 
 
 def test_a_capture_without_anything_to_learn_is_refused_and_begins_anew(capture, server, tmp_path):

@@ -12,6 +12,7 @@ from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ class CompareResult(Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
-        comparison: The whole comparison, as records.
+        comparison: The full comparison, as records.
     """
 
     comparison: Comparison
@@ -97,6 +98,8 @@ def compare(
     id_column: str | None = None,
     encoding: str | None = None,
     claims: AnyPath | None = None,
+    baseline: str | None = None,
+    out: AnyPath | None = None,
     store: AnyPath | None = None,
     plugins_dir: AnyPath | None = None,
     no_plugins: bool = False,
@@ -115,13 +118,15 @@ def compare(
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
         claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
+        baseline: The arm that all others are compared with, instead of all pairs.
+        out: An HTML file to write, with the comparison and all answers to explore; it needs no network.
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: There are fewer than two arms, there is no file or run of a name, two arms have the same name, or a
+        UsageError: There are fewer than two arms, a name is not a file or run, two arms have the same name, or a
             column is missing or ambiguous.
         KdprobeError: A file or a run cannot be read, or the arms answered different problems.
     """
@@ -145,8 +150,14 @@ def compare(
         given = [each for name, run in with_runs for each in ([run[0]] if run else expanded(name))]
         sources = [source for each in given for source in _sources(each, columns, encoding)]
         opened = open_store(store or (runs[0][1] if runs else None))
-        comparison = compare_named(sources, opened, columns, host.all("extractors"), extractor, encoding=encoding)
+        extractors = host.all("extractors")
+        named = compare_named(sources, opened, columns, extractors, extractor, encoding=encoding, baseline=baseline)
+        comparison = named.comparison
         comparison.findings.extend(claim_findings(read, comparison.arms))
+        if out is not None:
+            from kdprobe.report.compare_page import write_compare_page
+
+            write_compare_page(Path(out), named.arms, comparison, extractors[extractor], cautions=named.cautions)
         return CompareResult(comparison, warnings=tuple(call.warnings))
 
 
@@ -174,7 +185,7 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
     """Resolves a name: a file or a run stands for itself; other answers have already been read."""
-    from kdprobe.api.given.answers import read_answers, with_article
+    from kdprobe.api.given.answers import read_answers
     from kdprobe.comparison.arms import Arm
 
     if isinstance(given, str | os.PathLike):

@@ -87,7 +87,7 @@ def evaluate(
 ) -> EvaluateResult:
     """Evaluates any model, as `kdprobe eval` does.
 
-    Every batch of answers is saved before the next one starts, so after an interruption the same call resumes.
+    Every batch of answers is saved before the next one starts, so repeat the call after an interruption to resume.
 
     Args:
         model: An alias, a folder, a GGUF file, an id on the Hub, or a model behind an API.

@@ -66,12 +66,12 @@ def probe(
         batch_size: Sequences per batch.
         patterns: Attention patterns of one prompt, `[layer, head, query, key]`: a dict of names to files, folders or
             arrays, or a list of paths.
-        analyses: A list of names and functions, or a dict of names to functions. A function asks for what it needs by
+        analyses: A list of names and functions, or a dict of names to functions. A function requests what it needs by
             the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`,
             `head_metrics`, `batch_size` and `seed`, which are attributes of `kdprobe.probing.AnalysisContext`. It
             returns a table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
         head_metrics: Functions to use as head metrics: a list, or a dict of names to functions. Each takes a
-            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. The analyses measure it like the
+            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. It is measured like the
             built-in ones.
         options: The options of analyses and of the problem source, by name.
         out: The folder to write: tables and a page.
@@ -153,16 +153,16 @@ def _use(
     """Adds the functions to the host; returns the names of the analyses."""
     from kdprobe.api.given.functions import add_functions
 
-    asked = _named(analyses, "analyses")
+    named = _named(analyses, "analyses")
     by_name = isinstance(analyses, Mapping)
-    functions = {name: each for name, each in asked.items() if by_name or not isinstance(each, str)}
+    functions = {name: each for name, each in named.items() if by_name or not isinstance(each, str)}
     # What they return is not stored under a key.
     add_functions(host, analyses=functions, head_metrics=_named(head_metrics, "head_metrics"), keyed=False)
-    return list(asked)
+    return list(named)
 
 
 def _named(given: Any, argument: str) -> dict[str, Any]:
-    """What is given by name; a function in a list has its own name.
+    """The items by name; a function in a list has its own name.
 
     Raises:
         UsageError: A function has no name, or two have the same.
@@ -173,8 +173,8 @@ def _named(given: Any, argument: str) -> dict[str, Any]:
     for each in [given] if callable(given) or isinstance(given, str) else given:
         name = each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS)
         if name == _NAMELESS or named.get(name, each) != each:
-            problem = "has no name" if name == _NAMELESS else f"has the name {name!r} of another"
-            raise UsageError(f"A function in {argument} {problem}.", f"Give it one: {argument}={{'NAME': function}}.")
+            problem = "has no name" if name == _NAMELESS else f"has the same name as another, {name!r}"
+            raise UsageError(f"A function in {argument} {problem}.", f"Name it: {argument}={{'NAME': function}}.")
         named[name] = each
     return named
 

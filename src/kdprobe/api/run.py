@@ -33,11 +33,11 @@ def run(
 ) -> RunResult:
     """Runs an experiment, or resumes it, as `kdprobe run` does.
 
-    Finished stages are kept in the store and never made twice. After an interruption, or a change of the config, make
-    the same call again.
+    Finished stages are kept in the store and never run twice. After an interruption or a change to the config, repeat
+    the call.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
             `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
@@ -51,8 +51,8 @@ def run(
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes (the error lists all of them), a function cannot be part of a key, or there
-            are several processes, which only the command line supports.
+        UsageError: The config has errors (all of which are listed), a function cannot be part of a key, or there are
+            several processes, which only the command line supports.
         KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
     """
     if processes.count() > 1:

@@ -28,7 +28,7 @@ class ScoreResult(Result):
 
     Attributes:
         details: A `kdprobe.comparison.Score` for each file and extractor.
-        names: The name of each, in the same order.
+        names: The name of each set of answers.
     """
 
     details: tuple[Score, ...]
@@ -50,14 +50,14 @@ class ScoreResult(Result):
 
     @property
     def findings(self) -> list[Finding]:
-        """What may spoil the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
+        """What may invalidate the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
         from kdprobe.comparison.findings import share_findings
 
         return share_findings(self._labelled) if self.details else []
 
     @property
     def _labelled(self) -> dict[str, Score]:
-        """The scores by what findings call them, each by another name."""
+        """The scores by their names in findings, which are all different."""
         several = len(set(self.names)) < len(self.names)
         labelled: dict[str, Score] = {}
         for number, (name, score) in enumerate(zip(self.names, self.details, strict=True), start=1):
@@ -66,7 +66,7 @@ class ScoreResult(Result):
         return labelled
 
     def _data(self) -> list[dict[str, Any]]:
-        """What `kdprobe score --json` prints: each row has those of the findings that concern it."""
+        """The output of `kdprobe score --json`: each row has the findings that concern it."""
         from kdprobe.comparison.findings import share_findings
 
         codes = {finding.code for finding in self.findings}
@@ -114,7 +114,7 @@ def score(
         encoding: The encoding of text files; by default it is detected.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: There is nothing to score, or a column is missing or ambiguous.

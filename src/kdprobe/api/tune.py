@@ -28,8 +28,8 @@ class TuneResult(Result):
     """A finished search.
 
     Attributes:
-        details: The whole search, as records.
-        out: The config with the best options, or `None`.
+        details: The full search, as records.
+        out: The config written with the best options, or `None`.
     """
 
     details: Tuned
@@ -86,8 +86,8 @@ def tune(
     """Searches the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment; its section `tune` says what is
-            varied.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment; its section `tune` says
+            what is varied.
         trials: Total number of trials, including those of earlier calls; by default as the config says.
         by: What to optimise on the validation problems; by default as the config says.
         out: The file to write: the config with the best options.
@@ -98,7 +98,7 @@ def tune(
         progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, the file already exists, or several processes were launched.
+        UsageError: The config has errors, the file already exists, or several processes were launched.
         KdprobeError: As `kdprobe.run`; or every trial failed. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search

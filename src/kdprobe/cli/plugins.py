@@ -39,7 +39,7 @@ class _Plugins(click.Command):
 @plugin_options
 @json_option
 def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_json: bool) -> None:
-    """List plugins: where they come from, what they provide, and why any was not loaded.
+    """List plugins: where they come from, what they provide, and why any of them failed to load.
 
     With NAME: only that plugin, with its options, or the traceback of a broken one.
     """

@@ -23,7 +23,7 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
 
-    Finished stages are kept in the store and never made twice. After an interruption or a change of the config, rerun
+    Finished stages are kept in the store and never run twice. After an interruption or a change to the config, rerun
     the same command.
     """
     from kdprobe.cli.show.run import show_results

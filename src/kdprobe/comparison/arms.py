@@ -13,6 +13,8 @@ ALL_PAIRS = "all pairs"
 AGAINST_UNTRAINED = "distilled against untrained"
 AGAINST_FINE_TUNED = "distilled against fine-tuned"
 PRIMED = "primed against unprimed"
+PLANNED = frozenset({AGAINST_UNTRAINED, AGAINST_FINE_TUNED, PRIMED})
+"""The families that experiments plan."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,15 @@ Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
 """Pairs by family."""
 
 
-def families(arms: Sequence[Arm]) -> Families:
-    """The pairs that an experiment plans, or all pairs if no strategy is known.
+def families(arms: Sequence[Arm], baseline: str | None = None) -> Families:
+    """The pairs that an experiment plans, or all pairs if no strategy is known; with a baseline, all others against it.
 
     Each distilled arm is compared with each control. Every primed arm is compared with every unprimed one of the same
     distiller and seed, and Holm's adjustment counts all these pairs. Unprimed arms are not compared with each other.
     """
+    if baseline is not None:
+        base = next(arm for arm in arms if arm.name == baseline)
+        return {f"against {baseline}": [(arm, base) for arm in arms if arm is not base]}
     distilled = [arm for arm in arms if not arm.control]
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]
     tuned = [arm for arm in arms if arm.control and arm.distiller is not None]

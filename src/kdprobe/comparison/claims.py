@@ -82,7 +82,8 @@ def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Fi
     ]
     scores = {arm.name: arm for arm in arms}
     contradicted = [
-        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers are correct under {arm.extractor}"
+        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers {'is' if arm.correct == 1 else 'are'} "
+        f"correct under {arm.extractor}"
         for claim in claims
         if claim.correct is not None and (arm := scores.get(claim.arm)) and arm.correct != claim.correct
     ]
@@ -93,7 +94,10 @@ def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Fi
             Finding("contradicting-counts", f"Percentages contradict counts: {'; '.join(inconsistent)}.", action)
         )
     if contradicted:
-        action = "Score with the extractor that was used for the table; any remaining difference was made by hand."
+        action = (
+            "Score with the extractor that was used for the table; any difference that remains comes from manual "
+            "scoring."
+        )
         findings.append(
             Finding("contradicting-answers", f"Claims contradict answers: {'; '.join(contradicted)}.", action)
         )

@@ -34,18 +34,21 @@ from kdprobe.stats.p_values import SIGNIFICANT, holm
 from kdprobe.stats.power import detectable_difference
 
 
-def compare(arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str = "robust") -> Comparison:
+def compare(
+    arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str = "robust", baseline: str | None = None
+) -> Comparison:
     """Compares arms problem by problem: scores, paired tests in planned families, findings, and a verdict.
 
     Args:
         arms: The arms; their names must be unique. Absent arms count only towards the planned pairs.
         extractors: Extractors by name, including the chosen one; the others are checked for disagreement.
         chosen: The extractor used for the scores.
+        baseline: The arm that all others are compared with, instead of the planned pairs.
 
     Raises:
         KdprobeError: See `pair_up` and `judge_arms`.
     """
-    everything = families(arms)
+    everything = families(arms, baseline)
     absent = [AbsentArm(arm.name, arm.absent, _pairs_with(arm, everything)) for arm in arms if arm.absent]
     arms = [arm for arm in arms if not arm.absent]
     if not arms:

@@ -168,7 +168,7 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
         action = "Stop generation at the next question or the end of the turn; `robust` ignores the extra text."
-        findings.append(Finding("run-on", f"Answers that continue with another exercise: {runs_on}.", action))
+        findings.append(Finding("run-on", f"Answers that run on into another problem: {runs_on}.", action))
     without_gold = [f"{name} {s.gold_without_value} of {s.n}" for name, s in scores.items() if s.gold_without_value]
     if without_gold:
         action = "Correct these gold answers or remove the problems; every answer to them counts as wrong."
@@ -176,7 +176,8 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         findings.append(Finding("gold-without-value", evidence, action))
     if without_value := over({name: score.no_answer for name, score in scores.items()}):
         action = "Read some of these answers; they count as wrong."
-        findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))
+        evidence = f"Answers from which no value could be extracted: {without_value}."
+        findings.append(Finding("no-answer", evidence, action))
     accuracies = [score.accuracy for score in scores.values()]
     if max(accuracies) < _SHARE:
         action = "Compare log p(gold value) or the share of correct arithmetic steps instead, or use easier problems."

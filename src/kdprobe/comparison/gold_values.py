@@ -37,4 +37,5 @@ def refuse_gold_without_values(outputs: Outputs, right: Iterable[NDArray[np.bool
 def gold_notes(outputs: Outputs) -> list[str]:
     """How many gold answers are not a number, as a note for the reader; empty if all are."""
     count = 0 if outputs.metric else outputs.gold_without_value
-    return [f"{count} of {len(outputs.gold)} gold answers have no number, so no answer matches them."] if count else []
+    have = "has no number, so no answer matches it" if count == 1 else "have no number, so no answer matches them"
+    return [f"{count} of {len(outputs.gold)} gold answers {have}."] if count else []

@@ -57,7 +57,7 @@ class TrainingOptions(BaseModel):
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps used for warm-up.")
     checkpoint_steps: int = Field(
-        default=50, ge=1, description="Optimiser steps between the checkpoints from which a killed training resumes."
+        default=50, ge=1, description="Optimiser steps between checkpoints, from which killed training resumes."
     )
     validation: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the transfer problems held out for validation."

@@ -21,12 +21,12 @@ class ArmResults:
         seed: The seed of its training.
         fidelity: Measurements of its transfer set, or `None`.
         kept: Problem and sample of each answer it learned from, or `None` if it learned from all.
-        training: Adapter norm and history per optimiser step, or `None`; if the training diverged, the reason.
+        training: Adapter norm and history per optimiser step, or `None`; if training diverged, the reason.
         records: One per test problem; empty if its training diverged or its evaluation overflowed.
         file: The file with these records, or `None`.
         adapter: The folder of its adapter, or `None`.
         strategy_name: The name of the strategy itself, as listed by `kdprobe plugins`, or `None`.
-        unprimed: Whether the teacher was asked the bare question.
+        unprimed: Whether the teacher read the bare question.
         overflowed: `reason` and `hint` if the evaluation produced NaN or infinite numbers; otherwise `None`.
     """
 
@@ -53,7 +53,7 @@ class ArmResults:
 
     @property
     def diverged(self) -> dict[str, Any] | None:
-        """`step`, `reason` and `hint` if the training diverged; otherwise `None`."""
+        """`step`, `reason` and `hint` if training diverged; otherwise `None`."""
         return (self.training or {}).get(DIVERGED)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdprobe.comparison.answers import read_outputs
@@ -21,6 +21,21 @@ from kdprobe.experiment.store import Store
 from kdprobe.problems.extractors import Extractor
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What was compared, and what came out.
+
+    Attributes:
+        arms: The arms, including those without answers.
+        comparison: What came out.
+        cautions: What everybody must know who sees it.
+    """
+
+    arms: list[Arm]
+    comparison: Comparison
+    cautions: list[str]
+
+
 def compare_named(
     sources: Sequence[str | Arm],
     store: Store,
@@ -29,7 +44,8 @@ def compare_named(
     chosen: str,
     *,
     encoding: str | None = None,
-) -> Comparison:
+    baseline: str | None = None,
+) -> Compared:
     """Compares whatever the names refer to.
 
     Args:
@@ -40,17 +56,21 @@ def compare_named(
         extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
         encoding: The encoding of text files; `None` detects it.
+        baseline: The arm that all others are compared with.
 
     Raises:
-        UsageError: A name refers to nothing, or there is only one arm.
+        UsageError: A name or the baseline refers to nothing, or there is only one arm.
         KdprobeError: As raised by `compare` and `read_outputs`.
     """
     names = [source for source in sources if isinstance(source, str)]
     files = [Path(name) for name in names if Path(name).is_file()]
     stems = short_names(files)
     runs = {name: _run(store, name) for name in names if Path(name) not in stems}
-    if len(sources) == 1 and runs and not (named_arm := runs[names[0]][1]):
-        return comparison_of(runs[names[0]][0], extractors, chosen)
+    if len(sources) == 1 and runs and not (named_arm := runs[names[0]][1]) and baseline is None:
+        results = runs[names[0]][0]
+        cautions = results.record.get("cautions", [])
+        return Compared(arms_of(results), comparison_of(results, extractors, chosen), cautions)
+    alone = len(sources) == 1
     arms: list[Arm] = []
     for name in sources:
         if isinstance(name, Arm):
@@ -59,7 +79,7 @@ def compare_named(
             results, named_arm = runs[name]
             # Strategies from different runs were not planned together.
             arms += [
-                replace(arm, name=f"{results.run}/{arm.name}", strategy=None)
+                replace(arm, name=arm.name if alone else f"{results.run}/{arm.name}", strategy=None)
                 for arm in arms_of(results)
                 if named_arm in (None, arm.name)
             ]
@@ -72,11 +92,14 @@ def compare_named(
     arm_names = [arm.name for arm in arms]
     if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
         raise UsageError(f"Two sets of answers have the name {repeated[0]!r}.", "Pass each file or run only once.")
-    compared = compare(arms, extractors, chosen)
+    if baseline is not None and baseline not in arm_names:
+        raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(arm_names)}.")
+    compared = compare(arms, extractors, chosen, baseline)
     audited = {results.run: results for results, _ in runs.values()}
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))
-    compared.verdict[:0] = sorted({c for results in audited.values() for c in results.record.get("cautions", [])})
-    return compared
+    cautions = sorted({c for results in audited.values() for c in results.record.get("cautions", [])})
+    compared.verdict[:0] = cautions
+    return Compared(arms, compared, cautions)
 
 
 def _of_run(results: Results) -> list[Finding]:
@@ -85,14 +108,14 @@ def _of_run(results: Results) -> list[Finding]:
 
 
 def _run(store: Store, name: str) -> tuple[Results, str | None]:
-    """A run, and the arm of it that is meant, or `None` for all arms."""
+    """A run and one of its arms, or `None` for all arms."""
     if name.lower().endswith(ENDINGS):
         raise UsageError(f"The file {name} does not exist.", "Check the path.")
     try:
         return _named_run(store, name)
     except UsageError as error:
         if Path(name).is_dir():
-            raise no_answers_in(Path(name), f", and {store.root} no finished run of this name") from error
+            raise no_answers_in(Path(name), f", and {store.root} has no finished run of this name") from error
         raise
 
 

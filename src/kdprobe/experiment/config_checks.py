@@ -1,6 +1,6 @@
 """Checks of a config beyond the types of its sections.
 
-All checks read the raw data, so that one mistake never hides another.
+All checks read the raw data, so that one error never hides another.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host, known: Callable[[], Ite
         known: All keys that the config could have, for suggestions.
 
     Returns:
-        One sentence per mistake, starting with its key in the config.
+        One sentence per error, starting with its key in the config.
     """
     mistakes = []
     for kind, name_key, name, options_key, options in _plugged(data):
@@ -163,10 +163,10 @@ def sentences(
 
 def _sentence(item: Any, asked: str, known: Callable[[], Iterable[str]]) -> str:
     if item["type"] == "missing":
-        return "is missing"
+        return "missing"
     if item["type"] == "extra_forbidden":
         suggestions = [repr(each) for each in suggested_keys(asked, known())]
-        return f"is not known; did you mean {' or '.join(suggestions)}?" if suggestions else "is not known"
+        return f"unknown key; did you mean {' or '.join(suggestions)}?" if suggestions else "unknown key"
     value = item["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
     if item["type"] in _TABLES:

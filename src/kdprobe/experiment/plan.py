@@ -47,7 +47,7 @@ class Arm:
         select: The stage that selects answers to train on, or `None`.
         distill: The training stage, or `None`.
         evaluate: The evaluation stage.
-        unprimed: Whether the teacher is asked the bare question for every transfer problem.
+        unprimed: Whether the teacher reads the bare question for every transfer problem.
     """
 
     student: Student

@@ -98,8 +98,8 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
 
 def older_sentence(stages: int) -> str:
     """The note about stages that an earlier version of kdprobe left in the store."""
-    subject = "1 stage was" if stages == 1 else f"{stages} stages were"
-    return f"{subject} made by an earlier version of kdprobe, whose keys are no longer used. They are left unchanged."
+    subject, it = ("1 stage is", "it is") if stages == 1 else (f"{stages} stages are", "they are")
+    return f"{subject} from an earlier version of kdprobe, whose keys are no longer used; {it} left unchanged."
 
 
 def _record(plan: Plan, store: Store) -> dict[str, Any]:

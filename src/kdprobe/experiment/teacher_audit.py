@@ -7,6 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.words import counted
 
 _SHARE = 0.05
 """The share of answers above which thinking that never ended is worth a finding."""
@@ -39,7 +40,8 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
 
 def _untaught(strategy: str, summary: Mapping[str, Any]) -> str:
     problems = summary["untaught"]
-    ended = [f"{count} answers ended by {reason}" for reason, count in summary["ended"].items() if reason != "stop"]
+    others = {reason: count for reason, count in summary["ended"].items() if reason != "stop"}
+    ended = [f"{counted(count, 'answer')} ended by {reason}" for reason, count in others.items()]
     named = ", ".join([*problems[:_SHOWN], *(["others"] if len(problems) > _SHOWN else [])])
     return f"{strategy} {len(problems)} of {summary['responses']} ({'; '.join([named, *ended])})"
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from kdprobe.errors import UsageError
 from kdprobe.host.sources import source_digest
+from kdprobe.words import with_article
 
 _PLAIN = (str, bytes, int, float, bool, complex, type(None), Fraction, PurePath, re.Pattern)
 _LOADS_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
@@ -37,7 +38,7 @@ def function_digest(function: object, name: str) -> str:
         name: Its name in messages.
 
     Raises:
-        UsageError: It is a lambda or another kind of callable, its source is missing or has changed since it was
+        UsageError: It is a lambda or a different kind of callable, its source is missing or has changed since it was
             loaded, or it uses something that has no digest.
     """
     return hashlib.sha256("\0".join(_Parts(name).of_function(function)).encode()).hexdigest()[:16]
@@ -56,7 +57,7 @@ class _Parts:
 
     def of_function(self, function: object) -> Iterator[str]:
         if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
-            raise self._refused(f"is a {type(function).__name__}, not a plain function", "Write it with `def`.")
+            raise self._refused(f"is {with_article(type(function))}, not a plain function", "Write it with `def`.")
         if function.__name__ == "<lambda>":
             raise self._refused("is a lambda, whose exact source is unknown", "Write it with `def`.")
         if id(function) in self._met:
@@ -92,8 +93,8 @@ class _Parts:
         elif isinstance(value, FunctionType):
             yield from self.of_function(value)
         else:
-            kind = f"the class {value.__qualname__}" if isinstance(value, type) else f"a {type(value).__name__}"
-            raise self._refused(f"uses {what}, {kind}, which cannot be part of a key", _HINT)
+            kind = f"the class {value.__qualname__}" if isinstance(value, type) else with_article(type(value))
+            raise self._refused(f"uses {what}, {kind}, which kdprobe cannot hash into the stage's cache key", _HINT)
 
     def _of_imported(self, name: str) -> Iterator[str]:
         """A module imported inside the function."""

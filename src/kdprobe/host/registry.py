@@ -121,12 +121,12 @@ class Host:
         ]
 
     def options(self, kind: str, name: str, raw: dict[str, Any]) -> Any:
-        """Validates raw options against the spec's model; unknown options are mistakes unless the model allows them.
+        """Validates raw options against the spec's model; unknown options are errors unless the model allows them.
 
         Raises:
             UsageError: As raised by `get`, or options were given to a spec without options, or its model fails to
                 validate.
-            pydantic.ValidationError: The options have mistakes.
+            pydantic.ValidationError: The options have errors.
         """
         entry = self.get(kind, name)
         model = entry.spec.options

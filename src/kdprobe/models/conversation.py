@@ -22,7 +22,7 @@ from kdprobe.errors import KdprobeError, first_line
 from kdprobe.models.bounded import bounded
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
-"""How a model without a chat template is asked; the lm-eval task for completion models uses the same form."""
+"""The prompt of a model without a chat template; the lm-eval task for completion models uses the same form."""
 DEFAULT_DATE = dt.date(2024, 7, 26)
 """The date given to templates that use one, instead of the clock's. Llama 3.1's template names this day itself."""
 OWN_ARGUMENTS = frozenset(

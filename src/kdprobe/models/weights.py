@@ -86,7 +86,7 @@ def _fault(report: dict[str, Any], model: Any) -> str | None:
         return f"does not use {count_of(left_over)}"
     if other := sorted(report["mismatched_keys"]):
         name, found, expected = other[0]
-        return f"has shape {list(found)} instead of {list(expected)} in {name}"
+        return f"has a tensor of the wrong shape: {name} is {list(found)}, expected {list(expected)}"
     if broken := not_finite(model.state_dict().items()):
         return f"has NaN or infinite numbers in {broken}"
     return None

@@ -91,7 +91,7 @@ def change_maps(
         unit: Of the changes.
         caption: How to read them.
     """
-    titled = {f"Change of {metric} by head: {arm} against {against}": change for arm, change in changes.items()}
+    titled = {f"Change in {metric} by head: {arm} against {against}": change for arm, change in changes.items()}
     return signed_maps(titled, unit, caption)
 
 

@@ -32,12 +32,12 @@ _FORMATS = {
     "geometry": 2,
     "heads": 2,
 }
-"""Of the analyses whose results are no longer what they first were."""
+"""Format numbers of the analyses whose results have changed since the first version."""
 
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """What heads do, which of them moved, how far, and what they cause."""
+    """The built-in analyses."""
     patterns: frozenset[Need] = frozenset({"patterns"})
     reading: frozenset[Need] = frozenset({"students", "problems"})
     scored: frozenset[Need] = frozenset({"students", "problems", "scores"})
@@ -70,7 +70,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             "weights.geometry",
             frozenset[Need]({"students"}),
             None,
-            "How far training moved every head's QK and OV circuit, from the weights",
+            "How much training changed every head's QK and OV circuits, from the weights",
         ),
         (
             "ablation",
@@ -117,7 +117,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     ):
         yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
     for name, unit, summary in (
-        ("entropy", "", "Attention entropy over that of uniform attention"),
+        ("entropy", "", "Attention entropy relative to uniform attention"),
         ("self_attention", "", "Self-attention focus beyond uniform attention"),
         ("sparsity", "keys", "Keys above 0.1, per query"),
         ("similarity", "", "Similarity to the layer below, row by row"),

@@ -32,7 +32,7 @@ def shared_sequences(
         template_of: The student whose chat template renders the problems; by default the first.
 
     Raises:
-        UsageError: There is no such student, or a student's tokenizer turns a problem into other tokens.
+        UsageError: There is no such student, or a student's tokenizer turns a problem into different tokens.
         KdprobeError: The chat template rejects or changes a question, or a gold value shares a token with other text.
     """
     names = [student.name for student in students]
@@ -86,7 +86,7 @@ def _own_texts(tokenizer: Any, problems: Sequence[Problem]) -> list[_Text] | Non
 
 
 def _difference(tokenizer: Any, other: Any, text: _Text, sequence: ProblemSequence) -> str:
-    """Where another tokenizer produces other ids for a text, as the end of a sentence; empty if nowhere."""
+    """Where another tokenizer produces different ids for a text, as the end of a sentence; empty if nowhere."""
     prompt = other(text.prompt, add_special_tokens=not tokenizer.chat_template)["input_ids"]
     answer = other(text.answer, add_special_tokens=False)["input_ids"]
     theirs = (*prompt, *answer, other.convert_tokens_to_ids(text.end))
@@ -103,5 +103,11 @@ def _shown(tokenizer: Any, token: int | None) -> str:
 def _findings(first: str, unlike: Sequence[str]) -> list[Finding]:
     if not unlike:
         return []
-    evidence = f"All students read the problems in the chat template of {first!r}; that of {', '.join(unlike)} differs."
+    *others, last = unlike
+    own = (
+        f"{', '.join(others)} and {last} have different templates of their own"
+        if others
+        else f"{last} has a different template of its own"
+    )
+    evidence = f"All students read the problems in the chat template of {first!r}; {own}."
     return [Finding("other-template", evidence, f"{_ANOTHER_TEMPLATE}")]

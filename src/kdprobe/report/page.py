@@ -1,21 +1,30 @@
 """Writes a run's page: one HTML file that needs no network.
 
-Model text reaches the page only through jinja's escaping; figures are JSON in which no `<` can close the script.
+What does not change while somebody reads is HTML from a template, in which all text is escaped. What does is drawn by
+the page's script from data that is compressed, so that no text in it can be markup, and reaches the page as text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.result import Comparison
 from kdprobe.distill.targets import adapters_sentence
-from kdprobe.experiment.results import Results
-from kdprobe.report.figures import accuracy_figure, loss_figure, retained_figure
-from kdprobe.report.templates import plotlyjs, safe_names, script_json, template
+from kdprobe.experiment.results import Results, arms_of
+from kdprobe.problems.correctness import ROBUST
+from kdprobe.report.facts import chips, run_facts, training_options
+from kdprobe.report.figures import loss_figure, retained_figure
+from kdprobe.report.headline import headline
+from kdprobe.report.payload.compared import compared
+from kdprobe.report.payload.heads import head_measures
+from kdprobe.report.prompt_diff import prompt_diffs
+from kdprobe.report.reproduce import config_toml
+from kdprobe.report.templates import packed, plotly_for, safe_names, template
 
 PAGE = "report.html"
-EXAMPLES = 8
 
 
 def write_page(results: Results, comparison: Comparison) -> Path:
@@ -26,46 +35,61 @@ def write_page(results: Results, comparison: Comparison) -> Path:
     """
     page = results.folder / PAGE
     partial = page.with_suffix(".partial")
-    partial.write_text(render(results, comparison), encoding="utf-8")
+    partial.write_text(render(results, comparison, arms_of(results)), encoding="utf-8")
     partial.replace(page)
     return page
 
 
-def render(results: Results, comparison: Comparison) -> str:
-    """The page as text."""
+def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str:
+    """The page as text.
+
+    Args:
+        results: The run.
+        comparison: What came out.
+        arms: The arms that were compared, including those without answers.
+    """
     figures: list[dict[str, Any]] = []
 
     def add(figure: dict[str, Any]) -> int:
         figures.append(safe_names(figure))
         return len(figures) - 1
 
-    return template("page.html.jinja").render(
-        results=results,
-        comparison=comparison,
-        thinking=any(score.thinking for score in comparison.arms),
-        taught=any(arm.strategy for arm in results.arms),
-        trained=any(arm.training for arm in results.arms),
-        accuracy=add(accuracy_figure(comparison)),
-        losses=add(loss_figure(results.arms)),
-        analyses=[
+    record, fidelity = results.record, results.fidelity
+    shown = {
+        "losses": add(loss_figure(results.arms)) if any(arm.training for arm in results.arms) else None,
+        "retained": add(retained_figure(fidelity)) if fidelity else None,
+        "analyses": [
             (analysis, [(figure, add(figure["plotly"])) for figure in analysis.figures])
             for analysis in results.analyses
         ],
-        fidelity=results.fidelity,
+    }
+    facts = run_facts(results, comparison)
+    solutions = {problem["id"]: problem["solution"] for problem in record["problems"]["test"]}
+    heads = [measure for analysis in results.analyses for measure in head_measures(analysis.tables)]
+    config = config_toml(record["config"])
+    payload = compared(results.run, arms, comparison, ROBUST, facts=facts, solutions=solutions)
+    payload |= {"figures": figures, "heads": heads, "config": config}
+    taught = any(arm.strategy for arm in results.arms)
+    unprimed = next((arm.strategy for arm in results.arms if arm.unprimed), None)
+    return template("page.html.jinja").render(
+        title=results.run,
+        question=(
+            "Did the way the teacher was prompted make a better student?" if taught else "Which student solves more?"
+        ),
+        headline=headline(comparison),
+        cautions=record.get("cautions", []),
+        chips=chips(comparison),
+        facts=facts,
+        comparison=comparison,
+        thinking=any(score.thinking for score in comparison.arms),
+        record=record,
+        fidelity=fidelity,
+        prompts=prompt_diffs(record["conversations"], unprimed),
+        options=training_options(record["config"]),
+        config=config,
+        heads=bool(heads),
         adapters_sentence=adapters_sentence,
-        retained=add(retained_figure(results.fidelity)),
-        examples=_examples(results),
-        figures=lambda: script_json(figures),
-        plotlyjs=plotlyjs(),
+        data=packed(payload),
+        plotly=plotly_for(figures),
+        **shown,
     )
-
-
-def _examples(results: Results) -> list[dict[str, Any]]:
-    """Problems with every arm's answer, those on which the arms disagree first."""
-    problems = results.record["problems"]["test"]
-    rows = []
-    for index, problem in enumerate(problems):
-        answers = [(arm.name, arm.records[index]) for arm in results.arms if arm.records]
-        split = len({record["correct"] for _, record in answers})
-        rows.append((split == 1, index, {"problem": problem, "answers": answers}))
-    return [row for _, _, row in sorted(rows, key=lambda row: row[:2])[:EXAMPLES]]

@@ -9,7 +9,9 @@ from typing import Any
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.probing.analysis import AnalysisResult
-from kdprobe.report.templates import plotlyjs, safe_names, script_json, template
+from kdprobe.report.payload.arms import named_arms
+from kdprobe.report.payload.heads import head_measures
+from kdprobe.report.templates import packed, plotly_for, safe_names, template
 
 PAGE = "probe.html"
 
@@ -40,6 +42,7 @@ def write_probe_page(
         figures += [safe_names(figure.plotly) for figure in result.figures]
         shown = [(figure, first + index) for index, figure in enumerate(result.figures)]
         analyses.append((SimpleNamespace(name=name, statements=result.statements), shown))
+    heads = [measure for result in results.values() for measure in head_measures(result.tables)]
     page = folder / PAGE
     page.write_text(
         template("probe.html.jinja").render(
@@ -47,8 +50,9 @@ def write_probe_page(
             subject=subject,
             findings=findings,
             analyses=analyses,
-            figures=lambda: script_json(figures),
-            plotlyjs=plotlyjs(),
+            data=packed({"name": "heads", "arms": named_arms(names), "figures": figures, "heads": heads}),
+            heads=bool(heads),
+            plotly=plotly_for(figures),
         ),
         encoding="utf-8",
     )

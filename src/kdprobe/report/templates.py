@@ -1,17 +1,40 @@
-"""Shared by all pages: templates that escape, and figures as JSON that is safe inside a script."""
+"""Shared by all pages: templates that escape, and data that cannot be markup."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from plotly.offline import get_plotlyjs
+from markupsafe import Markup
 
 from kdprobe.console import visible
 from kdprobe.files import clean
+from kdprobe.report import numbers
 from kdprobe.stats.p_values import p_text
+
+CARTESIAN = frozenset(
+    {
+        "bar",
+        "box",
+        "contour",
+        "heatmap",
+        "histogram",
+        "histogram2d",
+        "histogram2dcontour",
+        "image",
+        "pie",
+        "scatter",
+        "scatterternary",
+        "violin",
+    }
+)
+"""The traces that plotly's cartesian bundle draws."""
 
 
 def template(name: str) -> Template:
@@ -22,21 +45,54 @@ def template(name: str) -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
-    environment.filters |= {"p": p_text, "visible": visible}
+    environment.filters |= {
+        "p": p_text,
+        "percent": numbers.percent,
+        "percent_interval": numbers.percent_interval,
+        "points": numbers.points,
+        "points_interval": numbers.points_interval,
+        "words": lambda code: code.replace("-", " ").capitalize(),
+    }
+    environment.globals |= {"asset": asset}
     return environment.get_template(name)
 
 
-def plotlyjs() -> str:
-    """Plotly's own script, safe inside a script element."""
-    script: str = get_plotlyjs()
-    return script.replace("</script", "<\\/script")
+def _shown(value: Any) -> Any:
+    """Text as it is shown, without what cannot be seen; `Markup` is the page's own."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def script_json(data: Any) -> str:
-    """JSON that is safe inside a script element."""
-    text = json.dumps(clean(data), ensure_ascii=False, allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+@cache
+def asset(name: str) -> str:
+    """A file that `make frontend` builds, safe inside its element."""
+    text = files("kdprobe.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return text.replace("</script", "<\\/script").replace("</style", "<\\/style")
+
+
+def plotly_for(figures: list[dict[str, Any]]) -> str:
+    """Plotly's script as `packed` data: the part that draws the usual charts, or all of it; empty without figures."""
+    if not figures:
+        return ""
+    kinds = {trace.get("type", "scatter") for figure in figures for trace in figure.get("data", [])}
+    return _plotly(whole=not kinds <= CARTESIAN)
+
+
+@cache
+def _plotly(*, whole: bool) -> str:
+    from plotly.offline import get_plotlyjs
+
+    return _packed(get_plotlyjs() if whole else asset("plotly.js"))
+
+
+def packed(data: Any) -> str:
+    """Data as compressed JSON in base64, which no text in it can leave."""
+    return _packed(json.dumps(clean(data), allow_nan=False, separators=(",", ":")))
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def safe_names(figure: dict[str, Any]) -> dict[str, Any]:

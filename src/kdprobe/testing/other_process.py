@@ -1,4 +1,4 @@
-"""A strategy in a separate process, where strings have other hashes and sets therefore another order."""
+"""A strategy in a separate process, where strings have different hashes, and sets therefore a different order."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def check_problem_source(
 
     Raises:
         ContractError: An id or question occurs twice, a gold value is not a number, a question is in two splits, or the
-            source yields other problems the second time.
+            source yields different problems the second time.
     """
     source = host.create("problem-sources", name, options)
     unknown = set(splits) - set(get_args(Split))
@@ -43,7 +43,7 @@ def check_problem_source(
         require(problems, f"The problem source {name!r} has no {split} problems.")
         require(
             _taken(source, split, count, name) == problems,
-            f"The problem source {name!r} yields other {split} problems the second time; it must be deterministic.",
+            f"The problem source {name!r} yields different {split} problems the second time; it must be deterministic.",
         )
         _check_ids(problems, split, name)
         for problem in problems:

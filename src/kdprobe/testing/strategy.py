@@ -55,7 +55,7 @@ def check_strategy(
         require(
             second[problem.id] == pair,
             f"The strategy {name!r} is not pure: it renders problem {problem.id!r} differently the second time, "
-            "in another order and after the first messages were overwritten.",
+            "in a different order and after the first messages were overwritten.",
         )
         require(
             _pair(rebuilt, problem, name) == pair,

@@ -28,13 +28,13 @@ def check_teacher(
     sampling: Sampling | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[Response]:
-    """Asks a teacher for greedy answers to bare questions, and checks them.
+    """Has a teacher answer bare questions greedily, and checks the answers.
 
     Args:
         host: The host that provides it.
         name: The teacher.
         options: Its options, as in a config.
-        problems: The problems to ask; by default a few of the kit's own.
+        problems: The problems to answer; by default a few of the kit's own.
         sampling: How to sample; it must be greedy, otherwise the alignment cannot be checked from outside.
         tolerance: How far, in nats, the probabilities may be from summing to 1.
 
@@ -43,12 +43,12 @@ def check_teacher(
 
     Raises:
         ContractError: A request is unanswered or answered twice, the provenance is not JSON, or the log-probabilities
-            are not normalised, not sorted, or belong to other tokens.
+            are not normalised, not sorted, or belong to different tokens.
     """
     teacher = host.create("teachers", name, options)
     _check_provenance(teacher, name)
     sampling = sampling or Sampling(max_new_tokens=8, top_logprobs=8, temperatures=(1.0, 2.0))
-    require(sampling.temperature == 0, "check_teacher asks greedily: pass a sampling with temperature 0.")
+    require(sampling.temperature == 0, "check_teacher decodes greedily: pass a sampling with temperature 0.")
     cases = some_problems(3) if problems is None else problems
     requests = [Request(problem.id, bare(problem)) for problem in cases]
     try:
@@ -184,4 +184,4 @@ def _check_scoring(
 
 
 _RESCORING_TOLERANCE = 0.05
-"""In nats; batches of other shapes round differently, in half precision by a few hundredths."""
+"""In nats; batches of different shapes round differently, in half precision by a few hundredths."""

@@ -15,7 +15,7 @@ OWN_FIELDS = frozenset(
 
 
 class ServerOptions(BaseModel):
-    """Which server and model answer, and how they are asked."""
+    """Which server and model answer, and how they are queried."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,7 +28,7 @@ class ServerOptions(BaseModel):
     revision: str | None = Field(
         default=None,
         description="Your name for the state of the server's model. No server proves its weights, so change this when "
-        "they change, and the teacher is asked again.",
+        "they change, and the teacher is queried again.",
     )
     key_variable: str | None = Field(
         default=None,

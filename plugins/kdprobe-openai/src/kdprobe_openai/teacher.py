@@ -24,7 +24,7 @@ from kdprobe_openai.tokens import TokenMap
 
 _NOT_DECIDING = {"key_variable", "concurrency", "requests_per_minute", "attempts", "timeout", "longest_wait"}
 _NOT_DECIDING |= {"deadline", "largest_answer", "over_budget"}
-"""Options that affect how a server is asked but not what it answers."""
+"""Options that affect how a server is queried but not what it answers."""
 _TEMPLATE_ARGUMENTS = "chat_template_kwargs"
 """The servers' field for named arguments of the chat template."""
 
@@ -86,8 +86,8 @@ class ServerTeacher:
         if other := [temperature for temperature in sampling.temperatures if temperature != 1]:
             raise KdprobeError(
                 f"The teacher 'openai' cannot be used at temperature {other[0]:g}: a server returns its top "
-                "log-probabilities at temperature 1, from which the mass of all other tokens at another temperature "
-                "cannot be computed.",
+                "log-probabilities at temperature 1, from which the mass of all other tokens at a different "
+                "temperature cannot be computed.",
                 "Set distill.options.temperature = 1, or use the distiller 'sequence'.",
             )
         known = sampling.temperature in {0, 1} and "temperature" not in self.options.leave_out

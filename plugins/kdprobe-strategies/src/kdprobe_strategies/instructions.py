@@ -9,8 +9,8 @@
 | `self-verification` | Weng et al., "... Better Reasoners with Self-Verification" (2022), arXiv 2212.09561 |
 | `answer-order` | Wei et al., "Chain-of-Thought Prompting" (2022), arXiv 2201.11903, section 3.3 |
 
-If a paper queries a model several times (step-back, least-to-most, self-verification), the teacher is still asked only
-once, so that a response is one text that a student can learn from.
+If a paper queries a model several times (step-back, least-to-most, self-verification), the teacher is still queried
+only once, so that a response is one text that a student can learn from.
 """
 
 from __future__ import annotations

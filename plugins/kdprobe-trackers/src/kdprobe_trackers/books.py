@@ -29,7 +29,7 @@ _MOST_METRICS = 1_000
 
 
 def write(stage: FinishedStage) -> None:
-    """Writes a stage's numbers, and for a training its history, unless they have been written."""
+    """Writes a stage's numbers, and for a training stage its history, unless they have been written."""
     client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", DATABASE))
     experiment = _experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", "kdprobe"))
     run = _run(client, experiment, stage.run, {RUN: stage.run})

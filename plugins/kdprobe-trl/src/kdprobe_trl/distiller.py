@@ -157,7 +157,8 @@ def prompts_of(context: TrainContext, student_tokenizer: Any, teacher_tokenizer:
         teacher = tuple(prompt_ids(teacher_tokenizer, pair.teacher))
         if prompts.setdefault(student, teacher) != teacher:
             raise KdprobeError(
-                f"Problem {problem.id!r} has the same student prompt as another problem, but another teacher prompt.",
+                f"Problem {problem.id!r} has the same student prompt as another problem, but a different teacher "
+                "prompt.",
                 "Remove one of the two problems.",
             )
     return prompts
@@ -239,7 +240,7 @@ def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
 
 @contextmanager
 def _progress(trainer: Any, label: str) -> Iterator[None]:
-    """Shows optimiser steps while the block runs, and stops a training that diverges.
+    """Shows optimiser steps while the block runs, and stops training if it diverges.
 
     Raises:
         NonFiniteError: The loss of a step is NaN or infinite.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.results.result import Result
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
 
 
 def _only_file(folder: Path) -> Path:
-    """The file of answers in a folder that stands for one set of them."""
+    """The only file of answers in a folder that is passed as one set of answers."""
     from kdprobe.comparison.reading.folders import answer_files, no_answers_in
 
     files = answer_files(folder)
@@ -62,7 +63,7 @@ def expanded(given: Any) -> Iterator[Any]:
     elif _is_path(given) and Path(given).is_dir():
         from kdprobe.comparison.reading.folders import answer_files
 
-        # A run may be called like a folder without answers.
+        # A run may have the same name as a folder without answers.
         yield from map(str, answer_files(Path(given)) or [given])
     elif isinstance(given, list | tuple) and given and all(map(_is_path, given)):
         for path in given:
@@ -73,11 +74,6 @@ def expanded(given: Any) -> Iterator[Any]:
 
 def _is_path(given: Any) -> bool:
     return isinstance(given, str | os.PathLike)
-
-
-def with_article(kind: type) -> str:
-    """A class's name preceded by `a` or `an`."""
-    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
 
 def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:

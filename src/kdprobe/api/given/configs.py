@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.functions import Functions, add_functions
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     from kdprobe.experiment.config import Experiment
@@ -34,14 +35,14 @@ def experiment_from(
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        host: To check names and options of plugins; it is given the functions.
+        host: The plugins, to check names and options; the functions are added to it.
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
-        strategies: Name to function, as strategies.
-        analyses: Name to function, as analyses.
-        head_metrics: Name to function, as head metrics.
+        strategies: Functions by name, used as strategies.
+        analyses: Functions by name, used as analyses.
+        head_metrics: Functions by name, used as head metrics.
 
     Raises:
-        UsageError: The config cannot be read or has mistakes, or a function cannot be used.
+        UsageError: The config cannot be read or has errors, or a function cannot be used.
     """
     from kdprobe.experiment.load_config import experiment_of, in_full, read_config, with_missing
 
@@ -51,7 +52,7 @@ def experiment_from(
     elif isinstance(config, Mapping):
         data, source, folder = _plain(config, "config"), IN_MEMORY, Path()
     else:
-        raise UsageError(f"The config is a {type(config).__name__}.", "Pass a TOML file, or its content as a dict.")
+        raise UsageError(f"The config is {with_article(type(config))}.", "Pass a TOML file, or its content as a dict.")
     if full:
         data = in_full(data)
     if strategies:
@@ -97,7 +98,7 @@ def _plain(value: Any, key: str) -> Any:
     if value is None or isinstance(value, str | bool | int | float | dt.date):
         return value
     raise UsageError(
-        f"{key}: a config cannot contain a {type(value).__name__}.", "Use strings, numbers, lists or dicts."
+        f"{key}: a config cannot contain {with_article(type(value))}.", "Use strings, numbers, lists or dicts."
     )
 
 

@@ -67,7 +67,7 @@ def eval_stages(
     """Returns the stages of all models by name; arguments as in `kdprobe.evaluate`.
 
     Raises:
-        UsageError: Arguments contradict each other, or a name is unknown.
+        UsageError: Arguments contradict each other, or a name does not exist.
         KdprobeError: A model or the problems cannot be read.
     """
     from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
@@ -76,7 +76,7 @@ def eval_stages(
 
     here = model_type == HUGGING_FACE
     if here and model_args:
-        raise UsageError("--model-args needs one of lm-eval's other model types.", "Set --model-type.")
+        raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
     if not here and (adapters or with_base or revision):
         raise UsageError("--adapter, --with-base and --revision are for models that run locally.", "Use --model-args.")
 

@@ -66,7 +66,8 @@ def refuse_strays(options: Options, named: set[str]) -> None:
     """
     if stray := sorted(options.keys() - named):
         raise UsageError(
-            f"--option names {stray[0]!r}, which is not used here.", f"Options are for {', '.join(sorted(named))}."
+            f"--option names {stray[0]!r}, which is not used here.",
+            f"Options can be set for: {', '.join(sorted(named))}.",
         )
 
 
@@ -74,7 +75,7 @@ def create(host: Host, kind: str, name: str, options: Options) -> Any:
     """Builds something that a plugin provides.
 
     Raises:
-        UsageError: It does not exist, or its options have mistakes.
+        UsageError: It does not exist, or its options have errors.
     """
     from pydantic import ValidationError
 
@@ -128,7 +129,7 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
         options: Options of the source.
 
     Raises:
-        UsageError: There is no such source, or its options have mistakes.
+        UsageError: There is no such source, or its options have errors.
     """
     if isinstance(problems, str | os.PathLike):
         name = os.fspath(problems)
@@ -137,7 +138,7 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
             return ProblemSource(name, create(host, "problem-sources", name, options), finite)
         from kdprobe.problems.sources.jsonl import read
 
-        return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A file of problems"), finite=True)
+        return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A single problem file"), finite=True)
     given = list(_problems_in(problems))
     return ProblemSource("problems", _tests_only(lambda: iter(given), "A table of problems"), finite=True)
 
@@ -146,7 +147,8 @@ def _tests_only(read: Any, what: str) -> Source:
     def source(split: Split) -> Iterator[Problem]:
         if split != "test":
             raise UsageError(
-                f"{what} has no solved examples for a few-shot prompt.", "Use --problems jsonl with two files."
+                f"{what} provides no few-shot examples.",
+                "Use --problems jsonl with a transfer file and a test file.",
             )
         yield from read()
 

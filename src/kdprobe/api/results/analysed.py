@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysed:
-    """What analyses found.
+    """The results of analyses; text from students is never interpreted as markup.
 
     Attributes:
         tables: For each analysis, its tables by name, with one observation per row.

@@ -20,7 +20,7 @@ class Result(ABC):
     """The result of an API function.
 
     Attributes:
-        warnings: What happened during the call that may spoil the result, such as damaged files and skipped plugins.
+        warnings: Warnings about anything that may invalidate it, such as damaged files and skipped plugins.
     """
 
     warnings: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunResult(CompareResult):
-    """A finished run: the comparison of its arms, and everything else that it made.
+    """A finished run: the comparison of its arms, its answers, students and analyses.
 
     Attributes:
         results: The run's results, as records.
@@ -73,7 +73,7 @@ class RunResult(CompareResult):
 
     @cached_property
     def analyses(self) -> Analysed:
-        """What the analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
+        """The results of the run's analyses: `run.analyses.table("heads")`, `run.analyses.figures`."""
         return Analysed(
             tables={analysis.name: Tables(analysis.tables) for analysis in self.results.analyses},
             statements={analysis.name: analysis.statements for analysis in self.results.analyses},
@@ -103,7 +103,7 @@ class RunResult(CompareResult):
 
     @property
     def page(self) -> Path:
-        """The file of the run's page."""
+        """The path of the run's page, whether or not it exists yet."""
         from kdprobe.report.page import PAGE
 
         return self.results.folder / PAGE

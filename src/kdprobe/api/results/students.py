@@ -1,4 +1,4 @@
-"""The students of a finished run, ready to be loaded."""
+"""Students of a finished run, which can be loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RunStudent(Loadable):
-    """A student of a finished run; nothing is loaded until you ask for it.
+    """A student of a finished run; weights are loaded only on request.
 
     Attributes:
         name: The name of its arm.

@@ -47,11 +47,12 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[st
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
     out().print(table)
-    there = sum(stage["status"] == "there" for stage in stages)
-    out().print(f"{there} of {len(stages)} stages are already done; {len(stages) - there} would be made.")
+    done = sum(stage["status"] == "done" for stage in stages)
+    are = "is" if done == 1 else "are"
+    out().print(f"{done} of {len(stages)} stages {are} already done; {len(stages) - done} would run.")
     for distiller, modules in adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
-    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to fix it.")
+    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to pin it.")
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
@@ -70,4 +71,4 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
         for caution in row["cautions"]:
             cautioned.setdefault(caution, []).append(row["run"])
     for caution, runs in cautioned.items():
-        sentence_list(f"Of {', '.join(runs)}", [caution])
+        sentence_list(f"About {', '.join(runs)}", [caution])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.experiment.integrity.upkeep import RECORD
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.experiment.integrity.prune import Unneeded
@@ -98,9 +99,11 @@ def show_damage(entries: Sequence[Entry]) -> None:
     """Prints what is damaged, and how much was checked."""
     _show_faults(entries)
     damaged = sum(bool(entry.faults) for entry in entries)
-    out().print(f"{len(entries) - damaged} of {len(entries)} stages and records are intact.")
+    checked = counted(len(entries), "stage or record", "stages and records")
+    out().print(f"Intact: {len(entries) - damaged} of {checked}.")
     if older := sum(not entry.checksums for entry in entries):
-        out().print(f"For {older} stages only sizes could be checked, because an earlier version of kdprobe made them.")
+        which = "1 stage is" if older == 1 else f"{older} stages are"
+        out().print(f"{which} from an earlier version of kdprobe, so only sizes could be checked.")
 
 
 def size(count: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.experiment.tune.trials import Trial, Tuned
@@ -36,7 +37,7 @@ def show_tuning(tuned: Tuned) -> None:
     out().print(table)
     out().print("* The current options, from the config.")
     if len(listed) > len(shown):
-        out().print(f"{len(listed) - len(shown)} more trials are not shown; --json lists them all.")
+        out().print(f"Not shown: {counted(len(listed) - len(shown), 'more trial')}; --json lists them all.")
     failed = [trial for trial in ranked if trial.failure]
     sentence_list("Failed", [f"{'*' if t.number is None else t.number}: {t.failure}" for t in failed])
     sentence_list("Warnings", tuned.verdict())

@@ -39,7 +39,8 @@ def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
                 "Add --yes to remove, or --dry-run to preview.",
             )
         total = size(sum(item.size for item in found))
-        if not click.confirm(f"Permanently remove these {len(found)} items ({total})?", err=True):
+        these = "this item" if len(found) == 1 else f"these {len(found)} items"
+        if not click.confirm(f"Permanently remove {these} ({total})?", err=True):
             note("Nothing was removed.")
             return
     removed = [] if dry_run else prune(root, found)

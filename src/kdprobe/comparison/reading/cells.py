@@ -9,6 +9,10 @@ from typing import Any
 from kdprobe.comparison.reading.replies import is_marked, is_printed_object, samples, written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
+from kdprobe.words import with_article
+
+ROLES = {"response": "responses", "gold": "gold answers", "id": "ids"}
+"""What a column holds, by the name of its option."""
 
 
 def response_texts(table: Table, name: str) -> list[str]:
@@ -126,8 +130,8 @@ def _refused(table: Table, name: str, index: int, cell: Any, role: str) -> Kdpro
     elif isinstance(cell, list):
         holds = f"a list of {len(cell)}"
     else:
-        holds = "a printed Python object" if isinstance(cell, str) else f"a {type(cell).__name__}"
+        holds = "a printed Python object" if isinstance(cell, str) else with_article(type(cell))
     return KdprobeError(
         f"{table.place(index)}: the column {name!r} contains {holds}, which cannot be read as text.",
-        f"Select the column of the {role} with --{role}-column, or write its text to the file.",
+        f"Select the column of {ROLES[role]} with --{role}-column, or write its text to the file.",
     )

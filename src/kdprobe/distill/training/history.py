@@ -1,4 +1,4 @@
-"""The history of a training: the loss and its parts at every optimiser step."""
+"""The history of training: the loss and its parts at every optimiser step."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from kdprobe.distill.training.order import EvenOrder
 from kdprobe.distill.training.schedule import Length, learning_rate_factor
 from kdprobe.models import processes
 from kdprobe.models.merging.lora import MAGNITUDE
+from kdprobe.words import counted
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -121,7 +122,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, averaged over all their response tokens."""
         step = self.state.global_step
-        loss = self._measured(self.held_out, f"in the validation after step {step}", step)
+        loss = self._measured(self.held_out, f"during validation after step {step}", step)
         metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -134,7 +135,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             NonFiniteError: The loss on it is NaN or infinite.
         """
         steps = len(self.history.rows)
-        self._measured([example] * processes.count(), f"after the last step, {steps}", steps)
+        self._measured([example] * processes.count(), f"after {counted(steps, 'training step')}", steps)
 
     def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
         """The mean loss of the current model; arguments and errors as for `History.means`."""

@@ -97,7 +97,7 @@ def analyse_stage(
             # The remaining students are too few, or not those the analysis was to examine.
             result, told = (
                 AnalysisResult({}),
-                [*told, f"The analysis was skipped, because the other students are not enough: {error.message}"],
+                [*told, f"The analysis was skipped, because it cannot run on the remaining students: {error.message}"],
             )
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])

@@ -17,6 +17,7 @@ from kdprobe.probing.options import AssociationOptions
 from kdprobe.probing.patterns.real_keys import sink_sentences
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
+from kdprobe.words import counted
 
 _NAMED = 3
 
@@ -113,7 +114,7 @@ def _sentence(
         f"{head_label(*head)} ({association.superiority[head]:.2f}, q {q[head]:.2g})" for head in associated[:_NAMED]
     )
     return (
-        f"{lead} {metric} of {len(associated)} heads is associated with correctness at a false discovery rate of "
-        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher for a correct answer; this "
-        "is an association within problems of similar length, not a cause."
+        f"{lead} {metric} of {counted(len(associated), 'head')} is associated with correctness at a false discovery "
+        f"rate of {SIGNIFICANT:g}, led by {listed}. The first number in parentheses is the probability that the metric "
+        "is higher for a correct answer; this is an association within problems of similar length, not a cause."
     )

@@ -27,7 +27,7 @@ from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
 
 TOLERANCE = 1e-2
-"""Largest change of a log-probability allowed when restarting, in nats; float32 rounding causes about 1e-4."""
+"""Largest change in a log-probability allowed when restarting, in nats; float32 rounding causes about 1e-4."""
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ class InterventionOptions(AttributionOptions):
     """Options of all interventions."""
 
     exact: int | Literal["all"] = Field(
-        default=8, description="Number of heads, ranked by the gradient, to run exactly, or `all`."
+        default=8, description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`."
     )
     together: int = Field(default=8, ge=1, description="Number of those to replace together.")
     random_sets: int = Field(

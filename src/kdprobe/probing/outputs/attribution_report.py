@@ -79,13 +79,14 @@ def attribution_statements(
             interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
             heads.append(f"{head_label(*head)} ({pooled.value[head]:+.2f}{interval})")
         sentences.append(
-            f"{name}: the heads that write most directly into the logits of the gold solution's tokens are "
+            f"{name}: the heads with the largest direct contributions to the logits of the gold solution's tokens are "
             f"{'; '.join(heads)}, averaged over tokens. Effects through later layers are not counted."
         )
         if name in biases:
             total = biases[name][..., 0].mean(axis=0).sum()
             sentences.append(
-                f"{name}: the biases of attention's output projections, which belong to no head, write {total:+.2f}."
+                f"{name}: the biases of attention's output projections, which belong to no head, contribute "
+                f"{total:+.2f}."
             )
         if name in capped:
             sentences.append(

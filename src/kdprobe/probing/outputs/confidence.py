@@ -104,23 +104,27 @@ def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> lis
         if row["measure"] != _CALIBRATED:
             continue
         if np.isnan(row["auroc"]):
-            outcome = "correct" if row["right"] else "wrong"
-            sentences.append(
-                f"{row['student']}: all {row['answers']} answers are {outcome}, so there is nothing for confidence to "
-                "distinguish."
-            )
+            alike = f"{_all(row['answers'])} {'correct' if row['right'] else 'wrong'}"
+            sentences.append(f"{row['student']}: {alike}, so there is nothing for confidence to distinguish.")
             continue
         sentences.append(
-            f"{row['student']}: a correct answer has a higher mean probability than a wrong one with probability "
-            f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f}; 0.5 is chance); over {row['answers']} answers "
-            f"it differs from the share of correct answers by {row['calibration_error']:.2f} (calibration error)."
+            f"{row['student']}: in {row['auroc']:.0%} of pairs of a correct and a wrong answer, the correct one has "
+            f"the higher mean probability (AUROC {row['auroc']:.2f}, {row['low']:.2f} to {row['high']:.2f}; 0.5 is "
+            f"chance); over {row['answers']} answers, mean probability differs from accuracy by "
+            f"{row['calibration_error']:.2f} (calibration error)."
         )
     changed = int((answers["tokens"] != answers["written_tokens"]).sum())
     if changed:
+        have, its = ("has", "its") if changed == 1 else ("have", "their")
         sentences.append(
-            f"{changed} of {len(answers)} answers have a different number of tokens when their text is tokenised again."
+            f"{changed} of {len(answers)} answers {have} a different number of tokens when {its} text is tokenised "
+            "again."
         )
     return sentences
+
+
+def _all(answers: int) -> str:
+    return "the only answer is" if answers == 1 else f"all {answers} answers are"
 
 
 def _reliability_table(bins: Mapping[str, list[Bin]]) -> pd.DataFrame:

@@ -69,7 +69,7 @@ class ShapleyAnalysis:
 
 
 def build(options: ShapleyOptions) -> ShapleyAnalysis:
-    """The analysis."""
+    """Returns the analysis."""
     return ShapleyAnalysis(options)
 
 

@@ -55,7 +55,7 @@ def answer_confidence(
 
     Args:
         student: The student that wrote the answers.
-        problems: The problems that it was asked.
+        problems: The problems that it answered.
         records: `response` and `cut_off` of the answer to each problem.
         batch_size: Answers per batch.
         label: Label of the progress bar.

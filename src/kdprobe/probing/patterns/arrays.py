@@ -44,13 +44,15 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
     except OSError as error:
-        raise UsageError(f"Cannot read the patterns {file}: {error.strerror or error}.", "Check the path.") from error
+        reason = error.strerror or str(error)
+        raise UsageError(f"Cannot read the patterns in {file}: {reason}.", "Check the path.") from error
     except KdprobeError:
         raise
     except Exception as error:
         # numpy evaluates headers, zipfile and zlib have their own exceptions, absurd shapes are a MemoryError.
-        reason = "it contains pickled objects" if "Object arrays" in str(error) else "it is damaged or of another type"
-        raise UsageError(f"Cannot read the patterns {file}: {reason}.", "Save plain arrays of floats.") from error
+        pickled = "Object arrays" in str(error)
+        reason = "it contains pickled objects" if pickled else "it is damaged or of a different type"
+        raise UsageError(f"Cannot read the patterns in {file}: {reason}.", "Save plain arrays of floats.") from error
     raise UsageError(
         f"{file.name} is not a supported pattern file.",
         "Use .npz, .safetensors, .npy or a folder of .npy; pickles are never loaded.",

@@ -34,9 +34,10 @@ class Divergences:
 
     Attributes:
         variance: Population variance over all students, mean over the S x S cells, `[problem, layer, head]`.
-        jensen_shannon: Pair of students to their divergence, mean over query rows, in nats, of the same shape. Every
-            student against the first; of arms with several seeds, every later seed against the arm's first.
-        sinks: Student to the share of its attention that goes to learned sinks, which are not compared.
+        jensen_shannon: For each pair of students, the divergence, mean over query rows, in nats, of the same shape.
+            Pairs are every student with the first and, in arms with several seeds, every later seed with the arm's
+            first.
+        sinks: For each student, the share of its attention that goes to learned sinks, which are not compared.
     """
 
     variance: Array

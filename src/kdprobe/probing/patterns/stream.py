@@ -101,13 +101,13 @@ def read(
     *,
     prefix: Prefix | None = None,
 ) -> list[float]:
-    """One forward pass as in `forward`, shown one sequence after the other in every layer, without padding.
+    """Like `forward`, but calls `visit` once per layer and sequence, without padding.
 
     Args:
         student: The student in TransformerLens.
         ids: Token ids of every row.
-        visit: Is given the row, the layer, and the pattern over real keys, `[head, query, key]`.
-        prefix: What all rows begin with, if it was read before.
+        visit: Called with the row, the layer, and the pattern over real keys, `[head, query, key]`.
+        prefix: The common prefix of all rows, if it has been read.
 
     Returns:
         The share of its attention that each sequence leaves to learned sinks in each layer; 0 in models without any.

@@ -15,7 +15,7 @@ from kdprobe.probing.weights.circuits import Change
 from kdprobe.probing.weights.projections import Projection, layer_projections
 
 Update = tuple[Tensor, Tensor] | Tensor | None
-"""The change of a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the full matrix, or nothing."""
+"""The change in a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the full matrix, or nothing."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Change:
-    """A change of one attention weight, by heads: `outer @ inner`.
+    """A change in one attention weight, by heads: `outer @ inner`.
 
     Attributes:
         outer: `[head, head_dim, rank]`.
@@ -40,12 +40,12 @@ class Change:
         return self.outer @ self.inner
 
     def of_heads(self, heads: Tensor) -> Change:
-        """The change of these heads, in this order; a key-value head may be repeated for several query heads."""
+        """The change in these heads, in this order; a key-value head may be repeated for several query heads."""
         return Change(self.outer[heads], self.inner if len(self.inner) == 1 else self.inner[heads])
 
 
 def change_norm(left: Tensor, right: Tensor, left_change: Change | None, right_change: Change | None) -> Tensor:
-    """Frobenius norm of the change of `left^T right`, `[head]`.
+    """Frobenius norm of the change in `left^T right`, `[head]`.
 
     Args:
         left: L of every head before the change, `[head, head_dim, d_model]`, float64.

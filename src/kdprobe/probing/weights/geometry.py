@@ -34,7 +34,7 @@ _COLUMNS = ["student", "layer", "head", "circuit", "base", "change", "relative"]
 
 
 class GeometryAnalysis:
-    """Relative change of the circuits of every trained student."""
+    """Relative change in the circuits of every trained student."""
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
         """Compares every student with its base."""
@@ -144,8 +144,8 @@ def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
     for circuit, name in _NAMES.items():
         circuit_rows = rows[rows["circuit"] == circuit]
         values = circuit_rows.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
-        title = f"Relative change of the {name} circuit, by head: {student}"
-        yield head_map(title, values, "of the base", FROM_WEIGHTS)
+        title = f"Relative change in the {name} circuit, by head: {student}"
+        yield head_map(title, values, "relative to the base", FROM_WEIGHTS)
 
 
 def _statements(changes: CircuitChanges) -> list[str]:
@@ -163,10 +163,10 @@ def _statements(changes: CircuitChanges) -> list[str]:
             circuit_rows = rows[rows["circuit"] == circuit].reset_index()
             top = circuit_rows.iloc[circuit_rows["relative"].argmax()]
             parts.append(
-                f"{name} by {circuit_rows['relative'].median():.1%} in the median head and most, by "
-                f"{top['relative']:.1%}, in {head_label(top['layer'], top['head'])}"
+                f"the {name} circuit by {circuit_rows['relative'].median():.1%} in the median head and by up to "
+                f"{top['relative']:.1%} ({head_label(top['layer'], top['head'])})"
             )
-        sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
+        sentences.append(f"{student}: training changed {', and '.join(parts)}.{besides}")
     if changes.uncounted:
         others = " and the ".join(changes.uncounted)
         sentences.append(f"Not counted, because they belong to no circuit: the {others}.")

@@ -1,0 +1,45 @@
+/** What one arm answered, with the value that was read in it. */
+import { ArmName } from "../arms";
+import type { ShownAnswer, ShownArm } from "../payload";
+
+interface Props {
+  arm: ShownArm;
+  answer: ShownAnswer;
+  /** Whether an extractor read the answers. */
+  read: boolean;
+}
+
+export function Answer({ arm, answer, read }: Props) {
+  const { text, span, value } = answer;
+  const facts = [
+    answer.cut ? "cut off" : "",
+    read ? (value === null ? "no value" : `read as ${value}`) : "",
+    answer.log_p === null ? "" : `log p ${answer.log_p.toFixed(answer.log_p > -0.1 ? 4 : 2)}`,
+    answer.tokens === null ? "" : `${answer.tokens} ${answer.tokens === 1 ? "token" : "tokens"}`,
+  ].filter(Boolean);
+  return (
+    <article class="answer">
+      <header>
+        <ArmName arm={arm} /> <b class={answer.right ? "right" : "wrong"}>{answer.right ? "✓ right" : "✗ wrong"}</b>
+      </header>
+      {facts.length ? <p class="soft">{facts.join(" · ")}</p> : null}
+      {answer.thinking === null ? null : (
+        <details>
+          <summary>Thinking</summary>
+          <pre dir="auto">{answer.thinking}</pre>
+        </details>
+      )}
+      <pre dir="auto">
+        {span ? (
+          <>
+            {text.slice(0, span[0])}
+            <mark title="The value that was read">{text.slice(span[0], span[1])}</mark>
+            {text.slice(span[1])}
+          </>
+        ) : (
+          text || <i>empty</i>
+        )}
+      </pre>
+    </article>
+  );
+}

@@ -1,0 +1,79 @@
+/** Every answer to every problem: a pair of arms, filters, a list, and the chosen problem in full. */
+import { useEffect, useMemo, useState } from "preact/hooks";
+import type { Answers, ShownArm } from "../payload";
+import { Chooser, type Choice } from "./choose";
+import { Controls } from "./Controls";
+import { Counts } from "./Counts";
+import { linked, linkTo } from "./link";
+import { List } from "./List";
+import { Printed } from "./Printed";
+import { Problem } from "./Problem";
+
+interface Props {
+  answers: Answers;
+  arms: ShownArm[];
+  /** The arms to begin with. */
+  pair: [string, string] | null;
+  printing: boolean;
+}
+
+export function Explorer({ answers, arms, pair, printing }: Props) {
+  const chooser = useMemo(() => new Chooser(answers), [answers]);
+  const [choice, setChoice] = useState<Choice>(() => firstChoice(answers, arms, pair));
+  const [problem, setProblem] = useState<number | null>(() => linkedProblem(answers));
+  const found = useMemo(() => chooser.choose(choice), [chooser, choice]);
+  const counts = useMemo(() => chooser.count(choice), [chooser, choice]);
+  const change = (part: Partial<Choice>) => setChoice((before) => ({ ...before, ...part }));
+  const shown = problem !== null && (found.includes(problem) || linkedProblem(answers) === problem) ? problem : found[0];
+
+  const open = (index: number) => {
+    setProblem(index);
+    history.replaceState(null, "", linkTo(answers.problems[index]?.id ?? ""));
+  };
+
+  useEffect(() => {
+    const follow = () => {
+      const index = linkedProblem(answers);
+      if (index !== null) setProblem(index);
+    };
+    window.addEventListener("hashchange", follow);
+    return () => window.removeEventListener("hashchange", follow);
+  }, [answers]);
+
+  const [a, b] = [arms[choice.a], arms[choice.b]];
+  if (!a || !b) return null;
+  return (
+    <div class="explorer">
+      <div class="chooser">
+        <Counts arms={[a, b]} counts={counts} outcome={choice.outcome} choose={(outcome) => change({ outcome })} />
+        <Controls answers={answers} arms={arms} choice={choice} change={change} />
+      </div>
+      <p class="soft" role="status">
+        {found.length} of {answers.problems.length} {answers.problems.length === 1 ? "problem" : "problems"}
+      </p>
+      {printing ? (
+        <Printed answers={answers} arms={arms} found={found} />
+      ) : (
+        <div class="reader">
+          <List answers={answers} arms={arms} choice={choice} found={found} shown={shown ?? null} open={open} />
+          {shown === undefined ? null : <Problem answers={answers} arms={arms} choice={choice} index={shown} />}
+        </div>
+      )}
+    </div>
+  );
+}
+
+function firstChoice(answers: Answers, arms: ShownArm[], pair: [string, string] | null): Choice {
+  const answering = arms.flatMap((_, index) => (answers.arms[index]?.some(Boolean) ? [index] : []));
+  const index = (name: string | undefined) => answering.find((place) => arms[place]?.name === name);
+  const a = index(pair?.[0]) ?? answering.at(-1) ?? 0;
+  const b = index(pair?.[1]) ?? answering.find((place) => place !== a) ?? a;
+  const unfiltered = { outcome: null, cut: false, valueless: false, group: null, search: "" };
+  return { a, b, ...unfiltered, sort: "disagreement" };
+}
+
+function linkedProblem(answers: Answers): number | null {
+  const id = linked(location.hash);
+  const index = answers.problems.findIndex((problem) => problem.id === id);
+  return index < 0 ? null : index;
+}

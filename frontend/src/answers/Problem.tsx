@@ -1,0 +1,69 @@
+/** A problem, and what every arm answered. */
+import type { Answers, ShownArm } from "../payload";
+import { Answer } from "./Answer";
+import type { Choice } from "./choose";
+import { linkTo } from "./link";
+
+/** More arms than these are folded away, but for the two that are compared. */
+const OPEN = 4;
+
+interface Props {
+  answers: Answers;
+  arms: ShownArm[];
+  choice: Choice;
+  index: number;
+}
+
+export function Problem({ answers, arms, choice, index }: Props) {
+  const problem = answers.problems[index];
+  if (!problem) return null;
+  const pair = [...new Set([choice.a, choice.b])];
+  const others = arms.flatMap((_, place) => (pair.includes(place) || !answers.arms[place]?.[index] ? [] : [place]));
+  const cards = (places: number[]) => (
+    <div class="cards">
+      {places.map((place) => {
+        const [arm, answer] = [arms[place], answers.arms[place]?.[index]];
+        return arm && answer ? <Answer key={arm.name} arm={arm} answer={answer} read={answers.read} /> : null;
+      })}
+    </div>
+  );
+  return (
+    <section class="problem" aria-label="The chosen problem">
+      <p class="soft">
+        <a href={linkTo(problem.id)} title="A link to this problem">
+          <bdi>{problem.id}</bdi>
+        </a>
+        {problem.group ? (
+          <>
+            {" · "}
+            <bdi>{problem.group}</bdi>
+          </>
+        ) : null}
+      </p>
+      <p class="asked" dir="auto">
+        {problem.question}
+      </p>
+      <p>
+        Gold value{" "}
+        <b>
+          <bdi>{problem.gold}</bdi>
+        </b>
+      </p>
+      {problem.solution === null ? null : (
+        <details>
+          <summary>Gold solution</summary>
+          <pre dir="auto">{problem.solution}</pre>
+        </details>
+      )}
+      {cards(pair)}
+      {others.length > OPEN ? (
+        <details>
+          <summary>The other {others.length} arms</summary>
+          {cards(others)}
+        </details>
+      ) : (
+        cards(others)
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,25 @@
+/** An arm's name beside its mark: the colour that it has everywhere. */
+import type { ShownArm } from "./payload";
+
+export function colourOf(arm: ShownArm): string {
+  return `var(--arm-${arm.colour})`;
+}
+
+/** The arm of this name, else one of this strategy; else the name in grey. */
+export function armNamed(arms: ShownArm[], name: string): ShownArm {
+  const found = arms.find((arm) => arm.name === name) ?? arms.find((arm) => arm.name.startsWith(`${name}@`));
+  return { colour: 0, hollow: false, ...found, name };
+}
+
+export function Mark({ arm }: { arm: ShownArm }) {
+  return <span class={arm.hollow ? "mark hollow" : "mark"} style={{ "--colour": colourOf(arm) }} aria-hidden="true" />;
+}
+
+export function ArmName({ arm }: { arm: ShownArm }) {
+  return (
+    <span class="arm">
+      <Mark arm={arm} />
+      <bdi>{arm.name}</bdi>
+    </span>
+  );
+}

@@ -1,0 +1,131 @@
+/** Who beats whom: the accuracy of every arm, and its difference from a baseline. */
+import { useId, useState } from "preact/hooks";
+import { ArmName, armNamed } from "../arms";
+import type { Baseline, Payload, ShownAccuracy, ShownArm } from "../payload";
+import { Axis, Estimate } from "./Estimate";
+import { scaleOf } from "./scale";
+
+type Props = Pick<Payload, "arms" | "accuracies" | "baselines">;
+
+export function Beaten({ arms, accuracies, baselines }: Props) {
+  const [chosen, choose] = useState(0);
+  const label = useId();
+  const baseline = baselines[chosen];
+  return (
+    <div class="beaten">
+      <Accuracies arms={arms} accuracies={accuracies} />
+      {baseline ? (
+        <div class="card">
+          <p class="choice">
+            <label for={label}>Difference from </label>
+            <select id={label} value={chosen} onChange={(event) => choose(Number(event.currentTarget.value))}>
+              {baselines.map((each, index) => (
+                <option key={index} value={index}>
+                  {each.label}
+                </option>
+              ))}
+            </select>
+          </p>
+          <Differences arms={arms} baseline={baseline} />
+        </div>
+      ) : null}
+    </div>
+  );
+}
+
+function Accuracies({ arms, accuracies }: { arms: ShownArm[]; accuracies: ShownAccuracy[] }) {
+  const scale = scaleOf(
+    accuracies.map(({ accuracy }) => accuracy),
+    [0, 1],
+  );
+  return (
+    <div class="card">
+      <table class="forest">
+        <caption>Accuracy: problems solved, with the 95% interval</caption>
+        <thead>
+          <tr>
+            <th scope="col">arm</th>
+            <th scope="col" class="plotted">
+              <span class="unseen">plot</span>
+              <Axis scale={scale} sign={false} />
+            </th>
+            <th scope="col">accuracy</th>
+          </tr>
+        </thead>
+        <tbody>
+          {accuracies.map(({ arm, accuracy, solved }) => {
+            const shown = armNamed(arms, arm);
+            return (
+              <tr key={arm}>
+                <th scope="row">
+                  <ArmName arm={shown} />
+                </th>
+                <td class="plotted">
+                  <Estimate estimate={accuracy} scale={scale} arm={shown} />
+                </td>
+                <td>
+                  <b>{accuracy.text}</b> <span class="soft whole">({accuracy.interval})</span>
+                  <br />
+                  <span class="soft">{solved}</span>
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline }) {
+  const scale = scaleOf(
+    baseline.rows.map(({ difference }) => difference),
+    [-1, 1],
+  );
+  return (
+    <table class="forest">
+      <caption>Paired difference on the same problems, in points, with the 95% interval. {baseline.note}</caption>
+      <thead>
+        <tr>
+          <th scope="col">arm</th>
+          <th scope="col" class="plotted">
+            <span class="unseen">plot</span>
+            <Axis scale={scale} sign />
+          </th>
+          <th scope="col">difference</th>
+        </tr>
+      </thead>
+      <tbody>
+        {baseline.rows.map((row, index) => {
+          const shown = armNamed(arms, row.arm);
+          return (
+            <tr key={index}>
+              <th scope="row">
+                <ArmName arm={shown} />
+                {row.against === baseline.label ? null : (
+                  <>
+                    <br />
+                    <span class="soft">
+                      minus <bdi>{row.against}</bdi>
+                    </span>
+                  </>
+                )}
+              </th>
+              <td class="plotted">
+                <Estimate estimate={row.difference} scale={scale} arm={shown} />
+              </td>
+              <td>
+                <b>{row.difference.text}</b> <span class="soft whole">({row.difference.interval})</span>
+                <br />
+                <span class="soft">
+                  {row.significant ? "differs" : "not shown"}, p = {row.p}
+                  {row.only ? `, solved alone ${row.only}` : ""}
+                </span>
+              </td>
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
+  );
+}

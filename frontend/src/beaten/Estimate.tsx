@@ -1,0 +1,52 @@
+/** An estimate as a dot on a line, its interval, with zero and the scale behind. */
+import { colourOf } from "../arms";
+import type { ShownArm, ShownInterval } from "../payload";
+import { placeOf, type Scale } from "./scale";
+
+interface Props {
+  estimate: ShownInterval;
+  scale: Scale;
+  arm: ShownArm;
+}
+
+/** Drawn for the eye only: the same numbers stand beside it. */
+export function Estimate({ estimate, scale, arm }: Props) {
+  const at = (value: number) => `${placeOf(value, scale)}%`;
+  const { low, high, value } = estimate;
+  const colour = colourOf(arm);
+  return (
+    <svg class="estimate" width="100%" height="28" aria-hidden="true">
+      {scale.ticks.map((tick) => (
+        <line key={tick} class={tick === 0 ? "zero" : "tick"} x1={at(tick)} x2={at(tick)} y1="0" y2="28" />
+      ))}
+      {low === null || high === null ? null : (
+        <line x1={at(low)} x2={at(high)} y1="14" y2="14" style={{ stroke: colour }} stroke-width="3" />
+      )}
+      <circle
+        cx={at(value)}
+        cy="14"
+        r="6"
+        style={{ stroke: colour, fill: arm.hollow ? "var(--ground)" : colour }}
+        stroke-width="2"
+      />
+    </svg>
+  );
+}
+
+export function Axis({ scale, sign }: { scale: Scale; sign: boolean }) {
+  return (
+    <svg class="estimate axis" width="100%" height="18" aria-hidden="true">
+      {scale.ticks.map((tick, index) => (
+        <text
+          key={tick}
+          x={`${placeOf(tick, scale)}%`}
+          y="13"
+          text-anchor={index === 0 ? "start" : index === scale.ticks.length - 1 ? "end" : "middle"}
+        >
+          {sign && tick > 0 ? "+" : ""}
+          {Math.round(tick * 100)}
+        </text>
+      ))}
+    </svg>
+  );
+}

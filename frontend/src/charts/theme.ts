@@ -1,0 +1,58 @@
+/** Plotly figures in the page's colours: every arm in its own, and text and lines that can be read on the ground. */
+import type { PlotlyFigure, ShownArm, Trace } from "../payload";
+
+export interface Colours {
+  ink: string;
+  line: string;
+  /** By the number of an arm's colour. */
+  arms: string[];
+}
+
+export function pageColours(): Colours {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name: string) => style.getPropertyValue(name).trim();
+  const arms = Array.from({ length: 8 }, (_, index) => colour(`--arm-${index}`));
+  return { ink: colour("--ink"), line: colour("--line"), arms };
+}
+
+/** The figure as it is drawn; the original stays as it was. */
+export function themed(figure: PlotlyFigure, arms: ShownArm[], colours: Colours): PlotlyFigure {
+  const byName = new Map(arms.map((arm) => [escaped(arm.name), colours.arms[arm.colour] ?? colours.ink]));
+  const data = figure.data.map((trace) => {
+    const colour = byName.get(trace.name ?? "") ?? byName.get(trace.legendgroup ?? "");
+    return colour ? coloured(trace, colour) : trace;
+  });
+  const axes: Record<string, unknown> = {};
+  for (const [name, axis] of Object.entries({ xaxis: {}, yaxis: {}, ...figure.layout })) {
+    if (/^[xy]axis\d*$/.test(name)) {
+      axes[name] = { gridcolor: colours.line, zerolinecolor: colours.line, automargin: true, ...(axis as object) };
+    }
+  }
+  const layout = {
+    ...figure.layout,
+    ...axes,
+    margin: { l: 60, r: 20, t: 34, b: 45 },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    font: { family: "system-ui, sans-serif", color: colours.ink },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    template: "none",
+  };
+  return { data, layout };
+}
+
+function coloured(trace: Trace, colour: string): Trace {
+  const painted: Trace = { ...trace };
+  if ("fillcolor" in trace) painted.fillcolor = colour;
+  if ("marker" in trace || trace.type === "bar" || trace.type === "box") {
+    painted.marker = { ...(trace.marker as object | undefined), color: colour };
+  }
+  if (trace.type !== "bar") painted.line = { ...(trace.line as object | undefined), color: colour };
+  return painted;
+}
+
+/** As Python's `html.escape` writes a name, which is how plotly is given it. */
+function escaped(name: string): string {
+  const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;" };
+  return name.replace(/[&<>"']/g, (char) => entities[char] ?? char);
+}

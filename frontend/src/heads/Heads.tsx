@@ -1,0 +1,72 @@
+/** Every head of every student under one measure at a time: a grid, the chosen head, a list, and curves by layer. */
+import { useMemo, useState } from "preact/hooks";
+import type { HeadMeasure, ShownArm } from "../payload";
+import { Curves } from "./Curves";
+import { Grid } from "./Grid";
+import { Head } from "./Head";
+import { Ranking } from "./Ranking";
+import { causesFirst, ordered, rangeOf } from "./measures";
+
+interface Props {
+  measures: HeadMeasure[];
+  arms: ShownArm[];
+}
+
+export function Heads({ measures: all, arms }: Props) {
+  const measures = useMemo(() => causesFirst(all), [all]);
+  const [chosen, choose] = useState(0);
+  const [name, setName] = useState("");
+  const [head, setHead] = useState<number | null>(null);
+  const measure = measures[chosen];
+  const range = useMemo(() => measure && rangeOf(measure), [measure]);
+  if (!measure || !range) return null;
+  const students = Object.keys(measure.students);
+  const student = students.includes(name) ? name : (students.at(-1) ?? "");
+  const grid = measure.students[student];
+  if (!grid) return null;
+  const leading = ordered(grid, "size")[0] ?? 0;
+  const shown = head !== null && head < grid.value.length ? head : leading;
+  return (
+    <div class="heads">
+      <div class="controls">
+        <label class="wide">
+          Measure
+          <select value={chosen} onChange={(event) => choose(Number(event.currentTarget.value))}>
+            {measures.map((each, index) => (
+              <option key={index} value={index}>
+                {each.title}
+                {each.unit ? `, ${each.unit}` : ""}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Student
+          <select value={student} onChange={(event) => setName(event.currentTarget.value)}>
+            {students.map((each) => (
+              <option key={each} value={each}>
+                {each}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+      <p class="soft">{noteOf(measure, grid.exact !== null)}</p>
+      <div class="two">
+        <Grid grid={grid} range={range} unit={measure.unit} shown={shown} open={setHead} />
+        <Head measures={measures} arms={arms} student={student} index={shown} grid={grid} />
+      </div>
+      <div class="two">
+        <Ranking grid={grid} signed={range.signed} shown={shown} open={setHead} />
+        <Curves measure={measure} arms={arms} />
+      </div>
+    </div>
+  );
+}
+
+function noteOf({ against, table }: HeadMeasure, mixed: boolean): string {
+  const what = against === null ? "" : `Paired difference from ${against}. `;
+  const causal = table === "ablation" || table === "patching";
+  const how = mixed ? "The effects of outlined heads were computed exactly; all others are estimates to first order." : "";
+  return `${what}${how}${what || how || causal ? "" : "Mean over problems, where problems were read."}`;
+}

@@ -1,0 +1,65 @@
+/** The heads in order of a measure. */
+import { useState } from "preact/hooks";
+import type { HeadGrid } from "../payload";
+import { intervalOf, labelOf, ORDERS, type Order, ordered, written } from "./measures";
+
+const FIRST = 12;
+
+interface Props {
+  grid: HeadGrid;
+  signed: boolean;
+  shown: number;
+  open: (index: number) => void;
+}
+
+export function Ranking({ grid, signed, shown, open }: Props) {
+  const [order, setOrder] = useState<Order>("size");
+  const [whole, setWhole] = useState(false);
+  const all = ordered(grid, order);
+  const listed = whole ? all : all.slice(0, FIRST);
+  return (
+    <div class="card">
+      <p class="choice">
+        <label>
+          Heads{" "}
+          <select value={order} onChange={(event) => setOrder(event.currentTarget.value as Order)}>
+            {Object.entries(ORDERS).map(([name, title]) => (
+              <option key={name} value={name}>
+                {title}
+              </option>
+            ))}
+          </select>
+        </label>
+      </p>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">head</th>
+            <th scope="col">value</th>
+            <th scope="col">95% interval</th>
+            {grid.exact ? <th scope="col">how</th> : null}
+          </tr>
+        </thead>
+        <tbody>
+          {listed.map((index) => (
+            <tr key={index}>
+              <th scope="row">
+                <button type="button" class="link" aria-pressed={index === shown} onClick={() => open(index)}>
+                  {labelOf(grid, index)}
+                </button>
+              </th>
+              <td>{written(grid.value[index] ?? null, signed)}</td>
+              <td>{intervalOf(grid, index, signed) || "unknown"}</td>
+              {grid.exact ? <td>{grid.exact[index] ? "exact" : "to first order"}</td> : null}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {all.length > FIRST ? (
+        <button type="button" onClick={() => setWhole(!whole)}>
+          {whole ? `Show ${FIRST}` : `Show all ${all.length}`}
+        </button>
+      ) : null}
+    </div>
+  );
+}

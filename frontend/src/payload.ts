@@ -1,0 +1,121 @@
+/** What the page is given to show; `kdprobe.report.payload` writes it. Numbers arrive with their text. */
+
+export interface ShownArm {
+  name: string;
+  colour: number;
+  hollow: boolean;
+}
+
+export interface ShownProblem {
+  id: string;
+  question: string;
+  gold: string;
+  solution: string | null;
+  group: string | null;
+}
+
+export interface ShownAnswer {
+  text: string;
+  thinking: string | null;
+  /** Start and end of the value in the text. */
+  span: [number, number] | null;
+  value: string | null;
+  right: boolean;
+  cut: boolean | null;
+  tokens: number | null;
+  /** In nats. */
+  log_p: number | null;
+}
+
+export interface Answers {
+  problems: ShownProblem[];
+  /** By arm and problem. */
+  arms: (ShownAnswer | null)[][];
+  /** Whether an extractor read the answers, so that one may have no value. */
+  read: boolean;
+}
+
+export interface ShownInterval {
+  value: number;
+  low: number | null;
+  high: number | null;
+  text: string;
+  interval: string;
+}
+
+export interface ShownAccuracy {
+  arm: string;
+  accuracy: ShownInterval;
+  solved: string;
+}
+
+export interface ShownDifference {
+  arm: string;
+  against: string;
+  difference: ShownInterval;
+  only: string;
+  p: string;
+  significant: boolean;
+  detectable: string;
+}
+
+export interface Baseline {
+  label: string;
+  rows: ShownDifference[];
+  note: string;
+}
+
+/** One value per head, layer by layer; `null` where it is unknown. */
+export interface HeadGrid {
+  layers: number;
+  heads: number;
+  value: (number | null)[];
+  low: (number | null)[];
+  high: (number | null)[];
+  /** Whether each was run exactly; `null` if all were measured in the same way. */
+  exact: boolean[] | null;
+  moved: boolean[] | null;
+}
+
+export interface HeadMeasure {
+  table: string;
+  title: string;
+  unit: string;
+  against: string | null;
+  students: Record<string, HeadGrid>;
+}
+
+export interface Trace {
+  [option: string]: unknown;
+  name?: string;
+  legendgroup?: string;
+}
+
+export interface PlotlyFigure {
+  data: Trace[];
+  layout: Record<string, unknown>;
+}
+
+export interface Payload {
+  /** How saved files are named. */
+  name: string;
+  arms: ShownArm[];
+  answers: Answers | null;
+  accuracies: ShownAccuracy[];
+  baselines: Baseline[];
+  /** The two arms that the headline is about. */
+  pair: [string, string] | null;
+  figures: PlotlyFigure[];
+  heads: HeadMeasure[];
+  /** As TOML; empty if there was none. */
+  config: string;
+  /** As Markdown. */
+  summary: string;
+}
+
+/** Text that was compressed with gzip and written as base64. */
+export async function unpack(packed: string): Promise<string> {
+  const bytes = Uint8Array.from(atob(packed), (char) => char.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}

@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { linked, linkTo } from "../src/answers/link";
+import { inView, ROW, rowAfter, scrolledTo } from "../src/answers/window";
+import { placeOf, scaleOf } from "../src/beaten/scale";
+import { tableOf } from "../src/charts/table";
+import { themed } from "../src/charts/theme";
+import { byLayer, causesFirst, curves, ordered, rangeOf, shade, written } from "../src/heads/measures";
+import { type HeadGrid, type ShownInterval, unpack } from "../src/payload";
+import { csv } from "../src/save/csv";
+
+const grid = (value: (number | null)[]): HeadGrid => ({
+  layers: 2,
+  heads: 2,
+  value,
+  low: [],
+  high: [],
+  exact: null,
+  moved: null,
+});
+const estimate = (value: number, low: number | null, high: number | null): ShownInterval => ({
+  value,
+  low,
+  high,
+  text: "",
+  interval: "",
+});
+
+test("a link leads back to its problem, whatever its id", () => {
+  for (const id of ["test-1", "a/b#c d", "שלום", "100%"]) assert.equal(linked(linkTo(id)), id);
+  assert.equal(linked("#answers"), null);
+  assert.equal(linked("#problem=%"), null);
+});
+
+test("only rows in view are drawn", () => {
+  assert.deepEqual(inView(0, 10 * ROW, 1000), { first: 0, last: 16 });
+  assert.deepEqual(inView(500 * ROW, 10 * ROW, 1000), { first: 494, last: 516 });
+  assert.deepEqual(inView(500 * ROW, 10 * ROW, 3), { first: 3, last: 3 });
+  assert.equal(scrolledTo(20, 0, 10 * ROW), 11 * ROW);
+  assert.equal(scrolledTo(2, 5 * ROW, 10 * ROW), 2 * ROW);
+  assert.equal(scrolledTo(7, 5 * ROW, 10 * ROW), 5 * ROW);
+});
+
+test("keys move within the list", () => {
+  assert.equal(rowAfter("ArrowDown", 4, 5, 10), 4);
+  assert.equal(rowAfter("PageUp", 4, 5, 10), 0);
+  assert.equal(rowAfter("End", 0, 5, 10), 4);
+  assert.equal(rowAfter("a", 0, 5, 10), null);
+  assert.equal(rowAfter("Home", -1, 0, 10), null);
+});
+
+test("a scale holds every interval and zero, within what is possible", () => {
+  const scale = scaleOf([estimate(0.125, 0.05, 0.2), estimate(-0.02, null, null)], [-1, 1]);
+  assert.deepEqual(scale, { low: -0.05, high: 0.2, ticks: [-0.05, 0, 0.05, 0.1, 0.15, 0.2] });
+  assert.equal(placeOf(0.2, scale), 100);
+  assert.equal(scaleOf([estimate(0.99, 0.9, 1)], [0, 1]).high, 1);
+  const flat = scaleOf([estimate(0, 0, 0)], [0, 1]);
+  assert.ok(flat.high > flat.low);
+});
+
+test("the table behind a chart has every point, and no band", () => {
+  const figure = {
+    data: [
+      { type: "scatter", name: "a &amp; b", x: [0, 1], y: [0.123456789, null] },
+      { type: "scatter", fill: "toself", x: [0, 1, 1, 0], y: [1, 1, 0, 0] },
+      { type: "heatmap", z: [[1, 2]] },
+    ],
+    layout: { xaxis: { title: { text: "layer" } } },
+  };
+  assert.deepEqual(tableOf(figure), {
+    columns: ["series", "layer", "y", "value"],
+    rows: [
+      ["a & b", "0", "0.123457", ""],
+      ["a & b", "1", "", ""],
+      ["", "0", "0", "1"],
+      ["", "1", "0", "2"],
+    ],
+  });
+});
+
+test("an arm's traces get its colour, and others keep theirs", () => {
+  const arms = [{ name: "<a>", colour: 1, hollow: false }];
+  const figure = {
+    data: [
+      { type: "scatter", name: "&lt;a&gt;", line: { dash: "dot" } },
+      { type: "scatter", legendgroup: "&lt;a&gt;", fillcolor: "red" },
+      { type: "bar", name: "b" },
+    ],
+    layout: {},
+  };
+  const { data } = themed(figure, arms, { ink: "black", line: "grey", arms: ["x", "blue"] });
+  assert.deepEqual(data[0]?.line, { dash: "dot", color: "blue" });
+  assert.equal(data[1]?.fillcolor, "blue");
+  assert.deepEqual(data[2], figure.data[2]);
+  assert.deepEqual(figure.data[0]?.line, { dash: "dot" });
+});
+
+test("heads are ordered by size, and the unknown are left out", () => {
+  assert.deepEqual(ordered(grid([-3, 1, null, 2]), "size"), [0, 3, 1]);
+  assert.deepEqual(ordered(grid([-3, 1, null, 2]), "low"), [0, 1, 3]);
+  assert.deepEqual(ordered(grid([-3, 1, null, 2]), "layer"), [0, 1, 3]);
+});
+
+test("colours lie around zero where a measure has both signs", () => {
+  const measure = { table: "heads", title: "t", unit: "", against: null };
+  const signed = rangeOf({ ...measure, students: { a: grid([-4, 1, 2, null]) } });
+  assert.deepEqual(signed, { least: -4, most: 4, signed: true });
+  assert.match(shade(-4, signed), /falls\) 100%/);
+  assert.match(shade(2, signed), /rises\) 50%/);
+  const plain = rangeOf({ ...measure, students: { a: grid([1, 2, 3, 5]) } });
+  assert.match(shade(3, plain), /rises\) 50%/);
+});
+
+test("what heads cause comes first, and all else in its order", () => {
+  const named = ["heads", "patching", "geometry", "ablation"].map((table) => ({
+    table,
+    title: table,
+    unit: "",
+    against: null,
+    students: {},
+  }));
+  const order = causesFirst(named).map(({ table }) => table);
+  assert.deepEqual(order, ["ablation", "patching", "heads", "geometry"]);
+});
+
+test("numbers are written shortly, with a sign where there are two", () => {
+  assert.equal(written(0.123456, false), "0.123");
+  assert.equal(written(1234.4, true), "+1234");
+  assert.equal(written(0.00001234, false), "1.2e-5");
+  assert.equal(written(0, true), "0");
+  assert.equal(written(null, true), "unknown");
+});
+
+test("curves are means by layer, and differences from the first student of what both have", () => {
+  assert.deepEqual(byLayer(grid([1, 3, null, null])), [2, null]);
+  const measure = { table: "heads", title: "t", unit: "", against: null };
+  const students = { base: grid([1, 1, 2, 2]), other: grid([2, 4, 2, 3]) };
+  assert.deepEqual(curves({ ...measure, students }), { against: "base", lines: { other: [2, 0.5] } });
+  assert.deepEqual(curves({ ...measure, table: "ablation", students }).lines, { base: [1, 2], other: [3, 2.5] });
+});
+
+test("cells that a spreadsheet would run are texts, and quotes stay inside", () => {
+  assert.equal(csv([["=1+1", "-2.5", "-x", 'a "b", c', "two\nlines"]]), `'=1+1,-2.5,'-x,"a ""b"", c","two\nlines"\r\n`);
+});
+
+test("what was packed is unpacked", async () => {
+  assert.equal(await unpack("H4sIAAAAAAACA8tIzcnJBwCGphA2BQAAAA=="), "hello");
+});

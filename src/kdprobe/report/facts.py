@@ -1,0 +1,63 @@
+"""What a run is about: who taught whom, on which problems, and how far its results reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdprobe.comparison.result import Comparison
+from kdprobe.experiment.results import Results
+
+
+def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]:
+    """Student, teacher, problems, strategies and seeds, as names and values; what the record lacks is left out."""
+    record, config = results.record, results.record["config"]
+    teacher = config.get("teacher", {})
+    options = teacher.get("options", {})
+    taught = " with ".join(str(options[name]) for name in ("model", "adapter") if options.get(name))
+    source = config.get("problems", {}).get("source", "")
+    tested, trained = (len(record["problems"].get(split, [])) for split in ("test", "transfer"))
+    learnt = f", {trained} for training" if trained else ""
+    seeds = sorted({arm.seed for arm in comparison.arms if arm.strategy is not None})
+    named = {
+        "Student": str(record["student"].get("name", "")),
+        "Teacher": taught or teacher.get("name", ""),
+        "Problems": f"{f'{source}: ' if source else ''}{tested} for the test{learnt}",
+        "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
+        "Seeds": ", ".join(map(str, seeds)),
+        "Run": results.run,
+    }
+    return [(name, value) for name, value in named.items() if value]
+
+
+def comparison_facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Arms, problems and how answers were judged and paired, as names and values."""
+    problems = sorted({score.n for score in comparison.arms})
+    named = {
+        "Arms": str(len(comparison.arms)),
+        "Problems": " to ".join(map(str, dict.fromkeys([*problems[:1], *problems[-1:]]))),
+        "Judged by": ", ".join(dict.fromkeys(score.extractor for score in comparison.arms)),
+        "Pairing": comparison.pairing,
+    }
+    return [(name, value) for name, value in named.items() if value]
+
+
+def chips(comparison: Comparison) -> list[str]:
+    """How far the results reach, in a few words each."""
+    said = []
+    seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
+    if comparison.strategies:
+        said.append("Several seeds: about the strategies")
+    elif seeds:
+        few = "One seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+        said.append(f"{few}: about these students, not the strategies")
+    if clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
+        said.append(f"{clustered[0].groups} templates")
+    return said
+
+
+def training_options(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The options of the training, in words; those that are not set are left out."""
+    distill = config.get("distill", {})
+    named = {"distiller": distill.get("name"), "number format": distill.get("dtype"), **distill.get("options", {})}
+    return [(name.replace("_", " "), str(value)) for name, value in named.items() if value is not None]

@@ -1,0 +1,133 @@
+"""Every answer of every arm to every problem, with what was read in it and how it was judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.pairing import pair_up
+from kdprobe.console import visible
+from kdprobe.models.thinking import split_thinking
+from kdprobe.problems.correctness import judge
+from kdprobe.problems.extractors import Extractor
+
+Solutions = Mapping[str, str]
+"""The gold solution of each problem, by its id."""
+
+
+class ShownProblem(TypedDict):
+    """A problem; `solution` and `group` are `None` if unknown, and `question` is empty."""
+
+    id: str
+    question: str
+    gold: str
+    solution: str | None
+    group: str | None
+
+
+class ShownAnswer(TypedDict):
+    """One answer of one arm.
+
+    Attributes:
+        text: What the student wrote after its thinking.
+        thinking: What it thought, or `None`.
+        span: Where the value that was read stands in the text, in UTF-16 units as JavaScript counts, or `None`.
+        value: The value that was read, or `None`.
+        right: Whether it is correct.
+        cut: Whether it reached the token budget, or `None` if unknown.
+        tokens: Its tokens, or `None`.
+        log_p: log p(gold value), in nats, or `None`.
+    """
+
+    text: str
+    thinking: str | None
+    span: tuple[int, int] | None
+    value: str | None
+    right: bool
+    cut: bool | None
+    tokens: int | None
+    log_p: float | None
+
+
+class Answers(TypedDict):
+    """All answers.
+
+    Attributes:
+        problems: The problems.
+        arms: For every arm, its answer to every problem; `None` where it gave none.
+        read: Whether an extractor read the answers, so that one may have no value.
+    """
+
+    problems: list[ShownProblem]
+    arms: list[list[ShownAnswer | None]]
+    read: bool
+
+
+def shown_answers(arms: Sequence[Arm], extractor: Extractor, solutions: Solutions | None = None) -> Answers | None:
+    """All answers by problem, or `None` if there are none.
+
+    Args:
+        arms: All arms, including those without answers.
+        extractor: The extractor that decides.
+        solutions: The gold solutions, if known.
+    """
+    answering = [arm for arm in arms if not arm.absent]
+    if not answering:
+        return None
+    rows = pair_up(answering).rows
+    keys = list(dict.fromkeys(key for arm in answering for key in rows[arm.name]))
+    first = {key: arm for arm in reversed(answering) for key in rows[arm.name]}
+    return {
+        "problems": [_problem(first[key].outputs, rows[first[key].name][key], solutions or {}) for key in keys],
+        "arms": [
+            [
+                _answer(arm.outputs, rows[arm.name][key], extractor) if key in rows.get(arm.name, {}) else None
+                for key in keys
+            ]
+            for arm in arms
+        ],
+        "read": all(arm.outputs.metric is None for arm in answering),
+    }
+
+
+def _problem(outputs: Outputs, row: int, solutions: Solutions) -> ShownProblem:
+    name = outputs.ids[row] if outputs.ids else str(row + 1)
+    return {
+        "id": visible(name),
+        "question": visible(outputs.questions[row]) if outputs.questions else "",
+        "gold": visible(outputs.gold[row]),
+        "solution": visible(solutions[name]) if name in solutions else None,
+        "group": visible(outputs.groups[row]) if outputs.groups else None,
+    }
+
+
+def _answer(outputs: Outputs, row: int, extractor: Extractor) -> ShownAnswer:
+    written = split_thinking(outputs.responses[row])
+    text = visible(written.answer)
+    span, value = None, None
+    if outputs.right is None:
+        judged = judge(outputs.responses[row], outputs.gold[row], extractor)
+        right, value = judged.right, judged.extraction.value
+        # A text in which a secret was blacked out has other positions.
+        if judged.extraction.where and len(text) == len(written.answer):
+            start, end = judged.extraction.where
+            span = (_units(text[:start]), _units(text[:end]))
+    else:
+        right = outputs.right[row]
+    return {
+        "text": text,
+        "thinking": None if written.thinking is None else visible(written.thinking),
+        "span": span,
+        "value": None if value is None else str(value),
+        "right": bool(right),
+        "cut": outputs.cut_off[row] if outputs.cut_off else None,
+        "tokens": outputs.tokens[row] if outputs.tokens else None,
+        "log_p": outputs.log_p_gold_value[row] if outputs.log_p_gold_value else None,
+    }
+
+
+def _units(text: str) -> int:
+    """The length of a text in UTF-16 units."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2

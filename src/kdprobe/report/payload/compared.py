@@ -1,0 +1,50 @@
+"""What every page of a comparison shows, whether a run made it or files of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.result import Comparison
+from kdprobe.console import visible
+from kdprobe.problems.extractors import Extractor
+from kdprobe.report.headline import headline
+from kdprobe.report.payload.answers import Solutions, shown_answers
+from kdprobe.report.payload.arms import shown_arms
+from kdprobe.report.payload.pairs import baselines, shown_accuracies
+from kdprobe.report.reproduce import summary
+
+
+def compared(
+    name: str,
+    arms: Sequence[Arm],
+    comparison: Comparison,
+    extractor: Extractor,
+    *,
+    facts: Sequence[tuple[str, str]],
+    solutions: Solutions,
+) -> dict[str, Any]:
+    """The data of a comparison; `Payload` in `frontend/src/payload.ts` says what all of it is.
+
+    Args:
+        name: How files that are saved from the page are named.
+        arms: The arms that were compared, including those without answers.
+        comparison: What came out.
+        extractor: The extractor that decided.
+        facts: What was compared, as names and values.
+        solutions: The gold solutions, as far as they are known.
+    """
+    answer = headline(comparison)
+    return {
+        "name": name,
+        "arms": shown_arms(arms),
+        "answers": shown_answers(arms, extractor, solutions),
+        "accuracies": shown_accuracies(comparison),
+        "baselines": baselines(comparison),
+        "pair": answer.pair and [visible(name) for name in answer.pair],
+        "figures": [],
+        "heads": [],
+        "config": "",
+        "summary": summary(answer, comparison, facts),
+    }

@@ -1,0 +1,108 @@
+"""A made-up run with something of everything that a page shows."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.compare import compare
+from kdprobe.comparison.finding import Finding
+from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.results import AnalysisResults, Results
+from kdprobe.problems.extractors import Robust
+from kdprobe.report.page import render
+
+HOSTILE = (
+    "</script><img src=x onerror=document.title='broken'><b>bold</b> \u202egnp \x1b[31mred \u05e9\u05dc\u05d5\u05dd"
+)
+VALUELESS, CUT = 3, 5
+"""The problems at which every answer has no value, and was cut off."""
+LAYERS, HEADS = 4, 3
+EXACT = (2, 1)
+"""The layer and the head that was run exactly."""
+
+
+def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
+    """The page of a run, and its arms, of which each solves as many problems as told, beginning with the first."""
+    arms = [_arm("untrained", problems, 6, None, None), _arm("fine-tuned", problems, 30, None, "fine-tune")]
+    arms += [_arm(name, problems, right, name, "logits") for name, right in students]
+    compared = compare(arms, {"robust": Robust()})
+    compared.findings.append(Finding("cut-off", f"Answers were cut off. {HOSTILE}", "Raise the token budget."))
+    rows = [
+        {"id": f"test-{n}", "question": _question(n), "solution": f"{n} + 1 = 7", "value": "7", "group": f"g{n % 3}"}
+        for n in range(problems)
+    ]
+    message = {"role": "user", "content": "How many?"}
+    record = {
+        "problems": {"test": rows, "transfer": rows},
+        "conversations": {
+            "unprimed": {"teacher": [message], "student": [message]},
+            "steps": {"teacher": [{**message, "content": "Think in steps. How many?"}], "student": [message]},
+        },
+        "student": {"name": "tiny"},
+        "plugins": {},
+        "environment": {},
+        "config": {"name": "made", "teacher": {"name": "t", "options": {"model": "big"}}, "problems": {"source": "p"}},
+        "seconds": {"transfer unprimed": 1.5},
+        "adapters": {"logits": "q_proj"},
+    }
+    results = Results("made-1234", Path(), record, [_results(arm) for arm in arms], [_analysis(arms)])
+    return render(results, compared, arms)
+
+
+def _question(n):
+    return HOSTILE if n == 0 else f"Problem {n}: how many apples?"
+
+
+def _arm(name, problems, right, strategy, distiller):
+    def answer(n):
+        if n == VALUELESS:
+            return f"{name} does not know."
+        value = 7 if n < right else 8
+        return HOSTILE + f" {value}" if n == 0 else f"{name} thinks of apple {n}; the answer is {value}."
+
+    outputs = Outputs(
+        file=name,
+        responses=list(map(answer, range(problems))),
+        gold=["7"] * problems,
+        ids=[f"test-{n}" for n in range(problems)],
+        questions=list(map(_question, range(problems))),
+        groups=[f"g{n % 3}" for n in range(problems)],
+        cut_off=[n == CUT for n in range(problems)],
+        tokens=[10] * problems,
+        log_p_gold_value=[-float((n * 7) % problems) / 10 for n in range(problems)],
+    )
+    return Arm(name, outputs, strategy, distiller, unprimed=name == "unprimed")
+
+
+def _results(arm):
+    empty = {field.name: None for field in dataclasses.fields(ArmResults)}
+    history = [{"step": step, "loss": 2.0 - step / 10} for step in range(6)]
+    trained = {"training": {"history": history}} if arm.distiller else {}
+    return ArmResults(**{**empty, "name": arm.name, "strategy": arm.strategy, "seed": 0, "records": [], **trained})
+
+
+def _analysis(arms):
+    layer, head = (index.ravel() for index in np.indices((LAYERS, HEADS)))
+    shared = {"layer": layer, "head": head, "problem": "pooled"}
+    value = np.linspace(0, 2, LAYERS * HEADS)
+    entropy = pd.concat(
+        [
+            pd.DataFrame({"student": arm.name, **shared, "metric": "entropy", "value": value + index / 10})
+            for index, arm in enumerate(arms)
+        ]
+    ).assign(low=lambda table: table["value"] - 0.1, high=lambda table: table["value"] + 0.1)
+    screened = pd.DataFrame({"student": "steps", **shared, "metric": "log_p_gold_value", "value": value - 1.2})
+    screened = screened.assign(low=-3.0, high=3.0, method="gradient")
+    chosen = (screened["layer"] == EXACT[0]) & (screened["head"] == EXACT[1])
+    exact = screened[chosen].assign(value=-9.4, low=-12.0, high=-7.0, method="exact")
+    tables = {"heads": entropy, "ablation": pd.concat([screened, exact], ignore_index=True)}
+    lines = [
+        {"type": "scatter", "mode": "lines", "name": arm.name, "x": [0, 1, 2], "y": [index, index + 1, index]}
+        for index, arm in enumerate(arms)
+    ]
+    figure = {"title": "A plugin's figure", "caption": "What it shows.", "plotly": {"data": lines, "layout": {}}}
+    return AnalysisResults("mine", [figure], ["A statement."], tables)

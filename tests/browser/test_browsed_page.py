@@ -1,0 +1,138 @@
+"""The rest of a page: who beats whom, heads, figures, colours, phone, print, and what axe-core says."""
+
+from pathlib import Path
+
+import pytest
+from made import EXACT, made_run
+
+AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+
+
+def test_first_screen_says_what_came_out(open_page):
+    page = open_page()
+    heading = page.get_by_role("heading", level=1)
+    assert heading.inner_text().startswith("Priming with steps: +41.7 points over unprimed (95% CI ")
+    assert heading.bounding_box()["y"] < 200
+    badge = page.locator(".badge", has_text="Raise the token budget.")
+    assert not badge.get_by_text("Raise the token budget.").is_visible()
+    badge.locator("summary").press("Enter")
+    assert badge.get_by_text("Raise the token budget.").is_visible()
+
+
+def test_baselines_can_be_chosen(open_page):
+    part = open_page().locator("[data-part=beaten]")
+    rows = part.locator("table").last.locator("tbody tr")
+    assert rows.count() == 1
+    assert rows.first.locator("b").inner_text() == "+41.7 points"
+    part.get_by_role("combobox", name="Difference from").select_option("fine-tuned")
+    assert [row.locator("b").inner_text() for row in rows.all()] == ["-16.7 points", "+25.0 points"]
+
+
+def test_heads_can_be_explored(open_page):
+    heads = open_page().locator("[data-part=heads]")
+    layer, head = EXACT
+    label = f"layer {layer}, head {head}: -9.4 nats"
+    exact = heads.get_by_role("gridcell", name=label)
+    assert exact.get_attribute("aria-selected") == "true", "the largest effect is shown first"
+    table = heads.locator("table.head")
+    assert "-9.4 (-12 to -7) exact" in table.inner_text()
+    exact.press("ArrowLeft")
+    assert "Layer 2, head 0" in table.inner_text()
+    heads.get_by_role("button", name="layer 0, head 0").click()
+    assert "Layer 0, head 0" in table.inner_text()
+    heads.get_by_role("combobox", name="Measure").select_option(label="Attention entropy, nats")
+    heads.get_by_role("combobox", name="Student").select_option("unprimed")
+    assert "0.2 (0.1 to 0.3)" in table.inner_text()
+    heads.get_by_role("combobox", name="Heads").select_option("low")
+    assert heads.locator("tbody button").first.inner_text() == "layer 0, head 0"
+
+
+def test_figures_are_drawn_when_they_are_looked_at_and_have_a_table(open_page):
+    page = open_page()
+    figure = page.locator("figure", has_text="A plugin's figure")
+    assert figure.locator("svg").count() == 0
+    page.get_by_text("1 chart").click()
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg.main-svg").first.wait_for()
+    figure.get_by_text("Table").click()
+    assert figure.locator("tbody tr").first.inner_text().split() == ["untrained", "0", "0"]
+
+
+def test_an_arm_has_one_colour_everywhere(open_page):
+    page = open_page()
+    page.get_by_text("1 chart").click()
+    page.locator("figure", has_text="A plugin's figure").scroll_into_view_if_needed()
+    page.locator("figure svg.main-svg .lines path").first.wait_for()
+    seen = page.evaluate(
+        """() => {
+        const seen = {};
+        const note = (name, colour) => (seen[name] ??= new Set()).add(colour);
+        for (const arm of document.querySelectorAll(".arm"))
+          note(arm.textContent, getComputedStyle(arm.querySelector(".mark")).borderTopColor);
+        for (const row of document.querySelectorAll(".forest tbody tr"))
+          note(row.querySelector(".arm").textContent, getComputedStyle(row.querySelector("circle")).stroke);
+        for (const plot of document.querySelectorAll(".js-plotly-plot"))
+          plot.data.forEach((trace, index) =>
+            note(trace.name, getComputedStyle(plot.querySelectorAll(".scatterlayer .js-line")[index]).stroke));
+        return Object.fromEntries(Object.entries(seen).map(([name, colours]) => [name, [...colours]]));
+        }"""
+    )
+    assert set(seen) >= {"untrained", "fine-tuned", "unprimed", "steps"}
+    assert all(len(colours) == 1 for colours in seen.values()), seen
+    assert len({colours[0] for colours in seen.values()}) == len(seen)
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_nothing_stands_in_anyones_way(open_page, width, scheme):
+    page = open_page(width=width, scheme=scheme)
+    for folded in page.locator("main > details, .badge").all():
+        folded.evaluate("details => { details.open = true }")
+    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    serious = {
+        fault["id"]: [node["html"] for node in fault["nodes"]][:3] for fault in found if fault["impact"] != "minor"
+    }
+    assert serious == {}
+
+
+def test_a_phone_does_not_scroll_sideways(open_page):
+    page = open_page(width=390)
+    for folded in page.locator("details").all():
+        folded.evaluate("details => { details.open = true }")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_print_shows_every_column_and_every_answer(open_page):
+    # The width of A4 within its margins.
+    page = open_page(width=703)
+    # Printing does not wait for plotly; it is there soon after the page, or as soon as a figure is looked at.
+    page.locator("figure", has_text="Training loss").scroll_into_view_if_needed()
+    page.locator("figure svg.main-svg").first.wait_for()
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("figure", has_text="A plugin's figure").locator("svg.main-svg").first.is_visible()
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("th, td")]
+        .filter((cell) => !cell.closest(".numbers"))
+        .filter((cell) => { const box = cell.getBoundingClientRect(); return box.right > innerWidth || !box.width; })
+        .map((cell) => cell.textContent)"""
+    )
+    assert cut == []
+    assert page.locator("[data-part=answers] .problem").count() == 60
+    assert page.get_by_text("All numbers").locator("..").get_attribute("open") is not None
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("[data-part=answers] .problem").count() == 1
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_a_large_run_draws_only_what_is_in_view(open_page, tmp_path):
+    students = [("unprimed", 600), *((f"strategy-{index}", 600 + index) for index in range(3))]
+    file = tmp_path / "large.html"
+    file.write_text(made_run(1319, students), encoding="utf-8")
+    assert file.stat().st_size < 25_000_000
+    answers = open_page(file).locator("[data-part=answers]")
+    assert answers.get_by_role("status").first.inner_text() == "1319 of 1319 problems"
+    assert answers.get_by_role("listbox").get_by_role("option").count() < 60
+    answers.get_by_role("listbox").press("End")
+    assert answers.locator(".problem .asked").inner_text() == "Problem 1318: how many apples?"

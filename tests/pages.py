@@ -1,0 +1,19 @@
+"""What a page shows: the data its script gets, and its text without markup."""
+
+import base64
+import gzip
+import html
+import json
+import re
+
+
+def data_of(page):
+    """The data of a page."""
+    packed = re.search(r'id="data">([^<]*)<', page)[1]
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def text_of(page):
+    """What is written on a page before its script runs."""
+    bare = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())

@@ -1,0 +1,92 @@
+"""The one sentence on top of a page."""
+
+import numpy as np
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.compare import compare
+from kdprobe.problems.extractors import Robust
+from kdprobe.report.headline import headline
+
+
+def arm(name, right, strategy="name", **fields):
+    """An arm that is right where told."""
+    answers = ["The answer is 7." if each else "The answer is 8." for each in right]
+    outputs = Outputs(file=name, responses=answers, gold=["7"] * len(answers), ids=list(map(str, range(len(answers)))))
+    return Arm(name, outputs, name if strategy == "name" else strategy, "logits", **fields)
+
+
+def said(*arms):
+    return headline(compare(arms, {"robust": Robust()}))
+
+
+def test_a_difference_is_said_with_its_interval():
+    primed, unprimed = np.arange(80) < 50, np.arange(80) < 30
+    answer = said(arm("unprimed", unprimed, unprimed=True), arm("steps", primed))
+    assert answer.shown
+    assert answer.pair == ("steps", "unprimed")
+    assert answer.sentence.startswith("Priming with steps: +25.0 points over unprimed (95% CI +1")
+    assert answer.rest == []
+
+
+def test_a_loss_is_not_over_anything():
+    answer = said(arm("unprimed", np.arange(80) < 50, unprimed=True), arm("steps", np.arange(80) < 30))
+    assert answer.sentence.startswith("Priming with steps: -25.0 points against unprimed (95% CI -3")
+
+
+def test_no_difference_says_what_could_have_been_shown():
+    right = np.arange(80) < 40
+    other = right.copy()
+    other[:8] = False
+    other[40:49] = True
+    compared = compare([arm("unprimed", right, unprimed=True), arm("steps", other)], {"robust": Robust()})
+    answer = headline(compared)
+    detectable = compared.pairs[0].detectable
+    assert not answer.shown
+    assert answer.sentence.startswith("No difference shown between steps and unprimed: +1.2 points (95% CI ")
+    assert answer.rest == [f"80 problems could have shown {detectable * 100:.1f} points."]
+
+
+def test_too_few_disagreements_are_said():
+    right = np.arange(80) < 40
+    other = right.copy()
+    other[0] = False
+    answer = said(arm("unprimed", right, unprimed=True), arm("steps", other))
+    assert answer.rest == ["The two agree on 79 of 80 problems; 1 disagreement is too few to show one."]
+
+
+def test_the_largest_of_several_differences_stands_first_and_the_others_below():
+    small, large, none = np.arange(80) < 45, np.arange(80) < 60, np.arange(80) < 30
+    answer = said(
+        arm("unprimed", none, unprimed=True), arm("small", small), arm("large", large), arm("same", none.copy())
+    )
+    assert answer.sentence.startswith("Priming with large: +37.5 points over unprimed")
+    assert answer.rest[0].startswith("Priming with small: +18.8 points over unprimed")
+    assert answer.rest[1] == "1 other comparison shows no difference."
+
+
+def test_strategies_over_seeds_are_what_the_sentence_is_about():
+    arms = []
+    for seed in range(3):
+        draw = np.random.default_rng(seed).random(80)
+        arms.append(arm(f"unprimed@{seed}", draw < 0.2, "unprimed", seed=seed, unprimed=True))
+        arms.append(arm(f"steps@{seed}", draw < 0.8, "steps", seed=seed))
+    answer = said(*arms)
+    assert answer.sentence.startswith("Priming with steps: +")
+    assert " over unprimed (" in answer.sentence
+    assert answer.pair is None
+
+
+def test_without_a_plan_the_sentence_names_the_arms():
+    answer = said(arm("b", np.arange(80) < 50, None), arm("a", np.arange(80) < 30, None))
+    assert answer.sentence.startswith("b: +25.0 points over a (")
+
+
+def test_without_priming_the_sentence_is_about_distilling():
+    untrained = Arm("untrained", arm("untrained", np.arange(80) < 30).outputs)
+    answer = said(untrained, arm("plain", np.arange(80) < 50, unprimed=True))
+    assert answer.sentence.startswith("Distilling with plain: +25.0 points over untrained (")
+
+
+def test_a_single_arm_leaves_nothing_to_compare():
+    assert said(arm("a", np.arange(8) < 3)).sentence == "Nothing to compare: only one arm has answers."

@@ -1,0 +1,195 @@
+"""The data behind a page: every number is a record's."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.compare import compare
+from kdprobe.problems.extractors import Robust
+from kdprobe.report.payload.answers import shown_answers
+from kdprobe.report.payload.arms import named_arms, shown_arms
+from kdprobe.report.payload.heads import head_measures
+from kdprobe.report.payload.pairs import baselines, shown_accuracies
+
+ROBUST = Robust()
+
+
+def outputs(responses, **fields):
+    count = len(responses)
+    return Outputs("file", responses, ["7"] * count, [f"p{index}" for index in range(count)], **fields)
+
+
+def shown(response, **fields):
+    return shown_answers([Arm("a", outputs([response], **fields))], ROBUST)["arms"][0][0]
+
+
+def arm(name, right, strategy=None, distiller=None, **fields):
+    answers = ["The answer is 7." if each else "The answer is 8." for each in right]
+    return Arm(name, outputs(answers), strategy, distiller, **fields)
+
+
+@pytest.mark.parametrize(
+    ("response", "value", "marked", "right"),
+    [
+        ("2 + 5 = 7, so the answer is 7.", "7", "7", True),
+        ("\U0001f600\U0001f600 The answer is 1,234.50 dollars", "2469/2", "1,234.50", False),
+        ("\u0627\u0644\u062c\u0648\u0627\u0628 \u0667", "7", "\u0667", True),
+        ("I do not know.", None, None, False),
+        ("\x1b[31m\\boxed{7}\x1b[0m", "7", "7", True),
+    ],
+)
+def test_value_is_marked_where_it_stands_as_javascript_counts(response, value, marked, right):
+    answer = shown(response)
+    assert (answer["value"], answer["right"]) == (value, right)
+    if marked is None:
+        assert answer["span"] is None
+        return
+    start, end = answer["span"]
+    units = answer["text"].encode("utf-16-le")
+    assert units[2 * start : 2 * end].decode("utf-16-le") == marked
+
+
+def test_a_text_in_which_a_secret_is_blacked_out_has_no_marked_value():
+    answer = shown("sk-abcdefghijklmnop1234 and the answer is 7")
+    assert answer["text"] == "[secret] and the answer is 7"
+    assert (answer["value"], answer["span"]) == ("7", None)
+
+
+def test_thinking_stands_apart_and_no_value_is_read_in_it():
+    answer = shown("<think>Is it 8? </think>It is 7")
+    assert (answer["thinking"], answer["text"], answer["right"]) == ("Is it 8?", "It is 7", True)
+    begun = shown("<think>Is it 7")
+    assert (begun["thinking"], begun["text"], begun["value"], begun["right"]) == ("Is it 7", "", None, False)
+
+
+def test_arms_that_answered_other_problems_are_shown_where_they_did():
+    first, second = outputs(["7", "8"]), Outputs("file", ["8", "7"], ["7", "7"], ["p1", "p2"])
+    answers = shown_answers([Arm("a", first), Arm("b", second), Arm("lost", outputs([]), absent="diverged")], ROBUST)
+    assert [problem["id"] for problem in answers["problems"]] == ["p0", "p1", "p2"]
+    texts = [[answer and answer["text"] for answer in row] for row in answers["arms"]]
+    assert texts == [["7", "8", None], [None, "8", "7"], [None, None, None]]
+
+
+def test_what_a_metric_judged_is_not_read_again():
+    judged = outputs(["anything 8"], metric="acc", right=[True])
+    answers = shown_answers([Arm("a", judged)], ROBUST)
+    assert answers["read"] is False
+    assert answers["arms"][0][0]["right"] is True
+    assert answers["arms"][0][0]["span"] is None
+
+
+def test_an_arm_keeps_its_colour_over_seeds_and_the_untrained_student_is_grey():
+    names = [
+        ("untrained", None, None, 0),
+        ("fine-tuned@0", None, "fine-tune", 0),
+        ("fine-tuned@1", None, "fine-tune", 1),
+    ]
+    names += [(f"s{index}@{seed}", f"s{index}", "logits", seed) for index in range(7) for seed in (0, 1)]
+    arms = shown_arms([Arm(name, outputs([]), strategy, how, seed) for name, strategy, how, seed in names])
+    assert [arm["colour"] for arm in arms] == [0, 1, 1, *(colour for colour in (2, 3, 4, 5, 6, 7, 1) for _ in "01")]
+    assert [arm["hollow"] for arm in arms] == [False] * 15 + [True] * 2
+    assert [arm["colour"] for arm in named_arms(["a", "b"])] == [1, 2]
+
+
+def test_planned_baselines_come_with_the_numbers_of_the_pairs():
+    compared = compare(
+        [
+            arm("untrained", np.arange(40) < 5),
+            arm("unprimed", np.arange(40) < 20, "unprimed", "logits", unprimed=True),
+            arm("steps", np.arange(40) < 32, "steps", "logits"),
+        ],
+        {"robust": ROBUST},
+    )
+    found = {baseline["label"]: baseline["rows"] for baseline in baselines(compared)}
+    assert list(found) == ["unprimed", "untrained"]
+    (row,) = found["unprimed"]
+    (pair,) = (pair for pair in compared.pairs if pair.family == "primed against unprimed")
+    assert (row["arm"], row["against"], row["only"]) == ("steps", "unprimed", "12 : 0")
+    assert row["difference"]["value"] == pair.test.difference == pytest.approx(0.3)
+    assert (row["difference"]["low"], row["difference"]["high"]) == (pair.test.interval.low, pair.test.interval.high)
+    assert row["difference"]["text"] == "+30.0 points"
+    assert row["significant"] is pair.significant is True
+    assert [accuracy["solved"] for accuracy in shown_accuracies(compared)] == ["5 of 40", "20 of 40", "32 of 40"]
+    assert shown_accuracies(compared)[1]["accuracy"]["text"] == "50.0%"
+
+
+def test_students_of_several_seeds_share_a_baseline():
+    arms = [
+        arm(f"unprimed@{seed}", np.arange(40) < 20, "unprimed", "logits", seed=seed, unprimed=True) for seed in (0, 1)
+    ]
+    arms += [arm(f"steps@{seed}", np.arange(40) < 32, "steps", "logits", seed=seed) for seed in (0, 1)]
+    (baseline,) = baselines(compare(arms, {"robust": ROBUST}))
+    assert baseline["label"] == "unprimed"
+    assert [(row["arm"], row["against"]) for row in baseline["rows"]] == [
+        ("steps@0", "unprimed@0"),
+        ("steps@1", "unprimed@1"),
+    ]
+
+
+def test_without_a_plan_every_arm_is_a_baseline_and_swapped_pairs_are_mirrored():
+    compared = compare([arm(name, np.arange(40) < right) for name, right in (("a", 32), ("b", 20))], {"robust": ROBUST})
+    found = {baseline["label"]: baseline["rows"][0] for baseline in baselines(compared)}
+    there, back = found["b"]["difference"], found["a"]["difference"]
+    assert (there["value"], back["value"]) == (pytest.approx(0.3), pytest.approx(-0.3))
+    assert (back["low"], back["high"]) == (-there["high"], -there["low"])
+    assert (found["b"]["only"], found["a"]["only"]) == ("12 : 0", "0 : 12")
+    assert (found["a"]["arm"], found["a"]["against"]) == ("b", "a")
+
+
+def heads(**columns):
+    return pd.DataFrame({"student": "s", "layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], **columns})
+
+
+def test_exact_values_stand_where_heads_were_run_exactly():
+    screened = heads(metric="log_p_gold_solution", problem="pooled", value=[-0.1, -1.2, 0.2, 0.0], low=-2.0, high=1.0)
+    exact = screened.iloc[[1]].assign(value=-9.4, low=-12.0, high=-7.0, method="exact")
+    single = screened.assign(problem="p1", method="gradient")
+    table = pd.concat([screened.assign(method="gradient"), exact, single], ignore_index=True)
+    (measure,) = head_measures({"ablation": table})
+    assert (measure["title"], measure["unit"]) == ("Ablation: change in log p(gold solution)", "nats")
+    grid = measure["students"]["s"]
+    assert (grid["layers"], grid["heads"]) == (2, 2)
+    assert grid["value"] == [-0.1, -9.4, 0.2, 0.0]
+    assert grid["low"] == [-2.0, -12.0, -2.0, -2.0]
+    assert grid["exact"] == [False, True, False, False]
+
+
+def test_measures_are_named_and_say_what_was_subtracted(tmp_path):
+    change = heads(
+        metric="entropy", problem="pooled", value=[0.1, -0.2, 0.3, np.nan], low=0.0, high=1.0, against="base"
+    )
+    change["moved"] = pd.array([True, False, False, None], dtype="boolean")
+    change.to_parquet(tmp_path / "differences.parquet")
+    geometry = heads(relative=0.5, base=2.0, change=1.0, circuit="qk")
+    found = head_measures({"differences": tmp_path / "differences.parquet", "geometry": geometry})
+    assert [(measure["title"], measure["unit"], measure["against"]) for measure in found] == [
+        ("Change of attention entropy", "nats", "base"),
+        ("Relative change of the QK circuit", "", None),
+    ]
+    assert found[0]["students"]["s"]["value"] == [0.1, -0.2, 0.3, None]
+    assert found[1]["students"]["s"]["low"] == [None] * 4
+
+
+def test_patched_students_are_told_apart_by_whose_outputs_they_were_given():
+    table = heads(metric="log_p_gold_value", problem="pooled", value=1.0, low=0.0, high=2.0, method="gradient")
+    both = pd.concat([table.assign(source="a"), table.assign(source="b")], ignore_index=True)
+    (measure,) = head_measures({"patching": both})
+    assert measure["title"] == "Patching into s: change in log p(gold value)"
+    assert list(measure["students"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"student": ["s"], "value": [1.0]}),
+        heads(value=1.0, problem="p1"),
+        heads(value="text"),
+        heads(value=1.0).assign(layer=0.5),
+        pd.concat([heads(value=1.0)] * 2),
+    ],
+    ids=["no heads", "single problems", "text", "no layers", "several values a head"],
+)
+def test_other_tables_have_no_measure(table):
+    assert head_measures({"mine": table}) == []
