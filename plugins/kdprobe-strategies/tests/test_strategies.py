@@ -122,7 +122,7 @@ def test_turns_alternate_and_end_with_the_bare_question(host):
         (None, "cannot be read"),
         ("{", "cannot be read"),
         ("[1]\n", "example 1 has no question"),
-        (json.dumps({"question": "How many?", "answer": "#### 1"}), "has 1 examples"),
+        (json.dumps({"question": "How many?", "answer": "#### 1"}), "has 1 example for problem"),
     ],
 )
 def test_bad_files_of_examples_are_told_in_a_sentence(tmp_path, host, content, said):

@@ -73,7 +73,9 @@ class AnalysisContext:
     def _reading(self) -> tuple[list[ProblemSequence], list[Finding]]:
         from kdprobe.probing.shared_sequences import shared_sequences
 
-        return shared_sequences(self.students, self.problems, self.template_of)
+        # Once for all analyses of a run, which share a pool.
+        key = ("read", tuple(self.students), tuple(self.problems), self.template_of)
+        return self.pool.once(key, lambda: shared_sequences(self.students, self.problems, self.template_of))
 
     @cached_property
     def bridges(self) -> Bridges:
