@@ -30,7 +30,7 @@ _FORMATS = {
     "attribution": 2,
     "divergence": 3,
     "geometry": 2,
-    "heads": 2,
+    "heads": 3,
 }
 """Of the analyses whose results are no longer what they first were."""
 
