@@ -5,7 +5,7 @@
 Students are drawn from a model of right and wrong answers: on the scale of log-odds a problem has a difficulty, a
 strategy suits some problems more than others, a seed makes a better or worse student, and that student has luck with
 single problems. Every number is a percentage with a Monte Carlo standard error of at most
-50 / sqrt(replications) points: about 0.35 near 5 % with 4,000.
+50 / sqrt(replications) points: about 0.35 near 5% with 4,000.
 """
 
 from __future__ import annotations
@@ -370,7 +370,7 @@ def few_discordant(_: Run) -> None:
 
 def detectable(run: Run) -> None:
     """The smallest detectable difference, and how often simulated tests find it."""
-    print("\n## Smallest difference that McNemar's exact test finds with 80 % power\n")
+    print("\n## Smallest difference that McNemar's exact test finds with 80% power\n")
     random = np.random.default_rng(0)
     header("n", "discordant share", "smallest difference, points", "found in simulation, %")
     for n, share in product((20, 80, 319, 1319), (0.05, 0.1, 0.3)):

@@ -5,7 +5,7 @@
 Runs an experiment, the embedded one unless told otherwise, and times every operation that syncs, hashes, seals, checks
 or locks files, or compares the process's state around plugins, within that very run; of nested ones the outermost
 counts. The share is that of the rest of the run. Then `kdprobe report` takes turns with itself without all of these;
-with --report-of that of a store's newest run, and no experiment is run. Exits with 1 where they take more than 1 % of
+with --report-of that of a store's newest run, and no experiment is run. Exits with 1 where they take more than 1% of
 the rest, or the report more than 1.2 times as long as without them.
 """
 

@@ -1,4 +1,4 @@
-"""The reference page of the functions in `kdprobe` that do what the command line does, and of what they return."""
+"""The reference page of the functions in `kdprobe` and their results."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ repeatable option takes a list, and one that names things (`--adapter NAME=PATH`
 use the names of the command line's options. [Use kdprobe in a notebook](../how-to/use-in-a-notebook.md) has examples.
 
 - Every error is a `kdprobe.KdprobeError` that says what is wrong and what to do.
-- `progress=False` silences stderr. Anything that may spoil a result is in its `findings` or `warnings`, not just
+- `progress=False` silences stderr. Anything that may invalidate a result is in its `findings` or `warnings`, not just
   printed.
 - Results display themselves in a notebook. `.to_json()` returns what the command prints with `--json`.
 - `import kdprobe` is fast: a function imports what it needs on its first call.
-- `AnyPath` is a string or an `os.PathLike`. A `Config` is the path of a TOML file, the same as a dict, or `None`.
+- `AnyPath` is a string or an `os.PathLike`. A `Config` is the path of a TOML file, its content as a dict, or `None`.
   `Functions` are a dict of names to functions, or `None`.
 """
 _FUNCTIONS = """\
@@ -29,7 +29,7 @@ _FUNCTIONS = """\
 `strategies=`, `analyses=` and `head_metrics=` accept plain functions:
 
 - A strategy takes a `kdprobe.Problem`. It returns the text that the teacher reads, or a `kdprobe.PromptPair`.
-- An analysis asks for what it needs by the names of its parameters, such as `students` or `bridges`. It returns a
+- An analysis requests what it needs by the names of its parameters, such as `students` or `bridges`. It returns a
   table.
 - A head metric takes a `kdprobe.probing.PatternView`, one layer of a batch. It returns a tensor `[batch, head]`.
 

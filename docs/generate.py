@@ -1,6 +1,6 @@
 """Writes the reference pages that come from the code: `python docs/generate.py`.
 
-With `--check` it compares them instead, and looks for imports of what is not public in plugins, templates and examples.
+With `--check` it compares them instead, and checks plugins, templates and examples for imports that are not public.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     pages |= {REFERENCE / "hooks" / name: text for name, text in hook_pages().items()}
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
-        faults = [f"{file.name} is not what the code says; run: make docs" for file in stale]
+        faults = [f"{file.name} is out of date; run: make docs" for file in stale]
         faults += violations(checked_files())
         print("\n".join(faults), end="\n" if faults else "")
         sys.exit(1 if faults else 0)

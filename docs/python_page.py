@@ -1,4 +1,4 @@
-"""The reference page of the Python API: every public name with its signature and what it is, read from the source."""
+"""The reference page of the Python API: every public name with its signature and description, read from the source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def python_page() -> str:
         "# Python\n",
         "Generated from the code by `make docs`.\n",
         f"{_INTRODUCTION}\n",
-        "| module | what is in it |",
+        "| module | contents |",
         "| --- | --- |",
         *(f"| {_link(each.name)} | {first_paragraph(each.docstring)} |" for each in fronts),
         "",

@@ -116,7 +116,7 @@ def _faults(tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("kdprobe."):
-                    yield node.lineno, f"import {alias.name} hides what it uses: write from MODULE import NAME"
+                    yield node.lineno, f"import {alias.name} hides the names in use: write from MODULE import NAME"
         elif isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == "kdprobe":
             module = str(node.module)
             for alias in node.names:

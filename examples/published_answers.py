@@ -70,7 +70,7 @@ def _extractors(answers: Mapping[str, Outputs], extractors: Mapping[str, Extract
     for arm, outputs in answers.items():
         found = scores(outputs, {name: extractors[name] for name in names})
         shown = [f"{one.correct} ({one.accuracy:.1%}, {_percent(one.interval)})" for one in found]
-        rows.append([f"`{arm}`", f"{REPORTED[arm][1]} ({REPORTED[arm][0]} %)", *shown])
+        rows.append([f"`{arm}`", f"{REPORTED[arm][1]} ({REPORTED[arm][0]}%)", *shown])
     return _table(["arm", "as printed", *(f"`{name}`" for name in names)], rows)
 
 
@@ -112,7 +112,7 @@ def _pairs(compared: Mapping[str, Comparison]) -> str:
             decided = f"{test.only_a} : {test.only_b}"
             points = f"{test.difference * 100:+.1f}"
             rows.append([f"`{name}`", f"`{pair.a}` - `{pair.b}`", points, interval, decided, f"{pair.p_holm:.0e}"])
-    return _table(["extractor", "a - b", "points", "95 % interval", "only a : only b", "p (Holm)"], rows)
+    return _table(["extractor", "a - b", "points", "95% interval", "only a : only b", "p (Holm)"], rows)
 
 
 def _steps(comparison: Comparison) -> str:
@@ -125,7 +125,7 @@ def _steps(comparison: Comparison) -> str:
         ]
         for arm in comparison.arms
     ]
-    return _table(["arm", "steps", "right", "answers without a step"], rows)
+    return _table(["arm", "steps", "correct", "answers without a step"], rows)
 
 
 def _findings(comparison: Comparison) -> str:

@@ -91,7 +91,7 @@ def evaluated(student: Student, problems: tuple[Problem, ...]) -> str:
     correct = sum(record["correct"] for record in records)
     interval = accuracy_interval(correct, len(records))
     share = f"{correct / len(records):.1%}"
-    return f"{correct} of {len(records)} ({share}; 95 % interval {interval.low:.1%} to {interval.high:.1%})"
+    return f"{correct} of {len(records)} ({share}; 95% interval {interval.low:.1%} to {interval.high:.1%})"
 
 
 def card(given: argparse.Namespace, options: Any, accuracies: dict[str, str]) -> str:
@@ -112,7 +112,7 @@ teacher of kdprobe's embedded experiment. Apache-2.0, as its base.
 Accuracy on {EVALUATED} problems of the split `test` (seed 1000, bare question, greedy, 96 new tokens, float32, through lm-eval):
 with the adapter {accuracies["with the adapter"]}, without {accuracies["without"]}.
 
-It knows this family of problems and nothing more: not a model to use for anything else.
+It knows only this family of problems; do not use it for anything else.
 """
 
 

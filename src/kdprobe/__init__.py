@@ -1,6 +1,6 @@
-"""All that the command line can do, a function each, and what nearly every plugin needs.
+"""One function for each command of the command line, and what nearly every plugin needs.
 
-kdprobe asks: did the way the teacher was prompted make a better student, and where inside the student does it show?
+kdprobe asks whether the way the teacher was prompted made a better student, and where inside the student it shows.
 Importing it loads neither torch nor transformers.
 """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from kdprobe.words import counted
+
 _DOING = "while "
 _OTHER_DTYPE = "Use another data type (`dtype`): float16 overflows above 65,504, bfloat16 and float32 do not."
 
@@ -39,7 +41,7 @@ def first_line(error: Exception) -> str:
 
 
 class UsageError(KdprobeError):
-    """A `KdprobeError`: the command, the call or the config asks for what does not exist or does not fit."""
+    """A `KdprobeError` in the command, call or config: it names something that does not exist or does not fit."""
 
     exit_code = 2
 
@@ -59,7 +61,7 @@ class NonFiniteError(KdprobeError):
 
 
 class ConfigError(UsageError):
-    """A config with mistakes, all reported together.
+    """A config with errors, all reported together.
 
     Attributes:
         mistakes: One sentence each, preceded by the key in the config (`distill.options.rank: …`).
@@ -69,7 +71,7 @@ class ConfigError(UsageError):
         self.mistakes = tuple(mistakes)
         count = len(self.mistakes)
         listed = "\n".join(f"  - {mistake}" for mistake in self.mistakes)
-        super().__init__(f"{source} has {count} mistake{'s' if count != 1 else ''}:\n{listed}")
+        super().__init__(f"{source} has {counted(count, 'error')}:\n{listed}")
 
 
 @contextmanager

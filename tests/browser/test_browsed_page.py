@@ -12,7 +12,7 @@ VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark"
 def test_first_screen_says_what_came_out(open_page):
     page = open_page()
     heading = page.get_by_role("heading", level=1)
-    assert heading.inner_text().startswith("Priming with steps: +41.7 points over unprimed (95 % CI ")
+    assert heading.inner_text().startswith("Priming with steps: +41.7 points over unprimed (95% CI ")
     assert heading.bounding_box()["y"] < 200
     badge = page.locator(".badge", has_text="Raise the token budget.")
     assert not badge.get_by_text("Raise the token budget.").is_visible()

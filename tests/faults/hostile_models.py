@@ -182,7 +182,7 @@ def gguf_files(sound):
         "has an architecture alone": file(0, [architecture]),
         "has the same key twice": file(0, [architecture, architecture]),
     }
-    cuts = {f"is cut after {share} %": sound[: len(sound) * share // 100] for share in (1, 5, 20, 60, 99)}
+    cuts = {f"is cut after {share}%": sound[: len(sound) * share // 100] for share in (1, 5, 20, 60, 99)}
     flipped = bytearray(sound)
     flipped[24:600] = bytes(byte ^ 0x55 for byte in flipped[24:600])
     return states | cuts | {"has a damaged header": bytes(flipped)}

@@ -4,7 +4,7 @@
 
 Without CONFIG: the embedded experiment. Every process is a fork of one that has loaded what it needs, and lives for
 up to twice the undisturbed run's time divided by the number of kills, so that kills meet all stages. Exits 0 when every
-number is the same and no finished stage was made twice.
+number is the same and no finished stage was run twice.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def compare_disturbed(config: Path, kills: int, seed: int, folder: Path) -> str 
             return f"process {kill + 1} failed with exit code {run.code}"
         for stage, when in finished(store).items():
             if made.setdefault(stage, when) != when:
-                return f"after kill {kill + 1}, the finished stage {stage.name} was made again"
+                return f"after kill {kill + 1}, the finished stage {stage.name} was rerun"
         ended = "killed" if run.code == -signal.SIGKILL else "came to its end"
         print(f"Process {kill + 1} of {kills} {ended}; {len(made)} stages are finished.", file=sys.stderr)
     disturbed = finish(config, store, folder)
     again = [stage.name for stage, when in finished(store).items() if made.get(stage, when) != when]
     if again:
-        return f"the finished stages {again} were made again"
+        return f"the finished stages {again} were rerun"
     return None if numbers(disturbed) == numbers(undisturbed) else "the numbers differ from the undisturbed run's"
 
 

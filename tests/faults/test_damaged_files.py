@@ -1,4 +1,4 @@
-"""Every file of a finished run is damaged in turn and read again: reported and made again, never other numbers."""
+"""Every file of a finished run is damaged in turn and read again: reported and rerun, never other numbers."""
 
 import os
 import shutil

@@ -27,6 +27,6 @@ def test_a_process_that_is_killed_outright_loses_the_batch_that_it_was_in(tiny_m
     there = kept[0].read_bytes().count(b"\n") - 1
     assert there < 6
     told = subprocess.run(command(tmp_path / "killed"), capture_output=True, text=True, check=True).stderr
-    assert f"{there} of 6 answers are already saved" in told
+    assert f"{there} of 6 answers already saved" in told
     subprocess.run(command(tmp_path / "whole"), capture_output=True, check=True)
     assert records(tmp_path / "killed.jsonl") == records(tmp_path / "whole.jsonl")

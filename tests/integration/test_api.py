@@ -40,7 +40,7 @@ def test_a_function_is_a_strategy_like_any_other(finished, config, store):
     assert record["plugins"]["strategies/careful"]["plugin"] == "function:careful"
     planned = kdprobe.plan(config, strategies={"careful": careful}, store=store)
     assert planned.run == finished.name
-    assert set(planned.stages["status"]) == {"there"}
+    assert set(planned.stages["status"]) == {"done"}
 
 
 def test_another_function_of_the_same_name_is_another_strategy(config, store):
@@ -50,7 +50,7 @@ def test_another_function_of_the_same_name_is_another_strategy(config, store):
     planned = kdprobe.plan(config, strategies={"careful": careful}, store=store)
     stages = {(row.kind, row.name): row.status for row in planned.stages.itertuples()}
     assert stages["transfer", "careful"] == stages["distill", "careful"] == "missing"
-    assert stages["transfer", "unprimed"] == stages["distill", "unprimed"] == "there"
+    assert stages["transfer", "unprimed"] == stages["distill", "unprimed"] == "done"
 
 
 def test_a_run_says_what_the_command_says(finished, store, run_cli):
@@ -113,9 +113,9 @@ def test_a_config_with_mistakes_lists_them_all(config):
     with pytest.raises(KdprobeError) as caught:
         kdprobe.plan({**config, "nme": 1, "seeds": [-1]})
     assert {line.partition(":")[0] for line in caught.value.mistakes} == {"nme", "seeds.0"}
-    with pytest.raises(UsageError, match="problems: a set cannot stand in a config"):
+    with pytest.raises(UsageError, match="problems: a config cannot contain a set"):
         kdprobe.plan({**config, "problems": {1, 2}})
-    with pytest.raises(UsageError, match="The config is a int"):
+    with pytest.raises(UsageError, match="The config is an int"):
         kdprobe.plan(3)
 
 
@@ -172,13 +172,13 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"top_p": 1.5}, "top_p"),
         ({"seed": -1}, "seed"),
         ({"batch_size": 0}, "The batch size '0' must be 'auto' or a positive integer"),
-        ({"limit": 0}, "The limit 0 is not above 0"),
-        ({"dtype": "int7"}, "There is no dtype 'int7'"),
-        ({"task": "other"}, "There is no task 'other'"),
-        ({"adapters": "folder"}, "The adapters are a single text"),
+        ({"limit": 0}, "The limit must be positive, not 0"),
+        ({"dtype": "int7"}, "Unknown dtype 'int7'"),
+        ({"task": "other"}, "Unknown task 'other'"),
+        ({"adapters": "folder"}, "The adapters are a single string"),
         ({"date": "soon"}, "must be a date such as"),
         ({"options": {"elsewhere": {"a": 1}}}, "--option names 'elsewhere'"),
-        ({"model_args": "a=1"}, "--model-args is for lm-eval's other model types"),
+        ({"model_args": "a=1"}, "--model-args applies only to model types other than hf"),
         ({"extractor": "robst"}, "Did you mean 'robust'"),
     ],
 )
@@ -223,7 +223,9 @@ def test_a_probed_student_is_a_merged_model_and_a_bridge(probed, torch, tiny_mod
         for name, logits in (("mine", wanted), (tiny_model.name, untouched)):
             bridge = probed.students[name].to_transformer_lens(progress=False)
             assert float((bridge(ids, return_type="logits") - logits).abs().max()) < 1e-4
-    with pytest.raises(UsageError, match=rf"There is no student 'nobody'\. The students are {tiny_model.name}, mine"):
+    with pytest.raises(
+        UsageError, match=rf"There is no student 'nobody'\. Available students: {tiny_model.name}, mine"
+    ):
         probed.students["nobody"]
 
 

@@ -45,7 +45,8 @@ def test_attribution_is_that_of_the_architecture_s_own_formulas(architecture, lo
     if expected.any():
         found = result.tables["attribution_biases"].query("metric == 'logit_gold_solution'")["value"]
         np.testing.assert_allclose(found, expected, atol=2e-5)
-        assert any(f"belong to no head, write {expected.sum():+.2f}." in sentence for sentence in result.statements)
+        said = f"belong to no head, contribute {expected.sum():+.2f}."
+        assert any(said in sentence for sentence in result.statements)
     assert any("caps its logits" in sentence for sentence in result.statements) == (architecture == "gemma2")
 
 

@@ -113,7 +113,7 @@ def test_geometry_names_the_planted_head_alone(look, untrained, planted):
     for top in result.summary["students"]["planted"].values():
         assert (top[0]["layer"], top[0]["head"]) == PLANTED
     table = result.tables["geometry"]
-    assert {figure.caption for figure in result.figures} == {"From the weights alone; one cell per head."}
+    assert {figure.caption for figure in result.figures} == {"Computed from the weights; one cell per head."}
     moved = table[table["change"] > 0]
     assert set(zip(moved["layer"], moved["head"], strict=True)) == {PLANTED}
     assert set(moved["circuit"]) == {"qk", "ov"}
@@ -212,11 +212,11 @@ def test_ablation_loses_nothing_to_what_an_architecture_cannot_give(look, model_
     from kdprobe.students.student import Student
 
     for record, targets, missing in (
-        (model_of("deepseek_v3"), ["o_proj"], ("qk", "the circuits of tuned changed")),
+        (model_of("deepseek_v3"), ["o_proj"], ("qk", "the circuits of tuned")),
         (
             model_of("falcon", new_decoder_architecture=True, num_kv_heads=2),
             ["query_key_value", "dense"],
-            ("pattern", "attention changed"),
+            ("pattern", "attention"),
         ),
     ):
         adapter = make_adapter(record.path, 0, target_modules=targets)
@@ -226,7 +226,8 @@ def test_ablation_loses_nothing_to_what_an_architecture_cannot_give(look, model_
         assert evidence[missing[0]].isna().all()
         assert evidence[["qk", "pattern"]].notna().all().sum() == 1
         assert evidence["ablation_gradient"].abs().min() > 0
-        assert any(sentence.startswith(f"How {missing[1]} is missing.") for sentence in result.statements)
+        said = f"The change in {missing[1]} is not reported: "
+        assert any(sentence.startswith(said) for sentence in result.statements)
 
 
 def test_what_one_student_cannot_give_is_missing_of_that_one_alone(look, untrained, planted, model_of):
@@ -240,10 +241,10 @@ def test_what_one_student_cannot_give_is_missing_of_that_one_alone(look, untrain
     # Three layers of four heads were taken away all the same.
     assert evidence.get_group("other")["ablation_gradient"].abs().gt(0).sum() == 12
     assert set(result.tables["ablation"]["student"]) == {"untrained", "other", "planted"}
-    reasons = [sentence for sentence in result.statements if " is missing. " in sentence]
-    assert [reason.split(" is missing. ")[0] for reason in reasons] == [
-        "How the circuits of other changed",
-        "How the attention of other changed",
+    reasons = [sentence for sentence in result.statements if " is not reported: " in sentence]
+    assert [reason.split(" is not reported: ")[0] for reason in reasons] == [
+        "The change in the circuits of other",
+        "The change in the attention of other",
     ]
 
 
@@ -258,8 +259,8 @@ def test_an_error_that_nobody_foresaw_leaves_a_change_empty(look, untrained, pla
         monkeypatch.setattr(head_evidence, name, fail)
     result = look("ablation", [untrained, planted], count=2, exact=2, random_sets=0)
     assert result.tables["head_evidence"][["qk", "ov", "pattern"]].isna().all(axis=None)
-    why = "is missing. It could not be measured (RuntimeError: shape '[3, 4]' is invalid)."
-    assert {f"How the circuits of planted changed {why}", f"How attention changed {why}"} <= set(result.statements)
+    why = "is not reported: it could not be measured (RuntimeError: shape '[3, 4]' is invalid)."
+    assert {f"The change in the circuits of planted {why}", f"The change in attention {why}"} <= set(result.statements)
     effect = "ablation_gradient"
     np.testing.assert_array_equal(result.tables["head_evidence"][effect], whole.tables["head_evidence"][effect])
 
@@ -347,7 +348,10 @@ def test_accuracy_without_heads(look, untrained):
     table = result.tables["accuracy"].set_index("set")
     assert table["n"].tolist() == [2, 2, 2]
     assert table["heads"].to_dict() == {"none": 0, "top": 2, "random": 2}
-    assert any("problems intact" in sentence for sentence in result.statements)
+    assert any(
+        sentence.startswith("With all heads, untrained solves ") and "; without its top 2 heads, " in sentence
+        for sentence in result.statements
+    )
 
 
 def test_from_the_command_line(run_cli, tiny_model, tiny_student, problem_files):

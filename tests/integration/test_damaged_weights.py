@@ -67,7 +67,7 @@ def beside(name, like):
 LACKS, NO_PLACE, SHAPE = "does not fit the model .*: it lacks", "the model does not use", "has shape"
 ADAPTERS = {
     "one tensor is missing": (in_file(without("layers.1.self_attn.v_proj.lora_B")), f"{LACKS} the tensor"),
-    "half of the tensors are missing": (in_file(without("lora_B")), f"{LACKS} 8 tensors, among them"),
+    "half of the tensors are missing": (in_file(without("lora_B")), f"{LACKS} 8 tensors, such as"),
     "a layer is missing": (in_file(without("layers.1.")), f"{LACKS} 8 tensors"),
     "all tensors are missing": (in_file(lambda _: {"other": _[FIRST]}), f"{LACKS} 16 tensors"),
     "tensors are renamed": (in_file(renamed("lora_A", "lora_a")), f"{LACKS} 8 tensors"),
@@ -198,10 +198,10 @@ def drop_shard(_folder, index):
 
 BASES = {
     "a tensor is missing": (in_file(without(LAYER)), f"lacks the tensor {LAYER}"),
-    "a layer is missing": (in_file(without("layers.1.")), "lacks 9 tensors, among them model.layers.1"),
+    "a layer is missing": (in_file(without("layers.1.")), "lacks 9 tensors, such as model.layers.1"),
     "the output layer is missing": (in_file(without("lm_head")), "lacks the tensor lm_head.weight"),
     "the embeddings are missing": (in_file(without("embed_tokens")), "lacks the tensor model.embed_tokens.weight"),
-    "a tensor is renamed": (in_file(renamed("up_proj", "up")), "lacks 2 tensors, among them .*up_proj"),
+    "a tensor is renamed": (in_file(renamed("up_proj", "up")), "lacks 2 tensors, such as .*up_proj"),
     "all tensors are renamed": (in_file(renamed("model.layers", "model.h")), "lacks 18 tensors"),
     "a layer is too many": (
         in_file(beside(LAYER.replace(".1.", ".2."), LAYER)),
@@ -213,8 +213,11 @@ BASES = {
     ),
     "the configuration is deeper": (in_config(num_hidden_layers=3), "lacks 9 tensors"),
     "the configuration is shallower": (in_config(num_hidden_layers=1), "does not use 9 tensors"),
-    "the configuration is wider": (in_config(intermediate_size=96), r"has shape \[.*\] instead of \[.*\]"),
-    "the vocabulary is another": (in_config(vocab_size=99), "has shape"),
+    "the configuration is wider": (
+        in_config(intermediate_size=96),
+        r"has a tensor of the wrong shape: .* is \[.*\], expected \[.*\]",
+    ),
+    "the vocabulary is another": (in_config(vocab_size=99), "has a tensor of the wrong shape: "),
     "a number is NaN": (in_file(put(LAYER, "nan")), f"NaN or infinite numbers in {LAYER}"),
     "a number is infinite": (in_file(put("lm_head.weight", "inf")), "NaN or infinite numbers in lm_head.weight"),
     "the file is cut": (cut, "Cannot load"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 RATE = "learning_rate = 1e-2"
-REASON = "diverged at step 2: The loss is nan at step 2 of the training."
+REASON = "diverged at step 2: The loss is nan at training step 2."
 
 
 def spoilt(config, *, fine_tuned=False, distilled=False, extra=""):
@@ -44,7 +44,7 @@ def test_the_run_goes_on_with_the_other_arms(done):
 def test_analyses_leave_the_student_out_and_say_so(done):
     _, store, data = done
     statements = data["analyses"]["geometry"]["statements"]
-    assert statements[0] == f"fine-tuned is left out: its training {REASON}"
+    assert statements[0] == f"fine-tuned is excluded: its training {REASON}"
     assert len(statements) > 1
     import pandas as pd
 
@@ -83,7 +83,7 @@ def test_there_is_no_student_to_export(done, tmp_path, capsys):
     _, store, data = done
     code = _run(["export", f"{data['run']}/fine-tuned", "--merged", str(tmp_path / "out"), "--store", str(store)])
     assert code == 1
-    assert f"is no student: its training {REASON}" in " ".join(capsys.readouterr().err.split())
+    assert f"has no student: its training {REASON}" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
 
 
@@ -92,7 +92,7 @@ def test_a_changed_config_trains_again_and_only_that(done, run_cli, tmp_path):
     fixed = tmp_path / "fixed.toml"
     fixed.write_text(config.read_text().replace("1e36", "1e-2"))
     stages = json.loads(run_cli("plan", fixed, "--store", store, "--json"))["stages"]
-    missing = [(stage["kind"], stage["name"]) for stage in stages if stage["status"] != "there"]
+    missing = [(stage["kind"], stage["name"]) for stage in stages if stage["status"] != "done"]
     assert missing[:2] == [("distill", "fine-tuned"), ("evaluate", "fine-tuned")]
     assert {kind for kind, _ in missing[2:]} == {"analyse"}
 
@@ -103,10 +103,10 @@ def test_an_analysis_that_has_too_few_students_left_says_so(tiny_config, tiny_mo
     data = json.loads(run_cli("run", config, "--store", tmp_path, "--json"))
     assert [arm["name"] for arm in data["arms"]] == ["untrained"]
     assert data["analyses"]["divergence"]["statements"] == [
-        f"fine-tuned is left out: its training {REASON}",
-        f"teacher is left out: its training {REASON}",
+        f"fine-tuned is excluded: its training {REASON}",
+        f"teacher is excluded: its training {REASON}",
         (
-            "The analysis was skipped, because the other students are not enough: "
+            "The analysis was skipped, because it cannot run on the remaining students: "
             "Divergence needs two students, but there is only 'untrained'."
         ),
     ]

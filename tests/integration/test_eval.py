@@ -123,7 +123,7 @@ def test_names_that_make_one_file_name_or_none_are_refused(
         ]
     assert _run([str(word) for word in [*told, "--store", tmp_path / "store"]]) == 2
     err = capsys.readouterr().err
-    assert "one file" in err if len(names) == 2 or names == ("tiny",) else "makes no file name" in err
+    assert "same file" in err if len(names) == 2 or names == ("tiny",) else "cannot be used as a file name" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -181,7 +181,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
     monkeypatch.setattr(RecordingModel, "_model_generate", count)
     evaluate(*arguments, "--out", tmp_path / "resumed.jsonl")
     assert again == [2] * (3 - after)
-    assert f"{2 * after} of 6 answers are already saved" in capsys.readouterr().err
+    assert f"{2 * after} of 6 answers already saved" in capsys.readouterr().err
     evaluate(*arguments, "--out", tmp_path / "whole.jsonl", "--store", tmp_path / "other")
     assert records(tmp_path / "resumed.jsonl") == records(tmp_path / "whole.jsonl")
     # A third time nothing is asked.
@@ -280,17 +280,17 @@ def test_what_was_written_is_compared_and_says_how_it_was_asked_for(evaluate, tm
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--task", "gsm8k"], "There is no task 'gsm8k'"),
-        (["--task", "gsm8k_kdprobe_fewshot"], "no solved examples for a few-shot prompt"),
+        (["--task", "gsm8k"], "Unknown task 'gsm8k'"),
+        (["--task", "gsm8k_kdprobe_fewshot"], "provides no few-shot examples"),
         (["--problems", "gsm-symbolic", "--option", "gsm-symbolic.templates=[6]"], "may be endless"),
         (["--problems", "gsm-symbolic", "--limit", "3", "--option", "templates"], "is not an option"),
-        (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm8k.folder=x"], "is not asked for"),
+        (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm8k.folder=x"], "is not used here"),
         (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm-symbolic.templates=["], "templates"),
         (["--problems", "gsm-symbolic", "--limit", "3", "--option", "gsm-symbolic.templates=[777]"], "no template 777"),
         (["--adapter", "/nowhere"], "has no adapter_config.json"),
         (["--batch-size", "0"], "must be 'auto' or a positive integer"),
-        (["--model-args", "a=b"], "other model types"),
-        (["--model-type", "dummy", "--with-base"], "are for models that run here"),
+        (["--model-args", "a=b"], "--model-args applies only to model types other than hf"),
+        (["--model-type", "dummy", "--with-base"], "are for models that run locally"),
     ],
 )
 def test_wrong_use_is_told(arguments, words, tiny_model, problem_files, tmp_path, capsys):
@@ -416,7 +416,7 @@ def test_a_model_behind_an_api_is_asked_each_question_once_also_after_a_failure(
     # Another server, for the first may still be reading questions that were on their way.
     with serving(lambda _: "#### 55", port) as (_, asked):
         assert _run([*command, "--out", str(tmp_path / "out.jsonl")]) == 0
-    assert f"{saved} of 6 answers are already saved" in capsys.readouterr().err
+    assert f"{saved} of 6 answers already saved" in capsys.readouterr().err
     assert len(asked) == len(set(asked)) == 6 - saved
     assert {*first_asked[:3], *asked} == {row["question"] for row in six()}
     # What lm-eval's tasks that failed leave behind goes here, not in the midst of whatever comes next.

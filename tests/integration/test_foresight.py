@@ -155,7 +155,7 @@ def test_trials_of_a_study_train_the_modules_that_a_run_would(plan, model):
 
 def test_a_student_without_attention_wants_its_target_modules_named(plan, model):
     student = model("mamba", "mamba", hidden_size=32, num_hidden_layers=2, state_size=4)
-    words = "distill.options.lora.target_modules", "in the student (mamba)", "all-linear"
+    words = "distill.options.lora.target_modules", "of the student (mamba)", "all-linear"
     assert told(plan, *words, student=student, probe={"analyses": []}).count("in the student") == 1
     plan(
         student=student,
@@ -244,7 +244,7 @@ def test_options_that_so_few_examples_do_not_allow_are_told(plan):
 def test_analyses_of_heads_need_attention(plan, model):
     told(
         plan,
-        "probe.analyses: heads, ablation: kdprobe does not find the attention heads of this architecture (mamba)",
+        "probe.analyses: heads, ablation: kdprobe cannot find the attention heads of this architecture (mamba)",
         student=model("mamba", "mamba", hidden_size=32, num_hidden_layers=2),
         distill={"options": ALL_LINEAR},
         controls={"fine_tuned": False},
@@ -256,7 +256,7 @@ def test_all_mistakes_are_told_at_once(plan, model):
     student = model("phi3", "phi3", **SMALL, max_position_embeddings=16)
     sentence = told(plan, "would fail for 4 reasons", student=student, distill={"options": NAMED})
     assert "in the test set, 4 problems leave no room for 8 new tokens" in sentence
-    assert "with their gold solutions, 4 transfer problems are longer" in sentence
+    assert "4 transfer problems exceed it together with their gold solutions" in sentence
     assert "qkv_proj" in sentence
 
 
@@ -265,7 +265,7 @@ def test_too_little_evidence_is_said_before_anything_is_paid_for(plan, run_cli, 
     assert {"too-few-problems", "single-seed"} <= codes(planned)
     (finding,) = [finding for finding in planned.findings if finding.code == "too-few-problems"]
     # Four problems: 2 / 2**4, twice that in families of two.
-    assert "distilled against untrained 0.25" in finding.evidence
+    assert "0.25 (distilled against untrained)" in finding.evidence
     assert "primed against unprimed 0.12" in finding.evidence
     # 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**7 is not.
     assert "problems.test to 7 or more" in finding.action

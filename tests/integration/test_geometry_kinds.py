@@ -162,9 +162,9 @@ def test_what_is_in_no_circuit_is_said_to_be_left_out(kind, also, model_of, trai
 
     record = model_of("starcoder2")
     statements = geometry(Student("tuned", record, trained(record, peft_config(kind))[0])).statements
-    assert statements[0].endswith(f" Training also changed the {also}, which are in no circuit.")
+    assert statements[0].endswith(f" Training also changed the {also}, which belong to no circuit.")
     assert ("no head's circuits changed" in statements[0]) == (kind == "norms")
-    assert statements[-1] == "Not counted, because they are in no circuit: the biases of the projections."
+    assert statements[-1] == "Not counted, because they belong to no circuit: the biases of the projections."
 
 
 def test_an_architecture_without_circuits_is_refused(model_of):
@@ -194,4 +194,4 @@ def test_parts_that_only_one_of_two_models_has_are_changes(torch, model_of, tmp_
     with_biases, without = (Student(name, resolve(str(tmp_path / name))) for name in ("with", "without"))
     for first, other in ((with_biases, without), (without, with_biases)):
         statements = geometry(first, other).statements
-        assert "Training also changed the biases of the projections, which are in no circuit." in statements[0]
+        assert "Training also changed the biases of the projections, which belong to no circuit." in statements[0]

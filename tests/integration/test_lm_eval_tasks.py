@@ -311,7 +311,7 @@ def test_a_model_is_asked_as_often_as_a_task_repeats(repeated, folder, torch, ti
     tracker.save_results_samples("repeated_all", samples)
     outputs = read_outputs(tmp_path / "tiny" / "samples_repeated_all_now.jsonl")
     assert outputs.responses == [sample["resps"][0][0] for sample in samples]
-    assert outputs.notes == ("'resps' holds up to 2 samples per row; only the first is scored.",)
+    assert outputs.notes == ("'resps' contains up to 2 samples per row; only the first is scored.",)
 
 
 PLUGIN = """

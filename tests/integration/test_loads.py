@@ -69,6 +69,27 @@ def test_the_students_of_an_experiment_are_evaluated_and_analysed_on_one_base(ti
     plan.pool.clear()
 
 
+def test_all_analyses_of_a_run_tokenise_the_problems_once(analysis_context, monkeypatch):
+    from dataclasses import replace
+
+    from transformers import AutoTokenizer
+
+    from kdprobe.students.pool import StudentPool
+
+    read, real = [], AutoTokenizer.from_pretrained
+    monkeypatch.setattr(
+        AutoTokenizer, "from_pretrained", lambda *given, **known: read.append(1) or real(*given, **known)
+    )
+    pool = StudentPool()
+    contexts = [replace(analysis_context, pool=pool) for _ in range(3)]
+    assert contexts[0].sequences == contexts[1].sequences == contexts[2].sequences
+    assert len(read) == 1
+    fewer = replace(analysis_context, pool=pool, problems=analysis_context.problems[:1])
+    assert fewer.sequences == contexts[0].sequences[:1]
+    assert replace(analysis_context, pool=StudentPool()).sequences == contexts[0].sequences
+    assert len(read) == 3
+
+
 @pytest.mark.parametrize("architecture", ["gemma2", "gpt_oss", "llama"])
 def test_attention_is_what_transformers_chooses_unless_patterns_are_wanted(architecture, model_of):
     from transformers import AutoModelForCausalLM

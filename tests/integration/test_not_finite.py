@@ -74,7 +74,7 @@ def test_a_training_that_overflows_is_a_result_that_names_the_step(stages, overf
     stage = arms["fine-tune"].distill
     assert store.make(stage)
     found = diverged(store.folder(stage))
-    assert (found["step"], found["reason"]) == (1, "The loss is nan at step 1 of the training.")
+    assert (found["step"], found["reason"]) == (1, "The loss is nan at training step 1.")
     assert "use bfloat16 or float32" in found["hint"]
     assert not store.make(stage)
 
@@ -84,7 +84,7 @@ def test_a_training_that_diverges_names_the_step(train_context, distiller):
     from kdprobe.host.registry import Host
 
     trainer = Host().create("distillers", distiller, {"learning_rate": 1e36, "batch_size": 2, "epochs": 1})
-    with pytest.raises(NonFiniteError, match=r"is (nan|inf) at step 2 of the training\. Lower the learning rate"):
+    with pytest.raises(NonFiniteError, match=r"is (nan|inf) at training step 2\. Lower the learning rate"):
         trainer.train(train_context({"responses"}, (1.0,)))
 
 
@@ -93,7 +93,7 @@ def test_a_validation_that_is_not_finite_names_the_step(train_context):
 
     options = {"learning_rate": 1e36, "batch_size": 8, "epochs": 1, "validation": 0.5}
     trainer = Host().create("distillers", "sequence", options)
-    with pytest.raises(NonFiniteError, match=r"is (nan|inf) in the validation after step 1\."):
+    with pytest.raises(NonFiniteError, match=r"is (nan|inf) during validation after step 1\."):
         trainer.train(train_context({"responses"}, (1.0,)))
 
 
@@ -103,7 +103,7 @@ def test_a_student_that_the_last_step_spoilt_is_found(train_context):
 
     options = {"learning_rate": 1e20, "batch_size": 8, "epochs": 1}
     trainer = Host().create("distillers", "sequence", options)
-    with pytest.raises(NonFiniteError, match=r"The loss is nan after the 1 steps of the training\.") as caught:
+    with pytest.raises(NonFiniteError, match=r"The loss is nan after 1 training step\.") as caught:
         trainer.train(train_context({"responses"}, (1.0,)))
     assert caught.value.step == 1
 
@@ -118,7 +118,7 @@ def test_what_any_distiller_leaves_is_checked(torch, tmp_path):
     refuse_diverged(sound)
     with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after the last step, 1"):
         refuse_diverged(Trained(tmp_path, sound.history, adapter_norm=float("nan")))
-    with pytest.raises(NonFiniteError, match=r"The loss is inf at step 2 of the training"):
+    with pytest.raises(NonFiniteError, match=r"The loss is inf at training step 2"):
         refuse_diverged(Trained(tmp_path, [*sound.history, {"step": 2, "loss": float("inf")}], adapter_norm=1.0))
     save_file({"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after the last step, 1"):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 RATE = "learning_rate = 1e-2"
-REASON = "overflowed in its evaluation: The model's logits for a sample conversation are NaN or infinite in float16."
+REASON = "overflowed during evaluation: The model's logits for a sample conversation are NaN or infinite in float16."
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_page_and_tables_name_the_arm(done, run_cli):
 def test_an_analysis_that_needs_the_answers_leaves_the_student_out(done):
     _, _, data = done
     said = {name: analysis["statements"] for name, analysis in data["analyses"].items()}
-    assert said["confidence"][0] == f"fine-tuned is left out: it {REASON}"
-    assert not any("left out" in sentence for sentence in said["geometry"])
-    assert any(sentence.startswith("fine-tuned: training moved") for sentence in said["geometry"])
+    assert said["confidence"][0] == f"fine-tuned is excluded: it {REASON}"
+    assert not any("excluded" in sentence for sentence in said["geometry"])
+    assert any(sentence.startswith("fine-tuned: training changed the QK circuit by ") for sentence in said["geometry"])
 
 
 def test_an_analysis_that_overflows_is_a_result(done, run_cli, tmp_path, monkeypatch):

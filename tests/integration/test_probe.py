@@ -181,17 +181,17 @@ def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
     [
         ([], "either MODEL or --patterns"),
         (["MODEL", "--patterns", "a.npz"], "either MODEL or --patterns"),
-        (["--patterns", "a.npz", "--adapter", "x"], "go with MODEL"),
+        (["--patterns", "a.npz", "--adapter", "x"], "need MODEL"),
         (["MODEL", "--figures"], "needs --out"),
         (["MODEL", "--analysis", "heds"], "Did you mean 'heads'"),
         (["MODEL", "--option", "heads"], "is not an option"),
-        (["MODEL", "--option", "divergence.smallest_effect=1"], "which is not asked for"),
+        (["MODEL", "--option", "divergence.smallest_effect=1"], "which is not used here"),
         (["MODEL", "--option", "heads.smallest_effect=-1"], "Options of heads: smallest_effect"),
         (
             ["MODEL", "--problems", "gsm-symbolic"],
-            r"missing. They are given as --option gsm-symbolic.KEY",
+            r"missing. Set them with --option gsm-symbolic.KEY",
         ),
-        (["MODEL", "--option", "heads.metric=entropie"], "There is no head metric 'entropie'"),
+        (["MODEL", "--option", "heads.metric=entropie"], "These patterns have no head metric 'entropie'"),
         (["MODEL", "--adapter", "a=nowhere"], "The adapter 'nowhere' has no"),
         (["MODEL", "--analysis", "confidence"], "needs scores; the context has patterns and problems and students"),
         (["MODEL", "--analysis", "divergence"], "there is only 'tiny'"),
@@ -210,15 +210,14 @@ def test_wrong_use_is_told_in_a_sentence(arguments, words, tiny_model, problem_f
 
 
 def test_analyses_of_files_refuse_what_needs_students(tmp_path):
+    from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
-    from kdprobe.probing.options import ConfidenceOptions
-    from kdprobe.probing.outputs.confidence import build
     from kdprobe.probing.patterns.files import read_patterns
 
     np.save(tmp_path / "a.npy", np.ones((1, 1, 1, 1)))
     context = AnalysisContext(patterns=read_patterns([str(tmp_path / "a.npy")]))
     with pytest.raises(KdprobeError, match="needs problems and scores and students; the context has patterns"):
-        run_analysis("confidence", build(ConfidenceOptions()), context)
+        run_analysis("confidence", Host().create("analyses", "confidence", None), context)
 
 
 def test_students_of_other_tokenizers_are_refused(tiny_model, tmp_path, problem_file, torch):

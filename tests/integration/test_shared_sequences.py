@@ -101,7 +101,7 @@ def test_a_model_without_a_row_for_its_pad_token_answers_as_with_one(model, stud
 def test_a_token_that_problems_have_is_refused_and_named(model, read, problems):
     word = re.search(r"[a-z]{4,}", problems[0].question)[0]
     other = model("other", added=[word], rows=1)
-    told = rf"reads different tokens than .*: in '{problems[0].id}', token \d+ is ' ' \(\d+\), not ' {word}' \(\d+\)"
+    told = rf"reads different tokens from .*: in '{problems[0].id}', token \d+ is ' ' \(\d+\), not ' {word}' \(\d+\)"
     with pytest.raises(UsageError, match=told):
         read(other)
 
@@ -133,11 +133,11 @@ def test_of_different_templates_one_is_chosen_and_said(model, read, tiny_model):
     ids, (finding,) = read(other)
     assert ids == read()[0]
     assert finding.code == "other-template"
-    assert f"chat template of {tiny_model.name!r}; that of other differs" in finding.evidence
+    assert f"chat template of {tiny_model.name!r}; other has a different template of its own" in finding.evidence
     assert "--template-of" in finding.action
     theirs, (finding,) = read(other, template_of="other")
     assert [len(a) > len(b) for a, b in zip(theirs, ids, strict=True)] == [True] * len(ids)
-    assert f"chat template of 'other'; that of {tiny_model.name} differs" in finding.evidence
+    assert f"chat template of 'other'; {tiny_model.name} has a different template of its own" in finding.evidence
     assert theirs == read(other, model("twin", template=polite), template_of="twin")[0]
     with pytest.raises(UsageError, match="There is no student 'nobody'"):
         read(other, template_of="nobody")

@@ -131,7 +131,7 @@ def test_nothing_left_to_learn_from_is_told(planned, tmp_path):
     ("change", "words"),
     [
         (lambda rows: rows[1:], "answers 3 of the 4 transfer problems"),
-        (lambda rows: [*rows, rows[0]], "a second time"),
+        (lambda rows: [*rows, rows[0]], "again. Remove one of the two"),
         (lambda rows: [*rows, {"id": "x"}], "line 5 is not an answer"),
         (lambda rows: [*rows, "text"], "line 5 is not an answer"),
     ],
@@ -160,7 +160,7 @@ def test_texts_may_name_problems_by_their_question(planned, tmp_path):
     [
         ("samples = 2", "need a temperature above 0"),
         ('samples = 2\ntemperature = 1.0\ntexts = "gold"', "texts written by the teacher"),
-        ('texts = "nobody"', "'nobody' is not one of 'own', 'gold', a strategy of this run, or a .jsonl file"),
+        ('texts = "nobody"', "'nobody' is not 'own', 'gold', a strategy of this run, or a .jsonl file"),
         ('filter = "wrong"', "transfer.filter"),
     ],
 )
@@ -180,5 +180,5 @@ def test_students_of_different_problems_are_a_finding():
         [arm("unprimed", [["p1", 0]]), arm("primed", [["p1", 0], ["p2", 0]]), arm("untrained", None)]
     )
     assert finding.code == "unmatched-filter"
-    assert "unprimed 1, primed 2; 1 are common to all" in finding.evidence
+    assert "unprimed 1, primed 2; 1 in common" in finding.evidence
     assert _unmatched([arm("unprimed", [["p1", 0], ["p1", 1]]), arm("primed", [["p1", 0]])]) == []

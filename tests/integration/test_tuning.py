@@ -185,11 +185,11 @@ def test_a_training_that_diverges_is_a_failed_trial(prepared, new_store):
     tuned = tune(prepared(extra), new_store)
     assert len(tuned.trials) == 2
     for trial in tuned.trials:
-        assert re.fullmatch(r"diverged at step 2: The loss is (nan|inf) at step 2 of the training\.", trial.failure)
+        assert re.fullmatch(r"diverged at step 2: The loss is (nan|inf) at training step 2\.", trial.failure)
     assert tuned.best is tuned.current
     assert tuned.current.number is None
     assert not tuned.improved
-    assert tuned.verdict()[0] == "No trial beat the current options by log p(gold value)."
+    assert tuned.verdict()[0] == "No trial beat the current options on log p(gold value)."
     # Nobody examines a student of NaN.
     assert len(manifests(new_store, "evaluate")) == 1
 
@@ -204,7 +204,7 @@ def test_a_student_that_overflows_is_a_failed_trial_and_is_not_examined_again(pr
     }
     tuning = prepared(extra, **halves)
     (trial,) = tune(tuning, new_store).trials
-    assert trial.failure.startswith("overflowed in its evaluation: ")
+    assert trial.failure.startswith("overflowed during evaluation: ")
     made = {file: file.stat().st_mtime_ns for file in new_store.root.glob("stages/*/*")}
     assert tune(tuning, new_store).trials == [trial]
     assert {file: file.stat().st_mtime_ns for file in new_store.root.glob("stages/*/*")} == made

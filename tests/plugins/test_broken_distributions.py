@@ -82,7 +82,7 @@ BROKEN = {
     "newer-import": (
         "from kdprobe import FutureSpec\n",
         "incompatible",
-        "It needs another version of kdprobe: cannot import name 'FutureSpec' from 'kdprobe'",
+        "It needs a different version of kdprobe: cannot import name 'FutureSpec' from 'kdprobe'",
     ),
     "other-exit": ("class Stop(BaseException): pass\nraise Stop('quite')\n", "broken", "Stop: quite"),
     "unsayable": ("class E(Exception):\n    def __str__(self): return 1/0\nraise E\n", "broken", "E: no message"),

@@ -317,12 +317,12 @@ def test_with_debug_the_plugin_s_traceback_is_shown(faulty, capfd):
         (TimeoutError("timed out"), "TimeoutError: timed out. Check the network."),
         (
             OSError(28, "No space left on device", "a.npy"),
-            "No space left on device: a.npy. Free some space",
+            "No space left on device: a.npy. Free some disk space",
         ),
         (OSError(5, "Input/output error", "a.npy"), "Input/output error: a.npy. Check the disk"),
         (
             RuntimeError("I/O error: No space left on device (os error 28)"),
-            "(os error 28). Free some space",
+            "(os error 28). Free some disk space",
         ),
         (MemoryError("Unable to allocate 9 TiB"), "MemoryError: Unable to allocate 9 TiB. Use a smaller batch"),
         (RuntimeError("CUDA out of memory."), "RuntimeError: CUDA out of memory. Use a smaller batch"),
@@ -348,7 +348,7 @@ def test_a_fault_that_nobody_foresaw_is_told_and_its_traceback_kept(error, fault
     [log] = (tmp_path / "state").rglob("*.log")
     err = capfd.readouterr().err
     assert "The plugin" not in err
-    assert f"kdprobe, or a library that it uses, failed: {type(error).__name__}: {error}" in err
+    assert f"kdprobe or one of its libraries failed: {type(error).__name__}: {error}" in err
     assert f"The traceback is in {log}; please report it." in err
     assert "Traceback" not in err
     assert log.read_text(encoding="utf-8").count("Traceback") == 1
@@ -415,11 +415,11 @@ def test_all_mistakes_in_options_are_told_with_the_others(tmp_path, capsys):
     assert _run(["plan", str(config)]) == 2
     told = capsys.readouterr().err
     for mistake in (
-        "name: is missing",
-        "problems.transfer: is missing",
-        "problems.options.test: is missing",
+        "name: missing",
+        "problems.transfer: missing",
+        "problems.options.test: missing",
         "strategies.it.options.times: input should be a valid integer",
-        "strategies.it.options.wrd: is not known; did you mean 'strategies.it.options.word'?",
+        "strategies.it.options.wrd: unknown key; did you mean 'strategies.it.options.word'?",
         "strategies.non.name: There is no strategy named 'non'. Did you mean 'none'?",
     ):
         assert mistake in told

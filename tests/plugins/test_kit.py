@@ -1,4 +1,4 @@
-"""Every check of the test kit, against a plugin that does not keep the contract: the sentence says what is wrong."""
+"""Every check of the test kit, against a plugin that violates the contract: the message says what is wrong."""
 
 import random
 import subprocess
@@ -112,22 +112,22 @@ def shares_its_list(problem):
 @pytest.mark.parametrize(
     ("render", "sentence"),
     [
-        (lambda p: PromptPair(dice(p), bare(p)), "draws from the global random generator"),
-        (lambda p: PromptPair(counting(p), bare(p)), "is not pure: problem 'p0' reads differently"),
+        (lambda p: PromptPair(dice(p), bare(p)), "uses the global random generator"),
+        (lambda p: PromptPair(counting(p), bare(p)), "is not pure: it renders problem 'p0' differently"),
         (lambda p: PromptPair(shares_its_list(p), bare(p)), "is not pure"),
-        (lambda p: PromptPair(no_question(p), bare(p)), "does not hold the question of problem 'p0'"),
-        (lambda p: PromptPair(last_is_assistant(p), bare(p)), "must end with a user's message"),
-        (lambda p: PromptPair(primed(p), []), "The student's side of 'it' must be messages"),
+        (lambda p: PromptPair(no_question(p), bare(p)), "does not contain the question of problem 'p0'"),
+        (lambda p: PromptPair(last_is_assistant(p), bare(p)), "must end with a user message"),
+        (lambda p: PromptPair(primed(p), []), "The student's prompt of 'it' must be messages"),
         (
             lambda p: PromptPair([{"role": "oracle", "content": p.question}], bare(p)),
-            "The teacher's side of 'it' must be",
+            "The teacher's prompt of 'it' must be",
         ),
-        (lambda p: (primed(p), bare(p)), "must return a PromptPair, and returned tuple"),
+        (lambda p: (primed(p), bare(p)), "must return a PromptPair, not tuple"),
         (lambda p: p.no_such_field, "raises AttributeError on problem 'p0'"),
-        (lambda p: PromptPair(primed(p), with_gold(p)), "holds the gold answer of problem 'telling-0'"),
+        (lambda p: PromptPair(primed(p), with_gold(p)), "contains the gold answer of problem 'telling-0'"),
         (
             lambda p: PromptPair(primed(p), [{"role": "user", "content": p.question + p.solution}]),
-            "holds the gold answer",
+            "contains the gold answer",
         ),
     ],
     ids=[
@@ -157,7 +157,7 @@ def test_a_strategy_that_is_built_otherwise_each_time_is_not_deterministic():
         return lambda p: PromptPair([{"role": "user", "content": f"{number} {p.question}"}], bare(p))
 
     module.kdprobe_strategies = hookimpl(lambda: [StrategySpec(name="it", summary="It", build=build)])
-    with pytest.raises(ContractError, match="is not deterministic: built anew"):
+    with pytest.raises(ContractError, match="is not deterministic: when rebuilt"):
         check_strategy(host_with(module), "it")
 
 
@@ -183,7 +183,7 @@ def test_a_strategy_that_goes_through_a_set_differs_from_process_to_process(orde
     (tmp_path / f"{module}.py").write_text(SET_ORDER.replace("join(HINTS)", f"join({order})"))
     monkeypatch.syspath_prepend(tmp_path)
     if order == "HINTS":
-        with pytest.raises(ContractError, match="renders problem 'p0' differently in another process"):
+        with pytest.raises(ContractError, match="renders problem 'p0' differently in a separate process"):
             check_strategy(host_with(module), "it")
     else:
         check_strategy(host_with(module), "it")
@@ -223,19 +223,19 @@ def rows(**changes):
     [
         (lambda answers: answers[1:], "left 1 problems unanswered"),
         (lambda answers: [*answers, answers[0]], "answered problem .* twice"),
-        (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' without being asked"),
+        (lambda answers: [replace(answers[0], id="other")], "answered problem 'other' although it was not requested"),
         (rows(logprobs=lambda r: r.logprobs - 0.1), "is not normalised: the top k and the tail sum to"),
         (rows(logprobs=lambda r: r.logprobs / np.log(2)), "is not normalised"),
-        (rows(logprobs=lambda r: r.logprobs[:, ::-1]), "must fall, the most probable token first"),
+        (rows(logprobs=lambda r: r.logprobs[:, ::-1]), "must be sorted, with the most probable token first"),
         (rows(logprobs=lambda r: np.exp(r.logprobs)), "must be natural logarithms"),
         (
             rows(logprobs=lambda r: np.full_like(r.logprobs, np.nan)),
             "are NaN or infinite at token 1",
         ),
-        (rows(ids=lambda r: np.roll(r.ids, 1, axis=0)), "rows do not belong to their tokens"),
-        (rows(ids=lambda r: np.zeros_like(r.ids)), "names a token twice in one row"),
-        (rows(token_logprobs=lambda r: r.token_logprobs + 0.5), "differ from what rows.logprobs says"),
-        (rows(token_logprobs=lambda r: r.token_logprobs[:-1]), r"rows.token_logprobs must be \[8\], and is \[7\]"),
+        (rows(ids=lambda r: np.roll(r.ids, 1, axis=0)), "rows do not match their tokens"),
+        (rows(ids=lambda r: np.zeros_like(r.ids)), "lists a token twice in one row"),
+        (rows(token_logprobs=lambda r: r.token_logprobs + 0.5), "differ from rows.logprobs"),
+        (rows(token_logprobs=lambda r: r.token_logprobs[:-1]), r"rows.token_logprobs must have shape \[8\], not \[7\]"),
         (rows(tail_logmass=lambda r: {1.0: r.tail_logmass[1.0]}), r"lacks tail_logmass\[2.0\]"),
         (lambda answers: [replace(a, token_ids=np.tile(a.token_ids, 9)) for a in answers], "more than the budget"),
         (lambda answers: [replace(a, text=None) for a in answers], "has no text"),
@@ -264,18 +264,18 @@ class Rereads(Spoilt):
 
 def test_a_teacher_that_scores_its_own_answer_otherwise(tiny_teacher, torch):
     check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher())), "it", {})
-    with pytest.raises(ContractError, match=r"scores its own answer to 'p0' otherwise .* by 0.300 nats"):
+    with pytest.raises(ContractError, match=r"scores its own answer to 'p0' differently .* by 0.300 nats"):
         check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher(), add=0.3)), "it", {})
-    with pytest.raises(ContractError, match=r"scores .'p1', 'p2'., and was asked for .'p0', 'p1', 'p2'."):
+    with pytest.raises(ContractError, match=r"scores .'p1', 'p2'. instead of .'p0', 'p1', 'p2'."):
         check_teacher(host_of(TeacherSpec, Rereads(tiny_teacher(), skip=1)), "it", {})
 
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("provenance", {"model": object()}, "must be ready for JSON"),
-        ("provenance", {}, "is empty; say what decides its answers"),
-        ("part_size", 0, "must be a whole number above 0 or None, and is 0"),
+        ("provenance", {"model": object()}, "must be serialisable as JSON"),
+        ("provenance", {}, "is empty; it must list everything that determines the answers"),
+        ("part_size", 0, "must be a positive integer or None, not 0"),
     ],
 )
 def test_a_teachers_books(field, value, sentence, tiny_teacher):
@@ -326,14 +326,14 @@ def leaves_a_pickle(context):
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        (saves(True), "is the untrained one: its adapter changes nothing"),
+        (saves(True), "does not change the student's logits"),
         (saves(False, adapter_norm=0.0), "reports an adapter_norm of 0.0"),
         (saves(False, adapter_norm=float("nan")), "reports an adapter_norm of nan"),
-        (saves(False, history=[]), "leaves no history"),
+        (saves(False, history=[]), "returns no history"),
         (saves(False, history=[{"step": 1}]), "has no finite loss"),
-        (leaves_a_pickle, "left pickles"),
+        (leaves_a_pickle, "wrote pickles"),
         (lambda context: context.folder, "must return Trained, not PosixPath"),
-        (lambda context: Trained(context.folder, [{"loss": 1.0}], 1.0), "left no adapter in"),
+        (lambda context: Trained(context.folder, [{"loss": 1.0}], 1.0), "wrote no adapter to"),
         (lambda context: Trained(context.folder.parent, [{"loss": 1.0}], 1.0), "not to the context's folder"),
     ],
     ids=["unmoved", "norm", "nan", "history", "loss", "pickle", "type", "none", "elsewhere"],
@@ -346,8 +346,8 @@ def test_distillers(train, sentence, train_context, torch):
 @pytest.mark.parametrize(
     ("trainer", "sentence"),
     [
-        (Trainer(saves(False), needs=["oracle"]), "needs .'oracle'.; there are responses, gold"),
-        (Trainer(saves(False), temperatures=(0.0,)), "must be a tuple of numbers above 0"),
+        (Trainer(saves(False), needs=["oracle"]), "needs .'oracle'.. Available needs: responses, gold"),
+        (Trainer(saves(False), temperatures=(0.0,)), "must return a tuple of positive numbers"),
     ],
 )
 def test_what_a_distiller_asks_for(trainer, sentence, train_context):
@@ -385,23 +385,23 @@ FINE = pd.DataFrame({"student": ["untrained", "tuned"], "value": [0.5, 0.5]})
     ("result", "sentence"),
     [
         ("text", "must return AnalysisResult, not str"),
-        (AnalysisResult(tables={}), "returns no table"),
+        (AnalysisResult(tables={}), "returns no tables"),
         (AnalysisResult(tables={"it": {"a": [1]}}), "must be a pandas DataFrame, not dict"),
         (AnalysisResult(tables={"../up": FINE}), "becomes a file"),
         (table(student=[]), "has no rows"),
-        (AnalysisResult(tables={"it": FINE.set_index("student")}), "keeps something in its index"),
+        (AnalysisResult(tables={"it": FINE.set_index("student")}), "has data in its index"),
         (table(untrained=[0.1], tuned=[0.2]), "has a column for each student"),
         (table(student=["untrained"], heads=[[1, 2]]), "has lists or dicts in"),
-        (table(student=["untrained"] * 2, value=[0.1, 0.2]), "has rows that nothing but a measurement tells apart"),
-        (AnalysisResult(tables={"it": pd.DataFrame({0: [1]})}), "must have distinct names of columns"),
-        (AnalysisResult(tables={"it": FINE}, statements=["no sentence"]), "a statement is a sentence"),
+        (table(student=["untrained"] * 2, value=[0.1, 0.2]), "has rows that differ only in measurements"),
+        (AnalysisResult(tables={"it": pd.DataFrame({0: [1]})}), "must have distinct column names"),
+        (AnalysisResult(tables={"it": FINE}, statements=["no sentence"]), "every statement must be a sentence"),
         (AnalysisResult(tables={"it": FINE}, figures=["f"]), "must be a kdprobe.probing.Figure"),
         (AnalysisResult(tables={"it": FINE}, figures=[Figure("T", "", {"data": []})]), "needs a title and a caption"),
         (
             AnalysisResult(tables={"it": FINE}, figures=[Figure("T", "C", {"data": np.ones(2)})]),
-            "must be ready for JSON",
+            "must be serialisable as JSON",
         ),
-        (AnalysisResult(tables={"it": FINE}, figures=[Figure("T", "C", {})]), "is no plotly figure"),
+        (AnalysisResult(tables={"it": FINE}, figures=[Figure("T", "C", {})]), "is not a plotly figure"),
     ],
 )
 def test_analyses(result, sentence, analysis_context):
@@ -410,7 +410,7 @@ def test_analyses(result, sentence, analysis_context):
 
 
 def test_what_an_analysis_needs(analysis_context):
-    with pytest.raises(ContractError, match=r"needs .'oracle'.; there are patterns, students"):
+    with pytest.raises(ContractError, match=r"needs .'oracle'.. Available needs: patterns, students"):
         check_analysis(host_of(AnalysisSpec, Analysis(table(a=["b"]), ["oracle"])), "it", None, analysis_context)
 
 
@@ -427,13 +427,13 @@ def writes_over(view):
 @pytest.mark.parametrize(
     ("metric", "sentence"),
     [
-        (lambda view: view.pattern.mean((-1, -2)), "depends on padding on the left"),
-        (lambda view: view.pattern[..., -1, :].amax(-1), "depends on padding on the right"),
+        (lambda view: view.pattern.mean((-1, -2)), "changes with padding on the left"),
+        (lambda view: view.pattern[..., -1, :].amax(-1), "changes with padding on the right"),
         (lambda view: view.pattern.mean(-1), r"must return \[batch, head\], here \[1, 3\]"),
         (lambda view: 0.5, "must return"),
-        (lambda view: view.mean_over_queries(view.pattern.log().sum(-1)), "gives no number where every query counts"),
-        (writes_over, "writes over the pattern"),
-        (lambda view: view.tokens.float(), "raises AttributeError on a view that has what it needs"),
+        (lambda view: view.mean_over_queries(view.pattern.log().sum(-1)), "returns NaN although every query is valid"),
+        (writes_over, "overwrites the pattern"),
+        (lambda view: view.tokens.float(), "raises AttributeError on a view with everything it needs"),
         (lambda view: view.pattern[..., 0, 0] + next(ORDER), "differently the second time"),
     ],
     ids=["mean", "last", "rows", "number", "infinite", "writes", "undeclared", "changing"],
@@ -459,16 +459,16 @@ def made(number, split, value="4", question=None, id_=None, solution=None):
             lambda split: [made(i, split, id_="same") for i in range(2)],
             "uses the id .'same'. more than once in transfer",
         ),
-        (lambda split: [made(i, split, value="four") for i in range(2)], "the gold value 'four' .* is no number"),
-        (lambda split: [made(i, split, value="3 or 4") for i in range(2)], "is no number"),
-        (lambda split: [made(1, split, solution="So it is.")], "does not hold its gold value"),
-        (lambda split: [made(i, split, question="Same?") for i in range(2)], "asks the question of .* as .* too"),
+        (lambda split: [made(i, split, value="four") for i in range(2)], "the gold value 'four' .* is not a number"),
+        (lambda split: [made(i, split, value="3 or 4") for i in range(2)], "is not a number"),
+        (lambda split: [made(1, split, solution="So it is.")], "does not contain its gold value"),
+        (lambda split: [made(i, split, question="Same?") for i in range(2)], "repeats the question of .* as .*"),
         (
             lambda split: [made(1, split, question="What?")],
-            "asks the question of test problem 'test-1' as transfer problem",
+            "repeats the question of test problem 'test-1' as transfer problem",
         ),
-        (lambda split: [made(next(ORDER), split)], "gives other transfer problems when it is asked again"),
-        (lambda split: [{"question": "?"}], "must yield Problem records, and yielded dict"),
+        (lambda split: [made(next(ORDER), split)], "yields different transfer problems the second time"),
+        (lambda split: [{"question": "?"}], "must yield Problem records, not dict"),
         (lambda split: [made(1, split, question=" ")], "problem 'transfer-1' has no question"),
     ],
     ids=["none", "ids", "words", "two-numbers", "solution", "twice", "both-splits", "changing", "dict", "blank"],
@@ -501,10 +501,10 @@ def quadratic(text):
     [
         (Reader(lambda text: text[0]), "raises IndexError on ''"),
         (Reader(lambda text: text or None), "must return Extraction, not NoneType"),
-        (Reader(lambda text: Extraction(None, "none"), right=None), r"is_right\(\) of 'it' must be true or false"),
+        (Reader(lambda text: Extraction(None, "none"), right=None), r"is_right\(\) of 'it' must return a bool"),
         (Reader(lambda text: Extraction(None, str(next(ORDER)))), "differently the second time"),
-        (Reader(lambda text: Extraction(None, "none", (0, 1))), "read outside of ''"),
-        (Reader(quadratic), "its time must be linear in the length"),
+        (Reader(lambda text: Extraction(None, "none", (0, 1))), "returned a span outside ''"),
+        (Reader(quadratic), "the time must be linear in the length"),
     ],
     ids=["raises", "type", "verdict", "changing", "outside", "slow"],
 )
@@ -515,7 +515,7 @@ def test_extractors(reader, sentence):
 
 def test_an_extractor_that_does_not_read_what_it_should():
     reader = Reader(lambda text: Extraction(None, "none"))
-    with pytest.raises(ContractError, match="reads None in 'A: 7', and the gold value is '7'"):
+    with pytest.raises(ContractError, match="reads None in 'A: 7', but the gold value is '7'"):
         check_extractor(host_of(ExtractorSpec, reader), "it", reads={"A: 7": "7"})
 
 

@@ -88,7 +88,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
         "type": "string",
         "required": True,
         "default": None,
-        "description": "Whose tokenizer turns answers into token ids: the student's model.",
+        "description": "The student's model, whose tokenizer turns answers into token ids.",
     }
 
 
@@ -133,13 +133,13 @@ def test_a_second_module_is_in_the_wheel_and_in_the_hash(tmp_path):
 )
 def test_names_that_cannot_be_used(name, capsys):
     assert _run(["plugins", "new", "--kind", "strategy", "--", name]) == 2
-    assert "cannot be the name of a plugin. Use small letters, digits and single dashes" in capsys.readouterr().err
+    assert "is not a valid plugin name. Use lower-case letters, digits and single dashes" in capsys.readouterr().err
 
 
 def test_names_that_are_taken(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _run(["plugins", "new", "none", "--kind", "strategy"]) == 2
-    assert "There is a strategy 'none' already, from builtin." in capsys.readouterr().err
+    assert "The strategy 'none' already exists, from builtin." in capsys.readouterr().err
     assert _run(["plugins", "new", "none", "--kind", "teacher"]) == 0
 
 
@@ -147,7 +147,7 @@ def test_a_folder_that_holds_something_is_left_alone(capsys, tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
     assert _run(["plugins", "new", "fresh", "--kind", "strategy", "--folder", str(tmp_path)]) == 2
-    assert "holds something already" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["kept.txt"]
     assert _run(["plugins", "new", "fresh", "--kind", "strategy", "--folder", str(kept)]) == 2
 

@@ -74,13 +74,13 @@ def train():
     import kdprobe.experiment.store
 """
 FOUND = [
-    (3, "import kdprobe.models.load hides what it uses: write from MODULE import NAME"),
+    (3, "import kdprobe.models.load hides the names in use: write from MODULE import NAME"),
     (4, "kdprobe.models is not public: write from kdprobe.models import NAME"),
     (5, "kdprobe.models.load is not public: write from kdprobe.models import load_model"),
     (10, "kdprobe.distill.adapter.adapter_norm is not public: write from kdprobe.distill import adapter_norm"),
     (11, "kdprobe.distill.PromptPair is not public: write from kdprobe import PromptPair"),
     (12, "kdprobe.experiment.store.Store is not public: no public module exports it"),
-    (13, "import kdprobe.experiment.store hides what it uses: write from MODULE import NAME"),
+    (13, "import kdprobe.experiment.store hides the names in use: write from MODULE import NAME"),
 ]
 
 

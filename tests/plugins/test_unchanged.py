@@ -40,33 +40,33 @@ CHANGES = {
     "logging": "import logging; logging.disable(50)",
     "logging ": "import logging; logging.basicConfig(level=10, force=True)",
     "logging  ": "import logging; logging.getLogger().addHandler(logging.NullHandler())",
-    "the handlers of signals": "import signal; signal.signal(signal.SIGTERM, print)",
+    "the signal handlers": "import signal; signal.signal(signal.SIGTERM, print)",
     "the recursion limit": "import sys; sys.setrecursionlimit(5000)",
-    "the random numbers of Python": "import random; random.seed(8675309)",
-    "the precision of decimal": "import decimal; decimal.getcontext().prec = 5",
-    "the timeout of sockets": "import socket; socket.setdefaulttimeout(5)",
-    "the random numbers of NumPy": "import numpy; numpy.random.seed(8675309)",
-    "NumPy's handling of errors": "import numpy; numpy.seterr(all='ignore')",
+    "Python's random state": "import random; random.seed(8675309)",
+    "decimal's precision": "import decimal; decimal.getcontext().prec = 5",
+    "the default socket timeout": "import socket; socket.setdefaulttimeout(5)",
+    "NumPy's random state": "import numpy; numpy.random.seed(8675309)",
+    "NumPy's error handling": "import numpy; numpy.seterr(all='ignore')",
     "torch's default dtype": "import torch; torch.set_default_dtype(torch.float64)",
     "torch's default device": "import torch; torch.set_default_device('meta')",
     "torch's deterministic algorithms": "import torch; torch.use_deterministic_algorithms(True)",
     "torch's deterministic algorithms ": "import torch; torch.use_deterministic_algorithms(True, warn_only=True)",
-    "torch's flags of backends": "import torch; torch.backends.cudnn.benchmark = True",
-    "torch's flags of backends ": "import torch; torch.backends.mkldnn.enabled = False",
-    "torch's precision of matrix products, torch's flags of backends": (
+    "torch's backend flags": "import torch; torch.backends.cudnn.benchmark = True",
+    "torch's backend flags ": "import torch; torch.backends.mkldnn.enabled = False",
+    "torch's matrix multiplication precision, torch's backend flags": (
         "import torch; torch.backends.fp32_precision = 'tf32'"
     ),
-    "torch's precision of matrix products, torch's flags of backends ": (
+    "torch's matrix multiplication precision, torch's backend flags ": (
         "import torch; torch.set_float32_matmul_precision('high')"
     ),
-    "torch's precision of matrix products, torch's flags of backends  ": (
+    "torch's matrix multiplication precision, torch's backend flags  ": (
         "import torch; torch.backends.cuda.matmul.allow_tf32 = True"
     ),
-    "torch's implementations of attention": "import torch; torch.backends.cuda.enable_flash_sdp(False)",
+    "torch's attention implementations": "import torch; torch.backends.cuda.enable_flash_sdp(False)",
     "torch's number of threads": "import torch; torch.set_num_threads(torch.get_num_threads() + 1)",
-    "whether torch records gradients": "import torch; torch.set_grad_enabled(False)",
-    "the random numbers of torch": "import torch; torch.manual_seed(8675309)",
-    "the random numbers of torch ": "import torch; torch.rand(1)",
+    "torch's gradient mode": "import torch; torch.set_grad_enabled(False)",
+    "torch's random state": "import torch; torch.manual_seed(8675309)",
+    "torch's random state ": "import torch; torch.rand(1)",
 }
 
 
@@ -108,8 +108,8 @@ def test_what_a_plugin_changes_is_undone_and_named(what, code, where, tmp_path, 
 
 def test_there_is_a_case_for_every_part():
     assert {name.partition(" (")[0].strip() for name in CHANGES} >= PARTS.keys() - {
-        "torch's flags of backends",
-        "torch's precision of matrix products",
+        "torch's backend flags",
+        "torch's matrix multiplication precision",
     }
 
 
@@ -118,7 +118,7 @@ def test_a_broken_plugin_changes_nothing_either(tmp_path):
     (provider,) = discover(
         folder_candidates(write(tmp_path, "import random\nrandom.seed(8675309)\nraise ValueError('no')"))
     )
-    assert (provider.status, provider.undone) == ("broken", ("the random numbers of Python",))
+    assert (provider.status, provider.undone) == ("broken", ("Python's random state",))
     assert changed(before, read_state()) == []
 
 
@@ -167,7 +167,7 @@ def alone(folder, code):
 def test_torch_is_not_imported_to_look_at_it(tmp_path):
     told = alone(tmp_path, "import random; random.seed(8675309)")
     assert told["quiet"]
-    assert (told["undone"], told["random"]) == (["the random numbers of Python"], True)
+    assert (told["undone"], told["random"]) == (["Python's random state"], True)
 
 
 def test_what_is_changed_by_the_one_who_imports_torch_first_is_undone_too(tmp_path):
@@ -186,12 +186,12 @@ def test_what_is_changed_by_the_one_who_imports_torch_first_is_undone_too(tmp_pa
     )
     assert not told["quiet"]
     assert sorted(told["undone"]) == [
-        "the random numbers of NumPy",
-        "the random numbers of torch",
+        "NumPy's random state",
         "the warning filters",
         "torch's default dtype",
         "torch's deterministic algorithms",
         "torch's number of threads",
+        "torch's random state",
     ]
     assert (told["dtype"], told["threads"], told["deterministic"]) == ("torch.float32", 1, False)
     assert told["seed"] != 7
@@ -207,9 +207,9 @@ def test_to_import_what_kdprobe_imports_is_no_change(tmp_path):
 def test_the_command_names_it(tmp_path, run_cli):
     write(tmp_path, "import random; random.seed(8675309)")
     rows = json.loads(run_cli("plugins", "--json", "--plugins-dir", tmp_path))
-    assert {row["name"]: row["undone"] for row in rows if row["undone"]} == {"loud": ["the random numbers of Python"]}
+    assert {row["name"]: row["undone"] for row in rows if row["undone"]} == {"loud": ["Python's random state"]}
     for shown in (
         run_cli("plugins", "--plugins-dir", tmp_path),
         run_cli("plugins", "loud", "--plugins-dir", tmp_path),
     ):
-        assert "Loading it changes the random numbers of Python; this was undone." in " ".join(shown.split())
+        assert "Loading it changes Python's random state; this was undone." in " ".join(shown.split())

@@ -93,8 +93,8 @@ def test_numpys_numbers_are_plain_ones():
         ((), "nothing to score"),
         ((3,), "The answers are an int"),
         (([1, 2],), "Row 1 of the answers is an int"),
-        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns 'x'"),
-        ((pd.DataFrame(),), "holds no answers"),
+        ((pd.DataFrame([[1, 2]], columns=["x", "x"]),), "two columns called 'x'"),
+        ((pd.DataFrame(),), "has no answers"),
         (("nowhere.csv",), "cannot be read"),
     ],
 )
@@ -104,7 +104,7 @@ def test_what_cannot_be_scored_is_one_sentence(given, words):
 
 
 def test_what_cannot_be_compared_is_one_sentence(files):
-    with pytest.raises(UsageError, match="no name to be compared under"):
+    with pytest.raises(UsageError, match="which has no name"):
         kdprobe.compare(pd.DataFrame(rows(BEFORE)), files[1])
     with pytest.raises(UsageError, match="Two sets of answers have the name 'a'"):
         kdprobe.compare(files[0], {"a": rows(AFTER)})
@@ -150,9 +150,10 @@ def test_folders_without_answers_say_what_was_looked_for(tmp_path):
     for made, hint in hints.items():
         with pytest.raises(UsageError, match=rf"^The folder {made} holds no \.jsonl files\. {hint}"):
             kdprobe.score(made)
-        told = rf"^The folder {made} holds no \.jsonl files, and {tmp_path / 'store'} no finished run of this name\."
+        store = tmp_path / "store"
+        told = rf"^The folder {made} holds no \.jsonl files, and {store} has no finished run of this name\."
         with pytest.raises(UsageError, match=f"{told} {hint}"):
-            kdprobe.compare(made, tables / "a.csv", store=tmp_path / "store")
+            kdprobe.compare(made, tables / "a.csv", store=store)
 
 
 def test_scores_have_names_and_findings(folder):
@@ -187,7 +188,7 @@ def test_a_file_that_is_alone_at_the_floor_is_no_finding_of_both():
 
 
 def test_a_comparison_takes_one_extractor(files):
-    with pytest.raises(UsageError, match=r"takes one extractor; `score` takes all\. Choose one of .*robust"):
+    with pytest.raises(UsageError, match=r"uses one extractor; `score` can use all\. Choose one of .*robust"):
         kdprobe.compare(*files, extractor="all")
 
 
@@ -251,7 +252,7 @@ def test_errors_of_libraries_and_exits_are_sentences(files, monkeypatch):
 
         monkeypatch.setattr(scoring, "scores", fail)
         with pytest.raises(
-            KdprobeError, match=r"kdprobe, or a library that it uses, failed: .*report the traceback"
+            KdprobeError, match=r"kdprobe or one of its libraries failed: .*report the traceback"
         ) as caught:
             kdprobe.score(files[0])
         assert caught.value.__cause__ is error

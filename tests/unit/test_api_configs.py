@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kdprobe.api.given.configs import _plain, _with_named, config_text
+from kdprobe.api.given.configs import _plain, config_text
+from kdprobe.experiment.load_config import with_missing
 
 
 def test_values_of_python_become_those_of_a_file():
@@ -22,8 +23,8 @@ def test_a_dict_as_text_is_read_back_as_itself_without_what_is_none():
 
 
 def test_functions_that_a_config_does_not_name_are_added_to_it():
-    function = {"mine": print, "other": print}
-    named = _with_named({"strategies": ["none", {"name": "mine", "label": "ours"}]}, "strategies", function)
-    assert named["strategies"] == ["none", {"name": "mine", "label": "ours"}, "other"]
-    assert _with_named({}, "strategies", function)["strategies"] == ["mine", "other"]
-    assert _with_named({"strategies": "none"}, "strategies", function) == {"strategies": "none"}
+    functions = {"mine": print, "other": print}
+    listed = ["none", {"name": "mine", "label": "ours"}]
+    assert with_missing(listed, functions) == [*listed, "other"]
+    assert with_missing([], functions) == ["mine", "other"]
+    assert with_missing("none", functions) == "none"

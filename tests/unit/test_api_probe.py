@@ -63,7 +63,7 @@ def test_an_analysis_is_a_plain_function(files):
         patterns=files, analyses={"sizes": lambda patterns: {"size": pd.DataFrame({"n": [len(patterns)]})}}
     )
     assert named.table("size")["n"].item() == 2
-    with pytest.raises(KdprobeError, match="The analysis 'wrong' returned a int"):
+    with pytest.raises(KdprobeError, match="The analysis 'wrong' returned an int"):
         kdprobe.probe(patterns=files, analyses={"wrong": lambda patterns: patterns[0].pattern.ndim})
 
 
@@ -114,11 +114,11 @@ def test_functions_in_lists_have_names_of_their_own(files):
 
         return scaled
 
-    with pytest.raises(UsageError, match="There is a head metric 'entropy' already"):
+    with pytest.raises(UsageError, match="The head metric 'entropy' already exists"):
         kdprobe.probe(patterns=files, head_metrics={"entropy": strongest})
-    with pytest.raises(UsageError, match=r"has the name 'scaled' of another. Give it one: head_metrics="):
+    with pytest.raises(UsageError, match=r"has the same name as another, 'scaled'. Name it: head_metrics="):
         kdprobe.probe(patterns=files, head_metrics=[make(1), make(2)])
-    with pytest.raises(UsageError, match="There is an analysis 'heads' already"):
+    with pytest.raises(UsageError, match="The analysis 'heads' already exists"):
         kdprobe.probe(patterns=files, analyses=[heads])
     assert list(kdprobe.probe(patterns=files, analyses="heads").tables) == ["heads"]
 
@@ -127,7 +127,7 @@ def test_patterns_are_no_models(files):
     probed = kdprobe.probe(patterns=files)
     assert list(probed.students) == []
     with pytest.raises(
-        KdprobeError, match=r"There is no model 'a' to load: only attention patterns were probed\. Give"
+        KdprobeError, match=r"There is no model 'a' to load: only attention patterns were probed\. Pass"
     ):
         probed.students["a"].load()
 
@@ -152,20 +152,20 @@ def test_figures_are_plotlys_and_their_names_no_markup(files):
 def test_a_table_is_found_by_its_name_or_refused(files):
     result = kdprobe.probe(patterns=files, analyses=["heads", "divergence"])
     assert result.table("heads", analysis="heads").equals(result.table("heads"))
-    with pytest.raises(UsageError, match=r"There is no table 'head'. There are: heads \(heads\)"):
+    with pytest.raises(UsageError, match=r"There is no table 'head'. Available: heads \(heads\)"):
         result.table("head")
 
 
 def test_an_unknown_option_names_the_nearest(files):
-    with pytest.raises(UsageError, match=r"^Options of heads: smallest_efect: is not known; did you mean") as caught:
+    with pytest.raises(UsageError, match=r"^Options of heads: smallest_efect: unknown key; did you mean") as caught:
         kdprobe.probe(patterns=files, options={"heads": {"smallest_efect": 0.1}})
-    assert str(caught.value).endswith("'smallest_effect'? They are given as --option heads.KEY=VALUE.")
+    assert str(caught.value).endswith("'smallest_effect'? Set them with --option heads.KEY=VALUE.")
 
 
 def test_contradictions_are_refused():
-    with pytest.raises(UsageError, match="Give either MODEL or --patterns"):
+    with pytest.raises(UsageError, match="Specify either MODEL or --patterns"):
         kdprobe.probe()
     with pytest.raises(UsageError, match="--figures needs --out"):
         kdprobe.probe("model", figures=True)
-    with pytest.raises(UsageError, match="must be above 0"):
+    with pytest.raises(UsageError, match="must be positive"):
         kdprobe.probe("model", limit=0)

@@ -151,7 +151,7 @@ def test_another_run_of_the_same_name_is_left_alone(store, archive):
     record = store.run_folder(RUN) / "run.json"
     write_sealed(record, {"arms": [], "analyses": {}})
     before = held(store.root)
-    with pytest.raises(KdprobeError, match="another run"):
+    with pytest.raises(KdprobeError, match="already has a different run named"):
         import_run(Store(store.root), archive)
     assert held(store.root) == before
 

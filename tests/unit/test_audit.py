@@ -64,7 +64,7 @@ def test_likeness_within_a_template_is_scope_and_no_finding():
     known = record(transfer, test)
     assert codes([], known) == {}
     (sentence,) = scope(known)
-    assert sentence.startswith("1 of 2 test problems come from 1 template that the students were also trained on, so ")
+    assert sentence.startswith("1 of 2 test problems comes from 1 template that the students were also trained on, so ")
     assert scope(APART) == []
 
 

@@ -61,9 +61,9 @@ def test_no_conversations_are_no_texts(tokenizer):
 @pytest.mark.parametrize(
     ("template", "conversations", "sentence"),
     [
-        (CHATML, asked("Hi", "Never.", "Bye"), "refuses a conversation of user: no nevers"),
+        (CHATML, asked("Hi", "Never.", "Bye"), "rejects a conversation of user: no nevers"),
         ("{{ messages[0]['content'][:4] }}", asked("Hi", "Hi there"), "drops or changes the user message 'Hi there'"),
-        (CHATML, [*asked("Hi"), []], "refuses a conversation"),
+        (CHATML, [*asked("Hi"), []], "rejects a conversation"),
     ],
 )
 def test_one_that_is_refused_is_refused_in_its_own_words(tokenizer, template, conversations, sentence):

@@ -71,6 +71,23 @@ def test_p_counts_sets_that_do_as_much(together, sign, p):
     assert found.heads == 2
 
 
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        (-5.0, "; none has as large an effect (p = 0.20)."),
+        (-2.5, "; 1 of them has as large an effect, so these heads do not stand out (p = 0.40)."),
+        (-1.0, "; 2 of them have as large an effect, so these heads do not stand out (p = 0.60)."),
+    ],
+)
+def test_the_sentence_agrees_with_the_number_of_sets(together, said):
+    sentence = random_control(swept(together, [-3.0, -2.0, 0.0, 1.0]), "top", -1, seed=0).sentence()
+    assert sentence.startswith(f"together {together:+.2f} nats")
+    assert "; 4 random sets of 2 heads: median -1.00, range -3.00 to +1.00" in sentence
+    assert sentence.endswith(said)
+    alone = random_control(swept(together, [1.0]), "top", -1, seed=0).sentence()
+    assert "; 1 random set of 2 heads: median +1.00" in alone
+
+
 def test_without_random_sets_nothing_is_claimed():
     found = random_control(swept(-5.0, []), "top", -1, seed=0)
     assert found.p == 1

@@ -56,23 +56,35 @@ def test_columns_are_known_by_their_names_and_named_in_the_output(row, response,
     ("row", "candidates", "option"),
     [
         # The solution is gold reasoning: taken for the model's it would be right in every row.
-        ({"question": "q", "solution": WORKED, "answer": "7"}, "'answer' and 'solution' may hold", "--response-column"),
-        ({"question": "q", "solution": WORKED, "gold": "7"}, "'solution' may or may not hold", "--response-column"),
-        ({"question": "q", "answer": "7", "ground_truth": "7"}, "'answer' may or may not hold", "--response-column"),
-        ({"answer": "7", "solution": "7", "label": WORKED}, "'answer' and 'solution' may hold", "--response-column"),
+        (
+            {"question": "q", "solution": WORKED, "answer": "7"},
+            "'answer' and 'solution' may contain",
+            "--response-column",
+        ),
+        ({"question": "q", "solution": WORKED, "gold": "7"}, "'solution' may or may not contain", "--response-column"),
+        ({"question": "q", "answer": "7", "ground_truth": "7"}, "'answer' may or may not contain", "--response-column"),
+        ({"answer": "7", "solution": "7", "label": WORKED}, "'answer' and 'solution' may contain", "--response-column"),
         ({"response": "so 8", "prediction": "8", "gold": "7"}, "'response' and 'prediction' may", "--response-column"),
         (
             {"output": "8", "completion": "9", "text": "7", "gold": "7"},
             "'output' and 'completion'",
             "--response-column",
         ),
-        ({"response": "8", "answer": "7", "Answer": "9"}, "'answer' and 'Answer' may hold the gold", "--gold-column"),
-        ({"response": "8", "target": "7", "label": "0"}, "'target' and 'label' may hold the gold", "--gold-column"),
-        ({"response": "8", "answer": "8", "solution": WORKED}, "'answer' and 'solution' may hold the gold", "--gold-"),
+        (
+            {"response": "8", "answer": "7", "Answer": "9"},
+            "'answer' and 'Answer' may contain the gold",
+            "--gold-column",
+        ),
+        ({"response": "8", "target": "7", "label": "0"}, "'target' and 'label' may contain the gold", "--gold-column"),
+        (
+            {"response": "8", "answer": "8", "solution": WORKED},
+            "'answer' and 'solution' may contain the gold",
+            "--gold-",
+        ),
     ],
 )
 def test_what_the_names_do_not_tell_is_refused_with_the_candidates(row, candidates, option, tmp_path):
-    with pytest.raises(UsageError, match=rf"{candidates}.*Name the right one with {option}"):
+    with pytest.raises(UsageError, match=rf"{candidates}.*Select the right one with {option}"):
         read_outputs(rows_file(tmp_path, row))
 
 
@@ -80,7 +92,7 @@ def test_a_named_column_settles_it(tmp_path):
     file = rows_file(tmp_path, {"question": "q", "solution": WORKED, "answer": "8"})
     assert read_outputs(file, Columns(response="answer")).columns["gold"] == "solution"
     assert read_outputs(file, Columns(response="solution")).columns["gold"] == "answer"
-    with pytest.raises(UsageError, match="cannot hold both"):
+    with pytest.raises(UsageError, match="cannot be both"):
         read_outputs(file, Columns(response="answer", gold="answer"))
 
 
@@ -168,7 +180,7 @@ def test_openais_batch_lines_are_paired_by_their_custom_id_and_failures_are_told
     ]
     outputs = read_outputs(rows_file(tmp_path, *rows))
     assert (outputs.ids, outputs.responses) == (["p1", "p2", "p3", "p4"], ["so 7", "", "", ""])
-    assert outputs.notes == ("2 replies hold no text, perhaps from a failed request; they count as empty answers.",)
+    assert outputs.notes == ("2 replies have no text, perhaps from a failed request; they count as empty answers.",)
 
 
 def test_a_completion_with_gold_beside_it_is_a_row(tmp_path):
@@ -191,7 +203,7 @@ def test_of_several_samples_the_first_is_scored_and_that_is_said(cell, tmp_path)
     for file in (values, cells_file(tmp_path, json.dumps(cell), json.dumps(["so 9"]))):
         outputs = read_outputs(file)
         assert outputs.responses == ["so 7", "so 9"]
-        assert outputs.notes == ("'response' holds up to 2 samples per row; only the first is scored.",)
+        assert outputs.notes == ("'response' contains up to 2 samples per row; only the first is scored.",)
 
 
 @pytest.mark.parametrize(
@@ -204,15 +216,15 @@ def test_what_a_model_may_have_written_itself_stays_as_it_is(text, tmp_path):
 def test_json_that_the_model_wrote_in_every_row_is_text_and_that_is_said(tmp_path):
     outputs = read_outputs(cells_file(tmp_path, '{"why": "3 + 4", "answer": 7}', '{"why": "", "answer": 8}'))
     assert outputs.responses[0] == '{"why": "3 + 4", "answer": 7}'
-    assert outputs.notes == ("'response' holds a JSON object in every row; it is read as text.",)
+    assert outputs.notes == ("'response' contains a JSON object in every row; it is read as text.",)
 
 
 @pytest.mark.parametrize("write", [json.dumps, repr])
 def test_a_tools_own_objects_in_every_row_are_refused(write, tmp_path):
     cells = [write({"data": {"written": f"so {n}"}, "usage": {"tokens": 34}}) for n in (7, 8)]
-    with pytest.raises(KdprobeError, match=r"line 2, row 1: the column 'response' holds an object \(data, usage\)"):
+    with pytest.raises(KdprobeError, match=r"line 2, row 1: the column 'response' contains an object \(data, usage\)"):
         read_outputs(cells_file(tmp_path, *cells))
-    with pytest.raises(KdprobeError, match="line 2, row 1: the column 'response' holds a printed Python object"):
+    with pytest.raises(KdprobeError, match="line 2, row 1: the column 'response' contains a printed Python object"):
         read_outputs(cells_file(tmp_path, "['so 7' 'so 8']"))
 
 
@@ -226,15 +238,15 @@ def test_a_list_that_a_model_wrote_in_one_answer_stays_text(tmp_path):
     [
         (
             {"response": {"foo": 1, "bar": 2}, "gold": "7"},
-            r"line 2, row 2: the column 'response' holds an object \(foo, b",
+            r"line 2, row 2: the column 'response' contains an object \(foo, b",
         ),
-        ({"response": [1, 2, 3], "gold": "7"}, "line 2, row 2: the column 'response' holds a list of 3"),
-        ({"response": [{"role": "user", "content": "q"}], "gold": "7"}, "row 2: the column 'response' holds a list"),
-        ({"response": "7", "gold": {"value": 7}}, r"row 2: the column 'gold' holds an object \(value\)"),
-        ({"response": "7", "gold": ["7", "8"]}, "row 2: the column 'gold' holds 2 gold values"),
-        ({"response": "7", "gold": "7", "id": ["a"]}, "row 2: the column 'id' holds a list of 1"),
-        ({"response": "ChatCompletion(id='x', choices=[Choice()])", "gold": "7"}, "holds a printed Python object"),
-        ({"response": "<openai.Stream object at 0x7f00>", "gold": "7"}, "holds a printed Python object"),
+        ({"response": [1, 2, 3], "gold": "7"}, "line 2, row 2: the column 'response' contains a list of 3"),
+        ({"response": [{"role": "user", "content": "q"}], "gold": "7"}, "row 2: the column 'response' contains a list"),
+        ({"response": "7", "gold": {"value": 7}}, r"row 2: the column 'gold' contains an object \(value\)"),
+        ({"response": "7", "gold": ["7", "8"]}, "row 2: the column 'gold' contains 2 gold values"),
+        ({"response": "7", "gold": "7", "id": ["a"]}, "row 2: the column 'id' contains a list of 1"),
+        ({"response": "ChatCompletion(id='x', choices=[Choice()])", "gold": "7"}, "contains a printed Python object"),
+        ({"response": "<openai.Stream object at 0x7f00>", "gold": "7"}, "contains a printed Python object"),
     ],
 )
 def test_other_cells_are_refused_by_column_and_row(row, words, tmp_path):

@@ -166,12 +166,12 @@ def test_what_cannot_be_compared_is_wrong_use(file, tmp_path, capsys, name, word
 def test_claims_that_contradict_themselves_or_the_answers_are_findings(file, tmp_path, run_cli):
     arms = [file("a", answers([True] * 4 + [False] * 8)), file("b", answers([True] * 6 + [False] * 6))]
     table = tmp_path / "table.csv"
-    # 161 of 1,319 are 12.206 %: printed as 12.20, 12.21 or 12 it is still right.
+    # 161 of 1,319 are 12.206%: printed as 12.20, 12.21 or 12 it is still right.
     right = "a,33.3 %,4,12\nd,12.20,161,1319\nd,12.21,161,1319\nd,12,161,1319\nd,12.2,161,\n"
-    table.write_text(f"arm,accuracy,correct,n\n{right}b,55.0 %,7,12\nc,25.01 %,303,1319\n")
+    table.write_text(f"arm,accuracy,correct,n\n{right}b,55.0%,7,12\nc,25.01%,303,1319\n")
     found = codes(compared(run_cli, *arms, "--claims", table))
     assert found["contradicting-counts"] == (
-        "Percentages contradict counts: b 55.0 %, but 7 of 12 is 58.33 %; c 25.01 %, but 303 of 1319 is 22.97 %."
+        "Percentages contradict counts: b 55.0%, but 7 of 12 is 58.33%; c 25.01%, but 303 of 1319 is 22.97%."
     )
     assert found["contradicting-answers"].endswith("b 7 correct, but 6 of its answers are correct under robust.")
 

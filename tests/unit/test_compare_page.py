@@ -46,7 +46,7 @@ def test_the_page_of_a_comparison_has_its_numbers_and_every_answer(tmp_path):
     assert baseline["label"] == "a"
     assert [row["difference"]["value"] for row in baseline["rows"]] == result.pairs["difference"].tolist()
     assert [answer["right"] for answer in shown["answers"]["arms"][0]] == [n < 20 for n in range(40)]
-    assert "b: +30.0 points over a (95 % CI " in text_of(made)
+    assert "b: +30.0 points over a (95% CI " in text_of(made)
     assert shown["config"] == ""
 
 

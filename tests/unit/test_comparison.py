@@ -117,19 +117,20 @@ def test_holm_is_within_a_family():
 
 def test_equal_students_do_not_differ_significantly():
     verdict = " ".join(compare(arms()).verdict)
-    assert "teacher and unprimed do not differ significantly" in verdict
+    same = "teacher scores the same as unprimed (95% interval"
+    assert f"teacher and unprimed do not differ significantly: {same}" in verdict
     assert "No distilled student is significantly better" in verdict
 
 
 def test_different_students_differ():
     verdict = " ".join(compare(arms(teacher=38)).verdict)
-    assert "teacher and unprimed differ: teacher scores 45.0 points higher" in verdict
+    assert "teacher and unprimed differ: teacher scores 45.0 points higher than unprimed (95% interval" in verdict
     assert "Significantly better than the untrained student: teacher" in verdict
 
 
 def test_a_worse_student_solves_fewer():
     verdict = " ".join(compare(arms(teacher=2)).verdict)
-    assert "differ: teacher scores 45.0 points lower" in verdict
+    assert "differ: teacher scores 45.0 points lower than unprimed (95% interval" in verdict
     assert "Better than" not in verdict
 
 
@@ -162,14 +163,17 @@ def test_three_seeds_speak_of_strategies():
     assert pair.test.difference == pytest.approx((113 - 60) / 3 / N)
     assert pair.p_holm < 0.05
     assert compared.verdict[0].startswith(
-        "The strategies teacher and unprimed differ: students of teacher score 44.2 points higher"
+        "The strategies teacher and unprimed differ: students of teacher score 44.2 points higher than students of "
+        "unprimed (95% interval"
     )
     assert "generalise to other seeds and problems" in compared.verdict[-1]
 
 
 def test_equal_strategies_are_not_told_apart():
-    verdict = compare(seeded(3, teacher=(20, 21, 19))).verdict
-    assert verdict[0].startswith("The strategies teacher and unprimed do not differ significantly")
+    same = "do not differ significantly: students of teacher score the same as students of unprimed (95% interval"
+    for correct in ((20, 21, 19), (19, 20, 21)):
+        verdict = compare(seeded(3, teacher=correct)).verdict
+        assert verdict[0].startswith(f"The strategies teacher and unprimed {same}")
 
 
 def test_two_seeds_speak_of_students_only():

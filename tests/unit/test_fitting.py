@@ -90,7 +90,8 @@ def test_the_mass_of_foreign_ids_goes_to_the_tail_at_every_temperature(logits, r
 
 def test_a_foreign_id_that_was_written_is_refused_where_rows_are_needed(responses, tokenizer):
     written = int(responses[0].token_ids[0])
-    with pytest.raises(KdprobeError, match=rf"use 1 token ids .* \({written}\)\. .*distill.name = \"sequence\""):
+    said = rf"use 1 token id that means something else to the student \({written}\)\. .*distill.name = \"sequence\""
+    with pytest.raises(KdprobeError, match=said):
         fitted(taught(*responses), TokenizerMatch(foreign=frozenset({written})), tokenizer, rows=True)
 
 
@@ -117,7 +118,7 @@ def test_a_row_of_foreign_ids_only_is_refused(tokenizer):
     logits = np.full((2, 30), -5.0)
     logits[:, 20:] = 5.0
     response = answer(logits, 4, np.array([1, 2]))
-    with pytest.raises(KdprobeError, match="include none that the student has"):
+    with pytest.raises(KdprobeError, match="none of the teacher's top tokens is in the student's vocabulary"):
         fitted(taught(response), TokenizerMatch(foreign=frozenset(range(20, 30))), tokenizer, rows=True)
 
 

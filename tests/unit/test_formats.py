@@ -140,7 +140,7 @@ def test_a_file_with_one_broken_byte_is_not_taken_for_another_encoding(tmp_path)
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.csv", "id,response,gold\na,7\n", "line 2 has 2 cells, the header has 3"),
+        ("a.csv", "id,response,gold\na,7\n", "line 2 has 2 cells, but the header has 3"),
         ("a.csv", 'id,response,gold\na,"7\n\n",7\nb,1,2,3\n', "line 5 has 4 cells"),
         ("a.csv", 'id,response,gold\na,7,7\nb,"8,8\nc,9,9\n', "begins on line 3, a quote is not closed"),
         ("a.csv", 'id,response,gold\na,"7"x,7\n', "begins on line 2, quotes do not match"),
@@ -166,8 +166,8 @@ def test_a_file_with_one_broken_byte_is_not_taken_for_another_encoding(tmp_path)
         ("a.json", '[{"response": "7", "gold": "7"}]\n[]', "line 2 is not valid JSON: something follows"),
         ("a.json", '[{"response": "7", "gold": "7"},\n 8]', "line 2 is not a JSON object"),
         ("a.json", "[" * 100_000, "nested too deeply"),
-        ("a.json", "[]", "holds no answers"),
-        ("a.json", '{"results": {"gsm8k": {"acc": 1}}, "config": {}}', "no column that looks like the response"),
+        ("a.json", "[]", "has no answers"),
+        ("a.json", '{"results": {"gsm8k": {"acc": 1}}, "config": {}}', "no column that looks like responses"),
         ("a.csv.gz", gzip.compress(b"id,response,gold\na,7,7\n" * 99, mtime=0)[:-9], "cannot be read"),
         ("a.csv.xz", lzma.compress(b"id,response,gold\na,7,7\n" * 99)[:-30], "cannot be read"),
         ("a.csv.zst", zst(b"id,response,gold\na,7,7\n" * 99)[:-9], "cannot be read"),

@@ -33,4 +33,4 @@ def test_a_full_disk_is_told_in_a_sentence(write, tmp_path):
     with pytest.raises((RuntimeError, sqlite3.OperationalError, OSError)) as caught:
         write(tmp_path)
     said = sentence(caught.value, [], keeps=True)
-    assert said.endswith("What was finished is kept. Free some space on the disk.")
+    assert said.endswith("Finished work is saved. Free some disk space.")

@@ -64,7 +64,7 @@ def test_gold_without_a_number_is_counted_and_reported(answers, run_cli):
     file = answers(["18", "unknown", "5 or 6", "7"])
     (score,) = json.loads(run_cli("score", file, "--json"))
     assert (score["correct"], score["gold_without_value"]) == (2, 2)
-    assert "2 of 4 gold answers hold no number" in " ".join(run_cli("score", file).split())
+    assert "2 of 4 gold answers have no number" in " ".join(run_cli("score", file).split())
     other = answers(["18", "unknown", "6", "7"], name="other.jsonl")
     findings = json.loads(run_cli("compare", file, other, "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in findings if finding["code"] == "gold-without-value"]
@@ -103,4 +103,4 @@ def test_the_share_of_answers_that_run_on_is_a_finding(answers, run_cli):
     other = answers(["18"] * 2 + ["7"] * 8, ["#### 7"] * 10, name="other.jsonl")
     findings = json.loads(run_cli("compare", file, other, "--json"))["findings"]
     (evidence,) = [finding["evidence"] for finding in findings if finding["code"] == "run-on"]
-    assert evidence == "Answers that continue with another exercise: answers 20.0%."
+    assert evidence == "Answers that run on into another problem: answers 20.0%."

@@ -25,13 +25,13 @@ def test_a_difference_is_said_with_its_interval():
     answer = said(arm("unprimed", unprimed, unprimed=True), arm("steps", primed))
     assert answer.shown
     assert answer.pair == ("steps", "unprimed")
-    assert answer.sentence.startswith("Priming with steps: +25.0 points over unprimed (95 % CI +1")
+    assert answer.sentence.startswith("Priming with steps: +25.0 points over unprimed (95% CI +1")
     assert answer.rest == []
 
 
 def test_a_loss_is_not_over_anything():
     answer = said(arm("unprimed", np.arange(80) < 50, unprimed=True), arm("steps", np.arange(80) < 30))
-    assert answer.sentence.startswith("Priming with steps: -25.0 points against unprimed (95 % CI -3")
+    assert answer.sentence.startswith("Priming with steps: -25.0 points against unprimed (95% CI -3")
 
 
 def test_no_difference_says_what_could_have_been_shown():
@@ -43,7 +43,7 @@ def test_no_difference_says_what_could_have_been_shown():
     answer = headline(compared)
     detectable = compared.pairs[0].detectable
     assert not answer.shown
-    assert answer.sentence.startswith("No difference shown between steps and unprimed: +1.2 points (95 % CI ")
+    assert answer.sentence.startswith("No difference shown between steps and unprimed: +1.2 points (95% CI ")
     assert answer.rest == [f"80 problems could have shown {detectable * 100:.1f} points."]
 
 

@@ -118,7 +118,7 @@ def test_a_file_is_read_for_its_checksum_once(store, monkeypatch):
 def test_a_stage_that_another_process_made_again_is_not_taken_for_damaged(store):
     store.make(stage())
     slow = Store(store.root)
-    assert slow.status(stage()) == "there"
+    assert slow.status(stage()) == "done"
     flip(store.folder(stage()) / "a.parquet")
     # Its work does not come out the same to the byte: it may hold times.
     Store(store.root).make(stage(lambda folder, inputs, scratch: (folder / "a.parquet").write_bytes(b"new rows")))
@@ -126,7 +126,7 @@ def test_a_stage_that_another_process_made_again_is_not_taken_for_damaged(store)
 
 
 def test_what_was_made_from_another_outcome_is_made_again_and_else_it_is_not(store, capsys):
-    """A server's model may answer otherwise when a damaged transfer set is made again."""
+    """A server's model may answer otherwise when a damaged transfer stage is rerun."""
     made, said = [], ["first", "first", "second"]
 
     def answer(folder, inputs, scratch):
@@ -158,13 +158,13 @@ def test_what_was_made_from_another_outcome_is_made_again_and_else_it_is_not(sto
     said[0] = "second"
     capsys.readouterr()
     assert run()[1] == ["answers", "student", "records"]
-    assert f"it was made from a different transfer stage {answers.key}" in capsys.readouterr().err
-    assert run() == (["there"] * 3, [])
-    # To have a stage made again, one may delete its folder, too.
+    assert f"it was computed from a different transfer stage {answers.key}" in capsys.readouterr().err
+    assert run() == (["done"] * 3, [])
+    # Deleting its folder also makes a stage run again.
     shutil.rmtree(store.folder(answers))
     said[0] = "third"
     Store(store.root).make(answers)
-    assert [Store(store.root).status(stage) for stage in (answers, student, records)] == ["there", "damaged", "there"]
+    assert [Store(store.root).status(stage) for stage in (answers, student, records)] == ["done", "damaged", "done"]
     assert run()[1] == ["student", "records"]
 
 
@@ -201,7 +201,7 @@ def test_what_reads_manifests_only_reads_no_other_file(store, monkeypatch):
 
     store.make(stage())
     monkeypatch.setattr(manifest, "sha256", lambda file: pytest.fail(f"{file} was read"))
-    assert Store(store.root).status(stage()) == "there"
+    assert Store(store.root).status(stage()) == "done"
     assert Store(store.root).status(stage(rank=1)) == "missing"
     cut(store.folder(stage()) / "a.parquet")
     assert Store(store.root).status(stage()) == "damaged"

@@ -98,7 +98,7 @@ def test_samples_are_known_in_other_formats_too(kind, tmp_path):
 def test_flat_and_nested_responses_are_read(resps, tmp_path):
     outputs = read_outputs(samples_file(tmp_path, [sample(n, "", resps=resps) for n in range(3)]))
     assert outputs.responses == ["so 7"] * 3
-    said = ("'resps' holds up to 2 samples per row; only the first is scored.",)
+    said = ("'resps' contains up to 2 samples per row; only the first is scored.",)
     assert outputs.notes == (said if "so 8" in str(resps) else ())
 
 
@@ -112,7 +112,7 @@ def test_what_a_filter_left_is_read_where_there_is_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("number", [[1], {"a": 1}])
 def test_a_document_without_a_usable_id_is_refused(tmp_path, number):
-    with pytest.raises(KdprobeError, match="'doc_id' holds"):
+    with pytest.raises(KdprobeError, match="'doc_id' contains"):
         read_outputs(samples_file(tmp_path, [sample(number, "#### 7"), sample([2], "#### 7")]))
 
 

@@ -67,7 +67,7 @@ def test_what_another_seed_changes_is_the_bar():
     assert comparison.arm == "arm"
     assert comparison.effect.value[1, 1] == pytest.approx(0.2, abs=0.002)
     assert moved(comparison, bar)[0] == (0, 0)
-    assert "the most that another seed changed in any head" in moved_sentence(comparison, bar, "nats")
+    assert "the largest change that a different seed caused in any head" in moved_sentence(comparison, bar, "nats")
 
 
 def test_the_stated_effect_is_the_bar_where_seeds_change_less():
@@ -82,7 +82,12 @@ def test_a_sentence_says_that_none_moved_and_what_moved_most():
     assert "student against base: no head moved" in sentence
     assert "The largest change is in layer 1, head 0 (+0.010 nats" in sentence
     (comparison,) = compared(measured(student={(1, 0): -0.3}))
-    assert "1 of 6 heads moved: layer 1, head 0 (-0.300 nats" in moved_sentence(comparison, bar, "nats")
+    sentence = moved_sentence(comparison, bar, "nats")
+    assert "1 of 6 heads moved: layer 1, head 0 (-0.300 nats" in sentence
+    assert (
+        'Here "moved" means that entropy changed by at least 0.05 nats, the smallest effect of interest, and that p is '
+        "at most 0.05 in a test over problems (not over seeds)."
+    ) in sentence
 
 
 def test_identical_students_have_not_moved_whatever_the_bar():
@@ -95,7 +100,8 @@ def test_one_prompt_has_effects_and_no_test():
     (comparison,) = compared(students)
     assert np.isnan(comparison.p).all()
     assert moved(comparison, Threshold(0.5, stated=True)) == [(0, 2)]
-    assert "one prompt, so no test" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+    sentence = moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+    assert "there is only one prompt, so there is no test" in sentence
 
 
 def test_heads_without_a_value_are_left_out_of_the_test():
@@ -112,4 +118,4 @@ def test_too_few_problems_for_any_p_are_told():
     students = {name: {"entropy": values["entropy"][:4]} for name, values in measured(student={(0, 2): 1.0}).items()}
     (comparison,) = compared(students)
     assert moved(comparison, Threshold(0.5, stated=True)) == []
-    assert "with 4 problems p cannot reach" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+    assert "with 4 problems, p cannot reach 0.05" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")

@@ -123,5 +123,5 @@ def test_another_temperature_is_refused():
 
 def test_unknown_divergence_is_refused():
     teacher = SparseLogprobs.from_logits(torch.from_numpy(logits(0)), 5)
-    with pytest.raises(KdprobeError, match="no divergence 'squared'"):
+    with pytest.raises(KdprobeError, match="Unknown divergence 'squared'"):
         divergence(torch.from_numpy(logits(1)), teacher, "squared")

@@ -50,7 +50,7 @@ def page(count, analyses=(), **answers):
 def test_a_single_problem_has_too_few_values_for_intervals():
     text = text_of(page(1))
     assert "-1.00 (too few)" in text.replace("( too few )", "(too few)")
-    assert "100.0 % too few" in text
+    assert "100.0% too few" in text
     assert "-100.0 points (too few)" in text.replace("( too few )", "(too few)")
     assert re.search(r"\bnan\b", text) is None
 
@@ -58,7 +58,7 @@ def test_a_single_problem_has_too_few_values_for_intervals():
 def test_several_problems_have_intervals():
     text = text_of(page(12))
     assert "too few" not in text
-    assert re.search(r"12 of 12 100\.0 % 75\.8 to 100\.0 %", text)
+    assert re.search(r"12 of 12 100\.0% 75\.8 to 100\.0%", text)
 
 
 def test_first_screen_says_what_came_out_and_about_what():

@@ -112,7 +112,7 @@ def test_planned_baselines_come_with_the_numbers_of_the_pairs():
     assert row["difference"]["text"] == "+30.0 points"
     assert row["significant"] is pair.significant is True
     assert [accuracy["solved"] for accuracy in shown_accuracies(compared)] == ["5 of 40", "20 of 40", "32 of 40"]
-    assert shown_accuracies(compared)[1]["accuracy"]["text"] == "50.0 %"
+    assert shown_accuracies(compared)[1]["accuracy"]["text"] == "50.0%"
 
 
 def test_students_of_several_seeds_share_a_baseline():

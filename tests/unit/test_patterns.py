@@ -88,7 +88,7 @@ def test_what_is_no_attention_is_told_in_a_sentence(tmp_path, pattern):
     refused(tmp_path, "dtype int64", a=np.ones((LAYERS, HEADS, 1, 1), dtype=int))
     refused(tmp_path, "different shapes", layer_0=pattern[0], layer_1=pattern[1, :, 1:, 1:])
     refused(tmp_path, "with gaps or duplicates", layer_0=pattern[0], layer_2=pattern[1])
-    refused(tmp_path, "do not tell the layer of each array", first=pattern[0], second=pattern[1], x3=pattern[2])
+    refused(tmp_path, "do not identify the layer of each array", first=pattern[0], second=pattern[1], x3=pattern[2])
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path, pattern):
@@ -101,14 +101,14 @@ def test_files_that_cannot_be_read_are_told(tmp_path, pattern):
         "pickled.npz": "pickled objects",
         "broken.npz": "damaged",
         "broken.safetensors": "damaged",
-        "model.pt": "pickles are never read",
+        "model.pt": "pickles are never loaded",
         "empty": "it contains nothing",
         "nowhere.npz": "does not exist",
     }.items():
         with pytest.raises(UsageError, match=words):
             read(tmp_path / name)
     np.save(tmp_path / "a.npy", pattern)
-    with pytest.raises(UsageError, match="Two files of patterns are called 'a'"):
+    with pytest.raises(UsageError, match="Two pattern files are both called 'a'"):
         read_patterns([str(tmp_path / "a.npy"), str(tmp_path / "a.npy")])
 
 

@@ -71,7 +71,7 @@ def make_waste(store):
     (remembered / "entry.json").write_text("{}")
     return {
         store.folder(lost): "no run needs it",
-        old: "made by an earlier version of kdprobe",
+        old: "from an earlier version of kdprobe",
         nameless: "its manifest is damaged",
         scratch: "unfinished, and no run needs it",
         aside: "found damaged and moved aside",
@@ -115,7 +115,7 @@ def test_a_run_that_is_gone_needs_nothing_but_what_others_need_stays(store):
     for gone in ("a", "b"):
         shutil.rmtree(store.run_folder(gone))
     prune(store.root, unneeded(store.root))
-    # The one that c names, and the one that it was made from.
+    # The one that c names, and the one that it was computed from.
     assert [store.has(made) for made in stages] == [True, True, False]
     assert not any(store.has(made) for made in others)
 
@@ -125,7 +125,7 @@ def test_older_stages_that_an_old_run_needs_stay(store):
     store.run_folder("old").mkdir()
     arm = {"transfer": None, "distill": "0123456789abcdef0123", "evaluate": "0" * 20}
     write_json(store.run_folder("old") / "run.json", {"arms": [arm], "analyses": {}})
-    assert "made by an earlier version of kdprobe" not in [item.reason for item in unneeded(store.root)]
+    assert "from an earlier version of kdprobe" not in [item.reason for item in unneeded(store.root)]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert run_cli("store", "prune", "--store", store.root) == 2
     said = capsys.readouterr()
     assert "Nothing was removed" in said.err
-    assert "7 in all" in said.out
+    assert "7 in total" in said.out
     assert run_cli("store", "prune", "--dry-run", "--store", store.root) == 0
     capsys.readouterr()
     assert run_cli("store", "prune", "--dry-run", "--json", "--store", store.root) == 0
@@ -271,7 +271,7 @@ def test_the_command_lists_asks_and_removes(store, capsys, monkeypatch):
     assert all(item["removed"] for item in done)
     assert not any(path.exists() for path in waste)
     assert run_cli("store", "prune", "--store", store.root) == 0
-    assert "0 in all" in capsys.readouterr().out
+    assert "0 in total" in capsys.readouterr().out
 
 
 def test_the_list_has_the_sizes_of_runs(store, capsys):

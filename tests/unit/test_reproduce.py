@@ -66,10 +66,10 @@ def test_the_summary_has_the_numbers_of_the_comparison():
     lines = summary(headline(compared), compared, [("Problems", "40")]).splitlines()
     test = compared.pairs[0].test
     interval = f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}"
-    assert lines[0] == f"# a|b: +30.0 points over c (95 % CI {interval})."
+    assert lines[0] == f"# a|b: +30.0 points over c (95% CI {interval})."
     assert "- Problems: 40" in lines
     # A bar would end the cell.
-    assert "| a/b | 32 of 40 | 80.0 % | 65.2 to 89.5 % |" in lines
+    assert "| a/b | 32 of 40 | 80.0% | 65.2 to 89.5% |" in lines
     assert any(line.startswith(f"| a/b | c | +30.0 points | {interval} | ") for line in lines)
     assert "- cut-off: Some were. Raise it." in lines
     assert np.isclose(test.difference, 0.3)

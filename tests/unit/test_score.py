@@ -82,7 +82,7 @@ def test_columns_may_be_named(tmp_path, run_cli):
     pd.DataFrame({"text": ["7"], "wanted": ["7"], "key": ["k"]}).to_csv(file, index=False)
     named = ["--response-column", "text", "--gold-column", "wanted", "--id-column", "key", "--json"]
     assert json.loads(run_cli("score", file, *named))[0]["correct"] == 1
-    with pytest.raises(UsageError, match="no column that looks like the response"):
+    with pytest.raises(UsageError, match="no column that looks like responses"):
         read_outputs(file, Columns())
     with pytest.raises(UsageError, match="no column 'nothing'"):
         read_outputs(file, Columns(response="text", gold="wanted", id="nothing"))
@@ -91,7 +91,7 @@ def test_columns_may_be_named(tmp_path, run_cli):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", "response,gold\n", "holds no answers"),
+        ("a.csv", "response,gold\n", "has no answers"),
         ("a.csv", "response,gold\n7,\n", "row 1: the column 'gold' has no gold value"),
         ("a.csv", "", "cannot be read"),
         ("a.jsonl", "{\n", "cannot be read"),

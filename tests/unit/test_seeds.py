@@ -108,7 +108,7 @@ def test_it_holds_five_percent_where_one_seed_does_not():
         wrong["crossed"] += crossed_test(a, b).p < 0.05
         only_a, only_b = int((a[0] > b[0]).sum()), int((b[0] > a[0]).sum())
         wrong["one seed"] += binomtest(only_a, only_a + only_b).pvalue < 0.05
-    # 600 runs at 5 %: 30, with a standard deviation of 5.3.
+    # 600 runs at 5%: 30, with a standard deviation of 5.3.
     assert 10 <= wrong["crossed"] <= 46
     assert wrong["one seed"] > 120
 
@@ -179,5 +179,5 @@ def test_fewer_than_three_seeds_say_nothing_about_strategies(a, b):
 
 
 def test_other_problems_are_refused():
-    with pytest.raises(ValueError, match="a has 9 problems, b 8"):
+    with pytest.raises(ValueError, match="a has 9 problems, but b has 8"):
         crossed_test(np.ones((3, 9)), np.zeros((3, 8)))

@@ -117,7 +117,7 @@ def test_waiting_for_another_process_is_told(store, capsys):
     with subprocess.Popen([sys.executable, "-c", hold, lock], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         assert store.make(stage())
-    assert "Another process is making distill arm" in capsys.readouterr().err
+    assert "Another process is running distill arm" in capsys.readouterr().err
     store.make(stage(rank=9))
     assert capsys.readouterr().err == ""
 

@@ -223,9 +223,10 @@ def test_other_answers_tell_that_prompts_begin_the_thinking(tmp_path):
     texts = ["12</think>7", "May be 12", "It is 5</think>\n\n7", ""]
     outputs = read_outputs(write(tmp_path / "a.jsonl", [{"response": text, "gold": "7"} for text in texts]))
     assert [split_thinking(text).closed for text in outputs.responses] == [True, False, True, True]
-    assert any(
-        "2 answers end thinking that they do not begin, so their prompts begin it; 1 " in note for note in outputs.notes
-    )
+    assert (
+        "2 answers contain only the marker that ends thinking, so the prompts contain the one that begins it; 1 answer "
+        "without either marker is read as unfinished thinking."
+    ) in outputs.notes
     # One in a hundred is an accident, and says nothing of the others.
     rows = [{"response": "12</think>7" if n == 0 else "It is 7.", "gold": "7"} for n in range(100)]
     outputs = read_outputs(write(tmp_path / "b.jsonl", rows))

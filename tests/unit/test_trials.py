@@ -47,7 +47,7 @@ def test_of_equals_the_current_options_stay():
     assert unbeaten.best is CURRENT
     assert unbeaten.gain is None
     assert not unbeaten.improved
-    assert unbeaten.verdict()[0] == "No trial beat the current options by accuracy."
+    assert unbeaten.verdict()[0] == "No trial beat the current options on accuracy."
 
 
 def test_the_gain_is_paired():
@@ -76,5 +76,5 @@ def test_current_options_that_fail_are_beaten_by_any_student():
 
 
 def test_without_any_student_there_is_no_best():
-    with pytest.raises(KdprobeError, match="produced a student; with the current options: it burst"):
+    with pytest.raises(KdprobeError, match="student; the run with the current options also failed: it burst"):
         tuned(failed(1), current=failed(None))

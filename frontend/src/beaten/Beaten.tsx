@@ -41,7 +41,7 @@ function Accuracies({ arms, accuracies }: { arms: ShownArm[]; accuracies: ShownA
   return (
     <div class="card">
       <table class="forest">
-        <caption>Accuracy: problems solved, with the 95 % interval</caption>
+        <caption>Accuracy: problems solved, with the 95% interval</caption>
         <thead>
           <tr>
             <th scope="col">arm</th>
@@ -84,7 +84,7 @@ function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline 
   );
   return (
     <table class="forest">
-      <caption>Paired difference on the same problems, in points, with the 95 % interval. {baseline.note}</caption>
+      <caption>Paired difference on the same problems, in points, with the 95% interval. {baseline.note}</caption>
       <thead>
         <tr>
           <th scope="col">arm</th>

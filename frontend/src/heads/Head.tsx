@@ -20,7 +20,7 @@ export function Head({ measures, arms, student, index, grid }: Props) {
     <div class="card scroll head-values" tabIndex={0}>
       <table class="head">
         <caption>
-          Layer {Math.floor(index / grid.heads)}, head {index % grid.heads}, with 95 % intervals
+          Layer {Math.floor(index / grid.heads)}, head {index % grid.heads}, with 95% intervals
         </caption>
         <thead>
           <tr>

@@ -36,7 +36,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
           <tr>
             <th scope="col">head</th>
             <th scope="col">value</th>
-            <th scope="col">95 % interval</th>
+            <th scope="col">95% interval</th>
             {grid.exact ? <th scope="col">how</th> : null}
           </tr>
         </thead>

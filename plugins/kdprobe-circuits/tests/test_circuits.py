@@ -192,7 +192,7 @@ def test_a_head_that_counts_scores_one_and_one_that_copies_scores_zero():
 
 
 def test_a_tokenizer_without_numbers_is_told_in_a_sentence():
-    with pytest.raises(KdprobeError, match="has 0 numbers that are one token each"):
+    with pytest.raises(KdprobeError, match="has 0 numbers that are single tokens"):
         number_tokens(lambda _text, **_known: {"input_ids": [1, 2]}, 100)
 
 
@@ -249,7 +249,7 @@ def test_what_a_padded_query_holds_means_nothing():
 
 
 def test_rollout_needs_the_layers_in_order():
-    with pytest.raises(ValueError, match="every layer from the first one on"):
+    with pytest.raises(ValueError, match="every layer in order, starting with the first"):
         rollout_to_numbers(view(layer=1))
 
 

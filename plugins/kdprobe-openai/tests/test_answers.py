@@ -75,9 +75,7 @@ def test_an_answer_without_a_choice_is_taken_in_the_end(make, server):
 def test_a_server_that_never_gives_a_choice_ends_the_capture(make, server):
     server.always = b'{"choices": []}'
     many = [type(REQUESTS[0])(f"p{index}", REQUESTS[0].messages) for index in range(40)]
-    with pytest.raises(
-        KdprobeError, match="did not answer in 1 attempts; the last fault: an answer without any choice"
-    ):
+    with pytest.raises(KdprobeError, match="did not answer in 1 attempts; last error: an answer without any choice"):
         list(make(concurrency=1, attempts=1).respond(many, SAMPLING))
     assert len(server.asked) == 10
 
@@ -116,7 +114,7 @@ def test_a_prompt_that_is_not_taken_costs_itself_alone(make, server, capsys, nam
     assert sum(answer.text == ANSWER for answer in answers.values()) == len(REQUESTS) - 1
     assert len(server.asked) == len(REQUESTS)
     printed = capsys.readouterr().err
-    assert "The server takes no prompt of p2" in printed
+    assert "The server rejected the prompt of p2" in printed
 
 
 @pytest.mark.parametrize("status", [413, 500])
@@ -258,7 +256,7 @@ def test_answers_without_usable_log_probabilities_cost_themselves(capture, serve
     responses = capture(log_probabilities="auto")
     lost = [response for response in responses if response.rows is None]
     assert [(response.text, response.token_ids.tolist()) for response in lost] == [(ANSWER, [])]
-    assert "1 answers have no usable log-probabilities, so students learn nothing from them" in capsys.readouterr().err
+    assert "1 answer has no usable log-probabilities, so students learn nothing from it" in capsys.readouterr().err
 
 
 def test_where_most_have_none_all_are_texts(capture, server, capsys):
@@ -266,7 +264,7 @@ def test_where_most_have_none_all_are_texts(capture, server, capsys):
     server.changes = [missing, missing, None, missing, missing, missing]
     responses = capture()
     assert all(response.rows is None and response.token_ids.tolist() == server.ids for response in responses)
-    assert "so the log-probabilities of the other 1 are ignored" in capsys.readouterr().err
+    assert "so those of the other 1 are ignored" in capsys.readouterr().err
 
 
 def test_a_capture_without_anything_to_learn_is_refused_and_begins_anew(capture, server, tmp_path):

@@ -1,4 +1,4 @@
-"""What the server's chat template is told besides the messages, and what the server says it read."""
+"""What the server's chat template gets besides the messages, and what the server reports having read."""
 
 import pytest
 from served import REQUESTS, SAMPLING
@@ -61,5 +61,5 @@ def test_an_end_of_turn_that_is_none_of_the_tokenizers_named_tokens_is_one(tiny_
 
     word = tokenizer("Tom", add_special_tokens=False)["input_ids"]
     assert ids_of(*word, end) == [*word, end]
-    with pytest.raises(UnusableError, match="leaves out the end of turn"):
+    with pytest.raises(UnusableError, match="omits the end of turn"):
         ids_of(*word)

@@ -62,8 +62,8 @@ def test_a_slow_answer_is_asked_for_again(make, server):
 @pytest.mark.parametrize(
     ("fault", "limit", "said"),
     [
-        ("trickle", {"deadline": 0.5}, r"took more than 0\.5 s for an answer\. .*raise teacher\.options\.deadline"),
-        ("endless", {"largest_answer": 1}, r"sends an answer of more than 1 MB\. .*raise teacher\.options\.largest"),
+        ("trickle", {"deadline": 0.5}, r"took more than 0\.5 s for one answer\. .*raise teacher\.options\.deadline"),
+        ("endless", {"largest_answer": 1}, r"sent an answer of more than 1 MB\. .*raise teacher\.options\.largest"),
     ],
 )
 def test_an_answer_without_an_end_is_ended(make, server, fault, limit, said):
@@ -88,14 +88,14 @@ def test_a_server_that_ignores_the_budget_is_refused(make, server):
 @pytest.mark.parametrize("fault", [429, 500, "cut", b"<html>busy</html>", b"{}", b'{"error": "busy"}'], ids=str)
 def test_what_stays_ends_the_capture_with_a_sentence(make, server, fault):
     server.always = fault
-    with pytest.raises(KdprobeError, match="did not answer in 3 attempts; the last fault: ") as error:
+    with pytest.raises(KdprobeError, match="did not answer in 3 attempts; last error: ") as error:
         list(make(attempts=3).respond(REQUESTS[:1], SAMPLING))
-    assert "What was answered so far is kept" in str(error.value)
+    assert "Answers so far are saved" in str(error.value)
     assert len(server.asked) == 3
 
 
 def test_nobody_there(make):
-    with pytest.raises(KdprobeError, match="the last fault: ConnectError"):
+    with pytest.raises(KdprobeError, match="last error: ConnectError"):
         list(make(base_url="http://127.0.0.1:9/v1", attempts=2).respond(REQUESTS[:1], SAMPLING))
 
 
@@ -117,7 +117,7 @@ def test_retry_after_is_honoured_by_all_requests(make, server):
 def test_retry_after_may_be_a_date_and_has_a_limit(make, server):
     later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     server.changes = [(429, {"retry-after": later})]
-    with pytest.raises(KdprobeError, match=r"asks to wait 3[56]\d\d s, longer than longest_wait"):
+    with pytest.raises(KdprobeError, match=r"asks to wait 3[56]\d\d s, more than longest_wait"):
         list(make().respond(REQUESTS[:1], SAMPLING))
     server.changes = [(503, {"retry-after": "when it suits"})]
     assert len(list(make().respond(REQUESTS[:1], SAMPLING))) == 1
@@ -130,15 +130,15 @@ UNUSABLE = {
     "too few tokens": (lambda data: content(data).pop(2), r"counts \d+ tokens and describes \d+"),
     "too few tokens, uncounted": (
         lambda data: (content(data).pop(2), data.pop("usage")),
-        "the tokens give .* and not the text",
+        "the tokens decode to .* and not to the text",
     ),
     "no end of turn": (
         lambda data: (content(data).pop(), data.pop("usage")),
-        "the server leaves out the end of turn",
+        "the server omits the end of turn",
     ),
     "too few alternatives": (
         lambda data: content(data)[1]["top_logprobs"].pop(),
-        r"6 alternatives were asked for \(transfer.top_logprobs\) and 5 served",
+        r"6 alternatives were requested \(transfer.top_logprobs\) and 5 served",
     ),
     "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "and 0 served"),
     "an alternative twice": (
@@ -151,7 +151,7 @@ UNUSABLE = {
     "text": (set_logprob("-0.5"), "is no number"),
     "null": (set_logprob(None), "is no number"),
     "too much": (set_logprob(0.9), r"the probabilities of a position sum to \d"),
-    "an entry that is none": (lambda data: content(data).__setitem__(0, 3), "an entry is no object"),
+    "an entry that is none": (lambda data: content(data).__setitem__(0, 3), "an entry is not an object"),
     "a token without text": (lambda data: content(data)[0].update(token=None), "an entry has no token"),
     "another id": (lambda data: content(data)[0].update(id=300), "is .* to the server and .* to the student"),
     "an id beyond": (lambda data: content(data)[0].update(id=10**6), "is not exactly one of the student's"),
@@ -173,7 +173,7 @@ def test_unusable_log_probabilities_leave_texts_or_are_refused(make, server, cap
     assert sorted(answer.id for answer in answers) == [request.id for request in REQUESTS]
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
     printed = capsys.readouterr().err
-    assert printed.count("texts only: the distiller 'sequence' can learn from them, 'logits' cannot.") == 1
+    assert printed.count("kept as texts: the distiller 'sequence' can learn from them, but 'logits' cannot.") == 1
 
 
 def test_a_server_that_refuses_to_give_log_probabilities_is_asked_for_texts(make, server, capsys):
@@ -184,7 +184,7 @@ def test_a_server_that_refuses_to_give_log_probabilities_is_asked_for_texts(make
     answers = list(make(concurrency=1).respond(REQUESTS, SAMPLING))
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
     assert ["logprobs" in body for _, _, body in server.asked] == [True, *[False] * 5]
-    assert capsys.readouterr().err.count("the server refuses to give them") == 1
+    assert capsys.readouterr().err.count("the server refuses to return them") == 1
     with pytest.raises(KdprobeError, match="refuses the request: status 400"):
         list(make(log_probabilities="required").respond(REQUESTS, SAMPLING))
     # So many are too many: that is for the user to change.

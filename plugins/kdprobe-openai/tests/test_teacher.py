@@ -78,7 +78,7 @@ def test_tokens_by_their_text_and_by_vllms_ids(make, server):
 
 
 def test_other_temperatures_are_refused_before_anything_is_asked(make, server):
-    with pytest.raises(KdprobeError, match="knows nothing at temperature 2"):
+    with pytest.raises(KdprobeError, match="cannot be used at temperature 2"):
         make().respond(REQUESTS, Sampling(max_new_tokens=8, temperatures=(1.0, 2.0)))
     assert not server.asked
 
@@ -101,7 +101,7 @@ def test_every_request_has_a_seed_of_its_own_and_keeps_it(make, server):
 def test_log_probabilities_of_an_unknown_temperature_are_refused(make, server, temperature, allowed):
     asked = Sampling(max_new_tokens=64, temperature=temperature, top_logprobs=6)
     if not allowed:
-        with pytest.raises(KdprobeError, match=r"At a sampling temperature of 0\.7 some servers give"):
+        with pytest.raises(KdprobeError, match=r"At a sampling temperature of 0\.7, some servers return"):
             make().respond(REQUESTS, asked)
         assert not server.asked
     assert len(list(make(unscaled=not allowed).respond(REQUESTS, asked))) == len(REQUESTS)
@@ -118,7 +118,7 @@ def test_fields_that_a_server_refuses_are_left_out_or_called_otherwise(make, ser
     ((_, _, body),) = server.asked
     assert sorted(body) == ["effort", "max_completion_tokens", "messages", "model", "top_p"]
     # The server's own temperature is not known, and so is not that of its log-probabilities.
-    with pytest.raises(KdprobeError, match="At a sampling temperature of its own some servers give"):
+    with pytest.raises(KdprobeError, match="At a sampling temperature of its own, some servers return"):
         make(**options).respond(REQUESTS[:1], SAMPLING)
 
 
@@ -147,10 +147,10 @@ def test_provenance_changes_with_what_decides_answers_and_with_nothing_else(make
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"base_url": "localhost:8000"}, "must begin with http"),
-        ({"base_url": "https://me:secret@host/v1"}, "must hold no user"),
-        ({"base_url": "https://host/v1?key=secret"}, "must hold no user"),
-        ({"extra": {"logprobs": False, "n": 2}}, "must not hold logprobs, n"),
+        ({"base_url": "localhost:8000"}, "must start with http"),
+        ({"base_url": "https://me:secret@host/v1"}, "must not contain a user"),
+        ({"base_url": "https://host/v1?key=secret"}, "must not contain a user"),
+        ({"extra": {"logprobs": False, "n": 2}}, "must not contain logprobs, n"),
         ({"leave_out": ["messages"]}, "Input should be 'temperature', 'top_p' or 'seed'"),
         ({"key_variable": "sk-123"}, "String should match pattern"),
         ({"api_key": "sk-123"}, "Extra inputs"),

@@ -124,13 +124,13 @@ def test_a_prompt_that_is_not_kdprobes_is_refused(context, tiny_record):
     primed = PrimedTeacher(
         loaded.model, prompts_of(context, loaded.tokenizer, loaded.tokenizer), loaded.tokenizer.pad_token_id
     )
-    with pytest.raises(KdprobeError, match="none of kdprobe's student conversations"):
+    with pytest.raises(KdprobeError, match="not one of kdprobe's student conversations"):
         primed.base_model(torch.tensor([[1, 2, 3]]), torch.ones(1, 3))
 
 
 def test_prompts_that_begin_others_are_refused(tiny_record):
     loaded = load_model(tiny_record)
-    with pytest.raises(KdprobeError, match="is the beginning of another's"):
+    with pytest.raises(KdprobeError, match="is a prefix of another's"):
         PrimedTeacher(loaded.model, {(1, 2): (5,), (9,): (5,), (1, 2, 3): (6,)}, 0)
 
 
@@ -141,7 +141,7 @@ def test_one_student_prompt_for_two_teacher_prompts_is_refused(context, tiny_rec
         second.id: PromptPair(context.conversations[second.id].teacher, context.conversations[first.id].student),
     }
     tokenizer = load_model(tiny_record).tokenizer
-    with pytest.raises(KdprobeError, match=f"Problem {second.id!r} reads like another one to the student"):
+    with pytest.raises(KdprobeError, match=f"Problem {second.id!r} has the same student prompt as another problem"):
         prompts_of(replace(context, conversations=conversations), tokenizer, tokenizer)
 
 
@@ -197,7 +197,7 @@ def test_another_tokenizer_is_refused_with_advice_that_works(host, context, tiny
 
 
 def test_a_training_that_diverges_ends_with_a_sentence(host, context):
-    with pytest.raises(NonFiniteError, match=r"logits are NaN or infinite at step 2 of the training\. Lower"):
+    with pytest.raises(NonFiniteError, match=r"logits are NaN or infinite at training step 2\. Lower"):
         train(host, context, learning_rate=1e36)
 
 

@@ -160,9 +160,9 @@ def test_no_network_and_no_file_is_told_in_a_sentence(host, monkeypatch):
     [
         ("svamp.json", None, "cannot be read"),
         ("svamp.json", "{", "cannot be read"),
-        ("svamp.json", "{}", "holds no list"),
-        ("svamp.json", "[1]", "Row 1 is none of the collection 'svamp'"),
-        ("svamp.json", '[{"question": "How many?"}]', "Row 1 is none of the collection 'svamp'"),
+        ("svamp.json", "{}", "has no list"),
+        ("svamp.json", "[1]", "Row 1 is not a problem of the collection 'svamp'"),
+        ("svamp.json", '[{"question": "How many?"}]', "Row 1 is not a problem of the collection 'svamp'"),
         ("svamp.xml", "<a>", "cannot be read"),
     ],
 )
@@ -196,7 +196,7 @@ def test_stories_are_right_and_as_large_as_allowed(host, options):
 
 def test_stories_end_with_a_sentence(host):
     source = host.create("problem-sources", "stories", {"steps": 1, "largest": 10})
-    with pytest.raises(KdprobeError, match=r"There are no more than \d+ such stories for the teacher split"):
+    with pytest.raises(KdprobeError, match=r"There are only \d+ such stories for the teacher split"):
         list(source("teacher"))
 
 

@@ -1,1 +1,1 @@
-"""The Python API: everything that the command line can do, one function each; `import kdprobe` has them all."""
+"""The Python API: one function for each command of the command line; `import kdprobe` exports them all."""

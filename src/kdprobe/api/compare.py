@@ -12,6 +12,7 @@ from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,14 +31,17 @@ class CompareResult(Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
-        comparison: The whole comparison, as records.
+        comparison: The full comparison, as records.
     """
 
     comparison: Comparison
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each arm, a column for each number of `kdprobe.comparison.ArmScore`, as in `ScoreResult.scores`."""
+        """A table with a row per arm and a column per number of `kdprobe.comparison.ArmScore`.
+
+        The columns are as in `ScoreResult.scores`.
+        """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import ArmScore
 
@@ -45,11 +49,11 @@ class CompareResult(Result):
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """A row for each pair of arms, a column for each number of `kdprobe.comparison.Pair`.
+        """A table with a row per pair of arms and a column per number of `kdprobe.comparison.Pair`.
 
-        `family`, `a` and `b` say which pair it is. McNemar's exact test follows: `difference` is the accuracy of
-        a minus that of b, from -1 to 1, and `interval_low` to `interval_high` is its 95 % interval; `p` is two-sided,
-        `p_holm` adjusted in the family.
+        `family`, `a` and `b` identify the pair. The other columns are those of McNemar's exact test: `difference` is
+        the accuracy of a minus that of b, from -1 to 1, with the 95% interval `interval_low` to `interval_high`; `p` is
+        two-sided, and `p_holm` is adjusted within the family.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
@@ -66,7 +70,7 @@ class CompareResult(Result):
 
     @property
     def verdict(self) -> list[str]:
-        """What the results show, in sentences."""
+        """What the results support, in sentences."""
         return self.comparison.verdict
 
     @property
@@ -75,7 +79,7 @@ class CompareResult(Result):
         return self.comparison.findings
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe compare --json` prints."""
+        """The output of `kdprobe compare --json`."""
         return comparison_data(self.comparison)
 
     def _sections(self) -> Iterator[Section]:
@@ -119,10 +123,10 @@ def compare(
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: There are fewer than two arms, there is no file or run of a name, two arms have the same name, or a
+        UsageError: There are fewer than two arms, a name is not a file or run, two arms have the same name, or a
             column is missing or ambiguous.
         KdprobeError: A file or a run cannot be read, or the arms answered different problems.
     """
@@ -135,7 +139,7 @@ def compare(
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         if extractor == "all":
             raise UsageError(
-                "A comparison takes one extractor; `score` takes all.",
+                "A comparison uses one extractor; `score` can use all.",
                 f"Choose one of {', '.join(host.names('extractors'))}.",
             )
         host.get("extractors", extractor)
@@ -158,12 +162,12 @@ def compare(
 
 
 def _run_of(given: Any) -> tuple[str, Path] | None:
-    """The name and the store of a finished run that is given as the result of a call."""
+    """The name and the store of a finished run passed as the result of a call."""
     return given._run() if isinstance(given, Result) else None  # noqa: SLF001
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """A comparison, for machines."""
+    """A comparison as plain data."""
     return {
         "verdict": comparison.verdict,
         "arms": [asdict(score) for score in comparison.arms],
@@ -180,8 +184,8 @@ def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
-    """What a name stands for: itself where it is a file or a run, and answers that were read otherwise."""
-    from kdprobe.api.given.answers import read_answers, with_article
+    """Resolves a name: a file or a run stands for itself; other answers have already been read."""
+    from kdprobe.api.given.answers import read_answers
     from kdprobe.comparison.arms import Arm
 
     if isinstance(given, str | os.PathLike):
@@ -191,6 +195,6 @@ def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str
             yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
     else:
         raise UsageError(
-            f"The answers are {with_article(type(given))}, which has no name to be compared under.",
-            "Give it one: compare({'NAME': answers, ...}).",
+            f"The answers are {with_article(type(given))}, which has no name.",
+            "Name it: compare({'NAME': answers, ...}).",
         )

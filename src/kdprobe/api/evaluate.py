@@ -1,4 +1,4 @@
-"""Examining models on problems."""
+"""Evaluating models on problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EvaluateResult(ScoreResult):
-    """Scores of models that answered problems.
+    """Scores of evaluated models.
 
     Attributes:
         files: For each model, the file of its records: in `out`, else in the store.
@@ -53,7 +53,7 @@ class EvaluateResult(ScoreResult):
         return self.files
 
     def _data(self) -> list[dict[str, Any]]:
-        """What `kdprobe eval --json` prints."""
+        """The output of `kdprobe eval --json`."""
         return [row | {"conversation": self.conversation.as_key()} for row in super()._data()]
 
 
@@ -87,7 +87,7 @@ def evaluate(
 ) -> EvaluateResult:
     """Evaluates any model, as `kdprobe eval` does.
 
-    Every answer is on the disk before the next ones are asked for: after an interruption the same call resumes.
+    Every batch of answers is saved before the next one starts, so repeat the call after an interruption to resume.
 
     Args:
         model: An alias, a folder, a GGUF file, an id on the Hub, or a model behind an API.
@@ -96,7 +96,7 @@ def evaluate(
         with_base: With adapters: also evaluate the model without one.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
-        options: Name of the problem source to its options.
+        options: Options of the problem source: a dict of its name to its options.
         limit: Use only the first N problems.
         task: A variant of the task; by default the bare question.
         max_new_tokens: Token budget.
@@ -115,7 +115,7 @@ def evaluate(
         store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: An argument has an invalid value, arguments contradict each other, or a name is unknown.
@@ -142,7 +142,7 @@ def evaluate(
             dtype=dtype,
         )
         if limit is not None and limit < 1:
-            raise UsageError(f"The limit {limit} is not above 0.", "Leave it out to take all problems.")
+            raise UsageError(f"The limit must be positive, not {limit}.", "Omit it to use all problems.")
 
         def source() -> ProblemSource:
             given = checked_options(options)
@@ -174,7 +174,7 @@ def evaluate(
                     note(f"{name}: all answers are already in the store.")
                 records = stored[name] = opened.folder(stage) / RECORDS
                 files[name] = write_records(records, copies[name]) if copies else records
-                # The store's own records, whatever becomes of the copies.
+                # The store's own records, in case the copies are changed.
                 scored = scores(read_outputs(records, Columns(), source=str(files[name])), extractors)
                 found += scored
                 called += [name] * len(scored)

@@ -1,4 +1,4 @@
-"""What is said of an error that nobody foresaw: a sentence, with the plugin that is at fault where one is."""
+"""Describes unexpected errors in a sentence, naming the plugin at fault if there is one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _FULL_DISK = (
     "inline_container",
     "pytorchstreamwriter",
 )
-"""The last two are what torch says when it cannot write a file to its end."""
+"""The last two are torch's messages when it cannot finish writing a file."""
 _FULL_MEMORY = ("memoryerror", "out of memory", "not enough memory", "can't allocate memory", "unable to allocate")
 
 
 class UnexpectedError(KdprobeError):
-    """An error of another class than kdprobe's own, in a sentence; the error itself is its `__cause__`.
+    """An unexpected error, described in a sentence; the original error is its `__cause__`.
 
     Attributes:
-        hosts: The plugins that were loaded, one of which may be at fault.
+        hosts: The loaded plugins, one of which may be at fault.
     """
 
     def __init__(self, error: BaseException, hosts: Sequence[Host]) -> None:
@@ -40,19 +40,19 @@ class UnexpectedError(KdprobeError):
 def in_a_sentence(
     error: BaseException, hosts: Sequence[Host], *, kept: str = "", plugin_hint: str, unknown_hint: Callable[[], str]
 ) -> KdprobeError:
-    """An error that nobody foresaw as one that says what to do.
+    """Turns an unexpected error into one that says what to do.
 
     Args:
-        error: Any.
-        hosts: The plugins that were loaded, one of which may be at fault.
-        kept: What to say of the work that was finished; ends with a space where it says something.
-        plugin_hint: What to do where a plugin failed.
-        unknown_hint: What to do where nothing is known of the error; called only then.
+        error: Any exception.
+        hosts: The loaded plugins, one of which may be at fault.
+        kept: A sentence about finished work, with a space at the end; may be empty.
+        plugin_hint: What to do if a plugin failed.
+        unknown_hint: Returns what to do about an unknown error; called only then.
     """
     what = f"{_described(error)}{doing_when(error)}"
     words = f"{type(error).__name__} {error}".lower()
     if any(text in words for text in _FULL_DISK):
-        return KdprobeError(what, f"{kept}Free some space on the disk.")
+        return KdprobeError(what, f"{kept}Free some disk space.")
     if any(text in words for text in _FULL_MEMORY):
         return KdprobeError(what, f"{kept}Use a smaller batch or model, or more memory.")
     if plugin := _plugin_at_fault(error, hosts):
@@ -62,7 +62,7 @@ def in_a_sentence(
         return KdprobeError(what, f"{kept}Check the network.")
     if isinstance(error, OSError):
         return KdprobeError(what, f"{kept}Check the disk and its permissions.")
-    return KdprobeError(f"kdprobe, or a library that it uses, failed: {what}", f"{kept}{unknown_hint()}")
+    return KdprobeError(f"kdprobe or one of its libraries failed: {what}", f"{kept}{unknown_hint()}")
 
 
 def _described(error: BaseException) -> str:

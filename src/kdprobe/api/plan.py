@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlanResult(Result):
-    """An experiment as it would run.
+    """The plan of an experiment.
 
     Attributes:
-        run: The name that the run will have.
-        stage_rows: The stages, a dict each.
+        run: The name of the run.
+        stage_rows: The stages, as dicts.
         adapters: For each distiller, the modules that it trains adapters on.
-        threads: The number of CPU threads, which is part of the stages' keys.
-        older_stages: How many stages an earlier version of kdprobe left in the store.
+        threads: Number of CPU threads in the stages' keys.
+        older_stages: Number of stages in the store from an earlier version of kdprobe.
         details: The plan itself.
     """
 
@@ -41,7 +41,7 @@ class PlanResult(Result):
 
     @property
     def stages(self) -> pd.DataFrame:
-        """A row for each stage: `kind`, `name`, `key`, and `status`, which is `there`, `missing` or `damaged`."""
+        """A table of stages: `kind`, `name`, `key`, and `status`, which is `done`, `missing` or `damaged`."""
         import pandas as pd
 
         return pd.DataFrame(self.stage_rows)
@@ -53,11 +53,11 @@ class PlanResult(Result):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What may make the run a waste of time, each with `code`, `evidence` and `action`."""
+        """What may make the run worth less than it costs, each with `code`, `evidence` and `action`."""
         return self.details.findings
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe plan --json` prints."""
+        """The output of `kdprobe plan --json`."""
         return {
             "run": self.run,
             "cautions": self.cautions,
@@ -86,10 +86,10 @@ def plan(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> PlanResult:
-    """Shows which stages of an experiment are done and which would be made, as `kdprobe plan` does.
+    """Shows which stages of an experiment are done and which would run, as `kdprobe plan` does.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
             `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
@@ -100,10 +100,10 @@ def plan(
         store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether to print notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes (the error lists all of them), or a function cannot be part of a key.
+        UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
     from kdprobe.experiment.integrity.upkeep import REMEMBERED

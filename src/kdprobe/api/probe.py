@@ -1,4 +1,4 @@
-"""Looking inside students."""
+"""Probing: looking inside students."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def probe(
         batch_size: Sequences per batch.
         patterns: Attention patterns of one prompt, `[layer, head, query, key]`: a dict of names to files, folders or
             arrays, or a list of paths.
-        analyses: A list of names and functions, or a dict of names to functions. A function asks for what it needs by
+        analyses: A list of names and functions, or a dict of names to functions. A function requests what it needs by
             the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`,
             `head_metrics`, `batch_size` and `seed`, which are attributes of `kdprobe.probing.AnalysisContext`. It
             returns a table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
         head_metrics: Functions to use as head metrics: a list, or a dict of names to functions. Each takes a
-            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. The analyses measure it like the
+            `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. It is measured like the
             built-in ones.
         options: The options of analyses and of the problem source, by name.
         out: The folder to write: tables and a page.
         figures: With `out`: also write every figure as PNG and SVG.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: Arguments contradict each other, or a name is unknown.
@@ -91,16 +91,16 @@ def probe(
 
     with calling(progress=progress) as call:
         if (model is None) == (not patterns):
-            raise UsageError("Give either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
+            raise UsageError("Specify either MODEL or --patterns.", "`kdprobe probe --help` has examples.")
         if patterns and (adapters or against or template_of):
-            raise UsageError("--adapter, --against and --template-of go with MODEL, not with --patterns.")
+            raise UsageError("--adapter, --against and --template-of need MODEL and cannot be used with --patterns.")
         conversation = conversation_of(system, date, template_arguments)
         if patterns and conversation.sentence:
-            raise UsageError("--system, --date and --template-argument go with MODEL, not with --patterns.")
+            raise UsageError("--system, --date and --template-argument need MODEL and cannot be used with --patterns.")
         if figures and out is None:
-            raise UsageError("--figures needs --out.", "It says where the images go.")
+            raise UsageError("--figures needs --out.", "Set --out to the folder for the images.")
         if limit < 1 or batch_size < 1:
-            raise UsageError("The limit and the batch size must be above 0.")
+            raise UsageError("The limit and the batch size must be positive.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         names = _use(host, analyses, head_metrics)
         given = checked_options(options)
@@ -153,16 +153,16 @@ def _use(
     """Adds the functions to the host; returns the names of the analyses."""
     from kdprobe.api.given.functions import add_functions
 
-    asked = _named(analyses, "analyses")
+    named = _named(analyses, "analyses")
     by_name = isinstance(analyses, Mapping)
-    functions = {name: each for name, each in asked.items() if by_name or not isinstance(each, str)}
+    functions = {name: each for name, each in named.items() if by_name or not isinstance(each, str)}
     # What they return is not stored under a key.
     add_functions(host, analyses=functions, head_metrics=_named(head_metrics, "head_metrics"), keyed=False)
-    return list(asked)
+    return list(named)
 
 
 def _named(given: Any, argument: str) -> dict[str, Any]:
-    """What is given by name; a function in a list has its own name.
+    """The items by name; a function in a list has its own name.
 
     Raises:
         UsageError: A function has no name, or two have the same.
@@ -173,21 +173,21 @@ def _named(given: Any, argument: str) -> dict[str, Any]:
     for each in [given] if callable(given) or isinstance(given, str) else given:
         name = each if isinstance(each, str) else getattr(each, "__name__", _NAMELESS)
         if name == _NAMELESS or named.get(name, each) != each:
-            problem = "has no name" if name == _NAMELESS else f"has the name {name!r} of another"
-            raise UsageError(f"A function in {argument} {problem}.", f"Give it one: {argument}={{'NAME': function}}.")
+            problem = "has no name" if name == _NAMELESS else f"has the same name as another, {name!r}"
+            raise UsageError(f"A function in {argument} {problem}.", f"Name it: {argument}={{'NAME': function}}.")
         named[name] = each
     return named
 
 
 def _read_problems(context: AnalysisContext, analyses: Mapping[str, Analysis]) -> list[Finding]:
-    """Renders the problems that are to be read, so that what a template refuses is known before weights are loaded.
+    """Renders the problems, so that a template's errors appear before weights are loaded.
 
     Returns:
-        What to know about how they are read.
+        Findings about how the problems are read.
 
     Raises:
-        KdprobeError: A chat template refuses a problem, none reads an argument that is given, or students read other
-            tokens.
+        KdprobeError: A chat template rejects a problem, no template uses one of the arguments, or students read
+            different tokens.
     """
     from kdprobe.models.conversation import refuse_unread
 

@@ -1,4 +1,4 @@
-"""Running an experiment, and reading a finished run back."""
+"""Running an experiment, and reading a finished run."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def run(
 ) -> RunResult:
     """Runs an experiment, or resumes it, as `kdprobe run` does.
 
-    Finished stages are kept in the store and never made twice. After an interruption, or a change of the config, make
-    the same call again.
+    Finished stages are kept in the store and never run twice. After an interruption or a change to the config, repeat
+    the call.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment.
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
         strategies: Functions to use as strategies, by name. Each takes a `kdprobe.Problem` and returns a
             `kdprobe.PromptPair`, or the text that the teacher reads. The config can name them like any other strategy;
@@ -48,15 +48,15 @@ def run(
         store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes (the error lists all of them), a function cannot be part of a key, or there
-            are several processes, which only the command line supports.
+        UsageError: The config has errors (all of which are listed), a function cannot be part of a key, or there are
+            several processes, which only the command line supports.
         KdprobeError: A model, a file or a plugin is missing, or a stage failed; finished stages are kept.
     """
     if processes.count() > 1:
-        raise UsageError("`kdprobe.run` works in one process.", "Launch `kdprobe run` instead.")
+        raise UsageError("`kdprobe.run` works only in a single process.", "Launch the command `kdprobe run` instead.")
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         experiment = experiment_from(
@@ -80,7 +80,7 @@ def run_launched(
     It takes what a command line can say, so neither functions nor silence.
 
     Returns:
-        The run; `None` in all processes but the main one.
+        The run; `None` in all processes except the main one.
     """
     with calling(progress=True) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
@@ -109,14 +109,14 @@ def load_run(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> RunResult:
-    """Reads a finished run, as `kdprobe report` does; `.report()` writes its page again.
+    """Reads a finished run, as `kdprobe report` does; `.report()` rewrites its page.
 
     Args:
         run: Its name or a unique prefix of it; by default the newest run.
         store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins; their extractors are compared, too.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether notes go to stderr.
+        progress: Whether to print notes to stderr.
 
     Raises:
         UsageError: There is no such run, or it never finished.
@@ -127,7 +127,7 @@ def load_run(
         if run is None:
             runs = opened.runs()
             if not runs:
-                raise UsageError(f"There is no finished run in {opened.root}.", "`kdprobe run` makes one.")
+                raise UsageError(f"There is no finished run in {opened.root}.", "Start one with `kdprobe run`.")
             run = runs[0]
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         return _read(run, opened, host, call.warnings)

@@ -28,7 +28,7 @@ class ScoreResult(Result):
 
     Attributes:
         details: A `kdprobe.comparison.Score` for each file and extractor.
-        names: The name of each, in the same order.
+        names: The name of each set of answers.
     """
 
     details: tuple[Score, ...]
@@ -36,9 +36,9 @@ class ScoreResult(Result):
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row for each file and extractor: its `name`, and a column for each number of `kdprobe.comparison.Score`.
+        """A table with a row per file and extractor: its `name`, and a column per number of `kdprobe.comparison.Score`.
 
-        Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95 % interval of
+        Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95% interval of
         the accuracy, `log_p_interval_low` and `log_p_interval_high` that of `log_p_gold_value`.
         """
         from kdprobe.api.results.frames import frame
@@ -50,14 +50,14 @@ class ScoreResult(Result):
 
     @property
     def findings(self) -> list[Finding]:
-        """What may spoil the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
+        """What may invalidate the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
         from kdprobe.comparison.findings import share_findings
 
         return share_findings(self._labelled) if self.details else []
 
     @property
     def _labelled(self) -> dict[str, Score]:
-        """The scores by what findings call them, each by another name."""
+        """The scores by their names in findings, which are all different."""
         several = len(set(self.names)) < len(self.names)
         labelled: dict[str, Score] = {}
         for number, (name, score) in enumerate(zip(self.names, self.details, strict=True), start=1):
@@ -66,7 +66,7 @@ class ScoreResult(Result):
         return labelled
 
     def _data(self) -> list[dict[str, Any]]:
-        """What `kdprobe score --json` prints: each row has those of the findings that concern it."""
+        """The output of `kdprobe score --json`: each row has the findings that concern it."""
         from kdprobe.comparison.findings import share_findings
 
         codes = {finding.code for finding in self.findings}
@@ -114,7 +114,7 @@ def score(
         encoding: The encoding of text files; by default it is detected.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
         UsageError: There is nothing to score, or a column is missing or ambiguous.
@@ -128,7 +128,7 @@ def score(
 
     with calling(progress=progress) as call:
         if not files:
-            raise UsageError("There is nothing to score.", "Give at least one file or table.")
+            raise UsageError("There is nothing to score.", "Pass at least one file or table.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         names = host.names("extractors") if extractor == "all" else [extractor]
         extractors = {name: host.create("extractors", name) for name in names}
@@ -145,7 +145,7 @@ def score(
 
 
 def _named(given: Any) -> Iterator[tuple[str | None, Any]]:
-    """Answers with their names, `None` where nobody gave one."""
+    """Yields answers with their names, or `None` if they have none."""
     if isinstance(given, Mapping):
         yield from ((str(name), answers) for name, answers in given.items())
     else:

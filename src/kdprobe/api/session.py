@@ -1,4 +1,4 @@
-"""What every call of the Python API begins with: plugins, the store, and errors that are a sentence."""
+"""The setup of every API call: plugins, the store, and errors with a plain message."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "kdprobe-runs"
 STORE, PLUGINS_DIR, NO_PLUGINS = "KDPROBE_STORE", "KDPROBE_PLUGINS_DIR", "KDPROBE_NO_PLUGINS"
-"""Variables of the environment that stand for arguments which are not given."""
+"""Environment variables with the defaults of omitted arguments."""
 AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the API while it lasts.
+    """The state of an API call.
 
     Attributes:
-        warnings: Those so far.
-        hosts: The plugins that it loaded.
+        warnings: The warnings so far.
+        hosts: The plugins that it has loaded.
     """
 
     warnings: list[str]
     hosts: list[Host] = field(default_factory=list)
 
     def open_host(self, plugins_dir: AnyPath | None, *, no_plugins: bool) -> Host:
-        """The plugins of this process.
+        """Loads the plugins.
 
         Raises:
-            UsageError: There is no such folder.
+            UsageError: The folder does not exist.
         """
         from kdprobe.host.registry import Host
 
@@ -54,10 +54,10 @@ class Call:
 
 @contextmanager
 def calling(*, progress: bool) -> Iterator[Call]:
-    """Collects warnings, and makes every error of the block a `KdprobeError`.
+    """Collects warnings, and turns every error in the block into a `KdprobeError`.
 
     Args:
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
     """
     with listening(shown=progress) as warnings:
         call = Call(warnings)
@@ -70,7 +70,7 @@ def calling(*, progress: bool) -> Iterator[Call]:
 
 
 def plugin_choice(plugins_dir: AnyPath | None, *, no_plugins: bool) -> Choice:
-    """Which plugins are wanted, by the arguments and the environment."""
+    """Determines which plugins to load, from the arguments and the environment."""
     from kdprobe.host.choice import Choice
 
     folder = plugins_dir or os.environ.get(PLUGINS_DIR) or None
@@ -79,7 +79,7 @@ def plugin_choice(plugins_dir: AnyPath | None, *, no_plugins: bool) -> Choice:
 
 
 def open_store(folder: AnyPath | None) -> Store:
-    """The store: the one that is given, else the one that the environment names, else `kdprobe-runs` here."""
+    """The store: as passed, else from the environment, else `kdprobe-runs` in the working folder."""
     from kdprobe.experiment.store import Store
 
     return Store(Path(folder or os.environ.get(STORE) or DEFAULT_STORE))
@@ -108,7 +108,7 @@ def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Sets torch's threads, which keys depend on, and puts them back: a notebook goes on."""
+    """Sets torch's number of threads, which keys depend on, and restores it for the rest of a notebook."""
     import torch
 
     from kdprobe.experiment.run import set_threads

@@ -28,8 +28,8 @@ class TuneResult(Result):
     """A finished search.
 
     Attributes:
-        details: The whole search, as records.
-        out: The config with the best options, or `None`.
+        details: The full search, as records.
+        out: The config written with the best options, or `None`.
     """
 
     details: Tuned
@@ -37,7 +37,7 @@ class TuneResult(Result):
 
     @property
     def trials(self) -> pd.DataFrame:
-        """A row for each trial: what it tried, and how its student did on the validation problems.
+        """A table with a row per trial: its options, and its student's scores on the validation problems.
 
         Shares are from 0 to 1; `log_p_gold_value` is a mean over problems, in nats.
         """
@@ -62,7 +62,7 @@ class TuneResult(Result):
         return self.details.verdict()
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe tune --json` prints."""
+        """The output of `kdprobe tune --json`."""
         return {**tuning_data(self.details), "out": str(self.out) if self.out else None}
 
     def _sections(self) -> Iterator[Section]:
@@ -86,8 +86,8 @@ def tune(
     """Searches the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
 
     Args:
-        config: A TOML file, the same as a dict, or `None` for the embedded experiment; its section `tune` says what is
-            varied.
+        config: A TOML file, its content as a dict, or `None` for the embedded experiment; its section `tune` says
+            what is varied.
         trials: Total number of trials, including those of earlier calls; by default as the config says.
         by: What to optimise on the validation problems; by default as the config says.
         out: The file to write: the config with the best options.
@@ -95,10 +95,10 @@ def tune(
         store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
-        progress: Whether progress and notes go to stderr.
+        progress: Whether to print progress and notes to stderr.
 
     Raises:
-        UsageError: The config has mistakes, the file already exists, or several processes were launched.
+        UsageError: The config has errors, the file already exists, or several processes were launched.
         KdprobeError: As `kdprobe.run`; or every trial failed. Finished trials are kept.
     """
     from kdprobe.experiment.tune import search
@@ -107,9 +107,9 @@ def tune(
 
     with calling(progress=progress) as call:
         if processes.count() > 1:
-            raise UsageError("`kdprobe tune` works in one process.", "Start it without a launcher.")
+            raise UsageError("`kdprobe tune` works only in a single process.", "Start it without a launcher.")
         file = Path(out) if out else None
-        # Before hours of work, not after them.
+        # Checked before hours of work, not after.
         if file is not None and file.exists():
             raise UsageError(f"{file} already exists.", "Choose another name, or delete it first; the study is kept.")
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
@@ -123,7 +123,7 @@ def tune(
 
 
 def tuning_data(tuned: Tuned) -> dict[str, Any]:
-    """A finished search, for machines."""
+    """A finished search as plain data."""
     return {
         "study": tuned.study,
         "database": str(tuned.database),
@@ -144,10 +144,10 @@ def _flat_trial(trial: Trial) -> dict[str, Any]:
 
 
 def _with(experiment: Experiment, **given: str | int | None) -> Experiment:
-    """Arguments go before the config.
+    """Overrides the config with the arguments.
 
     Raises:
-        UsageError: One is not what the config could hold.
+        UsageError: An argument is not valid in the config.
     """
     from pydantic import ValidationError
 

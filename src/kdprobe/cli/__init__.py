@@ -13,7 +13,7 @@ from kdprobe.errors import KdprobeError
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
-    "plan": "Show which stages of an experiment are done and which would be made.",
+    "plan": "Show which stages of an experiment are done and which would run.",
     "init": "Write a commented config to start from.",
     "tune": "Search the distiller's options on validation problems; the result is a config.",
     "eval": "Evaluate any model, with adapters or behind an API.",

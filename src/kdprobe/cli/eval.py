@@ -62,9 +62,9 @@ Examples:
 def command(as_json: bool, model: str, **given: Any) -> None:
     """Evaluate any model: from the Hub, a folder or a GGUF file, with LoRA adapters, or behind an API.
 
-    By default, problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); --problems names
-    others. Every batch of answers is saved before the next one starts, so after an interruption the same command
-    resumes. Models that run locally also score the gold solutions, for log p(gold value).
+    By default, problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); use --problems to
+    choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same
+    command to resume. Models that run locally also score the gold solutions, for log p(gold value).
     """
     from kdprobe.cli.show.scores import show_scores
     from kdprobe.console import note

@@ -12,9 +12,15 @@ from kdprobe.api.results.students import RunStudent, load_students
 from kdprobe.cli.options import calls, dtype_option, json_option, store_option
 from kdprobe.errors import UsageError
 
+EPILOG = """\b
+Examples:
+  kdprobe export embedded/ground-truth --merged my-student    base and adapter merged into one model
+  kdprobe export embedded/ground-truth --adapter my-adapter   the adapter alone
+"""
+
 
 @calls(RunStudent.export)
-@click.command()
+@click.command(epilog=EPILOG)
 @click.argument("student")
 @click.option("--merged", type=click.Path(path_type=Path), help="A folder for base and adapter merged into one model.")
 @click.option("--adapter", type=click.Path(path_type=Path), help="A folder for the adapter alone.")
@@ -25,8 +31,8 @@ def command(as_json: bool, student: str, merged: Path | None, adapter: Path | No
     """Write a student as a plain Hugging Face model, or its adapter, with a model card.
 
     STUDENT is RUN/ARM, as listed by `kdprobe runs`; a unique prefix of the run's name is enough. The card has the score
-    with its interval, the training, and the config that repeats the run. A merged model is read back and its logits are
-    compared with the student's: kdprobe export embedded/ground-truth --merged my-student
+    with its interval, the training options, and the config that repeats the run. A merged model is read back and its
+    logits are compared with the student's.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note

@@ -1,4 +1,4 @@
-"""What the user sees of an error: a sentence, and a log with the traceback where they cannot fix it."""
+"""What the user sees of an error: a sentence, and a log with the traceback if they cannot fix it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def sentence(error: BaseException, hosts: Sequence[Host], *, keeps: bool) -> str:
-    """What to say in place of a traceback.
+    """Returns the message to show instead of a traceback.
 
     Args:
-        error: Whatever ended the command.
-        hosts: The hosts that were opened, whose plugins may be at fault.
-        keeps: Whether what the command finished is kept.
+        error: The error that ended the command.
+        hosts: The opened hosts, whose plugins may be at fault.
+        keeps: Whether the command's finished work is kept.
     """
     if isinstance(error, KdprobeError):
         return str(error)
     told = in_a_sentence(
         error,
         hosts,
-        kept="What was finished is kept. " if keeps else "",
+        kept="Finished work is saved. " if keeps else "",
         plugin_hint="kdprobe --debug shows where.",
         unknown_hint=lambda: _where_the_traceback_is(error),
     )

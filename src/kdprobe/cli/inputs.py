@@ -1,4 +1,4 @@
-"""What commands make of text on the command line: options of plugins, template arguments, and what `--strict` does."""
+"""Parses command-line text: options of plugins and template arguments; and implements `--strict`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from kdprobe.comparison.finding import Finding
 
 _NOT_TOML = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false", "None": "null", "NULL": "null"}
-"""What other languages call values that TOML and JSON write otherwise."""
+"""Values in other languages' spelling, and how TOML and JSON write them."""
 
 
 def read_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Name to key to value; values are TOML, or text where they are not.
+    """Parses NAME.KEY=VALUE into values by name and key; values are TOML, or else text.
 
     Raises:
-        UsageError: One is not of the form NAME.KEY=VALUE.
+        UsageError: An option does not have this form.
     """
     options: dict[str, dict[str, Any]] = {}
     for option in texts:
@@ -32,10 +32,10 @@ def read_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def read_template_arguments(texts: Sequence[str]) -> dict[str, Any]:
-    """Name to value; values are TOML, null, or text where they are neither.
+    """Parses NAME=VALUE; values are TOML, null, or else text.
 
     Raises:
-        UsageError: One is not of the form NAME=VALUE, or is there twice.
+        UsageError: An argument does not have this form, or occurs twice.
     """
     read: dict[str, Any] = {}
     for argument in texts:
@@ -54,10 +54,10 @@ def read_template_arguments(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:
-    """What `--strict` does, once everything is told.
+    """Implements `--strict`, after all output.
 
     Raises:
-        KdprobeError: There are findings, and they are to fail the command.
+        KdprobeError: There are findings, and `--strict` is set.
     """
     if strict and findings:
         codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
@@ -67,5 +67,5 @@ def fail_where_found(findings: Sequence[Finding], *, strict: bool) -> None:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):  # not TOML: a text without its quotes
+    except (ValueError, RecursionError):  # not TOML, so it is text without quotes
         return text

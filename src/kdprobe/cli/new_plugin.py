@@ -25,7 +25,7 @@ def command(name: str, kind: str, folder: Path | None) -> None:
     """Write a complete plugin package to start from: code, test, pyproject.toml, README, CI.
 
     NAME is the name used in configs: lowercase letters, digits and dashes. The package is named kdprobe-NAME, and its
-    test passes as it is. A folder that is not empty is left unchanged.
+    tests pass from the start. A folder that is not empty is left unchanged.
     """
     from kdprobe.host.choice import Choice
     from kdprobe.host.discovery import discover

@@ -15,7 +15,7 @@ from kdprobe.models.reference import Dtype
 
 
 def calls(function: Callable[..., Any]) -> Callable[[click.Command], click.Command]:
-    """Gives the options of a command the defaults of the function of the API that it calls."""
+    """Gives a command's options the defaults of the API function that it calls."""
 
     def decorate(command: click.Command) -> click.Command:
         parameters = inspect.signature(function).parameters
@@ -58,7 +58,7 @@ def store_option(function: Any) -> Any:
 
 
 def strict_option(function: Any) -> Any:
-    """`--strict`, for every command that audits; `inputs.fail_where_found` does what it says."""
+    """`--strict`, for every command that reports findings; `inputs.fail_where_found` implements it."""
     return click.option("--strict", is_flag=True, help="Exit with 1 if there are findings.")(function)
 
 
@@ -72,7 +72,7 @@ def full_option(function: Any) -> Any:
 
 
 def problems_option(function: Any) -> Any:
-    """`--problems`, for every command that takes problems from outside an experiment."""
+    """`--problems`, for every command that uses problems from outside an experiment."""
     return click.option(
         "--problems",
         show_default=True,
@@ -82,7 +82,7 @@ def problems_option(function: Any) -> Any:
 
 
 def adapters_option(function: Any) -> Any:
-    """`--adapter`, for every command that looks at several students of one base."""
+    """`--adapter`, for every command that examines several students of one base."""
     return click.option(
         "--adapter",
         "adapters",
@@ -93,7 +93,7 @@ def adapters_option(function: Any) -> Any:
 
 
 def settings_option(whose: str) -> Callable[[Any], Any]:
-    """`--option NAME.KEY=VALUE`, for every command that builds parts of plugins."""
+    """`--option NAME.KEY=VALUE`, for every command that builds something from plugins."""
     return click.option(
         "--option",
         "options",
@@ -105,7 +105,7 @@ def settings_option(whose: str) -> Callable[[Any], Any]:
 
 
 def conversation_options(function: Any) -> Any:
-    """`--system`, `--date` and `--template-argument`, as `[conversation]` of an experiment has them."""
+    """`--system`, `--date` and `--template-argument`, as in `[conversation]` of an experiment."""
     system = click.option("--system", help="A system message for conversations without one.")
     date = click.option(
         "--date", metavar="YYYY-MM-DD", help="The date shown to chat templates that use one; a fixed date by default."
@@ -122,13 +122,13 @@ def conversation_options(function: Any) -> Any:
 
 
 def sampling_options(function: Any) -> Any:
-    """`--max-new-tokens`, `--temperature`, `--top-p` and `--seed`, as `[evaluation]` of an experiment has them."""
+    """`--max-new-tokens`, `--temperature`, `--top-p` and `--seed`, as in `[evaluation]` of an experiment."""
     budget = click.option("--max-new-tokens", type=click.IntRange(min=1), show_default=True, help="Token budget.")
     temperature = click.option(
-        "--temperature", type=float, callback=_temperature, show_default=True, help="0 is greedy."
+        "--temperature", type=float, callback=_temperature, show_default=True, help="Sampling temperature; 0 is greedy."
     )
     top_p = click.option(
-        "--top-p", type=click.FloatRange(0, 1, min_open=True), show_default=True, help="Nucleus sampling."
+        "--top-p", type=click.FloatRange(0, 1, min_open=True), show_default=True, help="Top-p of nucleus sampling."
     )
     seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default=True, help="Sampling seed.")
     return budget(temperature(top_p(seed(function))))

@@ -14,12 +14,12 @@ from kdprobe.errors import UsageError
 
 EPILOG = """\b
 Examples:
-  kdprobe plugins                                   all of them
-  kdprobe plugins builtin:distill                   one, with the options of what it provides
-  kdprobe plugins broken-one                        why it is not loaded, with the traceback
+  kdprobe plugins                                   list all plugins
+  kdprobe plugins builtin:distill                   show one, with its options
+  kdprobe plugins broken-one                        show why it was not loaded, with the traceback
   kdprobe plugins new step-back --kind strategy     write a package to start from (see its --help)
-  KDPROBE_BLOCK=broken-one kdprobe plugins          without one
-  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins          exit with 1 where one cannot be used, for CI
+  KDPROBE_BLOCK=broken-one kdprobe plugins          exclude one
+  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins          exit with 1 if one cannot be used, for CI
 """
 
 
@@ -39,7 +39,7 @@ class _Plugins(click.Command):
 @plugin_options
 @json_option
 def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_json: bool) -> None:
-    """List plugins: where they come from, what they provide, and why any was not loaded.
+    """List plugins: where they come from, what they provide, and why any of them failed to load.
 
     With NAME: only that plugin, with its options, or the traceback of a broken one.
     """
@@ -51,13 +51,13 @@ def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_jso
     from kdprobe.host.suggestions import suggested
 
     choice = plugin_choice(plugins_dir, no_plugins=no_plugins)
-    # Strictness comes last: a list that is refused shows nobody what to mend.
+    # Fail only after printing the list, which shows what to fix.
     host = Host(discover(choice=choice), Choice())
     shown = [provider for provider in host.providers if name in {None, provider.name}]
     if not shown:
         names = [*(provider.name for provider in host.providers), "new"]
         raise UsageError(
-            f"There is no plugin named {name!r}.", suggested(str(name), names) or "`kdprobe plugins` lists them."
+            f"There is no plugin named {name!r}.", suggested(str(name), names) or "List them with `kdprobe plugins`."
         )
     if as_json:
         print_json([plugin_data(provider, host.conflicts(provider)) for provider in shown])

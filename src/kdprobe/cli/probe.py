@@ -50,7 +50,7 @@ Examples:
 def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given: Any) -> None:
     """Look inside students: what their attention heads do, which of them moved, and more.
 
-    MODEL is an alias, a folder, a GGUF file or an id of the Hub. All students read the same tokens: the bare question,
+    MODEL is an alias, a folder, a GGUF file or a Hub id. All students read the same tokens: the bare question,
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
     .npy files, or from folders of .npy.
     """

@@ -23,14 +23,14 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.
 
-    Finished stages are kept in the store and never made twice; after an interruption, or a change of the config, run
-    the same command again.
+    Finished stages are kept in the store and never run twice. After an interruption or a change to the config, rerun
+    the same command.
     """
     from kdprobe.cli.show.run import show_results
     from kdprobe.console import note
 
     result = run_launched(config, **given)
-    if result is None:  # a process that lends the main one a hand
+    if result is None:  # a process that only helps the main one
         return
     if as_json:
         click.echo(result.to_json())

@@ -12,7 +12,7 @@ from kdprobe.cli.options import calls, json_option, plugin_options, store_option
 
 EPILOG = """\b
 Examples:
-  kdprobe tune mine.toml                              20 trials, or as [tune] says
+  kdprobe tune mine.toml                              20 trials, or as set in [tune]
   kdprobe tune mine.toml --trials 40                  continue to 40 in total
   kdprobe tune mine.toml --out tuned.toml             also write the best config
   kdprobe run tuned.toml                              evaluate it on the test problems
@@ -35,7 +35,7 @@ def command(as_json: bool, config: Path, **given: Any) -> None:
 
     Every trial distils a student and evaluates it on validation problems, which are taken from the transfer split after
     the training problems. The test problems are not used. The section [tune] of CONFIG sets the number of trials, the
-    budget and what is varied. After an interruption the same command resumes.
+    budget and what is varied. After an interruption, rerun the same command to resume.
     """
     from kdprobe.cli.show.tuning import show_tuning
     from kdprobe.console import note

@@ -1,6 +1,6 @@
 """Reads existing answers from files of model outputs.
 
-Text is kept as written: an empty cell is an empty answer, and `nan` is a text of three letters.
+Text is kept as written: an empty cell is an empty answer, and `nan` is text.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ def read_outputs(
 
 
 def outputs_of(records: Iterable[Mapping[str, Any]], source: str, columns: Columns = ANY_COLUMNS) -> Outputs:
-    """Reads answers that are in memory, a mapping each, as those of a file are read.
+    """Reads answers in memory, one mapping per answer, as if from a file.
 
     Args:
         records: The answers.
-        source: What they are called in messages.
-        columns: Which columns hold what.
+        source: Their name in messages.
+        columns: The columns to read.
 
     Raises:
         KdprobeError: As `read_outputs`.
@@ -127,7 +127,7 @@ def outputs_of(records: Iterable[Mapping[str, Any]], source: str, columns: Colum
 
 def _read(table: Table, source: str, rows: LmEvalRows, columns: Columns) -> Outputs:
     if not table.size:
-        raise KdprobeError(f"{table.file} holds no answers.", "It needs one row per answer.")
+        raise KdprobeError(f"{table.file} has no answers.", "Provide one row per answer.")
     refuse_unknown(table, columns)
     judged = rows.metric(table) if rows.found else None
     chosen = Columns(None, columns.gold or GOLD, columns.id or ID) if judged else choose(table, columns)
@@ -181,7 +181,7 @@ def _gold(table: Table, name: str | None, *, needed: bool) -> list[str]:
     if needed and "" in values:
         raise KdprobeError(
             f"{table.place(values.index(''))}: the column {name!r} has no gold value.",
-            "Add it, or name the right column with --gold-column.",
+            "Add it, or select the right column with --gold-column.",
         )
     return values
 
@@ -195,7 +195,7 @@ def _ids(table: Table, name: str | None) -> list[str] | None:
 
 
 def _conditions(table: Table) -> dict[str, dict[str, str]]:
-    """How answers were generated, where the file says so and all rows agree."""
+    """How answers were generated, if the file says so and all rows agree."""
     cells = table.cells.get(CONDITIONS, [])
     first = cells[0] if cells else None
     if not isinstance(first, dict) or any(row is not first and row != first for row in cells):
@@ -214,7 +214,7 @@ def _questions(table: Table) -> list[str] | None:
 
 
 def _texts(table: Table, names: Sequence[str]) -> list[str] | None:
-    """A column's cells as text, or `None` if the column is missing, empty or holds anything else."""
+    """A column's cells as text, or `None` if the column is missing, empty or contains anything else."""
     cells = next((table.cells[name] for name in find(table, names)), [])
     texts = [] if any(isinstance(cell, list | dict) for cell in cells) else list(map(text, cells))
     return texts if any(texts) else None

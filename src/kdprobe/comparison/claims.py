@@ -47,7 +47,7 @@ def read_claims(file: Path) -> list[Claim]:
     """Reads a table of published scores.
 
     Args:
-        file: CSV with the column `arm` and any of `accuracy` (in percent, `12.20` or `12.20 %`), `correct` and `n`.
+        file: CSV with the column `arm` and any of `accuracy` (in percent, `12.20` or `12.20%`), `correct` and `n`.
 
     Raises:
         KdprobeError: It cannot be read, has no column `arm`, or a cell is not a number.
@@ -58,7 +58,8 @@ def read_claims(file: Path) -> list[Claim]:
         raise KdprobeError(f"{file} cannot be read as CSV.", "Check the path and the file.") from error
     if "arm" not in table:
         raise KdprobeError(
-            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.", f"It may have {', '.join(_COLUMNS)}."
+            f"{file} has no column 'arm'; it has {', '.join(table.columns)}.",
+            f"Supported columns: {', '.join(_COLUMNS)}.",
         )
     rows = [{name: row.get(name, "") for name in _COLUMNS} for row in table.to_dict("records")]
     return [
@@ -75,13 +76,14 @@ def read_claims(file: Path) -> list[Claim]:
 def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Finding]:
     """Finds claims that contradict themselves or the answers of the arm they name."""
     inconsistent = [
-        f"{claim.arm} {claim.accuracy} %, but {claim.correct} of {claim.n} is {100 * claim.correct / claim.n:.2f} %"
+        f"{claim.arm} {claim.accuracy}%, but {claim.correct} of {claim.n} is {100 * claim.correct / claim.n:.2f}%"
         for claim in claims
         if claim.accuracy_contradicts() and claim.correct is not None and claim.n
     ]
     scores = {arm.name: arm for arm in arms}
     contradicted = [
-        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers are correct under {arm.extractor}"
+        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers {'is' if arm.correct == 1 else 'are'} "
+        f"correct under {arm.extractor}"
         for claim in claims
         if claim.correct is not None and (arm := scores.get(claim.arm)) and arm.correct != claim.correct
     ]
@@ -92,7 +94,10 @@ def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Fi
             Finding("contradicting-counts", f"Percentages contradict counts: {'; '.join(inconsistent)}.", action)
         )
     if contradicted:
-        action = "Score with the extractor that was used for the table; any remaining difference was made by hand."
+        action = (
+            "Score with the extractor that was used for the table; any difference that remains comes from manual "
+            "scoring."
+        )
         findings.append(
             Finding("contradicting-answers", f"Claims contradict answers: {'; '.join(contradicted)}.", action)
         )
@@ -115,5 +120,5 @@ def _number(cell: str, file: Path) -> Decimal | None:
 def _count(cell: str, file: Path) -> int | None:
     number = _number(cell, file)
     if number is not None and (number < 0 or number % 1):
-        raise KdprobeError(f"{file}: {cell!r} is not a count.", "The columns correct and n hold whole numbers.")
+        raise KdprobeError(f"{file}: {cell!r} is not a count.", "Use integers in the columns correct and n.")
     return None if number is None else int(number)

@@ -34,7 +34,7 @@ def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str
     ]
     findings = []
     if mismatches:
-        action = "Pairs are compared on the problems they share; the accuracies of the arms are on different problems."
+        action = "Compare arms only in pairs, on shared problems; the arms' accuracies are on different problems."
         findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
     contradictions = [
         f"{a} and {b} on {differing} {'problem' if differing == 1 else 'problems'}"
@@ -154,7 +154,7 @@ def _budget_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
 
 
 def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
-    """Finds answers that were cut off, hold no value or never stop thinking, and accuracies at the floor or ceiling."""
+    """Finds answers that were cut off, have no value or never stop thinking, and accuracies at the floor or ceiling."""
 
     def over(values: Mapping[str, float | None]) -> str:
         return ", ".join(f"{name} {share:.1%}" for name, share in values.items() if share and share > _SHARE)
@@ -168,15 +168,16 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         findings.append(Finding("unclosed-thinking", f"Answers whose thinking never ended: {unclosed}.", action))
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
         action = "Stop generation at the next question or the end of the turn; `robust` ignores the extra text."
-        findings.append(Finding("run-on", f"Answers that continue with another exercise: {runs_on}.", action))
+        findings.append(Finding("run-on", f"Answers that run on into another problem: {runs_on}.", action))
     without_gold = [f"{name} {s.gold_without_value} of {s.n}" for name, s in scores.items() if s.gold_without_value]
     if without_gold:
-        action = "Correct these gold answers or leave the problems out; every answer to them counts as wrong."
+        action = "Correct these gold answers or remove the problems; every answer to them counts as wrong."
         evidence = f"Gold answers without a number: {', '.join(without_gold)}."
         findings.append(Finding("gold-without-value", evidence, action))
     if without_value := over({name: score.no_answer for name, score in scores.items()}):
         action = "Read some of these answers; they count as wrong."
-        findings.append(Finding("no-answer", f"Answers without a value: {without_value}.", action))
+        evidence = f"Answers from which no value could be extracted: {without_value}."
+        findings.append(Finding("no-answer", evidence, action))
     accuracies = [score.accuracy for score in scores.values()]
     if max(accuracies) < _SHARE:
         action = "Compare log p(gold value) or the share of correct arithmetic steps instead, or use easier problems."
@@ -203,7 +204,7 @@ def extractor_findings(
     """
     evidence = []
     for other in judged:
-        # An extractor that finds a value in few answers was not made for this kind of answer.
+        # An extractor that finds a value in only a few answers was not made for this kind of answer.
         if other == chosen or not _applies(judged[other]):
             continue
         for pair, test in tests[chosen].items():
@@ -227,5 +228,5 @@ def _disagreement(test: PairedTest, other: PairedTest, chosen: str, name: str) -
     if (test.p < SIGNIFICANT) != (other.p < SIGNIFICANT):
         return f"significant under only one extractor ({both})"
     if not test.interval.low <= other.difference <= test.interval.high:
-        return f"the difference under {name} lies outside the interval under {chosen} ({both})"
+        return f"the difference under {name} is outside the interval under {chosen} ({both})"
     return None

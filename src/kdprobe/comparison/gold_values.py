@@ -30,11 +30,12 @@ def refuse_gold_without_values(outputs: Outputs, right: Iterable[NDArray[np.bool
     where = f"no gold answer in the column {column!r}" if column else "no gold answer"
     raise KdprobeError(
         f"{outputs.file}: {where} is a single number (the first is {outputs.gold[0][:_SHOWN]!r}).",
-        "Name the column of gold values with --gold-column.",
+        "Select the column of gold values with --gold-column.",
     )
 
 
 def gold_notes(outputs: Outputs) -> list[str]:
     """How many gold answers are not a number, as a note for the reader; empty if all are."""
     count = 0 if outputs.metric else outputs.gold_without_value
-    return [f"{count} of {len(outputs.gold)} gold answers hold no number, so no answer matches them."] if count else []
+    have = "has no number, so no answer matches it" if count == 1 else "have no number, so no answer matches them"
+    return [f"{count} of {len(outputs.gold)} gold answers {have}."] if count else []

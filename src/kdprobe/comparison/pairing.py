@@ -60,7 +60,7 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
         if not len(rows[0]):
             raise KdprobeError(
                 f"{a.outputs.file} and {b.outputs.file} share no problem.",
-                "Answers are paired by id, else by question; name the column with --id-column.",
+                "Answers are paired by id, else by question; select the column with --id-column.",
             )
         _refuse_other_questions(a, b, rows)
     return pairing
@@ -82,7 +82,7 @@ def _keys(arms: Sequence[Arm]) -> tuple[Keys, str]:
         without = [arm.outputs.file for arm in arms if arm.name not in (ids or asked)] or [a.outputs.file for a in arms]
         raise KdprobeError(
             f"Answers cannot be paired by problem: {_listed(without)} no ids.",
-            "Name a column of ids, or of questions, with --id-column.",
+            "Select a column of ids, or of questions, with --id-column.",
         )
     return {name: list(map(str, range(size))) for name, size in sizes.items()}, (
         "Answers are paired by row: there are no ids or questions."
@@ -151,7 +151,7 @@ def _refuse_doubles(arm: Arm, keys: Sequence[str]) -> None:
     key, count = Counter(keys).most_common(1)[0]
     raise KdprobeError(
         f"{arm.outputs.file} answers the problem {key[:60]!r} {count} times.",
-        "Answers are paired by problem: name a column of unique ids with --id-column, or split the file.",
+        "Answers are paired by problem: select a column of unique ids with --id-column, or split the file.",
     )
 
 
@@ -170,7 +170,7 @@ def _refuse_other_questions(a: Arm, b: Arm, rows: Sequence[Rows]) -> None:
         raise KdprobeError(
             f"{a.outputs.file} and {b.outputs.file} use the same ids for different questions: {len(different)} of "
             f"{len(asked_a)}, such as {example[:60]!r}.",
-            "Compare answers to the same problems, or pair by question: name that column with --id-column.",
+            "Compare answers to the same problems, or pair by question: select that column with --id-column.",
         )
 
 

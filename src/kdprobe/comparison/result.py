@@ -43,7 +43,7 @@ class Pair:
         b: The second arm.
         test: The test of a against b.
         p_holm: The p-value, adjusted within the family.
-        detectable: The smallest true difference that this test would detect with 80 % power, at 5 % over the family by
+        detectable: The smallest true difference that this test would detect with 80% power, at 5% over the family by
             Bonferroni, with the same number of disagreements; `None` if it would detect none.
         clustered: The same test over groups of problems, or `None` if there are no groups.
         log_p_difference: Mean log p(gold value) of a minus that of b, in nats, or `None` if unknown.
@@ -64,7 +64,7 @@ class Pair:
 
     @property
     def significant(self) -> bool:
-        """Whether the two students differ at 5 % after Holm's adjustment."""
+        """Whether the two students differ at 5% after Holm's adjustment."""
         return self.p_holm < SIGNIFICANT
 
 

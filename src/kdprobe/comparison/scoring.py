@@ -36,7 +36,7 @@ class Score:
         n: Number of answers.
         correct: Number of correct answers.
         accuracy: Share of correct answers.
-        interval: 95 % interval of the accuracy.
+        interval: 95% interval of the accuracy.
         no_answer: Share of answers without a value, including empty ones; `None` if no extractor read them.
         empty: Share of answers that are empty; `None` if the model wrote no text.
         thinking: Share of answers with thinking, which no extractor reads; `None` if there is no text.
@@ -45,12 +45,12 @@ class Score:
         cut_off: Share of answers that reached the token budget, or `None` if unknown.
         mean_tokens: Mean tokens per answer, or `None`.
         log_p_gold_value: Mean over problems, in nats, or `None`.
-        log_p_interval: 95 % interval of that mean, or `None`; a single problem has none.
+        log_p_interval: 95% interval of that mean, or `None`; a single problem has none.
         log_p_gold_solution: Mean over problems of the log-probability per token of the gold solution, in nats, or
             `None`. It measures style and ranks nothing, least of all students that were trained on gold solutions.
         arithmetic: The accuracy of the calculation steps in the answers.
         rules: How often each rule of the extractor applied.
-        run_on: Share of answers that continue with another exercise; `None` if the model wrote no text.
+        run_on: Share of answers that run on into another problem; `None` if the model wrote no text.
         gold_without_value: Number of gold answers without a number, which no answer matches; 0 if no extractor reads
             them.
         columns: The file's columns for `response`, `gold` and `id`; `None` for a column it lacks.
@@ -216,7 +216,7 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
 
 
 def _text_shares(outputs: Outputs) -> tuple[float, float, float, float]:
-    """Shares of answers that are empty, have thinking, never end their thinking, and continue with another exercise."""
+    """Shares of answers that are empty, have thinking, never end their thinking, and run on into another problem."""
     empty = thinking = unclosed = runs_on = 0
     count = len(outputs.responses)
     with progress(f"Texts of {outputs.file}", count, brief=True) as bar:

@@ -39,7 +39,7 @@ class StrategyPair:
 
     @property
     def significant(self) -> bool:
-        """Whether the two strategies differ at 5 % after Holm's adjustment."""
+        """Whether the two strategies differ at 5% after Holm's adjustment."""
         return self.p_holm < SIGNIFICANT
 
 

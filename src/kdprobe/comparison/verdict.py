@@ -14,9 +14,12 @@ from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
 
+_ROUNDING = 1e-12
+"""Means of equal accuracies may differ by this much."""
+
 
 def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequence[StrategyPair]) -> list[str]:
-    """The answer to the question that the arms were compared for."""
+    """Answers the question that the arms were compared for."""
     if not pairs:
         few = "There is only one arm" if len(arms) == 1 else "There is no pair of students"
         return [f"{few}, so there is nothing to compare."]
@@ -66,7 +69,7 @@ def _strategy_sentence(pair: StrategyPair) -> str:
     test = pair.test
     difference = _points_text(test.difference)
     measured = (
-        f"95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
+        f"95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}, p = {p_text(pair.p_holm)}, "
         f"{test.seeds_a} and {test.seeds_b} seeds, {test.n} problems"
     )
     if (over := pair.clustered) is not None:
@@ -76,12 +79,12 @@ def _strategy_sentence(pair: StrategyPair) -> str:
         )
     if pair.significant:
         return (
-            f"The strategies {pair.a} and {pair.b} differ: students of {pair.a} score {difference} than students of "
+            f"The strategies {pair.a} and {pair.b} differ: students of {pair.a} score {difference} students of "
             f"{pair.b} ({measured})."
         )
     return (
         f"The strategies {pair.a} and {pair.b} do not differ significantly: students of {pair.a} score {difference} "
-        f"than students of {pair.b} ({measured})."
+        f"students of {pair.b} ({measured})."
     )
 
 
@@ -91,10 +94,10 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
     missed = [pair for pair in primed if not pair.significant]
     sentences = [_could_show(pair) for pair in missed]
     if clustered := [(pair, pair.clustered) for pair in primed if pair.clustered]:
-        intervals = "; ".join(f"{pair.a} minus {pair.b} {_over_groups(test)}" for pair, test in clustered)
+        intervals = "; ".join(f"{pair.a} minus {pair.b}: {_over_groups(test)}" for pair, test in clustered)
         sentences.append(
             f"These results are conditional on the {clustered[0][1].groups} templates the problems come from. "
-            f"Clustered by template (95 % intervals): {intervals}."
+            f"Clustered by template (95% intervals): {intervals}."
         )
     return sentences
 
@@ -134,7 +137,7 @@ def _sentence(pair: Pair) -> str:
     kind = "differ" if pair.significant else "do not differ significantly"
     sentence = (
         f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} "
-        f"than {pair.b} (95 % interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
+        f"{pair.b} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
         f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by {pair.a}, {test.only_b} only by "
         f"{pair.b}; p = {p_text(pair.p_holm)})."
     )
@@ -146,6 +149,7 @@ def _sentence(pair: Pair) -> str:
 
 
 def _points_text(difference: float) -> str:
-    if not difference:
-        return "the same"
-    return f"{abs(difference) * 100:.1f} points {'higher' if difference > 0 else 'lower'}"
+    """A difference in accuracy, to stand between `scores` and the name of the other one."""
+    if abs(difference) < _ROUNDING:
+        return "the same as"
+    return f"{abs(difference) * 100:.1f} points {'higher' if difference > 0 else 'lower'} than"

@@ -29,7 +29,7 @@ class LogitsDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """Its own temperature."""
+        """The temperature of the loss."""
         return (self.options.temperature,)
 
     def train(self, context: TrainContext) -> Trained:
@@ -118,7 +118,7 @@ def _train(
 def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
     """The student, and training examples made from the teacher's answers."""
     if context.transfer is None:
-        raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
+        raise KdprobeError(f"The distiller {distiller!r} got no transfer set.")
     from kdprobe.models.load import load
 
     student = load(context.student, dtype=context.dtype)

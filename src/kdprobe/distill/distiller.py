@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kdprobe.transfer.transfer_set import TransferSet
 
 DIVERGED = "Lower the learning rate, or clip gradients; if distill.dtype is float16, use bfloat16 or float32."
-"""What to do about a training that diverged."""
+"""What to do about training that diverged."""
 Need = Literal["responses", "gold", "teacher"]
 """What a distiller may need: the teacher's transfer set, the worked gold solutions, or the teacher itself."""
 
@@ -56,13 +56,13 @@ class TrainContext:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a training.
+    """The result of training.
 
     Attributes:
         adapter: The folder of the LoRA adapter.
         history: One row per optimiser step: step, loss and its parts, learning rate; `validation_loss` on steps with a
             validation.
-        adapter_norm: Frobenius norm of the change of all weights together; 0 means that nothing changed.
+        adapter_norm: Frobenius norm of the change in all weights together; 0 means that nothing changed.
         relative_change: That norm relative to the norm of the changed base weights; `None` if not measured.
         stopped_early: Whether it ended before the end of its schedule.
         best_step: The step whose weights were kept, if chosen by the validation loss.
@@ -79,7 +79,7 @@ class Trained:
 
 
 def refuse_diverged(trained: Trained) -> None:
-    """Refuses a training that produced NaN or infinite numbers.
+    """Rejects training that produced NaN or infinite numbers.
 
     Raises:
         NonFiniteError: The history or the adapter contains such numbers.
@@ -93,7 +93,7 @@ def refuse_diverged(trained: Trained) -> None:
         if broken := [name for name, value in row.items() if not math.isfinite(value)]:
             step = int(row.get("step", index))
             raise NonFiniteError(
-                f"The {broken[0].replace('_', ' ')} is {row[broken[0]]} at step {step} of the training.",
+                f"The {broken[0].replace('_', ' ')} is {row[broken[0]]} at training step {step}.",
                 DIVERGED,
                 step=step,
             )

@@ -120,7 +120,7 @@ def from_gold(problems: Sequence[Problem], conversations: Mapping[str, PromptPai
 
 
 def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) -> None:
-    """Refuses examples with token ids unknown to the student, or longer than its context.
+    """Rejects examples with token ids unknown to the student, or longer than its context.
 
     Args:
         examples: The training examples.
@@ -142,8 +142,7 @@ def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) 
     if context is not None and len(longest.input_ids) > context:
         raise KdprobeError(
             f"Problem {longest.problem!r} has {len(longest.input_ids)} tokens with its answer, but the student's "
-            "context is "
-            f"{context} tokens.",
+            f"context is {context} tokens.",
             "Lower transfer.max_new_tokens, or remove such problems.",
         )
 

@@ -154,7 +154,7 @@ def parameter_of(kind: str, parameters: dict[str, float]) -> float:
         KdprobeError: The kind is unknown, or a parameter does not fit it.
     """
     if kind not in get_args(Kind):
-        raise KdprobeError(f"There is no divergence {kind!r}.", f"The divergences are {', '.join(get_args(Kind))}.")
+        raise KdprobeError(f"Unknown divergence {kind!r}.", f"Available: {', '.join(get_args(Kind))}.")
     name, default = PARAMETERS.get(kind, ("", 0.0))
     if unknown := sorted(set(parameters) - {name}):
         raise KdprobeError(
@@ -164,14 +164,14 @@ def parameter_of(kind: str, parameters: dict[str, float]) -> float:
     weight = parameters.get(name, default)
     # At skew 1, and at both ends of beta, there is nothing left to learn.
     if name and not (0 <= weight < 1 if name == "skew" else 0 < weight < 1):
-        raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "It must be between 0 and 1.")
+        raise KdprobeError(f"The parameter {name!r} of {kind!r} is {weight}.", "Set it to a value between 0 and 1.")
     return weight
 
 
 def logsumexp_outside(logits: Tensor, ids: Tensor) -> Tensor:
     """Logsumexp over the columns of `[rows, V]` that are not in `ids` `[rows, k]`; -inf at k = V.
 
-    Computed over the other columns directly: 1 - sum is wrong by 19 % at a tail of 1e-7 in float32.
+    Computed over the other columns directly: 1 - sum is wrong by 19% at a tail of 1e-7 in float32.
     """
     if ids.shape[-1] == logits.shape[-1]:
         return torch.full_like(logits[:, 0], -torch.inf)

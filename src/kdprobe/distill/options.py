@@ -37,7 +37,7 @@ Tracker = Literal["tensorboard", "trackio", "mlflow", "wandb", "comet_ml", "clea
 
 
 class TrainingOptions(BaseModel):
-    """How long and how fast to train."""
+    """Options of training."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,8 +46,8 @@ class TrainingOptions(BaseModel):
     max_steps: int | None = Field(
         default=None, ge=1, description="Stop after this many optimiser steps of the same schedule."
     )
-    batch_size: int = Field(default=8, ge=1, description="Examples in a micro-batch, per process.")
-    accumulation: int = Field(default=1, ge=1, description="Micro-batches in an optimiser step.")
+    batch_size: int = Field(default=8, ge=1, description="Examples per micro-batch and process.")
+    accumulation: int = Field(default=1, ge=1, description="Micro-batches per optimiser step.")
     optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or plain gradient descent.")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")
@@ -57,7 +57,7 @@ class TrainingOptions(BaseModel):
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps used for warm-up.")
     checkpoint_steps: int = Field(
-        default=50, ge=1, description="Optimiser steps between the checkpoints from which a killed training resumes."
+        default=50, ge=1, description="Optimiser steps between checkpoints, from which killed training resumes."
     )
     validation: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the transfer problems held out for validation."
@@ -70,7 +70,7 @@ class TrainingOptions(BaseModel):
         ge=1,
         description="Stop after this many validations without improvement, and keep the best weights.",
     )
-    # Left out of what options decide: watching a training is not another training.
+    # Excluded from keys: watching a training does not change it.
     report_to: list[Tracker] = Field(
         default=[], exclude=True, description="Trackers that receive every optimiser step as it happens."
     )
@@ -101,7 +101,7 @@ class TrainingOptions(BaseModel):
     def _validates(self) -> Self:
         for name in ("validation_steps", "patience"):
             if getattr(self, name) and not self.validation:
-                raise ValueError(f"{name} needs a share of the problems to validate on: validation is 0")
+                raise ValueError(f"{name} needs validation problems, but validation is 0")
         return self
 
 
@@ -138,7 +138,7 @@ class PublishedOptions(TrainingOptions):
     """The published recipe; with other values it is not a replication."""
 
     lora: LoraOptions = Field(default_factory=lambda: LoraOptions(rank=4, alpha=8, dropout=0.1))
-    batch_size: int = Field(default=1, ge=1, description="Examples in a micro-batch.")
+    batch_size: int = Field(default=1, ge=1, description="Examples per micro-batch.")
     optimiser: Literal["adamw", "sgd"] = Field(default="sgd", description="AdamW, or plain gradient descent.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=5e-6, gt=0, description="Peak learning rate.")

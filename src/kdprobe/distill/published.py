@@ -36,7 +36,7 @@ class PublishedDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """Its own temperature: it compares with the teacher token by token."""
+        """The temperature of the loss, which compares with the teacher token by token."""
         return (self.options.temperature,)
 
     def train(self, context: TrainContext) -> Trained:

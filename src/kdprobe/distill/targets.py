@@ -26,8 +26,8 @@ def lora_with_target_names(lora: LoraOptions, projections: Sequence[str], kind: 
     if projections:
         return lora.model_copy(update={"target_modules": list(projections)})
     raise UsageError(
-        f"kdprobe does not find the attention projections to adapt in the student ({kind}).",
-        'Name the modules in lora.target_modules, or set it to "all-linear".',
+        f"kdprobe cannot find the attention projections of the student ({kind}).",
+        'List the modules in lora.target_modules, or set it to "all-linear".',
     )
 
 

@@ -38,7 +38,7 @@ class Ledger:
                 else:
                     damaged += 1
             if damaged:
-                warn(f"{file} has damaged lines ({damaged}); their contents are computed again.")
+                warn(f"{file} has damaged lines ({damaged}); their contents are recomputed.")
             if torn:
                 # The beginning of a line whose writing was interrupted.
                 os.truncate(file, file.stat().st_size - len(torn))

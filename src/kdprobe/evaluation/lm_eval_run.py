@@ -94,10 +94,10 @@ def run_task(
 ) -> list[dict[str, Any]]:
     """Has any of lm-eval's models answer the problems; arguments and result as in `evaluate`.
 
-    `told` holds the conversation settings for a model whose server renders the prompts.
+    `told` has the conversation settings for a model whose server renders the prompts.
     """
     if answered := len(ledger) - (PLAN in ledger):
-        note(f"{label}: resuming; {answered} of {len(problems)} answers are already saved.")
+        note(f"{label}: resuming; {answered} of {len(problems)} answers already saved.")
     with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, quiet_lm_eval():
         _write(problems, Path(folder) / "test.jsonl")
         _write(shots or problems, Path(folder) / "train.jsonl")

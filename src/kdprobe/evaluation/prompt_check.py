@@ -1,7 +1,7 @@
 """Checks that the prompts of an evaluation are, token for token, those that students were trained on.
 
 lm-eval renders and tokenises prompts in its own way. If that differs from training (another system message, a doubled
-first token, different white space), the score would measure the change of prompt.
+first token, different white space), the score would measure the change in prompt.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PromptCheck:
         """Checks that an answer belongs to its problem's prompt.
 
         Raises:
-            KdprobeError: It belongs to another prompt.
+            KdprobeError: It belongs to a different prompt.
         """
         if digest != self._expected[problem.id]:
             raise _refusal(f"problem {problem.id!r}")
@@ -55,5 +55,5 @@ def prompt_digest(ids: Sequence[int]) -> str:
 def _refusal(which: str) -> KdprobeError:
     return KdprobeError(
         f"lm-eval's prompt for {which} differs from the conversation that students are trained on.",
-        "The score would measure the change of prompt; fix the task or the chat template.",
+        "The score would measure the change in prompt; fix the task or the chat template.",
     )

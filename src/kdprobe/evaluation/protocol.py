@@ -74,7 +74,7 @@ def task_of(protocol: Protocol, *, chat: bool) -> str:
         return BARE[chat]
     if not chat and not protocol.task.endswith(COMPLETION):
         raise UsageError(
-            f"The task {protocol.task} needs a chat template, and the model has none.",
+            f"The task {protocol.task} needs a chat template, but the model has none.",
             f"Use {protocol.task}{COMPLETION}.",
         )
     return protocol.task

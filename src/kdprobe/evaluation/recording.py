@@ -145,8 +145,9 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         if long := too_long(self.tokenizer, prompts, self.max_length - self._protocol.max_new_tokens):
             raise KdprobeError(
                 f"The context of {self._student.record.name!r} has {self.max_length} tokens, and {len(long)} of "
-                f"{len(prompts)} prompts leave no room for {self._protocol.max_new_tokens} new tokens: {named(long)}.",
-                "Lower the token budget (max_new_tokens), or leave these problems out.",
+                f"{len(prompts)} prompts {'leaves' if len(long) == 1 else 'leave'} no room for "
+                f"{self._protocol.max_new_tokens} new tokens: {named(long)}.",
+                "Lower the token budget (max_new_tokens), or remove these problems.",
             )
         if PLAN not in self.ledger:
             self.ledger.add({PLAN: self._plan([request.args[0] for request in requests])})

@@ -22,7 +22,7 @@ _PER_ROW = ("attention_mask", "position_ids", "token_type_ids")
 
 
 class ShrinkingBatch:
-    """Decodes a batch greedily or by sampling; give it to `generate` as `custom_generate`.
+    """Decodes a batch greedily or by sampling; pass it to `generate` as `custom_generate`.
 
     Processors and stopping criteria see the whole batch, because some keep state per row; the model does not.
 

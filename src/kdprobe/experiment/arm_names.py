@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 BARE = "none"
-"""The built-in strategy that asks the teacher the bare question."""
+"""The built-in strategy that gives the teacher the bare question."""
 UNPRIMED = "unprimed"
 """The name of that strategy in a run, unless it has a label."""
 

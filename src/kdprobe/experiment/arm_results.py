@@ -21,12 +21,12 @@ class ArmResults:
         seed: The seed of its training.
         fidelity: Measurements of its transfer set, or `None`.
         kept: Problem and sample of each answer it learned from, or `None` if it learned from all.
-        training: Adapter norm and history per optimiser step, or `None`; if the training diverged, the reason.
+        training: Adapter norm and history per optimiser step, or `None`; if training diverged, the reason.
         records: One per test problem; empty if its training diverged or its evaluation overflowed.
         file: The file with these records, or `None`.
         adapter: The folder of its adapter, or `None`.
         strategy_name: The name of the strategy itself, as listed by `kdprobe plugins`, or `None`.
-        unprimed: Whether the teacher was asked the bare question.
+        unprimed: Whether the teacher read the bare question.
         overflowed: `reason` and `hint` if the evaluation produced NaN or infinite numbers; otherwise `None`.
     """
 
@@ -46,14 +46,14 @@ class ArmResults:
 
     @property
     def other_name(self) -> str:
-        """The name with the strategy's own name in place of its display name: `none@1` for `unprimed@1`."""
+        """The name with the strategy's own name instead of its display name: `none@1` for `unprimed@1`."""
         if self.strategy is None or self.strategy_name is None:
             return self.name
         return f"{self.strategy_name}{self.name.removeprefix(self.strategy)}"
 
     @property
     def diverged(self) -> dict[str, Any] | None:
-        """`step`, `reason` and `hint` if the training diverged; otherwise `None`."""
+        """`step`, `reason` and `hint` if training diverged; otherwise `None`."""
         return (self.training or {}).get(DIVERGED)
 
     @property

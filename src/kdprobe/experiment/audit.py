@@ -12,12 +12,13 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.foresight.evidence import SEED_CODES, few_seeds
 from kdprobe.problems.overlap import overlaps
 from kdprobe.problems.problem import Problem
+from kdprobe.words import counted
 
 _SHOWN = 3
 _MOVED = 1e-6
 """An update's norm above float32 noise."""
 _BARELY = 1e-4
-"""Relative change of the trained weights; LoRA training that teaches something changes them by 1e-3 to 1e-2."""
+"""Relative change in the trained weights; LoRA training that teaches something changes them by 1e-3 to 1e-2."""
 
 
 def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
@@ -62,20 +63,19 @@ def scope(record: dict[str, Any]) -> list[str]:
     if not seen:
         return []
     shared = len({problem.group for problem in seen})
-    templates_seen = "1 template" if shared == 1 else f"{shared} templates"
-    sentence = (
-        f"{len(seen)} of {len(test)} test problems come from {templates_seen} that the students were also trained on"
-    )
+    come = f"{'comes' if len(seen) == 1 else 'come'} from {counted(shared, 'template')}"
+    sentence = f"{len(seen)} of {len(test)} test problems {come} that the students were also trained on"
     return [f"{sentence}, so the results show generalisation to new numbers, not to new kinds of problem."]
 
 
 def _not_finite(what: str, arms: Sequence[ArmResults]) -> list[Finding]:
-    """Trainings that produced no student, and evaluations that produced no answers."""
+    """Training runs that produced no student, and evaluations that produced no answers."""
     if not arms:
         return []
-    described = "; ".join(f"{arm.name} {arm.absence}" for arm in arms)
+    described = " ".join(f"{arm.name} {arm.absence}" for arm in arms)
     hints = dict.fromkeys(str((arm.diverged or arm.overflowed or {}).get("hint")) for arm in arms)
-    action = f"{' '.join(hints)} Comparisons leave these arms out, and strategies leave out seeds that {what}."
+    excluded = f"Comparisons exclude these arms, and comparisons of strategies exclude the seeds that {what}."
+    action = f"{' '.join(hints)} {excluded}"
     return [Finding(what, described, action)]
 
 
@@ -98,7 +98,7 @@ def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
 
 
 def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Positions whose label is not the next token, and teacher rows that belong to another token or problem."""
+    """Positions whose label is not the next token, and teacher rows that belong to a different token or problem."""
     alignments = {arm.name: arm.training["alignment"] for arm in arms if arm.training and arm.training.get("alignment")}
     kinds = [
         (
@@ -110,7 +110,7 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
         (
             "misaligned-tokens",
             "same_token",
-            "teacher rows that are about the same token as the student's label",
+            "teacher rows that predict the same token as the student's label",
             "Take the teacher's rows from the answer, not from the prompt.",
         ),
         (
@@ -126,7 +126,7 @@ def _misaligned(arms: Sequence[ArmResults]) -> list[Finding]:
         wrong = {name: value for name, value in shares.items() if value is not None and value < 1}
         if wrong:
             counts = ", ".join(f"{name} {value:.1%}" for name, value in wrong.items())
-            findings.append(Finding(code, f"Share of {description}: {counts}; it should be 100 %.", action))
+            findings.append(Finding(code, f"Share of {description}: {counts}; it should be 100%.", action))
     return findings
 
 
@@ -136,7 +136,7 @@ def _untaught_ends(arms: Sequence[ArmResults]) -> list[Finding]:
     named = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     if not named:
         return []
-    evidence = f"Some finished answers that students were trained on lack an end token (their number by arm): {named}."
+    evidence = f"Some finished answers that students were trained on lack an end token (count per arm): {named}."
     action = "Use a teacher that returns its end-of-turn token; otherwise students may not stop."
     return [Finding("untaught-end", evidence, action)]
 
@@ -151,7 +151,7 @@ def _unmatched(arms: Sequence[ArmResults]) -> list[Finding]:
     return [
         Finding(
             "unmatched-filter",
-            f"Students were trained on different sets of problems: {counts}; {len(shared)} are common to all.",
+            f"Students were trained on different sets of problems: {counts}; {len(shared)} in common.",
             'Set transfer.filter = "matched"; otherwise the choice of problems is confounded with the prompt.',
         )
     ]
@@ -165,7 +165,8 @@ def _contamination(record: dict[str, Any]) -> list[Finding]:
         return []
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in overlapping).items())
     examples = ", ".join(f"{overlap.test} resembles {overlap.transfer}" for overlap in overlapping[:_SHOWN])
-    evidence = f"{len(overlapping)} of {len(test)} test problems overlap with transfer problems ({kinds}): {examples}"
+    overlap = "overlaps" if len(overlapping) == 1 else "overlap"
+    evidence = f"{len(overlapping)} of {len(test)} test problems {overlap} with transfer problems ({kinds}): {examples}"
     more = " and others." if len(overlapping) > _SHOWN else "."
     return [Finding("contamination", evidence + more, "Remove them from the test set or the transfer set.")]
 
@@ -176,7 +177,7 @@ def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:
 
 
 def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
-    """Students that were tested with a different form of prompt than they were trained on, according to the records."""
+    """Students tested with a different form of prompt from the one they were trained on, according to the records."""
     bare = {strategy for strategy, pair in record["conversations"].items() if pair["bare"]}
     changed = []
     for arm in arms:
@@ -186,7 +187,10 @@ def _changed_prompts(arms: Sequence[ArmResults], record: dict[str, Any]) -> list
             changed.append(f"{arm.name}: trained on {before}, tested on {after}")
     if not changed:
         return []
-    action = "Run the experiment again with one [conversation]; these scores also reflect the changed prompt."
+    action = (
+        "Run the experiment again with the same [conversation] settings for training and test; these scores also "
+        "reflect the change in prompt."
+    )
     return [Finding("prompt-changed", f"Prompts changed between training and test: {'; '.join(changed)}.", action)]
 
 
@@ -207,7 +211,9 @@ def _served_prompts(arms: Sequence[ArmResults]) -> list[Finding]:
     if not unlike:
         return []
     evidence = f"The server read prompts that the tokenizer's chat template does not produce: {', '.join(unlike)}."
-    action = "Look at prompts.parquet: the server uses another template, other arguments, or its own date."
+    action = (
+        "Compare them with prompts.parquet: the server uses a different template, different arguments, or its own date."
+    )
     return [Finding("server-prompt", evidence, action)]
 
 
@@ -215,7 +221,7 @@ def _foreign_prompts(record: dict[str, Any]) -> list[Finding]:
     return [
         Finding(
             "student-prompt",
-            f"{strategy}: students are trained on a different prompt than the bare question they are tested on.",
+            f"{strategy}: students are trained on a prompt that differs from the bare question they are tested on.",
             "Change the strategy so that the student's prompt is the bare question.",
         )
         for strategy, pair in record["conversations"].items()

@@ -52,7 +52,7 @@ def compare_named(
         sources: Paths of files, names of runs (or their prefixes), RUN/ARM, or answers already read. A single run is
             compared as planned; several things are compared in all pairs.
         store: The store with the runs.
-        columns: Which columns of files hold what.
+        columns: The columns to read from files.
         extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
         encoding: The encoding of text files; `None` detects it.
@@ -87,13 +87,13 @@ def compare_named(
             arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns, encoding=encoding)))
     if len(arms) < 2:  # noqa: PLR2004
         raise UsageError(
-            "A comparison needs at least two arms.", "Name several files or runs; `kdprobe score` scores a single file."
+            "A comparison needs at least two arms.", "Pass several files or runs; `kdprobe score` scores a single file."
         )
     arm_names = [arm.name for arm in arms]
     if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
-        raise UsageError(f"Two sets of answers have the name {repeated[0]!r}.", "Give each file or run only once.")
+        raise UsageError(f"Two sets of answers have the name {repeated[0]!r}.", "Pass each file or run only once.")
     if baseline is not None and baseline not in arm_names:
-        raise UsageError(f"There is no arm {baseline!r} to compare with.", f"There are {', '.join(arm_names)}.")
+        raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(arm_names)}.")
     compared = compare(arms, extractors, chosen, baseline)
     audited = {results.run: results for results, _ in runs.values()}
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))
@@ -108,14 +108,14 @@ def _of_run(results: Results) -> list[Finding]:
 
 
 def _run(store: Store, name: str) -> tuple[Results, str | None]:
-    """A run, and the arm of it that is meant, or `None` for all arms."""
+    """A run and one of its arms, or `None` for all arms."""
     if name.lower().endswith(ENDINGS):
         raise UsageError(f"The file {name} does not exist.", "Check the path.")
     try:
         return _named_run(store, name)
     except UsageError as error:
         if Path(name).is_dir():
-            raise no_answers_in(Path(name), f", and {store.root} no finished run of this name") from error
+            raise no_answers_in(Path(name), f", and {store.root} has no finished run of this name") from error
         raise
 
 

@@ -54,7 +54,7 @@ class _Plugged(_Section):
 
 
 class ProblemsConfig(_Section):
-    """Where problems come from, and how many."""
+    """The source of the problems, and how many to use."""
 
     source: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -112,7 +112,7 @@ class TransferConfig(_Section):
     """How the teacher decodes, how much of its distributions is kept, and which answers students are trained on."""
 
     max_new_tokens: int = Field(default=512, ge=1)
-    temperature: _Temperature = Field(default=0.0, description="0 decodes greedily.")
+    temperature: _Temperature = Field(default=0.0, description="Sampling temperature; 0 decodes greedily.")
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: _Seed = 0
     top_logprobs: int = Field(default=64, ge=1, description="Log-probabilities kept per position (k).")

@@ -1,6 +1,6 @@
 """Checks of a config beyond the types of its sections.
 
-All checks read the raw data, so that one mistake never hides another.
+All checks read the raw data, so that one error never hides another.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def plugin_mistakes(data: Mapping[str, Any], host: Host, known: Callable[[], Ite
         known: All keys that the config could have, for suggestions.
 
     Returns:
-        One sentence per mistake, starting with its key in the config.
+        One sentence per error, starting with its key in the config.
     """
     mistakes = []
     for kind, name_key, name, options_key, options in _plugged(data):
@@ -111,16 +111,16 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
     mistakes = []
     strategies = strategies_of(data)
     mistakes += [
-        f"strategies: {UNPRIMED!r} is reserved for the strategy {BARE!r}; give {name!r} another label"
+        f"strategies: {UNPRIMED!r} is reserved for the strategy {BARE!r}; use another label for {name!r}"
         for arm, name in strategies
         if arm == UNPRIMED and name != BARE
     ]
     arms = [arm for arm, name in strategies if arm != UNPRIMED or name == BARE]
     # In the words of the config, which may not contain "unprimed" at all.
     twice = [BARE if arm == UNPRIMED else arm for arm in _repeated(arms)]
-    mistakes += [f"strategies: {arm!r} appears twice; give one of them a label" for arm in twice]
+    mistakes += [f"strategies: {arm!r} appears twice; set a label for one of them" for arm in twice]
     mistakes += [
-        f"strategies: {arm!r} is the name of a control; give the strategy a label" for arm in CONTROLS if arm in arms
+        f"strategies: {arm!r} is the name of a control; set a label for the strategy" for arm in CONTROLS if arm in arms
     ]
     analyses = [table.get("name") for table in _listed(_table(data.get("probe")).get("analyses"))]
     mistakes += [f"probe.analyses: {name!r} appears twice" for name in _repeated(analyses)]
@@ -138,7 +138,7 @@ def texts_mistakes(data: Mapping[str, Any]) -> list[str]:
     if resolved(texts, strategies):
         return []
     known = f"{OWN!r}, {GOLD!r}, a strategy of this run, or a {TEXT_FILE} file"
-    return [f"transfer.texts: {texts!r} is not one of {known}; the strategies are {', '.join(strategies)}"]
+    return [f"transfer.texts: {texts!r} is not {known}; available strategies: {', '.join(strategies)}"]
 
 
 def sentences(
@@ -163,10 +163,10 @@ def sentences(
 
 def _sentence(item: Any, asked: str, known: Callable[[], Iterable[str]]) -> str:
     if item["type"] == "missing":
-        return "is missing"
+        return "missing"
     if item["type"] == "extra_forbidden":
         suggestions = [repr(each) for each in suggested_keys(asked, known())]
-        return f"is not known; did you mean {' or '.join(suggestions)}?" if suggestions else "is not known"
+        return f"unknown key; did you mean {' or '.join(suggestions)}?" if suggestions else "unknown key"
     value = item["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float | bool | list) else ""
     if item["type"] in _TABLES:

@@ -31,6 +31,7 @@ from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 from kdprobe.students.student import Student
+from kdprobe.words import counted
 
 _MOST_SHOTS, _ENDLESS_SOURCE_SHOTS = 7_473, 64
 """How many transfer problems a few-shot task draws its examples from: all of GSM8K's training split, as in lm-eval's
@@ -39,12 +40,12 @@ own task, or a limited number if the source may be endless."""
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What models are asked, and how.
+    """What models are evaluated on, and how.
 
     Attributes:
         problems: The problems.
         shots: The problems a few-shot task takes its examples from; empty if it needs none.
-        protocol: How models are asked; without a task, the bare question in the form the model expects.
+        protocol: How models are evaluated; without a task, the bare question in the form the model expects.
         conversation: What chat templates get besides the messages.
     """
 
@@ -63,7 +64,7 @@ def eval_request(
         source: The problems.
         name: The source's name: that of a plugin, or a file.
         limit: The number of test problems, from the first on; `None` takes all.
-        protocol: How models are asked.
+        protocol: How models are evaluated.
         conversation: What chat templates get besides the messages.
         finite: Whether the source is known to end.
 
@@ -81,7 +82,8 @@ def eval_request(
 def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
     problems = first_problems(source, limit)
     if limit is not None and len(problems) < limit:
-        raise KdprobeError(f"The source has only {len(problems)} problems, but --limit is {limit}.", "Lower --limit.")
+        has = counted(len(problems), "problem")
+        raise KdprobeError(f"The source has only {has}, but --limit is {limit}.", "Lower --limit.")
     return problems
 
 
@@ -93,7 +95,7 @@ def local_eval_stages(
     Args:
         base: The base model.
         adapters: Adapters by name.
-        request: What they are asked.
+        request: What they are evaluated on.
         with_base: Whether to evaluate the base too; without adapters it is always evaluated.
 
     Returns:
@@ -107,7 +109,7 @@ def local_eval_stages(
 
     @cache
     def asked(own_tokenizer_of: Path | None) -> tuple[Protocol, dict[str, Any]]:
-        """How a student is asked, given its chat template, and which part of that determines its answers."""
+        """How a student is evaluated, given its chat template, and which part of that determines its answers."""
         tokenizer = Student("", base, own_tokenizer_of).load_tokenizer()
         task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
         _refuse_unheard(task, request.conversation)
@@ -135,7 +137,7 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
     """What determines the answers: the text of the prompts, or, if lm-eval adds examples, what renders them.
 
     Raises:
-        KdprobeError: The chat template refuses a conversation of the task.
+        KdprobeError: The chat template rejects a conversation of the task.
     """
     if task in BARE.values():
         prompts = [prompt_text(tokenizer, bare(problem)) for problem in request.problems]
@@ -148,11 +150,11 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
 
 
 def _refuse_unheard(task: str, conversation: Conversation) -> None:
-    """Refuses conversation settings that only a chat template can use if the task uses none."""
+    """Rejects conversation settings that only a chat template can use if the task uses none."""
     if task.endswith(COMPLETION) and (conversation.system is not None or conversation.template_arguments):
         raise UsageError(
             f"The task {task} uses no chat template, so a system message or template arguments have no effect.",
-            "Leave them out, or use a task for chat models.",
+            "Remove them, or use a task for chat models.",
         )
 
 
@@ -166,7 +168,7 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
         model_type: The model type in lm-eval.
         arguments: lm-eval's `--model_args`.
         batch_size: lm-eval's `--batch_size`; `None` uses the class's default.
-        request: What the model is asked.
+        request: What the model is evaluated on.
     """
     from lm_eval.utils import simple_parse_args_string
 
@@ -213,7 +215,7 @@ def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str |
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KdprobeError(
                 f"lm-eval's model type {model_type!r} failed: {reason}",
-                "Check --model-type and --model-args; answers so far are saved; rerun the same command to resume.",
+                "Answers so far are saved: check --model-type and --model-args, then rerun the same command to resume.",
             ) from error
 
     identity = {

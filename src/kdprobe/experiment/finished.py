@@ -22,7 +22,7 @@ def finished_stage(run: str, stage: Stage, store: Store, *, made: bool) -> Finis
         run: The run's name.
         stage: A stage in the store.
         store: The store.
-        made: Whether this run made it.
+        made: Whether this run produced it.
     """
     folder = store.folder(stage)
     return FinishedStage(
@@ -48,7 +48,7 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
             return _numbers(last) | _numbers(training) | {f"diverged_at_{key}": n for key, n in _numbers(found).items()}
         case "evaluate":
             if not (folder / RECORDS).is_file():
-                # Either the training diverged, as its own stage records, or the student overflowed in the evaluation.
+                # Either training diverged, as its own stage records, or the student overflowed during evaluation.
                 return {}
             records = pq.read_table(folder / RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
             return {"problems": float(len(records)), **_means(records.to_pylist())}

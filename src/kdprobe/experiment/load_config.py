@@ -1,4 +1,4 @@
-"""Reads an experiment's config: TOML, checked as a whole, with all mistakes reported at once."""
+"""Reads an experiment's config: TOML, checked as a whole, with all errors reported at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
 
     Raises:
-        ConfigError: Lists all the mistakes.
+        ConfigError: Lists all the errors.
     """
     data, source, folder = read_config(path)
     return experiment_of(in_full(data) if full else data, host, source, folder=folder)
@@ -81,7 +81,7 @@ def read_config(path: Path | None) -> tuple[dict[str, Any], str, Path]:
         path: The TOML file, or `None` for the embedded experiment.
 
     Returns:
-        What it says, what it is called in messages, and the folder that it is in.
+        The data, the config's name in messages, and its folder.
 
     Raises:
         UsageError: It cannot be read, is not TOML, or is empty.
@@ -113,7 +113,7 @@ def experiment_of(data: dict[str, Any], host: Host, source: str, *, folder: Path
         folder: The folder that its plugin folder is relative to.
 
     Raises:
-        ConfigError: Lists all the mistakes.
+        ConfigError: Lists all the errors.
     """
     if isinstance(plugins := data.get("plugins"), str):
         host.load_folder(folder / plugins)
@@ -124,7 +124,7 @@ def check(data: dict[str, Any], host: Host, source: str) -> Experiment:
     """Checks a config that has already been read.
 
     Raises:
-        ConfigError: Lists all the mistakes: in the config itself, in plugin names, in plugin options.
+        ConfigError: Lists all the errors: in the config itself, in plugin names, in plugin options.
     """
     # First, so that no message quotes a secret.
     without_secrets(data)

@@ -23,7 +23,6 @@ from kdprobe.experiment.store import Stage
 from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
-from kdprobe.models.outline.elsewhere import asked_elsewhere
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
@@ -47,7 +46,7 @@ class Arm:
         select: The stage that selects answers to train on, or `None`.
         distill: The training stage, or `None`.
         evaluate: The evaluation stage.
-        unprimed: Whether the teacher is asked the bare question for every transfer problem.
+        unprimed: Whether the teacher reads the bare question for every transfer problem.
     """
 
     student: Student
@@ -109,19 +108,13 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
     """
     student = resolve(experiment.student.model, experiment.student.revision)
     student = replace(student, conversation=experiment.conversation.conversation)
-    memory = memory or Memory()
-    with asked_elsewhere(student, experiment.threads, memory):
-        return _plan(experiment, host, student, memory)
-
-
-def _plan(experiment: Experiment, host: Host, student: ModelRecord, memory: Memory) -> Plan:
     problems = experiment.problems
     source = host.create("problem-sources", problems.source, problems.options)
     drawn = draw(source, transfer=problems.transfer, test=problems.test)
     conversations = {
         strategy.display_name: render(host, strategy, drawn.transfer) for strategy in experiment.strategies
     }
-    context = StageContext(experiment, host, student, drawn, memory=memory)
+    context = StageContext(experiment, host, student, drawn, memory=memory or Memory())
     findings = foresee(context, conversations)
     transfers = transfer_stages(context, conversations)
     selections = select_stages(context, transfers)

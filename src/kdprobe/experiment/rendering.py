@@ -45,7 +45,7 @@ def _pair(function: Strategy, problem: Problem, subject: str) -> PromptPair:
 
 
 def is_unprimed(conversations: Mapping[str, PromptPair], problems: Sequence[Problem]) -> bool:
-    """Whether a strategy asks the teacher the bare question. Its behaviour decides, not its name.
+    """Whether a strategy gives the teacher the bare question. Its behaviour decides, not its name.
 
     Args:
         conversations: Problem id mapped to the pair of conversations the strategy built.

@@ -84,7 +84,7 @@ class Results:
         arms = {arm.name: arm for arm in self.arms}
         found = resolved(name, {arm.name: arm.other_name for arm in self.arms})
         if found is None:
-            raise UsageError(f"The run {self.run} has no arm {name!r}.", f"It has {', '.join(arms)}.")
+            raise UsageError(f"The run {self.run} has no arm {name!r}.", f"Available arms: {', '.join(arms)}.")
         return arms[found]
 
 

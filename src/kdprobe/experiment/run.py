@@ -98,8 +98,8 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
 
 def older_sentence(stages: int) -> str:
     """The note about stages that an earlier version of kdprobe left in the store."""
-    subject = "1 stage was" if stages == 1 else f"{stages} stages were"
-    return f"{subject} made by an earlier version of kdprobe, whose keys are no longer used. They are left alone."
+    subject, it = ("1 stage is", "it is") if stages == 1 else (f"{stages} stages are", "they are")
+    return f"{subject} from an earlier version of kdprobe, whose keys are no longer used; {it} left unchanged."
 
 
 def _record(plan: Plan, store: Store) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
 
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """Deterministic kernels where torch has them; a warning, not an error, where it does not."""
+    """Uses deterministic kernels if torch has them, with a warning, not an error, if it does not."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()

@@ -1,8 +1,8 @@
 """The store: stages by the hash of everything that determines them, runs by name.
 
-A stage is made in a folder of its own and then renamed into place. Its manifest is written last, and everything is on
+A stage is run in a folder of its own and then renamed into place. Its manifest is written last, and everything is on
 disk before its scratch folder is removed, so a stage that exists is complete. Contents are checked when first read.
-Two runs on one store wait for each other's stages instead of making them twice.
+Two runs on one store wait for each other's stages instead of running them twice.
 
     STORE/stages/KIND/KEY/…, stage.json     finished stages
     STORE/making/KEY-WHO/                   stages in progress; remains of killed runs are removed
@@ -10,7 +10,7 @@ Two runs on one store wait for each other's stages instead of making them twice.
     STORE/aside/KIND-KEY-N/                 stages found damaged
     STORE/remembered/                       what plans found out about models and texts, for later plans
     STORE/runs/NAME/run.json, report.html   a run's record and page
-    STORE/.using-PROCESS-N.lock             processes that make or read stages
+    STORE/.using-PROCESS-N.lock             processes that write or read stages
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from kdprobe.files import sync
 from kdprobe.host.candidates import own_version
 from kdprobe.redaction import without_secrets
 
-Status = Literal["there", "missing", "damaged"]
+Status = Literal["done", "missing", "damaged"]
 _LOOK_SECONDS = 0.5
 
 
@@ -61,8 +61,8 @@ class Stage:
         name: Its name in this run.
         settings: Everything that determines its outcome besides its inputs, ready for JSON.
         inputs: The stages whose outcome it reads.
-        work: Makes it: `(folder to write into, folders of the inputs, scratch folder) -> None`. Files in the scratch
-            folder survive a kill, and are removed once the stage is made.
+        work: Runs it: `(folder to write into, folders of the inputs, scratch folder) -> None`. Files in the scratch
+            folder survive a kill, and are removed once the stage is finished.
     """
 
     kind: str
@@ -130,17 +130,17 @@ class Store:
             self.checks.sizes(self.folder(stage))
         except DamagedStageError:
             return "damaged"
-        return "there"
+        return "done"
 
     def make(self, stage: Stage, launch: str | None = None) -> bool:
-        """Makes a stage unless it exists; a damaged stage is set aside and made again.
+        """Runs a stage unless it is finished; a damaged stage is set aside and rerun.
 
         Args:
             stage: The stage.
             launch: The name of the launch whose other processes may `take_part`, or `None`.
 
         Returns:
-            Whether it had to be made.
+            Whether it had to be run.
 
         Raises:
             DamagedStageError: One of its inputs is damaged.
@@ -148,7 +148,7 @@ class Store:
         if self._damage(stage) is None:
             return False
         making, name = self.root / MAKING, f"{stage.kind} {stage.name}"
-        with exclusive(making / f"{stage.key}{LOCK}", f"Another process is making {name}; waiting for it."):
+        with exclusive(making / f"{stage.key}{LOCK}", f"Another process is running {name}; waiting for it."):
             if self._damage(stage) is None:
                 return False
             self._set_aside(stage)
@@ -158,7 +158,7 @@ class Store:
             folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
-            with doing(f"making {name}"):
+            with doing(f"running {name}"):
                 stage.work(folder, inputs, scratch)
             self._seal(stage, folder, time.monotonic() - started)
             self._put_in_place(stage, folder)
@@ -181,7 +181,7 @@ class Store:
             damage = self._damage(stage)
             aside = set_aside(self.root, self.folder(stage))
             self.checks.forget(self.folder(stage))
-            warn(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is being remade.")
+            warn(f"{stage.kind} {stage.name} is damaged: {damage}. It was moved to {aside} and is being rerun.")
 
     def _put_in_place(self, stage: Stage, folder: Path) -> None:
         target = self.folder(stage)
@@ -200,7 +200,7 @@ class Store:
         return [self.checks.whole(self.folder(needed)) for needed in stage.inputs]
 
     def take_part(self, stage: Stage, launch: str) -> None:
-        """Takes part in making a stage once the main process of a launch starts it; returns if there is nothing to do.
+        """Takes part in running a stage once the main process of a launch starts it; returns if there is nothing to do.
 
         Polls the store, since a collective wait of hours would hit its time limit. What this process writes is
         discarded, except for the scratch folder, which all processes share.

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.words import counted
 
 _SHARE = 0.05
 """The share of answers above which thinking that never ended is worth a finding."""
@@ -32,14 +33,15 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
         findings.append(Finding("dropped-thinking", evidence, action))
     unclosed = {strategy: summary.get("unclosed_thinking", 0.0) for strategy, summary in measured.items()}
     if shares := _over(unclosed, _SHARE):
-        action = "Raise transfer.max_new_tokens: these contain no answer, and thinking taught from them has no end."
+        action = "Raise transfer.max_new_tokens: these have no answer, and students would learn to think without end."
         findings.append(Finding("unclosed-teaching", f"Teacher answers whose thinking never ended: {shares}.", action))
     return findings
 
 
 def _untaught(strategy: str, summary: Mapping[str, Any]) -> str:
     problems = summary["untaught"]
-    ended = [f"{count} answers ended by {reason}" for reason, count in summary["ended"].items() if reason != "stop"]
+    others = {reason: count for reason, count in summary["ended"].items() if reason != "stop"}
+    ended = [f"{counted(count, 'answer')} ended by {reason}" for reason, count in others.items()]
     named = ", ".join([*problems[:_SHOWN], *(["others"] if len(problems) > _SHOWN else [])])
     return f"{strategy} {len(problems)} of {summary['responses']} ({'; '.join([named, *ended])})"
 

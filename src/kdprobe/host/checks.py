@@ -19,7 +19,7 @@ _ALL_HOOKS = (*HOOKS, OBSERVER)
 
 
 def check_plugin(plugin: object, own_version: str) -> None:
-    """Checks a plugin's hooks without calling any.
+    """Checks a plugin's hooks without calling any of them.
 
     Raises:
         IncompatibleError: It was written for a hook API that this kdprobe does not have yet, or no longer has.

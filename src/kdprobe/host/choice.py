@@ -21,12 +21,12 @@ STRICT = "KDPROBE_STRICT_PLUGINS"
 
 @dataclass(frozen=True)
 class Choice:
-    """What the command line and the environment say about plugins.
+    """The choice of plugins on the command line and in the environment.
 
     Attributes:
-        none: Leave out all plugins but kdprobe's own (`--no-plugins`).
-        folder: A folder of plugins to use besides the installed ones (`--plugins-dir`), or `None`.
-        blocked: Names of plugins or their distributions to leave out (`KDPROBE_BLOCK`).
+        none: Use only kdprobe's own plugins (`--no-plugins`).
+        folder: A folder of additional plugins (`--plugins-dir`), or `None`.
+        blocked: Names of plugins or their distributions to exclude (`KDPROBE_BLOCK`).
         strict: Whether an unusable plugin is an error (`KDPROBE_STRICT_PLUGINS`).
     """
 
@@ -51,7 +51,7 @@ class Choice:
         return [*builtin_candidates(), *installed_candidates(), *local]
 
     def reason_to_skip(self, candidate: Candidate) -> str:
-        """Why a candidate is not even loaded; empty if it may be."""
+        """Why a candidate is not even loaded; empty if it is."""
         if self.none and candidate.source != BUILTIN:
             return "Excluded by --no-plugins."
         if self.blocked & {candidate.name, candidate.source}:
@@ -59,7 +59,7 @@ class Choice:
         return ""
 
     def enforce(self, providers: Sequence[Provider]) -> None:
-        """Refuses unusable plugins if that is wanted.
+        """Rejects unusable plugins in strict mode.
 
         Raises:
             KdprobeError: There are unusable plugins.

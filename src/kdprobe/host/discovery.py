@@ -49,7 +49,7 @@ def discover(
             providers.append(Provider(*described, "shadowed", reason))
         else:
             provider = _load(manager, candidate)
-            # A plugin that cannot be used keeps its name from nobody.
+            # An unusable plugin does not reserve its name.
             owners |= {provider.name: provider.source} if provider.status == "ok" else {}
             providers.append(provider)
     return providers

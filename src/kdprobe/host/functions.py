@@ -1,7 +1,7 @@
-"""Plain functions as plugins: a digest of all that decides what a function returns.
+"""Plain functions as plugins: a digest of everything that determines what a function returns.
 
-That is its source, and what it uses from outside itself: other functions, modules, and plain data. What cannot be put
-into a digest is refused, because results under such a key could belong to another function.
+That is its source, and the functions, modules and plain data that it uses. A function that uses anything else is
+rejected, because results under its key could belong to another function.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ from typing import Any
 
 from kdprobe.errors import UsageError
 from kdprobe.host.sources import source_digest
+from kdprobe.words import with_article
 
 _PLAIN = (str, bytes, int, float, bool, complex, type(None), Fraction, PurePath, re.Pattern)
 _LOADS_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
-_HINT = "Let it use functions, modules, text, numbers, lists and dicts only, or put it into a file of --plugins-dir."
+_HINT = "Use only functions, modules, strings, numbers, lists and dicts in it, or put it into a file in --plugins-dir."
 
 
 def function_digest(function: object, name: str) -> str:
-    """A digest of a function's source and of all that it uses.
+    """Returns a digest of a function's source and of everything it uses.
 
     Args:
-        function: One that was written with `def`.
-        name: What it is called in messages.
+        function: A function written with `def`.
+        name: Its name in messages.
 
     Raises:
-        UsageError: It is a lambda or another kind of callable, its source is not there or is not what was loaded, or it
-            uses something that has no digest.
+        UsageError: It is a lambda or a different kind of callable, its source is missing or has changed since it was
+            loaded, or it uses something that has no digest.
     """
     return hashlib.sha256("\0".join(_Parts(name).of_function(function)).encode()).hexdigest()[:16]
 
 
 class _Parts:
-    """The texts that make the digest of one function; what is met twice, as in a recursion, is named only.
+    """Collects the texts for the digest of one function; anything met again, as in a recursion, is only named.
 
     Args:
-        name: What the function is called in messages.
+        name: The function's name in messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -56,9 +57,9 @@ class _Parts:
 
     def of_function(self, function: object) -> Iterator[str]:
         if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
-            raise self._refused(f"is a {type(function).__name__} and not a plain function", "Write it with `def`.")
+            raise self._refused(f"is {with_article(type(function))}, not a plain function", "Write it with `def`.")
         if function.__name__ == "<lambda>":
-            raise self._refused("is a lambda, whose source cannot be told from its line", "Write it with `def`.")
+            raise self._refused("is a lambda, whose exact source is unknown", "Write it with `def`.")
         if id(function) in self._met:
             yield f"met {self._met[id(function)]}"
             return
@@ -76,7 +77,7 @@ class _Parts:
             yield from self._of_imported(name)
 
     def _of_value(self, value: Any, what: str) -> Iterator[str]:
-        """Any value, as text that differs where values differ."""
+        """Any value, as text that differs if values differ."""
         if isinstance(value, _PLAIN):
             yield f"{type(value).__name__} {value!r}"
         elif isinstance(value, tuple | list | set | frozenset | dict) and id(value) not in self._met:
@@ -92,27 +93,25 @@ class _Parts:
         elif isinstance(value, FunctionType):
             yield from self.of_function(value)
         else:
-            kind = f"the class {value.__qualname__}" if isinstance(value, type) else f"a {type(value).__name__}"
-            raise self._refused(f"uses {what}, {kind}, which cannot be part of a key", _HINT)
+            kind = f"the class {value.__qualname__}" if isinstance(value, type) else with_article(type(value))
+            raise self._refused(f"uses {what}, {kind}, which kdprobe cannot hash into the stage's cache key", _HINT)
 
     def _of_imported(self, name: str) -> Iterator[str]:
-        """A module that is imported inside the function."""
+        """A module imported inside the function."""
         if _is_installed(name):
             yield _of_package(name)
         elif module := sys.modules.get(name):
             yield _of_module(module)
         else:
-            raise self._refused(f"imports {name!r} inside itself, which is not loaded yet", "Import it outside, too.")
+            raise self._refused(f"imports {name!r}, which is not loaded yet", "Also import it outside the function.")
 
     def _source(self, function: FunctionType) -> str:
         try:
             source = textwrap.dedent(inspect.getsource(function))
         except (OSError, TypeError) as error:
-            raise self._refused(
-                "has no source that can be read", "Write it into a notebook's cell or a file."
-            ) from error
+            raise self._refused("has no readable source", "Write it in a notebook cell or a file.") from error
         if _is_stale(function):
-            raise self._refused("was changed in its file after it was loaded", "Import it again, in a new process.")
+            raise self._refused("was changed in its file after it was loaded", "Import it again in a new process.")
         return source
 
     def _refused(self, why: str, hint: str) -> UsageError:
@@ -145,7 +144,7 @@ def _imports_of(code: CodeType) -> Iterator[str]:
 
 
 def _is_stale(function: FunctionType) -> bool:
-    """Whether the file that a function is from has another text by now; a notebook's cells never have."""
+    """Whether a function's file has changed since it was loaded; notebook cells never do."""
     file = Path(function.__code__.co_filename)
     if not file.is_file():
         return False
@@ -161,9 +160,9 @@ def _of_module(module: ModuleType) -> str:
 
 @cache
 def _is_installed(module: str) -> bool:
-    """Whether a module is Python's own, kdprobe's, or lies where distributions are installed.
+    """Whether a module belongs to Python, to kdprobe or to an installed distribution.
 
-    One that is installed as a link to its source does not: its text changes while its version stays.
+    Editable installs do not count: their source changes while the version stays the same.
     """
     top = module.partition(".")[0]
     if top in {"kdprobe", "builtins", *sys.stdlib_module_names}:
@@ -174,7 +173,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _of_package(module: str) -> str:
-    """A module by its name and the version of its distribution; of kdprobe's, keys have format numbers."""
+    """A module by its name and the version of its distribution; for kdprobe, keys contain format numbers instead."""
     top = module.partition(".")[0]
     return " ".join([module, *([] if top == "kdprobe" else map(_version, sorted(set(_distributions().get(top, ())))))])
 

@@ -25,7 +25,7 @@ class PluginError(Exception):
 
 
 class IncompatibleError(PluginError):
-    """A plugin was written for another version of kdprobe."""
+    """A plugin was written for a different version of kdprobe."""
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def blame(error: BaseException, source: str) -> tuple[Fault, str]:
         case ImportError() if missing == "kdprobe":
             return (
                 "incompatible",
-                f"It needs another version of kdprobe: {first_line(error)}. Upgrade kdprobe, or change {source}.",
+                f"It needs a different version of kdprobe: {first_line(error)}. Upgrade kdprobe, or change {source}.",
             )
         case ImportError() if missing or _RELATIVE in str(error):
             return "broken", _what_it_needs(error, missing, Path(source))

@@ -41,8 +41,8 @@ def kdprobe_strategies() -> Iterable[StrategySpec]:
     """Prompt strategies: what the teacher reads of a problem, and what the student reads.
 
     Called once, when a command needs plugins. `build` returns `(Problem) -> PromptPair`, which is called for every
-    problem on every plan, so it must be pure and deterministic. Leave the bare question on the student's side: a
-    finding reports students that are trained on a different prompt than they are tested on. A strategy that shows the
+    problem on every plan, so it must be pure and deterministic. Use the bare question as the student's prompt: a
+    finding reports students whose prompts in training and testing differ. A strategy that shows the
     student the gold answer sets `student_sees_gold`.
 
     Example:
@@ -91,8 +91,8 @@ def kdprobe_distillers() -> Iterable[DistillerSpec]:
     """Distillers: train a LoRA adapter for the student, usually from a transfer set.
 
     Called once, when a command needs plugins. `build` returns a `kdprobe.distill.Distiller`. It declares what it
-    `needs`: the teacher's `responses`, the `gold` solutions, or the `teacher` itself. Nothing else is made or passed to
-    it. `train` writes the adapter to the context's folder and returns a record of the training.
+    `needs`: the teacher's `responses`, the `gold` solutions, or the `teacher` itself. Nothing else is computed or
+    passed to it. `train` writes the adapter to the context's folder and returns a record of training.
 
     Example:
         >>> class Copy:
@@ -203,7 +203,7 @@ def kdprobe_extractors() -> Iterable[ExtractorSpec]:
 
 @hookspec
 def kdprobe_stage_finished(stage: FinishedStage) -> None:
-    """Observer: called after each stage of a run, whether made or reused, in the main process.
+    """Observer: called after each stage of a run, whether run or reused, in the main process.
 
     This hook is for trackers. It returns nothing and changes nothing. An exception in an observer becomes a note on
     stderr and never fails a run. Only `kdprobe run` calls it, not `kdprobe tune`.

@@ -31,7 +31,7 @@ class Provider:
         specs: What it provides.
         observers: Its functions to call for each finished stage.
         plugin: The module or object itself, or `None`.
-        digest: Of the source of a plugin that is no module; empty of all others.
+        digest: Digest of the source of a plugin that is not a module; otherwise empty.
     """
 
     name: str

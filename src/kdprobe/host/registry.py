@@ -47,7 +47,7 @@ class Host:
         choice: Which plugins to use; by default the environment decides.
 
     Raises:
-        KdprobeError: Unusable plugins are to be errors, and there are some.
+        KdprobeError: There are unusable plugins in strict mode.
     """
 
     def __init__(self, providers: list[Provider] | None = None, choice: Choice | None = None) -> None:
@@ -71,17 +71,14 @@ class Host:
         self.providers = [*self.providers, *more]
 
     def add(self, provider: Provider) -> None:
-        """Takes a plugin that was made in this process.
+        """Adds a plugin created in this process.
 
         Raises:
-            UsageError: What it provides is provided already.
+            UsageError: A name that it provides already exists.
         """
         for kind, names in provider.provides.items():
             if taken := [name for name in names if name in self.names(kind)]:
-                article = "an" if SINGULAR[kind][0] in "aeiou" else "a"
-                raise UsageError(
-                    f"There is {article} {SINGULAR[kind]} {taken[0]!r} already.", "Give the function another name."
-                )
+                raise UsageError(f"The {SINGULAR[kind]} {taken[0]!r} already exists.", "Rename the function.")
         self.providers = [*self.providers, provider]
 
     def names(self, kind: str) -> list[str]:
@@ -114,7 +111,7 @@ class Host:
         raise UsageError(f"There is no {SINGULAR[kind]} named {name!r}.", self._hint(kind, name))
 
     def conflicts(self, provider: Provider) -> list[str]:
-        """Names that another plugin provides too, one sentence each."""
+        """Names that another plugin also provides, one sentence each."""
         return [
             f"The {SINGULAR[kind]} {name!r} is also provided by {entry.provider.source}."
             for kind, names in provider.provides.items()
@@ -124,12 +121,12 @@ class Host:
         ]
 
     def options(self, kind: str, name: str, raw: dict[str, Any]) -> Any:
-        """Validates raw options against the spec's model; unknown options are mistakes unless the model allows them.
+        """Validates raw options against the spec's model; unknown options are errors unless the model allows them.
 
         Raises:
             UsageError: As raised by `get`, or options were given to a spec without options, or its model fails to
                 validate.
-            pydantic.ValidationError: The options have mistakes.
+            pydantic.ValidationError: The options have errors.
         """
         entry = self.get(kind, name)
         model = entry.spec.options

@@ -17,8 +17,8 @@ class FinishedStage:
         name: Its name in this run: an arm, or an analysis.
         key: The hash of everything that determines it.
         folder: The folder with its files. Read only.
-        seconds: The time it took to make, possibly in an earlier run.
-        made: Whether this run made it; otherwise it was reused.
+        seconds: How long it took, possibly in an earlier run.
+        made: Whether this run produced it; otherwise it was reused.
         metrics: Its numbers by name, if it has any: accuracy, loss, retained mass.
     """
 

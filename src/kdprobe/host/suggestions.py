@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name or a key that does not exist."""
+"""Suggestions for a name or a key that does not exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _ALIKE = 0.8
-"""How similar a key of another section has to be; one of the same section may be less so."""
+"""How similar a key in a different section has to be; one in the same section may be less similar."""
 _MOST = 3
 
 
@@ -26,7 +26,7 @@ def keys_of(model: type[BaseModel] | None) -> Iterator[str]:
 
 
 def suggested_keys(key: str, known: Iterable[str]) -> list[str]:
-    """The keys that somebody may have meant by an unknown one, joined by dots as it is.
+    """Known keys that an unknown one may stand for, joined by dots as it is.
 
     These are a similar key of the same section, else the same key in other sections, the nearest ones first, else a
     similar key anywhere.

@@ -19,7 +19,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 Adapters = Mapping[str, str | os.PathLike[str]] | Sequence[str]
-"""Name to path, or `PATH` and `NAME=PATH` as a command line has them."""
+"""A mapping of names to paths, or a list of `PATH` and `NAME=PATH` as on the command line."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def resolve_adapter(name: str) -> AdapterRecord:
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
         raise UsageError(
             f"The adapter {name!r} has no {' and no '.join(missing)}.",
-            "An adapter is a folder written by PEFT's save_pretrained, in safetensors format.",
+            "Use a folder written by PEFT's save_pretrained, in safetensors format.",
         )
     refuse_unreadable(folder)
     files = [folder / file for file in (CONFIG, WEIGHTS, ENDS, *TOKENIZER) if (folder / file).is_file()]
@@ -74,7 +74,7 @@ def _fetched(name: str) -> Path:
         raise KdprobeError(
             f"The adapter {name!r} is not a local folder and could not be downloaded from the Hub "
             f"({type(error).__name__}).",
-            "Check the name and the network (and `hf auth login` for gated adapters), or give a folder.",
+            "Check the name and the network (and `hf auth login` for gated adapters), or specify a folder.",
         ) from error
 
 
@@ -91,14 +91,12 @@ def named_adapters(arguments: Adapters) -> dict[str, AdapterRecord]:
     if isinstance(arguments, Mapping):
         return {name: resolve_adapter(os.fspath(path)) for name, path in arguments.items()}
     if isinstance(arguments, str):
-        raise UsageError("The adapters are a single text.", "Give a list of them, or a dict of names to paths.")
+        raise UsageError("The adapters are a single string.", "Pass a list of paths, or a dict of names to paths.")
     pairs = [_name_and_path(text) for text in arguments]
     short_names = iter(_last_parts([path for name, path in pairs if name is None]))
     names = [next(short_names) if name is None else name for name, _ in pairs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(
-            f"Two adapters are named {repeated[0]!r}.", "Give them distinct names with --adapter NAME=PATH."
-        )
+        raise UsageError(f"Two adapters are named {repeated[0]!r}.", "Use distinct names: --adapter NAME=PATH.")
     return {name: resolve_adapter(path) for name, (_, path) in zip(names, pairs, strict=True)}
 
 

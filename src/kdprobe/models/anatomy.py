@@ -55,8 +55,8 @@ def anatomy(model: Any) -> Anatomy:
         if all(outputs):
             return Anatomy(list(module), attentions, outputs, config.num_attention_heads)  # type: ignore[arg-type]
     raise KdprobeError(
-        f"kdprobe does not find the attention heads of this architecture ({config.model_type}).",
-        "Leave the analysis out: it needs an attention module with an output projection in every layer.",
+        f"kdprobe cannot find the attention heads of this architecture ({config.model_type}).",
+        "Remove the analysis: it needs an attention module with an output projection in every layer.",
     )
 
 

@@ -25,7 +25,7 @@ def right_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.dev
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> Sequence[int]:
-    """The common beginning of several sequences; at least one token of each is left over."""
+    """The common prefix of several sequences; at least one token of each remains after it."""
     shortest = min(sequences, key=len, default=[])
     if len(sequences) == 1:
         return []

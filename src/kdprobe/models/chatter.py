@@ -14,7 +14,7 @@ from kdprobe.console import warn
 
 _LIBRARIES = {"peft", "transformers"}
 _ANSWERED = (
-    # Loading compares the files with what the model expects, and refuses mismatches.
+    # Loading compares the files with what the model expects, and rejects mismatches.
     "LOAD REPORT",
     "Found missing adapter keys",
     "Unexpected keyword arguments",

@@ -22,7 +22,7 @@ from kdprobe.errors import KdprobeError, first_line
 from kdprobe.models.bounded import bounded
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
-"""How a model without a chat template is asked; the lm-eval task for completion models uses the same form."""
+"""The prompt of a model without a chat template; the lm-eval task for completion models uses the same form."""
 DEFAULT_DATE = dt.date(2024, 7, 26)
 """The date given to templates that use one, instead of the clock's. Llama 3.1's template names this day itself."""
 OWN_ARGUMENTS = frozenset(
@@ -80,14 +80,14 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
 
     Raises:
         KdprobeError: The tokenizer has no chat template although the conversation has settings for one, or its template
-            refuses or drops the system message, or is not a string.
+            rejects or drops the system message, or is not a string.
     """
     if not tokenizer.chat_template:
         if conversation.system is not None or conversation.template_arguments:
             raise KdprobeError(
                 f"The model {tokenizer.name_or_path!r} has no chat template, so a system message or template arguments "
                 "have no effect.",
-                "Leave them out, or use a chat model.",
+                "Remove them, or use a chat model.",
             )
         return tokenizer
     named = tokenizer.chat_template.values() if isinstance(tokenizer.chat_template, dict) else [tokenizer.chat_template]
@@ -139,7 +139,7 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     """The conversation as the text that the model continues.
 
     Raises:
-        KdprobeError: The chat template refuses the messages or drops one of them.
+        KdprobeError: The chat template rejects the messages or drops one of them.
     """
     if tokenizer.chat_template:
         text = rendered(tokenizer, messages, add_generation_prompt=True)
@@ -218,7 +218,7 @@ def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
     """Messages as rendered by the chat template.
 
     Raises:
-        KdprobeError: The template refuses them.
+        KdprobeError: The template rejects them.
     """
     try:
         text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, **arguments)
@@ -228,7 +228,7 @@ def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
         # A template is a program, and may raise whatever Python's operators raise.
         roles = ", ".join(message["role"] for message in messages)
         raise KdprobeError(
-            f"The chat template of {tokenizer.name_or_path!r} refuses a conversation of {roles}: {first_line(error)}",
+            f"The chat template of {tokenizer.name_or_path!r} rejects a conversation of {roles}: {first_line(error)}",
             _OTHER_MESSAGES,
         ) from error
     return text

@@ -70,8 +70,7 @@ def log_probabilities(rows: Tensor, targets: Tensor, matrix: Tensor | None, voca
     for logits in logits_in_chunks(rows, matrix, vocabulary):
         ids = targets[start : start + len(logits)]
         # log_softmax adds up V terms sequentially in float32, with a bias of 5e-6 nats for 49,152 terms; logsumexp adds
-        # them
-        # pairwise.
+        # them pairwise.
         chosen = logits.gather(1, ids[:, None])[:, 0]
         chunks.append(chosen.double() - logits.logsumexp(dim=-1).double())
         start += len(logits)

@@ -116,7 +116,7 @@ def load_tokenizer(record: ModelRecord) -> Any:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        # Missing, damaged, unknown, or with values of other types: three libraries have a class for each.
+        # Missing, damaged, unknown, or with values of the wrong types: three libraries have a class for each.
         raise KdprobeError(
             f"Cannot load the tokenizer of the model {record.name!r}: {first_line(error)}",
             "A model folder needs tokenizer.json and tokenizer_config.json.",

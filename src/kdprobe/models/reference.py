@@ -182,12 +182,12 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
         raise KdprobeError(
             f"The model {name!r} is not a local folder and could not be downloaded from the Hub "
             f"({type(error).__name__}).",
-            alias or "Check the name and the network (and `hf auth login` for gated models), or give a folder.",
+            alias or "Check the name and the network (and `hf auth login` for gated models), or specify a folder.",
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise KdprobeError(
             f"The model {name!r} has no safetensors weights.",
-            "Pickled weights are not loaded; choose another.",
+            "Pickled weights are not loaded; choose another model.",
         )
     commit = folder.name
     return ModelRecord(name, "hub", folder, commit, commit, _quantisation(folder / "config.json"))
@@ -204,7 +204,7 @@ def _quantisation(config: Path) -> str | None:
 
 
 def _refuse_absurd(settings: dict[str, Any], config: Path) -> None:
-    """Refuses absurd numbers of layers, because libraries create a module for each before they read the weights."""
+    """Rejects absurd numbers of layers, because libraries create a module for each before they read the weights."""
     parts = [settings, *(part for part in settings.values() if isinstance(part, dict))]
     for name, value in ((name, value) for part in parts for name, value in part.items()):
         if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:

@@ -41,7 +41,7 @@ def assistant_turn(tokenizer: Any, thinking: str | None = None) -> Turn:
             between `<think>` and `</think>`.
 
     Raises:
-        KdprobeError: The chat template refuses an assistant turn.
+        KdprobeError: The chat template rejects an assistant turn.
     """
     if not tokenizer.chat_template:
         return Turn(" " if thinking is None else f" <think>\n{thinking}\n</think>\n\n", tokenizer.eos_token_id)

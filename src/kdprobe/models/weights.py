@@ -61,7 +61,7 @@ def complete_model(record: ModelRecord, folder: Path, **known: Any) -> Any:
 
     try:
         with quiet():
-            # Mismatched shapes are refused below, in a sentence that names them.
+            # Mismatched shapes are rejected below, with an error that names them.
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, **known, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
             )
@@ -73,7 +73,7 @@ def complete_model(record: ModelRecord, folder: Path, **known: Any) -> Any:
     if fault := _fault(report, model):
         raise KdprobeError(
             f"The model {record.name!r} {fault}.",
-            "Its files are incomplete or damaged, or belong to another config.json.",
+            "Its files are incomplete or damaged, or do not belong to its config.json.",
         )
     return model
 
@@ -86,7 +86,7 @@ def _fault(report: dict[str, Any], model: Any) -> str | None:
         return f"does not use {count_of(left_over)}"
     if other := sorted(report["mismatched_keys"]):
         name, found, expected = other[0]
-        return f"has shape {list(found)} instead of {list(expected)} in {name}"
+        return f"has a tensor of the wrong shape: {name} is {list(found)}, expected {list(expected)}"
     if broken := not_finite(model.state_dict().items()):
         return f"has NaN or infinite numbers in {broken}"
     return None
@@ -94,7 +94,7 @@ def _fault(report: dict[str, Any], model: Any) -> str | None:
 
 def count_of(names: Sequence[str]) -> str:
     """Counts tensors, and names the first."""
-    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, among them {names[0]}"
+    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, such as {names[0]}"
 
 
 def refuse_unknown_quantisation(record: ModelRecord, settings: Any) -> None:
@@ -105,7 +105,7 @@ def refuse_unknown_quantisation(record: ModelRecord, settings: Any) -> None:
         settings: The quantisation settings in its configuration.
 
     Raises:
-        UsageError: It does not.
+        UsageError: The loader does not work here.
     """
     from transformers.quantizers.auto import AutoHfQuantizer
 

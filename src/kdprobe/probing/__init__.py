@@ -1,4 +1,4 @@
-"""Probing: what students' heads do and cause, what their weights reveal, and what students output."""
+"""Probing: what students' heads do and cause, what their weights show, and what students output."""
 
 from typing import TYPE_CHECKING
 

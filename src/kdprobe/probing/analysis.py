@@ -41,7 +41,7 @@ class AnalysisContext:
         patterns: Attention patterns from files, with no student behind them.
         records: Each student's records of the evaluation, as in `records.parquet`; for analyses that need scores.
         head_metrics: All head metrics provided by plugins, by name.
-        pool: What is loaded of the students; shared by the analyses of a run.
+        pool: The loaded students; shared by the analyses of a run.
         template_of: The student whose chat template renders the problems for all; by default the first.
     """
 
@@ -73,7 +73,9 @@ class AnalysisContext:
     def _reading(self) -> tuple[list[ProblemSequence], list[Finding]]:
         from kdprobe.probing.shared_sequences import shared_sequences
 
-        return shared_sequences(self.students, self.problems, self.template_of)
+        # Once for all analyses of a run, which share a pool.
+        key = ("read", tuple(self.students), tuple(self.problems), self.template_of)
+        return self.pool.once(key, lambda: shared_sequences(self.students, self.problems, self.template_of))
 
     @cached_property
     def bridges(self) -> Bridges:
@@ -97,7 +99,7 @@ class Figure:
     """A figure for the report.
 
     Attributes:
-        title: What it shows.
+        title: Its title in the report.
         caption: How to read it, in a sentence or two.
         plotly: A plotly figure as JSON-ready data (`plotly.graph_objects.Figure.to_plotly_json`).
     """
@@ -115,7 +117,7 @@ class AnalysisResult:
         tables: Tidy tables by name: one observation per row.
         figures: In the report's order.
         statements: Sentences supported by the figures and tables.
-        summary: A few numbers for `--json`, ready for JSON.
+        summary: A few numbers for `--json`, serialisable as JSON.
     """
 
     tables: Mapping[str, pd.DataFrame]

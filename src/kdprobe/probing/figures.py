@@ -20,12 +20,12 @@ Array = NDArray[np.float64]
 _COLOURS: Sequence[str] = qualitative.D3
 
 OVER_PROBLEMS = "Mean over problems; one cell per head."
-FROM_WEIGHTS = "From the weights alone; one cell per head."
+FROM_WEIGHTS = "Computed from the weights; one cell per head."
 """The caption of a map that involves no problems."""
 
 
 def layer_curves(measured: Measured, metrics: Mapping[str, HeadMetric], seed: int) -> list[Figure]:
-    """Each metric's mean over heads and problems by layer, one curve per student, with 95 % bands over problems."""
+    """Each metric's mean over heads and problems by layer, one curve per student, with 95% bands over problems."""
     measuring = {name for values in measured.values() for name in values}
     return [
         _curves({student: values[name] for student, values in measured.items() if name in values}, metric, seed)
@@ -63,7 +63,7 @@ def _curves(values: Mapping[str, Array], metric: HeadMetric, seed: int) -> Figur
             name=student,
         )
     figure.update_layout(xaxis_title="layer", yaxis_title=html.escape(metric.unit or "share"))
-    caption = "Mean over heads; the band is the 95 % interval over problems."
+    caption = "Mean over heads; the band is the 95% interval over problems."
     return Figure(f"{metric.summary}, by layer", caption, figure.to_plotly_json())
 
 
@@ -91,7 +91,7 @@ def change_maps(
         unit: Of the changes.
         caption: How to read them.
     """
-    titled = {f"Change of {metric} by head: {arm} against {against}": change for arm, change in changes.items()}
+    titled = {f"Change in {metric} by head: {arm} against {against}": change for arm, change in changes.items()}
     return signed_maps(titled, unit, caption)
 
 
@@ -108,7 +108,7 @@ def signed_maps(values: Mapping[str, Array], unit: str, caption: str = OVER_PROB
 
 
 def change_against_effect(change: Array, effect: Array, *, change_title: str, effect_title: str) -> Figure:
-    """One point per head: how much it changed, against what it does.
+    """One point per head: how much it changed against the size of its effect.
 
     Args:
         change: `[layer, head]`.

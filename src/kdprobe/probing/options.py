@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class HeadsOptions(BaseModel):
-    """Which metric decides, and how large a change must be."""
+    """Options of `heads`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -18,7 +18,7 @@ class HeadsOptions(BaseModel):
 
 
 class DivergenceOptions(BaseModel):
-    """How large a divergence must be."""
+    """Options of `divergence`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,7 +28,7 @@ class DivergenceOptions(BaseModel):
 
 
 class AssociationOptions(BaseModel):
-    """Which metric, and how problems are grouped by length."""
+    """Options of `association`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class AssociationOptions(BaseModel):
 
 
 class ConfidenceOptions(BaseModel):
-    """How calibration is computed."""
+    """Options of `confidence`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,7 +47,7 @@ class ConfidenceOptions(BaseModel):
 
 
 class AttentionOptions(BaseModel):
-    """What is shown."""
+    """Options of `attention`."""
 
     model_config = ConfigDict(extra="forbid")
 

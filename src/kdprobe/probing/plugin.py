@@ -32,12 +32,12 @@ _FORMATS = {
     "geometry": 2,
     "heads": 3,
 }
-"""Of the analyses whose results are no longer what they first were."""
+"""Format numbers of the analyses whose results have changed since the first version."""
 
 
 @hookimpl
 def kdprobe_analyses() -> Iterator[AnalysisSpec]:
-    """What heads do, which of them moved, how far, and what they cause."""
+    """The built-in analyses."""
     patterns: frozenset[Need] = frozenset({"patterns"})
     reading: frozenset[Need] = frozenset({"students", "problems"})
     scored: frozenset[Need] = frozenset({"students", "problems", "scores"})
@@ -50,7 +50,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             DivergenceOptions,
             "How far students' attention diverges, head by head",
         ),
-        ("attention", "attention.maps", patterns, AttentionOptions, "What chosen heads look at, token by token"),
+        ("attention", "attention.maps", patterns, AttentionOptions, "What chosen heads attend to, token by token"),
         (
             "association",
             "attention.association",
@@ -63,21 +63,21 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             "outputs.confidence",
             scored,
             ConfidenceOptions,
-            "Is a student surer of its right answers? Needs scores",
+            "Is a student more confident in its correct answers? Needs scores",
         ),
         (
             "geometry",
             "weights.geometry",
             frozenset[Need]({"students"}),
             None,
-            "How far training moved every head's QK and OV circuit, from the weights alone",
+            "How much training changed every head's QK and OV circuits, from the weights",
         ),
         (
             "ablation",
             "interventions.ablation",
             reading,
             AblationOptions,
-            "Which heads a student relies on, next to how far they changed",
+            "Which heads a student relies on, and how far they changed",
         ),
         (
             "patching",
@@ -108,7 +108,7 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
 
 @hookimpl
 def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
-    """The published four, the same without the influence of length, and where heads look."""
+    """The four published metrics, the same without the influence of length, and what heads attend to."""
     for name, unit, summary in (
         ("entropy", "nats", "Attention entropy"),
         ("self_attention", "", "Self-attention focus"),
@@ -117,7 +117,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     ):
         yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
     for name, unit, summary in (
-        ("entropy", "", "Attention entropy over that of uniform attention"),
+        ("entropy", "", "Attention entropy relative to uniform attention"),
         ("self_attention", "", "Self-attention focus beyond uniform attention"),
         ("sparsity", "keys", "Keys above 0.1, per query"),
         ("similarity", "", "Similarity to the layer below, row by row"),
@@ -130,7 +130,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         build=_function("attention_to", "learned_sink"),
     )
     yield HeadMetricSpec(
-        name="previous_token", summary="Attention on the token before", build=_selection("previous_token")
+        name="previous_token", summary="Attention on the previous token", build=_selection("previous_token")
     )
     yield HeadMetricSpec(
         name="mean_distance",
@@ -145,13 +145,13 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     )
     yield HeadMetricSpec(
         name="induction",
-        summary="Attention on what followed earlier occurrences",
+        summary="Attention on tokens that followed earlier occurrences",
         build=_selection("induction"),
         needs=_TOKENS,
     )
     yield HeadMetricSpec(
         name="answer_to_numbers",
-        summary="Attention from the answer on the question's numbers",
+        summary="Attention from the answer to the question's numbers",
         build=_selection("answer_to_numbers"),
         needs=_SPANS,
     )

@@ -1,4 +1,4 @@
-"""What all students read of the problems: the same token ids, rendered by one student's chat template."""
+"""The sequences that all students read: the same token ids, rendered by one student's chat template."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _ANOTHER_TEMPLATE = "With --template-of NAME, all students read the problems in 
 def shared_sequences(
     students: Sequence[Student], problems: Sequence[Problem], template_of: str | None = None
 ) -> tuple[list[ProblemSequence], list[Finding]]:
-    """The problems as all students read them, in order, and whose own chat template would read otherwise.
+    """The problems as all students read them, in order, and the students whose own chat template differs.
 
-    Tokenizers may differ in tokens that no problem has: the ids of these problems are compared, nothing else.
+    Tokenizers may differ in tokens that no problem contains: only the ids of these problems are compared.
 
     Args:
         students: The students.
-        problems: What they read.
+        problems: The problems that they read.
         template_of: The student whose chat template renders the problems; by default the first.
 
     Raises:
-        UsageError: There is no such student, or a student reads the problems as other tokens.
-        KdprobeError: The chat template refuses or changes a question, or a gold value has no tokens of its own.
+        UsageError: There is no such student, or a student's tokenizer turns a problem into different tokens.
+        KdprobeError: The chat template rejects or changes a question, or a gold value shares a token with other text.
     """
     names = [student.name for student in students]
     if template_of is not None and template_of not in names:
-        raise UsageError(f"There is no student {template_of!r}.", f"The students are {', '.join(names)}.")
+        raise UsageError(f"There is no student {template_of!r}.", f"Available: {', '.join(names)}.")
     first, *others = sorted(students, key=lambda student: student.name != template_of)
     tokenizer = first.load_tokenizer()
     sequences, texts = problem_sequences(tokenizer, problems), _texts(tokenizer, problems)
-    # Students that share a tokenizer share what is found of it.
+    # Students that share a tokenizer share the result.
     readers = {first.reader: first}
     for student in others:
         readers.setdefault(student.reader, student)
@@ -52,7 +52,7 @@ def shared_sequences(
         for text, sequence in zip(texts, sequences, strict=True):
             if difference := _difference(tokenizer, other, text, sequence):
                 raise UsageError(
-                    f"{student.name!r} reads different tokens than {first.name!r}: in {sequence.id!r}, {difference}.",
+                    f"{student.name!r} reads different tokens from {first.name!r}: in {sequence.id!r}, {difference}.",
                     f"Students are compared on identical tokens. {own_template}".strip(),
                 )
         if own_template:
@@ -62,7 +62,7 @@ def shared_sequences(
 
 @dataclass(frozen=True)
 class _Text:
-    """A problem as a chat template writes it: up to the answer, the answer, and the token that ends it."""
+    """A problem rendered by a chat template: the text before the answer, the answer, and the token that ends it."""
 
     prompt: str
     answer: str
@@ -78,7 +78,7 @@ def _texts(tokenizer: Any, problems: Sequence[Problem]) -> list[_Text]:
 
 
 def _own_texts(tokenizer: Any, problems: Sequence[Problem]) -> list[_Text] | None:
-    """The problems by a student's own chat template; `None` where it refuses one."""
+    """The problems rendered by a student's own chat template; `None` if it rejects one."""
     try:
         return _texts(tokenizer, problems)
     except KdprobeError:
@@ -86,7 +86,7 @@ def _own_texts(tokenizer: Any, problems: Sequence[Problem]) -> list[_Text] | Non
 
 
 def _difference(tokenizer: Any, other: Any, text: _Text, sequence: ProblemSequence) -> str:
-    """Where another tokenizer makes other ids of a text, as the end of a sentence; empty where it does not."""
+    """Where another tokenizer produces different ids for a text, as the end of a sentence; empty if nowhere."""
     prompt = other(text.prompt, add_special_tokens=not tokenizer.chat_template)["input_ids"]
     answer = other(text.answer, add_special_tokens=False)["input_ids"]
     theirs = (*prompt, *answer, other.convert_tokens_to_ids(text.end))
@@ -103,5 +103,11 @@ def _shown(tokenizer: Any, token: int | None) -> str:
 def _findings(first: str, unlike: Sequence[str]) -> list[Finding]:
     if not unlike:
         return []
-    evidence = f"All students read the problems in the chat template of {first!r}; that of {', '.join(unlike)} differs."
+    *others, last = unlike
+    own = (
+        f"{', '.join(others)} and {last} have different templates of their own"
+        if others
+        else f"{last} has a different template of its own"
+    )
+    evidence = f"All students read the problems in the chat template of {first!r}; {own}."
     return [Finding("other-template", evidence, f"{_ANOTHER_TEMPLATE}")]

@@ -1,4 +1,4 @@
-"""Tidy tables: one observation a row."""
+"""Tidy tables: one observation per row."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kdprobe.stats.bootstrap import Means, means_over_problems
 
 _FILE_NAME = re.compile(r"\w[\w.-]*")
 _FORMULA = re.compile(r"[=@\t\n]|[+-](?!\d+(\.\d*)?(e[+-]?\d+)?$)", re.IGNORECASE)
-"""How texts begin that a spreadsheet takes for formulas; numbers with a sign are none."""
+"""Matches the start of texts that a spreadsheet takes for formulas; signed numbers are not."""
 POOLED = "pooled"
-"""In the column `problem`: the mean over problems."""
+"""The value of the column `problem` for the mean over problems."""
 
 
 def pooled(measured: Measured, seed: int) -> pd.DataFrame:
-    """Columns student, layer, head, metric, problem (always pooled), value, low, high."""
+    """A table with columns student, layer, head, metric, problem (always pooled), value, low, high."""
     return pd.concat(
         [
             means(means_over_problems(values, seed), student=student, metric=metric, problem=POOLED)
@@ -37,7 +37,7 @@ def pooled(measured: Measured, seed: int) -> pd.DataFrame:
 
 
 def by_problem(measured: Measured, problems: Sequence[str]) -> pd.DataFrame:
-    """The same columns, a row per problem; a single observation has no interval."""
+    """A table with the same columns and a row per problem; a single observation has no interval."""
     return pd.concat(
         [
             means(Means(value, np.full_like(value, np.nan), np.full_like(value, np.nan)), **keys)
@@ -54,8 +54,8 @@ def differences(comparisons: Sequence[Comparison], heads_moved: Mapping[str, Seq
     """Paired differences: student, layer, head, metric, problem, value, low, high, against, p_over_problems, moved.
 
     Args:
-        comparisons: All of them.
-        heads_moved: Arm to the heads that moved, by the metric that decides; of other metrics `moved` is missing.
+        comparisons: All comparisons.
+        heads_moved: For each arm, the heads that moved by the deciding metric; `moved` is missing for other metrics.
     """
     frames = []
     for comparison in comparisons:
@@ -73,7 +73,7 @@ def differences(comparisons: Sequence[Comparison], heads_moved: Mapping[str, Seq
 
 
 def means(values: Means, *, student: str, metric: str, problem: str) -> pd.DataFrame:
-    """One row per layer and head."""
+    """A table with a row per layer and head."""
     layer, head = np.indices(values.value.shape)
     return pd.DataFrame(
         {
@@ -90,10 +90,10 @@ def means(values: Means, *, student: str, metric: str, problem: str) -> pd.DataF
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Each table as `NAME.parquet`, and as `NAME.csv` for a spreadsheet.
+    """Writes each table as `NAME.parquet`, and as `NAME.csv` for spreadsheets.
 
     Raises:
-        KdprobeError: A name is not one of a file in this folder, or two are that differ in case only.
+        KdprobeError: A name is not a valid file name, or two differ only in case.
     """
     for name in tables:
         if not _FILE_NAME.fullmatch(name):
@@ -107,12 +107,12 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
         )
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet")
-        # Metrics are float32: more digits say nothing.
+        # Metrics are float32, so further digits are meaningless.
         _without_formulas(table).to_csv(folder / f"{name}.csv", index=False, float_format="%.7g")
 
 
 def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before every text that a spreadsheet would take for a formula."""
+    """Puts an apostrophe before every text that a spreadsheet would take for a formula."""
     texts = table.select_dtypes(exclude=["number", "bool"])
     escaped = {name: [_escaped(cell) for cell in texts[name]] for name in texts.columns}
     return table.assign(**escaped).rename(columns=_escaped)
@@ -121,11 +121,11 @@ def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 def _escaped(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
-    # A bare carriage return would not be quoted, and begins a row.
+    # A bare carriage return would not be quoted, and would start a row.
     text = "\n".join(cell.replace("\r\n", "\n").split("\r"))
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def top(values: NDArray[np.float64], heads: Sequence[Head], name: str) -> list[dict[str, Any]]:
-    """Heads as JSON shows them."""
+    """Heads as in JSON output."""
     return [{"layer": layer, "head": head, name: float(values[layer, head])} for layer, head in heads]

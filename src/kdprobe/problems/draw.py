@@ -9,6 +9,7 @@ from itertools import islice
 
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem, Split
+from kdprobe.words import counted
 
 Source = Callable[[Split], Iterable[Problem]]
 
@@ -56,8 +57,8 @@ def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, .
     problems = tuple(islice(source("transfer"), start + count))
     if len(problems) < start + count:
         raise KdprobeError(
-            f"The problem source has only {len(problems)} transfer problems, but {start} for training and {count} for "
-            "validation were requested.",
+            f"The problem source has only {counted(len(problems), 'transfer problem')}, but {start} for training and "
+            f"{count} for validation were requested.",
             "Lower tune.validation or problems.transfer in the config.",
         )
     if problems[:start] != drawn.transfer:
@@ -83,7 +84,7 @@ def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
     problems = tuple(islice(source(split), count))
     if len(problems) < count:
         raise KdprobeError(
-            f"The problem source has only {len(problems)} {split} problems, but {count} were requested.",
+            f"The problem source has only {counted(len(problems), f'{split} problem')}, but {count} were requested.",
             f"Lower problems.{split} in the config.",
         )
     refuse_twins(problems, split)
@@ -111,7 +112,7 @@ def first_problems(source: Source, limit: int | None) -> tuple[Problem, ...]:
     """
     problems = tuple(islice(source("test"), limit))
     if not problems:
-        raise KdprobeError("The problem source has no test problems.", "Name another with --problems.")
+        raise KdprobeError("The problem source has no test problems.", "Choose another with --problems.")
     refuse_twins(problems, "test")
     return problems
 

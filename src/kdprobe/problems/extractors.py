@@ -39,7 +39,7 @@ class Robust:
         return extract(text)
 
     def is_right(self, extraction: Extraction, gold: str) -> bool:
-        """Equal as exact numbers."""
+        """Whether both are equal as exact numbers."""
         return matches(extraction, gold)
 
 
@@ -71,7 +71,7 @@ class Published:
         return _published("last-number", last[0], last.span()) if last else Extraction(None, "none")
 
     def is_right(self, extraction: Extraction, gold: str) -> bool:
-        """Equal as exact numbers."""
+        """Whether both are equal as exact numbers."""
         return matches(extraction, gold)
 
 
@@ -101,7 +101,7 @@ class LmEval:
         return Extraction(_number(_comparable(written)), self.rule, chosen.span(group), written)
 
     def is_right(self, extraction: Extraction, gold: str) -> bool:
-        """Equal as strings without commas, dollar signs and a final point."""
+        """Whether both are equal as strings without commas, dollar signs and a final point."""
         return extraction.written is not None and _comparable(extraction.written.strip()) == _comparable(gold)
 
 

@@ -6,6 +6,7 @@ Problem sources, tasks, files of answers and comparisons all read gold answers h
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 
 from kdprobe.problems.reading.calculations import worked_out
@@ -16,8 +17,11 @@ from kdprobe.problems.reading.statements import boxed_text, stated
 
 GOLD_MARK = "####"
 _KINDS = ("boxed", "final", "answer")
+_CACHED = 2_048
 
 
+# Cached because every arm and every extractor asks about the same gold answers.
+@lru_cache(maxsize=_CACHED)
 def gold_text(gold: str) -> str:
     r"""The value of a gold answer, as written.
 
@@ -52,6 +56,7 @@ def _marked(gold: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=_CACHED)
 def gold_value(value: str) -> Fraction | None:
     """The exact value of a gold answer such as `1,200`, `-3`, `0.5` or `3/4`; `None` if it is not a single number."""
     plain = with_plain_digits(value)

@@ -1,4 +1,4 @@
-"""Finds test problems that were used in training: verbatim, or with other spelling or other numbers.
+"""Finds test problems that were used in training: verbatim, or with different spelling or numbers.
 
 Problems from one template share most of their words by design. Such overlap is not a fault but limits what a test can
 show, and is marked as such.

@@ -14,7 +14,7 @@ from kdprobe.transfer.fidelity import TAIL_EDGES
 
 
 def accuracy_figure(comparison: Comparison) -> dict[str, Any]:
-    """Accuracy of every arm with its 95 % interval."""
+    """Accuracy of every arm with its 95% interval."""
     scores = comparison.arms
     figure = go.Figure(
         go.Scatter(
@@ -28,7 +28,7 @@ def accuracy_figure(comparison: Comparison) -> dict[str, Any]:
                 "array": [(score.interval.high - score.accuracy) * 100 for score in scores],
                 "arrayminus": [(score.accuracy - score.interval.low) * 100 for score in scores],
             },
-            hovertemplate="%{x:.1f} %<extra></extra>",
+            hovertemplate="%{x:.1f}%<extra></extra>",
         )
     )
     figure.update_layout(

@@ -93,7 +93,7 @@ def _interval(pair: Pair | StrategyPair) -> str:
     interval = pair.test.interval
     if not interval.known:
         return "too few problems for an interval"
-    return f"95 % CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}"
+    return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}"
 
 
 def _students(pair: Pair | StrategyPair) -> tuple[str, str] | None:

@@ -10,12 +10,12 @@ TOO_FEW = "too few"
 
 def percent(share: float) -> str:
     """A share, in percent."""
-    return f"{share * 100:.1f} %"
+    return f"{share * 100:.1f}%"
 
 
 def percent_interval(interval: Interval) -> str:
     """The interval of a share."""
-    return f"{interval.low * 100:.1f} to {interval.high * 100:.1f} %" if interval.known else TOO_FEW
+    return f"{interval.low * 100:.1f} to {interval.high * 100:.1f}%" if interval.known else TOO_FEW
 
 
 def points(difference: float) -> str:

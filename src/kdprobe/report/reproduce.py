@@ -36,13 +36,13 @@ def summary(headline: Headline, comparison: Comparison, facts: Sequence[tuple[st
         (row["arm"], row["solved"], row["accuracy"]["text"], row["accuracy"]["interval"])
         for row in shown_accuracies(comparison)
     ]
-    lines += ["", "## Accuracy", "", *_table(("arm", "correct", "accuracy", "95 % interval"), scores)]
+    lines += ["", "## Accuracy", "", *_table(("arm", "correct", "accuracy", "95% interval"), scores)]
     for baseline in baselines(comparison):
         rows = [
             (row["arm"], row["against"], row["difference"]["text"], row["difference"]["interval"], row["p"])
             for row in baseline["rows"]
         ]
-        header = ("arm", "minus", "difference", "95 % interval", "p (Holm)")
+        header = ("arm", "minus", "difference", "95% interval", "p (Holm)")
         lines += ["", f"## Difference from {baseline['label']}", "", baseline["note"], "", *_table(header, rows)]
     if comparison.findings:
         lines += ["", "## Warnings", "", *(f"- {finding}" for finding in comparison.findings)]

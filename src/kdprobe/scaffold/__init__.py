@@ -19,37 +19,37 @@ KINDS = {
     "problem-source": "kdprobe_problem_sources",
     "extractor": "kdprobe_extractors",
 }
-"""What there is a template for, and the hook that offers it."""
+"""The kinds with a template, and the hook of each."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def write_package(name: str, kind: str, folder: Path | None, host: Host) -> Path:
-    """Writes a package that provides one thing.
+    """Writes a package with one plugin.
 
     Args:
-        name: How configs will call it; `kdprobe-` before it is left out.
-        kind: What it is, as the command line has it (`problem-source`).
-        folder: Where it goes; by default a new folder `kdprobe-NAME`.
-        host: Who provides what already.
+        name: Its name in configs; a leading `kdprobe-` is removed.
+        kind: Its kind, as on the command line (`problem-source`).
+        folder: Where to write it; by default a new folder `kdprobe-NAME`.
+        host: The host with the existing plugins, whose names are taken.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: The name cannot be used or is taken, or the folder holds something.
+        UsageError: The name is invalid or taken, or the folder is not empty.
     """
     name = name.removeprefix("kdprobe-")
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be the name of a plugin.", "Use small letters, digits and single dashes: step-back."
+            f"{name!r} is not a valid plugin name.", "Use lower-case letters, digits and single dashes: step-back."
         )
     plural = HOOKS[KINDS[kind]].kind
     if name in host.names(plural):
         source = host.get(plural, name).provider.source
-        raise UsageError(f"There is a {SINGULAR[plural]} {name!r} already, from {source}.", "Choose another name.")
+        raise UsageError(f"The {SINGULAR[plural]} {name!r} already exists, from {source}.", "Choose another name.")
     folder = folder or Path(f"kdprobe-{name}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} holds something already.", "Choose another with --folder, or empty it.")
+        raise UsageError(f"{folder} is not empty.", "Choose another folder with --folder, or empty it.")
     module = f"kdprobe_{name.replace('-', '_')}"
     values = {
         "name": name,
@@ -76,14 +76,14 @@ _USE = {
     "teacher": '[teacher]\nname = "NAME"\noptions = { model = "smollm2-135m-instruct" }',
     "distiller": '[distill]\nname = "NAME"',
     "analysis": '[probe]\nanalyses = ["heads", "NAME"]',
-    "head-metric": '[probe]\nanalyses = ["heads"]  # measures every head metric that is installed',
+    "head-metric": '[probe]\nanalyses = ["heads"]  # measures all installed head metrics',
     "problem-source": '[problems]\nsource = "NAME"\ntransfer = 100\ntest = 100',
     "extractor": "# kdprobe score answers.csv --extractor NAME",
 }
-"""What a config says to use it."""
+"""How a config uses it."""
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
-    """A template with every `@key@` replaced; braces stay what they are in Python and TOML."""
+    """A template with every `@key@` replaced; braces are left to Python and TOML."""
     text = files("kdprobe.scaffold").joinpath("templates", f"{template}.template").read_text(encoding="utf-8")
     return re.sub(r"@([a-z]+)@", lambda key: values[key[1]], text)

@@ -106,7 +106,7 @@ def normal_interval(estimate: float, error: float) -> Interval:
 
 @dataclass(frozen=True)
 class Means:
-    """Means over problems and their 95 % intervals, all of one shape.
+    """Means over problems and their 95% intervals, all of one shape.
 
     Attributes:
         value: The means; NaN if no problem has a value.

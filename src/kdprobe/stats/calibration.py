@@ -46,7 +46,7 @@ def auroc(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
 
 
 def auroc_interval(confidence: NDArray[np.float64], correct: NDArray[np.bool_], seed: int = 0) -> Interval:
-    """Percentile bootstrap interval at 95 %; correct and wrong answers are resampled separately."""
+    """Percentile bootstrap interval at 95%; correct and wrong answers are resampled separately."""
     right, wrong = confidence[correct], confidence[~correct]
     if not len(right) or not len(wrong):
         return Interval(float("nan"), float("nan"))

@@ -34,7 +34,7 @@ class ClusterTest:
         interval: Interval of the difference over groups: leave-one-group-out standard error, Student's t.
         p: Two-sided p of the exact sign-flip test over groups.
         smallest_p: The p if all groups that differ favoured the same side. With G groups it is never below
-            2 ** (1 - G): five groups cannot reach 5 %.
+            2 ** (1 - G): five groups cannot reach 5%.
     """
 
     n: int

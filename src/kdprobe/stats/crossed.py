@@ -82,7 +82,7 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
     left, right = np.asarray(a, dtype=float), np.atleast_2d(np.asarray(b, dtype=float))
     seeds_a, seeds_b, n = len(left), len(right), left.shape[1]
     if right.shape[1] != n:
-        raise ValueError(f"a has {n} problems, b {right.shape[1]}")
+        raise ValueError(f"a has {n} problems, but b has {right.shape[1]}")
     fewest = seeds_a if np.ndim(b) == 1 else min(seeds_a, seeds_b)
     if fewest < FEWEST_SEEDS:
         raise KdprobeError(

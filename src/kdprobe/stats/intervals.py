@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval at 95 %, in the unit of the estimate.
+    """A confidence interval at 95%, in the unit of the estimate.
 
     Attributes:
         low: Lower end; NaN if there are too few values for an interval.

@@ -7,7 +7,7 @@ FEWEST_SEEDS = 3
 
 
 def smallest_p(n: int, comparisons: int = 1) -> float:
-    """The smallest p that McNemar's exact test can give: one of two solves all n problems, the other none.
+    """The smallest p that McNemar's exact test can reach: one of two solves all n problems, the other none.
 
     Args:
         n: Number of problems.

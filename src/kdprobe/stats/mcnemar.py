@@ -13,7 +13,7 @@ from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 
 _FEW = 10
-"""Minimum number of problems with another outcome than most. With fewer, many resamples have none, and the bootstrap's
+"""Minimum number of problems whose outcome differs from most. With fewer, many resamples have none, and the bootstrap's
 interval is too short; without any, it has no width."""
 
 
@@ -64,8 +64,8 @@ def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
 
     A problem has one of three outcomes: solved only by a, solved only by b, or the same for both. The interval is the
     paired bootstrap over problems if at least ten problems were solved by only one of the two, and at least ten have
-    another outcome than the most common one. With fewer, the bootstrap's interval is too short, and has no width if all
-    outcomes are the same, so the interval is Bonett and Price's (2012).
+    an outcome other than the most common one. With fewer, the bootstrap's interval is too short, and has no width if
+    all outcomes are the same, so the interval is Bonett and Price's (2012).
 
     Args:
         only_a: Number of problems that only a solved.

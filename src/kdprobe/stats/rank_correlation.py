@@ -10,7 +10,7 @@ from kdprobe.stats.intervals import LEVEL, Interval
 
 
 def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, Interval]:
-    """Spearman's rank correlation with its 95 % interval (Bonett and Wright, 2000), treating units as independent.
+    """Spearman's rank correlation with its 95% interval (Bonett and Wright, 2000), treating units as independent.
 
     Args:
         a: One value per unit, such as a head; four units or more.

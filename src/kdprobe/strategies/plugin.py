@@ -33,7 +33,7 @@ class TemplateOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: str = Field(description="The teacher's prompt; `{question}` is replaced by the question.")
-    system: str | None = Field(default=None, description="A system message before it.")
+    system: str | None = Field(default=None, description="A system message before the prompt.")
 
     @field_validator("text")
     @classmethod

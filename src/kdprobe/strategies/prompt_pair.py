@@ -29,5 +29,5 @@ Strategy = Callable[[Problem], PromptPair]
 
 
 def bare(problem: Problem) -> list[Message]:
-    """The bare question as the only user turn: the student's prompt in every built-in strategy and in the test."""
+    """Returns the bare question as the only turn: the student's prompt in every built-in strategy and in the test."""
     return [{"role": "user", "content": problem.question}]

@@ -124,7 +124,7 @@ def _in_a_sentence(name: str, model: Any) -> Iterator[None]:
             if isinstance(error, (ValueError, NotImplementedError))
             else f"TransformerLens fails on the architecture of {name!r} ({kind}) with this configuration of heads."
         )
-        raise KdprobeError(problem, "Leave out the analyses of heads; --debug shows the original error.") from error
+        raise KdprobeError(problem, "Remove the analyses of heads; --debug shows the original error.") from error
 
 
 @torch.inference_mode()

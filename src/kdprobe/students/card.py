@@ -95,7 +95,7 @@ class Card:
     def _reproduction(self) -> str:
         if not self.run:
             return (
-                "This card was written by the training; `kdprobe export RUN/ARM --adapter FOLDER` writes one with the "
+                "This card was written during training; `kdprobe export RUN/ARM --adapter FOLDER` writes one with the "
                 "student's score and the config of its run."
             )
         return (

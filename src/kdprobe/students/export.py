@@ -23,7 +23,7 @@ from kdprobe.students.student import Student
 
 PROVENANCE = "kdprobe.json"
 _TOLERANCE = 1e-3
-"""Largest allowed change of a logit through writing and reading in float32."""
+"""Largest allowed change in a logit through writing and reading in float32."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:
 
 
 def _rounding(student: Student, dtype: Dtype) -> float:
-    """The largest change of the base's logits when its weights are rounded."""
+    """The largest change in the base's logits when its weights are rounded."""
     if dtype == "float32":
         return 0.0
     exact, rounded = (sample_logits(load(student.base, dtype=each)) for each in ("float32", dtype))

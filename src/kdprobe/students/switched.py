@@ -1,4 +1,4 @@
-"""A bridge that several students share, seen as one student's own."""
+"""A view of one student on a bridge shared by several."""
 
 from __future__ import annotations
 

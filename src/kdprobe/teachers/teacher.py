@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.text import safe_text
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +84,7 @@ class SparseRows:
 
 
 PROMPT_TOO_LONG = "prompt_too_long"
-"""The finish reason for a prompt that the teacher rejects as too long; a resumed capture asks it again."""
+"""The finish reason for a prompt that the teacher rejects as too long; a resumed capture requests it again."""
 _CUT_OFF = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
 """Finish reasons of servers for answers that reached the token budget."""
 
@@ -145,7 +146,7 @@ class Teacher(Protocol):
         provenance: Everything that determines its answers (weights, quantisation, adapter, data type, batch size), as
             JSON data; part of the key of every stage that uses it. Must be known without loading weights.
         part_size: Number of answers after which a capture is saved. Every part is a separate call of `respond`, so a
-            batch should not be larger. `None` if no answer depends on other requests: then all are asked in one call,
+            batch should not be larger. `None` if no answer depends on other requests: then all come in one call,
             and each answer is saved as it arrives.
     """
 
@@ -196,14 +197,15 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
     """Passes responses on with safe texts; rejects unknown, duplicate and missing ids, and invalid distributions.
 
     Raises:
-        KdprobeError: A problem was answered without being asked, twice, not at all, or without text.
+        KdprobeError: A problem that was not requested was answered, or one was answered twice, not at all or without
+            text.
         NonFiniteError: A log-probability is NaN or +inf, or all of a row are -inf.
     """
     expected = {request.id for request in requests}
     seen: set[str] = set()
     for response in responses:
         if response.id not in expected or response.id in seen:
-            fault = "twice" if response.id in seen else "without being asked"
+            fault = "twice" if response.id in seen else "although it was not requested"
             raise KdprobeError(
                 f"The teacher answered problem {response.id!r} {fault}.",
                 "This is a bug in the teacher's plugin.",
@@ -219,7 +221,7 @@ def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]
         yield replace(response, text=safe_text(response.text), thinking=thinking)
     if missing := expected - seen:
         raise KdprobeError(
-            f"The teacher left {len(missing)} problems unanswered, including {min(missing)!r}.",
+            f"The teacher left {counted(len(missing), 'problem')} unanswered, including {min(missing)!r}.",
             "This is a bug in the teacher's plugin.",
         )
 

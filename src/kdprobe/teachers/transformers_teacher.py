@@ -27,7 +27,7 @@ class TransformersOptions(BaseModel):
     revision: str | None = Field(default=None, description="Commit on the Hub.")
     adapter: str | None = Field(default=None, description="Adapter: a folder, a Hub id, or kdprobe:NAME.")
     dtype: Dtype = Field(default="auto", description="Weights' data type; auto: float32 on a CPU, bfloat16 on a GPU.")
-    batch_size: int = Field(default=32, ge=1, description="Problems decoded at once.")
+    batch_size: int = Field(default=32, ge=1, description="Problems per batch.")
 
 
 class TransformersTeacher:

@@ -1,8 +1,8 @@
 """A test kit for plugins: `pytest_plugins = ["kdprobe.testing"]` in a test module or a conftest.py.
 
-A host with only the plugin under test, a tiny random model, problems, and a check for each kind of plugin that raises
-`ContractError` with a sentence. torch is imported only when a fixture needs it. (PYTEST_DONT_REWRITE: nothing here
-asserts, and a test module that imports from here must not be warned.)
+It provides a host with only the plugin under test, a tiny random model, problems, and for each kind of plugin a check
+that raises `ContractError` with a sentence. torch is imported only when a fixture needs it. (PYTEST_DONT_REWRITE:
+nothing here asserts, and a test module that imports from here must not get a warning.)
 """
 
 from kdprobe.testing.analysis import check_analysis

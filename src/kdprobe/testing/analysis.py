@@ -22,28 +22,29 @@ def check_analysis(
     """Runs an analysis on two students of the tiny model.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The analysis.
-        options: As a config gives them.
-        analysis_context: The kit's fixture of that name.
+        options: Its options, as in a config.
+        analysis_context: The kit's fixture with that name.
 
     Returns:
-        What it returned, for the plugin's own tests.
+        The analysis's result, for the plugin's own tests.
 
     Raises:
-        ContractError: It asks for what there is not, or a table is not tidy, a figure not JSON, a finding no sentence.
+        ContractError: The analysis needs something that does not exist, a table is not tidy, a figure is not JSON, or a
+            statement is not a sentence.
     """
     analysis = host.create("analyses", name, options)
     unknown = set(analysis.needs) - set(get_args(Need))
-    require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
-    # The plugin's own head metrics beside the built-in ones.
+    require(not unknown, f"{name!r} needs {sorted(unknown)}. Available needs: {', '.join(get_args(Need))}.")
+    # The plugin's own head metrics and the built-in ones.
     metrics = {**analysis_context.head_metrics, **head_metrics_of(host)}
     result: AnalysisResult = analysis.run(replace(analysis_context, head_metrics=metrics))
     require(
         isinstance(result, AnalysisResult),
         f"run() of {name!r} must return AnalysisResult, not {type(result).__name__}.",
     )
-    require(result.tables, f"{name!r} returns no table; what a figure shows must be there as numbers.")
+    require(result.tables, f"{name!r} returns no tables; return the numbers behind every figure as a table.")
     students = {student.name for student in analysis_context.students}
     for title, table in result.tables.items():
         _check_table(title, table, students, name)
@@ -52,7 +53,7 @@ def check_analysis(
     for statement in result.statements:
         require(
             isinstance(statement, str) and statement.strip().endswith((".", "!", "?")),
-            f"{name!r}: a statement is a sentence, and this is not one: {statement!r}.",
+            f"{name!r}: every statement must be a sentence, and this is not: {statement!r}.",
         )
     return result
 
@@ -61,36 +62,36 @@ def _check_table(title: str, table: pd.DataFrame, students: set[str], name: str)
     import pandas as pd
 
     label = f"The table {title!r} of {name!r}"
-    require(re.fullmatch(r"[a-z][a-z0-9_]*", str(title)), f"{label} becomes a file: call it in a-z, 0-9 and _.")
+    require(re.fullmatch(r"[a-z][a-z0-9_]*", str(title)), f"{label} becomes a file: name it with a-z, 0-9 and _.")
     require(isinstance(table, pd.DataFrame), f"{label} must be a pandas DataFrame, not {type(table).__name__}.")
     require(len(table), f"{label} has no rows.")
     columns = list(table.columns)
     require(
         all(isinstance(column, str) for column in columns) and len(set(columns)) == len(columns),
-        f"{label} must have distinct names of columns, all of them text.",
+        f"{label} must have distinct column names, all of them strings.",
     )
     require(
         isinstance(table.index, pd.RangeIndex),
-        f"{label} keeps something in its index, which no file has: reset_index().",
+        f"{label} has data in its index, which is not saved: call reset_index().",
     )
     spread = sorted(students & set(columns))
-    require(not spread, f"{label} has a column for each student ({', '.join(spread)}): make it one column, `student`.")
+    require(not spread, f"{label} has a column for each student ({', '.join(spread)}): use one column, `student`.")
     nested = [column for column in columns if table[column].map(lambda cell: isinstance(cell, list | dict)).any()]
-    require(not nested, f"{label} has lists or dicts in {nested}: one observation a row, one value a cell.")
+    require(not nested, f"{label} has lists or dicts in {nested}: write one observation per row, one value per cell.")
     keys = table[[column for column in columns if not pd.api.types.is_float_dtype(table[column])]]
     require(
         not keys.shape[1] or not keys.duplicated().any(),
-        f"{label} has rows that nothing but a measurement tells apart: say in columns what each row is about.",
+        f"{label} has rows that differ only in measurements: add columns that identify each row.",
     )
 
 
 def _check_figure(figure: Figure, name: str) -> None:
     require(isinstance(figure, Figure), f"{name!r}: a figure must be a kdprobe.probing.Figure.")
     require(
-        figure.title and figure.caption, f"{name!r}: a figure needs a title and a caption that says how to read it."
+        figure.title and figure.caption, f"{name!r}: a figure needs a title and a caption that explains how to read it."
     )
     try:
         json.dumps(figure.plotly)
     except TypeError as error:
-        raise ContractError(f"{name!r}: the figure {figure.title!r} must be ready for JSON: {error}.") from error
-    require("data" in figure.plotly, f"{name!r}: the figure {figure.title!r} is no plotly figure; it has no `data`.")
+        raise ContractError(f"{name!r}: the figure {figure.title!r} must be serialisable as JSON: {error}.") from error
+    require("data" in figure.plotly, f"{name!r}: the figure {figure.title!r} is not a plotly figure: it has no `data`.")

@@ -1,17 +1,17 @@
-"""What every check of the kit raises: one sentence that tells the plugin's author what is wrong."""
+"""The error that every check raises: one sentence that tells the plugin's author what is wrong."""
 
 from __future__ import annotations
 
 
 class ContractError(AssertionError):
-    """A plugin does not keep a contract; the message says which, and what it did instead."""
+    """A plugin violates its contract; the message says how."""
 
 
 def require(condition: object, sentence: str) -> None:
-    """Raises the sentence unless the condition holds.
+    """Raises `ContractError` with the sentence unless the condition holds.
 
     Raises:
-        ContractError: It does not hold.
+        ContractError: The condition does not hold.
     """
     if not condition:
         raise ContractError(sentence)

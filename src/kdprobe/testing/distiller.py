@@ -1,4 +1,4 @@
-"""The contract of a distiller: what it leaves behind loads as an adapter, and has moved."""
+"""The contract of a distiller: it writes an adapter that loads and that changes the student."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def check_distiller(
     """Trains the tiny student once.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The distiller.
-        options: As a config gives them; few steps are enough.
-        train_context: The kit's fixture of that name.
+        options: Its options, as in a config; a few steps are enough.
+        train_context: The kit's fixture with that name.
 
     Returns:
-        What training left behind, for the plugin's own tests.
+        The result of training, for the plugin's own tests.
 
     Raises:
-        ContractError: It asks for what there is not, or leaves no adapter, one that does not load, one that holds
-            pickles, or one that did not move.
+        ContractError: The distiller needs something that does not exist, or it writes no adapter, one that does not
+            load, one with pickles, or one that changes nothing.
     """
     distiller = host.create("distillers", name, options)
     unknown = set(distiller.needs) - set(get_args(Need))
-    require(not unknown, f"{name!r} needs {sorted(unknown)}; there are {', '.join(get_args(Need))}.")
+    require(not unknown, f"{name!r} needs {sorted(unknown)}. Available needs: {', '.join(get_args(Need))}.")
     temperatures = distiller.temperatures()
     require(
         isinstance(temperatures, tuple) and all(t > 0 for t in temperatures),
-        f"temperatures() of {name!r} must be a tuple of numbers above 0, and is {temperatures!r}.",
+        f"temperatures() of {name!r} must return a tuple of positive numbers, not {temperatures!r}.",
     )
     context = train_context(distiller.needs, temperatures)
     trained: Trained = distiller.train(context)
@@ -53,9 +53,9 @@ def check_distiller(
 def _check_history(trained: Trained, name: str) -> None:
     require(
         math.isfinite(trained.adapter_norm) and trained.adapter_norm > 0,
-        f"{name!r} reports an adapter_norm of {trained.adapter_norm}; training must move the weights, and say how far.",
+        f"{name!r} reports an adapter_norm of {trained.adapter_norm}; it must be a positive, finite number.",
     )
-    require(trained.history, f"{name!r} leaves no history: one row per optimiser step, `loss` among its numbers.")
+    require(trained.history, f"{name!r} returns no history; return one row per optimiser step, each with a `loss`.")
     wrong = [row for row in trained.history if not math.isfinite(row.get("loss", math.nan))]
     require(not wrong, f"{name!r}: a row of the history has no finite loss: {wrong[:1]}.")
 
@@ -69,17 +69,15 @@ def _check_adapter(folder: Path, context: TrainContext, name: str) -> None:
     weights = folder / "adapter_model.safetensors"
     require(
         weights.is_file() and (folder / "adapter_config.json").is_file(),
-        f"{name!r} left no adapter in {folder}: it needs adapter_config.json and adapter_model.safetensors.",
+        f"{name!r} wrote no adapter to {folder}; write adapter_config.json and adapter_model.safetensors.",
     )
     pickles = sorted(file.name for file in folder.rglob("*") if file.suffix in {".bin", ".pt", ".pth", ".pkl"})
-    require(not pickles, f"{name!r} left pickles ({', '.join(pickles)}); kdprobe reads none.")
+    require(not pickles, f"{name!r} wrote pickles ({', '.join(pickles)}), which kdprobe does not load.")
     base = Student("base", context.student).load(dtype="float32")
     taught = Student("taught", context.student, folder).load(dtype="float32")
     messages = context.conversations[context.problems[0].id].student
     ids = torch.tensor([prompt_ids(base.tokenizer, messages)])
     with torch.inference_mode():
         before, after = (loaded.model(input_ids=ids).logits for loaded in (base, taught))
-    require(bool(torch.isfinite(after).all()), f"The student of {name!r} gives logits that are not finite.")
-    require(
-        not torch.equal(before, after), f"The student of {name!r} is the untrained one: its adapter changes nothing."
-    )
+    require(bool(torch.isfinite(after).all()), f"The student trained by {name!r} has logits that are not finite.")
+    require(not torch.equal(before, after), f"The adapter written by {name!r} does not change the student's logits.")

@@ -1,4 +1,4 @@
-"""The contract of an extractor: it never raises, and its time is linear in the length of the text."""
+"""The contract of an extractor: it never raises, and takes time linear in the length of the text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdprobe.testing.contract import ContractError, require
 
 LONGEST = 64_000
 SECONDS = 1.0
-"""Of CPU time for the longest text; one that is linear needs some hundredths."""
+"""CPU time for the longest text; a linear extractor needs a few hundredths of a second."""
 PIECES = (
     "9",
     "9,",
@@ -42,17 +42,17 @@ GOLD = ("18", "1,200", "-3", "0.5", "3/4", "")
 def check_extractor(
     host: Host, name: str, options: dict[str, Any] | None = None, reads: Mapping[str, str] | None = None
 ) -> None:
-    """Reads hostile texts, long ones, and those that the plugin's author says it can read.
+    """Reads hostile texts, long texts, and those that the plugin's author says it can read.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The extractor.
-        options: As a config gives them.
-        reads: Answers that it must count as right, to their gold values.
+        options: Its options, as in a config.
+        reads: Answers that it must judge correct, with their gold values.
 
     Raises:
-        ContractError: It raises, returns something else than an extraction, reads the same text differently, needs
-            more than linear time, or does not read what it should.
+        ContractError: The extractor raises, does not return an `Extraction`, reads the same text differently the second
+            time, needs more than linear time, or does not read what it should.
     """
     extractor: Extractor = host.create("extractors", name, options)
     for text in HOSTILE:
@@ -61,7 +61,7 @@ def check_extractor(
         extraction = extractor.extract(text)
         require(
             extractor.is_right(extraction, gold),
-            f"The extractor {name!r} reads {extraction.written!r} in {text!r}, and the gold value is {gold!r}.",
+            f"The extractor {name!r} reads {extraction.written!r} in {text!r}, but the gold value is {gold!r}.",
         )
     for piece in PIECES:
         _check_time(extractor, piece, name)
@@ -78,15 +78,17 @@ def _check_text(extractor: Extractor, text: str, name: str) -> None:
         isinstance(extraction, Extraction),
         f"The extractor {name!r} must return Extraction, not {type(extraction).__name__}.",
     )
-    require(all(isinstance(verdict, bool) for verdict in verdicts), f"is_right() of {name!r} must be true or false.")
+    require(all(isinstance(verdict, bool) for verdict in verdicts), f"is_right() of {name!r} must return a bool.")
     require(extractor.extract(text) == extraction, f"The extractor {name!r} reads {shown} differently the second time.")
     if extraction.where is not None:
         start, end = extraction.where
-        require(0 <= start <= end <= len(text), f"The extractor {name!r} read outside of {shown}: {start} to {end}.")
+        require(
+            0 <= start <= end <= len(text), f"The extractor {name!r} returned a span outside {shown}: {start} to {end}."
+        )
 
 
 def _check_time(extractor: Extractor, piece: str, name: str) -> None:
-    """Doubles the text, so that one that explodes is caught while it is still short."""
+    """Doubles the text, so that an extractor that explodes is caught while the text is still short."""
     length = 1_000
     while length <= LONGEST:
         text = piece * (length // len(piece))
@@ -95,7 +97,7 @@ def _check_time(extractor: Extractor, piece: str, name: str) -> None:
         seconds = time.process_time() - started
         require(
             seconds < SECONDS,
-            f"The extractor {name!r} takes {seconds:.1f} s for {length} characters of {piece!r}; its time must be "
-            "linear in the length: no nested repeats in a pattern.",
+            f"The extractor {name!r} takes {seconds:.1f} s for {length} characters of {piece!r}; the time must be "
+            "linear in the length, so avoid nested repeats in patterns.",
         )
         length *= 2

@@ -1,4 +1,4 @@
-"""The kit's fixtures: a tiny model, problems, and what distillers and analyses are given."""
+"""The kit's fixtures: a tiny model, problems, and the contexts that distillers and analyses get."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def problems() -> list[Problem]:
 
 @pytest.fixture(scope="session")
 def conversations(problems: list[Problem]) -> dict[str, PromptPair]:
-    """Problem id to the two conversations that the built-in strategy `teacher` makes of it."""
+    """For each problem id, the two conversations that the built-in strategy `teacher` renders."""
     from kdprobe.host.candidates import builtin_candidates
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
@@ -71,7 +71,7 @@ def tiny_transfer_set(
     problems: list[Problem],
     conversations: dict[str, PromptPair],
 ) -> Callable[..., TransferSet]:
-    """What the tiny teacher answers: `tiny_transfer_set(temperatures=(1.0, 2.0))`."""
+    """A function that returns the tiny teacher's answers: `tiny_transfer_set(temperatures=(1.0, 2.0))`."""
     from kdprobe.models.conversation import template_digest, tokenizer_digest
     from kdprobe.models.load import load_tokenizer
     from kdprobe.teachers.teacher import Sampling
@@ -102,7 +102,7 @@ def train_context(  # noqa: PLR0917 - pytest passes them by name
     problems: list[Problem],
     conversations: dict[str, PromptPair],
 ) -> Callable[..., TrainContext]:
-    """What a distiller is given: `train_context(needs, temperatures, seed=0)`; nothing that it does not need."""
+    """A function that makes a distiller's context, with only what it needs: `train_context(needs, temperatures)`."""
     from kdprobe.distill.distiller import TrainContext
 
     def make(needs: Iterable[str] = (), temperatures: Iterable[float] = (), seed: int = 0) -> TrainContext:
@@ -127,7 +127,7 @@ def analysis_context(
     problems: list[Problem],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AnalysisContext:
-    """What an analysis is given: the untrained tiny model, and one with a random adapter; problems, scores, metrics."""
+    """An analysis's context: the untrained tiny model and one with a random adapter; problems, scores, metrics."""
     from kdprobe.host.candidates import builtin_candidates
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
@@ -149,7 +149,7 @@ def analysis_context(
 
 
 def _records(problems: list[Problem], right_parity: int) -> list[dict[str, Any]]:
-    """Answers as an evaluation leaves them; those at even or at odd indices are right."""
+    """Answers as an evaluation saves them; those at even or at odd indices are correct."""
     return [
         {
             "id": problem.id,

@@ -1,4 +1,4 @@
-"""The contract of a head metric: one number per sequence and head, whatever the padding, and nothing written over."""
+"""The contract of a head metric: one number per sequence and head, whatever the padding, and no overwritten input."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PADDING = 2
 
 
 def check_head_metric(host: Host, name: str, options: dict[str, Any] | None = None) -> None:
-    """Measures random patterns of one layer: alone, with padding on either side, and without what it does not need.
+    """Measures random patterns of one layer: alone, padded on either side, and without what the metric does not need.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The head metric.
-        options: As a config gives them.
+        options: Its options, as in a config.
 
     Raises:
-        ContractError: It fails, returns another shape, gives no number, changes with padding, writes over the pattern,
-            or reads what it does not say that it `needs`.
+        ContractError: The metric fails, returns the wrong shape or NaN, changes with padding, overwrites the pattern,
+            or reads what its `needs` do not list.
     """
     import torch
 
@@ -37,10 +37,13 @@ def check_head_metric(host: Host, name: str, options: dict[str, Any] | None = No
     plain = _view(0, 0, needs)
     before = plain.pattern.clone()
     values = _measured(metric, plain, name)
-    require(torch.equal(plain.pattern, before), f"The head metric {name!r} writes over the pattern, which others read.")
+    require(
+        torch.equal(plain.pattern, before),
+        f"The head metric {name!r} overwrites the pattern, which other metrics read.",
+    )
     require(
         bool(torch.isfinite(values).all()),
-        f"The head metric {name!r} gives no number where every query counts: {values}.",
+        f"The head metric {name!r} returns NaN although every query is valid: {values}.",
     )
     require(
         torch.equal(_measured(metric, _view(0, 0, needs), name), values),
@@ -50,7 +53,7 @@ def check_head_metric(host: Host, name: str, options: dict[str, Any] | None = No
         padded = _measured(metric, _view(*padding, needs), name)
         require(
             torch.allclose(padded, values, atol=1e-5),
-            f"The head metric {name!r} depends on padding on the {side}: use valid_queries and valid_keys.",
+            f"The head metric {name!r} changes with padding on the {side}: use valid_queries and valid_keys.",
         )
 
 
@@ -59,7 +62,7 @@ def _measured(metric: Any, view: PatternView, name: str) -> Tensor:
         values: Tensor = metric(view)
     except Exception as error:
         raise ContractError(
-            f"The head metric {name!r} raises {type(error).__name__} on a view that has what it needs: {error}"
+            f"The head metric {name!r} raises {type(error).__name__} on a view with everything it needs: {error}"
         ) from error
     require(
         tuple(getattr(values, "shape", ())) == (1, _HEADS),
@@ -69,7 +72,7 @@ def _measured(metric: Any, view: PatternView, name: str) -> Tensor:
 
 
 def _view(left: int, right: int, needs: frozenset[str]) -> PatternView:
-    """The second layer's view of one sequence, padded by so many positions, whose pattern rows hold garbage."""
+    """The second layer's view of one sequence, padded as given; its padded pattern rows hold garbage."""
     import torch
     from torch.nn.functional import pad
 
@@ -80,7 +83,7 @@ def _view(left: int, right: int, needs: frozenset[str]) -> PatternView:
     hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
     layers = torch.randn(2, 1, _HEADS, length, length, generator=random).masked_fill(hidden, -torch.inf).softmax(-1)
     below, pattern = pad(layers, (left, right, left, right))
-    # What padded queries attend to means nothing.
+    # What padded queries attend to is meaningless.
     pattern[..., :left, left], pattern[..., left + length :, left] = 0.7, 0.7
     valid = pad(torch.ones(1, length, dtype=torch.bool), (left, right))
     ranges = {"question": range(4), "numbers": range(1, 3), "answer": range(4, length)}

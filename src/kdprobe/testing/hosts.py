@@ -12,14 +12,14 @@ from kdprobe.testing.contract import require
 
 
 def host_with(plugin: Any, *, builtins: bool = False) -> Host:
-    """A host that knows the plugin under test, and no other that happens to be installed.
+    """Returns a host that knows the plugin under test and no other installed plugin.
 
     Args:
         plugin: The name of its entry point, the name of its module, or the module (or object) itself.
-        builtins: Whether kdprobe's own plugins are in it too, for a test that runs more than the plugin.
+        builtins: Whether it also knows kdprobe's own plugins, for a test that runs more than the plugin.
 
     Raises:
-        ContractError: The plugin does not load; the message holds the reason and the traceback.
+        ContractError: The plugin does not load; the message has the reason and the traceback.
     """
     candidate = _candidate(plugin)
     provider = discover([candidate])[0]

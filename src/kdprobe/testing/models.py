@@ -1,4 +1,4 @@
-"""Random models and adapters, tiny unless asked otherwise; torch is imported only to make them."""
+"""Random models and adapters, tiny by default; torch is imported only when one is made."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TINY_LLAMA: dict[str, Any] = {
     "initializer_range": 0.3,
     "bos_token_id": None,
 }
-"""Arguments of `LlamaConfig`, less those that the tokenizer decides."""
+"""Arguments of `LlamaConfig`, except those that the tokenizer decides."""
 
 
 def random_llama(*, seed: int = 0, dtype: str = "float32", **config: Any) -> Any:
-    """A Llama of random weights, in memory.
+    """Returns a Llama with random weights, in memory.
 
     Args:
-        seed: Of the weights.
+        seed: Seed of the weights.
         dtype: Data type of the weights.
         config: Arguments of `LlamaConfig`, such as `TINY_LLAMA`.
     """
@@ -42,7 +42,7 @@ def random_llama(*, seed: int = 0, dtype: str = "float32", **config: Any) -> Any
 
 
 def write_tiny_model(folder: Path) -> Path:
-    """Writes a random Llama (2 layers, 4 heads, 2 key-value heads) with its tokenizer; the same one every time."""
+    """Writes a random Llama (2 layers, 4 heads, 2 key-value heads) with its tokenizer, the same every time."""
     tokenizer = _tokenizer()
     random_llama(
         **TINY_LLAMA,
@@ -56,14 +56,14 @@ def write_tiny_model(folder: Path) -> Path:
 
 
 def write_random_adapter(model: Path, folder: Path, *, seed: int = 0, size: float = 0.2, **config: Any) -> Path:
-    """Writes a LoRA adapter as if trained: every weight that training would move is moved at random.
+    """Writes a LoRA adapter as if trained: every weight that training would change is changed at random.
 
     Args:
         model: Folder of the base model.
         folder: Where the adapter is written.
-        seed: Of the weights.
-        size: Standard deviation of each move; with 0 the student is its base.
-        config: Arguments of peft's `LoraConfig`; without them, rank 2 on the projections of attention.
+        seed: Seed of the weights.
+        size: Standard deviation of each change; with 0, the student equals its base.
+        config: Arguments of peft's `LoraConfig`; by default, rank 2 on the attention projections.
     """
     import torch
     from peft import LoraConfig, get_peft_model

@@ -1,4 +1,4 @@
-"""A strategy in a process of its own, where texts hash to other numbers, so sets come in another order."""
+"""A strategy in a separate process, where strings have different hashes, and sets therefore a different order."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ print(json.dumps({row["id"]: asdict(render(Problem(**row))) for row in request["
 def rendered_in_other_process(
     plugin: object, name: str, options: dict[str, Any] | None, problems: Sequence[Problem]
 ) -> dict[str, Any] | None:
-    """Renders problems in another process.
+    """Renders problems in a separate process.
 
     Args:
         plugin: The plugin that provides the strategy.
         name: The strategy.
-        options: As a config gives them.
-        problems: What is rendered.
+        options: Its options, as in a config.
+        problems: The problems to render.
 
     Returns:
-        Problem id to the pair as plain data; `None` where the plugin is no module that another process can import.
+        For each problem id, the pair as plain data; `None` if another process cannot import the plugin.
     """
     if not inspect.ismodule(plugin) or not _importable(plugin.__name__):
         return None
@@ -55,13 +55,13 @@ def rendered_in_other_process(
         text=True,
         check=False,
     )
-    require(process.returncode == 0, f"The strategy {name!r} fails in another process:\n{process.stderr}")
-    # The last line: what the strategy prints comes before it.
+    require(process.returncode == 0, f"The strategy {name!r} fails in a separate process:\n{process.stderr}")
+    # The last line; anything that the strategy prints comes before it.
     rendered: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return rendered
 
 
 def _importable(module: str) -> bool:
-    """Whether a process that did not import a module yet would find it."""
+    """Whether a fresh process would find a module."""
     top = module.partition(".")[0]
     return any(finder.find_spec(top, None) for finder in sys.meta_path)

@@ -1,4 +1,4 @@
-"""The contract of a problem source: unique ids, gold values that can be read, the same problems every time."""
+"""The contract of a problem source: unique ids, readable gold values, the same problems every time."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def check_problem_source(
     """Draws the first problems of each split, twice.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The problem source.
-        options: As a config gives them.
-        count: How many problems of each split; a source may have fewer, but not none.
-        splits: Which splits it has.
+        options: Its options, as in a config.
+        count: Number of problems per split; a source may have fewer, but not none.
+        splits: The splits it has.
 
     Raises:
-        ContractError: Ids or questions occur twice, a gold value is no number, a question is in two splits, or the
-            source gives other problems when it is asked again.
+        ContractError: An id or question occurs twice, a gold value is not a number, a question is in two splits, or the
+            source yields different problems the second time.
     """
     source = host.create("problem-sources", name, options)
     unknown = set(splits) - set(get_args(Split))
-    require(not unknown, f"There is no split {sorted(unknown)}; there are {', '.join(get_args(Split))}.")
+    require(not unknown, f"Unknown split {sorted(unknown)}. Available splits: {', '.join(get_args(Split))}.")
     locations: dict[str, str] = {}
     for split in splits:
         problems = _taken(source, split, count, name)
         require(problems, f"The problem source {name!r} has no {split} problems.")
         require(
             _taken(source, split, count, name) == problems,
-            f"The problem source {name!r} gives other {split} problems when it is asked again; no plan would match.",
+            f"The problem source {name!r} yields different {split} problems the second time; it must be deterministic.",
         )
         _check_ids(problems, split, name)
         for problem in problems:
@@ -51,7 +51,7 @@ def check_problem_source(
             location = locations.setdefault(normalised(problem.question), f"{split} problem {problem.id!r}")
             require(
                 location == f"{split} problem {problem.id!r}",
-                f"The problem source {name!r} asks the question of {split} problem {problem.id!r} as {location} too.",
+                f"The problem source {name!r} repeats the question of {split} problem {problem.id!r} as {location}.",
             )
 
 
@@ -60,7 +60,7 @@ def _taken(source: Source, split: Split, count: int, name: str) -> list[Problem]
     for problem in problems:
         require(
             isinstance(problem, Problem),
-            f"The problem source {name!r} must yield Problem records, and yielded {type(problem).__name__}.",
+            f"The problem source {name!r} must yield Problem records, not {type(problem).__name__}.",
         )
         require(problem.question.strip(), f"The problem source {name!r}: problem {problem.id!r} has no question.")
     return problems
@@ -75,10 +75,10 @@ def _check_ids(problems: list[Problem], split: Split, name: str) -> None:
 def _check_value(problem: Problem, name: str) -> None:
     require(
         gold_value(problem.value) is not None,
-        f"The problem source {name!r}: the gold value {problem.value!r} of problem {problem.id!r} is no number.",
+        f"The problem source {name!r}: the gold value {problem.value!r} of problem {problem.id!r} is not a number.",
     )
     require(
         problem.value in problem.solution,
-        f"The problem source {name!r}: the solution of problem {problem.id!r} does not hold its gold value "
-        f"{problem.value!r}; its last line is `#### value`.",
+        f"The problem source {name!r}: the solution of problem {problem.id!r} does not contain its gold value "
+        f"{problem.value!r}; it must end with the line `#### value`.",
     )

@@ -1,4 +1,4 @@
-"""The contract of a strategy: pure, deterministic, and the student's side free of the gold answer."""
+"""The contract of a strategy: it is pure and deterministic, and its student prompt does not contain the gold answer."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ ROLES = ("system", "user", "assistant")
 def check_strategy(
     host: Host, name: str, options: dict[str, Any] | None = None, problems: Iterable[Problem] | None = None
 ) -> None:
-    """Renders problems, again, in another order and by a strategy built anew.
+    """Renders problems twice, in two orders, with a rebuilt strategy, and in a separate process.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The strategy.
-        options: As a config gives them.
-        problems: What is rendered; by default the kit's own.
+        options: Its options, as in a config.
+        problems: The problems to render; by default the kit's own.
 
     Raises:
-        ContractError: It is impure, not deterministic, returns something else than two conversations, leaves out the
-            question, or shows the student the gold answer without saying so.
+        ContractError: The strategy is impure or not deterministic, does not return two conversations, omits the
+            question, or shows the student the gold answer without declaring it.
     """
     spec = host.get("strategies", name).spec
     render = host.create("strategies", name, options)
@@ -41,7 +41,7 @@ def check_strategy(
     first = {problem.id: _pair(render, problem, name) for problem in cases}
     require(
         random.getstate() == random_state,
-        f"The strategy {name!r} draws from the global random generator: seed a `random.Random` by the problem's id.",
+        f"The strategy {name!r} uses the global random generator: use a `random.Random` seeded with the problem's id.",
     )
     copies = copy.deepcopy(first)
     for pair in first.values():
@@ -54,17 +54,17 @@ def check_strategy(
         pair = copies[problem.id]
         require(
             second[problem.id] == pair,
-            f"The strategy {name!r} is not pure: problem {problem.id!r} reads differently when it is rendered again, "
-            "in another order and after the first messages were written over.",
+            f"The strategy {name!r} is not pure: it renders problem {problem.id!r} differently the second time, "
+            "in a different order and after the first messages were overwritten.",
         )
         require(
             _pair(rebuilt, problem, name) == pair,
-            f"The strategy {name!r} is not deterministic: built anew, it renders problem {problem.id!r} differently.",
+            f"The strategy {name!r} is not deterministic: when rebuilt, it renders problem {problem.id!r} differently.",
         )
         require(
             in_other_process is None or in_other_process[problem.id] == asdict(pair),
-            f"The strategy {name!r} renders problem {problem.id!r} differently in another process: does it go "
-            "through a set, or hash a text?",
+            f"The strategy {name!r} renders problem {problem.id!r} differently in a separate process; does it "
+            "iterate over a set or hash a string?",
         )
         _check_teacher_side(pair, problem, name)
         if not (isinstance(spec, StrategySpec) and spec.student_sees_gold):
@@ -80,16 +80,16 @@ def _pair(render: Strategy, problem: Problem, name: str) -> PromptPair:
         ) from error
     require(
         isinstance(pair, PromptPair),
-        f"The strategy {name!r} must return a PromptPair, and returned {type(pair).__name__}.",
+        f"The strategy {name!r} must return a PromptPair, not {type(pair).__name__}.",
     )
     for side, messages in (("teacher", pair.teacher), ("student", pair.student)):
         require(
             isinstance(messages, list) and messages and all(map(_is_message, messages)),
-            f"The {side}'s side of {name!r} must be messages {{'role': {' | '.join(ROLES)}, 'content': text}}.",
+            f"The {side}'s prompt of {name!r} must be messages {{'role': {' | '.join(ROLES)}, 'content': text}}.",
         )
         require(
             messages[-1]["role"] == "user",
-            f"The {side}'s side of {name!r} must end with a user's message, which is what gets answered.",
+            f"The {side}'s prompt of {name!r} must end with a user message, which the model answers.",
         )
     return pair
 
@@ -107,18 +107,18 @@ def _is_message(message: Any) -> bool:
 def _check_teacher_side(pair: PromptPair, problem: Problem, name: str) -> None:
     require(
         problem.question in _text(pair.teacher),
-        f"The teacher's side of {name!r} does not hold the question of problem {problem.id!r}.",
+        f"The teacher's prompt of {name!r} does not contain the question of problem {problem.id!r}.",
     )
 
 
 def _check_student_side(pair: PromptPair, problem: Problem, name: str) -> None:
     shown = _text(pair.student).replace(problem.question, "").replace(",", "")
     gold = problem.value.replace(",", "")
-    distinctive = len(gold) > 4  # noqa: PLR2004 - a short number may be there by chance
+    distinctive = len(gold) > 4  # noqa: PLR2004 - a short number may occur by chance
     require(
         not (distinctive and gold in shown) and problem.plain_solution not in _text(pair.student),
-        f"The student's side of {name!r} holds the gold answer of problem {problem.id!r}. Students are tested without "
-        "it: leave it out, or say so with StrategySpec(student_sees_gold=True).",
+        f"The student's prompt of {name!r} contains the gold answer of problem {problem.id!r}. Students are tested "
+        "without it: leave it out, or declare it with StrategySpec(student_sees_gold=True).",
     )
 
 

@@ -1,4 +1,4 @@
-"""The contract of a teacher: every request answered once, log-probabilities normalised and on their own tokens."""
+"""The contract of a teacher: it answers every request once, with normalised and aligned log-probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdprobe.testing.contract import ContractError, require
 from kdprobe.testing.word_problems import some_problems
 
 TOLERANCE = 1e-3
-"""Nats; a teacher that serves rounded log-probabilities needs a wider one."""
+"""In nats; a teacher with rounded log-probabilities needs a larger one."""
 
 
 def check_teacher(
@@ -28,27 +28,27 @@ def check_teacher(
     sampling: Sampling | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[Response]:
-    """Asks a teacher for greedy answers to bare questions, and looks at what comes back.
+    """Has a teacher answer bare questions greedily, and checks the answers.
 
     Args:
-        host: Who provides it.
+        host: The host that provides it.
         name: The teacher.
-        options: As a config gives them.
-        problems: What it is asked; by default a few of the kit's own.
-        sampling: How it is asked; greedily, or the alignment cannot be seen from outside.
-        tolerance: How far probabilities may be from a sum of 1, in nats.
+        options: Its options, as in a config.
+        problems: The problems to answer; by default a few of the kit's own.
+        sampling: How to sample; it must be greedy, otherwise the alignment cannot be checked from outside.
+        tolerance: How far, in nats, the probabilities may be from summing to 1.
 
     Returns:
         Its answers, in the order of the problems, for the plugin's own tests.
 
     Raises:
-        ContractError: A request is unanswered or answered twice, the provenance is no JSON, or the log-probabilities
-            are not normalised, not sorted, or belong to other tokens.
+        ContractError: A request is unanswered or answered twice, the provenance is not JSON, or the log-probabilities
+            are not normalised, not sorted, or belong to different tokens.
     """
     teacher = host.create("teachers", name, options)
     _check_provenance(teacher, name)
     sampling = sampling or Sampling(max_new_tokens=8, top_logprobs=8, temperatures=(1.0, 2.0))
-    require(sampling.temperature == 0, "check_teacher asks greedily: pass a sampling with temperature 0.")
+    require(sampling.temperature == 0, "check_teacher decodes greedily: pass a sampling with temperature 0.")
     cases = some_problems(3) if problems is None else problems
     requests = [Request(problem.id, bare(problem)) for problem in cases]
     try:
@@ -66,11 +66,14 @@ def _check_provenance(teacher: Any, name: str) -> None:
     try:
         json.dumps(teacher.provenance, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ContractError(f"The provenance of {name!r} must be ready for JSON: {error}.") from error
-    require(teacher.provenance, f"The provenance of {name!r} is empty; say what decides its answers.")
+        raise ContractError(f"The provenance of {name!r} must be serialisable as JSON: {error}.") from error
+    require(
+        teacher.provenance,
+        f"The provenance of {name!r} is empty; it must list everything that determines the answers.",
+    )
     require(
         teacher.part_size is None or (isinstance(teacher.part_size, int) and teacher.part_size >= 1),
-        f"The part_size of {name!r} must be a whole number above 0 or None, and is {teacher.part_size!r}.",
+        f"The part_size of {name!r} must be a positive integer or None, not {teacher.part_size!r}.",
     )
 
 
@@ -80,7 +83,7 @@ def _check_answer(answer: Response, sampling: Sampling, name: str, tolerance: fl
     if answer.rows is None or not len(answer.token_ids):
         return
     ids = np.asarray(answer.token_ids)
-    require(ids.ndim == 1 and len(ids) > 0, f"{label} must have token ids [tokens], and has shape {ids.shape}.")
+    require(ids.ndim == 1 and len(ids) > 0, f"{label} must have token ids of shape [tokens], not {ids.shape}.")
     require(
         len(ids) <= sampling.max_new_tokens,
         f"{label} has {len(ids)} tokens, more than the budget of {sampling.max_new_tokens}.",
@@ -102,14 +105,15 @@ def _check_shapes(rows: SparseRows, tokens: int, sampling: Sampling, label: str)
         require(value is not None, f"{label} lacks {field}.")
         require(
             np.shape(value) == shape,
-            f"{label} has {tokens} tokens; rows.{field} must be {list(shape)}, and is {list(np.shape(value))}.",
+            f"{label} has {tokens} tokens, so rows.{field} must have shape {list(shape)}, not {list(np.shape(value))}.",
         )
         require(not np.isnan(value).any(), f"{label} has NaN in rows.{field}.")
     require(
-        k <= sampling.top_logprobs, f"{label} has {k} log-probabilities a token, {sampling.top_logprobs} were asked."
+        k <= sampling.top_logprobs,
+        f"{label} has {k} log-probabilities per token; {sampling.top_logprobs} were requested.",
     )
     require(
-        all(len(set(row)) == k for row in np.asarray(rows.ids).tolist()), f"{label} names a token twice in one row."
+        all(len(set(row)) == k for row in np.asarray(rows.ids).tolist()), f"{label} lists a token twice in one row."
     )
 
 
@@ -118,7 +122,7 @@ def _check_normalised(rows: SparseRows, label: str, tolerance: float) -> None:
     require((logprobs <= tolerance).all(), f"{label} has log-probabilities above 0: they must be natural logarithms.")
     require(
         (np.diff(logprobs, axis=-1) <= tolerance).all(),
-        f"{label}: rows.logprobs must fall, the most probable token first.",
+        f"{label}: rows.logprobs must be sorted, with the most probable token first.",
     )
     mass = np.exp(logprobs).sum(axis=-1) + np.exp(np.asarray(rows.tail_logmass[1.0], dtype=np.float64))
     worst = float(np.abs(np.log(mass)).max())
@@ -130,10 +134,10 @@ def _check_normalised(rows: SparseRows, label: str, tolerance: float) -> None:
 
 
 def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], label: str, tolerance: float) -> None:
-    """Under greedy decoding the token that was written is the most probable one of its own row, and of no other."""
+    """Under greedy decoding, each token written is the most probable one in its own row."""
     listed = np.asarray(rows.ids) == ids[:, None]
     token_logprobs = np.asarray(rows.token_logprobs, dtype=np.float64)
-    # Ties may be broken either way; a token that is nearly the best is as good as the best.
+    # Ties may be broken either way, so a token that is nearly the best counts as the best.
     best = np.asarray(rows.logprobs, dtype=np.float64)[:, 0]
     shifted = [
         position
@@ -142,20 +146,20 @@ def _check_aligned(rows: SparseRows, ids: np.ndarray[Any, Any], label: str, tole
     ]
     require(
         not shifted,
-        f"{label}: rows do not belong to their tokens. It decodes greedily, and token {shifted[:1]} of {len(ids)} is "
-        "not the most probable one of its row; look for a shift by one.",
+        f"{label}: rows do not match their tokens. Decoding is greedy, but token {shifted[:1]} of {len(ids)} is not "
+        "the most probable one in its row; check for an off-by-one shift.",
     )
     listed_logprobs = np.where(listed, np.asarray(rows.logprobs, dtype=np.float64), 0.0).sum(axis=-1)
     require(
         np.allclose(listed_logprobs, token_logprobs, atol=tolerance),
-        f"{label}: rows.token_logprobs differ from what rows.logprobs says of the same tokens.",
+        f"{label}: rows.token_logprobs differ from rows.logprobs for the same tokens.",
     )
 
 
 def _check_scoring(
     teacher: Any, requests: list[Request], answers: dict[str, Response], sampling: Sampling, name: str
 ) -> None:
-    """A teacher that reads its own answer again must find it as probable as when it wrote it."""
+    """A teacher that scores its own answer must find it as probable as when it wrote it."""
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load_tokenizer
 
@@ -167,19 +171,17 @@ def _check_scoring(
         if request.id in with_rows
     ]
     scored = dict(teacher.score(passages, sampling))
-    require(
-        scored.keys() == with_rows.keys(), f"{name!r} scores {sorted(scored)}, and was asked for {sorted(with_rows)}."
-    )
+    require(scored.keys() == with_rows.keys(), f"{name!r} scores {sorted(scored)} instead of {sorted(with_rows)}.")
     for id_, answer in with_rows.items():
         if answer.rows is None:
             continue
         differences = np.abs(np.asarray(scored[id_].token_logprobs) - np.asarray(answer.rows.token_logprobs))
         require(
             differences.shape == answer.token_ids.shape and differences.max() <= _RESCORING_TOLERANCE,
-            f"{name!r} scores its own answer to {id_!r} otherwise than when it wrote it, by "
+            f"{name!r} scores its own answer to {id_!r} differently from when it wrote it, by "
             f"{differences.max():.3f} nats.",
         )
 
 
 _RESCORING_TOLERANCE = 0.05
-"""Nats; batches of other shapes round otherwise, in half precision by some hundredths."""
+"""In nats; batches of different shapes round differently, in half precision by a few hundredths."""

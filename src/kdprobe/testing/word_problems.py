@@ -1,4 +1,4 @@
-"""Small problems whose answers are known, no two the same."""
+"""Small problems with known answers, no two alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kdprobe.problems.problem import Problem
 
 
 def problem_rows(first: int, count: int) -> list[dict[str, str]]:
-    """Problems in GSM8K's fields; the numbers differ with `first`, so that no question occurs twice."""
+    """Returns problems with GSM8K's fields; `first` shifts the numbers, so that no question occurs twice."""
     rows = []
     for index in range(first, first + count):
         apples, more = 3 + index, 2 + index % 5
@@ -23,12 +23,12 @@ def problem_rows(first: int, count: int) -> list[dict[str, str]]:
 
 
 def some_problems(count: int = 6, first: int = 0) -> list[Problem]:
-    """The same as problems, with the ids `p0`, `p1` and so on."""
+    """Returns them as `Problem` records with the ids `p0`, `p1` and so on."""
     return [Problem.from_gsm8k(f"p{index}", row) for index, row in enumerate(problem_rows(first, count))]
 
 
 def telling_problems(count: int = 4) -> list[Problem]:
-    """Problems with a gold value that nobody writes by chance: where it turns up, it was copied."""
+    """Problems with gold values that cannot occur by chance: if one appears in a text, it was copied."""
     problems = []
     for index in range(count):
         sheep, bought = 1_200_007 + 111_113 * index, 34_500_331

@@ -18,6 +18,7 @@ from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import Passage, Request, Response, Sampling, ScoringTeacher, Teacher, checked
 from kdprobe.transfer.parts import Answers, forget, in_parts
 from kdprobe.transfer.transfer_set import TransferSet
+from kdprobe.words import counted
 
 _SHOWN = 3
 
@@ -46,7 +47,7 @@ def capture(
     setting: Setting,
     samples: int = 1,
 ) -> TransferSet:
-    """Asks the teacher every problem, with the prompts that the strategy wrote.
+    """Has the teacher answer every problem, with the prompts that the strategy wrote.
 
     Args:
         teacher: The teacher.
@@ -56,7 +57,7 @@ def capture(
         samples: Number of answers to each problem.
 
     Raises:
-        KdprobeError: The teacher left a problem unanswered, answered one twice, answered one that was not asked, or
+        KdprobeError: The teacher left a problem unanswered, answered one twice, answered one that was not requested, or
             gave no answer with any content.
     """
     by_name = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
@@ -75,9 +76,9 @@ def capture(
         # The fix may not change the stage's key (another server, say), so the saved answers must go.
         forget(setting.scratch)
         reasons = Counter(str(response.finish_reason) for response in responses)
-        counted = ", ".join(f"{count} ended by {reason}" for reason, count in reasons.items())
+        ended = ", ".join(f"{count} ended by {reason}" for reason, count in reasons.items())
         raise KdprobeError(
-            f"None of the teacher's answers contains anything to learn from: {counted}.",
+            f"None of the teacher's answers contains anything to learn from: {ended}.",
             "Check how it answers one of the prompts; if it only thinks, a larger token budget helps.",
         )
     return _transfer_set(teacher, alike(responses), answers.seconds, setting)
@@ -129,13 +130,14 @@ def alike(responses: Sequence[Response]) -> list[Response]:
         return list(responses)
     if having < len(lacking):
         warn(
-            f"{len(lacking)} answers have no log-probabilities, so the log-probabilities of the other {having} are "
-            "ignored."
+            f"{counted(len(lacking), 'answer has', 'answers have')} no log-probabilities, so those of the other "
+            f"{having} are ignored."
         )
         return [replace(response, rows=None) for response in responses]
     named = ", ".join(response.id for response in lacking[:_SHOWN])
     warn(
-        f"{len(lacking)} answers have no usable log-probabilities, so students learn nothing from them: {named}"
+        f"{counted(len(lacking), 'answer has', 'answers have')} no usable log-probabilities, so students learn nothing "
+        f"from {'it' if len(lacking) == 1 else 'them'}: {named}"
         f"{' and others' if len(lacking) > _SHOWN else ''}."
     )
     nothing = np.array([], dtype=np.int64)

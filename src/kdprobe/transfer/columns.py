@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from kdprobe.files import UnreadableError
 
 TAIL = "tail_logmass_"
-"""Prefix of the columns that hold the tail's log-mass, one for each temperature."""
+"""Prefix of the columns with the tail's log-mass, one for each temperature."""
 THINKING = {"text": pa.string(), "closed": pa.bool_(), "tokens": pa.int32(), "taught": pa.bool_()}
 """Fields of `Thinking`, one column each."""
 _PLAIN = {"id": pa.string(), "sample": pa.int32(), "text": pa.string(), "finished": pa.bool_()}

@@ -60,7 +60,8 @@ def _reason(match: TokenizerMatch, used: Collection[int]) -> str:
     if match.difference:
         return f"The student's tokenizer is not the teacher's: {match.difference}."
     shown = ", ".join(str(token) for token in sorted(used)[:3])
-    return f"The teacher's answers use {len(used)} token ids that mean something else to the student ({shown})."
+    ids = "1 token id that means" if len(used) == 1 else f"{len(used)} token ids that mean"
+    return f"The teacher's answers use {ids} something else to the student ({shown})."
 
 
 def _retokenised(response: Response, tokenizer: Any) -> Response:
@@ -93,7 +94,9 @@ def _narrower(rows: SparseRows, unknown: NDArray[np.bool_], most: int) -> Sparse
     """Rows without unknown ids; the least likely ids are dropped too, until all rows have the same width."""
     width = rows.ids.shape[1] - most
     if not width:
-        raise KdprobeError("The teacher's top tokens at some position include none that the student has.", TEXT_INSTEAD)
+        raise KdprobeError(
+            "At some position, none of the teacher's top tokens is in the student's vocabulary.", TEXT_INSTEAD
+        )
     # Known ids first, in their order.
     order = np.argsort(unknown, axis=1, kind="stable")
     kept, dropped = order[:, :width], order[:, width:]

@@ -36,15 +36,15 @@ def in_parts(
     label: str,
     scratch: Path | None,
 ) -> Answers:
-    """Asks the questions in parts, and saves each part.
+    """Requests the answers in parts, and saves each part.
 
     Args:
         questions: The questions; every part is a slice of them.
-        size: Size of a part; `None` asks all at once and saves each answer as it arrives.
+        size: Size of a part; `None` requests all at once and saves each answer as it arrives.
         answer: Answers a part, given its index and its questions.
         vocabulary: Number of token ids.
         label: The label of the progress bar.
-        scratch: The folder of saved parts, which are not asked again; `None` saves none.
+        scratch: The folder of saved parts, which are not requested again; `None` saves none.
 
     Returns:
         All answers, in the order of the parts.

@@ -34,12 +34,12 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
     for location, row in _lines(file):
         response = row.get("response")
         if not isinstance(response, str) or not ({"id", "question"} & row.keys()):
-            raise KdprobeError(f"{location} is not an answer.", "Each line needs `response`, and `id` or `question`.")
+            raise KdprobeError(f"{location} is not an answer.", "Write `response` and `id` or `question` on each line.")
         problem = by_id.get(_text(row, "id")) or by_question.get(_text(row, "question"))
         if problem is None:
             continue
         if problem.id in responses:
-            raise KdprobeError(f"{location} answers problem {problem.id} a second time.", "Remove one of the two.")
+            raise KdprobeError(f"{location} answers problem {problem.id} again.", "Remove one of the two.")
         responses[problem.id] = safe_text(response)
     if missing := [problem.id for problem in problems if problem.id not in responses]:
         raise KdprobeError(

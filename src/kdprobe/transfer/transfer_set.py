@@ -67,7 +67,7 @@ def read(folder: Path) -> TransferSet:
     """Reads a transfer set.
 
     Raises:
-        KdprobeError: There is none, it has another format, or it is damaged: the manifest or the rows are corrupt, or
+        KdprobeError: There is none, its format differs, or it is damaged: the manifest or the rows are corrupt, or
             they do not belong together.
     """
     try:

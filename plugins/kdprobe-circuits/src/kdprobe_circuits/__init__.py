@@ -1,4 +1,4 @@
-"""What a student's heads write, read off their weights, and where their attention comes from in the end."""
+"""What a student's heads write, computed from their weights, and where their attention ultimately comes from."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -9,7 +9,7 @@ from kdprobe_circuits.options import CopyingOptions, SuccessorOptions
 
 
 def _built(module: str) -> Callable[[Any], Any]:
-    # torch is imported only when one is built.
+    # torch is imported only when an analysis or metric is built.
     return lambda options: import_module(f"kdprobe_circuits.{module}").build(options)
 
 
@@ -37,7 +37,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
     """`rollout_to_numbers`."""
     yield HeadMetricSpec(
         name="rollout_to_numbers",
-        summary="What the answer reads that comes, layer by layer, from the question's numbers",
+        summary="How much the answer reads, through all layers, from the question's numbers",
         build=_built("rollout"),
         needs=frozenset({"spans"}),
     )

@@ -1,9 +1,9 @@
 """The analysis `ov-copying`: does a head write what it reads?
 
 The copying score of Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021): the eigenvalues of the
-full OV circuit, from the token that is attended to, to the logits that it adds, summed and divided by the sum of
-their absolute values. 1: every direction adds to its own logit; -1: every direction takes from it. The scales of the
-norms before and behind attention and of the final one are folded in; what a norm divides by is positive, and left out.
+full OV circuit, from the attended token to the logits that it adds, are summed and divided by the sum of their absolute
+values. At 1, every direction raises its own logit; at -1, every direction lowers it. The scales of the norms before and
+after attention and of the final norm are folded in; what a norm divides by is positive and can be ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CopyingAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Reads the weights; problems serve the self-check alone."""
+        """Reads the weights; the problems are used only for the self-check."""
         with progress("Copying heads", len(context.students)) as bar:
             scores = {}
             for student in circuits(context):
@@ -61,12 +61,12 @@ class CopyingAnalysis:
 
 
 def build(options: CopyingOptions) -> CopyingAnalysis:
-    """The analysis."""
+    """Returns the analysis."""
     return CopyingAnalysis(options)
 
 
 def copying_scores(student: Circuits) -> NDArray[np.float64]:
-    """Of every head, `[layer, head]`."""
+    """Returns the score of every head, `[layer, head]`."""
     between = student.unembedding @ student.embedding
     return np.stack(
         [copying_score(student.value(layer), student.output(layer), between).numpy() for layer in range(student.layers)]
@@ -74,10 +74,10 @@ def copying_scores(student: Circuits) -> NDArray[np.float64]:
 
 
 def copying_score(value: Tensor, output: Tensor, between: Tensor) -> Tensor:
-    """Sum of the eigenvalues over the sum of their absolute values.
+    """Returns the sum of the eigenvalues over the sum of their absolute values.
 
-    The circuit E V O U is a matrix over the vocabulary. Its eigenvalues other than zero are those of O U E V, which is
-    as wide as a head.
+    The circuit E V O U is a matrix over the vocabulary. Its nonzero eigenvalues are those of O U E V, which is only as
+    wide as a head.
 
     Args:
         value: V, `[head, width, d_head]`.
@@ -85,7 +85,7 @@ def copying_score(value: Tensor, output: Tensor, between: Tensor) -> Tensor:
         between: U E, `[width, width]`.
 
     Returns:
-        `[head]`, from -1 to 1.
+        Scores `[head]`, from -1 to 1.
     """
     eigenvalues = torch.linalg.eigvals(output @ between @ value)
     score: Tensor = eigenvalues.real.sum(dim=-1) / eigenvalues.abs().sum(dim=-1)
@@ -98,5 +98,5 @@ def _change(name: str, change: NDArray[np.float64], first: str) -> str:
     layer, head = (int(index) for index in np.unravel_index(np.abs(change).argmax(), change.shape))
     return (
         f"{name}: the head whose copying score differs most from {first}'s is {head_label(layer, head)} "
-        f"({change[layer, head]:+.3f}). A property of the weights: it has no interval, and shows no cause."
+        f"({change[layer, head]:+.3f}). It is a property of the weights: it has no interval and shows no cause."
     )

@@ -6,16 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class CopyingOptions(BaseModel):
-    """When a head counts as one that copies."""
+    """When a head counts as copying."""
 
     model_config = ConfigDict(extra="forbid")
 
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="Copying score above which a head copies.")
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="Heads with a higher copying score count as copying.")
 
 
 class SuccessorOptions(BaseModel):
-    """Which numbers are tried."""
+    """Which numbers are tested."""
 
     model_config = ConfigDict(extra="forbid")
 
-    largest: int = Field(default=100, ge=5, description="Numbers from 0 up to here, those that are one token each.")
+    largest: int = Field(default=100, ge=5, description="Test the numbers from 0 to this one that are single tokens.")

@@ -1,9 +1,9 @@
-"""The head metric `rollout_to_numbers`: how much of what a head reads comes, in the end, from the question's numbers.
+"""The head metric `rollout_to_numbers`: how much of what a head reads ultimately comes from the question's numbers.
 
-A position of a late layer holds what earlier layers moved there, so attention to it is attention to where that came
+A position in a late layer holds what earlier layers moved there, so attending to it means attending to where that came
 from. Attention rollout (Abnar & Zuidema, "Quantifying Attention Flow in Transformers" (2020), arXiv 2005.00928)
-follows it down: every layer passes on half of a position's own state (the residual stream) and half of what its heads
-read, heads weighted alike. Here a head's own pattern is applied to the rollout of all layers below it.
+traces it back: every layer passes on half of a position's own state (the residual stream) and half of what its heads
+read, averaged over heads. Here a head's own pattern is applied to the rollout of all layers below it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _NAME = "rollout of kdprobe-circuits, up to layer"
 
 
 def build(_options: None) -> Callable[[PatternView], Tensor]:
-    """The metric."""
+    """Returns the metric."""
     return rollout_to_numbers
 
 
 def rollout_to_numbers(view: PatternView) -> Tensor:
-    """Mean over the answer's queries, `[batch, head]`; NaN where the question has no numbers."""
+    """Returns the mean over the answer's queries, `[batch, head]`; NaN if the question has no numbers."""
     below = _below(view)
     numbers = view.spans["numbers"] & view.valid_keys
-    # What each position of the layer below has from the numbers, `[batch, position]`; then what a head reads of that.
+    # How much of each position in the layer below comes from the numbers, `[batch, position]`, and what a head reads.
     held = (below * numbers[:, None]).sum(dim=-1)
     read = (view.pattern * held[:, None, None]).sum(dim=-1)
     view.once(f"{_NAME} {view.layer}", lambda: passed_on(view.pattern, view.valid_queries) @ below)
@@ -35,7 +35,7 @@ def rollout_to_numbers(view: PatternView) -> Tensor:
 
 
 def passed_on(pattern: Tensor, valid_queries: Tensor) -> Tensor:
-    """What a layer passes on, `[batch, position, from position]`: half its own, half what its heads read.
+    """Returns what a layer passes on, `[batch, position, from position]`: half its own state, half what its heads read.
 
     Args:
         pattern: `[batch, head, query, key]`.
@@ -53,7 +53,7 @@ def _below(view: PatternView) -> Tensor:
         return own.expand(len(view.pattern), length, length)
 
     def missing() -> Tensor:
-        raise ValueError("rollout needs every layer from the first one on, in order")
+        raise ValueError("rollout needs every layer in order, starting with the first")
 
     below: Tensor = view.once(f"{_NAME} {view.layer - 1}", missing)
     return below

@@ -1,8 +1,8 @@
 """The analysis `successor-heads`: does a head turn a number into the next one?
 
 After Gould et al., "Successor Heads: Recurring, Interpretable Attention Heads In The Wild" (2023), arXiv 2312.09230.
-A number's token is read alone; its state after the first layer goes through a head's value and output weights to the
-logits of all numbers. The successor score is the share of numbers whose next number gets the largest. Heads of the
+A number's token is read alone. Its state after the first layer passes through a head's value and output weights to the
+logits of all numbers. The successor score is the share of numbers whose successor gets the largest logit. Heads in the
 first layer read the embedding itself.
 """
 
@@ -37,10 +37,10 @@ class SuccessorAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Reads numbers and weights; problems serve the self-check alone.
+        """Reads numbers and weights; the problems are used only for the self-check.
 
         Raises:
-            KdprobeError: The tokenizer has too few numbers that are one token.
+            KdprobeError: The tokenizer has too few numbers that are single tokens.
         """
         with progress("Successor heads", len(context.students)) as bar:
             scores = {}
@@ -67,15 +67,15 @@ class SuccessorAnalysis:
 
 
 def build(options: SuccessorOptions) -> SuccessorAnalysis:
-    """The analysis."""
+    """Returns the analysis."""
     return SuccessorAnalysis(options)
 
 
 def number_tokens(tokenizer: Any, largest: int) -> list[int]:
-    """The tokens of 0, 1, 2, … as long as each is a single one.
+    """Returns the tokens of 0, 1, 2, … up to the first number that is not a single token.
 
     Raises:
-        KdprobeError: There are fewer than five.
+        KdprobeError: There are fewer than five such numbers.
     """
     found: list[int] = []
     for number in range(largest + 1):
@@ -85,14 +85,14 @@ def number_tokens(tokenizer: Any, largest: int) -> list[int]:
         found += ids
     if len(found) < _FEWEST:
         raise KdprobeError(
-            f"The tokenizer has {len(found)} numbers that are one token each, and the analysis needs {_FEWEST}.",
-            "Leave 'successor-heads' out of probe.analyses for this model.",
+            f"The tokenizer has {len(found)} numbers that are single tokens, and the analysis needs {_FEWEST}.",
+            "Remove 'successor-heads' from probe.analyses for this model.",
         )
     return found
 
 
 def successor_scores(student: Circuits, numbers: list[int]) -> NDArray[np.float64]:
-    """Of every head, `[layer, head]`."""
+    """Returns the score of every head, `[layer, head]`."""
     embedded, after_first = _states(student.bridge, numbers)
     unembedding = student.unembedding[:, numbers]
     scores = []
@@ -104,13 +104,13 @@ def successor_scores(student: Circuits, numbers: list[int]) -> NDArray[np.float6
 
 
 def successor_score(logits: Tensor) -> Tensor:
-    """The share of numbers, the last left out, whose next number has the largest logit.
+    """Returns the share of numbers, except the last, whose successor has the largest logit.
 
     Args:
         logits: `[head, number, logit of number]`.
 
     Returns:
-        `[head]`.
+        Shares `[head]`.
     """
     best = logits[:, :-1].argmax(dim=-1)
     score: Tensor = (best == torch.arange(1, logits.shape[-1])).double().mean(dim=-1)
@@ -118,7 +118,7 @@ def successor_score(logits: Tensor) -> Tensor:
 
 
 def _states(bridge: Any, numbers: list[int]) -> tuple[Tensor, Tensor]:
-    """Of each number read alone: its embedding, and its state after the first layer, `[number, width]`."""
+    """Returns each number's embedding, and its state after the first layer when read alone, `[number, width]`."""
     kept: dict[str, Tensor] = {}
 
     def keep(state: Tensor, hook: Any) -> None:  # noqa: ARG001
@@ -133,9 +133,9 @@ def _states(bridge: Any, numbers: list[int]) -> tuple[Tensor, Tensor]:
 def _best(name: str, scores: NDArray[np.float64], numbers: int) -> str:
     layer, head = (int(index) for index in np.unravel_index(scores.argmax(), scores.shape))
     pairs = numbers - 1
-    # How many of the pairs the best of so many heads gets by guessing, at most once in twenty models.
+    # How many pairs the best of all heads gets right by guessing, exceeded in at most one of twenty models.
     by_chance = int(binom.isf(_LEVEL / scores.size, pairs, 1 / numbers))
     return (
-        f"{name}: the best successor head is {head_label(layer, head)}, which gives {round(scores.max() * pairs)} of "
-        f"{pairs} numbers their next one; the best of {scores.size} heads that guess would give up to {by_chance}."
+        f"{name}: the best successor head is {head_label(layer, head)}, which maps {round(scores.max() * pairs)} of "
+        f"{pairs} numbers to the next one; by chance, the best of {scores.size} heads would map up to {by_chance}."
     )

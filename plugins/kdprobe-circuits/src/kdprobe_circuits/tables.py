@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 
 def by_head(student: str, **columns: NDArray[np.float64] | int) -> pd.DataFrame:
-    """One row per layer and head.
+    """Returns a table with a row per layer and head.
 
     Args:
         student: The student's name.
-        columns: Name to `[layer, head]`, or to what is the same for all.
+        columns: For each column name, an array `[layer, head]` or one value for all heads.
     """
     layer, head = np.indices(next(np.shape(value) for value in columns.values() if np.ndim(value)))
     flat = {name: np.ravel(value) if np.ndim(value) else value for name, value in columns.items()}

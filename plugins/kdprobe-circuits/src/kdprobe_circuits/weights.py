@@ -1,4 +1,4 @@
-"""The weights of a student's heads as TransformerLens gives them, norms folded in, in float64."""
+"""The weights of a student's heads from TransformerLens, with norms folded in, in float64."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdprobe.probing import AnalysisContext
 from kdprobe.students import boot
 
 _CHECKED = 2
-"""Sequences of the self-check: two, so that one of them is padded."""
+"""Sequences in the self-check: two, so that one of them is padded."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Circuits:
     """A student's weights.
 
     Attributes:
-        name: The student's.
-        bridge: The student inside TransformerLens, its adapter merged, since accessors do not see one beside the base.
+        name: The student's name.
+        bridge: The student in TransformerLens, with its adapter merged, since accessors do not see unmerged adapters.
         tokenizer: Its tokenizer.
     """
 
@@ -33,26 +33,26 @@ class Circuits:
 
     @property
     def layers(self) -> int:
-        """How many."""
+        """Number of layers."""
         return int(self.bridge.cfg.n_layers)
 
     @property
     def heads(self) -> int:
-        """Query heads of a layer."""
+        """Number of query heads per layer."""
         return int(self.bridge.cfg.n_heads)
 
     @property
     def embedding(self) -> Tensor:
-        """Of real tokens, `[V, width]`."""
+        """The embedding of real tokens, `[V, width]`."""
         return self._exact(self.bridge.W_E)[: len(self.tokenizer)]
 
     @property
     def unembedding(self) -> Tensor:
-        """Of real tokens, with the final norm's scale, `[width, V]`."""
+        """The unembedding of real tokens, with the final norm's scale, `[width, V]`."""
         return _scale(self.bridge.ln_final)[:, None] * self._exact(self.bridge.W_U)[:, : len(self.tokenizer)]
 
     def value(self, layer: int) -> Tensor:
-        """What each query head reads of the normed stream, the norm's scale folded in, `[head, width, d_head]`.
+        """Value weights of each query head, with the scale of the norm before attention, `[head, width, d_head]`.
 
         Query heads that share a value head (grouped-query attention) share its weights.
         """
@@ -61,7 +61,7 @@ class Circuits:
         return own if self._before(layer) is None else _scale(self._before(layer))[:, None] * own
 
     def value_bias(self, layer: int) -> Tensor:
-        """What is added to it, `[head, d_head]`; zero in models without."""
+        """Value bias, `[head, d_head]`; zero in models without one."""
         try:
             shared = self._exact(self.bridge.b_V[layer])
         except AttributeError:
@@ -71,19 +71,19 @@ class Circuits:
         )
 
     def output(self, layer: int) -> Tensor:
-        """What each head writes, the scale of a norm behind attention folded in, `[head, d_head, width]`."""
+        """Output weights of each head, with the scale of any norm after attention, `[head, d_head, width]`."""
         behind = _part(self.bridge.blocks[layer], "ln1_post")
         written = self._exact(self.bridge.W_O[layer])
         return written if behind is None else written * _scale(behind)
 
     def read(self, layer: int, states: Tensor) -> Tensor:
-        """What attention reads of states, `[..., width]`, less the norm's scale, which is in `value`."""
+        """Normalises states `[..., width]` as attention reads them, without the norm's scale, which is in `value`."""
         if self._before(layer) is None:
             return states
         return states * torch.rsqrt(states.square().mean(dim=-1, keepdim=True) + float(self.bridge.cfg.eps))
 
     def _before(self, layer: int) -> Any:
-        """The norm before attention; OLMo 2 has none."""
+        """The norm before attention, or `None` (OLMo 2)."""
         return _part(self.bridge.blocks[layer], "ln1")
 
     @staticmethod
@@ -92,19 +92,19 @@ class Circuits:
 
 
 def circuits(context: AnalysisContext) -> Iterator[Circuits]:
-    """Every student in turn; one is in memory at a time.
+    """Yields the students in turn; only one is in memory at a time.
 
     Raises:
-        KdprobeError: A model norms by something else than RMSNorm, whose scale alone can be folded into weights.
+        KdprobeError: A model does not use RMSNorm, the only norm whose scale can be folded into weights.
     """
     check = [sequence.ids for sequence in context.sequences[:_CHECKED]]
     for student in context.students:
         booted = boot(student, check)
         if booted.bridge.cfg.normalization_type != "RMS":
             raise KdprobeError(
-                f"The student {student.name!r} uses {booted.bridge.cfg.normalization_type}, and these analyses need "
+                f"The student {student.name!r} uses {booted.bridge.cfg.normalization_type}, but these analyses need "
                 "RMSNorm.",
-                "They cover Llama, Qwen, Mistral, SmolLM and the like.",
+                "Use a model such as Llama, Qwen, Mistral or SmolLM.",
             )
         yield Circuits(student.name, booted.bridge, booted.tokenizer)
 
@@ -114,7 +114,7 @@ def _part(block: Any, name: str) -> Any:
 
 
 def _scale(norm: Any) -> Tensor:
-    """What RMSNorm multiplies by, `[width]`: its output for ones, since some models store the scale less one."""
+    """The scale of an RMSNorm, `[width]`: its output for ones, since some models store the scale minus one."""
     weight = next(norm.parameters())
     with torch.inference_mode():
         scale: Tensor = norm(torch.ones(1, 1, weight.shape[-1], dtype=weight.dtype, device=weight.device))[0, 0]

@@ -1,4 +1,4 @@
-"""A teacher behind any OpenAI-compatible server: vLLM, SGLang, llama.cpp's, or a hosted one."""
+"""A teacher behind any OpenAI-compatible server: vLLM, SGLang, llama.cpp, or a hosted one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ def kdprobe_teachers() -> Iterator[TeacherSpec]:
     """`openai`."""
     yield TeacherSpec(
         name="openai",
-        summary="Any OpenAI-compatible server; log-probabilities where it serves them",
+        summary="Any OpenAI-compatible server; with log-probabilities if it returns them",
         build=_build,
         options=ServerOptions,
     )

@@ -1,4 +1,4 @@
-"""What a server answered, checked: text, thinking, how it ended, and the log-probabilities as they were served."""
+"""A server's answer, checked: text, thinking, finish reason, and the log-probabilities as they were served."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from kdprobe.teachers import safe_text
 from kdprobe_openai.server import PassingFaultError
 
 _ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token"})
-"""What servers call an answer that the model ended itself."""
+"""Finish reasons of answers that the model ended itself."""
 _BROKEN_OFF = frozenset({"error", "abort", "insufficient_system_resource"})
-"""What servers call an answer that they broke off; another attempt may be answered whole."""
+"""Finish reasons of answers that the server aborted; another attempt may succeed."""
 
 
 _MOST = 2**31
-"""No count and no token id is as large; transfer sets keep both in 32 bits."""
+"""Counts and token ids are smaller than this; transfer sets store both in 32 bits."""
 _LARGEST = 1e30
-"""No log-probability is as far below 0; transfer sets keep them as float32."""
+"""Log-probabilities are above minus this; transfer sets store them as float32."""
 
 
 class UnusableError(Exception):
-    """The log-probabilities cannot be used; the text says why, to follow "because"."""
+    """The log-probabilities cannot be used; the message is the reason, worded to follow "because"."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Served:
 
     Attributes:
         text: The token's text, or `token_id:N`.
-        id: Its id, where the server says it (llama.cpp's does).
-        logprob: Natural logarithm of its probability; -inf where it has none.
+        id: Its id, if the server sends it (llama.cpp does).
+        logprob: Natural logarithm of its probability; -inf if that is zero.
     """
 
     text: str
@@ -44,17 +44,16 @@ class Served:
 
 @dataclass(frozen=True)
 class Answer:
-    """A completion. One without text is an answer too: filtered, refused, a call of a tool, or thought without an end.
+    """A completion. It may have no text: filtered, refused, a tool call, or thinking that did not end.
 
     Attributes:
-        text: The answer, empty where there is none.
-        finish_reason: Why it ended, as the server calls it; `refusal` where the model refused; `None` where it is not
-            said.
-        thinking: What was thought before it, or `None`.
-        tokens: How many tokens the server counted, or `None`.
-        thinking_tokens: How many of them are thinking, or `None`.
-        entries: Entries of its log-probabilities as they came, or `None`.
-        prompt_ids: Token ids of the prompt as the server rendered it, where it says them, or `None`.
+        text: The answer; empty if there is none.
+        finish_reason: The server's finish reason; `refusal` if the model refused; `None` if the server sends none.
+        thinking: The thinking before it, or `None`.
+        tokens: Number of tokens by the server's count, or `None`.
+        thinking_tokens: Number of them that are thinking, or `None`.
+        entries: Entries of its log-probabilities as served, or `None`.
+        prompt_ids: Token ids of the prompt as the server rendered it, or `None` if it does not send them.
     """
 
     text: str
@@ -67,7 +66,7 @@ class Answer:
 
     @property
     def finished(self) -> bool:
-        """Whether the model ended it, and nothing else did."""
+        """Whether the model itself ended the answer."""
         return self.finish_reason is not None and self.finish_reason.lower() in _ENDED
 
     @classmethod
@@ -75,7 +74,7 @@ class Answer:
         """Reads a chat completion.
 
         Raises:
-            PassingFaultError: It is none, or was broken off; in the end one that is empty or broken off is an answer.
+            PassingFaultError: It is not a completion, or is empty or aborted; the last attempt accepts the latter two.
         """
         choices = data.get("choices") if isinstance(data, Mapping) else None
         if choices == []:
@@ -111,14 +110,14 @@ class Answer:
         )
 
     def served(self, k: int) -> list[tuple[Served, list[Served]]]:
-        """Every written token with its k most probable alternatives, the most probable first.
+        """Returns every token with its k most probable alternatives, the most probable first.
 
         Raises:
-            UnusableError: They are missing or malformed, or there are fewer.
+            UnusableError: They are missing or malformed, or there are fewer than k.
         """
         if not isinstance(self.entries, list) or not self.entries:
             raise UnusableError("the server sends none")
-        # Some count the thinking and do not describe it.
+        # Some servers count the thinking and do not describe it.
         counts = {self.tokens, (self.tokens or 0) - (self.thinking_tokens or 0)}
         if self.tokens is not None and len(self.entries) not in counts:
             raise UnusableError(f"the server counts {self.tokens} tokens and describes {len(self.entries)}")
@@ -126,11 +125,11 @@ class Answer:
 
 
 def _parts(content: Any) -> tuple[str, str | None]:
-    """Text and thinking of a message's content: a text, nothing, or a list of parts."""
+    """Returns text and thinking of a message's content, which is a string, null or a list of parts."""
     if content is None or isinstance(content, str):
         return content or "", None
     if not isinstance(content, list):
-        raise PassingFaultError("an answer whose content is no text")
+        raise PassingFaultError("an answer whose content is not text")
     texts, thoughts = [], []
     for part in content:
         if isinstance(part, str):
@@ -149,7 +148,7 @@ def _count(value: Any) -> int | None:
 
 
 def _token_ids(listed: Any) -> list[int] | None:
-    """Token ids as vLLM returns them where `return_token_ids` asks for them."""
+    """Token ids as vLLM returns them if `return_token_ids` is set."""
     is_ids = isinstance(listed, list) and all(_count(id_) is not None for id_ in listed)
     return listed if is_ids and listed else None
 
@@ -158,20 +157,20 @@ def _alternatives(entry: Any, k: int) -> list[Served]:
     top = entry.get("top_logprobs")
     listed = [_token(item, possible=False) for item in top] if isinstance(top, list) else []
     if len(listed) < k:
-        raise UnusableError(f"{k} alternatives were asked for (transfer.top_logprobs) and {len(listed)} served")
-    # A server may add the written token to the k that were asked for.
+        raise UnusableError(f"{k} alternatives were requested (transfer.top_logprobs) and {len(listed)} served")
+    # A server may add the written token to the k requested ones.
     return sorted(listed, key=lambda token: -token.logprob)[:k]
 
 
 def _token(entry: Any, *, possible: bool = True) -> Served:
-    """An entry as a token; an alternative may be impossible, at -inf, what was written may not."""
+    """Reads an entry as a token; an alternative may be impossible, at -inf, but the written token may not."""
     if not isinstance(entry, Mapping):
-        raise UnusableError("an entry is no object")
+        raise UnusableError("an entry is not an object")
     text, id_, logprob = entry.get("token"), entry.get("id"), entry.get("logprob")
     if not isinstance(text, str):
         raise UnusableError("an entry has no token")
     if not isinstance(logprob, int | float) or isinstance(logprob, bool):
-        raise UnusableError(f"the log-probability of {text!r} is no number")
+        raise UnusableError(f"the log-probability of {text!r} is not a number")
     if not -_LARGEST < logprob < 1 and (possible or logprob != -math.inf):
         raise UnusableError(f"the log-probability of {text!r} is {str(logprob)[:20]}")
     return Served(text, _count(id_), float(logprob))

@@ -11,82 +11,82 @@ OWN_FIELDS = frozenset(
     {"model", "messages", "temperature", "top_p", "seed", "n", "stream", "logprobs", "top_logprobs"}
     | {"max_tokens", "max_completion_tokens"}
 )
-"""What a request says by itself; `extra` may not say it otherwise."""
+"""Fields that kdprobe sets in a request; `extra` must not override them."""
 
 
 class ServerOptions(BaseModel):
-    """Which server answers, as which model, and how hard it is asked."""
+    """Which server and model answer, and how they are queried."""
 
     model_config = ConfigDict(extra="forbid")
 
     base_url: str = Field(description="The server's address up to /v1, such as http://localhost:8000/v1.")
-    model: str = Field(description="The model, as the server calls it.")
+    model: str = Field(description="The server's name for the model.")
     tokenizer: str = Field(
-        description="A model with the student's tokenizer (alias, folder, GGUF file or Hub id): usually the student."
+        description="A model with the student's tokenizer (alias, folder, GGUF file or Hub id): usually the student's."
     )
-    tokenizer_revision: str | None = Field(default=None, description="Its commit on the Hub.")
+    tokenizer_revision: str | None = Field(default=None, description="The tokenizer's commit on the Hub.")
     revision: str | None = Field(
         default=None,
-        description="Your name for the state of the server's model. No server proves its weights: change this when "
-        "they change, and the teacher is asked again.",
+        description="Your name for the state of the server's model. No server proves its weights, so change this when "
+        "they change, and the teacher is queried again.",
     )
     key_variable: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="The environment variable that holds the key; never the key itself.",
+        description="The environment variable that holds the key, never the key itself.",
     )
     log_probabilities: Literal["auto", "required", "never"] = Field(
         default="auto",
-        description="required: refuse a server whose log-probabilities cannot be used; never: texts only; auto: where "
-        "most answers have usable ones, the others teach nothing; else texts only. From texts only the distiller "
+        description="required: reject a server whose log-probabilities cannot be used; never: use only texts; auto: if "
+        "most answers have usable ones, ignore the others, else use only texts, from which only the distiller "
         "`sequence` can learn.",
     )
     unscaled: bool = Field(
         default=False,
-        description="The server's log-probabilities are those at temperature 1 whatever it samples at. Servers differ, "
-        "so sampling at a temperature other than 0 and 1 needs this, or texts only.",
+        description="The server's log-probabilities are those at temperature 1, whatever temperature it samples at. "
+        "Servers differ, so sampling at a temperature other than 0 and 1 needs this, or only texts.",
     )
-    concurrency: int = Field(default=8, ge=1, description="Requests at a time.")
-    requests_per_minute: float | None = Field(default=None, gt=0, description="No more than so many.")
-    attempts: int = Field(default=6, ge=1, description="How often a request is sent before the capture gives up.")
-    timeout: float = Field(default=300, gt=0, description="Seconds without a sign of the server.")
-    deadline: float = Field(default=3600, gt=0, description="Seconds that one answer may take in all.")
-    largest_answer: float = Field(default=512, gt=0, description="Megabytes that one answer may have.")
+    concurrency: int = Field(default=8, ge=1, description="Number of concurrent requests.")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="Maximum rate.")
+    attempts: int = Field(default=6, ge=1, description="Attempts per request before the capture gives up.")
+    timeout: float = Field(default=300, gt=0, description="Seconds without any data from the server.")
+    deadline: float = Field(default=3600, gt=0, description="Seconds that one answer may take in total.")
+    largest_answer: float = Field(default=512, gt=0, description="Largest answer, in megabytes.")
     over_budget: int = Field(
         default=16,
         ge=0,
-        description="Tokens that an answer, without its thinking, may have above the token budget; servers count in "
-        "different ways.",
+        description="Tokens by which an answer, without its thinking, may exceed the token budget; servers count "
+        "differently.",
     )
     longest_wait: float = Field(
         default=300, gt=0, description="Seconds that the server may ask to wait before the capture gives up."
     )
     budget_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="How the server calls the token budget."
+        default="max_tokens", description="The server's field for the token budget."
     )
     leave_out: tuple[Literal["temperature", "top_p", "seed"], ...] = Field(
-        default=(), description="Fields that are not sent, for servers that refuse them: theirs decides then."
+        default=(), description="Fields not to send, for servers that reject them; the server's own values then apply."
     )
     reasoning: Literal["drop", "prepend"] = Field(
         default="drop",
-        description="What students learn of the thinking before an answer: drop: nothing, a finding says of how many "
-        "answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
+        description="What students learn of the thinking before an answer. drop: nothing, and a finding says for how "
+        "many answers; prepend: all of it, as the chat template of `tokenizer` writes it.",
     )
-    extra: dict[str, Any] = Field(default_factory=dict, description="Further fields of every request.")
+    extra: dict[str, Any] = Field(default_factory=dict, description="Additional fields of every request.")
 
     @field_validator("base_url")
     @classmethod
     def _is_address(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must begin with http:// or https:// and a host")
+            raise ValueError("must start with http:// or https:// and a host")
         if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError("must hold no user, key or query: it is written into files; keys go through key_variable")
+            raise ValueError("must not contain a user, key or query, since it is saved; use key_variable for a key")
         return url.rstrip("/")
 
     @field_validator("extra")
     @classmethod
     def _says_nothing_twice(cls, extra: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(OWN_FIELDS & extra.keys()):
-            raise ValueError(f"must not hold {', '.join(taken)}, which the experiment decides")
+            raise ValueError(f"must not contain {', '.join(taken)}, which the experiment sets")
         return extra

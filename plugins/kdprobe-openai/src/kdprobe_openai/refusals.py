@@ -1,6 +1,6 @@
-"""What a server's refusal is about: one prompt, which costs that prompt alone, or the way of asking.
+"""Why a server refuses a request: because of the prompt, in which case only that prompt is lost, or of the request.
 
-The patterns are what OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini and Anthropic say.
+The patterns match the messages of OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini and Anthropic.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _NOT = (
 )
 _NO_LOG_PROBABILITIES = re.compile(rf"logprobs.{{0,80}}{_NOT}|{_NOT}.{{0,80}}logprobs", re.IGNORECASE)
 _OF_ONE_PROMPT = frozenset({200, 400, 403, 413, 422, 500})
-"""Statuses that servers give to a prompt that they do not take; llama.cpp's has said 500, and 200 with an error."""
+"""Statuses of rejected prompts; llama.cpp's server has sent 500, and 200 with an error."""
 
 
 def refuses_log_probabilities(said: str) -> bool:
-    """Whether a server says that it gives no log-probabilities at all, and not that so many are too many."""
+    """Whether a server says that it returns no log-probabilities at all, rather than that too many were requested."""
     return _NO_LOG_PROBABILITIES.search(said) is not None
 
 
 def reason_of(status: int, said: str) -> str | None:
-    """Why a prompt has no answer, as a finish reason; `None` where the refusal is not about this prompt.
+    """Returns why a prompt has no answer, as a finish reason; `None` if the refusal is not about this prompt.
 
     Args:
-        status: The reply's.
-        said: Its body.
+        status: The reply's status code.
+        said: The reply's body.
     """
     if status not in _OF_ONE_PROMPT:
         return None

@@ -1,4 +1,4 @@
-"""Asking a server over HTTP: at most so fast, again after faults that pass, never with the key in sight."""
+"""Requests to a server over HTTP: rate-limited, retried after temporary errors, and never showing the key."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from kdprobe_openai.options import ServerOptions
 from kdprobe_openai.refusals import reason_of
 
 FIRST_WAIT = 1.0
-"""Seconds before the second attempt; doubled with each further one."""
+"""Seconds before the second attempt; doubled for each further one."""
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-"""Statuses that a later attempt may not meet."""
+"""Statuses of temporary errors."""
 _MOST_QUOTED = 300
 _MOST_POOR = 10
-"""So many prompts may get no whole answer, before any got one, until the server counts as broken."""
+"""After this many prompts without a single complete answer, the server counts as broken."""
 Read = TypeVar("Read")
 
 
 class PassingFaultError(Exception):
-    """Something that may be gone at the next attempt; its text says what.
+    """A temporary error, described by its message.
 
     Attributes:
-        wait: Seconds after which the server wants to be asked again, or `None`.
-        instead: What to take where no attempt brings anything better, or `None`.
+        wait: Seconds that the server asks to wait before the next attempt, or `None`.
+        instead: What to use if no attempt returns anything better, or `None`.
     """
 
     def __init__(self, what: str, wait: float | None = None, instead: Any = None) -> None:
@@ -44,8 +44,8 @@ class RefusedError(KdprobeError):
     """The server refuses the request.
 
     Attributes:
-        reason: Why this prompt has no answer, as a finish reason; `None` where the refusal is not about the prompt.
-        said: What the server said, cut short and without the key.
+        reason: Why this prompt has no answer, as a finish reason; `None` if the refusal is not about the prompt.
+        said: The server's message, shortened and without the key.
     """
 
     def __init__(self, message: str, hint: str, reason: str | None, said: str) -> None:
@@ -54,10 +54,10 @@ class RefusedError(KdprobeError):
 
 
 class Server:
-    """A connection to the server, open while the `async with` block runs.
+    """A connection to the server, open during an `async with` block.
 
     Args:
-        options: Address, key's variable, rates and patience.
+        options: Address, variable of the key, rates and timeouts.
 
     Raises:
         KdprobeError: The key's variable is not set.
@@ -87,15 +87,15 @@ class Server:
         await self._client.__aexit__(kind, error, trace)
 
     async def ask(self, path: str, body: dict[str, Any], read: Callable[[Any], Read]) -> Read:
-        """Sends a request until it is answered.
+        """Sends a request, with retries, until it is answered.
 
         Args:
-            path: Below the server's address.
-            body: Ready for JSON.
-            read: Makes of the answer's JSON what it says; raises `PassingFaultError` where it says nothing.
+            path: Path below the server's address.
+            body: The request's body, serialisable as JSON.
+            read: Parses the answer's JSON; raises `PassingFaultError` if it is not an answer.
 
         Returns:
-            What was read.
+            The parsed answer.
 
         Raises:
             RefusedError: The server refuses the request.
@@ -108,15 +108,15 @@ class Server:
             except PassingFaultError as fault:
                 if attempt == self.options.attempts:
                     self._poor += fault.instead is not None
-                    # A server that gives nothing else is broken; now and then it happens to one prompt.
+                    # It can happen to a single prompt; a server that returns nothing else is broken.
                     if fault.instead is not None and (self._good or self._poor < _MOST_POOR):
                         taken: Read = fault.instead
                         return taken
                     raise KdprobeError(
-                        f"The server {self.options.base_url} did not answer in {attempt} attempts; the last fault: "
+                        f"The server {self.options.base_url} did not answer in {attempt} attempts; last error: "
                         f"{fault}.",
-                        "What was answered so far is kept: mend the server and run again. Slower asking "
-                        "(concurrency, requests_per_minute) helps one that is too busy.",
+                        "Answers so far are saved: fix the server and rerun the same command to resume. If it "
+                        "is overloaded, lower concurrency or requests_per_minute.",
                     ) from fault
                 await self._back_off(attempt, fault.wait)
             else:
@@ -129,13 +129,13 @@ class Server:
             with anyio.fail_after(self.options.deadline):
                 reply = await self._reply(path, body)
         except httpx.TransportError as error:
-            # The name alone: what these errors say is the library's business, and may quote headers.
+            # Only the name: the messages of these errors may quote headers.
             raise PassingFaultError(type(error).__name__) from None
         except TimeoutError:
-            # Patience with silence is `timeout`; this server keeps talking, and would the next time.
+            # `timeout` limits silence; this server keeps sending data, and would again.
             raise KdprobeError(
-                f"The server {self.options.base_url} took more than {self.options.deadline:g} s for an answer.",
-                "What was answered so far is kept: raise teacher.options.deadline, or lower the token budget.",
+                f"The server {self.options.base_url} took more than {self.options.deadline:g} s for one answer.",
+                "Answers so far are saved: raise teacher.options.deadline, or lower the token budget.",
             ) from None
         said, reason = self._quoted(reply), reason_of(reply.status_code, reply.text)
         if reply.status_code in _PASSING and reason is None:
@@ -143,34 +143,34 @@ class Server:
         if reply.status_code in {401, 403} and reason is None:
             variable = self.options.key_variable
             raise KdprobeError(
-                f"The server {self.options.base_url} refuses the key (status {reply.status_code}).",
-                f"Check the environment variable {variable}." if variable else "Name its variable with key_variable.",
+                f"The server {self.options.base_url} rejected the key (status {reply.status_code}).",
+                f"Check the environment variable {variable}." if variable else "Set key_variable to its variable.",
             )
         if not reply.is_success:
             raise self._refusal(reply, reason, said)
         try:
             data = reply.json()
         except (ValueError, RecursionError):
-            # Nested more deeply than can be read is no answer either.
-            raise PassingFaultError(f"an answer that is no JSON{said}") from None
+            # JSON nested too deeply to parse is not an answer either.
+            raise PassingFaultError(f"an answer that is not JSON{said}") from None
         if isinstance(data, dict) and data.get("error") and not data.get("choices"):
-            # Some send their errors with the status of a success.
+            # Some servers send errors with a success status.
             if reason is not None:
                 raise self._refusal(reply, reason, said)
-            raise PassingFaultError(f"an error in place of an answer{said}")
+            raise PassingFaultError(f"an error instead of an answer{said}")
         return data
 
     async def _reply(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """The whole reply, as far as it is no larger than it may be."""
+        """Returns the whole reply, unless it is too large."""
         content = bytearray()
         async with self._client.stream("POST", f"{self.options.base_url}/{path}", json=body) as reply:
             async for part in reply.aiter_bytes():
                 content += part
                 if len(content) > self.options.largest_answer * 1e6:
                     raise KdprobeError(
-                        f"The server {self.options.base_url} sends an answer of more than "
+                        f"The server {self.options.base_url} sent an answer of more than "
                         f"{self.options.largest_answer:g} MB.",
-                        "What was answered so far is kept: raise teacher.options.largest_answer, or lower the token "
+                        "Answers so far are saved: raise teacher.options.largest_answer, or lower the token "
                         "budget or transfer.top_logprobs.",
                     )
         decoded = {"content-encoding", "content-length", "transfer-encoding"}
@@ -179,10 +179,9 @@ class Server:
 
     def _refusal(self, reply: httpx.Response, reason: str | None, said: str) -> RefusedError:
         return RefusedError(
-            f"The server {self.options.base_url} refuses the request: status {reply.status_code}{said}.",
-            "Check base_url, model and extra. A field that it does not take is left out with `leave_out`, the token "
-            "budget is called otherwise with `budget_field`, and a server that serves fewer alternatives needs a lower "
-            "transfer.top_logprobs.",
+            f"The server {self.options.base_url} rejected the request: status {reply.status_code}{said}.",
+            "Check base_url, model and extra. Omit unsupported fields with `leave_out`, rename the token budget with "
+            "`budget_field`, and lower transfer.top_logprobs if the server returns fewer alternatives.",
             reason,
             said,
         )
@@ -190,7 +189,7 @@ class Server:
     async def _wait_for_turn(self) -> None:
         """Waits until the rates allow one more request."""
         async with self._turn:
-            # The server may ask for more patience while this request waits.
+            # The server may ask for a longer wait while this request waits.
             while (wait := self._next - anyio.current_time()) > 0:
                 await anyio.sleep(wait)
             if self.options.requests_per_minute:
@@ -200,18 +199,18 @@ class Server:
         if asked is not None:
             if asked > self.options.longest_wait:
                 raise KdprobeError(
-                    f"The server {self.options.base_url} asks to wait {asked:.0f} s, longer than longest_wait.",
-                    "What was answered so far is kept: run again later, or raise longest_wait.",
+                    f"The server {self.options.base_url} asks to wait {asked:.0f} s, more than longest_wait allows.",
+                    "Answers so far are saved: rerun later, or raise longest_wait.",
                 )
-            # It speaks to this client, not to this request: all wait.
+            # The wait applies to this client, not only to this request, so all requests wait.
             self._next = max(self._next, anyio.current_time() + asked)
             return
         wait = min(FIRST_WAIT * 2 ** (attempt - 1), self.options.longest_wait)
-        # Spread, so that requests that failed together do not come back together.
+        # Jitter, so that requests that failed together are not retried together.
         await anyio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
 
     def _quoted(self, reply: httpx.Response) -> str:
-        """What the server said, cut short and without the key, which some servers repeat."""
+        """The server's message, shortened and without the key, which some servers repeat."""
         text = reply.text
         if self._key:
             text = text.replace(self._key, "…")
@@ -225,14 +224,14 @@ def _key(variable: str | None) -> str | None:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise KdprobeError(
-            f"The environment variable {variable}, which should hold the server's key, is not set.",
-            "Set it, or change key_variable; the key itself belongs into no config.",
+            f"The environment variable {variable} for the server's key is not set.",
+            "Set it, or change key_variable; do not write the key itself into a config.",
         )
     return key
 
 
 def _retry_after(reply: httpx.Response) -> float | None:
-    """Seconds to wait by the header Retry-After (RFC 9110, section 10.2.3): a number, or a date; OpenAI's has ms."""
+    """Seconds to wait, from the header Retry-After (RFC 9110, section 10.2.3) or OpenAI's variant in milliseconds."""
     try:
         return max(0.0, float(reply.headers["retry-after-ms"]) / 1000)
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""The teacher `openai`: every request a chat completion, several at a time."""
+"""The teacher `openai`: every request is a chat completion, with several at a time."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from kdprobe_openai.tokens import TokenMap
 
 _NOT_DECIDING = {"key_variable", "concurrency", "requests_per_minute", "attempts", "timeout", "longest_wait"}
 _NOT_DECIDING |= {"deadline", "largest_answer", "over_budget"}
-"""Options that decide how a server is asked, and not what it answers."""
+"""Options that affect how a server is queried but not what it answers."""
 _TEMPLATE_ARGUMENTS = "chat_template_kwargs"
-"""How servers call what their chat template takes by name."""
+"""The servers' field for named arguments of the chat template."""
 
 
 class ServerTeacher:
     """A model behind a server.
 
     Attributes:
-        record: The model whose tokenizer gives the answers their token ids.
-        conversation: What the server's chat template is told besides the messages; it has a clock of its own.
+        record: The model whose tokenizer turns answers into token ids.
+        conversation: What the server's chat template gets besides the messages; it uses its own clock.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -46,27 +46,27 @@ class ServerTeacher:
 
     @property
     def conversation(self) -> Conversation:
-        """How messages become text, as far as a request can say it."""
+        """How messages become text, as far as a request determines it."""
         return self._conversation
 
     @conversation.setter
     def conversation(self, conversation: Conversation) -> None:
         if conversation.template_arguments and _TEMPLATE_ARGUMENTS in self.options.extra:
             raise KdprobeError(
-                f"Both [conversation] template_arguments and teacher.options.extra give {_TEMPLATE_ARGUMENTS}.",
-                "Keep those of [conversation], which students are told too.",
+                f"Both [conversation] template_arguments and teacher.options.extra set {_TEMPLATE_ARGUMENTS}.",
+                "Keep those in [conversation], which also apply to students.",
             )
         self._conversation = conversation
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Server, model and tokenizer; nothing of the key, not even its variable."""
+        """Server, model and tokenizer; nothing about the key, not even its variable."""
         deciding = self.options.model_dump(mode="json", exclude={*_NOT_DECIDING, "tokenizer", "tokenizer_revision"})
         return {"teacher": "openai", **deciding, "tokenizer": self.record.as_key()}
 
     @property
     def part_size(self) -> None:
-        """None: no answer depends on what is asked beside it, so each is saved when it arrives."""
+        """None: answers do not depend on one another, so each is saved when it arrives."""
         return None
 
     @cached_property
@@ -79,30 +79,30 @@ class ServerTeacher:
         """Answers every request, several at a time.
 
         Raises:
-            KdprobeError: A temperature other than 1 is planned, it cannot be known of which temperature the server's
-                log-probabilities are, the server refuses or does not answer, or its log-probabilities are required and
-                cannot be used.
+            KdprobeError: A temperature other than 1 is planned, the temperature of the server's log-probabilities is
+                unknown, the server refuses or does not answer, or its log-probabilities are required and cannot be
+                used.
         """
         if other := [temperature for temperature in sampling.temperatures if temperature != 1]:
             raise KdprobeError(
-                f"The teacher 'openai' knows nothing at temperature {other[0]:g}: a server gives its top "
-                "log-probabilities at temperature 1, and the mass of all other tokens at another temperature "
-                "cannot be told from those.",
+                f"The teacher 'openai' cannot be used at temperature {other[0]:g}: a server returns its top "
+                "log-probabilities at temperature 1, from which the mass of all other tokens at a different "
+                "temperature cannot be computed.",
                 "Set distill.options.temperature = 1, or use the distiller 'sequence'.",
             )
         known = sampling.temperature in {0, 1} and "temperature" not in self.options.leave_out
         if not (self._texts_only or self.options.unscaled or known):
             at = "its own" if "temperature" in self.options.leave_out else f"{sampling.temperature:g}"
             raise KdprobeError(
-                f"At a sampling temperature of {at} some servers give log-probabilities of that temperature, and "
-                "others those of temperature 1.",
+                f"At a sampling temperature of {at}, some servers return log-probabilities at that temperature, and "
+                "others at temperature 1.",
                 'Set teacher.options.unscaled = true if yours does the latter, or log_probabilities = "never".',
             )
         _ = self._tokens  # loaded by the call, so that the iterator can be timed
         return self._responses(requests, sampling)
 
     def _responses(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
-        """Each answer as it arrives."""
+        """Yields each answer as it arrives."""
         arrived: SimpleQueue[tuple[Request, Answer] | None] = SimpleQueue()
         with start_blocking_portal() as portal:
             asking = portal.start_task_soon(self._ask_all, requests, sampling, arrived.put)
@@ -117,7 +117,7 @@ class ServerTeacher:
     async def _ask_all(
         self, requests: Sequence[Request], sampling: Sampling, arrived: Callable[[tuple[Request, Answer]], None]
     ) -> None:
-        """Passes every answer on; the first failure ends the others."""
+        """Passes on every answer; the first failure cancels the others."""
         failures: list[KdprobeError] = []
         slots = anyio.CapacityLimiter(self.options.concurrency)
         async with Server(self.options) as server, anyio.create_task_group() as group:
@@ -136,18 +136,18 @@ class ServerTeacher:
             raise failures[0]
 
     async def _ask(self, server: Server, request: Request, sampling: Sampling) -> Answer:
-        """One answer; a prompt that the server does not take has one without text."""
+        """Returns one answer; without text if the server rejects the prompt."""
         try:
             return await server.ask("chat/completions", self._body(request, sampling), Answer.of)
         except RefusedError as refused:
             if refused.reason is not None:
                 kind = "is too long" if refused.reason == PROMPT_TOO_LONG else "is filtered"
-                note(f"The server takes no prompt of {request.id}, which {kind}{refused.said}; it has no answer.")
+                note(f"The server rejected the prompt of {request.id}, which {kind}{refused.said}; it has no answer.")
                 return Answer("", refused.reason)
             if self.options.log_probabilities != "auto" or not refuses_log_probabilities(refused.said):
                 raise
             self._texts_only = True
-            self._say_texts_only(f"the server refuses to give them{refused.said}")
+            self._say_texts_only(f"the server refuses to return them{refused.said}")
         return await server.ask("chat/completions", self._body(request, sampling), Answer.of)
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
@@ -169,10 +169,10 @@ class ServerTeacher:
         }
 
     def _read(self, request: Request, answer: Answer, sampling: Sampling) -> Response:
-        """An answer with its log-probabilities, or as text where they cannot be used.
+        """Returns an answer with its log-probabilities, or as text if they cannot be used.
 
         Raises:
-            KdprobeError: They cannot be used and are required, or the answer is longer than it may be.
+            KdprobeError: They are required but cannot be used, or the answer is too long.
         """
         self._refuse_over_budget(request, answer, sampling.max_new_tokens)
         prepended = self.options.reasoning == "prepend"
@@ -186,8 +186,8 @@ class ServerTeacher:
                 raise KdprobeError(
                     f"The log-probabilities of {self.options.base_url} cannot be used for {request.id}, because "
                     f"{reason}.",
-                    'Set teacher.options.log_probabilities = "auto" to go on without those of single answers, or '
-                    '"never" and distill.name = "sequence" to learn from texts.',
+                    'Set teacher.options.log_probabilities = "auto" to continue without those of single answers, '
+                    'or "never" and distill.name = "sequence" to learn from texts.',
                 ) from None
             self._say_texts_only(str(reason))
             return self._response(request, answer, self._ids(answer))
@@ -198,16 +198,16 @@ class ServerTeacher:
         if tokens is None:
             tokens = len(self._tokens.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
         elif answer.thinking is not None:
-            # Some servers count thinking into the budget, others do not.
+            # Some servers count thinking towards the budget, others do not.
             tokens -= self._thinking_tokens(answer)
         if tokens > budget + self.options.over_budget:
             raise KdprobeError(
                 f"The server {self.options.base_url} wrote {tokens} tokens for {request.id}; {budget} were allowed.",
-                "Set teacher.options.budget_field to what it knows, or over_budget where longer answers are meant.",
+                "Set teacher.options.budget_field to the field that it supports, or raise over_budget to allow more.",
             )
 
     def _ids(self, answer: Answer) -> list[int]:
-        """The text as the student's token ids, with what was thought before it where that is wanted."""
+        """Returns the text as the student's token ids, with the thinking before it if that is taught."""
         thinking = answer.thinking if self.options.reasoning == "prepend" else None
         return response_ids(self._tokens.tokenizer, answer.text, thinking, ended=answer.finished)
 
@@ -235,15 +235,15 @@ class ServerTeacher:
         return len(self._tokens.tokenizer(answer.thinking or "", add_special_tokens=False)["input_ids"])
 
     def _say_texts_only(self, reason: str) -> None:
-        """Says once why answers have texts only."""
+        """Prints once why answers are kept as texts."""
         if not self._said:
             note(
                 f"Log-probabilities of {self.options.base_url} cannot be used, because {reason}. Answers without them "
-                "are texts only: the distiller 'sequence' can learn from them, 'logits' cannot."
+                "are kept as texts: the distiller 'sequence' can learn from them, but 'logits' cannot."
             )
         self._said = True
 
 
 def _seed(seed: int, request: str) -> int:
-    """A seed of each request's own, or several answers to one problem would be one and the same."""
+    """A separate seed for each request; otherwise several answers to one problem would be identical."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{request}".encode()).digest()[:4]) >> 1

@@ -1,4 +1,4 @@
-"""From served tokens to the student's ids, one to one, or not at all."""
+"""Maps served tokens to the student's ids, one to one or not at all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kdprobe.models import is_end, split_thinking, without_thinking, written_tex
 from kdprobe.teachers import SparseRows
 from kdprobe_openai.answer import Answer, Served, UnusableError
 
-_TOKEN_ID = "token_id:"  # noqa: S105 - no password
-"""What vLLM writes instead of a token's text when it is asked to return tokens as ids."""
+_TOKEN_ID = "token_id:"  # noqa: S105 - not a password
+"""What vLLM sends instead of a token's text when asked to return tokens as ids."""
 _UNREADABLE = "\ufffd"
 _FLOAT32 = 2.0**-24
 """Resolution of the float32 probabilities that servers calculate with."""
@@ -24,7 +24,7 @@ class TokenMap:
     """The student's tokens, by their text.
 
     Args:
-        tokenizer: The student's.
+        tokenizer: The student's tokenizer.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -32,29 +32,29 @@ class TokenMap:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The text of every id by itself."""
+        """The text of every id, decoded alone."""
         return [self._decode([id_]) for id_ in range(len(self.tokenizer))]
 
     @cached_property
     def _by_text(self) -> dict[str, int | None]:
-        """Text to the one id that has it; `None` where several have."""
+        """For each text, the only id that has it; `None` if several do."""
         ids: dict[str, int | None] = {}
         for id_, text in enumerate(self.texts):
             ids[text] = None if text in ids else id_
         return ids
 
     def id_of(self, token: Served) -> int:
-        """The student's id of a served token.
+        """Returns the student's id of a served token.
 
         Raises:
-            UnusableError: It has none, or there are several.
+            UnusableError: There is none, or there are several.
         """
         id_ = token.id
         if id_ is None and token.text.startswith(_TOKEN_ID) and token.text[len(_TOKEN_ID) :].isdecimal():
             id_ = int(token.text[len(_TOKEN_ID) :])
         elif id_ is not None and 0 <= id_ < len(self.texts) and not self._agrees(id_, token.text):
             raise UnusableError(
-                f"token {id_} is {token.text!r} to the server and {self.texts[id_]!r} to the student's tokenizer"
+                f"token {id_} is {token.text!r} to the server but {self.texts[id_]!r} to the student's tokenizer"
             )
         if id_ is None:
             id_ = self._by_text.get(token.text)
@@ -63,19 +63,19 @@ class TokenMap:
         return id_
 
     def rows(self, answer: Answer, k: int, *, with_thinking: bool) -> tuple[list[int], SparseRows]:
-        """Token ids of an answer, and the teacher's distribution at each.
+        """Returns the token ids of an answer, and the teacher's distribution at each.
 
         Args:
-            answer: What the server answered.
-            k: How many alternatives.
-            with_thinking: Whether what was thought before it is wanted too.
+            answer: The server's answer.
+            k: Number of alternatives.
+            with_thinking: Whether to include the thinking before it.
 
         Returns:
-            Ids `[tokens]` and rows `[tokens, k]`. The tail's mass is 1 less the sum of the k, each of which is known to
-            about 1e-7: nothing below that is claimed. It is known at temperature 1 alone.
+            Ids `[tokens]` and rows `[tokens, k]`. The tail's mass is 1 minus the sum of the k, each known to about
+            1e-7, so smaller tails are not claimed. It is known only at temperature 1.
 
         Raises:
-            UnusableError: A token is none of the student's, the ids do not give the text back, or the rows are no
+            UnusableError: A token is not one of the student's, the ids do not decode to the text, or the rows are not
                 distributions.
         """
         served = answer.served(k)
@@ -98,31 +98,31 @@ class TokenMap:
         )
 
     def _check_text(self, answer: Answer, ids: list[int], *, with_thinking: bool) -> int:
-        """The ids must give the text back, and end a finished answer with the end of turn.
+        """Checks that the ids decode to the text, and that a finished answer ends with the end of turn.
 
         Returns:
-            The first id that is wanted: of the thinking, or of the answer behind it.
+            Index of the first id to use: of the thinking, or of the answer after it.
         """
-        # A finished answer must teach the end of turn too; a server that leaves it out leaves out its distribution.
+        # A finished answer must teach the end of turn too; a server that omits it also omits its distribution.
         if answer.finished and not is_end(self.tokenizer, ids[-1]):
-            raise UnusableError("the server leaves out the end of turn, so a student would not learn to stop")
+            raise UnusableError("the server omits the end of turn, so a student would not learn to stop")
         text = written_text(self.tokenizer, ids)
         if answer.thinking is not None and not answer.text and text.strip() == answer.thinking.strip():
-            # Begun by the prompt and cut off, it holds no mark.
+            # If the prompt opened the thinking and it was cut off, it has no mark.
             return 0 if with_thinking else len(ids)
         written = split_thinking(text)
         if written.answer.strip() != answer.text:
             raise UnusableError(
-                f"the tokens give {written.answer.strip()[:40]!r} and not the text {answer.text[:40]!r}"
+                f"the tokens decode to {written.answer.strip()[:40]!r} and not to the text {answer.text[:40]!r}"
             )
         if with_thinking and answer.thinking and written.thinking is None:
-            raise UnusableError("the server describes no thinking")
+            raise UnusableError("the server describes no tokens of the thinking")
         if with_thinking or written.thinking is None:
             return 0
         return self._first_of_answer(ids) if answer.text else len(ids)
 
     def _first_of_answer(self, ids: list[int]) -> int:
-        """The token that the answer behind the thinking begins with."""
+        """Index of the first token of the answer after the thinking."""
         texts = [self.texts[id_] for id_ in ids]
         answer = without_thinking("".join(texts))
         begin, at = len(answer) - len(answer.lstrip()), 0
@@ -133,7 +133,7 @@ class TokenMap:
         return len(ids)
 
     def _agrees(self, id_: int, text: str) -> bool:
-        """Whether an id has that text; servers hide special tokens' and parts of characters."""
+        """Whether an id has that text; servers hide the texts of special tokens and of parts of characters."""
         ours = self.texts[id_]
         return text in {ours, ""} or _UNREADABLE in ours or _UNREADABLE in text
 

@@ -1,8 +1,8 @@
 """`few-shot`: worked examples before the question.
 
-Chain of thought by example: Wei et al. (2022), arXiv 2201.11903. Choosing the examples that are most like the
-question: Liu et al., "What Makes Good In-Context Examples for GPT-3?" (2021), arXiv 2101.06804; likeness is the cosine
-of the words' counts here, which needs no model.
+Chain of thought by example: Wei et al. (2022), arXiv 2201.11903. Choosing the examples most similar to the question:
+Liu et al., "What Makes Good In-Context Examples for GPT-3?" (2021), arXiv 2101.06804. Similarity is the cosine of word
+counts here, which needs no model.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ OWN = (
         "answer": "From 9:40 to 12:00 there are 140 minutes. 5 more make 140 + 5 = 145 minutes.\n#### 145",
     },
 )
-"""Written for this package, so that none is in any test."""
+"""Written for this package, so that none is in any test set."""
 
 
 class FewShotOptions(BaseModel):
-    """Which examples, how many, and how they are put."""
+    """Which examples, how many, and in what form."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,32 +55,32 @@ class FewShotOptions(BaseModel):
         description="JSON lines with `question` and `answer` to choose from; the package's own by default.",
     )
     choose: Literal["first", "similar", "random"] = Field(
-        default="first", description="The first ones, those most like the question, or others for each problem."
+        default="first", description="The first ones, the most similar to the question, or a random choice per problem."
     )
-    seed: int = Field(default=0, description="Of the random choice.")
-    turns: bool = Field(default=False, description="Examples as turns of the conversation before the question.")
+    seed: int = Field(default=0, description="Seed of the random choice.")
+    turns: bool = Field(default=False, description="Write the examples as earlier turns of the conversation.")
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
         if self.examples is None and self.shots > len(OWN):
-            raise ValueError(f"the package has {len(OWN)} examples of its own; name a file for {self.shots} shots")
+            raise ValueError(f"the package has only {len(OWN)} examples; set examples to a file for {self.shots} shots")
         return self
 
 
 def build(options: FewShotOptions) -> Strategy:
-    """The strategy; reads the examples.
+    """Reads the examples and returns the strategy.
 
     Raises:
-        KdprobeError: The file of examples cannot be read, or holds too few.
+        KdprobeError: The file of examples cannot be read, or has too few.
     """
     examples = _read(options.examples) if options.examples else _own()
 
     def render(problem: Problem) -> PromptPair:
-        # A problem is never an example of itself: the teacher would read its own gold solution.
+        # A problem must not be its own example: the teacher would read its gold solution.
         others = [example for example in examples if _words(example.question) != _words(problem.question)]
         if len(others) < options.shots:
             raise KdprobeError(
-                f"The strategy 'few-shot' has {len(others)} examples for problem {problem.id!r}, and shots = "
+                f"The strategy 'few-shot' has {len(others)} examples for problem {problem.id!r}, but shots = "
                 f"{options.shots}.",
                 "Add examples, or lower shots.",
             )
@@ -103,7 +103,7 @@ def _chosen(examples: list[Problem], problem: Problem, options: FewShotOptions) 
     if options.choose == "similar":
         likeness = [_cosine(_words(example.question), _words(problem.question)) for example in examples]
         best = sorted(range(len(examples)), key=lambda index: -likeness[index])[: options.shots]
-        # The most like one stands next to the question.
+        # The most similar one is next to the question.
         return [examples[index] for index in reversed(best)]
     return examples[: options.shots]
 
@@ -138,7 +138,7 @@ def _read(file: Path) -> list[Problem]:
         rows = [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise KdprobeError(
-            f"The file of examples {file} cannot be read: {error}.", "It needs JSON lines with `question` and `answer`."
+            f"The file of examples {file} cannot be read: {error}.", "Use JSON lines with `question` and `answer`."
         ) from error
     return [
         Problem.from_gsm8k(f"{file.name}, example {index}", row if isinstance(row, dict) else {})
@@ -151,7 +151,7 @@ def _words(text: str) -> Counter[str]:
 
 
 def _cosine(some: Counter[str], others: Counter[str]) -> float:
-    """Cosine of two counts of words; 0 where one of them is empty."""
+    """Cosine similarity of two word counts; 0 if one of them is empty."""
     product = sum(count * others[word] for word, count in some.items())
     norms = math.prod(math.sqrt(sum(count**2 for count in counts.values())) for counts in (some, others))
     return product / norms if norms else 0.0

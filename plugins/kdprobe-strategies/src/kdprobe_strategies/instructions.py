@@ -1,4 +1,4 @@
-"""Strategies that are an instruction around the question, in our own words.
+"""Strategies that add an instruction to the question, in our own words.
 
 | name | after |
 | --- | --- |
@@ -9,8 +9,8 @@
 | `self-verification` | Weng et al., "... Better Reasoners with Self-Verification" (2022), arXiv 2212.09561 |
 | `answer-order` | Wei et al., "Chain-of-Thought Prompting" (2022), arXiv 2201.11903, section 3.3 |
 
-Where a paper asks a model several times (step-back, least-to-most, self-verification), here it is asked once, so that
-a response is one text that a student can learn from.
+If a paper queries a model several times (step-back, least-to-most, self-verification), the teacher is still queried
+only once, so that a response is one text that a student can learn from.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from kdprobe.strategies import Strategy, bare
 
 
 class Options(BaseModel):
-    """What all options have in common: none is unknown."""
+    """Base of all options; unknown ones are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class StepBackOptions(Options):
-    """What the step back is to."""
+    """What the teacher names first."""
 
-    name_first: str = Field(default="the general principle", min_length=1, description="What is named before solving.")
+    name_first: str = Field(default="the general principle", min_length=1, description="What to name before solving.")
 
 
 class PlanAndSolveOptions(Options):
@@ -45,15 +45,15 @@ class PlanAndSolveOptions(Options):
 
 
 class LeastToMostOptions(Options):
-    """How far a problem is taken apart."""
+    """How finely a problem is decomposed."""
 
-    most: int = Field(default=4, ge=2, description="At most so many smaller questions.")
+    most: int = Field(default=4, ge=2, description="Maximum number of smaller questions.")
 
 
 class AnalogicalOptions(Options):
-    """What is recalled."""
+    """How many problems are recalled."""
 
-    problems: int = Field(default=3, ge=1, description="How many problems of its own the teacher recalls and solves.")
+    problems: int = Field(default=3, ge=1, description="Number of related problems to recall and solve.")
 
 
 class SelfVerificationOptions(Options):
@@ -61,13 +61,13 @@ class SelfVerificationOptions(Options):
 
     method: Literal["backward", "recompute"] = Field(
         default="backward",
-        description="backward: put the answer into the question and derive a number that it gives; recompute: solve it "
+        description="backward: put the answer into the question and derive one of its numbers; recompute: solve it "
         "a second time in another way.",
     )
 
 
 class AnswerOrderOptions(Options):
-    """Where the answer stands."""
+    """Where the answer is."""
 
     answer: Literal["first", "last"] = Field(description="Before the reasoning, or after it.")
 
@@ -100,7 +100,7 @@ def least_to_most(options: LeastToMostOptions) -> Strategy:
 
 
 def analogical(options: AnalogicalOptions) -> Strategy:
-    """Problems recalled by the teacher itself before the one that is asked."""
+    """Related problems, recalled by the teacher, before the question."""
     count = "one related problem" if options.problems == 1 else f"{options.problems} related problems"
     return _after(
         f"Before you solve it, recall {count}, different from this one and from each other, and solve each in short. "
@@ -122,7 +122,7 @@ def self_verification(options: SelfVerificationOptions) -> Strategy:
 
 
 def answer_order(options: AnswerOrderOptions) -> Strategy:
-    """The answer before the reasoning, or the reasoning before the answer: what order alone does."""
+    """The answer before the reasoning, or after it, to measure the effect of order alone."""
     return _after(
         {
             "first": "Give the final answer in the first line. Explain step by step below it how to get there.",

@@ -1,8 +1,8 @@
-"""`rationalise`: the teacher is given the gold answer and writes the reasoning that leads to it.
+"""`rationalise`: the teacher gets the gold answer and writes the reasoning that leads to it.
 
 After Zelikman et al., "STaR: Bootstrapping Reasoning With Reasoning" (2022), arXiv 2203.14465, section 3.2. There a
 model rationalises what it failed to solve; here the teacher does so for every problem. Only the teacher sees the
-answer: the student reads the bare question, in training and in the test.
+answer: the student reads the bare question, in training and testing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class RationaliseOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     show: Literal["value", "solution"] = Field(
-        default="value", description="The gold value alone, or the worked gold solution."
+        default="value", description="Only the gold value, or the worked gold solution."
     )
     secret: bool = Field(
         default=True,
-        description="Tell the teacher not to mention that it was given the answer, which no student is given.",
+        description="Tell the teacher not to mention that it was given the answer, since students are not.",
     )
 
 
 def build(options: RationaliseOptions) -> Strategy:
-    """The strategy, which reads a problem's gold answer."""
+    """Returns the strategy, which reads a problem's gold answer."""
     secret = (
         " Write as if you had found the result yourself, and do not mention that it was given."
         if options.secret
@@ -52,7 +52,7 @@ def spec() -> StrategySpec:
     """`rationalise`."""
     return StrategySpec(
         name="rationalise",
-        summary="Explains the gold answer, which the teacher alone is given",
+        summary="Explains the gold answer, which only the teacher sees",
         build=build,
         options=RationaliseOptions,
     )

@@ -1,6 +1,6 @@
-"""Every stage of a run told to MLflow: a local database by default, and no account.
+"""Reports every stage of a run to MLflow, by default in a local database and without an account.
 
-`MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME` say where to, as everywhere with MLflow.
+`MLFLOW_TRACKING_URI` and `MLFLOW_EXPERIMENT_NAME` select the database and the experiment, as usual with MLflow.
 """
 
 import os
@@ -10,8 +10,8 @@ from kdprobe import FinishedStage, hookimpl
 
 @hookimpl
 def kdprobe_stage_finished(stage: FinishedStage) -> None:
-    """Writes a stage's figures into MLflow."""
-    # A run that is local stays local: MLflow reports its own use over the network unless told not to.
+    """Writes a stage's numbers to MLflow."""
+    # A local run stays local: MLflow reports its usage over the network unless told not to.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from kdprobe_trackers.books import write
 

@@ -1,7 +1,7 @@
-"""How a kdprobe run is laid out in MLflow.
+"""The layout of a kdprobe run in MLflow.
 
-A kdprobe run is an MLflow run, with the accuracy of every arm; below it, each arm is one of its own (training and
-evaluation), and so is every transfer set, selection and analysis. Telling it a stage again changes nothing.
+A kdprobe run is an MLflow run with the accuracy of every arm. Nested in it are a run for each arm (training and
+evaluation), transfer set, selection and analysis. Reporting a stage again changes nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ RUN = "kdprobe.run"
 _OF_ARMS = {"distill", "evaluate"}
 _ACCURACY = "accuracy"
 _MOST_METRICS = 1_000
-"""In one call, by MLflow's own limit."""
+"""Most metrics in one call, MLflow's own limit."""
 
 
 def write(stage: FinishedStage) -> None:
-    """Writes a stage's figures, and for a training its history, unless they are there."""
+    """Writes a stage's numbers, and for a training stage its history, unless they have been written."""
     client = MlflowClient(tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", DATABASE))
     experiment = _experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", "kdprobe"))
     run = _run(client, experiment, stage.run, {RUN: stage.run})
@@ -46,9 +46,9 @@ def write(stage: FinishedStage) -> None:
         client.log_batch(below.info.run_id, metrics=metrics[start : start + _MOST_METRICS])
     if stage.kind == "evaluate" and _ACCURACY in stage.metrics:
         client.log_batch(run.info.run_id, metrics=_metrics({f"{_ACCURACY}/{stage.name}": stage.metrics[_ACCURACY]}))
-    # Last, so that a stage that was told in part is told again.
+    # Last, so that a partly reported stage is reported again.
     client.set_tag(below.info.run_id, key, stage.key)
-    # Nobody says when a run has ended; a run that is over takes further figures all the same.
+    # kdprobe does not report the end of a run; a finished MLflow run accepts further numbers anyway.
     for open_run in (below, run):
         client.set_terminated(open_run.info.run_id)
 
@@ -60,17 +60,17 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Run:
-    """The MLflow run of that name and these tags, made if it is not there."""
+    """Returns the MLflow run with this name and these tags, and creates it if necessary."""
     wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
     for run in client.search_runs([experiment], filter_string=wanted):
-        # Those below a run carry its tag too; its name, which ends in a digest, is its own.
+        # Nested runs carry its tag too; its name, which ends in a digest, is unique.
         if run.info.run_name == name:
             return run
     return client.create_run(experiment, run_name=name, tags=tags)
 
 
 def _history(stage: FinishedStage) -> list[Metric]:
-    """What a training notes of every optimiser step; distillers of other plugins may leave other columns, or none."""
+    """A training's history of optimiser steps; distillers of other plugins may write other columns, or none."""
     rows = json.loads((stage.folder / "training.json").read_text(encoding="utf-8")).get("history", [])
     return [
         metric
@@ -84,7 +84,7 @@ def _history(stage: FinishedStage) -> list[Metric]:
 def _metrics(values: dict[str, float], step: int = 0) -> list[Metric]:
     now = int(time.time() * 1000)
     return [
-        # MLflow allows few characters in a metric's name.
+        # MLflow allows only some characters in a metric's name.
         Metric(re.sub(r"[^\w./ -]", "_", name), float(value), now, step)
         for name, value in _finite(values.items())
     ]

@@ -1,4 +1,4 @@
-"""On-policy distillation by TRL's `DistillationTrainer`, with the teacher under its own, primed prompt."""
+"""On-policy distillation with TRL's `DistillationTrainer`, with the teacher under its own, primed prompt."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The distiller `trl-on-policy`: the student answers the bare question, and the primed teacher says how well."""
+"""The distiller `trl-on-policy`: the student answers the bare question, and the primed teacher scores the answer."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from kdprobe.teachers import TransformersTeacher
 from kdprobe_trl.options import OnPolicyOptions
 from kdprobe_trl.primed import PrimedTeacher, Prompt
 
-_DIVERGED = "Lower the learning rate; where distill.dtype is float16, use bfloat16 or float32."
+_DIVERGED = "Lower the learning rate; if distill.dtype is float16, use bfloat16 or float32."
 
 
 class OnPolicyDistiller:
-    """TRL's `DistillationTrainer` under kdprobe's conversations."""
+    """TRL's `DistillationTrainer` on kdprobe's conversations."""
 
     needs: frozenset[Need] = frozenset({"teacher"})
 
@@ -43,15 +43,15 @@ class OnPolicyDistiller:
         self.options = options
 
     def temperatures(self) -> tuple[float, ...]:
-        """Its own temperature: it compares with the teacher token by token."""
+        """The temperature at which it compares distributions."""
         return (self.options.temperature,)
 
     def train(self, context: TrainContext) -> Trained:
         """Trains on the student's own answers to the transfer problems.
 
         Raises:
-            KdprobeError: The teacher's weights are not here, its tokenizer is not the student's, two problems put one
-                prompt to the student, or there are several processes.
+            KdprobeError: The teacher's weights are not available locally, its tokenizer is not the student's, two
+                problems have the same student prompt, or there are several processes.
         """
         if process_count() > 1:
             raise KdprobeError("The distiller 'trl-on-policy' trains in one process.", "Start it without torchrun.")
@@ -69,24 +69,24 @@ class OnPolicyDistiller:
                 processing_class=student.tokenizer,
                 peft_config=adapter,
             )
-            # It would print every log line to stdout, where results belong.
+            # It would print every log line to stdout, which is for results.
             trainer.remove_callback(PrinterCallback)
             with _progress(trainer, context.label), _finite_logits(trainer, student.model):
                 trainer.train()
             model = trainer.accelerator.unwrap_model(trainer.model)
-            # The name, not the folder it was loaded from: an adapter travels, a path does not.
+            # The name, not the folder it was loaded from: an adapter may be moved to another machine.
             model.peft_config["default"].base_model_name_or_path = context.student.name
-            # The matrices of tokens are the base's, cut for this training only.
+            # The embedding matrices belong to the base and were truncated for this training only.
             model.save_pretrained(context.folder, save_embedding_layers=False)
         norm = adapter_norm(model)
         return Trained(context.folder, _history(trainer), norm, relative_change=norm / base_norm(model))
 
 
 def teacher_model(teacher: Any) -> LoadedModel:
-    """The weights of a teacher, its adapter merged.
+    """Loads a teacher's weights, with its adapter merged.
 
     Raises:
-        KdprobeError: It is a teacher whose weights are elsewhere.
+        KdprobeError: The teacher's weights are not available locally.
     """
     if not isinstance(teacher, TransformersTeacher):
         raise KdprobeError(
@@ -100,18 +100,18 @@ def teacher_model(teacher: Any) -> LoadedModel:
 def cut_to_shared(
     student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Prompt, Prompt], targets: Collection[str]
 ) -> None:
-    """Cuts both models' matrices of tokens to the ids that both tokenizers have: TRL compares all columns.
+    """Truncates both models' embedding matrices to the ids that both tokenizers have, since TRL compares all columns.
 
-    One family's models are padded to different widths, Qwen's to 151,936 and 152,064. The padding stands for no token.
+    Models of one family may be padded to different widths, Qwen's to 151,936 and 152,064. The padding is not a token.
 
     Args:
         student: The student.
         teacher: The teacher.
-        prompts: The student's prompts to the teacher's.
+        prompts: For each student prompt, the teacher's.
         targets: The modules that get an adapter.
 
     Raises:
-        KdprobeError: Their ids do not mean the same, or prompts or ends need an id that only one of the two has.
+        KdprobeError: Ids differ in meaning, or prompts or end tokens need an id that only one of the two has.
     """
     rows = [loaded.model.get_input_embeddings().num_embeddings for loaded in (student, teacher)]
     shared = min(*rows, len(student.tokenizer), len(teacher.tokenizer))
@@ -125,8 +125,8 @@ def cut_to_shared(
     name = next(name for name, module in student.model.named_modules() if module is embedding).rpartition(".")[2]
     if rows[0] != shared and name in targets:
         raise KdprobeError(
-            f"The distiller 'trl-on-policy' cannot train {name}: the student has rows that are no tokens.",
-            "Leave it out of lora.target_modules.",
+            f"The distiller 'trl-on-policy' cannot train {name}: the student has rows that are not tokens.",
+            "Remove it from lora.target_modules.",
         )
     for loaded, size in zip((student, teacher), rows, strict=True):
         if size != shared:
@@ -134,21 +134,21 @@ def cut_to_shared(
 
 
 def _difference(student: LoadedModel, teacher: LoadedModel, prompts: Mapping[Prompt, Prompt], shared: int) -> str:
-    """Why the first `shared` ids are not enough for both, or not the same, as the end of a sentence; else empty."""
+    """Why the first `shared` ids differ or are not enough, as the end of a sentence; else empty."""
     match = match_tokenizers(student.tokenizer, teacher.tokenizer)
     if match.difference:
         return match.difference
     if foreign := [token for token in sorted(match.foreign) if token < shared]:
-        return f"{len(foreign)} ids stand for other added tokens, {foreign[0]} among them"
+        return f"{len(foreign)} ids are other added tokens, such as {foreign[0]}"
     largest = max(*student.eos_ids, *(token for pair in prompts.items() for prompt in pair for token in prompt))
-    return f"prompts or ends use the id {largest}, which one of them lacks" if largest >= shared else ""
+    return f"prompts or end tokens use the id {largest}, which one of them lacks" if largest >= shared else ""
 
 
 def prompts_of(context: TrainContext, student_tokenizer: Any, teacher_tokenizer: Any) -> dict[Prompt, Prompt]:
-    """The student's prompt of every problem to the teacher's.
+    """Maps the student's prompt of every problem to the teacher's.
 
     Raises:
-        KdprobeError: Two problems put one prompt to the student and two to the teacher.
+        KdprobeError: Two problems have the same student prompt but different teacher prompts.
     """
     prompts: dict[Prompt, Prompt] = {}
     for problem in context.problems:
@@ -157,14 +157,15 @@ def prompts_of(context: TrainContext, student_tokenizer: Any, teacher_tokenizer:
         teacher = tuple(prompt_ids(teacher_tokenizer, pair.teacher))
         if prompts.setdefault(student, teacher) != teacher:
             raise KdprobeError(
-                f"Problem {problem.id!r} reads like another one to the student, and different to the teacher.",
+                f"Problem {problem.id!r} has the same student prompt as another problem, but a different teacher "
+                "prompt.",
                 "Remove one of the two problems.",
             )
     return prompts
 
 
 def _questions(context: TrainContext, tokenizer: Any) -> Dataset:
-    """What the student is asked, as TRL takes it: conversations, or texts for a model without a chat template."""
+    """The student's prompts in TRL's format: conversations, or texts for a model without a chat template."""
     conversations = [context.conversations[problem.id].student for problem in context.problems]
     if tokenizer.chat_template:
         return Dataset.from_list([{"prompt": messages} for messages in conversations])
@@ -187,12 +188,12 @@ def _arguments(options: OnPolicyOptions, context: TrainContext, scratch: Path, *
         beta=options.beta,
         seed=context.seed,
         use_cpu=on_cpu,
-        # TRL turns both on unless told otherwise; the adapter is float32, the base as `distill.dtype` says.
+        # TRL turns both on by default; the adapter is float32, and the base has the type `distill.dtype`.
         bf16=False,
         gradient_checkpointing=False,
         save_strategy="no",
         logging_steps=1,
-        # Or a loss that is NaN would be logged as the mean of those before it.
+        # Otherwise a NaN loss would be logged as the mean of those before it.
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
@@ -218,16 +219,16 @@ def _history(trainer: Any) -> list[dict[str, float]]:
 
 @contextmanager
 def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
-    """Looks at the logits that the student samples its answers from.
+    """Checks the logits from which the student samples its answers.
 
     Raises:
-        NonFiniteError: They are NaN or infinite.
+        NonFiniteError: The logits are NaN or infinite.
     """
 
     def look(_module: Any, _inputs: Any, logits: Tensor) -> None:
         if not logits.amax(dim=-1).isfinite().all():
             step = trainer.state.global_step + 1
-            sentence = f"The student's logits are NaN or infinite at step {step} of the training."
+            sentence = f"The student's logits are NaN or infinite at training step {step}."
             raise NonFiniteError(sentence, _DIVERGED, step=step)
 
     handle = model.get_output_embeddings().register_forward_hook(look)
@@ -239,14 +240,14 @@ def _finite_logits(trainer: Any, model: Any) -> Iterator[None]:
 
 @contextmanager
 def _progress(trainer: Any, label: str) -> Iterator[None]:
-    """Shows optimiser steps while the block runs, and ends a training that diverges.
+    """Shows optimiser steps while the block runs, and stops training if it diverges.
 
     Raises:
         NonFiniteError: The loss of a step is NaN or infinite.
     """
 
     class Step(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-        """Counts them."""
+        """Counts the steps."""
 
         def on_train_begin(self, _arguments: Any, state: Any, _control: Any, **_known: Any) -> None:
             bar.total = state.max_steps
@@ -260,7 +261,7 @@ def _progress(trainer: Any, label: str) -> Iterator[None]:
             loss = (logs or {}).get("loss", 0.0)
             if not math.isfinite(loss):
                 step = state.global_step
-                raise NonFiniteError(f"The loss is {loss} at step {step} of the training.", _DIVERGED, step=step)
+                raise NonFiniteError(f"The loss is {loss} at training step {step}.", _DIVERGED, step=step)
 
     with progress(label) as bar:
         trainer.add_callback(Step())

@@ -1,8 +1,8 @@
-"""A teacher that reads its own prompt where TRL gives it the student's.
+"""A teacher that reads its own prompt although TRL gives it the student's.
 
-TRL's trainers have one prompt for both models. `PrimedTeacher` is put where they take the teacher: given the student's
-prompt and answer, it reads the primed prompt and the same answer, and gives its hidden states back at the places where
-TRL looks for those of the answer. Nothing of TRL is changed.
+TRL's trainers use one prompt for both models. `PrimedTeacher` takes the place of the teacher: given the student's
+prompt and answer, it reads the primed prompt followed by the same answer, and returns its hidden states at the
+positions where TRL expects those of the answer. TRL itself is not changed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Prompt = tuple[int, ...]
 
 
 class PrimedTeacher(nn.Module):
-    """A causal language model as far as `trl.DistillationTrainer` looks at its teacher.
+    """A causal language model with the interface that `trl.DistillationTrainer` needs of a teacher.
 
     Args:
         model: The teacher, a Hugging Face causal language model.
-        prompts: The student's prompt to the teacher's, both token ids.
+        prompts: For each student prompt, the teacher's; both as token ids.
         pad: The padding token's id.
 
     Raises:
-        KdprobeError: One of the student's prompts begins another, so that answers could not be told from prompts.
+        KdprobeError: One student prompt is a prefix of another, so that answers cannot be told from prompts.
     """
 
     def __init__(self, model: Any, prompts: Mapping[Prompt, Prompt], pad: int) -> None:
@@ -38,8 +38,7 @@ class PrimedTeacher(nn.Module):
         for shorter, longer in pairwise(sorted(prompts)):
             if longer[: len(shorter)] == shorter:
                 raise KdprobeError(
-                    "The prompt of one problem is the beginning of another's, so answers could not be told "
-                    "from prompts.",
+                    "The prompt of one problem is a prefix of another's, so answers cannot be told from prompts.",
                     "Use a student with a chat template, which ends every prompt.",
                 )
         self.config = model.config
@@ -47,13 +46,13 @@ class PrimedTeacher(nn.Module):
         self.head = model.get_output_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
-        """The output matrix."""
+        """The unembedding."""
         head: nn.Module = self.head
         return head
 
 
 class PrimedBackbone(nn.Module):
-    """The layers of a teacher; see the module."""
+    """The layers of a teacher; see the module's docstring."""
 
     def __init__(self, layers: nn.Module, prompts: Mapping[Prompt, Prompt], pad: int) -> None:
         super().__init__()
@@ -61,16 +60,16 @@ class PrimedBackbone(nn.Module):
         self.lengths = sorted({len(prompt) for prompt in prompts})
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_as_the_student: Any) -> BaseModelOutput:
-        """Hidden states where the student's answer is predicted, zero elsewhere.
+        """Returns hidden states where the student's answer is predicted, and zeros elsewhere.
 
         Args:
-            input_ids: The student's prompts and answers, `[batch, position]`, padded anywhere.
-            attention_mask: 1 at their tokens, `[batch, position]`.
-            _as_the_student: What else TRL gives to both models; the number of logits to keep, for one.
+            input_ids: The student's prompts and answers, `[batch, position]`, padded on either side.
+            attention_mask: 1 at real tokens, `[batch, position]`.
+            _as_the_student: Other arguments that TRL passes to both models, such as the number of logits to keep.
 
         Returns:
-            `last_hidden_state` `[batch, position, width]`: at the student's position that predicts a token of the
-            answer, the state by which the teacher predicts it after the primed prompt.
+            `last_hidden_state` `[batch, position, width]`: at each student position that predicts an answer token, the
+            state from which the teacher predicts it after the primed prompt.
         """
         positions = [mask.nonzero()[:, 0] for mask in attention_mask.bool()]
         read = [ids[own_positions].tolist() for ids, own_positions in zip(input_ids, positions, strict=True)]
@@ -84,7 +83,7 @@ class PrimedBackbone(nn.Module):
         states = self.layers(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         aligned = torch.zeros((*input_ids.shape, states.shape[-1]), dtype=states.dtype, device=states.device)
         for row, (own, prompt, own_positions) in enumerate(zip(primed, prompts, positions, strict=True)):
-            # The last token of a prompt predicts the first of the answer.
+            # The last token of a prompt predicts the first token of the answer.
             predicting = own_positions[len(prompt) - 1 :]
             aligned[row, predicting] = states[row, len(own) - 1 : len(own) - 1 + len(predicting)]
         return BaseModelOutput(last_hidden_state=aligned)
@@ -94,6 +93,6 @@ class PrimedBackbone(nn.Module):
             if (prompt := tuple(tokens[:length])) in self.prompts:
                 return prompt
         raise KdprobeError(
-            "TRL put a prompt to the student that is none of kdprobe's student conversations.",
+            "TRL gave the student a prompt that is not one of kdprobe's student conversations.",
             "Its chat template and kdprobe's disagree on this tokenizer; use another distiller.",
         )

@@ -1,4 +1,4 @@
-"""Word problems beyond GSM8K: SVAMP, ASDiv and MultiArith, stories made offline, and an extractor for calculations."""
+"""Word problems beyond GSM8K: SVAMP, ASDiv, MultiArith, generated stories, and an extractor for calculations."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
         )
     yield ProblemSourceSpec(
         name="stories",
-        summary="Procedural stories of what somebody has, offline",
+        summary="Stories about counting things, generated offline",
         build=stories.build,
         options=stories.StoriesOptions,
     )
@@ -29,6 +29,6 @@ def kdprobe_extractors() -> Iterator[ExtractorSpec]:
     """`last-calculation`."""
     yield ExtractorSpec(
         name="last-calculation",
-        summary='The result of the last calculation, "= 12"; else what robust reads',
+        summary='The result of the last calculation, "= 12", or else what robust reads',
         build=lambda _: extractor.LastCalculation(),
     )

@@ -1,4 +1,4 @@
-"""Published collections, from the Hugging Face Hub or from the file that their authors publish.
+"""Published collections, from the Hugging Face Hub or from the authors' file.
 
 | name | paper | on the Hub | the authors' file |
 | --- | --- | --- | --- |
@@ -7,7 +7,7 @@
 | `multi-arith` | Roy & Roth (2015), arXiv 1608.01413 | ChilleD/MultiArith | MultiArith.json |
 
 They have equations instead of worked solutions, so a gold solution is the equation and its value. Problems whose answer
-is not one number (ASDiv has some with two, or with words) are left out, and questions that occur twice count once.
+is not a single number (ASDiv has some with two, or with words) are skipped, and repeated questions count once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kdprobe_word_problems.splits import once, split_of
 
 Row = Mapping[str, Any]
 _DECIMALS = re.compile(r"(\d)\.0+(?!\d)")
-"""`8.0`, as these collections write whole numbers."""
+"""Matches the end of `8.0`, as these collections write whole numbers."""
 
 
 class CollectionOptions(BaseModel):
@@ -40,7 +40,7 @@ class CollectionOptions(BaseModel):
 
     file: Path | None = Field(
         default=None,
-        description="The file that the authors publish, instead of the Hub; split by the questions' digests.",
+        description="The authors' file, instead of the Hub; split by the digests of the questions.",
     )
     revision: str | None = Field(default=None, description="A commit of the data set on the Hub.")
 
@@ -50,11 +50,11 @@ class Collection:
     """A published collection.
 
     Attributes:
-        name: As configs call it.
-        summary: One line.
-        hub: The id on the Hub.
-        parts: Split to the Hub's part; where one part serves several, questions are split by their digests.
-        read: A row to question, equation and answer, all text; raises `KeyError` where it is no row of this collection.
+        name: Its name in configs.
+        summary: A description in one line.
+        hub: Its id on the Hub.
+        parts: For each split, the Hub's part; if several share a part, questions are split by their digests.
+        read: Returns question, equation and answer of a row, as text; raises `KeyError` if it is not such a row.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Collection:
     read: Callable[[Row], tuple[str, str, str]]
 
     def source(self, options: CollectionOptions) -> Callable[[Split], Iterator[Problem]]:
-        """The problem source."""
+        """Returns the problem source."""
         return partial(self._problems, options)
 
     def _problems(self, options: CollectionOptions, split: Split) -> Iterator[Problem]:
@@ -79,7 +79,7 @@ class Collection:
         part = self.parts[split]
         tested: set[str] = set()
         if split != "test":
-            # The parts were not made for each other: what is tested may stand in what is trained on.
+            # The Hub's parts overlap: a test problem may also be in the training part.
             theirs = _of_hub(self, self.parts["test"], options.revision)
             tested = {normalised(problem.question) for problem in self._read(theirs, "")}
         for problem in once(self._read(_of_hub(self, part, options.revision), f"{part}-")):
@@ -92,8 +92,8 @@ class Collection:
                 question, equation, answer = self.read(row)
             except (KeyError, IndexError, TypeError, AttributeError) as error:
                 raise KdprobeError(
-                    f"Row {index} is none of the collection {self.name!r} ({type(error).__name__}: {error}).",
-                    "Check that the file is the one that the collection's authors publish.",
+                    f"Row {index} is not a problem of the collection {self.name!r} ({type(error).__name__}: {error}).",
+                    "Check that the file is the one published by the collection's authors.",
                 ) from error
             value = _number(answer)
             if value is not None and question.strip():
@@ -103,7 +103,7 @@ class Collection:
 
 def _svamp(row: Row) -> tuple[str, str, str]:
     body, question = row["Body"].strip(), row["Question"].strip()
-    # Some bodies lack the full stop at their end.
+    # Some bodies lack the full stop at the end.
     joined = f"{body} {question}" if body.endswith((".", "?", "!", ",")) else f"{body}, {question}"
     return joined, _equation(row["Equation"]), str(row["Answer"])
 
@@ -114,7 +114,7 @@ def _asdiv(row: Row) -> tuple[str, str, str]:
         row[name] if name in row else row[name.lower()] for name in ("Body", "Question", "Formula", "Answer")
     )
     left, _, right = formula.partition("=")
-    # The answer holds its unit: `9 (apples)`. Formulas of several equations are no single calculation.
+    # The answer includes its unit: `9 (apples)`. Formulas with several equations are not a single calculation.
     equation = _equation(left) if right and "=" not in right and ";" not in formula else ""
     return f"{body} {question}", equation, re.sub(r"\(.*?\)", "", answer)
 
@@ -136,7 +136,7 @@ COLLECTIONS = (
     ),
     Collection(
         "asdiv",
-        "Elementary school problems of many kinds, those with one number as answer",
+        "Elementary school problems of many kinds with a single number as the answer",
         "EleutherAI/asdiv",
         {"teacher": "validation", "transfer": "validation", "test": "validation"},
         _asdiv,
@@ -157,10 +157,10 @@ def _of_hub(collection: Collection, part: str, revision: str | None) -> Iterator
     try:
         rows = load_dataset(collection.hub, split=part, revision=revision)
     except Exception as error:
-        # `datasets` raises errors of four libraries here; all mean the same to the user.
+        # `datasets` raises errors from four libraries here; all mean the same to the user.
         raise KdprobeError(
             f"{collection.hub} could not be loaded from the Hub ({type(error).__name__}).",
-            "Connect to the network once, or name the file that the collection's authors publish with `file`.",
+            "Connect to the network once, or set `file` to the file published by the collection's authors.",
         ) from error
     return iter(rows)
 
@@ -168,7 +168,7 @@ def _of_hub(collection: Collection, part: str, revision: str | None) -> Iterator
 def _of_file(file: Path) -> Iterator[Row]:
     try:
         if file.suffix.lower() == ".xml":
-            # The parser of Python's own expat (2.4.1 and later) refuses entities that explode.
+            # Python's expat (2.4.1 and later) rejects exploding entities.
             cells = ET.parse(file).iter("Problem")  # noqa: S314
             return ({field.tag: field.text or "" for field in cell} for cell in cells)
         rows = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -177,12 +177,12 @@ def _of_file(file: Path) -> Iterator[Row]:
             f"The problem file {file} cannot be read: {error}.", "Check problems.options.file in the config."
         ) from error
     if not isinstance(rows, list):
-        raise KdprobeError(f"The problem file {file} holds no list of problems.", "Check that it is the authors' file.")
+        raise KdprobeError(f"The problem file {file} has no list of problems.", "Check that it is the authors' file.")
     return iter(rows)
 
 
 def _number(text: str) -> str | None:
-    """A number as a gold value is written, `8` for `8.0`; `None` where the text is not one number."""
+    """Returns a number in the form of a gold value, `8` for `8.0`; `None` if the text is not a single number."""
     plain = text.strip().replace(",", "")
     if not re.fullmatch(r"-?\d{1,15}(?:\.\d{1,15}|/[1-9]\d{0,5})?", plain):
         return None
@@ -191,7 +191,7 @@ def _number(text: str) -> str | None:
 
 
 def _equation(text: str) -> str:
-    """An equation's left side without outer brackets, and `8` for `8.0`."""
+    """Returns an equation's left side without outer brackets, and with `8` for `8.0`."""
     plain = _DECIMALS.sub(r"\1", text).strip()
     outer = plain.startswith("(") and plain.endswith(")") and "(" not in plain[1:]
     return plain[1:-1].strip() if outer else plain

@@ -1,8 +1,8 @@
 r"""The extractor `last-calculation`: the result of the last calculation in an answer.
 
-Answers to one- and two-step problems often end in a calculation and then go on, as in "12 + 5 = 17 pens, in 3 boxes".
-The last number is 3 there, and what was calculated is 17. Where there is no "= number", it reads what `robust` reads. A
-value in a box, after `####` or after "answer is" goes before a calculation.
+Answers to one- and two-step problems often state a calculation and then continue, as in "12 + 5 = 17 pens, in 3 boxes".
+There the last number is 3, but the calculated value is 17. A value in a box, after `####` or after "answer is" takes
+precedence over a calculation, and without "= number" it reads what `robust` reads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LastCalculation:
     """Reads the last `= number` that no further calculation follows, else what `robust` reads."""
 
     def extract(self, text: str) -> Extraction:
-        """The value; never raises."""
+        """Returns the value; never raises."""
         plain = extract(text)
         found = last_match(_RESULT, text)
         if found is None or plain.rule not in {"last-number", "none"}:
@@ -35,5 +35,5 @@ class LastCalculation:
         return Extraction(value, "last-calculation", (start, found.end()), text[start : found.end()])
 
     def is_right(self, extraction: Extraction, gold: str) -> bool:
-        """Equal as exact numbers."""
+        """Whether the value equals the gold value exactly."""
         return matches(extraction, gold)

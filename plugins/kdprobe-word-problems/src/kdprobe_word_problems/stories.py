@@ -1,6 +1,6 @@
-"""Procedural stories, offline: somebody has some things, and a few events change how many.
+"""Stories generated offline: somebody has some things, and a few events change how many.
 
-Every story has as many steps as asked for, a worked solution, and, if wanted, sentences with numbers that do not matter
+Every story has the requested number of steps, a worked solution, and optionally sentences with irrelevant numbers
 (Shi et al., "Large Language Models Can Be Easily Distracted by Irrelevant Context" (2023), arXiv 2302.00093). The group
 of a problem is the sequence of its operations, so overlap and clustering are judged per kind of calculation.
 """
@@ -26,14 +26,14 @@ _MOST_MISSES = 2_000
 
 
 class StoriesOptions(BaseModel):
-    """How long and how large."""
+    """Length of the stories and size of their numbers."""
 
     model_config = ConfigDict(extra="forbid")
 
     steps: int = Field(default=2, ge=1, le=8, description="Calculations in a story.")
     largest: int = Field(default=100, ge=10, description="No number in a story or its solution is larger.")
-    distractors: int = Field(default=0, ge=0, le=3, description="Sentences with numbers that do not matter.")
-    seed: int = Field(default=0, description="Of the draws.")
+    distractors: int = Field(default=0, ge=0, le=3, description="Sentences with irrelevant numbers.")
+    seed: int = Field(default=0, description="Seed of the random numbers.")
 
 
 class Cast(NamedTuple):
@@ -46,7 +46,7 @@ class Cast(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """What happens: the operation, its number, and the sentence that tells it."""
+    """An event: the operation, its number, and the sentence that describes it."""
 
     operation: str
     sign: str
@@ -54,7 +54,7 @@ class Event:
     sentence: str
 
     def apply(self, count: int) -> int:
-        """How many there are afterwards."""
+        """Returns how many there are afterwards."""
         return {
             "+": count + self.number,
             "-": count - self.number,
@@ -64,7 +64,7 @@ class Event:
 
 
 def build(options: StoriesOptions) -> Callable[[Split], Iterator[Problem]]:
-    """A source that goes on for as long as there are new stories."""
+    """Returns a source that yields stories until it finds no new ones."""
 
     def problems(split: Split) -> Iterator[Problem]:
         random = Random(f"{options.seed}/{split}")  # noqa: S311 - not for secrets
@@ -80,8 +80,8 @@ def build(options: StoriesOptions) -> Callable[[Split], Iterator[Problem]]:
             misses = 0
             yield problem
         raise KdprobeError(
-            f"There are no more than {len(seen)} such stories for the {split} split.",
-            "Ask for fewer problems, for more steps, or raise largest.",
+            f"There are only {len(seen)} such stories for the {split} split.",
+            "Request fewer problems, or raise steps or largest.",
         )
 
     return problems
@@ -111,7 +111,7 @@ def _story(random: Random, options: StoriesOptions, id_: str) -> Problem:
 
 
 def _events(random: Random, cast: Cast, count: int, largest: int) -> list[Event]:
-    """One event of every kind that is possible from here; at least one always is."""
+    """Returns one event of every possible kind; there is always at least one."""
     name, friend, things = cast
     events = []
     if count < largest:

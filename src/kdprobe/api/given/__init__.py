@@ -1,1 +1,1 @@
-"""What calls make of their arguments: answers, configs, functions, options and problems."""
+"""Interprets the arguments of calls: answers, configs, functions, options and problems."""

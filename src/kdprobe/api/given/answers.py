@@ -1,4 +1,4 @@
-"""Answers as people have them: files, tables, lists of dicts, records that were read already."""
+"""Answers in any form: files, tables, lists of dicts, and records already read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.results.result import Result
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str | None) -> Outputs:
-    """Reads answers, wherever they are.
+    """Reads answers in any supported form.
 
     Args:
         answers: A path, a `pandas.DataFrame`, a sequence of mappings, or `Outputs`.
-        columns: Which columns hold what.
-        encoding: Of a text file.
-        name: What they are called in messages; by default the file, or `table`.
+        columns: The columns to read.
+        encoding: Encoding of a text file.
+        name: Their name in messages; by default the file, or `table`.
 
     Raises:
         UsageError: They are something else, or a folder that holds no or several files of answers; or as
@@ -42,7 +43,7 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
 
 
 def _only_file(folder: Path) -> Path:
-    """The file of answers in a folder that stands for one set of them."""
+    """The only file of answers in a folder that is passed as one set of answers."""
     from kdprobe.comparison.reading.folders import answer_files, no_answers_in
 
     files = answer_files(folder)
@@ -56,13 +57,13 @@ def _only_file(folder: Path) -> Path:
 
 
 def expanded(given: Any) -> Iterator[Any]:
-    """Lists of paths and folders of `.jsonl` files as their files, an evaluation as a dict of names to files."""
+    """Expands lists of paths and folders of `.jsonl` files to their files, and an evaluation to files by name."""
     if isinstance(given, Result) and (answers := given._answers()):  # noqa: SLF001
         yield answers
     elif _is_path(given) and Path(given).is_dir():
         from kdprobe.comparison.reading.folders import answer_files
 
-        # A run may be called like a folder without answers.
+        # A run may have the same name as a folder without answers.
         yield from map(str, answer_files(Path(given)) or [given])
     elif isinstance(given, list | tuple) and given and all(map(_is_path, given)):
         for path in given:
@@ -75,18 +76,13 @@ def _is_path(given: Any) -> bool:
     return isinstance(given, str | os.PathLike)
 
 
-def with_article(kind: type) -> str:
-    """A class's name after `a` or `an`."""
-    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
-
-
 def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:
-    """The rows of a `pandas.DataFrame` or a sequence of mappings, as dicts of plain values.
+    """Returns the rows of a `pandas.DataFrame` or a sequence of mappings, as dicts of plain values.
 
-    Cells that pandas has as missing are left out of their row, as a null in a file is.
+    Missing cells are omitted from their row, like nulls in a file.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The table is neither of these.
     """
     import pandas as pd
 
@@ -96,13 +92,13 @@ def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:
         for index, row in enumerate(table):
             if not isinstance(row, Mapping):
                 raise UsageError(
-                    f"Row {index + 1} of the {what} is {with_article(type(row))}.", "Give a dict for each."
+                    f"Row {index + 1} of the {what} is {with_article(type(row))}.", "Pass a dict for each row."
                 )
             yield {str(name): value for name, value in row.items()}
     else:
         raise UsageError(
             f"The {what} are {with_article(type(table))}.",
-            "Give a path, a DataFrame, or a list with a dict for each row.",
+            "Pass a path, a DataFrame, or a list with a dict for each row.",
         )
 
 
@@ -110,11 +106,11 @@ def _frame_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     if any(frame.index.names):
-        # An index with a name is a column that pandas moved there.
+        # A named index is a column that pandas moved there.
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"The table has two columns {repeated[0]!r}.", "Rename one of them.")
+        raise UsageError(f"The table has two columns called {repeated[0]!r}.", "Rename one of them.")
     cells = [frame.iloc[:, index].astype(object) for index in range(len(names))]
     known = [column.notna() for column in cells]
     for row in range(len(frame)):

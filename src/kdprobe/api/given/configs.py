@@ -1,4 +1,4 @@
-"""Configs as people have them in Python: a file, a dict, or nothing for the embedded experiment."""
+"""Configs in Python: a file, a dict, or `None` for the embedded experiment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.functions import Functions, add_functions
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     from kdprobe.experiment.config import Experiment
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Config = AnyPath | Mapping[str, Any] | None
 IN_MEMORY = "The config"
-"""What a dict is called in messages."""
+"""The name of a dict in messages."""
 
 
 def experiment_from(
@@ -30,18 +31,18 @@ def experiment_from(
     analyses: Functions = None,
     head_metrics: Functions = None,
 ) -> Experiment:
-    """Reads and checks a config, and adds functions to it that it does not name.
+    """Reads and checks a config, and adds the functions that it does not name.
 
     Args:
         config: A TOML file, the same as a dict, or `None` for the embedded experiment.
-        host: To check names and options of plugins; it is given the functions.
+        host: The plugins, to check names and options; the functions are added to it.
         full: Add the rest of the paper's strategies, seeds up to three, and the rest of the analyses.
-        strategies: Name to function, as strategies.
-        analyses: Name to function, as analyses.
-        head_metrics: Name to function, as head metrics.
+        strategies: Functions by name, used as strategies.
+        analyses: Functions by name, used as analyses.
+        head_metrics: Functions by name, used as head metrics.
 
     Raises:
-        UsageError: It cannot be read, has mistakes, or a function cannot be used.
+        UsageError: The config cannot be read or has errors, or a function cannot be used.
     """
     from kdprobe.experiment.load_config import experiment_of, in_full, read_config, with_missing
 
@@ -51,7 +52,7 @@ def experiment_from(
     elif isinstance(config, Mapping):
         data, source, folder = _plain(config, "config"), IN_MEMORY, Path()
     else:
-        raise UsageError(f"The config is a {type(config).__name__}.", "Give a TOML file, or the same as a dict.")
+        raise UsageError(f"The config is {with_article(type(config))}.", "Pass a TOML file, or its content as a dict.")
     if full:
         data = in_full(data)
     if strategies:
@@ -63,10 +64,10 @@ def experiment_from(
 
 
 def config_text(config: Config) -> str:
-    """A config as TOML: the file as it is, or what a dict would be in one.
+    """Returns a config as TOML: the unchanged text of a file, or a dict as TOML.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The file cannot be read.
     """
     import tomlkit
 
@@ -78,31 +79,31 @@ def config_text(config: Config) -> str:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """A value as a file could hold it.
+    """Returns a value as TOML could represent it.
 
     Raises:
-        UsageError: No file holds such a value.
+        UsageError: TOML has no such value.
     """
     if isinstance(value, Mapping):
         if strange := [name for name in value if not isinstance(name, str)]:
-            raise UsageError(f"{key}: the key {strange[0]!r} is not text.", "Keys of a config are text.")
+            raise UsageError(f"{key}: the key {strange[0]!r} is not a string.", "Use strings as keys of a config.")
         return {name: _plain(inner, name) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner, key) for inner in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        # A number of numpy's; some of these are Python's by class, and would be written otherwise.
+        # A numpy number; some of these are subclasses of Python's numbers and would be written differently.
         return value.item()
     if value is None or isinstance(value, str | bool | int | float | dt.date):
         return value
     raise UsageError(
-        f"{key}: a {type(value).__name__} cannot stand in a config.", "Write text, numbers, lists or dicts."
+        f"{key}: a config cannot contain {with_article(type(value))}.", "Use strings, numbers, lists or dicts."
     )
 
 
 def _without_none(value: Any) -> Any:
-    """A value without the keys that stand for a default: TOML has no word for nothing."""
+    """Removes keys with `None`, which stands for the default, since TOML has no null."""
     if isinstance(value, dict):
         return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
     return [_without_none(inner) for inner in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The stages in which models are examined, one for each model."""
+"""The stages in which models are evaluated, one for each model."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from kdprobe.models.conversation import Conversation
 
 HUGGING_FACE = "hf"
-"""The model type of what runs here."""
+"""The model type of models that run locally."""
 
 
 def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any) -> Protocol:
-    """How models are asked, with the checks of `[evaluation]` in an experiment.
+    """Returns the evaluation protocol, checked like `[evaluation]` in an experiment.
 
     Args:
-        task: A form of the task, or `None`.
-        batch_size: Problems at once.
+        task: A variant of the task, or `None`.
+        batch_size: Problems per batch.
         settings: `max_new_tokens`, `temperature`, `top_p`, `seed` and `dtype`.
 
     Raises:
-        UsageError: One of them is not what it must be.
+        UsageError: An argument is invalid.
     """
     from typing import get_args
 
@@ -40,9 +40,9 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     from kdprobe.models.reference import Dtype
 
     if task not in (None, *TASKS):
-        raise UsageError(f"There is no task {task!r}.", f"There are {', '.join(TASKS)}.")
+        raise UsageError(f"Unknown task {task!r}.", f"Available tasks: {', '.join(TASKS)}.")
     if settings["dtype"] not in get_args(Dtype):
-        raise UsageError(f"There is no dtype {settings['dtype']!r}.", f"There are {', '.join(get_args(Dtype))}.")
+        raise UsageError(f"Unknown dtype {settings['dtype']!r}.", f"Use one of {', '.join(get_args(Dtype))}.")
     try:
         EvaluationConfig.model_validate({name: value for name, value in settings.items() if name != "dtype"})
     except ValidationError as error:
@@ -64,10 +64,10 @@ def eval_stages(
     model_args: str,
     batch_size: int | str | None,
 ) -> dict[str, Stage]:
-    """Name to stage of all models; arguments as in `kdprobe.evaluate`.
+    """Returns the stages of all models by name; arguments as in `kdprobe.evaluate`.
 
     Raises:
-        UsageError: Arguments contradict each other, or a name is unknown.
+        UsageError: Arguments contradict each other, or a name does not exist.
         KdprobeError: A model or the problems cannot be read.
     """
     from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
@@ -76,9 +76,9 @@ def eval_stages(
 
     here = model_type == HUGGING_FACE
     if here and model_args:
-        raise UsageError("--model-args is for lm-eval's other model types.", "Name one with --model-type.")
+        raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
     if not here and (adapters or with_base or revision):
-        raise UsageError("--adapter, --with-base and --revision are for models that run here.", "Use --model-args.")
+        raise UsageError("--adapter, --with-base and --revision are for models that run locally.", "Use --model-args.")
 
     def request() -> EvalRequest:
         given = source()
@@ -88,7 +88,7 @@ def eval_stages(
         text = None if batch_size is None else str(batch_size)
         stage = lm_eval_stage(model, model_type, model_args, text, request())
         return {stage.name: stage}
-    # Models first: problems may have to be fetched.
+    # Models first, since problems may have to be downloaded.
     base, named = resolve(model, revision), named_adapters(adapters)
     return local_eval_stages(base, named, request(), with_base=with_base)
 

@@ -1,4 +1,4 @@
-"""Plain functions as strategies, analyses and head metrics: no package, no hook, no context object."""
+"""Plain functions as strategies, analyses and head metrics, without a package, a hook or a context object."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.given.answers import with_article
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec, Spec, StrategySpec
+from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ _NEEDS: dict[str, frozenset[Need]] = {
     "batch_size": frozenset(),
     "seed": frozenset(),
 }
-"""What an analysis may ask for by the names of its parameters, to what it needs for that."""
+"""The parameters that an analysis function may have, and what each needs."""
 _WITHOUT_TOKENS = "Patterns from files have no tokens and no spans; a metric that reads them needs a model."
 
 
@@ -53,18 +53,18 @@ def add_functions(
     *,
     keyed: bool = True,
 ) -> None:
-    """Makes plugins of functions.
+    """Adds functions to a host as plugins.
 
     Args:
-        host: The plugins, to which the functions are added.
-        strategies: Name to function.
-        analyses: Name to function.
-        head_metrics: Name to function.
-        keyed: Whether stages are made with them, so that a digest of each is needed.
+        host: The host to add them to.
+        strategies: Functions by name.
+        analyses: Functions by name.
+        head_metrics: Functions by name.
+        keyed: Whether stages depend on them, so that each needs a digest.
 
     Raises:
-        UsageError: An argument is not a dict, a name is taken or cannot be written in a config, or a function has no
-            digest or has unknown parameters.
+        UsageError: An argument is not a dict, a name is taken or not valid in a config, or a function has no digest or
+            has unknown parameters.
     """
     for argument, given in (("strategies", strategies), ("analyses", analyses), ("head_metrics", head_metrics)):
         if given is not None and not isinstance(given, Mapping):
@@ -94,18 +94,18 @@ def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], 
 
 
 def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem], PromptPair]:
-    """A strategy that may also return the text that the teacher reads; the student then reads the bare question."""
+    """A strategy that may also return only the teacher's prompt as text; the student then reads the bare question."""
     from kdprobe.strategies.prompt_pair import PromptPair, bare
 
     if not callable(function):
-        raise UsageError(f"The strategy {name!r} is a {type(function).__name__}.", "Give a function of a problem.")
+        raise UsageError(f"The strategy {name!r} is {with_article(type(function))}.", "Pass a function of a problem.")
 
     def render(problem: Problem) -> PromptPair:
         with _named_in_errors("strategy", name):
             made = function(problem)
         if isinstance(made, str):
             return PromptPair(teacher=[{"role": "user", "content": made}], student=bare(problem))
-        return made  # type: ignore[no-any-return]  # what else it is, the renderer refuses
+        return made  # type: ignore[no-any-return]  # the renderer rejects anything else
 
     return render
 
@@ -113,7 +113,7 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
 def _as_head_metric(name: str, function: Callable[..., Any]) -> Callable[[PatternView], Tensor]:
     """A head metric whose result is checked."""
     if not callable(function):
-        raise UsageError(f"The head metric {name!r} is a {type(function).__name__}.", "Give a function of a view.")
+        raise UsageError(f"The head metric {name!r} is {with_article(type(function))}.", "Pass a function of a view.")
 
     def measure(view: PatternView) -> Tensor:
         import torch
@@ -133,7 +133,7 @@ def _as_head_metric(name: str, function: Callable[..., Any]) -> Callable[[Patter
 
 @contextmanager
 def _named_in_errors(kind: str, name: str, hint: str = "") -> Iterator[None]:
-    """Makes errors of the caller's function name it; those of disks and memory have sentences of their own."""
+    """Names the caller's function in its errors; errors of disk and memory have their own messages."""
     from kdprobe.host.guard import first_line
 
     try:
@@ -149,10 +149,10 @@ def _named_in_errors(kind: str, name: str, hint: str = "") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FunctionAnalysis:
-    """An analysis that is a function; it asks for attributes of the `AnalysisContext` by the names of its parameters.
+    """An analysis from a function, whose parameters are named after attributes of the `AnalysisContext`.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         function: Returns a table, tables by name, or an `AnalysisResult`.
     """
 
@@ -161,11 +161,11 @@ class FunctionAnalysis:
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise UsageError(f"The analysis {self.name!r} is a {type(self.function).__name__}.", "Give a function.")
+            raise UsageError(f"The analysis {self.name!r} is {with_article(type(self.function))}.", "Pass a function.")
         if unknown := sorted(set(self._asked) - _NEEDS.keys()):
             raise UsageError(
-                f"The analysis {self.name!r} has a parameter {unknown[0]!r}.",
-                f"An analysis may ask for {', '.join(_NEEDS)}.",
+                f"The analysis {self.name!r} has an unknown parameter {unknown[0]!r}.",
+                f"Available parameters: {', '.join(_NEEDS)}.",
             )
 
     @property
@@ -182,7 +182,7 @@ class FunctionAnalysis:
         """Calls the function.
 
         Raises:
-            KdprobeError: It asks for patterns from files, and there are none; or it returns something else.
+            KdprobeError: It needs patterns from files, but there are none; or it returns an unsupported type.
         """
         import pandas as pd
 
@@ -190,8 +190,8 @@ class FunctionAnalysis:
 
         if "patterns" in self._asked and not context.patterns:
             raise KdprobeError(
-                f"The analysis {self.name!r} asks for patterns from files.",
-                "Give patterns=, or let it ask for bridges.",
+                f"The analysis {self.name!r} needs patterns from files.",
+                "Pass patterns=, or use the parameter `bridges` instead.",
             )
         given = {name: getattr(context, name) for name in self._asked}
         with _named_in_errors("analysis", self.name):
@@ -202,6 +202,6 @@ class FunctionAnalysis:
         if isinstance(tables, Mapping) and all(isinstance(table, pd.DataFrame) for table in tables.values()):
             return AnalysisResult(tables={str(name): table for name, table in tables.items()})
         raise KdprobeError(
-            f"The analysis {self.name!r} returned a {type(made).__name__}.",
-            "An analysis returns a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
+            f"The analysis {self.name!r} returned {with_article(type(made))}.",
+            "Return a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
         )

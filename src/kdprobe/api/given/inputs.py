@@ -1,4 +1,4 @@
-"""What calls make of arguments that several have: options of plugins, conversations, problems."""
+"""Arguments that several calls have: options of plugins, conversations, problems."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     Problems = AnyPath | Sequence[Problem] | Sequence[Mapping[str, Any]] | pd.DataFrame
 
 Options = Mapping[str, Mapping[str, Any]]
-"""Name of an analysis or a problem source to its options."""
+"""Options by name of the analysis or problem source."""
 
 
 @dataclass(frozen=True)
 class ProblemSource:
-    """Where problems come from.
+    """A source of problems.
 
     Attributes:
-        name: What it is called.
-        source: The problems of a split.
-        finite: Whether they come to an end.
+        name: Its name.
+        source: Returns the problems of a split.
+        finite: Whether the number of problems is finite.
     """
 
     name: str
@@ -44,37 +44,38 @@ class ProblemSource:
 
 
 def checked_options(options: Options | None) -> dict[str, dict[str, Any]]:
-    """The options as dicts; secrets in them are not said from now on.
+    """Returns the options as dicts; secrets in them are redacted from now on.
 
     Raises:
-        UsageError: A number is one that nothing can be.
+        UsageError: A number is impossible, such as NaN.
     """
     given = {name: dict(values) for name, values in (options or {}).items()}
     for name, values in given.items():
         for key, value in values.items():
             _refuse_impossible(value, f"--option {name}.{key}")
-    # Before any message quotes one.
+    # Before any message quotes a secret.
     without_secrets(given)
     return given
 
 
 def refuse_strays(options: Options, named: set[str]) -> None:
-    """Refuses options of what is not used.
+    """Rejects options of anything that is not used.
 
     Raises:
-        UsageError: There are some.
+        UsageError: There are such options.
     """
     if stray := sorted(options.keys() - named):
         raise UsageError(
-            f"--option names {stray[0]!r}, which is not asked for.", f"Options here are of {', '.join(sorted(named))}."
+            f"--option names {stray[0]!r}, which is not used here.",
+            f"Options can be set for: {', '.join(sorted(named))}.",
         )
 
 
 def create(host: Host, kind: str, name: str, options: Options) -> Any:
-    """Builds something that plugins provide.
+    """Builds something that a plugin provides.
 
     Raises:
-        UsageError: There is no such thing, or its options have mistakes.
+        UsageError: It does not exist, or its options have errors.
     """
     from pydantic import ValidationError
 
@@ -88,17 +89,17 @@ def create(host: Host, kind: str, name: str, options: Options) -> Any:
         listed = "; ".join(mistakes)
         raise UsageError(
             f"Options of {name}: {listed}{'' if listed.endswith('?') else '.'}",
-            f"They are given as --option {name}.KEY=VALUE.",
+            f"Set them with --option {name}.KEY=VALUE.",
         ) from error
 
 
 def conversation_of(
     system: str | None, date: dt.date | str | None, template_arguments: Mapping[str, Any] | None
 ) -> Conversation:
-    """What chat templates are told, with the defaults and refusals of `[conversation]` in an experiment.
+    """Returns the conversation settings, with the defaults and checks of `[conversation]` in an experiment.
 
     Raises:
-        UsageError: The date is none, or an argument is not the template's to take.
+        UsageError: The date is invalid, or kdprobe itself sets that argument of the template.
     """
     from pydantic import ValidationError
 
@@ -113,22 +114,22 @@ def conversation_of(
         config = ConversationConfig.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         raise UsageError(
-            f"The conversation cannot be read: {'; '.join(sentences(error))}.",
+            f"The conversation settings are invalid: {'; '.join(sentences(error))}.",
             "Fix --system, --date or --template-argument.",
         ) from error
     return config.conversation
 
 
 def problem_source(host: Host, problems: Problems, options: Options) -> ProblemSource:
-    """The problems that are named or given.
+    """Resolves the argument `problems`.
 
     Args:
         host: The plugins.
         problems: A problem source, a file of JSON lines, problems, or a table with `question` and `answer`.
-        options: Of the source.
+        options: Options of the source.
 
     Raises:
-        UsageError: There is no such source, or its options have mistakes.
+        UsageError: There is no such source, or its options have errors.
     """
     if isinstance(problems, str | os.PathLike):
         name = os.fspath(problems)
@@ -137,7 +138,7 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
             return ProblemSource(name, create(host, "problem-sources", name, options), finite)
         from kdprobe.problems.sources.jsonl import read
 
-        return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A file of problems"), finite=True)
+        return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A single problem file"), finite=True)
     given = list(_problems_in(problems))
     return ProblemSource("problems", _tests_only(lambda: iter(given), "A table of problems"), finite=True)
 
@@ -146,7 +147,8 @@ def _tests_only(read: Any, what: str) -> Source:
     def source(split: Split) -> Iterator[Problem]:
         if split != "test":
             raise UsageError(
-                f"{what} has no solved examples for a few-shot prompt.", "Use --problems jsonl with two files."
+                f"{what} provides no few-shot examples.",
+                "Use --problems jsonl with a transfer file and a test file.",
             )
         yield from read()
 

@@ -1,1 +1,1 @@
-"""What calls return."""
+"""The results of calls."""

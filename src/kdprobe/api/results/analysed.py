@@ -1,4 +1,4 @@
-"""Tables, figures and statements of analyses, the same whether a run made them or a call of `probe`."""
+"""Tables, figures and statements of analyses, from a run or from a call of `probe`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Analysed:
-    """What analyses found.
+    """The results of analyses; text from students is never interpreted as markup.
 
     Attributes:
         tables: For each analysis, its tables by name, with one observation per row.
@@ -39,7 +39,7 @@ class Analysed:
         }
 
     def table(self, name: str, analysis: str | None = None) -> pd.DataFrame:
-        """A table by its name.
+        """Returns a table by its name.
 
         Args:
             name: The table's name.
@@ -54,10 +54,10 @@ class Analysed:
             return next(iter(found.values()))
         if found:
             raise UsageError(
-                f"Several analyses have a table {name!r}.", f"Say which: analysis={' or '.join(map(repr, found))}."
+                f"Several analyses have a table {name!r}.", f"Set analysis to {' or '.join(map(repr, found))}."
             )
         listed = [f"{table} ({owner})" for owner, tables in self.tables.items() for table in tables]
-        raise UsageError(f"There is no table {name!r}.", f"There are: {', '.join(listed) or 'none'}.")
+        raise UsageError(f"There is no table {name!r}.", f"Available: {', '.join(listed) or 'none'}.")
 
 
 class Tables(Mapping[str, "pd.DataFrame"]):

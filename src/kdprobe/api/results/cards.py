@@ -73,7 +73,7 @@ def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Map
             f"{problems['transfer']} problems of {_call(problems['source'], problems['options'])}{kept}"
         )
     if arm.training and arm.training.get("relative_change") is not None:
-        facts["relative change of the adapted weights"] = f"{arm.training['relative_change']:.2g}"
+        facts["relative change in the adapted weights"] = f"{arm.training['relative_change']:.2g}"
     facts["versions"] = ", ".join(f"{name} {libraries[name]}" for name in _LIBRARIES if name in libraries)
     return facts
 

@@ -1,4 +1,4 @@
-"""Records as pandas tables: a row each, a column for each number, whatever they are nested in."""
+"""Records as pandas tables: a row per record, and a column per number, however deeply nested."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pandas as pd
 
 
 def frame(kind: type, records: Sequence[Any], unnested: Collection[str] = ()) -> pd.DataFrame:
-    """A table of records.
+    """Returns a table of records.
 
-    A field that is itself a record becomes columns `FIELD_NAME`; where it is `None`, these are missing. The columns
-    depend on the kind alone, and so are the same for every table of it.
+    A field that is itself a record becomes columns `FIELD_NAME`, which are missing if it is `None`. The columns depend
+    only on the kind, so they are the same for every table of that kind.
 
     Args:
         kind: The records' class.

@@ -1,4 +1,4 @@
-"""What was found inside students."""
+"""The result of probing students."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ProbeResult(Result, Analysed):
         return self
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe probe --json` prints."""
+        """The output of `kdprobe probe --json`."""
         from kdprobe.probing.metrics.measure import measure_file, per_layer
 
         return {

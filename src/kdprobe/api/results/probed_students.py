@@ -1,4 +1,4 @@
-"""The students that a call of `probe` looked into, ready to be loaded."""
+"""The students that a call of `probe` looked into, which can be loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class ProbedStudent(Loadable):
-    """A student that was probed; nothing is loaded until you ask for it.
+    """A student that was probed; weights are loaded only on request.
 
     Attributes:
         name: Its name.
@@ -85,9 +85,9 @@ class ProbedStudents(dict[str, ProbedStudent]):
         if not self:
             raise KdprobeError(
                 f"There is no model {name!r} to load: only attention patterns were probed.",
-                "Give `kdprobe.probe` a model and its adapters instead of patterns.",
+                "Pass a model and its adapters to `kdprobe.probe` instead of patterns.",
             )
-        raise UsageError(f"There is no student {name!r}.", f"The students are {', '.join(self)}.")
+        raise UsageError(f"There is no student {name!r}.", f"Available students: {', '.join(self)}.")
 
 
 def _digest(student: Student) -> str | None:

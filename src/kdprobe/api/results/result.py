@@ -1,4 +1,4 @@
-"""What all results of the Python API can do: show themselves in a notebook, and become JSON."""
+"""What all results of the Python API have in common: display in a notebook, and conversion to JSON."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _MOST_LINES = 40
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result(ABC):
-    """What a function of the API returns.
+    """The result of an API function.
 
     Attributes:
-        warnings: What happened during the call that may spoil the result, such as damaged files and skipped plugins.
+        warnings: Warnings about anything that may invalidate it, such as damaged files and skipped plugins.
     """
 
     warnings: tuple[str, ...] = ()
 
     @abstractmethod
     def _data(self) -> Any:
-        """What the command prints with `--json`, before NaN and secrets are taken out."""
+        """The data of the command's `--json` output, before NaN and secrets are removed."""
 
     @abstractmethod
     def _sections(self) -> Iterator[Section]:
-        """What is shown of it."""
+        """The parts to display."""
 
     def _answers(self) -> Mapping[str, Any]:
-        """Names to the answers that it is about, where it has them."""
+        """Answers by name, if the result has any."""
         return {}
 
     def _run(self) -> tuple[str, Path] | None:
-        """The name and the store of the run that it is."""
+        """The name and the store of the run, if the result is one."""
         return None
 
     def to_dict(self) -> Any:
-        """What the command prints with `--json`, as dicts and lists; NaN and infinities are `None`."""
+        """The command's `--json` output as dicts and lists; NaN and infinities become `None`."""
         return json.loads(self.to_json())
 
     def to_json(self) -> str:
-        """What the command prints with `--json`; NaN and infinities are null."""
+        """The command's `--json` output; NaN and infinities become null."""
         return json_text(self._data())
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class Result(ABC):
         return "\n".join([f"<{type(self).__name__} with {', '.join(names)}>", *lines])
 
     def _repr_html_(self) -> str:
-        # Dollar signs are money here, and no formulas.
+        # Dollar signs mean money here, not formulas.
         shown = "".join(section.html() for section in self._shown)
         return f'<div class="tex2jax_ignore mathjax_ignore">{shown}</div>'
 
@@ -69,7 +69,7 @@ class Result(ABC):
 
 
 def json_text(data: Any) -> str:
-    """Data as JSON; NaN and infinities become null, secrets are cut out."""
+    """Data as JSON; NaN and infinities become null, and secrets are removed."""
     from kdprobe.files import clean
 
     return said(json.dumps(clean(data), indent=2, ensure_ascii=False, allow_nan=False))

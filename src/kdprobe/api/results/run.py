@@ -1,4 +1,4 @@
-"""A finished run, with all that can be asked of it."""
+"""A finished run, with everything that can be read from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunResult(CompareResult):
-    """A finished run: the comparison of its arms, and everything else that it made.
+    """A finished run: the comparison of its arms, its answers, students and analyses.
 
     Attributes:
         results: The run's results, as records.
@@ -73,7 +73,7 @@ class RunResult(CompareResult):
 
     @cached_property
     def analyses(self) -> Analysed:
-        """What the analyses found: `run.analyses.table("heads")`, `run.analyses.figures`."""
+        """The results of the run's analyses: `run.analyses.table("heads")`, `run.analyses.figures`."""
         return Analysed(
             tables={analysis.name: Tables(analysis.tables) for analysis in self.results.analyses},
             statements={analysis.name: analysis.statements for analysis in self.results.analyses},
@@ -103,7 +103,7 @@ class RunResult(CompareResult):
 
     @property
     def page(self) -> Path:
-        """The file of the run's page."""
+        """The path of the run's page, whether or not it exists yet."""
         from kdprobe.report.page import PAGE
 
         return self.results.folder / PAGE
@@ -115,7 +115,7 @@ class RunResult(CompareResult):
             The page: one HTML file that needs no network.
 
         Raises:
-            KdprobeError: It cannot be written.
+            KdprobeError: The page cannot be written.
         """
         from kdprobe.report.page import write_page
 
@@ -131,7 +131,7 @@ class RunResult(CompareResult):
         return self.name, self.store.root
 
     def _data(self) -> dict[str, Any]:
-        """What `kdprobe run --json` and `kdprobe report --json` print."""
+        """The output of `kdprobe run --json` and `kdprobe report --json`."""
         return run_data(self.results, self.comparison, self.page)
 
     def _sections(self) -> Iterator[Section]:
@@ -144,7 +144,7 @@ class RunResult(CompareResult):
 
 
 def run_data(results: Results, comparison: Comparison, page: Path) -> dict[str, Any]:
-    """A run's results, for machines."""
+    """A run's results as plain data."""
     return {
         "run": results.run,
         "report": str(page),

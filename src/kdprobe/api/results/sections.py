@@ -1,4 +1,4 @@
-"""Parts of what a result shows of itself, as HTML in a notebook and as text elsewhere. Text is never markup."""
+"""Sections of a displayed result, as HTML in a notebook and as text elsewhere. Text is never markup."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _LONGEST_CELL = 40
 
 @dataclass(frozen=True)
 class Listed:
-    """Sentences under a title; nothing is shown where there are none."""
+    """Sentences under a title; shown only if there are any."""
 
     title: str
     sentences: Sequence[str]
 
     def html(self) -> str:
-        """The title and a list."""
+        """The title and a list as HTML."""
         items = "".join(f"<li>{_escaped(sentence)}</li>" for sentence in self.sentences)
         return f"<p><b>{_escaped(self.title)}</b></p><ul>{items}</ul>" if items else ""
 
     def lines(self) -> list[str]:
-        """The title and a line for each sentence."""
+        """The title and a line per sentence."""
         items = [f"  - {_line(sentence, _LONGEST)}" for sentence in self.sentences]
         return [f"{_line(self.title, _LONGEST)}:", *items] if items else []
 
 
 @dataclass(frozen=True)
 class Tabled:
-    """A table under a title; nothing is shown where it has no rows.
+    """A table under a title; shown only if it has rows.
 
     Attributes:
-        title: Above it.
-        table: Any.
-        columns: Those that are shown, as far as the table has them.
+        title: Its title.
+        table: The table.
+        columns: The columns to show, as far as the table has them.
     """
 
     title: str
@@ -89,7 +89,7 @@ def _escaped(text: str) -> str:
 
 
 def _line(text: str, longest: int) -> str:
-    """Text in a single line without control characters, its middle left out where it is very long."""
+    """Text on a single line without control characters; the middle of very long text is left out."""
     from kdprobe.console import shortened, visible
 
     return shortened(" ".join(visible(text).split()), longest)

@@ -1,4 +1,4 @@
-"""The students of a finished run, ready to be loaded."""
+"""Students of a finished run, which can be loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RunStudent(Loadable):
-    """A student of a finished run; nothing is loaded until you ask for it.
+    """A student of a finished run; weights are loaded only on request.
 
     Attributes:
         name: The name of its arm.
@@ -105,7 +105,7 @@ class RunStudent(Loadable):
 
 
 class Students(dict[str, RunStudent]):
-    """The students of a run by arm; a strategy's own name finds the only arm that it has."""
+    """The students of a run by arm; a strategy's own name finds its only arm."""
 
     def __init__(self, results: Results, store: Store) -> None:
         super().__init__(
@@ -114,7 +114,7 @@ class Students(dict[str, RunStudent]):
         self._results = results
 
     def __missing__(self, name: str) -> RunStudent:
-        """Looks for a strategy of this name.
+        """Finds the only arm of a strategy with this name.
 
         Raises:
             UsageError: The run has no such arm.
@@ -127,7 +127,7 @@ class Students(dict[str, RunStudent]):
 
 
 def load_students(run: str, *, store: AnyPath | None = None) -> Students:
-    """The students of a finished run, without the comparison of their answers.
+    """Returns the students of a finished run, without comparing their answers.
 
     Args:
         run: The run's name, or a unique prefix of it.
@@ -147,4 +147,4 @@ def load_students(run: str, *, store: AnyPath | None = None) -> Students:
 def _refuse(name: str, diverged: dict[str, Any]) -> NoReturn:
     from kdprobe.experiment.stages.distill import divergence_sentence
 
-    raise KdprobeError(f"{name} is no student: its training {divergence_sentence(diverged)}")
+    raise KdprobeError(f"{name} has no student: its training {divergence_sentence(diverged)}")

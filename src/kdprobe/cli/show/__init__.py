@@ -1,1 +1,1 @@
-"""What commands print in the terminal."""
+"""Terminal output of the commands."""

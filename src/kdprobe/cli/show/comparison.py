@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Scores, pairs, findings and what may be said."""
+    """Prints scores, pairs, findings and the verdict."""
     for table in comparison_tables(comparison):
         out().print(table)
     show_reading({score.name: score for score in comparison.arms})
@@ -29,12 +29,12 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def show_absent(arms: Sequence[AbsentArm]) -> None:
-    """Which arms have no answers, and why."""
+    """Prints which arms have no answers, and why."""
     sentence_list("Arms without answers", [absence(arm) for arm in arms])
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Accuracies, then one table a family, as Holm's adjustment goes."""
+    """Prints accuracies, then one table per family of Holm's adjustment."""
     tables: dict[str, Table] = {}
     for pair in comparison.pairs:
         if pair.family not in tables:
@@ -52,20 +52,20 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def absence(arm: AbsentArm) -> str:
-    """Why an arm has no score, and which pairs were planned with it."""
+    """Says why an arm has no score, and which pairs were planned with it."""
     pairs = f" Not compared: {', '.join(arm.pairs)}." if arm.pairs else ""
     return f"{arm.name} {arm.reason}{pairs}"
 
 
 def _strategy_tables(pairs: Sequence[StrategyPair]) -> list[Table]:
-    """Strategies against each other, over seeds and problems."""
+    """Prints tests of strategies, over seeds and problems."""
     if not pairs:
         return []
     from kdprobe.stats.p_values import p_text
 
     table = new_table(
         "Strategies, over seeds and problems (Student's t, Holm)",
-        "a - b", "points", "95 % CI", "seeds", "between seeds", "p", "p (Holm)",
+        "a - b", "points", "95% CI", "seeds", "between seeds", "p", "p (Holm)",
     )  # fmt: skip
     for pair in pairs:
         test = pair.test
@@ -86,7 +86,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
     thinking = any(score.thinking for score in scores)
     table = new_table(
         f"Accuracy on the test problems ({scores[0].extractor})",
-        "arm", "correct", "accuracy", "95 % CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
+        "arm", "correct", "accuracy", "95% CI", *(["log p(gold)"] if scored else []), "cut off", "no answer",
         *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
@@ -105,7 +105,7 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
 
 
 def _pair_table(title: str) -> Table:
-    return new_table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95 % CI", "only a : b", "p", "p (Holm)")
+    return new_table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95% CI", "only a : b", "p", "p (Holm)")
 
 
 def _pair_row(pair: Pair) -> list[str | Text]:
@@ -123,11 +123,11 @@ def _pair_row(pair: Pair) -> list[str | Text]:
 
 
 def _pair_measures(pairs: Sequence[Pair]) -> Table:
-    """What tells pairs apart whose accuracies are at the floor; not adjusted for their number."""
+    """Prints measures that can distinguish arms whose accuracies are at the floor; not adjusted for multiplicity."""
     scored = any(pair.log_p_interval for pair in pairs)
     table = new_table(
-        "Other measures: correct steps, in points", "a - b", "points, 95 % CI",
-        *(["log p(gold), 95 % CI"] if scored else []),
+        "Other measures: correct steps, in points", "a - b", "points, 95% CI",
+        *(["log p(gold), 95% CI"] if scored else []),
     )  # fmt: skip
     rows = {(pair.a, pair.b): pair for pair in pairs}
     for (a, b), pair in rows.items():

@@ -1,4 +1,4 @@
-"""What a transfer set is worth, in the terminal."""
+"""Measurements of transfer sets in the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
-    """The teacher's answers, and how much of it lies outside the top k."""
+    """Prints the teacher's answers, and its probability mass outside the top k."""
     if not fidelity:
         return []
     filtered = any(figures["kept"] < figures["responses"] for figures in fidelity.values())
@@ -22,7 +22,7 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
     answers = new_table(
         "The teacher's answers",
         "strategy", "answers", *(["kept"] if filtered else []),
-        "right", "cut off", *(["nothing to learn"] if untaught else []),
+        "correct", "cut off", *(["nothing to learn"] if untaught else []),
         *(["thinking, unclosed"] if thinking else []), "tokens", "longest", "bytes/token", "tok/s",
     )  # fmt: skip
     borders = (1e-6, 1e-4, 1e-2)

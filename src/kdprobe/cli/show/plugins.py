@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plugin_data(provider: Provider, conflicts: Sequence[str]) -> dict[str, Any]:
-    """A plugin, for machines."""
+    """A plugin as plain data."""
     return {
         "name": provider.name,
         "version": provider.version,
@@ -40,7 +40,7 @@ def plugin_data(provider: Provider, conflicts: Sequence[str]) -> dict[str, Any]:
 
 
 def show_plugins(providers: Sequence[Provider], conflicts: Mapping[str, Sequence[str]]) -> None:
-    """All plugins, those that cannot be used with their reason, then what two provide."""
+    """Prints all plugins, why some cannot be used, and names that two of them provide."""
     table = new_table("Plugins", "name", "version", "source", "status", "provides")
     for provider in providers:
         offers = [f"{kind}: {', '.join(names)}" for kind, names in provider.provides.items()]
@@ -59,7 +59,7 @@ def show_plugins(providers: Sequence[Provider], conflicts: Mapping[str, Sequence
 
 
 def show_plugin(provider: Provider, conflicts: Sequence[str]) -> None:
-    """One plugin: its offers with their options, or why it is not used."""
+    """Prints one plugin: what it provides, with options, or why it is not used."""
     out().print(plain(f"{provider.name} {provider.version} from {provider.source}: {provider.status}"))
     for sentence in filter(None, (provider.reason, provider.undone_sentence, *conflicts, provider.trace)):
         out().print(plain(sentence.rstrip()))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show_results(results: Results, comparison: Comparison) -> None:
-    """The tables of a run."""
+    """Prints the tables of a run."""
     console = out()
     sentence_list("Cautions", results.record.get("cautions", []))
     for table in fidelity_tables(results.fidelity):
@@ -34,30 +34,31 @@ def show_results(results: Results, comparison: Comparison) -> None:
 
 
 def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
-    """What each analysis found."""
+    """Prints the statements of each analysis."""
     for name, sentences in statements.items():
         sentence_list(f"Inside the students ({name})", sentences)
 
 
 def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
-    """The stages of a plan, what to know before it runs, and the number of threads, which decides keys too."""
+    """Prints a plan's findings and stages, and the number of threads, which is part of the keys."""
     sentence_list("Cautions", plan.cautions)
     sentence_list("Before it runs", [str(finding) for finding in plan.findings])
     table = new_table(f"Run {plan.run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
     out().print(table)
-    there = sum(stage["status"] == "there" for stage in stages)
-    out().print(f"{there} of {len(stages)} stages are already done; {len(stages) - there} would be made.")
+    done = sum(stage["status"] == "done" for stage in stages)
+    are = "is" if done == 1 else "are"
+    out().print(f"{done} of {len(stages)} stages {are} already done; {len(stages) - done} would run.")
     for distiller, modules in adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
-    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to fix it.")
+    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to pin it.")
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
-    """All runs with their accuracies."""
+    """Prints all runs with their accuracies."""
     if not rows:
-        out().print("There are no finished runs yet; `kdprobe run` makes one.")
+        out().print("There are no finished runs yet; start one with `kdprobe run`.")
         return
     table = new_table("Runs, newest first", "run", "accuracy")
     for row in rows:
@@ -70,4 +71,4 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
         for caution in row["cautions"]:
             cautioned.setdefault(caution, []).append(row["run"])
     for caution, runs in cautioned.items():
-        sentence_list(f"Of {', '.join(runs)}", [caution])
+        sentence_list(f"About {', '.join(runs)}", [caution])

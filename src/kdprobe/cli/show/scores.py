@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Sequence[Finding]) -> None:
-    """Scores of files, one row per file and extractor, then what does not depend on the extractor, then findings.
+    """Prints scores with one row per file and extractor, then what does not depend on the extractor, then findings.
 
     Args:
         scores: All scores.
-        names: What the answers of a file are called.
-        findings: What may spoil the scores.
+        names: The name of each file's answers.
+        findings: What may invalidate the scores.
     """
     empty = any(score.empty for score in scores)
     thinking = any(score.thinking for score in scores)
     table = new_table(
-        "Scores", "answers", "extractor", "correct", "accuracy, 95 % CI", "no answer", *(["empty"] if empty else []),
+        "Scores", "answers", "extractor", "correct", "accuracy, 95% CI", "no answer", *(["empty"] if empty else []),
         "cut off", *(["thinking, unclosed"] if thinking else []),
     )  # fmt: skip
     for score in scores:
@@ -53,7 +53,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def show_reading(scores: Mapping[str, Score]) -> None:
-    """Which columns of which files were read as what, and what else to know of how they were read."""
+    """Prints which columns were read, and other notes on how the files were read."""
     files: dict[tuple[str, ...], list[str]] = {}
     for name, score in scores.items():
         if score.columns:
@@ -62,7 +62,7 @@ def show_reading(scores: Mapping[str, Score]) -> None:
 
 
 def _columns_read(columns: Mapping[str, str | None]) -> str:
-    """For example: responses are in column 'output', gold answers in 'target'; there is no id."""
+    """The columns that were read, in a sentence."""
     response, gold, identifier = (columns.get(role) for role in ("response", "gold", "id"))
     read = (
         f"responses are in column {response!r}, gold answers in {gold!r}"
@@ -73,11 +73,11 @@ def _columns_read(columns: Mapping[str, str | None]) -> str:
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:
-    """What tells models apart whose accuracies are at the floor."""
+    """Prints measures that can distinguish models whose accuracies are at the floor."""
     scored = any(score.log_p_interval for score in scores.values())
     table = new_table(
-        "Other measures: arithmetic steps", "answers", "steps", "correct, 95 % CI", "no step",
-        *(["log p(gold), 95 % CI"] if scored else []),
+        "Other measures: arithmetic steps", "answers", "steps", "correct, 95% CI", "no step",
+        *(["log p(gold), 95% CI"] if scored else []),
     )  # fmt: skip
     for name, score in scores.items():
         steps, log_p = score.arithmetic, score.log_p_interval

@@ -1,4 +1,4 @@
-"""What a store holds, in the terminal and as JSON on stdout."""
+"""The content of a store, in the terminal and as JSON on stdout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.experiment.integrity.upkeep import RECORD
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.experiment.integrity.prune import Unneeded
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def entry_data(entry: Entry, sizes: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
-    """A stage or a record, for machines.
+    """A stage or a record as plain data.
 
     Args:
         entry: The stage or record.
-        sizes: Of the stages of each run, and of those that only it needs, where a record is to say that.
+        sizes: For records: the size of each run's stages, and of those that only it needs.
     """
     data = {
         "kind": entry.kind,
@@ -38,7 +39,7 @@ def entry_data(entry: Entry, sizes: Mapping[str, tuple[int, int]] | None = None)
 
 
 def run_sizes(entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
-    """Run to the size of the stages that it needs, and of those that no other run needs, in bytes."""
+    """For each run, the size of the stages that it needs, and of those that no other run needs, in bytes."""
     stages = [entry for entry in entries if entry.kind != "run"]
     return {
         run: (
@@ -50,7 +51,7 @@ def run_sizes(entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
 
 
 def show_entries(entries: Sequence[Entry]) -> None:
-    """A row per stage and record, one per run, and the sum."""
+    """Prints a row per stage and record, one per run, and the total."""
     table = new_table("The store", "kind", "name", "folder", "size", "runs")
     for entry in entries:
         runs = ", ".join(entry.runs) or "none"
@@ -71,7 +72,7 @@ def show_entries(entries: Sequence[Entry]) -> None:
 
 
 def unneeded_data(item: Unneeded, *, removed: bool) -> dict[str, Any]:
-    """Something that no run needs, for machines."""
+    """Something that no run needs, as plain data."""
     return {
         "kind": item.kind,
         "name": item.name,
@@ -83,7 +84,7 @@ def unneeded_data(item: Unneeded, *, removed: bool) -> dict[str, Any]:
 
 
 def show_unneeded(items: Sequence[Unneeded]) -> None:
-    """What no run needs, and how large it is."""
+    """Prints what no run needs, with sizes."""
     if items:
         table = new_table("Not needed", "kind", "name", "folder", "size", "why")
         for item in items:
@@ -91,20 +92,22 @@ def show_unneeded(items: Sequence[Unneeded]) -> None:
                 plain(item.kind), plain(item.name), plain(item.path.name), size(item.size), plain(item.reason)
             )
         out().print(table)
-    out().print(f"{len(items)} in all ({size(sum(item.size for item in items))}).")
+    out().print(f"{len(items)} in total ({size(sum(item.size for item in items))}).")
 
 
 def show_damage(entries: Sequence[Entry]) -> None:
-    """What is damaged, and how much was read."""
+    """Prints what is damaged, and how much was checked."""
     _show_faults(entries)
     damaged = sum(bool(entry.faults) for entry in entries)
-    out().print(f"{len(entries) - damaged} of {len(entries)} stages and records are intact.")
+    checked = counted(len(entries), "stage or record", "stages and records")
+    out().print(f"Intact: {len(entries) - damaged} of {checked}.")
     if older := sum(not entry.checksums for entry in entries):
-        out().print(f"For {older} stages only sizes could be checked, because an earlier version of kdprobe made them.")
+        which = "1 stage is" if older == 1 else f"{older} stages are"
+        out().print(f"{which} from an earlier version of kdprobe, so only sizes could be checked.")
 
 
 def size(count: int) -> str:
-    """Bytes as people read them."""
+    """A readable number of bytes."""
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:  # noqa: PLR2004

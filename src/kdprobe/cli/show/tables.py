@@ -1,4 +1,4 @@
-"""What every table and list in the terminal looks like, and data on stdout."""
+"""The layout of tables and lists in the terminal, and data on stdout."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def new_table(title: str, *columns: str) -> Table:
-    """An empty table."""
+    """Returns an empty table."""
     from rich.table import Table
 
     table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for column in columns:
-        # Folded where it is too narrow: a name that is cut short names something else.
+        # Folded, not truncated, because a shortened name may be another name.
         table.add_column(column, overflow="fold")
     return table
 
 
 def sentence_list(title: str, sentences: Sequence[str]) -> None:
-    """Prints sentences under a title; nothing where there are none."""
+    """Prints sentences under a title, if there are any."""
     if not sentences:
         return
     from rich.padding import Padding
@@ -40,20 +40,20 @@ def sentence_list(title: str, sentences: Sequence[str]) -> None:
 
 
 def points(interval: Interval, form: str = ".1f") -> str:
-    """An interval of shares, in percent, or that there are too few values for one."""
+    """An interval of shares in percent, or "too few" values."""
     return f"{interval.low * 100:{form}} to {interval.high * 100:{form}}" if interval.known else "too few"
 
 
 def nats(interval: Interval, form: str = ".2f") -> str:
-    """An interval of log-probabilities, or that there are too few values for one."""
+    """An interval of log-probabilities, or "too few" values."""
     return f"{interval.low:{form}} to {interval.high:{form}}" if interval.known else "too few"
 
 
 def share(value: float | None, form: str = ".1%") -> str:
-    """A share in percent, or that it is not known."""
+    """A share in percent, or "unknown"."""
     return "unknown" if value is None else f"{value:{form}}"
 
 
 def print_json(data: Any) -> None:
-    """Data on stdout; NaN and infinities become null."""
+    """Prints data on stdout; NaN and infinities become null."""
     click.echo(json_text(data))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.tables import new_table, sentence_list
 from kdprobe.console import out, plain
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.experiment.tune.trials import Trial, Tuned
@@ -14,18 +15,18 @@ _BEST = 10
 
 
 def show_tuning(tuned: Tuned) -> None:
-    """The best trials, the options to use, and what may be said of them."""
+    """Prints the best trials, the best options, and what the results support."""
     from kdprobe.experiment.tune.trials import NAMES
     from kdprobe.experiment.tune.tuned_config import options_snippet
 
     listed = tuned.trials if tuned.current.number is not None else [tuned.current, *tuned.trials]
-    # A failed trial has no figures: it comes last.
+    # A failed trial has no numbers, so it comes last.
     ranked = sorted(listed, key=lambda trial: (trial.failure is not None, -trial.value(tuned.by)))
     shown = [trial for rank, trial in enumerate(ranked) if rank < _BEST or trial.number == tuned.current.number]
     names = list(tuned.current.choice)
     table = new_table(
         f"Trials of {tuned.study}, best {NAMES[tuned.by]} first, on the validation problems",
-        # Broken by hand: rich would rather cut the cells short.
+        # Broken by hand, because rich would truncate the cells instead.
         "trial", *("T" if name == "temperature" else name.replace("_", "\n") for name in names),
         "accuracy", "log p\n(gold)", "cut\noff",
     )  # fmt: skip
@@ -36,7 +37,7 @@ def show_tuning(tuned: Tuned) -> None:
     out().print(table)
     out().print("* The current options, from the config.")
     if len(listed) > len(shown):
-        out().print(f"{len(listed) - len(shown)} more trials are not shown; --json lists them all.")
+        out().print(f"Not shown: {counted(len(listed) - len(shown), 'more trial')}; --json lists them all.")
     failed = [trial for trial in ranked if trial.failure]
     sentence_list("Failed", [f"{'*' if t.number is None else t.number}: {t.failure}" for t in failed])
     sentence_list("Warnings", tuned.verdict())

@@ -1,4 +1,4 @@
-"""`kdprobe store`: one file for each of its commands."""
+"""`kdprobe store`, with one file per command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EPILOG = """\b
 Examples:
   kdprobe store list                list contents, sizes, and which runs need them
   kdprobe store verify              read every file and report damage
-  kdprobe store verify --repair     set damaged stages aside; the next run makes them again
+  kdprobe store verify --repair     set damaged stages aside; the next run recreates them
   kdprobe store prune --dry-run     only show what would be removed
   kdprobe store export RUN run.tar  write a run with all its stages to one file
   kdprobe store import run.tar      import it into the store of another machine

@@ -11,6 +11,7 @@ from kdprobe.cli.options import json_option, store_option
 from kdprobe.cli.show.store import size
 from kdprobe.cli.store.root import existing
 from kdprobe.console import note
+from kdprobe.words import counted
 
 
 @click.command("export")
@@ -32,7 +33,7 @@ def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(done))
     else:
-        note(f"Wrote {done.run} with {done.stages} stages to {done.file} ({size(done.size)}).")
+        note(f"Wrote {done.run} with {counted(done.stages, 'stage')} to {done.file} ({size(done.size)}).")
 
 
 @click.command("import")
@@ -42,7 +43,7 @@ def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
 def importing(file: Path, store: str, as_json: bool) -> None:
     """Import a run with all its stages from FILE, as written by `kdprobe store export`.
 
-    Everything is checked before anything enters the store. Stages that are already in the store are left alone.
+    Everything is checked before anything is added to the store. Stages that the store already has are left unchanged.
     Checksums detect damage, not forgery: import only from people whose results you trust.
     """
     from kdprobe.cli.show.tables import print_json
@@ -53,4 +54,4 @@ def importing(file: Path, store: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(done))
     else:
-        note(f"Imported {done.run}: {done.added} new stages, {done.known} already in the store.")
+        note(f"Imported {done.run}: {counted(done.added, 'new stage')}, {done.known} already in the store.")

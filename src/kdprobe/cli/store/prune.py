@@ -20,7 +20,7 @@ from kdprobe.errors import UsageError
 def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     """Remove everything that no run needs.
 
-    These are stages, unfinished work, and damaged stages that were set aside. Unfinished runs need their stages, too.
+    These are stages, unfinished work, and damaged stages that were set aside. Unfinished runs also need their stages.
     Stages of `kdprobe eval` and of `kdprobe tune` trials belong to no run. To remove a run with the stages only it
     needs, delete the run's folder first.
     """
@@ -39,7 +39,8 @@ def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
                 "Add --yes to remove, or --dry-run to preview.",
             )
         total = size(sum(item.size for item in found))
-        if not click.confirm(f"Permanently remove these {len(found)} items ({total})?", err=True):
+        these = "this item" if len(found) == 1 else f"these {len(found)} items"
+        if not click.confirm(f"Permanently remove {these} ({total})?", err=True):
             note("Nothing was removed.")
             return
     removed = [] if dry_run else prune(root, found)

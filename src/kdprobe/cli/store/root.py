@@ -1,4 +1,4 @@
-"""The store that a command of `kdprobe store` looks at."""
+"""The store that a command of `kdprobe store` uses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from kdprobe.errors import UsageError
 
 
 def existing(folder: str) -> Path:
-    """The folder of a store.
+    """Returns the folder of a store.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The store does not exist.
     """
     root = Path(folder)
     if not (root / "stages").is_dir():
-        raise UsageError(f"There is no store in {root}.", "Name one with --store.")
+        raise UsageError(f"There is no store in {root}.", "Select one with --store.")
     return root

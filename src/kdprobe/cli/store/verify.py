@@ -10,10 +10,11 @@ from kdprobe.cli.options import json_option, store_option
 from kdprobe.cli.show.store import entry_data, show_damage
 from kdprobe.cli.store.root import existing
 from kdprobe.errors import KdprobeError
+from kdprobe.words import counted
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Set damaged stages aside; the next run makes them again.")
+@click.option("--repair", is_flag=True, help="Set damaged stages aside; the next run recreates them.")
 @store_option
 @json_option
 def verify(repair: bool, store: str, as_json: bool) -> None:
@@ -40,6 +41,6 @@ def verify(repair: bool, store: str, as_json: bool) -> None:
     damaged = sum(bool(entry.faults) for entry in found)
     if damaged and not repair:
         raise KdprobeError(
-            f"{damaged} of {len(found)} stages and records are damaged.",
-            "`kdprobe store verify --repair` sets them aside; the next `kdprobe run` makes them again.",
+            f"Damaged: {damaged} of {counted(len(found), 'stage or record', 'stages and records')}.",
+            "`kdprobe store verify --repair` sets them aside; the next `kdprobe run` recreates them.",
         )

@@ -9,6 +9,10 @@ from typing import Any
 from kdprobe.comparison.reading.replies import is_marked, is_printed_object, samples, written_value
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
+from kdprobe.words import with_article
+
+ROLES = {"response": "responses", "gold": "gold answers", "id": "ids"}
+"""What a column holds, by the name of its option."""
 
 
 def response_texts(table: Table, name: str) -> list[str]:
@@ -20,16 +24,16 @@ def response_texts(table: Table, name: str) -> list[str]:
     texts, most, silent = [], 1, 0
     cells = _opened(table.cells[name])
     if _is_all_json(cells):
-        table.notes.append(f"{name!r} holds a JSON object in every row; it is read as text.")
+        table.notes.append(f"{name!r} contains a JSON object in every row; it is read as text.")
     for index, cell in enumerate(cells):
         written = _samples(table, name, index, cell, "response")
         texts.append(written[0] if written else "")
         most = max(most, len(written))
         silent += isinstance(cell, list | dict) and not any(written)
     if most > 1:
-        table.notes.append(f"{name!r} holds up to {most} samples per row; only the first is scored.")
+        table.notes.append(f"{name!r} contains up to {most} samples per row; only the first is scored.")
     if silent:
-        holds = "1 reply holds" if silent == 1 else f"{silent} replies hold"
+        holds = "1 reply has" if silent == 1 else f"{silent} replies have"
         counted = "it counts as an empty answer" if silent == 1 else "they count as empty answers"
         table.notes.append(f"{holds} no text, perhaps from a failed request; {counted}.")
     return texts
@@ -46,8 +50,8 @@ def gold_texts(table: Table, name: str) -> list[str]:
         values = _samples(table, name, index, cell, "gold")
         if len(values) > 1:
             raise KdprobeError(
-                f"{table.place(index)}: the column {name!r} holds {len(values)} gold values.",
-                "A problem has one gold value; name its column with --gold-column.",
+                f"{table.place(index)}: the column {name!r} contains {len(values)} gold values.",
+                "A problem must have one gold value; select its column with --gold-column.",
             )
         texts.append(values[0] if values else "")
     return texts
@@ -126,8 +130,8 @@ def _refused(table: Table, name: str, index: int, cell: Any, role: str) -> Kdpro
     elif isinstance(cell, list):
         holds = f"a list of {len(cell)}"
     else:
-        holds = "a printed Python object" if isinstance(cell, str) else f"a {type(cell).__name__}"
+        holds = "a printed Python object" if isinstance(cell, str) else with_article(type(cell))
     return KdprobeError(
-        f"{table.place(index)}: the column {name!r} holds {holds}, which cannot be read as text.",
-        f"Name the column of the {role} with --{role}-column, or write its text to the file.",
+        f"{table.place(index)}: the column {name!r} contains {holds}, which cannot be read as text.",
+        f"Select the column of {ROLES[role]} with --{role}-column, or write its text to the file.",
     )

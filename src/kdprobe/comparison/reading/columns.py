@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdprobe.comparison.reading.cells import gold_texts, text
+from kdprobe.comparison.reading.cells import ROLES, gold_texts, text
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import UsageError
 from kdprobe.problems.gold import gold_text, gold_value
@@ -89,8 +89,8 @@ def choose(table: Table, columns: Columns) -> Columns:
     gold = columns.gold or _gold(table, response)
     if response == gold:
         raise UsageError(
-            f"{table.file}: the column {gold!r} cannot hold both the response and the gold answer.",
-            "Name two columns with --response-column and --gold-column.",
+            f"{table.file}: the column {gold!r} cannot be both the response and the gold answer.",
+            "Select two columns with --response-column and --gold-column.",
         )
     return Columns(response, gold, columns.id or _id(table))
 
@@ -179,17 +179,17 @@ def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -
 
 def _ambiguous(table: Table, role: str, names: Sequence[str]) -> UsageError:
     listed = " and ".join(filter(None, [", ".join(map(repr, names[:-1])), repr(names[-1])]))
-    verb = "may hold" if len(names) > 1 else "may or may not hold"
+    verb = "may contain" if len(names) > 1 else "may or may not contain"
     return UsageError(
-        f"{table.file}: {listed} {verb} the {role}; the names are ambiguous.",
-        f"Name the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
+        f"{table.file}: {listed} {verb} the {ROLES[role]}; the names are ambiguous.",
+        f"Select the right one with --{role}-column, for example --{role}-column {names[0]!r}.",
     )
 
 
 def _missing(table: Table, role: str) -> UsageError:
     return UsageError(
-        f"{table.file} has no column that looks like the {role}; it has {_listed(table)}.",
-        f"Name it with --{role}-column.",
+        f"{table.file} has no column that looks like {ROLES[role]}; it has {_listed(table)}.",
+        f"Select it with --{role}-column.",
     )
 
 

@@ -51,7 +51,7 @@ def delimited_rows(stream: TextIO, known: Callable[[str], bool], *, tabs_first: 
                 header = _header(cells, known)
             elif any(map(str.strip, cells)):
                 if len(cells) != len(header):
-                    raise ValueError(f"line {begins} has {len(cells)} cells, the header has {len(header)}")
+                    raise ValueError(f"line {begins} has {len(cells)} cells, but the header has {len(header)}")
                 yield begins, dict(zip(header, cells, strict=True))
             begins = skipped + reader.line_num + 1
     except csv.Error as error:

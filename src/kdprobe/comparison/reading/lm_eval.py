@@ -84,7 +84,7 @@ class LmEvalRows:
         mine = self._seen.setdefault(name, set())
         if document in mine:
             raise ValueError(
-                f"{_line(line)} repeats document {document!s:.60} under the filter {name!r}, so the file holds several "
+                f"{_line(line)} repeats document {document!s:.60} under the filter {name!r}, so the file has several "
                 "runs or tasks; split it"
             )
         mine.add(document)
@@ -128,7 +128,7 @@ class LmEvalRows:
 
     @property
     def conditions(self) -> dict[str, dict[str, str]]:
-        """How the answers were generated, where all rows agree."""
+        """How the answers were generated, if all rows agree."""
         conditions = {"prompt": {"form": next(iter(self._forms))}} if len(self._forms) == 1 else {}
         if len(self._decoding) == 1:
             decoding = {str(name): str(value) for name, value in self._decoding[0].items()}

@@ -139,7 +139,7 @@ def _known(name: str) -> str:
     try:
         "".encode(name)
     except LookupError as error:
-        raise UsageError(f"Unknown encoding {name!r}.", "Use a name that Python knows: utf-16, cp1252.") from error
+        raise UsageError(f"Unknown encoding {name!r}.", "Use one that Python knows: utf-16, cp1252.") from error
     return name
 
 
@@ -170,7 +170,7 @@ def legacy_encoding(file: Path) -> Encoding:
         why = "most of the file is UTF-8, but not this line" if multibyte else "it is not UTF-8"
         raise KdprobeError(
             f"{file}, line {broken_line}: the bytes cannot be decoded; {why}.",
-            "Name the encoding with --encoding, for example cp1252, gb18030 or shift_jis.",
+            "Set the encoding with --encoding, for example cp1252, gb18030 or shift_jis.",
         )
     name = "latin-1" if gaps else "cp1252"
     label = "Latin-1" if gaps else "Windows-1252"

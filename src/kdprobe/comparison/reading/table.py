@@ -82,7 +82,7 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
         UsageError: Its type is unknown.
     """
     if not is_readable(file):
-        raise UsageError(f"{file} is not a known file type.", f"Known types are {KINDS}.")
+        raise UsageError(f"{file} is not a known file type.", f"Supported types: {KINDS}.")
     ending = _ending(file)
     try:
         if ending in PARQUET:
@@ -105,7 +105,7 @@ def _ending(file: Path) -> str:
 
 
 def table_of(records: Iterable[Mapping[str, Any]], name: str, known: Callable[[str], bool], change: Change) -> Table:
-    """The same of rows that are in memory, which have no lines; `name` stands for the file in messages."""
+    """The same for rows in memory, which have no lines; `name` replaces the file in messages."""
     return _gathered(Table(Path(name)), change((0, dict(row)) for row in records), known, with_lines=False)
 
 
@@ -123,7 +123,7 @@ def _text_table(
             line = undecodable_line(file, encoding)
             place = f"{file}, line {line}" if line else f"{file}"
             raise KdprobeError(
-                f"{place}: the bytes are not {encoding.name}.", "Name the encoding with --encoding."
+                f"{place}: the bytes are not {encoding.name}.", "Set the encoding with --encoding."
             ) from error
     return _text_table(file, ending, known, change, legacy_encoding(file), sure=True)
 
@@ -133,7 +133,7 @@ def _is_json(file: Path, encoding: Encoding) -> bool:
     with open_text(file, encoding) as stream:
         line = next((line.strip() for line in stream if line.strip()), "")
     if not line.startswith(("[", "{")) and not any(delimiter in line for delimiter in DELIMITERS):
-        raise UsageError(f"{file} is neither JSON nor a table with a header.", f"Known types are {KINDS}.")
+        raise UsageError(f"{file} is neither JSON nor a table with a header.", f"Supported types: {KINDS}.")
     return line.startswith(("[", "{"))
 
 

@@ -9,6 +9,7 @@ from kdprobe.comparison.reading.cells import text
 from kdprobe.comparison.reading.columns import THINKING, THINKING_CLOSED, THINKING_TOKENS, find
 from kdprobe.comparison.reading.table import Table
 from kdprobe.models.thinking import has_lost_opening, has_marks, marked, split_thinking
+from kdprobe.words import counted
 
 _BY_PROMPT = 0.05
 """Above this share of answers that end thinking without beginning it, the prompts began it; fewer are accidents."""
@@ -17,7 +18,7 @@ _BY_PROMPT = 0.05
 def with_thinking(table: Table, responses: Sequence[str], name: str) -> list[str]:
     """Responses as one text each, preceded by the thinking if that has a column of its own.
 
-    If the prompts begin the thinking, answers hold only the mark that ends it, and an answer without that mark is
+    If the prompts begin the thinking, answers have only the mark that ends it, and an answer without that mark is
     thinking throughout. The table's notes say if this was inferred from the other answers.
 
     Args:
@@ -66,8 +67,9 @@ def _as_begun_by_prompts(table: Table, responses: list[str]) -> list[str]:
     changed = sum(before != after for before, after in zip(responses, begun, strict=True))
     if changed:
         table.notes.append(
-            f"{ended} answers end thinking that they do not begin, so their prompts begin it; {changed} answers that "
-            "do not end it count as thinking throughout."
+            f"{counted(ended, 'answer contains', 'answers contain')} only the marker that ends thinking, so the "
+            f"prompts contain the one that begins it; {counted(changed, 'answer')} without either marker "
+            f"{'is' if changed == 1 else 'are'} read as unfinished thinking."
         )
     return begun
 

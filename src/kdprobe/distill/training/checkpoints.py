@@ -1,4 +1,4 @@
-"""Checkpoints of a training in a scratch folder, and resuming from the last complete one.
+"""Training checkpoints in a scratch folder, and resuming from the last complete one.
 
 The Trainer writes adapter, optimiser, schedule and random states. The file with the training's history completes a
 checkpoint: it is written last and contains the checksums of all other files.

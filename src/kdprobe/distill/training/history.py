@@ -1,4 +1,4 @@
-"""The history of a training: the loss and its parts at every optimiser step."""
+"""The history of training: the loss and its parts at every optimiser step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class History:
         Raises:
             NonFiniteError: A part of its loss is NaN or infinite.
         """
-        means, tokens = self.means(f"at step {step} of the training", step)
+        means, tokens = self.means(f"at training step {step}", step)
         self.rows.append({"step": step, **means, "learning_rate": learning_rate})
         return tokens
 

@@ -23,6 +23,7 @@ from kdprobe.distill.training.order import EvenOrder
 from kdprobe.distill.training.schedule import Length, learning_rate_factor
 from kdprobe.models import processes
 from kdprobe.models.merging.lora import MAGNITUDE
+from kdprobe.words import counted
 
 
 class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -53,8 +54,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     ) -> None:
         super().__init__(**arguments)
         # Makes the Trainer pass the number of labels in the whole optimiser step, and not divide again. A label is
-        # stored at the
-        # position that predicts it, so the first one counts too.
+        # stored at the position that predicts it, so the first one counts too.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = False
         self.objective, self.vocabulary, self.matrix, self.history = objective, vocabulary, matrix, history
@@ -122,7 +122,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The loss on the held-out examples, averaged over all their response tokens."""
         step = self.state.global_step
-        loss = self._measured(self.held_out, f"in the validation after step {step}", step)
+        loss = self._measured(self.held_out, f"during validation after step {step}", step)
         metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -135,7 +135,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             NonFiniteError: The loss on it is NaN or infinite.
         """
         steps = len(self.history.rows)
-        self._measured([example] * processes.count(), f"after the {steps} steps of the training", steps)
+        self._measured([example] * processes.count(), f"after {counted(steps, 'training step')}", steps)
 
     def _measured(self, examples: Sequence[Example], when: str, step: int) -> float:
         """The mean loss of the current model; arguments and errors as for `History.means`."""

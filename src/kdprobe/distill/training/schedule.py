@@ -1,4 +1,4 @@
-"""The number of steps of a training, and its learning rate at each step."""
+"""The number of training steps, and the learning rate at each step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str, *,
 
 @dataclass(frozen=True)
 class Length:
-    """The length of a training in optimiser steps.
+    """The length of training in optimiser steps.
 
     Attributes:
         epoch: Steps per pass over the examples.

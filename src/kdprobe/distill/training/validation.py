@@ -1,6 +1,6 @@
-"""Examples held out of training: their loss, when it stops a training, and which weights were best.
+"""Examples held out of training: their loss, when it stops training, and which weights were best.
 
-Every decision depends only on the history, so that a training resumed from a checkpoint decides the same way. The
+Every decision depends only on the history, so that training resumed from a checkpoint decides the same way. The
 validation loss is that of the objective: it compares steps of one training, never different objectives.
 """
 
@@ -63,13 +63,13 @@ def exhausted(rows: Sequence[dict[str, float]], patience: int | None) -> bool:
 
 
 class Validation(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Validates, stops a training whose patience is exhausted, and keeps the best weights in memory and checkpoints.
+    """Validates, stops training when patience is exhausted, and keeps the best weights in memory and checkpoints.
 
     Args:
         rows: The history.
         model: The model being trained.
         steps: Optimiser steps between validations; the last step always has one.
-        patience: Validations without a new best that stop the training; `None` never stops it.
+        patience: Validations without a new best that stop training; `None` never stops it.
         checkpoint: The checkpoint to resume from, or `None`.
     """
 

@@ -45,7 +45,7 @@ def import_run(store: Store, file: Path) -> Imported:
         KdprobeError: The archive is damaged or not from kdprobe, or the store has different results for its stages.
     """
     if not file.is_file():
-        raise UsageError(f"{file} is not a file.", "Give an archive written by `kdprobe store export`.")
+        raise UsageError(f"{file} is not a file.", "Specify an archive written by `kdprobe store export`.")
     with _opened(file) as archive, _room(store.root, file) as folder:
         with _sentences(file):
             found = contents(archive, file)
@@ -56,7 +56,7 @@ def import_run(store: Store, file: Path) -> Imported:
         with ExitStack() as locks:
             for stage in sorted(found.stages):
                 lock = store.root / MAKING / f"{Path(stage).name}{LOCK}"
-                locks.enter_context(exclusive(lock, f"Another process is making {stage}; waiting for it."))
+                locks.enter_context(exclusive(lock, f"Another process is running {stage}; waiting for it."))
             missing = [stage for stage in found.stages if not _is_known(store, folder, stage, file)]
             add_record = not _has_record(store, folder, found, file)
             for stage in missing:
@@ -164,7 +164,8 @@ def _has_record(store: Store, folder: Path, found: Contents, file: Path) -> bool
     (theirs,) = needs(folder)
     if ours.keys != theirs.keys:
         raise KdprobeError(
-            f"{file} was not imported, and nothing was changed: the store has another run {found.run}.",
+            f"{file} was not imported, and nothing was changed: the store already has a different run named "
+            f"{found.run}.",
             "Import it into another store (--store).",
         )
     return True

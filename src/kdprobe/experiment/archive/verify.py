@@ -58,13 +58,13 @@ def _verify_stage(folder: Path, names: frozenset[str], found: Contents, file: Pa
     except UnreadableError as error:
         raise RefusedError(file, f"{label} is damaged: {error}") from error
     if is_older(manifest) or not has_checksums(manifest):
-        raise RefusedError(file, f"{label} was made by another version of kdprobe")
+        raise RefusedError(file, f"{label} was produced by a different version of kdprobe")
     if names != {*manifest["files"], MANIFEST}:
         raise RefusedError(file, f"{label} does not contain the files listed in its {MANIFEST}")
     inputs, origin = inputs_of(manifest), manifest.get(MADE_FROM)
     sources = {f"{STAGES}/{stage}" for stage in origin} if isinstance(origin, dict) else {""}
     named = inputs == manifest.get("inputs") and {Path(stage).name for stage in sources} == set(inputs)
     if not named or not sources <= found.stages.keys():
-        raise RefusedError(file, f"{label} was made from stages that are not in the archive")
+        raise RefusedError(file, f"{label} was computed from stages that are not in the archive")
     if stage_key(folder.parent.name, manifest.get("settings"), inputs) != folder.name:
         raise RefusedError(file, f"{label} does not match its own settings")

@@ -45,7 +45,7 @@ def export_run(store: Store, run: str, file: Path) -> Exported:
 
     Raises:
         UsageError: The run does not exist, or the file exists.
-        KdprobeError: Part of the run is damaged or was made by an earlier version of kdprobe.
+        KdprobeError: Part of the run is damaged or was produced by an earlier version of kdprobe.
     """
     if file.exists():
         raise UsageError(f"{file} already exists.", "Choose another name.")
@@ -81,7 +81,7 @@ def _add_stage(archive: tarfile.TarFile, store: Store, folder: Path) -> None:
     manifest = store.checks.manifest(folder)
     if is_older(manifest) or not has_checksums(manifest):
         raise KdprobeError(
-            f"The {folder.parent.name} stage {folder.name} was made by an earlier version of kdprobe.",
+            f"The {folder.parent.name} stage {folder.name} was produced by an earlier version of kdprobe.",
             "Run the experiment again and export the new run.",
         )
     store.checks.sizes(folder)

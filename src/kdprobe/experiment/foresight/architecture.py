@@ -55,10 +55,11 @@ def _targets(context: StageContext, key: str, targets: tuple[str, ...]) -> Itera
     if layers - trained:
         untrained = sorted(layers - trained)
         shown = ", ".join(map(str, untrained[:_SHOWN])) + (" and more" if len(untrained) > _SHOWN else "")
-        wanted = targets_text(targets)
+        wanted, one = targets_text(targets), len(untrained) == 1
         yield Finding(
             "untrained-layers",
-            f"{key}: {len(untrained)} of the student's {len(layers)} layers contain none of {wanted} (layers {shown}).",
+            f"{key}: {len(untrained)} of the student's {len(layers)} layers {'contains' if one else 'contain'} none of "
+            f"{wanted} ({'layer' if one else 'layers'} {shown}).",
             f"To train these layers too, add their modules; the model has {', '.join(_kinds(modules))}.",
         )
 

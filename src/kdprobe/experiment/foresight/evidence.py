@@ -10,6 +10,7 @@ from kdprobe.comparison.arms import NO_ANSWERS, Arm, families
 from kdprobe.comparison.finding import Finding
 from kdprobe.stats.least import FEWEST_SEEDS, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT
+from kdprobe.words import counted
 
 SEED_CODES = frozenset({"single-seed", "few-seeds"})
 """What `few_seeds` finds."""
@@ -37,13 +38,13 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
     )
     least = {family: smallest_p(problems, len(pairs)) for family, pairs in planned.items() if pairs}
     if hopeless := {family: p for family, p in least.items() if p >= SIGNIFICANT}:
-        listed = ", ".join(f"{family} {p:.2g}" for family, p in hopeless.items())
+        listed = ", ".join(f"{p:.2g} ({family})" for family, p in hopeless.items())
         largest = max(map(len, planned.values()))
         needed = next(n for n in count(problems) if smallest_p(n, largest) < SIGNIFICANT)
         yield Finding(
             "too-few-problems",
-            f"With {problems} test problems no difference can be significant: the smallest Holm-adjusted p that "
-            f"McNemar's exact test can give is {listed}.",
+            f"With {counted(problems, 'test problem')}, no difference can be significant: the smallest Holm-adjusted p "
+            f"that McNemar's exact test can reach is {listed}.",
             f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
         )
     primed = [arm.strategy for arm in arms if arm.strategy is not None]
@@ -69,7 +70,7 @@ def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
     fewest = min(map(len, seeds.values()), default=0)
     if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
-    evidence = f"{len(seeds)} strategies are compared with as few as {fewest} {'seed' if fewest == 1 else 'seeds'}."
+    evidence = f"{len(seeds)} strategies are compared with as few as {counted(fewest, 'seed')}."
     action = (
         f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies; these results are about "
         "individual students."

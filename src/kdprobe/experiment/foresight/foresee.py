@@ -19,7 +19,7 @@ from kdprobe.strategies.prompt_pair import PromptPair
 Conversations = Mapping[str, Mapping[str, PromptPair]]
 """Strategy mapped to problem id mapped to its two conversations."""
 Foreseen = UsageError | Finding
-"""A mistake that would make the run fail, or something the user should know before it starts."""
+"""An error that would make the run fail, or something the user should know before it starts."""
 
 
 def foresee(context: StageContext, conversations: Conversations) -> list[Finding]:
@@ -33,7 +33,7 @@ def foresee(context: StageContext, conversations: Conversations) -> list[Finding
         Findings: what may make the results worth less than they cost.
 
     Raises:
-        KdprobeError: The run would fail; the error lists all mistakes and what to do about each.
+        KdprobeError: The run would fail; the error lists all reasons and what to do about each.
     """
     # Nothing else can be checked without the models' configurations.
     _ = context.student_blueprint, context.teacher_blueprint

@@ -10,6 +10,7 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.models.outline.room import named
 from kdprobe.strategies.prompt_pair import PromptPair, bare
+from kdprobe.words import counted
 
 _END = 1
 """The token that ends a turn."""
@@ -34,7 +35,7 @@ def teacher_lengths(
             yield UsageError(
                 f"The context of the teacher {teacher.record.name!r} is {teacher.context} tokens; under the strategy "
                 f"{strategy!r}, {_count(long)} no room for {budget} new tokens: {named(long)}.",
-                "Remove these problems, lower transfer.max_new_tokens, or use a shorter strategy.",
+                "Remove these problems, lower transfer.max_new_tokens, or use a strategy with shorter prompts.",
             )
 
 
@@ -63,8 +64,7 @@ def student_lengths(
         solutions = {problem.id: problem.plain_solution for problem in problems}
         if long := reader.too_long(questions, student.context - _END, solutions):
             yield UsageError(
-                f"The context of {subject} is {student.context} tokens; with their gold solutions, "
-                f"{len(long)} {split} problems are longer: {named(long)}.",
+                f"The context of {subject} is {student.context} tokens; {_exceeding(split, long)}: {named(long)}.",
                 "Remove these problems.",
             )
     if "responses" not in needs:
@@ -74,8 +74,8 @@ def student_lengths(
         if long := reader.too_long({id_: pair.student for id_, pair in pairs.items()}, room):
             yield Finding(
                 "long-answers",
-                f"With answers of {experiment.transfer.max_new_tokens} tokens, {len(long)} prompts of the strategy "
-                f"{strategy!r} would exceed the student's context of {student.context} tokens: {named(long)}.",
+                f"With answers of {experiment.transfer.max_new_tokens} tokens, {counted(len(long), 'prompt')} of the "
+                f"strategy {strategy!r} would exceed the student's context of {student.context} tokens: {named(long)}.",
                 "Lower transfer.max_new_tokens; otherwise training fails at the first answer that is too long.",
             )
 
@@ -85,6 +85,12 @@ def _budget(key: str, budget: int, subject: str, context: int) -> UsageError:
         f"{key} is {budget}, which leaves no room for a prompt in the {context}-token context of {subject}.",
         f"Lower {key}.",
     )
+
+
+def _exceeding(split: str, lengths: Mapping[str, int]) -> str:
+    if len(lengths) == 1:
+        return f"1 {split} problem exceeds it together with its gold solution"
+    return f"{len(lengths)} {split} problems exceed it together with their gold solutions"
 
 
 def _count(lengths: Mapping[str, int]) -> str:

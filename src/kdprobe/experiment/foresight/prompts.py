@@ -1,4 +1,4 @@
-"""Strategies that do not ask the question."""
+"""Strategies whose prompts do not contain the question."""
 
 from __future__ import annotations
 

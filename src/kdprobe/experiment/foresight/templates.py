@@ -11,7 +11,7 @@ def check_templates(context: StageContext) -> None:
     """Checks that chat templates render assistant turns and use the arguments they are given.
 
     Raises:
-        KdprobeError: A template refuses an assistant turn, or no template uses an argument.
+        KdprobeError: A template rejects an assistant turn, or no template uses an argument.
     """
     teacher = context.teacher if context.uses_teacher else None
     readers = [context.student_reader]

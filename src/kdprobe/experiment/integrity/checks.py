@@ -24,7 +24,7 @@ class DamagedStageError(KdprobeError):
         self.faults = faults
         super().__init__(
             f"The {folder.parent.name} stage {folder.name} is damaged: {', '.join(faults)}.",
-            "Run the experiment again: the damaged stage is moved aside and made again.",
+            "Run the experiment again: the damaged stage is moved aside and rerun.",
         )
 
 
@@ -86,7 +86,7 @@ class Checks:
     def _files(self, folder: Path, names: list[str]) -> list[Path]:
         unchecked = [name for name in names if folder / name not in self._checked]
         if self._faults(folder, unchecked):
-            # Another process may have remade the stage since its manifest was read.
+            # Another process may have rerun the stage since its manifest was read.
             self.forget(folder)
             if faults := self._faults(folder, unchecked):
                 self.forget(folder)
@@ -100,11 +100,11 @@ class Checks:
         return [*self._origin(folder), *filter(None, faults)]
 
     def _origin(self, folder: Path) -> list[str]:
-        """Inputs that were remade since with different content; a stage and its inputs belong together."""
+        """Inputs that were rerun since with different content; a stage and its inputs belong together."""
         others = []
         for place, known in self.manifest(folder).get(MADE_FROM, {}).items():
             # A damaged input is reported when it is read.
             with suppress(DamagedStageError):
                 if data_digest(self.manifest(folder.parents[1] / place)) != known:
-                    others.append(f"it was made from a different {place.replace('/', ' stage ')}")
+                    others.append(f"it was computed from a different {place.replace('/', ' stage ')}")
         return others

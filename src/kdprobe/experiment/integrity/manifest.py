@@ -14,7 +14,7 @@ KEY_FORMAT = 2
 MADE_FROM = "made_from"
 KEY_LENGTH = 20
 _DATA = (".parquet", ".safetensors", "selection.json")
-"""Endings of the files that other stages are made from; other files may contain times, which always differ."""
+"""Endings of the files that other stages are computed from; other files may contain times, which always differ."""
 _CHANGED = "was changed after it was written"
 
 
@@ -58,7 +58,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UnreadableError(f"{MANIFEST} {error}") from error
     place = (manifest.get("kind"), manifest.get("key"))
     if not isinstance(manifest["files"], dict) or place != (folder.parent.name, folder.name):
-        raise UnreadableError(f"{MANIFEST} belongs to another stage")
+        raise UnreadableError(f"{MANIFEST} belongs to a different stage")
     return manifest
 
 
@@ -84,7 +84,7 @@ def fault(folder: Path, name: str, entry: Any, *, content: bool = True) -> str |
 
 
 def data_digest(manifest: dict[str, Any]) -> str:
-    """A digest of the data other stages are made from: equal if a stage is remade with the same outcome."""
+    """A digest of the data other stages are computed from: equal if a stage is rerun with the same outcome."""
     return digest({name: entry for name, entry in manifest["files"].items() if name.endswith(_DATA)})
 
 

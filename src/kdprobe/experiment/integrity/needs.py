@@ -1,4 +1,4 @@
-"""What runs need: the stages named in their records, and the stages those were made from."""
+"""What runs need: the stages named in their records, and the stages those were computed from."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _stages(root: Path, needed: Collection[str]) -> Iterator[Unneeded]:
             with suppress(UnreadableError):
                 manifest = read_manifest(folder)
                 name = str(manifest.get("name", ""))
-                reason = "made by an earlier version of kdprobe" if is_older(manifest) else "no run needs it"
+                reason = "from an earlier version of kdprobe" if is_older(manifest) else "no run needs it"
             yield Unneeded(folder, folder.parent.name, name, size_of(folder), reason)
 
 
@@ -116,7 +116,7 @@ def _remembered(root: Path) -> Iterator[Unneeded]:
 
 
 def _remove(root: Path, path: Path) -> bool:
-    """Removes a file or a folder; returns `False` if a process is making the stage."""
+    """Removes a file or a folder; returns `False` if a process is running the stage."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return True

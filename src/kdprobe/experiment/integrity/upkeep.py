@@ -112,7 +112,7 @@ def scratch_for(making: Path, key: str, origin: dict[str, str]) -> Path:
     """The scratch folder of a stage; if it was started from inputs with different content, it is removed first.
 
     Args:
-        making: The folder in which stages are made.
+        making: The folder in which stages are run.
         key: The stage's key.
         origin: The inputs, with digests of their content.
     """

@@ -1,7 +1,7 @@
 """Tracks which processes use a store; while one does, no other process removes stages from it.
 
 A run reads stages that it made hours ago and whose locks it has released. So each process that makes or reads stages
-holds a lock of its own while it does so, and `kdprobe store prune` checks for these locks first.
+holds its own lock while it does so, and `kdprobe store prune` checks for these locks first.
 """
 
 from __future__ import annotations

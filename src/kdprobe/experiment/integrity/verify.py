@@ -66,7 +66,7 @@ def repair(root: Path, entry: Entry) -> Path | None:
     if entry.kind == "run":
         return set_aside(root, entry.path)
     key = entry.path.name
-    with exclusive(root / MAKING / f"{key}{LOCK}", f"Another process is making {key}; waiting for it."):
+    with exclusive(root / MAKING / f"{key}{LOCK}", f"Another process is running {key}; waiting for it."):
         if not _stage(entry.path, (), contents=True).faults:
             return None
         return set_aside(root, entry.path)

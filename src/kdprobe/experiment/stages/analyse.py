@@ -85,7 +85,7 @@ def analyse_stage(
             head_metrics=context.pool.once("head metrics", lambda: head_metrics_of(host)),
             pool=context.pool,
         )
-        told = [f"{name} is left out: {sentence}" for name, sentence in lost.items()]
+        told = [f"{name} is excluded: {sentence}" for name, sentence in lost.items()]
         try:
             result = run_analysis(name, host.build("analyses", name, validated), analysis_context)
         except NonFiniteError as error:
@@ -97,7 +97,7 @@ def analyse_stage(
             # The remaining students are too few, or not those the analysis was to examine.
             result, told = (
                 AnalysisResult({}),
-                [*told, f"The analysis was skipped, because the other students are not enough: {error.message}"],
+                [*told, f"The analysis was skipped, because it cannot run on the remaining students: {error.message}"],
             )
         write_tables(result.tables, folder)
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])

@@ -63,7 +63,7 @@ class StageContext:
 
     @cached_property
     def teacher(self) -> Any:
-        """The teacher of the config, with its conversation settings; its weights are loaded when it is asked.
+        """The teacher of the config, with its conversation settings; its weights are loaded when it is first used.
 
         Raises:
             KdprobeError: The teacher does not support the settings in `[conversation]`.
@@ -141,7 +141,7 @@ class StageContext:
         return self._once(("reader", record), lambda: Reader(record, self.memory))
 
     def _once(self, key: Hashable, make: Callable[[], Known]) -> Known:
-        """The result of `make`, computed once for this context and those made from it."""
+        """The result of `make`, computed once for this context and those derived from it."""
         if key not in self._known:
             self._known[key] = make()
         known: Known = self._known[key]
@@ -202,7 +202,7 @@ def refuse_other_prompts(planned: str, reader: Reader, conversations: Sequence[M
     """Checks that a stage reads what it was planned and keyed with, by rendering it again.
 
     Raises:
-        KdprobeError: It does not.
+        KdprobeError: The stage reads something else.
     """
     if planned != texts_digest(reader.render(conversations)):
         raise KdprobeError(

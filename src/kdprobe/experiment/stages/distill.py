@@ -41,7 +41,7 @@ FORMAT = 6
 ADAPTER = "adapter"
 TRAINING = "training.json"
 DIVERGED = "diverged"
-"""Present in the record of a training that produced no student: why, and at which step."""
+"""Present in the record of training that produced no student: why, and at which step."""
 FINE_TUNE = "fine-tune"
 """The distiller of the control."""
 
@@ -100,7 +100,7 @@ def trained_student(student: Student, folders: Sequence[Path]) -> Student:
 
 
 def diverged(folder: Path) -> dict[str, Any] | None:
-    """`step`, `reason` and `hint` of a training that diverged; `None` if it produced a student.
+    """`step`, `reason` and `hint` of training that diverged; `None` if it produced a student.
 
     Args:
         folder: The folder of the training stage.
@@ -110,7 +110,7 @@ def diverged(folder: Path) -> dict[str, Any] | None:
 
 
 def divergence_sentence(found: Mapping[str, Any]) -> str:
-    """Describes a training that diverged, to follow its student's name; ends with a full sentence."""
+    """Describes training that diverged, to follow its student's name; ends with a full sentence."""
     step = "" if found["step"] is None else f" at step {found['step']}"
     return f"diverged{step}: {found['reason']}"
 

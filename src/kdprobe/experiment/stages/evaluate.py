@@ -75,7 +75,7 @@ def overflowed(folder: Path) -> dict[str, Any] | None:
 
 def overflow_sentence(found: Mapping[str, Any]) -> str:
     """Describes such an evaluation, to follow its student's name; ends with a full sentence."""
-    return f"overflowed in its evaluation: {found['reason']}"
+    return f"overflowed during evaluation: {found['reason']}"
 
 
 def examination_stage(
@@ -93,7 +93,7 @@ def examination_stage(
     Args:
         name: The model's name.
         problems: The problems.
-        protocol: How the model is asked.
+        protocol: How the model is evaluated.
         identity: Which model it is, besides what the inputs determine.
         answer: Asks the model: `(folders of the inputs, scratch folder, label) -> records`.
         inputs: The stages that made it.

@@ -60,5 +60,5 @@ def count_unlike_template(
         tokenizer = load_tokenizer(record)
         return sum(list(ids) != prompt_ids(tokenizer, conversations[id_]) for id_, ids in prompts.items())
     except KdprobeError:
-        # A template that refuses the messages renders no prompt that could match the server's.
+        # A template that rejects the messages renders no prompt that could match the server's.
         return len(prompts)

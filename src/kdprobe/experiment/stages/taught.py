@@ -1,4 +1,4 @@
-"""The stages that make what students learn from a teacher: transfer sets, and selections of their answers."""
+"""The stages that produce what students learn from a teacher: transfer sets, and selections of their answers."""
 
 from __future__ import annotations
 

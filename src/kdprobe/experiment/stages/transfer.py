@@ -105,7 +105,7 @@ def transfer_stage(
             record = replace(context.teacher_reader.record, conversation=context.student.conversation)
             unlike = count_unlike_template(record, returned, primed)
             served = {"returned_prompts": len(returned), "prompts_unlike_template": unlike}
-        # The prompt ids are in a file of their own.
+        # The prompt ids are in a separate file.
         responses = tuple(replace(response, prompt_ids=None) for response in transfer_set.responses)
         write(replace(transfer_set, responses=responses), folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)

@@ -1,7 +1,7 @@
 """`kdprobe tune`: a search over the distiller's options, decided on validation problems.
 
 Every trial is a distillation and an evaluation in the store, so none is made twice. The test problems take no part:
-the stages of trials are made in a context with the validation problems instead.
+the stages of trials are run in a context with the validation problems instead.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from kdprobe.problems.draw import Draw, draw_validation
 from kdprobe.redaction import said
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.students.student import Student
+from kdprobe.words import counted
 
 CURRENT = "current"
 
@@ -169,7 +170,7 @@ def in_words(choice: dict[str, Any]) -> str:
 def _search(tuning: Tuning, store: Store, study: Study) -> None:
     config = tuning.experiment.tune
     if done := len(study.tried()):
-        note(f"Resuming the study {tuning.study}: {done} of {max(done, config.trials)} trials are done.")
+        note(f"Resuming the study {tuning.study}: {done} of {counted(max(done, config.trials), 'trial')} done.")
     while (number := len(study.tried())) < config.trials:
         proposal = study.ask()
         note(f"[{number + 1}/{config.trials}] {in_words(tuning.space.legible(proposal.choice))}")

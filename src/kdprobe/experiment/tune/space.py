@@ -94,7 +94,7 @@ def space_of(distiller: str, options: dict[str, Any], config: SpaceConfig | None
     if not varied:
         raise UsageError(
             f"The distiller {distiller!r} has no option that can be tuned.",
-            f"It needs one of these options: {', '.join('.'.join(path) for path in PATHS.values())}.",
+            f"Options that can be tuned: {', '.join('.'.join(path) for path in PATHS.values())}.",
         )
     validated = host.options("distillers", distiller, options)
     current = {name: get_at(validated, PATHS[name]) for name in varied}

@@ -1,4 +1,4 @@
-"""Which tuned values a distiller accepts, and mistakes in `[tune]` beyond its types."""
+"""Which tuned values a distiller accepts, and errors in `[tune]` beyond its types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdprobe.host.registry import Host
 
 
 def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
-    """Mistakes in `[tune]` beyond the types: a strategy that does not exist, a space that does not fit.
+    """Errors in `[tune]` beyond the types: a strategy that does not exist, a space that does not fit.
 
     Args:
         data: The config as read from its file.
@@ -29,7 +29,7 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
     mistakes = []
     strategies = dict(strategies_of(data))
     if isinstance(name := tune.get("strategy"), str) and not resolved(name, strategies):
-        mistakes.append(f"tune.strategy: there is no strategy {name!r}; the strategies are {', '.join(strategies)}")
+        mistakes.append(f"tune.strategy: unknown strategy {name!r}; available: {', '.join(strategies)}")
     if isinstance(space := tune.get("space"), dict):
         mistakes += _space_mistakes(data, space, host)
     return mistakes
@@ -37,7 +37,7 @@ def tuning_mistakes(data: Mapping[str, Any], host: Host) -> list[str]:
 
 def _space_mistakes(data: Mapping[str, Any], space: dict[str, Any], host: Host) -> list[str]:
     if not space:
-        return ["tune.space: is empty; add an option to tune, or remove the section"]
+        return ["tune.space: must not be empty; add an option to tune, or remove the section"]
     section = data.get("distill", {})
     distiller = section.get("name", "logits") if isinstance(section, dict) else None
     if distiller not in host.names("distillers"):
@@ -78,7 +78,7 @@ def _takes(distiller: str, path: tuple[str, ...], host: Host) -> bool:
 
 
 def _refusals(distiller: str, options: dict[str, Any], name: str, value: Any, host: Host) -> list[str]:
-    """Why a distiller refuses a value of this option; other checks report mistakes in other options."""
+    """Why a distiller rejects a value of this option; other checks report errors in other options."""
     candidate = copy.deepcopy(options) if isinstance(options, dict) else {}
     try:
         put_at(candidate, PATHS[name], value)

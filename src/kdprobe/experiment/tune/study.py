@@ -144,7 +144,7 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
             # Three libraries may raise here, all for the same reason: no database of studies, or another version's.
             raise KdprobeError(
                 f"Cannot read the database of studies {file} ({type(error).__name__}).",
-                "Move it away and rerun: the stages of its trials are kept, so the study catches up quickly.",
+                "Move it elsewhere and rerun: the stages of its trials are kept, so the study catches up quickly.",
             ) from error
         try:
             yield Study(study, space, sampler, seed)

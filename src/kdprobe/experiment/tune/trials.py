@@ -14,6 +14,7 @@ from kdprobe.experiment.tune.config import Criterion
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval, accuracy_interval
 from kdprobe.stats.mcnemar import PairedTest, paired_test
+from kdprobe.words import counted
 
 NAMES: dict[Criterion, str] = {"accuracy": "accuracy", "log-p-gold-value": "log p(gold value)"}
 
@@ -30,7 +31,7 @@ class Trial:
         n: Number of validation problems.
         correct: Number of problems solved.
         accuracy: Share of problems solved.
-        interval: 95 % interval of the accuracy.
+        interval: 95% interval of the accuracy.
         log_p_gold_value: The mean over the problems, in nats.
         cut_off: Share of responses that reached the token budget.
         records: One per validation problem.
@@ -114,24 +115,25 @@ class Tuned:
     def verdict(self) -> list[str]:
         """What the results show, and what they do not."""
         if not self.improved:
-            sentences = [f"No trial beat the current options by {NAMES[self.by]}."]
+            sentences = [f"No trial beat the current options on {NAMES[self.by]}."]
         elif self.gain is None:
             sentences = [f"Trial {self.best.number} is the best; the current options failed: {self.current.failure}."]
         else:
             sentences = _sentences(self.best, self.gain, self.by)
+        best = f"The best of {counted(len(self.trials), 'trial')}"
         return [
             *sentences,
-            f"The best of {len(self.trials)} trials was chosen on these same problems, so its results are optimistic.",
+            f"{best} was chosen on these same problems, so its results are optimistic.",
             "No interval here accounts for that choice, or for the single seed all trials were trained with.",
             "The test problems were not used. Evaluate the best options on them with `kdprobe run`.",
         ]
 
     def remark(self) -> str:
         """Where the tuned config comes from, for its first line."""
-        source = f"trial {self.best.number} of {len(self.trials)}" if self.improved else "nothing better"
+        source = f"trial {self.best.number} of {len(self.trials)}" if self.improved else "no better options"
         return (
-            f"kdprobe tune, study {self.study}: {source} by {NAMES[self.by]} on {self.best.n} validation problems "
-            f"(strategy {self.strategy})."
+            f"kdprobe tune, study {self.study}: {source}, judged by {NAMES[self.by]} on {self.best.n} validation "
+            f"problems (strategy {self.strategy})."
         )
 
 
@@ -153,7 +155,7 @@ def result(
     students = [trial for trial in (current, *trials) if trial.failure is None]
     if not students:
         raise KdprobeError(
-            f"No trial of {study} produced a student; with the current options: {current.failure}.",
+            f"No trial of {study} produced a student; the run with the current options also failed: {current.failure}.",
             "Check the options that are not tuned, or try lower learning rates.",
         )
     # Ties go to the current options, which come first.
@@ -167,8 +169,9 @@ def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
     interval = f"{between.low:+.3f} to {between.high:+.3f}" if between.known else "too few problems for an interval"
     sentence = (
         f"Trial {best.number} against the current options, on the same {test.n} validation problems: "
-        f"{test.difference * 100:+.1f} points of accuracy (95 % interval {test.interval.low * 100:+.1f} to "
-        f"{test.interval.high * 100:+.1f}; {test.only_a} problems solved only by it, {test.only_b} only by the other), "
+        f"{test.difference * 100:+.1f} points of accuracy (95% interval {test.interval.low * 100:+.1f} to "
+        f"{test.interval.high * 100:+.1f}; {counted(test.only_a, 'problem')} solved only by it, "
+        f"{test.only_b} only by the other), "
         f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({interval})."
     )
     sentences = [sentence]

@@ -37,7 +37,7 @@ def _flag(name: str) -> Any:
     try:
         return attrgetter(name)(_torch())
     except (AttributeError, RuntimeError) as error:
-        # Not every version has every flag, and newer ones refuse to read an old flag that a new one contradicts.
+        # Not every version has every flag, and newer ones reject reading an old flag that a new one contradicts.
         return f"unreadable: {type(error).__name__}"
 
 
@@ -105,13 +105,13 @@ TORCH_PARTS: dict[str, Part] = {
     "torch's default dtype": calls(_TORCH, "get_default_dtype", "set_default_dtype"),
     "torch's default device": Part(_read_device, _write_device, _TORCH),
     "torch's deterministic algorithms": Part(_deterministic, _write_deterministic, _TORCH),
-    "torch's precision of matrix products": calls(
+    "torch's matrix multiplication precision": calls(
         _TORCH, "get_float32_matmul_precision", "set_float32_matmul_precision"
     ),
     # After the precision, which sets some of these flags.
-    "torch's flags of backends": Part(_flags, _write_flags, _TORCH),
-    "torch's implementations of attention": Part(_attentions, _write_attentions, _TORCH),
+    "torch's backend flags": Part(_flags, _write_flags, _TORCH),
+    "torch's attention implementations": Part(_attentions, _write_attentions, _TORCH),
     "torch's number of threads": calls(_TORCH, "get_num_threads", "set_num_threads"),
-    "whether torch records gradients": calls(_TORCH, "is_grad_enabled", "set_grad_enabled"),
-    "the random numbers of torch": Part(_seeds, _write_seeds, _TORCH),
+    "torch's gradient mode": calls(_TORCH, "is_grad_enabled", "set_grad_enabled"),
+    "torch's random state": Part(_seeds, _write_seeds, _TORCH),
 }

@@ -1,6 +1,6 @@
 """Global state of the process that affects numbers or their display: read, compared, and restored.
 
-Nothing is read from libraries that are not loaded, because nobody can have changed their state.
+Nothing is read from libraries that are not loaded, because their state cannot have been changed.
 """
 
 from __future__ import annotations
@@ -172,12 +172,12 @@ PARTS: dict[str, Part] = {
     "the warning filters": Part(lambda: list(warnings.filters), _write_filters),
     "how warnings are shown": Part(lambda: warnings.showwarning, _write_showing),
     "logging": Part(_logging, _write_logging),
-    "the handlers of signals": Part(_signals, _write_signals),
+    "the signal handlers": Part(_signals, _write_signals),
     "the recursion limit": Part(sys.getrecursionlimit, sys.setrecursionlimit),
-    "the random numbers of Python": Part(random.getstate, random.setstate),
-    "the precision of decimal": Part(_decimal, _write_decimal, "decimal"),
-    "the timeout of sockets": calls("socket", "getdefaulttimeout", "setdefaulttimeout"),
-    "the random numbers of NumPy": Part(_numpy_seed, _write_numpy_seed, "numpy.random"),
-    "NumPy's handling of errors": Part(_numpy_errors, _write_numpy_errors, "numpy"),
+    "Python's random state": Part(random.getstate, random.setstate),
+    "decimal's precision": Part(_decimal, _write_decimal, "decimal"),
+    "the default socket timeout": calls("socket", "getdefaulttimeout", "setdefaulttimeout"),
+    "NumPy's random state": Part(_numpy_seed, _write_numpy_seed, "numpy.random"),
+    "NumPy's error handling": Part(_numpy_errors, _write_numpy_errors, "numpy"),
     **TORCH_PARTS,
 }

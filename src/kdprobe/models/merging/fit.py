@@ -21,7 +21,7 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
     The check uses the base's modules without their weights.
 
     Raises:
-        UsageError: Its tensors do not match its configuration on this base, or PEFT refuses it.
+        UsageError: Its tensors do not match its configuration on this base, or PEFT rejects it.
     """
     from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -84,9 +84,9 @@ def merge(base: LoadedModel, adapter: AdapterRecord | Path) -> LoadedModel:
     # Also true of NaN, which results from tokens that a model rules out.
     if not difference <= _ALLOWED[base.dtype]:
         raise UsageError(
-            f"Merging the adapter {folder} into the model {base.record.name!r} gives a different student than "
-            "attaching it: "
-            f"the logits differ by {difference:.2g} of their size (at most {_ALLOWED[base.dtype]:g} is allowed).",
+            f"Merging the adapter {folder} into the model {base.record.name!r} does not give the same student as "
+            f"attaching it: the relative difference in logits is {difference:.2g} (at most {_ALLOWED[base.dtype]:g} is "
+            "allowed).",
             "PEFT does not merge this kind of adapter exactly on this architecture, so kdprobe refuses to measure it.",
         )
     model.generation_config.eos_token_id = sorted(merged.eos_ids)

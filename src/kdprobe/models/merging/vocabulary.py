@@ -1,4 +1,4 @@
-"""Adapters with their own vocabulary: embeddings of a different size than the base's, and a tokenizer next to them."""
+"""Adapters with their own vocabulary: embeddings of a different size from the base's, and a tokenizer next to them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ def with_its_vocabulary(base: LoadedModel, folder: Path) -> LoadedModel:
         return base
     if len({*sizes.values()}) > 1 or (len(sizes) < len(layers) and not is_tied(base.model)):
         raise UsageError(
-            f"The adapter {folder} has embeddings of a different size than the model {base.record.name!r}, but not "
-            "for both "
-            "its input and its output.",
+            f"The adapter {folder} does not resize the input and output embeddings of the model {base.record.name!r} "
+            "to the same size.",
             "Save it with save_pretrained(..., save_embedding_layers=True).",
         )
     (size,) = {*sizes.values()}

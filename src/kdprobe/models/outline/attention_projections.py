@@ -12,7 +12,7 @@ from kdprobe.models.anatomy import ATTENTION, decoder_layers
 from kdprobe.models.outline.module_names import is_named, suffixes
 
 _CHOOSERS = {"indexer", "router"}
-"""Parts of attention that choose tokens or experts: they are no projections, and an indexer gets no gradient."""
+"""Parts of attention that choose tokens or experts: they are not projections, and an indexer gets no gradient."""
 
 
 def attention_projections(model: Any) -> list[str]:

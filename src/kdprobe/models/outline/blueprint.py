@@ -57,7 +57,7 @@ def blueprint(record: ModelRecord, memory: Memory) -> Blueprint:
         UsageError: The configuration cannot be read, its architecture is unknown, a weight file is missing or
             incomplete, or the package needed for quantised weights is missing.
     """
-    found = memory.recall("configuration", configuration_inputs(record), lambda: _read(record))
+    found = memory.recall("configuration", _configuration(record), lambda: _read(record))
     _refuse_incomplete(record)
     if record.quantisation and record.path.is_dir():
         from kdprobe.models.load import load_config
@@ -74,7 +74,7 @@ def modules(record: ModelRecord, memory: Memory) -> Modules:
         record: The model.
         memory: Remembers the modules of a configuration.
     """
-    found = memory.recall("modules", configuration_inputs(record), lambda: named_modules(record))
+    found = memory.recall("modules", _configuration(record), lambda: _named(record))
     headless = found["headless"]
     return Modules(tuple(found["linear"]), tuple(found["attention"]), tuple(headless) if headless else None)
 
@@ -121,7 +121,7 @@ def context_length(config: Any) -> int | None:
     return stated
 
 
-def configuration_inputs(record: ModelRecord) -> dict[str, str]:
+def _configuration(record: ModelRecord) -> dict[str, str]:
     """What determines a model's modules."""
     # A GGUF file is one with its configuration.
     return {"config": sha256(record.path / "config.json") if record.path.is_dir() else record.digest}
@@ -141,8 +141,7 @@ def _read(record: ModelRecord) -> dict[str, Any]:
         ) from error
 
 
-def named_modules(record: ModelRecord) -> dict[str, Any]:
-    """The fields of `Modules`, ready for JSON; raises like `empty_model`."""
+def _named(record: ModelRecord) -> dict[str, Any]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 

@@ -35,7 +35,6 @@ class Memory:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self._expected: dict[str, Callable[[], Any]] = {}
 
     def recall(self, what: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """A result computed earlier from the same inputs by the same versions, or else now.
@@ -47,30 +46,15 @@ class Memory:
         """
         if self.folder is None:
             return compute()
-        key = _key(what, inputs)
+        key = digest({"what": what, "inputs": inputs, "format": FORMAT, "versions": versions()})
         file = self.folder / f"{key}.json"
         result = _read(file, key)
         if result is _MISSING:
-            expected = self._expected.pop(key, None)
-            result = expected() if expected else None
-            result = compute() if result is None else result
+            result = compute()
             with suppress(OSError):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_sealed(file, {"key": key, "what": what, "result": result})
         return result
-
-    def knows(self, what: str, inputs: Mapping[str, Any]) -> bool:
-        """Whether a result can be recalled; true if nothing is ever remembered."""
-        key = _key(what, inputs)
-        return self.folder is None or _read(self.folder / f"{key}.json", key) is not _MISSING
-
-    def expect(self, what: str, inputs: Mapping[str, Any], result: Callable[[], Any]) -> None:
-        """Announces a result that is being found elsewhere; if it is `None`, `recall` computes it after all."""
-        self._expected[_key(what, inputs)] = result
-
-
-def _key(what: str, inputs: Mapping[str, Any]) -> str:
-    return digest({"what": what, "inputs": inputs, "format": FORMAT, "versions": versions()})
 
 
 @cache

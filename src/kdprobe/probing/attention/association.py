@@ -17,10 +17,11 @@ from kdprobe.probing.options import AssociationOptions
 from kdprobe.probing.patterns.real_keys import sink_sentences
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.stats.van_elteren import Association, length_strata, van_elteren
+from kdprobe.words import counted
 
 _NAMED = 3
 
-_CAPTION = "Probability that the metric is higher for a right answer than for a wrong one; 0.5 means no association."
+_CAPTION = "Probability that the metric is higher for a correct answer than for a wrong one; 0.5 means no association."
 
 
 class AssociationAnalysis:
@@ -33,7 +34,7 @@ class AssociationAnalysis:
         """Tests every head of every student; false discoveries are controlled over the heads of a student."""
         metric = self.options.metric
         if metric not in context.head_metrics:
-            raise UsageError(f"There is no head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
+            raise UsageError(f"Unknown head metric {metric!r}.", f"Available: {', '.join(context.head_metrics)}.")
         asked = {name: context.head_metrics[name] for name in (metric, LEARNED_SINK) if name in context.head_metrics}
         lengths = np.array([len(sequence.ids) for sequence in context.sequences], dtype=float)
         strata = length_strata(lengths, self.options.strata)
@@ -101,9 +102,9 @@ def _table(student: str, metric: str, association: Association, q: NDArray[np.fl
 def _sentence(
     student: str, metric: str, association: Association, q: NDArray[np.float64], correct: NDArray[np.bool_]
 ) -> str:
-    lead = f"{student}, {int(correct.sum())} of {len(correct)} right:"
+    lead = f"{student}, {int(correct.sum())} of {len(correct)} correct:"
     if not association.pairs:
-        return f"{lead} no right and wrong answers of similar length, so {metric} cannot be tested for association."
+        return f"{lead} no correct and wrong answers of similar length, so {metric} cannot be tested for association."
     order = np.argsort(np.where(np.isfinite(q), q, np.inf), axis=None, kind="stable")
     layers, heads = np.unravel_index(order, q.shape)
     associated = [head for head in zip(layers.tolist(), heads.tolist(), strict=True) if q[head] <= SIGNIFICANT]
@@ -113,7 +114,7 @@ def _sentence(
         f"{head_label(*head)} ({association.superiority[head]:.2f}, q {q[head]:.2g})" for head in associated[:_NAMED]
     )
     return (
-        f"{lead} {metric} of {len(associated)} heads is associated with correctness at a false discovery rate of "
-        f"{SIGNIFICANT:g}, first {listed}. The number is the probability that it is higher for a right answer; this is "
-        "an association within problems of similar length, not a cause."
+        f"{lead} {metric} of {counted(len(associated), 'head')} is associated with correctness at a false discovery "
+        f"rate of {SIGNIFICANT:g}, led by {listed}. The first number in parentheses is the probability that the metric "
+        "is higher for a correct answer; this is an association within problems of similar length, not a cause."
     )

@@ -168,18 +168,18 @@ def _table(distances: Mapping[str, Means], against: str, threshold: Threshold) -
 
 
 def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[Head], students: int) -> str:
-    heads = ", ".join(f"{head_label(*head)} ({variance[head]:.2g})" for head in leading[:_NAMED])
+    heads = "; ".join(f"{head_label(*head)} ({variance[head]:.2g})" for head in leading[:_NAMED])
     return f"Across the {students} students, attention varies most in {heads} (population variance, mean over cells)."
 
 
 def _distance_sentence(arm: str, against: str, distance: Means, threshold: Threshold) -> str:
     order = ranked(distance.value)
     moved = [head for head in order if distance.value[head] >= threshold.value and distance.value[head] > 0]
-    listed = ", ".join(
+    listed = "; ".join(
         f"{head_label(*head)} ({distance.value[head]:.3g} nats)" for head in (moved or order[:1])[:_NAMED]
     )
-    means = f"moved means a Jensen-Shannon divergence per query row of {threshold.sentence('nats')}"
+    means = f'"moved" means a Jensen-Shannon divergence per query row of {threshold.sentence("nats")}'
     if not moved:
         return f"{arm} and {against}: no head moved ({means}). The largest divergence is in {listed}."
-    heads = f"{len(moved)} of {distance.value.size} heads moved" if len(moved) > 1 else "1 head moved"
-    return f"{arm} and {against}: {heads}, above all {listed}. Here {means}."
+    most = ", most of all " if len(moved) > _NAMED else ": "
+    return f"{arm} and {against}: {len(moved)} of {distance.value.size} heads moved{most}{listed}. Here {means}."

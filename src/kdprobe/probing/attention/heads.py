@@ -98,7 +98,7 @@ def compare_arms(
 def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
     names = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
     if name not in names:
-        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"Available: {', '.join(names)}.")
+        raise UsageError(f"These patterns have no head metric {name!r}.", f"Available: {', '.join(names)}.")
     return context.head_metrics[name]
 
 

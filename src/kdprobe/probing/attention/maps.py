@@ -18,6 +18,7 @@ from kdprobe.probing.attention.moved import ranked
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.options import AttentionOptions
 from kdprobe.probing.patterns.real_keys import sink_sentences
+from kdprobe.words import counted
 
 if TYPE_CHECKING:
     from kdprobe.students.bridge import BridgedStudent
@@ -78,7 +79,9 @@ def _from_files(context: AnalysisContext) -> Shown:
 
 def _from_students(context: AnalysisContext, problem: int) -> Shown:
     if problem >= len(context.sequences):
-        raise UsageError(f"There is no problem {problem}: there are {len(context.sequences)} problems, counted from 0.")
+        count = len(context.sequences)
+        there = f"there {'is' if count == 1 else 'are'} {counted(count, 'problem')}"
+        raise UsageError(f"There is no problem {problem}: {there}, numbered from 0.")
     ids = context.sequences[problem].ids
     patterns: dict[str, Patterns] = {}
     sinks: dict[str, float] = {}

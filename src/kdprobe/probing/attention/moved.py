@@ -98,24 +98,25 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         interval = f", {low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
         return f"{head_label(*head)} ({value[head]:+.3f}{spaced_unit}{interval})"
 
-    means = f"moved means {comparison.metric} changed by {threshold.sentence(unit)}; {_tested(comparison.problems)}"
+    changed = f"{comparison.metric} changed by {threshold.sentence(unit)}"
+    means = f'"moved" means that {changed}{_tested(comparison.problems)}'
     pair = f"{comparison.arm} against {comparison.against}"
     if not heads:
         largest = ranked(np.abs(value))[0]
         return f"{pair}: no head moved ({means}). The largest change is in {change(largest)}."
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
-    most = ", above all " if len(heads) > _NAMED else ": "
+    most = ", most of all " if len(heads) > _NAMED else ": "
     return f"{pair}: {lead}{most}{changes}. Here {means}. These are observed differences, not causes."
 
 
 def _tested(problems: int) -> str:
     if problems == 1:
-        return "one prompt, so no test"
+        return "; there is only one prompt, so there is no test"
     # All differences have one sign, or all have the other.
     if 2 / 2**problems > SIGNIFICANT:
-        return f"with {problems} problems p cannot reach {SIGNIFICANT:g}, so no head can count as moved"
-    return f"p at most {SIGNIFICANT:g} over problems only"
+        return f"; with {problems} problems, p cannot reach {SIGNIFICANT:g}, so no head can count as moved"
+    return f", and that p is at most {SIGNIFICANT:g} in a test over problems (not over seeds)"
 
 
 def _p(differences: Array, permutations: int, seed: int) -> Array:

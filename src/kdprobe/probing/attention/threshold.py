@@ -1,4 +1,4 @@
-"""The effect at which a head counts as moved: what another seed changes, or a stated size."""
+"""The effect at which a head counts as moved: what a different seed changes, or a stated size."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class Threshold:
 
     def sentence(self, unit: str) -> str:
         """The threshold and where it comes from."""
-        reason = "the smallest effect of interest" if self.stated else "the most that another seed changed in any head"
+        seeds = "the largest change that a different seed caused in any head"
+        reason = "the smallest effect of interest" if self.stated else seeds
         return f"at least {self.value:.2g}{' ' if unit else ''}{unit}, {reason}"
 
 
 def movement_threshold(replicates: Sequence[Array], smallest: float) -> Threshold:
-    """The larger of the stated smallest effect and the largest difference caused by another seed.
+    """The larger of the stated smallest effect and the largest difference caused by a different seed.
 
     Args:
         replicates: Differences between students of one arm, each `[layer, head]`.

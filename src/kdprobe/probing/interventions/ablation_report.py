@@ -12,6 +12,7 @@ from kdprobe.probing.interventions.random_control import Control
 from kdprobe.probing.interventions.sweep import Sweep
 from kdprobe.probing.labels import head_label
 from kdprobe.stats.bootstrap import means_over_problems
+from kdprobe.words import counted
 
 _NAMED = 3
 Controls = Mapping[str, Mapping[str, Control]]
@@ -25,23 +26,24 @@ def ablation_statements(
     problems = len(next(iter(sweeps.values())).exact)
     replaced = "its mean output over the problems" if options.replacement == "mean" else "zero"
     how = (
-        f"A head is replaced by {replaced}; its effect is the change in log p(gold solution) over {problems} problems. "
-        "All heads are screened by gradient; the top ones are run exactly. They were selected on these same problems."
+        f"A head is replaced by {replaced}; its effect is the change in log p(gold solution) over "
+        f"{counted(problems, 'problem')}. All heads are screened by gradient; the effects of the top ones are computed "
+        "exactly. These were selected on the same problems."
     )
     sentences = [how]
     for name, sweep in sweeps.items():
-        top = f"The top {controls[name]['top'].heads}: {controls[name]['top'].sentence()}"
+        top = f"The top {counted(controls[name]['top'].heads, 'head')}: {controls[name]['top'].sentence()}"
         sentences.append(f"{name}: {_costly(sweep, seed)} {top}")
         if "moved" in controls[name]:
             moved, control = sweep.sets["moved"], controls[name]["moved"]
-            heads = "; ".join(head_label(*head) for head in moved[:_NAMED])
-            those = f"the {len(moved)} heads whose attention moved most ({heads}, ...):"
-            sentences.append(f"{name}: {those} {control.sentence()}")
+            heads = "; ".join(head_label(*head) for head in moved[:_NAMED]) + (", ..." if len(moved) > _NAMED else "")
+            those = "head" if len(moved) == 1 else f"{len(moved)} heads"
+            sentences.append(f"{name}: the {those} whose attention moved most ({heads}): {control.sentence()}")
     return sentences
 
 
 def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:
-    """Each student's exact effects, the costliest head first, and each set with its random control."""
+    """Each student's exact effects, the most costly head first, and each set with its random control."""
     return {
         "students": {
             name: {
@@ -62,12 +64,18 @@ def _costly(sweep: Sweep, seed: int) -> str:
     effects = means_over_problems(sweep.exact[..., 0], seed)
     has_interval = np.isfinite(effects.high)
     costs = np.where(has_interval, effects.high, effects.value) < 0
+    one = len(sweep.heads) == 1
+    costly = [index for index in np.argsort(effects.value)[:_NAMED] if costs[index]]
+    if not costly:
+        if one:
+            return "the head measured exactly has no cost whose interval excludes 0."
+        return f"none of the {len(sweep.heads)} heads measured exactly has a cost whose interval excludes 0."
     listed = "; ".join(
         f"{head_label(*sweep.heads[index])} ({effects.value[index]:+.2f} nats"
         + (f", {effects.low[index]:+.2f} to {effects.high[index]:+.2f})" if has_interval[index] else ")")
-        for index in np.argsort(effects.value)[:_NAMED]
-        if costs[index]
+        for index in costly
     )
-    if not listed:
-        return f"none of the {len(sweep.heads)} heads run exactly has a cost whose interval excludes 0."
-    return f"of the {len(sweep.heads)} heads run exactly, the costliest are {listed}."
+    if one:
+        return f"the head measured exactly is {listed}."
+    most = f"the most costly to ablate {'is' if len(costly) == 1 else 'are'}"
+    return f"of the {len(sweep.heads)} heads measured exactly, {most} {listed}."

@@ -27,6 +27,7 @@ from kdprobe.stats.mcnemar import paired_test
 from kdprobe.stats.p_values import p_text
 from kdprobe.students.pool import StudentPool
 from kdprobe.students.student import Student
+from kdprobe.words import counted
 
 
 def accuracy_without_heads(
@@ -43,7 +44,7 @@ def accuracy_without_heads(
 
     Args:
         students: The students that were ablated.
-        problems: The problems they are asked.
+        problems: The problems they are evaluated on.
         options: The token budget, and whether random heads come from the same layers.
         sweeps: Each student's ablation results.
         pool: Where students are loaded.
@@ -93,9 +94,14 @@ def accuracy_sentences(table: pd.DataFrame) -> list[str]:
     for student, rows in table.groupby("student", sort=False):
         whole, *others = rows.to_dict("records")
         parts = [
-            f"{row['correct']} without {row['heads']} {'top' if row['set'] == 'top' else 'random'} heads "
-            f"(p = {p_text(row['p'])})"
-            for row in others
+            f"without {_heads(row['set'], row['heads'])}, {row['correct']} (p = {p_text(row['p'])})" for row in others
         ]
-        sentences.append(f"{student} solves {whole['correct']} of {whole['n']} problems intact, {' and '.join(parts)}.")
+        solved = f"With all heads, {student} solves {whole['correct']} of {counted(whole['n'], 'problem')}"
+        sentences.append(f"{solved}; {'; '.join(parts)}.")
     return sentences
+
+
+def _heads(kind: str, count: int) -> str:
+    if kind == "top":
+        return "its top head" if count == 1 else f"its top {count} heads"
+    return counted(count, "random head")

@@ -27,7 +27,7 @@ from kdprobe.probing.labels import Head
 from kdprobe.students.sequence import ProblemSequence
 
 TOLERANCE = 1e-2
-"""Largest change of a log-probability allowed when restarting, in nats; float32 rounding causes about 1e-4."""
+"""Largest change in a log-probability allowed when restarting, in nats; float32 rounding causes about 1e-4."""
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def _refuse_untrue(reading: Reader, sequence: ProblemSequence, run: CleanRun) ->
     if not error <= TOLERANCE:
         raise KdprobeError(
             f"The heads of this architecture do not add up to its attention output (log p is off by {error:.2g}).",
-            "Leave the analysis out: effects of single heads would be wrong.",
+            "Remove the analysis: effects of single heads would be wrong.",
         )
 
 

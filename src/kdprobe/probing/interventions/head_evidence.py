@@ -1,4 +1,4 @@
-"""One table of the evidence on every head of a trained student: changes of weights, changes of attention, and effects.
+"""One table of the evidence on every head of a trained student: changes in weights, changes in attention, and effects.
 
 Whether they go together is reported as an association over heads: a head that moved much need not matter, and a head
 that matters need not have moved.
@@ -26,7 +26,7 @@ from kdprobe.students.pool import StudentPool
 from kdprobe.students.sequence import ProblemSequence
 from kdprobe.students.student import Student
 
-CHANGES = {"qk": "change of the QK circuit", "ov": "change of the OV circuit", "pattern": "change of attention"}
+CHANGES = {"qk": "change in the QK circuit", "ov": "change in the OV circuit", "pattern": "change in attention"}
 _KEYS = ["student", "layer", "head"]
 
 
@@ -35,12 +35,12 @@ class Evidence:
     """The evidence on the heads of trained students.
 
     Attributes:
-        table: One row per student, layer and head: `qk` and `ov`, relative changes of the circuits; `pattern`, Jensen-
+        table: One row per student, layer and head: `qk` and `ov`, relative changes in the circuits; `pattern`, Jensen-
             Shannon divergence of the attention from the first student's, in nats; `ablation_gradient` and
             `ablation_exact`, effects on log p(gold solution), in nats, the latter only for heads run exactly. Values an
             architecture cannot provide are missing.
         correlations: One row per student and change: Spearman's correlation with the size of the effect.
-        figures: Change of attention against effect.
+        figures: Change in attention against effect.
         statements: The correlations in words, and why a change is missing.
     """
 
@@ -88,13 +88,13 @@ def head_changes(
     if not trained:
         return changes
     for student in trained:
-        with _or_missing(f"How the circuits of {student.name} changed", changes.missing):
+        with _or_missing(f"The change in the circuits of {student.name}", changes.missing):
             changes.circuits[student.name] = student_changes(student, first, pool).table
-    with _or_missing("How attention changed", changes.missing):
+    with _or_missing("The change in attention", changes.missing):
         config = bridges.boot(first.name).bridge.cfg
         alike = []
         for student in trained:
-            with _or_missing(f"How the attention of {student.name} changed", changes.missing):
+            with _or_missing(f"The change in the attention of {student.name}", changes.missing):
                 other = bridges.boot(student.name).bridge.cfg
                 if (other.n_layers, other.n_heads) != (config.n_layers, config.n_heads):
                     raise KdprobeError(
@@ -115,9 +115,10 @@ def _or_missing(what: str, missing: list[str]) -> Iterator[None]:
     try:
         yield
     except KdprobeError as error:
-        missing.append(f"{what} is missing. {error.message}")
+        missing.append(f"{what} is not reported: {error.message}")
     except Exception as error:  # noqa: BLE001 - untested architectures may fail in any way, and the rest is still useful
-        missing.append(f"{what} is missing. It could not be measured ({type(error).__name__}: {first_line(error)}).")
+        why = f"{type(error).__name__}: {first_line(error)}"
+        missing.append(f"{what} is not reported: it could not be measured ({why}).")
 
 
 def head_evidence(trained: Sequence[Student], changes: HeadChanges, sweeps: Mapping[str, Sweep]) -> Evidence:
@@ -178,7 +179,7 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
             change_against_effect(
                 change,
                 effect,
-                change_title=f"change of attention of {student} (nats)",
+                change_title=f"change in attention of {student} (nats)",
                 effect_title="Effect of ablating a head (nats, to first order)",
             )
         )
@@ -193,7 +194,7 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
             for row in rows.itertuples()
         ]
         sentences.append(
-            f"{student}: association over heads with the size of the ablation effect (Spearman): {', '.join(parts)}. "
-            "An association, not a cause."
+            f"{student}: Spearman correlation, over heads, with the size of the ablation effect: {', '.join(parts)}. "
+            "This is an association, not a cause."
         )
     return sentences

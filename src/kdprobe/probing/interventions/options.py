@@ -10,7 +10,7 @@ Into = Literal["first", "student"]
 
 
 class AttributionOptions(BaseModel):
-    """What heads write into the logits of the gold tokens."""
+    """Options of `attribution`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,29 +22,29 @@ class InterventionOptions(AttributionOptions):
     """Options of all interventions."""
 
     exact: int | Literal["all"] = Field(
-        default=8, description="Number of heads, ranked by the gradient, to run exactly, or `all`."
+        default=8, description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`."
     )
     together: int = Field(default=8, ge=1, description="Number of those to replace together.")
     random_sets: int = Field(
         default=19, ge=0, description="Random sets of the same size to compare with; 19 allow p = 0.05."
     )
-    same_layers: bool = Field(default=False, description="Take random sets from the same layers.")
+    same_layers: bool = Field(default=False, description="Draw random sets from the same layers.")
 
 
 class AblationOptions(InterventionOptions):
-    """What heads contribute to the gold solution, measured by removing them."""
+    """Options of `ablation`."""
 
     replacement: Literal["mean", "zero"] = Field(
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."
     )
     accuracy: bool = Field(
-        default=False, description="Let lm-eval evaluate students without their top heads, and without random ones."
+        default=False, description="Also evaluate students by lm-eval without their top heads, and without random ones."
     )
     max_new_tokens: int = Field(default=256, ge=1, description="Token budget of that evaluation.")
 
 
 class PatchingOptions(InterventionOptions):
-    """Which heads carry what training gained, measured by moving head outputs between students."""
+    """Options of `patching`."""
 
     into: list[Into] = Field(
         default=["first", "student"],
@@ -54,7 +54,7 @@ class PatchingOptions(InterventionOptions):
 
 
 class ShapleyOptions(AttributionOptions):
-    """Which words of the question carry the gold solution."""
+    """Options of `shapley`."""
 
     problems: int = Field(
         default=4, ge=1, description="Number of problems, taken from the start; every word costs a pass per order."

@@ -20,6 +20,7 @@ from kdprobe.probing.labels import head_label
 from kdprobe.probing.tables import POOLED
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.students.sequence import ProblemSequence
+from kdprobe.words import counted
 
 _NAMED = 3
 
@@ -93,7 +94,8 @@ def patching_result(
         statements=[
             *(gain.sentence(name, first) for name, gain in gains.items()),
             *(
-                f"{_sentence(pair, seed)} The top {controls[pair.name].heads}: {controls[pair.name].sentence()}"
+                f"{_sentence(pair, seed)} The top {counted(controls[pair.name].heads, 'head')}: "
+                f"{controls[pair.name].sentence()}"
                 for pair in pairs
             ),
         ],
@@ -136,12 +138,13 @@ def _sentence(pair: Patched, seed: int) -> str:
     together = f"all heads together {float(all_heads[:, 0].mean()):+.2f} nats" + (
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
-    lead = f"above all {listed}" if carrying else "no single head run exactly moves it in that direction"
-    return f"{pair.name}: {together}; {lead}."
+    largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
+    none = "no single head measured exactly moves log p in the direction of the gain"
+    return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
 
 
 def _summary(pair: Patched) -> dict[str, Any]:
-    """The gain, and the heads run exactly, those that carry most first."""
+    """The gain, and the heads measured exactly, those that carry most first."""
     effects = pair.sweep.exact[..., 0].mean(axis=0)
     shares = pair.gain.share(pair.towards_gain(pair.sweep.exact)).value[:, 0]
     return {

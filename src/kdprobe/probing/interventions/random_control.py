@@ -13,6 +13,7 @@ from kdprobe.probing.analysis import Figure
 from kdprobe.probing.interventions.sweep import Array, Sign, Sweep
 from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
+from kdprobe.words import counted
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Control:
     Attributes:
         heads: The number of heads in a set.
         effect: The effect of these heads together.
-        low: Lower end of its 95 % interval over problems; NaN for one problem.
+        low: Lower end of its 95% interval over problems; NaN for one problem.
         high: Upper end.
         random: Effects of the random sets, `[set]`, in nats.
         p: Share of sets, including this one, whose effect is at least as large. Heads chosen on the same problems are
@@ -44,17 +45,18 @@ class Control:
     def sentence(self) -> str:
         """How the chosen heads compare with the random sets."""
         interval = f" ({self.low:+.2f} to {self.high:+.2f})" if np.isfinite(self.low) else ""
-        effect = f"together {self.effect:+.2f} nats{interval}"
+        effect = f"{'together ' if self.heads > 1 else ''}{self.effect:+.2f} nats{interval}"
         if not len(self.random):
             return f"{effect}."
         reached = round(self.p * (len(self.random) + 1)) - 1
         drawn = (
-            f"{len(self.random)} random sets of {self.heads}: median {np.median(self.random):+.2f}, "
-            f"range {self.random.min():+.2f} to {self.random.max():+.2f}"
+            f"{counted(len(self.random), 'random set')} of {counted(self.heads, 'head')}: "
+            f"median {np.median(self.random):+.2f}, range {self.random.min():+.2f} to {self.random.max():+.2f}"
         )
-        verdict = "none has as large an effect" if reached == 0 else f"{reached} of them have as large an effect"
-        standing = "" if self.stands_out or reached == 0 else ", so these heads do not stand out"
-        return f"{effect}; {drawn}; {verdict}{standing} (p = {p_text(self.p)})."
+        of_them = {0: "none has", 1: "1 of them has"}.get(reached, f"{reached} of them have")
+        usual = ", so this head does not stand out" if self.heads == 1 else ", so these heads do not stand out"
+        standing = "" if self.stands_out or reached == 0 else usual
+        return f"{effect}; {drawn}; {of_them} as large an effect{standing} (p = {p_text(self.p)})."
 
 
 def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:
@@ -92,7 +94,7 @@ def control_figure(title: str, controls: Mapping[str, Control]) -> Figure:
         name="chosen heads",
     )
     figure.update_layout(
-        xaxis_title="change of log p(gold solution), nats",
+        xaxis_title="change in log p(gold solution), nats",
         yaxis={
             "tickvals": list(range(len(names))),
             "ticktext": [html.escape(name) for name in names],

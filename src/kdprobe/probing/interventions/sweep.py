@@ -65,14 +65,14 @@ def sweep_heads(
     label: str,
     moved: Sequence[Head] = (),
 ) -> Sweep:
-    """Screens all heads, then runs the top ones exactly.
+    """Screens all heads, then computes the effects of the top ones exactly.
 
     Args:
         reading: The student.
         sequences: What it reads.
         donor: The replacement for a head's output.
         screened: `[problem, layer, head, target]`, from `screened_effects`.
-        options: How many heads to run exactly, and what to compare them with.
+        options: How many heads to replace exactly, and what to compare them with.
         batch_size: Heads, or sets of heads, per batch.
         seed: Of the random sets.
         sign: Which heads come first.

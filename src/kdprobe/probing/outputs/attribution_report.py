@@ -22,10 +22,10 @@ def attribution_table(name: str, values: Array, sequences: Sequence[ProblemSeque
     """One row per head, target and problem, and over all problems.
 
     Args:
-        name: The student's.
+        name: The student's name.
         values: `[problem, layer, head, target]`, in units of logits.
-        sequences: What was read.
-        seed: Of the bootstrap.
+        sequences: The sequences that were read.
+        seed: Seed of the bootstrap.
     """
     frames = []
     for target, metric in enumerate(TARGETS):
@@ -48,7 +48,7 @@ def bias_table(biases: Mapping[str, Array]) -> pd.DataFrame:
     """One row per student, layer and target: what the bias of the output projection writes, mean over problems.
 
     Args:
-        biases: Student to `[problem, layer, target]`, in units of logits.
+        biases: For each student, `[problem, layer, target]`, in units of logits.
     """
     rows = [
         (name, layer, f"logit_gold_{metric}", float(value))
@@ -62,13 +62,13 @@ def bias_table(biases: Mapping[str, Array]) -> pd.DataFrame:
 def attribution_statements(
     attributions: Mapping[str, Array], biases: Mapping[str, Array], capped: Sequence[str], seed: int
 ) -> list[str]:
-    """Per student the heads that write most, in either direction, and what is in no head.
+    """For each student, the heads that write most in either direction, and the part that belongs to no head.
 
     Args:
-        attributions: Student to `[problem, layer, head, target]`, in units of logits.
-        biases: The same of output projections' biases, `[problem, layer, target]`, for students that have such.
-        capped: Students that cap their logits.
-        seed: Of the bootstrap.
+        attributions: For each student, `[problem, layer, head, target]`, in units of logits.
+        biases: The same for biases of output projections, `[problem, layer, target]`, for students that have them.
+        capped: The students that cap their logits.
+        seed: Seed of the bootstrap.
     """
     sentences = []
     for name, values in attributions.items():
@@ -79,13 +79,14 @@ def attribution_statements(
             interval = f", {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
             heads.append(f"{head_label(*head)} ({pooled.value[head]:+.2f}{interval})")
         sentences.append(
-            f"{name}: the heads that write most directly into the logits of the gold solution's tokens are "
+            f"{name}: the heads with the largest direct contributions to the logits of the gold solution's tokens are "
             f"{'; '.join(heads)}, averaged over tokens. Effects through later layers are not counted."
         )
         if name in biases:
             total = biases[name][..., 0].mean(axis=0).sum()
             sentences.append(
-                f"{name}: the biases of attention's output projections, which belong to no head, write {total:+.2f}."
+                f"{name}: the biases of attention's output projections, which belong to no head, contribute "
+                f"{total:+.2f}."
             )
         if name in capped:
             sentences.append(

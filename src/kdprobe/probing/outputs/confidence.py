@@ -1,4 +1,4 @@
-"""The analysis `confidence`: is a student more confident in its right answers than in its wrong ones?"""
+"""The analysis `confidence`: is a student more confident in its correct answers than in its wrong ones?"""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _CALIBRATED = "max_probability"
 
 
 class ConfidenceAnalysis:
-    """Per-token confidence over the answers of the evaluation, against their correctness."""
+    """Relates the per-token confidence of the evaluation's answers to their correctness."""
 
     def __init__(self, options: ConfidenceOptions) -> None:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Reads every student's answers back to it, in float32."""
+        """Runs every student on its own answers, in float32."""
         frames, rows, bins = [], [], {}
         for student in context.students:
             records = {record["id"]: record for record in context.records[student.name]}
@@ -104,23 +104,27 @@ def _statements(answers: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> lis
         if row["measure"] != _CALIBRATED:
             continue
         if np.isnan(row["auroc"]):
-            outcome = "right" if row["right"] else "wrong"
-            sentences.append(
-                f"{row['student']}: all {row['answers']} answers are {outcome}; there is nothing for confidence to "
-                "distinguish."
-            )
+            alike = f"{_all(row['answers'])} {'correct' if row['right'] else 'wrong'}"
+            sentences.append(f"{row['student']}: {alike}, so there is nothing for confidence to distinguish.")
             continue
         sentences.append(
-            f"{row['student']}: a right answer has a higher mean probability than a wrong one with probability "
-            f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f}; 0.5 is chance); over {row['answers']} answers "
-            f"it differs from the share of right answers by {row['calibration_error']:.2f} (calibration error)."
+            f"{row['student']}: in {row['auroc']:.0%} of pairs of a correct and a wrong answer, the correct one has "
+            f"the higher mean probability (AUROC {row['auroc']:.2f}, {row['low']:.2f} to {row['high']:.2f}; 0.5 is "
+            f"chance); over {row['answers']} answers, mean probability differs from accuracy by "
+            f"{row['calibration_error']:.2f} (calibration error)."
         )
     changed = int((answers["tokens"] != answers["written_tokens"]).sum())
     if changed:
+        have, its = ("has", "its") if changed == 1 else ("have", "their")
         sentences.append(
-            f"{changed} of {len(answers)} answers have a different number of tokens when their text is tokenised again."
+            f"{changed} of {len(answers)} answers {have} a different number of tokens when {its} text is tokenised "
+            "again."
         )
     return sentences
+
+
+def _all(answers: int) -> str:
+    return "the only answer is" if answers == 1 else f"all {answers} answers are"
 
 
 def _reliability_table(bins: Mapping[str, list[Bin]]) -> pd.DataFrame:
@@ -136,7 +140,7 @@ def _reliability_table(bins: Mapping[str, list[Bin]]) -> pd.DataFrame:
 def _box(answers: pd.DataFrame, measure: str) -> Figure:
     title, unit = TITLES[measure]
     figure = go.Figure()
-    for correct, name in ((True, "right"), (False, "wrong")):
+    for correct, name in ((True, "correct"), (False, "wrong")):
         rows = answers[answers["correct"] == correct].dropna(subset=[measure])
         figure.add_box(
             x=[html.escape(student) for student in rows["student"]],
@@ -147,7 +151,7 @@ def _box(answers: pd.DataFrame, measure: str) -> Figure:
             pointpos=0,
         )
     figure.update_layout(boxmode="group", yaxis_title=unit, xaxis={"type": "category"})
-    return Figure(f"{title} of right and wrong answers", "Each point is an answer.", figure.to_plotly_json())
+    return Figure(f"{title} of correct and wrong answers", "Each point is an answer.", figure.to_plotly_json())
 
 
 def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:
@@ -161,6 +165,6 @@ def _reliability_figure(bins: Mapping[str, list[Bin]]) -> Figure:
             mode="lines+markers",
             name=name,
         )
-    figure.update_layout(xaxis_title="mean largest probability", yaxis_title="share of right answers")
-    caption = "Answers in bins of confidence; on the dotted line, confidence equals the share of right answers."
+    figure.update_layout(xaxis_title="mean largest probability", yaxis_title="share of correct answers")
+    caption = "Answers in bins of confidence; on the dotted line, confidence equals the share of correct answers."
     return Figure("Calibration", caption, figure.to_plotly_json())

@@ -1,4 +1,4 @@
-"""Norms as linear maps: with the scale of a token held at what it is, a norm of a sum is a sum over its parts."""
+"""Norms as linear maps: with a token's scale held fixed, the norm of a sum is a sum over its parts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-3
-"""Largest error allowed when a norm's output is put together again, relative to its largest entry."""
+"""Largest error allowed when a norm's output is reconstructed, relative to its largest entry."""
 
 
 @dataclass(frozen=True)
 class HeldNorm:
-    """What a norm did to some tokens.
+    """The linear map that a norm applied to some tokens.
 
     Attributes:
-        slope: By which it multiplied, `[token, d_model]`: the token's scale times the norm's weight.
-        bias: What it added, `[d_model]`.
-        centred: Whether it took the mean off first, as LayerNorm does and RMSNorm does not.
+        slope: Its factors, `[token, d_model]`: the token's scale times the norm's weight.
+        bias: The added bias, `[d_model]`.
+        centred: Whether it subtracted the mean first, as LayerNorm does and RMSNorm does not.
     """
 
     slope: Tensor
@@ -27,20 +27,20 @@ class HeldNorm:
     centred: bool
 
     def back(self, direction: Tensor) -> Tensor:
-        """A direction on the norm's output as one on its input, `[token, d_model]` both."""
+        """Maps a direction on the norm's output to one on its input, both `[token, d_model]`."""
         turned = direction * self.slope
         return turned - turned.mean(dim=-1, keepdim=True) if self.centred else turned
 
 
 def held_norm(norm: Any, inputs: Tensor, outputs: Tensor) -> HeldNorm | None:
-    """How a module normed some tokens, from its own output; `None` where it is no LayerNorm or RMSNorm.
+    """Finds how a module normalised some tokens, from its output; `None` if it is not a LayerNorm or RMSNorm.
 
     Args:
         norm: The module.
-        inputs: What it read, `[token, d_model]`.
-        outputs: What it wrote, of the same shape.
+        inputs: Its input, `[token, d_model]`.
+        outputs: Its output, of the same shape.
     """
-    # Of length one and mean zero, so that both kinds of norm leave it but for their weight.
+    # With length one and mean zero, so that either kind of norm changes it only by its weight.
     probe = torch.ones_like(inputs[0])
     probe[1::2] = -1
     bias, weighted, shifted = norm(torch.stack([torch.zeros_like(probe), probe, probe + 1])[None])[0]

@@ -1,13 +1,13 @@
 """The analysis `attribution`: what every head writes directly into the logit of the gold tokens.
 
 Direct logit attribution (Elhage et al., 2021, "A Mathematical Framework for Transformer Circuits"): the last residual
-stream is a sum of what embedding, heads and MLPs wrote. With the scales of norms held at what they are, and the final
-norm's weights folded into the unembedding W_U, the logit of token t is a sum over them, too. A head adds
+stream is a sum of the outputs of embedding, heads and MLPs. With the scales of norms held fixed, and the final norm's
+weights folded into the unembedding W_U, the logit of token t is also a sum over them. A head adds
 
     (z W_O / scale) . W_U[:, t]
 
-with W_U centred, so that it counts against the mean over the vocabulary. Where attention passes a norm before it is
-added to the stream, or is multiplied, so is z W_O. What later layers make of the head is not in it. Biases of values
+with W_U centred, so that the contribution is relative to the mean over the vocabulary. If attention is normalised or
+scaled before it is added to the stream, so is z W_O. Effects through later layers are not included. Biases of values
 are part of z; the bias of the output projection belongs to no head and is reported by layer.
 """
 
@@ -49,7 +49,7 @@ class AttributionAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Goes through the students."""
+        """Attributes logits for every student."""
         sequences = context.sequences[: self.options.problems]
         attributions: dict[str, Attribution] = {}
         for student in chosen_students(context.students, self.options.students, "attribution"):
@@ -83,18 +83,18 @@ class AttributionAnalysis:
 
 
 def build(options: AttributionOptions) -> AttributionAnalysis:
-    """The analysis."""
+    """Returns the analysis."""
     return AttributionAnalysis(options)
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What attention writes into the logits of the gold tokens, means over a target's tokens, in units of logits.
+    """Contributions of attention to the logits of the gold tokens, averaged over a target's tokens, in units of logits.
 
     Attributes:
         heads: `[problem, layer, head, target]`.
-        biases: Of the output projections, `[problem, layer, target]`.
-        capped: Whether the model caps its logits; these are those before the cap.
+        biases: Contributions of the output projections' biases, `[problem, layer, target]`.
+        capped: Whether the model caps its logits; the attribution is of the logits before the cap.
     """
 
     heads: Array
@@ -108,12 +108,12 @@ def attribute(student: LoadedModel, sequences: Sequence[ProblemSequence], *, bar
 
     Args:
         student: The student, merged, in float32.
-        sequences: What it reads.
+        sequences: The sequences that it reads.
         bar: Advanced by one per sequence.
 
     Raises:
-        KdprobeError: The heads' parts are not what attention wrote, or the last residual stream not what the logits
-            come from.
+        KdprobeError: The heads do not add up to attention's output, or the logits do not follow from the last residual
+            stream.
     """
     model: Any = student.model
     parts, matrix = anatomy(model), unembedding(model, len(student.tokenizer))
@@ -141,16 +141,16 @@ def attribute(student: LoadedModel, sequences: Sequence[ProblemSequence], *, bar
 
 
 def _means(written: Tensor, value: Tensor) -> Array:
-    """Means over all rows and over those of the value, `[layer, row, ...]` to `[layer, ..., target]`."""
+    """Averages over all rows and over those of the value, `[layer, row, ...]` to `[layer, ..., target]`."""
     targets: Array = torch.stack([written.mean(dim=1), written[:, value].mean(dim=1)], dim=-1).double().cpu().numpy()
     return targets
 
 
 def _checked_direction(stream: Stream, matrix: Unembedding, gold: Tensor) -> Tensor:
-    """What the last residual stream of a row writes into the logit of its gold token, `[row, d_model]`.
+    """The direction on each row's last residual stream that gives the logit of its gold token, `[row, d_model]`.
 
     Raises:
-        KdprobeError: It is not what the logits come from.
+        KdprobeError: The logits do not follow from it.
     """
     logits = matrix.uncapped(stream.logits)
     centred = matrix.centred(gold)
@@ -164,5 +164,5 @@ def _refuse(error: float) -> None:
     if not error <= TOLERANCE:
         raise KdprobeError(
             f"The contributions of the heads do not add up to the logits (off by {error:.2g}).",
-            "Leave the analysis out: direct attribution would be wrong for this architecture.",
+            "Remove the analysis: direct attribution would be wrong for this architecture.",
         )

@@ -1,9 +1,9 @@
 """The analysis `shapley`: which words of the question carry the log-probability of the gold answer.
 
-The players of the game are the question's words. The value of a set of them is the log-probability of the gold solution
-(or of the gold value's tokens) when the other words are hidden: nobody may attend to them, and all positions stay.
-Shapley values (Shapley, 1953) share out what the whole question adds to none of it. They are estimated over random
-orders of the words (Castro et al., 2009, doi 10.1016/j.cor.2008.04.004) by captum.
+The players of the game are the question's words. The value of a set of words is the log-probability of the gold
+solution (or of the gold value's tokens) when all other words are hidden: no token may attend to them, and positions do
+not change. Shapley values (Shapley, 1953) divide the contribution of the whole question among its words. captum
+estimates them over random orders of the words (Castro et al., 2009, doi 10.1016/j.cor.2008.04.004).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kdprobe.students.sequence import ProblemSequence
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a question: its text with the punctuation that clings to it, and the positions of its tokens."""
+    """A word of a question: its text with attached punctuation, and the positions of its tokens."""
 
     text: str
     positions: tuple[int, ...]
@@ -43,13 +43,13 @@ class ShapleyAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Looks at the first of the context's problems."""
+        """Examines the first of the context's problems."""
         sequences = context.sequences[: self.options.problems]
         rows: list[dict[str, Any]] = []
         for student in chosen_students(context.students, self.options.students, "shapley"):
             loaded = context.pool.merged(student)
             questions = [words(loaded.tokenizer, sequence) for sequence in sequences]
-            # Every order begins with all words hidden.
+            # Every order starts with all words hidden.
             total = sum(len(question) + 1 for question in questions) * self.options.orders
             with progress(f"Shapley values of {student.name}", total, unit="tok") as bar, reader(loaded) as reading:
                 for sequence, question in zip(sequences, questions, strict=True):
@@ -69,12 +69,12 @@ class ShapleyAnalysis:
 
 
 def build(options: ShapleyOptions) -> ShapleyAnalysis:
-    """The analysis."""
+    """Returns the analysis."""
     return ShapleyAnalysis(options)
 
 
 def words(tokenizer: Any, sequence: ProblemSequence) -> list[Word]:
-    """The question's words, in order; a word begins where the text has white space."""
+    """The question's words in order, split at white space."""
     numbers = set(sequence.numbers)
     question: list[Word] = []
     text = ""
@@ -100,19 +100,19 @@ def word_samples(
     seed: int,
     bar: Progress,
 ) -> NDArray[np.float64]:
-    """What each word of a question adds to the log-probability of the gold answer, in random orders of the words.
+    """Samples how much each word of a question adds to the log-probability of the gold answer, over random orders.
 
     Args:
         reading: The student.
         sequence: The problem.
-        question: Its words, from `words`.
-        options: Which gold tokens, and how many orders.
-        batch_size: Sets of words at once.
-        seed: Of the orders.
+        question: The problem's words, from `words`.
+        options: The gold tokens to explain, and the number of orders.
+        batch_size: Sets of words per batch.
+        seed: Seed of the orders.
         bar: Advanced by one per set of words.
 
     Returns:
-        `[order, word]`, in nats, as `shapley_samples` says.
+        Contributions `[order, word]`, in nats; see `shapley_samples`.
     """
     game = _game(reading, sequence, question, TARGETS.index(options.target), bar)
     return shapley_samples(game, len(question), options.orders, seed=seed, batch_size=batch_size)
@@ -121,18 +121,18 @@ def word_samples(
 def shapley_samples(
     game: Callable[[Tensor], Tensor], players: int, orders: int, *, seed: int, batch_size: int
 ) -> NDArray[np.float64]:
-    """What each player adds when it joins, in random orders.
+    """Samples how much each player adds when it joins, over random orders.
 
     Args:
-        game: From which players are present, `[set, player]`, 1 or 0, to the value of each set, `[set]`, float64.
-        players: How many there are.
-        orders: How many random orders.
-        seed: Of the orders.
-        batch_size: Sets that the game gets at once.
+        game: Maps sets of players `[set, player]`, 1 if present or 0, to the value of each set, `[set]`, float64.
+        players: Number of players.
+        orders: Number of random orders.
+        seed: Seed of the orders.
+        batch_size: Sets per call of the game.
 
     Returns:
-        `[order, player]`; each row sums to the value of all less the value of none, and the mean of the rows is an
-        unbiased estimate of the Shapley values.
+        Contributions `[order, player]`. Each row sums to the value of all players minus that of none, and the mean of
+        the rows is an unbiased estimate of the Shapley values.
     """
     from captum.attr import ShapleyValueSampling
 
@@ -142,7 +142,7 @@ def shapley_samples(
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
         for row in samples:
-            # One order a call: only single orders show how far the estimate may be off.
+            # One order per call, since the error of the estimate follows from single orders.
             values = method.attribute(all_present, baselines=0, n_samples=1, perturbations_per_eval=batch_size)
             row[:] = values[0].numpy()
     return samples

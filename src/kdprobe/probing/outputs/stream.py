@@ -1,9 +1,9 @@
-"""One pass over a sequence, with what attention wrote into the residual stream and the way from there to the logits.
+"""One pass over a sequence, recording what attention wrote into the residual stream and how that reaches the logits.
 
-Where a layer's parts are is found out from what they read and wrote, not from their names. A module that reads what
-attention wrote, and changes it, is a norm behind attention (Gemma 2 and 3, OLMo 2, GLM-4). What is added to the stream
-shows where the rest of the layer reads the sum, or in parallel layers where the sum is all that the layer wrote; it may
-be a multiple (Granite).
+The parts of a layer are identified by their inputs and outputs, not by their names. A module that reads attention's
+output and changes it is a norm after attention (Gemma 2 and 3, OLMo 2, GLM-4). What is added to the stream follows from
+where the rest of the layer reads the sum or, in parallel layers, from the layer's output; it may be a multiple of
+attention's output (Granite).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from kdprobe.models.anatomy import Anatomy
 from kdprobe.probing.outputs.held_norm import TOLERANCE, HeldNorm, held_norm
 
 _ROUNDING = 1e-6
-"""Of float32 in a sum, relative to its largest entry."""
+"""Rounding error of a float32 sum, relative to its largest entry."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a layer's attention wrote at some rows.
+    """What a layer's attention wrote in some rows.
 
     Attributes:
         z: The heads' outputs before W_O, `[row, head, head_dim]`.
-        attended: What attention made of them, `[row, d_model]`.
-        norm: The norm that it passes before it is added to the stream, or `None`.
-        factor: By which it is multiplied when it is added.
+        attended: Attention's output, `[row, d_model]`.
+        norm: The norm applied to it before it is added to the stream, or `None`.
+        factor: The factor by which it is multiplied when it is added.
     """
 
     z: Tensor
@@ -41,19 +41,19 @@ class Written:
     factor: float
 
     def back(self, direction: Tensor) -> Tensor:
-        """A direction on the stream as one on what attention wrote, `[row, d_model]` both."""
+        """Maps a direction on the stream to one on attention's output, both `[row, d_model]`."""
         return self.factor * (direction if self.norm is None else self.norm.back(direction))
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One pass, the answer's rows only.
+    """One pass, restricted to the answer's rows.
 
     Attributes:
         layers: What attention wrote, layer by layer.
         last: The last residual stream, `[row, d_model]`.
-        norm: The norm behind it.
-        logits: As the model gives them, `[row, V]`.
+        norm: The norm after it.
+        logits: The model's logits, `[row, V]`.
     """
 
     layers: list[Written]
@@ -69,10 +69,10 @@ def read_stream(model: Any, parts: Anatomy, ids: Tensor, rows: Tensor) -> Stream
         model: The student.
         parts: Where its heads are.
         ids: Token ids, `[1, position]`.
-        rows: Which positions are looked at.
+        rows: The positions to record.
 
     Raises:
-        KdprobeError: How attention enters the stream, or what norms the last stream, is not found.
+        KdprobeError: The place where attention enters the stream, or the final norm, is not found.
     """
     layers: list[Written] = []
     final: list[tuple[nn.Module, Tensor, Tensor]] = []
@@ -105,13 +105,13 @@ def read_stream(model: Any, parts: Anatomy, ids: Tensor, rows: Tensor) -> Stream
         logits = model(input_ids=ids, logits_to_keep=rows, use_cache=False).logits[0].float()
     held = held_norm(*final[0]) if final else None
     if held is None:
-        raise _unknown(model, "the norm after its last layer is not found")
+        raise _unknown(model, "the norm after the last layer is not found")
     return Stream(layers, final[0][1], held, logits)
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A module, and what it read and wrote, `[position, d_model]`."""
+    """A module with its input and output, `[position, d_model]`."""
 
     module: nn.Module
     read: Tensor
@@ -119,13 +119,13 @@ class _Call:
 
 
 def _listen(module: nn.Module, tell: Callable[[_Call], Any]) -> Callable[[], None]:
-    """Tells of every call of a module that maps one stream to another; returns what ends it."""
+    """Records every call of a module that maps one stream to another; returns handles that stop recording."""
 
     def hook(module: nn.Module, positional: Any, keyword: Any, output: Any) -> None:
         read = positional[0] if positional else keyword.get("hidden_states")
         written = output[0] if isinstance(output, tuple) else output
         if isinstance(read, Tensor) and isinstance(written, Tensor) and read.is_floating_point():
-            # Copies: some layers add in place. Some read all tokens of a batch in one row.
+            # Copies, because some layers add in place. Some read all tokens of a batch in one row.
             tell(_Call(module, read.flatten(0, -2).clone(), written.flatten(0, -2).clone()))
 
     return module.register_forward_hook(hook, with_kwargs=True).remove
@@ -149,7 +149,7 @@ def _written(attention: nn.Module, layer: _Call, children: list[_Call], z: Tenso
     fitting = [
         (error, factor)
         for error, factor in zip(errors, factors, strict=True)
-        # What a module reads that comes before attention is the stream without it.
+        # A module before attention reads the stream without attention's output.
         if error <= allowed and abs(factor) > TOLERANCE
     ]
     if not fitting:
@@ -158,7 +158,7 @@ def _written(attention: nn.Module, layer: _Call, children: list[_Call], z: Tenso
 
 
 def _siblings(model: Any, layer: nn.Module) -> list[nn.Module]:
-    """The modules beside the list of layers."""
+    """The modules next to the list of layers."""
     for module in model.modules():
         for child in module.children():
             if isinstance(child, nn.ModuleList) and any(member is layer for member in child):
@@ -174,5 +174,5 @@ def _unknown(module: Any, reason: str) -> KdprobeError:
     kind = module.config.model_type
     return KdprobeError(
         f"kdprobe cannot attribute logits to heads in this architecture ({kind}): {reason}.",
-        "Leave the analysis out.",
+        "Remove the analysis.",
     )

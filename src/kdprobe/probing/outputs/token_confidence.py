@@ -1,4 +1,4 @@
-"""How sure a student was of every token that it wrote, read back after its question."""
+"""A student's confidence in every token of its answers, from running it on them again."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MEASURES = ("max_logit", "max_probability", "entropy", "margin")
 
 @dataclass(frozen=True)
 class AnswerConfidence:
-    """Means over the tokens of one answer, end of turn included where it was written; NaN for an empty answer.
+    """Means over the tokens of one answer, including the end of turn if it was written; NaN for an empty answer.
 
     Attributes:
-        tokens: How many.
+        tokens: Number of tokens.
         max_logit: The largest raw logit, as published.
         max_probability: The largest probability.
-        entropy: Of the next token's distribution, in nats.
+        entropy: Entropy of the next token's distribution, in nats.
         margin: The largest probability minus the second largest.
     """
 
@@ -49,19 +49,19 @@ def answer_confidence(
     batch_size: int,
     label: str,
 ) -> list[AnswerConfidence]:
-    """Reads a student's answers back to it, all tokens of one at once; logits exist for a chunk of rows at a time.
+    """Runs a student on its own answers; logits are computed for one chunk of rows at a time.
 
-    The text is tokenised again, which may differ from the tokens as they were written.
+    The text is tokenised again, so the tokens may differ from those written.
 
     Args:
-        student: The student that wrote them.
-        problems: What it was asked.
+        student: The student that wrote the answers.
+        problems: The problems that it answered.
         records: `response` and `cut_off` of the answer to each problem.
-        batch_size: Answers at once.
-        label: How progress calls this student.
+        batch_size: Answers per batch.
+        label: Label of the progress bar.
 
     Returns:
-        One for each problem, in order.
+        The confidence of each answer, in the order of the problems.
     """
     prompts = [prompt_ids(student.tokenizer, bare(problem)) for problem in problems]
     answers = [_answer_ids(student.tokenizer, record) for record in records]
@@ -77,7 +77,7 @@ def answer_confidence(
             batch = order[start : start + step]
             sequences = [prompts[index] + answers[index] for index in batch]
             ids, mask = right_padded(sequences, student.tokenizer.pad_token_id, student.device)
-            # Row t - 1 predicts token t; rows before the shortest question's end predict nothing that was written.
+            # Row t - 1 predicts token t; rows before the end of the shortest question predict no written token.
             first = min(len(prompts[index]) for index in batch) - 1
             keep = torch.arange(first, ids.shape[1], device=student.device)
             rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
@@ -91,7 +91,7 @@ def answer_confidence(
 
 
 def _answer_ids(tokenizer: Any, record: Mapping[str, Any]) -> list[int]:
-    """What was written, thinking included; as the template frames it, for records hold no marks."""
+    """The tokens written, including thinking framed as in the chat template, since records contain no marks."""
     if thinking := record.get("thinking"):
         return response_ids(tokenizer, record["response"], thinking, ended=not record["cut_off"])
     ids: list[int] = tokenizer(record["response"], add_special_tokens=False)["input_ids"]

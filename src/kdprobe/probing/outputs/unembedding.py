@@ -1,4 +1,4 @@
-"""The way from the last normed stream to logits: a matrix, in some models with a bias, a scale or a soft cap."""
+"""The map from the last normalised stream to logits: a matrix, in some models with a bias, a scale or a soft cap."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Unembedding:
-    """How logits are made.
+    """The map to logits.
 
     Attributes:
-        weight: `[V, d_model]`, with the scale of the logits in it.
-        bias: `[V]`, with it too, or `None`.
-        cap: The largest size of a logit, where the model caps them softly, or `None`.
+        weight: `[V, d_model]`, including the scale of the logits.
+        bias: `[V]`, also scaled, or `None`.
+        cap: The largest absolute value of a logit, if the model soft-caps them, or `None`.
     """
 
     weight: Tensor
@@ -24,21 +24,21 @@ class Unembedding:
     cap: float | None
 
     def centred(self, tokens: Tensor) -> Tensor:
-        """Rows of the matrix less its mean over the vocabulary, `[token, d_model]`."""
+        """Rows of the matrix minus its mean over the vocabulary, `[token, d_model]`."""
         return self.weight[tokens] - self.weight.mean(dim=0)
 
     def centred_bias(self, tokens: Tensor) -> Tensor:
-        """The same of the bias, `[token]`."""
+        """The same for the bias, `[token]`."""
         return self.weight.new_zeros(len(tokens)) if self.bias is None else self.bias[tokens] - self.bias.mean()
 
     def uncapped(self, logits: Tensor) -> Tensor:
-        """Logits of real tokens as they were before they were capped, `[row, V]`."""
+        """Logits of real tokens before the cap, `[row, V]`."""
         real = logits[:, : len(self.weight)]
         return real if self.cap is None else self.cap * torch.atanh(real / self.cap)
 
 
 def unembedding(model: Any, vocabulary: int) -> Unembedding:
-    """The unembedding of a model's real tokens."""
+    """Returns the unembedding of a model's real tokens."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     scale = float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", None) or 1)
     bias = getattr(head, "bias", None)

@@ -1,4 +1,4 @@
-"""Figures of what words carry: one bar a word, one colour a student."""
+"""Figures of the Shapley values of words: one bar per word, one colour per student."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kdprobe.probing.analysis import Figure
 
 
 def word_figures(table: pd.DataFrame) -> list[Figure]:
-    """One figure per problem.
+    """Returns one figure per problem.
 
     Args:
-        table: Rows of `student`, `problem`, `place`, `word`, `value` and `standard_error`.
+        table: A table with columns `student`, `problem`, `place`, `word`, `value` and `standard_error`.
     """
     return [_bars(str(problem), rows) for problem, rows in table.groupby("problem", sort=False)]
 
@@ -30,9 +30,9 @@ def _bars(problem: str, table: pd.DataFrame) -> Figure:
             name=str(student),
         )
     first = table[table["student"] == table["student"].iloc[0]]
-    # plotly reads a subset of HTML in its labels, and a question is anybody's text.
+    # plotly interprets some HTML in labels, and a question may contain any text.
     labels = [html.escape(visible(word)) for word in first["word"]]
     figure.update_xaxes(tickmode="array", tickvals=first["place"].tolist(), ticktext=labels, tickangle=-60)
     figure.update_layout(barmode="group", yaxis_title="nats", xaxis_title="")
-    caption = "Shapley value of every word of the question, with its 95 % interval over random orders of the words."
-    return Figure(f"What the words of problem {problem} carry", caption, figure.to_plotly_json())
+    caption = "Shapley value of every word of the question, with its 95% interval over random orders of the words."
+    return Figure(f"Contributions of the words of problem {problem}", caption, figure.to_plotly_json())

@@ -1,4 +1,4 @@
-"""Arrays of attention patterns in files, put together: all layers in one, one array a layer, or one a head."""
+"""Assembles attention patterns from arrays in files: one array for all layers, one per layer, or one per head."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
 PREFERRED = ("attention", "attentions", "pattern", "patterns")
-"""Keys that are taken where a file holds several arrays."""
-HINT = "Patterns are post-softmax attention of one prompt: [layer, head, query, key]."
+"""Keys that are used if a file contains several arrays."""
+HINT = "Patterns must be post-softmax attention over one prompt, [layer, head, query, key]."
 _ALL, _LAYER, _HEAD = 4, 3, 2
-"""Axes of all patterns together, of one layer's and of one head's."""
+"""Axes of an array for all layers, for one layer and for one head."""
 _NUMBER = re.compile(r"\d+")
 
 
 def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
-    """Everything in a file or folder, by key or by path without suffix.
+    """Returns all arrays in a file or folder, by key or by path without suffix.
 
     Raises:
-        UsageError: There is none, it cannot be read, or it is of another kind.
+        UsageError: The file does not exist, cannot be read, or has an unsupported format.
     """
     if not file.exists():
         raise UsageError(f"The file or folder {file} does not exist.", "Check the path.")
@@ -44,21 +44,23 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
     except OSError as error:
-        raise UsageError(f"Cannot read the patterns {file}: {error.strerror or error}.", "Check the path.") from error
+        reason = error.strerror or str(error)
+        raise UsageError(f"Cannot read the patterns in {file}: {reason}.", "Check the path.") from error
     except KdprobeError:
         raise
     except Exception as error:
-        # numpy evaluates headers, zipfile and zlib have classes of their own, absurd shapes are a MemoryError.
-        reason = "it contains pickled objects" if "Object arrays" in str(error) else "it is damaged or of another type"
-        raise UsageError(f"Cannot read the patterns {file}: {reason}.", "Save plain arrays of floats.") from error
+        # numpy evaluates headers, zipfile and zlib have their own exceptions, absurd shapes are a MemoryError.
+        pickled = "Object arrays" in str(error)
+        reason = "it contains pickled objects" if pickled else "it is damaged or of a different type"
+        raise UsageError(f"Cannot read the patterns in {file}: {reason}.", "Save plain arrays of floats.") from error
     raise UsageError(
         f"{file.name} is not a supported pattern file.",
-        "Supported are .npz, .safetensors, .npy and folders of .npy; pickles are never read.",
+        "Use .npz, .safetensors, .npy or a folder of .npy; pickles are never loaded.",
     )
 
 
 def _refuse_large(file: Path) -> None:
-    """Raises if an archive says that it unpacks to more than the limit."""
+    """Raises if an archive's declared size exceeds the limit."""
     with zipfile.ZipFile(file) as packed:
         size = sum(entry.file_size for entry in packed.infolist())
     if size > UNPACKED_GB.value * 2**30:
@@ -74,7 +76,7 @@ def _load_npy(file: Path) -> NDArray[Any]:
 def _load_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     from safetensors.torch import load_file
 
-    # By way of torch: numpy has no bfloat16.
+    # Via torch, because numpy has no bfloat16.
     return {
         key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
         for key, tensor in load_file(file).items()
@@ -82,14 +84,14 @@ def _load_safetensors(file: Path) -> dict[str, NDArray[Any]]:
 
 
 def assembled(arrays: Mapping[str, NDArray[Any]], file: Path) -> NDArray[np.float32]:
-    """All layers in one array, `[layer, head, query, key]`: they may be together, or one a layer, or one a head.
+    """Returns all layers in one array, `[layer, head, query, key]`, from one array, or one per layer or head.
 
     Raises:
-        UsageError: The arrays are no patterns, or do not say which layer and head they are of.
+        UsageError: The arrays are not patterns, or their names do not identify layer and head.
     """
     squares = {key: _without_batch(array) for key, array in arrays.items() if _square(array)}
     if sum(array.ndim == _ALL and array.shape[0] == 1 for array in squares.values()) > 1:
-        # One array a layer, each with its batch axis.
+        # One array per layer, each with its batch axis.
         squares = {key: array[0] if array.ndim == _ALL else array for key, array in squares.items()}
     whole = [key for key, array in squares.items() if array.ndim == _ALL]
     chosen = [key for key in PREFERRED if key in whole] or whole
@@ -116,12 +118,12 @@ def _square(array: NDArray[Any]) -> bool:
 
 
 def _without_batch(array: NDArray[Any]) -> NDArray[Any]:
-    """Without the batch axis of size one that models put before or after the layers."""
+    """Removes the batch axis of size one that models put before or after the layers."""
     return array.squeeze(axis=array.shape[:2].index(1)) if array.ndim == _ALL + 1 and 1 in array.shape[:2] else array
 
 
 def _stacked(arrays: Mapping[str, NDArray[Any]], axes: list[str], file: Path) -> NDArray[Any]:
-    """Arrays stacked by the numbers in their names: the layer, or the layer and the head."""
+    """Stacks arrays by the numbers in their names: the layer, or the layer and the head."""
     if len({array.shape for array in arrays.values()}) > 1:
         raise UsageError(f"The arrays in {file} have different shapes.", HINT)
     if len(arrays) == 1:
@@ -132,7 +134,7 @@ def _stacked(arrays: Mapping[str, NDArray[Any]], axes: list[str], file: Path) ->
     varying = [index for index, column in enumerate(columns) if len(set(column)) > 1]
     if len({len(row) for row in numbers.values()}) > 1 or len(varying) > len(axes):
         raise UsageError(
-            f"The names in {file} do not tell the {' and '.join(axes)} of each array.",
+            f"The names in {file} do not identify the {' and '.join(axes)} of each array.",
             "Number them, as in layer_0.npy or layer_0/head_3.npy.",
         )
     sizes = [max(columns[index]) - min(columns[index]) + 1 for index in varying]

@@ -1,4 +1,4 @@
-"""Attention patterns from files: `.npz`, `.safetensors`, `.npy`, and folders of `.npy`. Pickles are never read."""
+"""Attention patterns from files: `.npz`, `.safetensors`, `.npy`, and folders of `.npy`. Pickles are never loaded."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class PatternFile:
     """One student's attention patterns on one prompt.
 
     Attributes:
-        name: As the user calls it, or the file's name.
+        name: The user's name for it, or the file's name.
         file: Where it was read from, or `None`.
-        pattern: `[layer, head, query, key]`, float32, as it was dumped.
-        arm: The student's arm; files of one arm differ by the seed of the training alone.
+        pattern: `[layer, head, query, key]`, float32, as dumped.
+        arm: The student's arm; files of one arm differ only by the training seed.
     """
 
     name: str
@@ -37,32 +37,32 @@ class PatternFile:
 
 
 Patterns = Mapping[str, str | os.PathLike[str] | NDArray[np.floating]] | Sequence[str]
-"""Name to file or array, or `PATH` and `NAME=PATH` as a command line has them."""
+"""A mapping of names to files or arrays, or a list of `PATH` and `NAME=PATH` as on the command line."""
 
 
 def read_patterns(arguments: Patterns) -> list[PatternFile]:
     """Reads files or folders of patterns.
 
     Args:
-        arguments: Name to file, folder or array, or `PATH` or `NAME=PATH` each; a name may be `ARM@SEED`. An array is
-            `[layer, head, query, key]`.
+        arguments: A mapping of names to files, folders or arrays, or a list of `PATH` or `NAME=PATH`; a name may be
+            `ARM@SEED`. An array is `[layer, head, query, key]`.
 
     Raises:
-        UsageError: One cannot be read, holds no patterns, or has another's name.
+        UsageError: One cannot be read, contains no patterns, or has the same name as another.
     """
     if isinstance(arguments, str):
-        raise UsageError("The patterns are a single text.", "Give a list of them, or a dict of names to files.")
+        raise UsageError("The patterns are a single string.", "Pass a list of paths, or a dict of names to files.")
     named = arguments.items() if isinstance(arguments, Mapping) else map(_named, arguments)
     files = [_pattern_file(name, given) for name, given in named]
     names = [file.name for file in files]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"Two files of patterns are called {repeated[0]!r}.", "Give them names: --patterns NAME=FILE.")
+        raise UsageError(f"Two pattern files are both called {repeated[0]!r}.", "Name them: --patterns NAME=FILE.")
     return files
 
 
 def _named(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
-    # A path may hold an equals sign itself.
+    # A path may itself contain an equals sign.
     file = Path(path) if equals and not Path(text).exists() else Path(text)
     return name if file != Path(text) else file.stem or file.name, file
 
@@ -76,25 +76,25 @@ def _pattern_file(name: str, given: str | os.PathLike[str] | NDArray[np.floating
 
 
 def _array(given: object, name: str) -> NDArray[np.floating]:
-    """An array of numpy's, of whichever kind it was."""
+    """Converts any array to a numpy array."""
     try:
         return np.asarray(given)
     except Exception as error:
-        # A tensor must be on the CPU and free of gradients, which its own message says.
+        # A tensor must be on the CPU and without gradients, as its own message explains.
         raise UsageError(f"The patterns {name!r} are not an array: {first_line(error)}", HINT) from error
 
 
 def _refuse_wrong(pattern: NDArray[np.float32], file: Path) -> None:
     """Raises if the array is not a valid attention pattern."""
     if not np.isfinite(pattern).all():
-        raise UsageError(f"The patterns in {file} hold NaN or infinity.", HINT)
+        raise UsageError(f"The patterns in {file} contain NaN or infinity.", HINT)
     if pattern.min() < 0:
-        raise UsageError(f"The patterns in {file} hold negative weights.", HINT)
+        raise UsageError(f"The patterns in {file} contain negative weights.", HINT)
     errors = np.abs(pattern.sum(axis=-1, dtype=np.float64) - 1)
     if errors.max() > ROW_SUM_TOLERANCE:
         layer, head, query = (int(index) for index in np.unravel_index(errors.argmax(), errors.shape))
         raise UsageError(
             f"The patterns in {file} do not sum to one over keys: {head_label(layer, head)}, query {query} is off by "
             f"{errors.max():.2g}.",
-            f"{HINT} Leave padding out.",
+            f"{HINT} Omit padding.",
         )

@@ -1,6 +1,7 @@
 """Students side by side on identical tokens: how far their patterns diverge, batch by batch.
 
-The patterns of one batch are kept until its last student was read; memory does not grow with problems or students.
+The patterns of one batch are kept until its last student has been read, so memory does not grow with problems or
+students.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class Divergences:
 
     Attributes:
         variance: Population variance over all students, mean over the S x S cells, `[problem, layer, head]`.
-        jensen_shannon: Pair of students to their divergence, mean over query rows, in nats, of the same shape. Every
-            student against the first; of arms with several seeds, every later seed against the arm's first.
-        sinks: Student to the share of its attention that goes to learned sinks, which are not compared.
+        jensen_shannon: For each pair of students, the divergence, mean over query rows, in nats, of the same shape.
+            Pairs are every student with the first and, in arms with several seeds, every later seed with the arm's
+            first.
+        sinks: For each student, the share of its attention that goes to learned sinks, which are not compared.
     """
 
     variance: Array
@@ -45,11 +47,11 @@ class Divergences:
 
 @dataclass
 class _Moments:
-    """Of one sequence and layer over students, taken of differences from the first, which are small.
+    """The variance of one sequence and layer over students, from the small differences to the first student.
 
     Attributes:
         first: The first student's pattern, `[head, query, key]`.
-        total: Sum of differences, of the same shape, or `None` before the second student.
+        total: Sum of the differences, of the same shape, or `None` before the second student.
         squares: Sum of their squares over cells, `[head]`.
     """
 
@@ -68,17 +70,17 @@ class _Moments:
             return torch.zeros(len(self.first))
         cells = self.first.shape[-1] ** 2
         mean_square = self.total.square().sum(dim=(-2, -1)).double() / students**2
-        # Rounding may leave the difference of the two a little below zero.
+        # Rounding may make the difference of the two slightly negative.
         return ((self.squares / students - mean_square) / cells).clamp_min(0)
 
 
 class _Batch:
-    """What is kept of one batch, by row and layer.
+    """The state of one batch, by row and layer.
 
     Args:
-        first: The student that all are compared with.
-        indices: Which sequences these are, by row.
-        divergences: Pair of students to their divergence, `[problem, layer, head]`; the batch's part is filled in.
+        first: The first student, with which all are compared.
+        indices: The index of the sequence in each row.
+        divergences: For each pair of students, the divergence, `[problem, layer, head]`; the batch's part is filled in.
     """
 
     def __init__(self, first: str, indices: Sequence[int], divergences: dict[tuple[str, str], Array]) -> None:
@@ -87,7 +89,7 @@ class _Batch:
         self._anchor: dict[tuple[int, int], Tensor] = {}
 
     def visitor(self, name: str, members: Sequence[str]) -> Callable[[int, int, Tensor], None]:
-        """Looks at one student; `members` are the seeds of its arm, which are read one after the other."""
+        """Adds one student; `members` are the seeds of its arm, which are read one after the other."""
         pairs = _pairs(name, self._first, members)
         anchors = len(members) > 1 and name == members[0]
 
@@ -115,13 +117,13 @@ def students_side_by_side(
     batch_size: int,
     bar: Progress,
 ) -> Divergences:
-    """Reads every batch with every student.
+    """Compares students by reading every batch with each of them.
 
     Args:
-        bridges: Where students are inside TransformerLens; adapters of one base are switched.
-        students: Who, the one first that all are compared with.
-        sequences: What they read.
-        batch_size: Sequences at once. One batch's patterns of up to three students are kept.
+        bridges: The students in TransformerLens; adapters of one base are switched.
+        students: The students; all are compared with the first.
+        sequences: The sequences that they read.
+        batch_size: Sequences per batch. One batch's patterns of up to three students are kept.
         bar: Advanced by one per sequence.
     """
     names = [student.name for student in students]
@@ -146,9 +148,9 @@ def students_side_by_side(
 
 
 def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:
-    """The same for patterns from files of one shape.
+    """Compares patterns from files with the same shape.
 
-    The variance is that of patterns as they were dumped; for the divergence, rows are divided by their sums.
+    The variance is that of the patterns as dumped; for the divergence, rows are divided by their sums.
     """
     first, *others = files
     shape = (1, *first.pattern.shape[:2])
@@ -170,11 +172,11 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
     """Mean over query rows of the Jensen-Shannon divergence in nats, between 0 and log 2; `[head]`.
 
     With m the mean of both and d = (p - q) / (p + q), it is half the sum of m ((1 + d) log(1 + d) +
-    (1 - d) log(1 - d)), which loses nothing where p and q are close.
+    (1 - d) log(1 - d)), which is accurate even if p and q are close.
 
     Args:
         p: `[head, query, key]`; each row sums to one.
-        q: The same.
+        q: Likewise.
     """
     total = p + q
     share = (p - q) / total.clamp_min(1e-30)
@@ -184,6 +186,6 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
 
 
 def _pairs(name: str, first: str, members: Sequence[str]) -> list[tuple[str, str]]:
-    """Whom a student is compared with: the first of all, and its arm's first seed."""
+    """The students that a student is compared with: the first of all, and the first seed of its arm."""
     others = dict.fromkeys([first, members[0]])
     return [(name, other) for other in others if other != name]

@@ -1,4 +1,4 @@
-"""Attention over tokens: some models let each row leave part of its attention to a learned sink, which is no token."""
+"""Attention over tokens: in some models, rows give part of their attention to a learned sink, which is not a token."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor
 from kdprobe.errors import NonFiniteError
 
 _ROUNDING = 1e-4
-"""How far from one rows in float32 may sum without a sink."""
+"""How far float32 rows without a sink may be from summing to one."""
 
 
 def over_real_keys(pattern: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A layer's pattern with every row divided by its sum, as entropy and divergence of a distribution need it.
+    """Returns a layer's pattern with every row divided by its sum, as entropy and divergence require.
 
     Args:
         pattern: `[batch, head, query, key]`.
-        queries: Which rows are of real tokens, `[batch, query]`; others may hold anything.
+        queries: Which rows belong to real tokens, `[batch, query]`; the others may contain anything.
 
     Returns:
-        The pattern, and what each row leaves to a sink, `[batch, head, query]`; where no row leaves any, the pattern
-        as it is, and `None`.
+        The pattern, and the attention that each row gives to a sink, `[batch, head, query]`; without a sink, the
+        unchanged pattern and `None`.
 
     Raises:
-        NonFiniteError: A row of a real token is NaN or infinite.
+        NonFiniteError: A row of a real token contains NaN or infinity.
     """
     totals = pattern.sum(dim=-1)
     if not totals.masked_fill(~queries[:, None], 1).isfinite().all():

@@ -1,4 +1,4 @@
-"""Streaming: patterns are looked at as they appear, and no pattern outlives the next layer."""
+"""Streaming: patterns are measured as they are computed, and none is kept beyond the next layer."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def head_metrics(
     """Measures every head on every sequence.
 
     Args:
-        student: Inside TransformerLens.
-        sequences: What it reads; batches are made of sequences of like length.
-        metrics: Name to metric.
-        batch_size: Sequences at once.
+        student: The student in TransformerLens.
+        sequences: The sequences that it reads; batches have sequences of similar length.
+        metrics: The metrics by name.
+        batch_size: Sequences per batch.
         bar: Advanced by one per sequence.
-        padding: On which side; no metric depends on it.
+        padding: The side of the padding; no metric depends on it.
 
     Returns:
-        Metric to values `[sequence, layer, head]`, in the order of `sequences`.
+        For each metric, values `[sequence, layer, head]`, in the order of `sequences`.
     """
     config = student.bridge.cfg
     prefix = student.prefix([sequence.ids for sequence in sequences])
@@ -66,7 +66,7 @@ def head_metrics(
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, longest first: shorter ones then find room in memory that was used before."""
+    """Groups indices into batches of similar length, longest first, so that shorter ones reuse memory."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     for start in range(0, len(order), size):
         yield order[start : start + size]
@@ -80,14 +80,14 @@ def forward(
     prefix: Prefix | None = None,
     padding: Padding = "right",
 ) -> None:
-    """One forward pass over one batch, up to the last layer's pattern, every layer's shown once.
+    """Runs one forward pass over a batch, up to the last layer's pattern, and calls `visit` once per layer.
 
     Args:
-        student: Inside TransformerLens.
+        student: The student in TransformerLens.
         ids: Token ids of every row.
-        visit: Called for each layer in turn. What it is shown is the model's own memory.
-        prefix: What all rows begin with, if it was read before.
-        padding: On which side. With padding before it, a prefix is read again.
+        visit: Called for each layer in turn, with the model's own memory.
+        prefix: The common prefix of all rows, if it has been read.
+        padding: The side of the padding. With padding on the left, a prefix is read again.
     """
     pad = left_padded if padding == "left" else right_padded
     padded = pad(ids, student.tokenizer.pad_token_id, student.bridge.cfg.device)
@@ -101,13 +101,13 @@ def read(
     *,
     prefix: Prefix | None = None,
 ) -> list[float]:
-    """One forward pass as in `forward`, shown one sequence after the other in every layer, without padding.
+    """Like `forward`, but calls `visit` once per layer and sequence, without padding.
 
     Args:
-        student: Inside TransformerLens.
+        student: The student in TransformerLens.
         ids: Token ids of every row.
-        visit: Is given the row, the layer, and the pattern over real keys, `[head, query, key]`.
-        prefix: What all rows begin with, if it was read before.
+        visit: Called with the row, the layer, and the pattern over real keys, `[head, query, key]`.
+        prefix: The common prefix of all rows, if it has been read.
 
     Returns:
         The share of its attention that each sequence leaves to learned sinks in each layer; 0 in models without any.
@@ -135,7 +135,7 @@ class _Views:
         starts = [max(lengths) - length if padding == "left" else 0 for length in lengths]
 
         def mask(positions: Sequence[Sequence[int]]) -> Tensor:
-            """Where these positions of each sequence are in the batch, `[batch, position]`."""
+            """Marks these positions of each sequence in the batch, `[batch, position]`."""
             marked = torch.zeros(len(batch), max(lengths), dtype=torch.bool)
             for row, start in enumerate(starts):
                 marked[row, [start + position for position in positions[row]]] = True
@@ -158,7 +158,7 @@ class _Views:
         self._below: Tensor | None = None
 
     def layer(self, layer: int, pattern: Tensor) -> PatternView:
-        """The next layer's view; it keeps the layer below's pattern alive, and only that."""
+        """Returns the next layer's view, which keeps only the pattern of the layer below alive."""
         pattern, left = over_real_keys(pattern, self._valid)
         view: PatternView = self._make(pattern=pattern, below=self._below, layer=layer, sink=left)
         self._below = pattern

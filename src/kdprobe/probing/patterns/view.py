@@ -1,4 +1,4 @@
-"""What a head metric looks at: a layer's attention patterns over one batch, and what the batch reads."""
+"""The input of a head metric: a layer's attention patterns over one batch, and the batch's tokens."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ import torch
 from torch import Tensor
 
 _CELLS = 2**17
-"""Of patterns at once, half a MiB of float32."""
+"""Number of pattern cells processed at once: half a MiB of float32."""
 
 
 @dataclass(frozen=True)
 class PatternView:
     """A layer's attention patterns over one batch.
 
-    Sequences of a batch differ in length, so there is padding on one side. What the pattern holds in rows of padded
-    queries means nothing.
+    Sequences of a batch differ in length, so there is padding on one side. Rows of padded queries are meaningless.
 
     Attributes:
         pattern: Post-softmax attention, `[batch, head, query, key]`, float32; zero on padded keys and later tokens.
-        below: The same of the layer below, or `None` in the first layer.
+        below: The pattern of the layer below, or `None` in the first layer.
         tokens: Token ids, `[batch, position]`, or `None` for patterns from files.
-        valid_queries: Which queries are real tokens, `[batch, query]`, boolean.
-        valid_keys: Which keys are, `[batch, key]`, boolean.
+        valid_queries: Whether each query is a real token, `[batch, query]`, boolean.
+        valid_keys: Whether each key is, `[batch, key]`, boolean.
         spans: `question`, `numbers` (of the question) and `answer`, each `[batch, position]`, boolean; empty for
             patterns from files.
-        layer: Which layer, from 0.
-        dumped: The pattern before its rows were divided by their sums, where they were; `below` never is. The
-            published similarity is that of patterns as they were dumped.
-        sink: What each row of attention leaves to a learned sink, which is no token, `[batch, head, query]`, or `None`.
-            Of the rest, `pattern` is the distribution over tokens.
-        shared: Kept from the first layer of a batch to the last, for `once`.
-        kept: What several metrics of this layer use, for `keep`.
+        layer: The layer's index, from 0.
+        dumped: The pattern before its rows were divided by their sums, if they were; `below` is never divided. The
+            published similarity uses the patterns as dumped.
+        sink: The attention that each row gives to a learned sink, which is not a token, `[batch, head, query]`, or
+            `None`. `pattern` is the distribution of the rest over tokens.
+        shared: Values cached for a whole batch by `once`.
+        kept: Values cached for this layer by `keep`.
     """
 
     pattern: Tensor
@@ -51,26 +50,26 @@ class PatternView:
     kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once a batch: for what depends on the tokens and not on the layer."""
+        """Returns the result of `make`, called once per batch: for values that depend on tokens, not on the layer."""
         if name not in self.shared:
             self.shared[name] = make()
         return self.shared[name]
 
     def keep(self, name: str, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` returns, made once for all metrics of this layer."""
+        """Returns the result of `make`, called once for all metrics of this layer."""
         if name not in self.kept:
             self.kept[name] = make()
         return self.kept[name]
 
     def mean_over_queries(self, rows: Tensor, queries: Tensor | None = None) -> Tensor:
-        """The mean of one number per query row.
+        """Returns the mean over query rows.
 
         Args:
             rows: `[batch, head, query]`.
-            queries: Which rows count, `[batch, query]`; by default the valid ones. Others may hold anything.
+            queries: The rows to average, `[batch, query]`; by default the valid ones. Others may contain anything.
 
         Returns:
-            `[batch, head]`, float64, so that long sequences lose nothing; NaN where no row counts.
+            Means `[batch, head]`, in float64, so that long sequences lose no precision; NaN if there are no rows.
         """
         counted = self.valid_queries if queries is None else queries & self.valid_queries
         total = torch.where(counted[:, None], rows, 0).sum(dim=-1, dtype=torch.float64)
@@ -78,23 +77,23 @@ class PatternView:
 
     @cached_property
     def visible(self) -> Tensor:
-        """How many keys each query can see, itself included, `[batch, query]`; at least 1."""
+        """Number of keys that each query can see, including itself, `[batch, query]`; at least 1."""
         counted: Tensor = self.once("visible", lambda: self.valid_keys.cumsum(dim=-1).clamp_min(1))
         return counted
 
     def over_keys(self, reduce: Callable[..., Tensor], *patterns: Tensor) -> Tensor:
-        """Reduces keys away, a few matrices at a time: what lies between stays in the processor's cache.
+        """Reduces over keys, a few matrices at a time, so that intermediate results stay in the processor's cache.
 
         Args:
-            reduce: From matrices `[matrix, query, key]`, one of each pattern, and memory of that shape to write on;
+            reduce: Takes matrices `[matrix, query, key]`, one from each pattern, and a buffer of that shape, and
                 returns `[matrix, query]`.
-            patterns: Of this view's shape.
+            patterns: Patterns with this view's shape.
 
         Returns:
             `[batch, head, query]`.
         """
         batch, heads, queries, keys = self.pattern.shape
-        # On a GPU many small steps would cost more than they spare.
+        # On a GPU, many small steps would cost more than they save.
         step = max(1, _CELLS // (queries * keys)) if self.pattern.device.type == "cpu" else batch * heads
         memory = self.once("memory", lambda: self.pattern.new_empty(min(step, batch * heads), queries, keys))
         flat = [pattern.flatten(0, 1) for pattern in patterns]
@@ -117,14 +116,14 @@ class PatternView:
 
     @cached_property
     def below_squares(self) -> Tensor:
-        """Sum of squares of every query row of the layer below, `[batch, head, query]`; there must be one."""
+        """Sum of squares of every query row of the layer below, which must exist, `[batch, head, query]`."""
         below = self._beneath
         squares: Tensor = self.once(f"squares {self.layer - 1}", lambda: _squares(below))
         return squares
 
     @cached_property
     def row_products(self) -> Tensor:
-        """Products of every query row with the layer below's, summed over keys, `[batch, head, query]`."""
+        """Dot product of every query row with that of the layer below, `[batch, head, query]`."""
         return self.over_keys(_products, self._undivided, self._beneath)
 
     @property
@@ -139,8 +138,8 @@ class PatternView:
 
 
 def _entropy(pattern: Tensor, memory: Tensor) -> Tensor:
-    # Weights below 1e-30 add nothing; clamped, they keep the logarithm on its fast path. In place of xlogy, which takes
-    # four times as long.
+    # Weights below 1e-30 add nothing; clamping keeps the logarithm on its fast path. xlogy would take four times as
+    # long.
     torch.clamp_min(pattern, 1e-30, out=memory)
     return -memory.log_().mul_(pattern).sum(dim=-1)
 

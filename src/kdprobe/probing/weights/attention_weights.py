@@ -1,4 +1,4 @@
-"""A model's attention weights by layer and head, and what training changed in them, in float64."""
+"""A model's attention weights by layer and head, and how training changed them, in float64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdprobe.probing.weights.circuits import Change
 from kdprobe.probing.weights.projections import Projection, layer_projections
 
 Update = tuple[Tensor, Tensor] | Tensor | None
-"""What is added to a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the whole of it, or nothing."""
+"""The change in a weight `[out, in]`: factors `[out, rank]` and `[rank, in]`, the full matrix, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class HeadWeights:
     """One of a layer's four attention weights, by heads.
 
     Attributes:
-        weight: Before training, `[head, head_dim, d_model]`; of the output projection the transpose, so that all four
-            have one shape. Keys and values are repeated for the query heads that share them.
-        change: What training added, or `None` where it left the weight alone.
+        weight: The weight before training, `[head, head_dim, d_model]`; transposed for the output projection, so that
+            all four have the same shape. Keys and values are repeated for the query heads that share them.
+        change: What training added, or `None` if it did not change the weight.
     """
 
     weight: Tensor
@@ -33,7 +33,7 @@ class HeadWeights:
 
 
 def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]]:
-    """A base's weights and what one of its LoRA adapters adds, layer by layer, as the adapter's own factors.
+    """Yields a base's weights and what one of its LoRA adapters adds, layer by layer, as the adapter's factors.
 
     Args:
         model: A peft model; which of its adapters is active does not matter.
@@ -43,7 +43,7 @@ def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]
         `q`, `k`, `v` and `o` of each layer.
 
     Raises:
-        KdprobeError: The architecture keeps its attention weights in another form.
+        KdprobeError: The architecture stores its attention weights in an unknown form.
     """
     for projections in layer_projections(model):
         yield {
@@ -53,17 +53,16 @@ def adapter_weights(model: Any, adapter: str) -> Iterator[dict[str, HeadWeights]
 
 
 def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
-    """The same for two whole models: what one is after training, whatever it was trained with, and was before it.
+    """Yields the same for two whole models, one after and one before training, however it was trained.
 
     Raises:
-        KdprobeError: Their attention weights have different shapes, or are kept in another form.
+        KdprobeError: Their attention weights have different shapes, or are stored in an unknown form.
     """
     layers, trained_layers = list(layer_projections(before)), list(layer_projections(after))
     if _shapes(layers) != _shapes(trained_layers):
         raise KdprobeError(
             "The geometry of heads compares a model with its state before training, but the attention weights of "
-            "these two "
-            "models differ in shape.",
+            "these two models differ in shape.",
             "Use the base that the student was trained from.",
         )
     for projections, trained in zip(layers, trained_layers, strict=True):
@@ -74,7 +73,7 @@ def full_weights(before: Any, after: Any) -> Iterator[dict[str, HeadWeights]]:
 
 
 def _shapes(layers: list[dict[str, Projection]]) -> list[list[tuple[Any, ...]]]:
-    """Sizes of all projections, and how they are cut into heads."""
+    """Sizes of all projections, and how they are split into heads."""
     return [
         [(own_weight(projection.module).shape, projection.rows.tolist()) for projection in projections.values()]
         for projections in layers
@@ -87,7 +86,7 @@ def _difference(projection: Projection, trained: Projection) -> Tensor | None:
 
 
 def _by_heads(projection: Projection, update: Update) -> HeadWeights:
-    """Cuts a weight and its update into heads."""
+    """Splits a weight and its update into heads."""
     weight = own_weight(projection.module).double()
     if projection.is_output:
         weight = weight.T
@@ -97,14 +96,14 @@ def _by_heads(projection: Projection, update: Update) -> HeadWeights:
         return HeadWeights(by_heads, None)
     if isinstance(update, tuple):
         return HeadWeights(by_heads, Change(update[0][projection.rows], update[1][None]))
-    # Not of low rank: each head's own rows, times one.
+    # A full matrix: each head's own rows, times the identity.
     rows = update[projection.rows]
     identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
     return HeadWeights(by_heads, Change(identity.expand(len(rows), -1, -1), rows))
 
 
 def _adapter_update(module: Any, adapter: str) -> Update:
-    """What an adapter adds to a projection: scaled B and A, with DoRA the whole change."""
+    """What an adapter adds to a projection: scaled B and A, or with DoRA the full change."""
     if adapter not in getattr(module, "lora_A", {}):
         return None
     a, b = (part[adapter].weight.detach().double() for part in (module.lora_A, module.lora_B))

@@ -1,8 +1,8 @@
-"""The analysis `geometry`: how far training moved the QK and OV circuit of every head, from the weights alone.
+"""The analysis `geometry`: how far training moved the QK and OV circuit of every head, computed from the weights.
 
-What is measured is the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases
-and norms: rotary embeddings turn queries and keys between the two factors, differently for every distance. The change
-is that of an adapter's factors where it has such, else the difference of the merged weights from the base's.
+It measures the bilinear form W_Q^T W_K and the map W_O W_V on the residual stream, without positions, biases and norms:
+rotary embeddings rotate queries and keys between the two factors, differently for every distance. The change comes from
+an adapter's factors if there are any, otherwise from the difference between the merged weights and the base's.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _COLUMNS = ["student", "layer", "head", "circuit", "base", "change", "relative"]
 
 
 class GeometryAnalysis:
-    """Relative change of the circuits of every trained student."""
+    """Relative change in the circuits of every trained student."""
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Compares every student with the base that it was trained from."""
+        """Compares every student with its base."""
         changes = circuit_changes(context.students, context.pool)
         return AnalysisResult(
             tables={"geometry": changes.table},
@@ -63,8 +63,8 @@ class CircuitChanges:
     Attributes:
         table: One row per student, layer, head and circuit: `base` and `change`, Frobenius norms, and `relative`, their
             ratio.
-        uncounted: What the attention of these students has that is in no circuit.
-        also_changed: Student to what of that its training changed.
+        uncounted: Parts of these students' attention that belong to no circuit.
+        also_changed: For each student, those of these parts that training changed.
     """
 
     table: pd.DataFrame
@@ -73,18 +73,18 @@ class CircuitChanges:
 
 
 def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None) -> CircuitChanges:
-    """The circuits of all students that were trained.
+    """Measures the circuits of all trained students.
 
-    A student with an adapter is compared with the model under it; one without, that is another model than the first
+    A student with an adapter is compared with the model under it; a student that is a whole model, and not the first
     student's base, with that base.
 
     Args:
-        students: The students; the first is the one that others are compared with.
-        pool: Where they are loaded; what it knows of a student already is not measured again.
+        students: The students; the others are compared with the first.
+        pool: The pool that loads them; students that it has already measured are not measured again.
 
     Raises:
-        KdprobeError: The architecture keeps its attention weights in a form that is not known, or those of two models
-            that are compared differ in shape.
+        KdprobeError: The architecture stores its attention weights in an unknown form, or those of two compared models
+            differ in shape.
     """
     pool = StudentPool() if pool is None else pool
     measured = [student_changes(student, students[0], pool) for student in students]
@@ -96,13 +96,13 @@ def circuit_changes(students: Sequence[Student], pool: StudentPool | None = None
 
 
 def student_changes(student: Student, first: Student, pool: StudentPool) -> Measured:
-    """The circuits of one student, whoever else is looked at; arguments and errors as above."""
+    """Measures the circuits of one student; arguments and errors as above."""
     return pool.once(("circuits", student, first.base.digest), partial(_measured, pool.bases, student, first))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The same of one student; nothing of one that was not trained."""
+    """The measurements of one student; empty for one that was not trained."""
 
     rows: list[tuple[Any, ...]]
     uncounted: list[str]
@@ -110,7 +110,7 @@ class Measured:
 
     @property
     def table(self) -> pd.DataFrame:
-        """As those of all students together."""
+        """These measurements in the form of those of all students."""
         return pd.DataFrame(self.rows, columns=_COLUMNS)
 
 
@@ -119,7 +119,7 @@ def _measured(bases: SharedBases, student: Student, first: Student) -> Measured:
         return Measured([], [], [])
     before = bases.base(student.base if student.adapter else first.base, dtype="float32")
     if student.adapter is not None and lies_beside(student.adapter):
-        # Asked before the adapter is attached, which puts parameters of its own into attention.
+        # Before the adapter is attached, since that adds parameters to attention.
         parts = uncounted(before.model)
         model = attach(before, {"default": student.adapter}).model
         return Measured(_rows(student, adapter_weights(model, "default")), parts, trained_biases(model, "default"))
@@ -144,8 +144,8 @@ def _maps(student: str, rows: pd.DataFrame) -> Iterator[Any]:
     for circuit, name in _NAMES.items():
         circuit_rows = rows[rows["circuit"] == circuit]
         values = circuit_rows.pivot_table(index="layer", columns="head", values="relative", dropna=False).to_numpy()
-        title = f"Relative change of the {name} circuit, by head: {student}"
-        yield head_map(title, values, "of the base", FROM_WEIGHTS)
+        title = f"Relative change in the {name} circuit, by head: {student}"
+        yield head_map(title, values, "relative to the base", FROM_WEIGHTS)
 
 
 def _statements(changes: CircuitChanges) -> list[str]:
@@ -154,7 +154,7 @@ def _statements(changes: CircuitChanges) -> list[str]:
     sentences = []
     for student, rows in changes.table.groupby("student", sort=False):
         also = " and the ".join(changes.also_changed[str(student)])
-        besides = f" Training also changed the {also}, which are in no circuit." if also else ""
+        besides = f" Training also changed the {also}, which belong to no circuit." if also else ""
         if not rows["change"].any():
             sentences.append(f"{student}: no head's circuits changed.{besides}")
             continue
@@ -163,17 +163,18 @@ def _statements(changes: CircuitChanges) -> list[str]:
             circuit_rows = rows[rows["circuit"] == circuit].reset_index()
             top = circuit_rows.iloc[circuit_rows["relative"].argmax()]
             parts.append(
-                f"{name} by {circuit_rows['relative'].median():.1%} in the median head and most, by "
-                f"{top['relative']:.1%}, in {head_label(top['layer'], top['head'])}"
+                f"the {name} circuit by {circuit_rows['relative'].median():.1%} in the median head and by up to "
+                f"{top['relative']:.1%} ({head_label(top['layer'], top['head'])})"
             )
-        sentences.append(f"{student}: training moved {'; '.join(parts)}.{besides}")
+        sentences.append(f"{student}: training changed {', and '.join(parts)}.{besides}")
     if changes.uncounted:
-        sentences.append(f"Not counted, because they are in no circuit: the {' and the '.join(changes.uncounted)}.")
+        others = " and the ".join(changes.uncounted)
+        sentences.append(f"Not counted, because they belong to no circuit: the {others}.")
     return sentences
 
 
 def _summary(changes: pd.DataFrame) -> Mapping[str, Any]:
-    """Student to circuit to the heads that moved most."""
+    """For each student and circuit, the heads that moved most."""
     students: dict[str, dict[str, Any]] = {}
     for (student, circuit), rows in changes.groupby(["student", "circuit"], sort=False):
         leading = rows.sort_values("relative", ascending=False, kind="stable").head(_TOP)

@@ -1,8 +1,8 @@
 """Which rows of which weights are the queries, keys, values and outputs of every head.
 
-Architectures keep queries, keys and values in three projections or in one. A fused one holds them in blocks (all
+Architectures store queries, keys and values in three projections or in one. A fused projection has them in blocks (all
 queries, all keys, all values) or in groups (the queries that share a key-value head, then its key, then its value).
-How many key-value heads there are follows from the shapes.
+The number of key-value heads follows from the shapes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GROUPS = {
     "gpt_neox": "query_key_value",
     "persimmon": "query_key_value",
 }
-"""Kind of model to its fused projection. Fused projections of other models may be laid out in other ways."""
+"""The fused projection by kind of model. Those of other models may have other layouts."""
 _SEPARATE = ("q_proj", "k_proj", "v_proj")
 
 
@@ -35,8 +35,8 @@ class Projection:
     """One of a layer's four attention weights.
 
     Attributes:
-        module: Whose weight it is, or is part of.
-        rows: Rows of the weight `[out, in]` by query head, `[head, dim]`; of the output projection its columns. Query
+        module: The module with this weight, or of which it is a part.
+        rows: Rows of the weight `[out, in]` by query head, `[head, dim]`; columns for the output projection. Query
             heads that share a key-value head share its rows.
         is_output: Whether it is the output projection.
     """
@@ -47,13 +47,13 @@ class Projection:
 
 
 def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
-    """`q`, `k`, `v` and `o` of each layer.
+    """Yields `q`, `k`, `v` and `o` of each layer.
 
     Args:
         model: A plain model, or one with an adapter attached.
 
     Raises:
-        KdprobeError: The architecture keeps its attention weights in another form.
+        KdprobeError: The architecture stores its attention weights in an unknown form.
     """
     parts = anatomy(model)
     kind = model.config.get_text_config().model_type
@@ -64,14 +64,14 @@ def layer_projections(model: Any) -> Iterator[dict[str, Projection]]:
             raise KdprobeError(
                 f"kdprobe cannot compute the geometry of heads in this architecture ({kind}): its queries, keys and "
                 "values are not separate projections of the layer's input with the expected sizes.",
-                "Leave the analysis out.",
+                "Remove the analysis.",
             )
         columns = torch.arange(width, device=model.device).view(parts.heads, -1)
         yield {**found, "o": Projection(output, columns, is_output=True)}
 
 
 def _found(attention: Any, kind: str, heads: int, size: int) -> dict[str, Projection] | None:
-    """The projections that a head's queries, keys and values come from; `size` is the width of its values."""
+    """The projections of a head's queries, keys and values; `size` is the width of its values."""
     separate = [getattr(attention, name, None) for name in _SEPARATE]
     if None not in separate:
         return _separate(separate, heads, size)
@@ -109,5 +109,5 @@ def _fused(module: Any, heads: int, size: int, *, in_groups: bool) -> dict[str, 
 
 
 def _rows(rows: int, shared: int, heads: int) -> Tensor:
-    """The rows of a projection of its own, `[head, dim]`."""
+    """The rows of a separate projection, `[head, dim]`."""
     return torch.arange(rows).view(shared, -1).repeat_interleave(heads // shared, dim=0)

@@ -1,4 +1,4 @@
-"""Parts of attention that are in no circuit: biases, norms on queries and keys, learned sinks."""
+"""Parts of attention that belong to no circuit: biases, norms on queries and keys, learned sinks."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _NORMS_OF_LAYERS = "norms of the layers"
 
 
 def uncounted(model: Any) -> list[str]:
-    """What a model's attention has besides the four weights of each layer."""
+    """The parts of a model's attention besides the four weights of each layer."""
     return list(dict.fromkeys(kind for kind, _ in _parts(model).values() if kind != _NORMS_OF_LAYERS))
 
 
 def uncounted_changes(before: Any, after: Any) -> list[str]:
-    """What of that, and of the norms of the layers, training changed."""
+    """Those of these parts, and of the layers' norms, that training changed."""
     old, new = _parts(before), _parts(after)
-    # Another architecture may have parts that the base has not, or lack some.
+    # Another architecture may have parts that the base lacks, or lack some.
     changed = [name for name in old | new if name not in old or name not in new or not old[name][1].equal(new[name][1])]
     return list(dict.fromkeys((old | new)[name][0] for name in changed))
 
 
 def trained_biases(model: Any, adapter: str) -> list[str]:
-    """The same for a LoRA adapter beside its base: biases, where its factors have some (`lora_bias`)."""
+    """The same for an unmerged LoRA adapter: biases, if its factors have any (`lora_bias`)."""
     has_bias = any(getattr(module, "lora_bias", {}).get(adapter) for module in model.modules())
     return [_BIASES] if has_bias else []
 
 
 def _parts(model: Any) -> dict[tuple[int, str], tuple[str, Tensor]]:
-    """Layer and name of every such parameter to its kind and its value."""
+    """Maps layer and name of every such parameter to its kind and value."""
     parts, found = anatomy(model), {}
     for layer, projections in enumerate(layer_projections(model)):
         weights = {id(projection.module.weight) for projection in projections.values()}

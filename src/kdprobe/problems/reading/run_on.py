@@ -1,4 +1,4 @@
-"""Finds where an answer continues with another exercise, which a model that does not stop invents and answers too."""
+"""Finds where an answer runs on into another problem, which a model that does not stop invents and answers too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEXT = re.compile(
 
 
 def run_on(text: str) -> int | None:
-    """The start of the next exercise, or `None`.
+    """The start of the next problem, or `None`.
 
     The search begins after the first number, because an answer may begin with the question.
 

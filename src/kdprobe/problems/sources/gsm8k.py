@@ -33,7 +33,7 @@ def build(options: Gsm8kOptions) -> Callable[[Split], Iterator[Problem]]:
 
     def problems(split: Split) -> Iterator[Problem]:
         if split not in _PARTS:
-            raise UsageError(f"The problem source 'gsm8k' has no {split} split.", "It has transfer and test.")
+            raise UsageError(f"The problem source 'gsm8k' has no {split} split.", "Available: transfer and test.")
         part = _PARTS[split]
         folder = os.environ.get(FOLDER_VARIABLE)
         return jsonl.read(Path(folder) / f"{part}.jsonl") if folder else _from_hub(part, options.revision)

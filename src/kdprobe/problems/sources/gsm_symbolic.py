@@ -29,7 +29,7 @@ class GsmSymbolicOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     templates: list[int] = Field(min_length=1, description=f"Template numbers, 0 to {TEMPLATES - 1}.")
-    seed: int = Field(default=0, description="Seed of the draws.")
+    seed: int = Field(default=0, description="Seed of the random draws.")
 
     @field_validator("templates")
     @classmethod
@@ -37,7 +37,7 @@ class GsmSymbolicOptions(BaseModel):
         if unknown := [template for template in templates if not 0 <= template < TEMPLATES]:
             raise ValueError(f"there is no template {unknown[0]} (0 to {TEMPLATES - 1})")
         if len(set(templates)) < len(templates):
-            raise ValueError("a template is named twice")
+            raise ValueError("a template is listed twice")
         return templates
 
 
@@ -78,8 +78,8 @@ def _draws(
         row = {"question": question, "answer": drawn["metadata"]["answer_cot"]}
         yield Problem.from_gsm8k(f"{split}-{template}-{len(seen)}", row, group=f"template-{template}")
     raise KdprobeError(
-        f"Template {template} has no more than {len(seen)} distinct problems for the {split} split.",
-        "Request fewer problems, or name more templates.",
+        f"Template {template} has only {len(seen)} distinct problems for the {split} split.",
+        "Request fewer problems, or list more templates.",
     )
 
 

@@ -29,7 +29,7 @@ def build(options: JsonlOptions) -> Callable[[Split], Iterator[Problem]]:
 
     def problems(split: Split) -> Iterator[Problem]:
         if split not in files:
-            raise UsageError(f"The problem source 'jsonl' has no {split} split.", "It has transfer and test.")
+            raise UsageError(f"The problem source 'jsonl' has no {split} split.", "Available: transfer and test.")
         return read(files[split])
 
     return problems
@@ -57,7 +57,7 @@ def read(file: Path) -> Iterator[Problem]:
             has_problems = True
             yield _problem(content, f"{file.stem}-{line_number}", f"{file}, line {line_number}")
     if not has_problems:
-        raise KdprobeError(f"The problem file {file} is empty.", "It needs one JSON object per line.")
+        raise KdprobeError(f"The problem file {file} is empty.", "Write one JSON object per line.")
 
 
 def _problem(line: bytes, id_: str, location: str) -> Problem:
@@ -66,9 +66,9 @@ def _problem(line: bytes, id_: str, location: str) -> Problem:
     except ValueError as error:
         # Without json's own position: every line is parsed as a document, so it always says "line 1".
         reason = error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
-        raise KdprobeError(f"{location} is not JSON: {reason}.", "It needs one JSON object per line.") from error
+        raise KdprobeError(f"{location} is not JSON: {reason}.", "Write one JSON object per line.") from error
     if not isinstance(row, dict):
-        raise KdprobeError(f"{location} is not a JSON object.", "It needs `question` and `answer`.")
+        raise KdprobeError(f"{location} is not a JSON object.", "Write objects with `question` and `answer`.")
     try:
         return Problem.from_gsm8k(id_, row, group=row.get("group"))
     except KdprobeError as error:

@@ -35,7 +35,7 @@ class Grid(TypedDict):
         layers: Number of layers.
         heads: Heads per layer.
         value: The values.
-        low: The lower ends of their 95 % intervals.
+        low: The lower ends of their 95% intervals.
         high: The upper ends.
         exact: Whether each was run exactly, or `None` if all were measured in the same way.
         moved: Whether each head moved, or `None` if that was not asked.

@@ -15,7 +15,7 @@ from kdprobe.stats.p_values import p_text
 
 
 class ShownInterval(TypedDict):
-    """An estimate with its 95 % interval, as numbers for a chart (`None` if unknown) and as text."""
+    """An estimate with its 95% interval, as numbers for a chart (`None` if unknown) and as text."""
 
     value: float
     low: float | None

@@ -1,0 +1,20 @@
+"""Words that depend on what a message is about: nouns after a count, and articles before the name of a class."""
+
+from __future__ import annotations
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """A count with its noun, such as `1 stage` or `2 stages`.
+
+    Args:
+        count: How many.
+        singular: The noun for one.
+        plural: The noun for any other number; by default the singular with an `s`.
+    """
+    return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def with_article(kind: type) -> str:
+    """A class's name preceded by `a` or `an`, as it is spoken: `an int`, `an ndarray`, `a list`, `a UUID`."""
+    name = kind.__name__
+    return f"{'an' if name.startswith(('ndarray', *'AEIOaeio')) else 'a'} {name}"
