@@ -44,7 +44,7 @@ def write_probe_page(
         shown = [(figure, first + index) for index, figure in enumerate(result.figures)]
         analyses.append((SimpleNamespace(name=name, statements=result.statements), shown))
     heads = [measure for result in results.values() for measure in head_measures(result.tables)]
-    attention = [shown for result in results.values() if (shown := shown_attention(result.tables))]
+    attention = [found for result in results.values() if (found := shown_attention(result.tables))]
     page = folder / PAGE
     page.write_text(
         template("probe.html.jinja").render(
