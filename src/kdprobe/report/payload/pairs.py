@@ -41,7 +41,7 @@ class ShownDifference(TypedDict):
         difference: Its accuracy minus that of the other.
         only: Problems that only one of the two solved, as `3 : 1`; empty for strategies.
         p: The p-value, adjusted in its family.
-        significant: Whether the two differ at 5 %.
+        significant: Whether the two differ at 5%.
         detectable: The smallest difference that would have been found; empty if there is none or it is unknown.
     """
 
