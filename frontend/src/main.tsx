@@ -15,7 +15,7 @@ const PARTS: Record<string, Part> = {
   beaten: ({ arms, accuracies, baselines }) => <Beaten arms={arms} accuracies={accuracies} baselines={baselines} />,
   answers: ({ answers, arms, pair }, printing) =>
     answers && <Explorer answers={answers} arms={arms} pair={pair} printing={printing} />,
-  heads: ({ heads, arms }) => <Heads measures={heads} arms={arms} />,
+  heads: ({ heads, arms, attention }) => <Heads measures={heads} arms={arms} attention={attention} />,
   save: (payload) => <Save {...payload} />,
 };
 

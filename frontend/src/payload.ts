@@ -85,6 +85,22 @@ export interface HeadMeasure {
   students: Record<string, HeadGrid>;
 }
 
+/** The attention of all heads on one problem; lists run over layer, head, query and student. */
+export interface ShownAttention {
+  problem: string;
+  tokens: string[];
+  students: string[];
+  layers: number;
+  heads: number;
+  /** Four to a query; -1 for none. */
+  keys: number[];
+  /** In thousandths. */
+  weights: number[];
+  rests: number[];
+  /** By `layer head`, all weights by student, query and key up to the query. */
+  whole: Record<string, number[][]>;
+}
+
 export interface Trace {
   [option: string]: unknown;
   name?: string;
@@ -107,6 +123,7 @@ export interface Payload {
   pair: [string, string] | null;
   figures: PlotlyFigure[];
   heads: HeadMeasure[];
+  attention: ShownAttention | null;
   /** As TOML; empty if there was none. */
   config: string;
   /** As Markdown. */

@@ -5,6 +5,7 @@ import { inView, ROW, rowAfter, scrolledTo } from "../src/answers/window";
 import { placeOf, scaleOf } from "../src/beaten/scale";
 import { tableOf } from "../src/charts/table";
 import { themed } from "../src/charts/theme";
+import { lookingAt, share, strongest } from "../src/heads/looking";
 import { byLayer, causesFirst, curves, ordered, rangeOf, shade, written } from "../src/heads/measures";
 import { type HeadGrid, type ShownInterval, unpack } from "../src/payload";
 import { csv } from "../src/save/csv";
@@ -145,4 +146,29 @@ test("cells that a spreadsheet would run are texts, and quotes stay inside", () 
 
 test("what was packed is unpacked", async () => {
   assert.equal(await unpack("H4sIAAAAAAACA8tIzcnJBwCGphA2BQAAAA=="), "hello");
+});
+
+test("a query's keys are found among heads, queries and students, with what is left to others", () => {
+  // One layer of two heads, two tokens, two students.
+  const none = [-1, -1, -1];
+  const attention = {
+    problem: "p",
+    tokens: ["a", "b"],
+    students: ["base", "other"],
+    layers: 1,
+    heads: 2,
+    keys: [0, ...none, 0, ...none, 1, 0, -1, -1, 0, 1, -1, -1, ...Array<number>(16).fill(-1)],
+    weights: [1000, 0, 0, 0, 1000, 0, 0, 0, 700, 250, 0, 0, 600, 400, 0, 0, ...Array<number>(16).fill(0)],
+    rests: [0, 0, 50, 0, 0, 0, 0, 0],
+    whole: { "0 1": [[1000, 300, 700], [1000, 100, 900]] },
+  };
+  const base = lookingAt(attention, "base", 0, 1);
+  assert.deepEqual(base, { weights: new Map([[1, 700], [0, 250]]), rest: 50 });
+  assert.deepEqual(lookingAt(attention, "other", 0, 0)?.weights, new Map([[0, 1000]]));
+  const whole = lookingAt(attention, "other", 1, 1);
+  assert.ok(whole);
+  assert.deepEqual(strongest(whole), [[1, 900], [0, 100]]);
+  assert.equal(whole.rest, 0);
+  assert.equal(lookingAt(attention, "nobody", 0, 0), null);
+  assert.equal(share(256), "25.6 %");
 });

@@ -26,7 +26,7 @@ PLAIN_INTERVAL_SECONDS = 10.0
 _FIRST_LINE_SECONDS = 2.0
 """The first plain line comes sooner, so that work of a few seconds is not silent."""
 _BRIEF_SECONDS = 1.0
-"""Work that is over by then needs no bar, if it is usually that quick."""
+"""Usually brief work that ends within this time gets no bar."""
 _STEP = 1_000
 """Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
 Item = TypeVar("Item")

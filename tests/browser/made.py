@@ -100,9 +100,25 @@ def _analysis(arms):
     chosen = (screened["layer"] == EXACT[0]) & (screened["head"] == EXACT[1])
     exact = screened[chosen].assign(value=-9.4, low=-12.0, high=-7.0, method="exact")
     tables = {"heads": entropy, "ablation": pd.concat([screened, exact], ignore_index=True)}
+    tables |= _attention([arm.name for arm in arms])
     lines = [
         {"type": "scatter", "mode": "lines", "name": arm.name, "x": [0, 1, 2], "y": [index, index + 1, index]}
         for index, arm in enumerate(arms)
     ]
     figure = {"title": "A plugin's figure", "caption": "What it shows.", "plotly": {"data": lines, "layout": {}}}
     return AnalysisResults("mine", [figure], ["A statement."], tables)
+
+
+def _attention(names):
+    """On three tokens: every head of every student looks at the token itself, and a little at the first one."""
+    tokens = pd.DataFrame({"problem": "test-1", "position": range(3), "token": ["How", " many", "?\n"]})
+    rows = [
+        {"student": name, "layer": layer, "head": head, "query": query, "key_1": query, "weight_1": 0.7}
+        | {"key_2": 0 if query else -1, "weight_2": 0.25 if query else 0.0, "rest": 0.05}
+        for name in names
+        for layer in range(LAYERS)
+        for head in range(HEADS)
+        for query in range(3)
+    ]
+    strongest = pd.DataFrame(rows).assign(key_3=-1, weight_3=0.0, key_4=-1, weight_4=0.0)
+    return {"strongest_keys": strongest, "tokens": tokens}

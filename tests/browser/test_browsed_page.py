@@ -48,6 +48,16 @@ def test_heads_can_be_explored(open_page):
     assert heads.locator("tbody button").first.inner_text() == "layer 0, head 0"
 
 
+def test_attention_is_shown_from_the_chosen_token_in_both_students(open_page):
+    attention = open_page().locator(".attention")
+    said = attention.get_by_role("status").all_inner_texts()
+    assert said == ["?⏎ (2) 70.0 %, How (0) 25.0 %; all other tokens together 5.0 %"] * 2
+    attention.locator(".card", has_text="steps").get_by_role("button", name="·many").click()
+    attention.page.keyboard.press("ArrowLeft")
+    said = attention.get_by_role("status").all_inner_texts()
+    assert said == ["How (0) 70.0 %; all other tokens together 5.0 %"] * 2
+
+
 def test_figures_are_drawn_when_they_are_looked_at_and_have_a_table(open_page):
     page = open_page()
     figure = page.locator("figure", has_text="A plugin's figure")

@@ -156,7 +156,7 @@ def test_trials_of_a_study_train_the_modules_that_a_run_would(plan, model):
 def test_a_student_without_attention_wants_its_target_modules_named(plan, model):
     student = model("mamba", "mamba", hidden_size=32, num_hidden_layers=2, state_size=4)
     words = "distill.options.lora.target_modules", "of the student (mamba)", "all-linear"
-    assert told(plan, *words, student=student, probe={"analyses": []}).count("in the student") == 1
+    assert told(plan, *words, student=student, probe={"analyses": []}).count("of the student") == 1
     plan(
         student=student,
         distill={"options": ALL_LINEAR},
@@ -266,7 +266,7 @@ def test_too_little_evidence_is_said_before_anything_is_paid_for(plan, run_cli, 
     (finding,) = [finding for finding in planned.findings if finding.code == "too-few-problems"]
     # Four problems: 2 / 2**4, twice that in families of two.
     assert "0.25 (distilled against untrained)" in finding.evidence
-    assert "primed against unprimed 0.12" in finding.evidence
+    assert "0.12 (primed against unprimed)" in finding.evidence
     # 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**7 is not.
     assert "problems.test to 7 or more" in finding.action
     shown = json.loads(run_cli("plan", tiny_config(tiny_model), "--store", tmp_path, "--json"))

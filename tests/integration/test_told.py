@@ -197,7 +197,7 @@ def test_values_of_arguments_are_those_of_toml(dated):
 
 
 def test_probed_students_read_what_the_options_say(run_cli, dated, problem_files, tmp_path, monkeypatch):
-    from kdprobe.students import bridges, pool
+    from kdprobe.students import bridges
 
     read = []
 
@@ -206,7 +206,7 @@ def test_probed_students_read_what_the_options_say(run_cli, dated, problem_files
             read.extend(check)
             super().__init__(students, check, bases)
 
-    monkeypatch.setattr(pool, "Bridges", Reading)
+    monkeypatch.setattr(bridges, "Bridges", Reading)
     told = ("probe", dated, "--against", dated, "--problems", problem_files[1], "--limit", 2, "--analysis", "heads")
     found = json.loads(run_cli(*told, *TOLD, "--out", tmp_path / "page", "--json"))
     from transformers import AutoTokenizer

@@ -129,7 +129,7 @@ def test_lists_of_paths_and_folders_are_their_files(files, folder, run_cli):
     assert [row["name"] for row in json.loads(run_cli("score", folder, "--json"))] == ["a", "b"]
     (pair,) = json.loads(run_cli("compare", folder, "--json"))["pairs"]
     assert (pair["a"], pair["b"], pair["only_b"]) == ("a", "b", 3)
-    with pytest.raises(UsageError, match=r"holds 2 \.jsonl files\. Name one of them, such as .*a\.jsonl"):
+    with pytest.raises(UsageError, match=r"has 2 \.jsonl files\. Pass one of them, such as .*a\.jsonl"):
         kdprobe.compare({"one": folder}, files[0])
     (folder / "b.jsonl").unlink()
     assert kdprobe.compare({"one": folder}, files[1]).scores["name"].tolist() == ["one", "b"]
@@ -143,15 +143,15 @@ def test_folders_without_answers_say_what_was_looked_for(tmp_path):
     (nested / "model" / "samples.jsonl").write_text('{"response": "7", "gold": "7"}\n')
     (empty / "notes.md").touch()
     hints = {
-        empty: r"Name files of answers \(\.csv, .*\), or a folder with \.jsonl files\.",
-        tables: rf"Name its files, such as {tables / 'a.csv'}\.",
-        nested: rf"Name the folder inside it that holds them, such as {nested / 'model'}\.",
+        empty: r"Pass files of answers \(\.csv, .*\), or a folder with \.jsonl files\.",
+        tables: rf"Pass its files themselves, such as {tables / 'a.csv'}\.",
+        nested: rf"Pass a folder inside it that has some, such as {nested / 'model'}\.",
     }
     for made, hint in hints.items():
-        with pytest.raises(UsageError, match=rf"^The folder {made} holds no \.jsonl files\. {hint}"):
+        with pytest.raises(UsageError, match=rf"^The folder {made} has no \.jsonl files\. {hint}"):
             kdprobe.score(made)
         store = tmp_path / "store"
-        told = rf"^The folder {made} holds no \.jsonl files, and {store} has no finished run of this name\."
+        told = rf"^The folder {made} has no \.jsonl files, and {store} has no finished run of this name\."
         with pytest.raises(UsageError, match=f"{told} {hint}"):
             kdprobe.compare(made, tables / "a.csv", store=store)
 

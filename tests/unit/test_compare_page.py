@@ -33,7 +33,7 @@ def test_the_verdict_speaks_of_the_baseline():
 def test_a_baseline_must_be_an_arm():
     with pytest.raises(kdprobe.UsageError, match="There is no arm 'z' to compare with") as raised:
         kdprobe.compare(ARMS, baseline="z", progress=False)
-    assert raised.value.hint == "There are a, b, c."
+    assert raised.value.hint == "Available arms: a, b, c."
 
 
 def test_the_page_of_a_comparison_has_its_numbers_and_every_answer(tmp_path):

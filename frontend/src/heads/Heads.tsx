@@ -1,6 +1,7 @@
 /** Every head of every student under one measure at a time: a grid, the chosen head, a list, and curves by layer. */
 import { useMemo, useState } from "preact/hooks";
-import type { HeadMeasure, ShownArm } from "../payload";
+import type { HeadMeasure, ShownArm, ShownAttention } from "../payload";
+import { Attention } from "./Attention";
 import { Curves } from "./Curves";
 import { Grid } from "./Grid";
 import { Head } from "./Head";
@@ -10,9 +11,10 @@ import { causesFirst, ordered, rangeOf } from "./measures";
 interface Props {
   measures: HeadMeasure[];
   arms: ShownArm[];
+  attention: ShownAttention | null;
 }
 
-export function Heads({ measures: all, arms }: Props) {
+export function Heads({ measures: all, arms, attention }: Props) {
   const measures = useMemo(() => causesFirst(all), [all]);
   const [chosen, choose] = useState(0);
   const [name, setName] = useState("");
@@ -60,6 +62,7 @@ export function Heads({ measures: all, arms }: Props) {
         <Ranking grid={grid} signed={range.signed} shown={shown} open={setHead} />
         <Curves measure={measure} arms={arms} />
       </div>
+      {attention ? <Attention attention={attention} arms={arms} student={student} head={shown} /> : null}
     </div>
   );
 }

@@ -136,7 +136,7 @@ def test_a_refusal_may_come_as_a_success(make, server):
 )
 def test_a_refused_field_ends_the_capture_and_says_what_helps(make, server, said):
     server.refuse = lambda _body: {"error": {"message": said}}
-    with pytest.raises(KdprobeError, match="refuses the request") as error:
+    with pytest.raises(KdprobeError, match="rejected the request") as error:
         list(make().respond(REQUESTS, SAMPLING))
     assert "leave_out" in error.value.hint
     assert "budget_field" in error.value.hint

@@ -102,7 +102,7 @@ def test_nobody_there(make):
 @pytest.mark.parametrize("status", [400, 404, 422, 307])
 def test_a_refusal_is_not_asked_again(make, server, status):
     server.changes = [status]
-    with pytest.raises(KdprobeError, match=rf"refuses the request: status {status} \("):
+    with pytest.raises(KdprobeError, match=rf"rejected the request: status {status} \("):
         list(make(concurrency=1).respond(REQUESTS, SAMPLING))
     assert len(server.asked) == 1
 
@@ -148,12 +148,12 @@ UNUSABLE = {
     "NaN": (set_logprob(float("nan")), "is nan"),
     "far above 0": (set_logprob(1e308), r"is 1e\+308"),
     "too low": (set_logprob(-(10**400)), "is -1000"),
-    "text": (set_logprob("-0.5"), "is no number"),
-    "null": (set_logprob(None), "is no number"),
+    "text": (set_logprob("-0.5"), "is not a number"),
+    "null": (set_logprob(None), "is not a number"),
     "too much": (set_logprob(0.9), r"the probabilities of a position sum to \d"),
     "an entry that is none": (lambda data: content(data).__setitem__(0, 3), "an entry is not an object"),
     "a token without text": (lambda data: content(data)[0].update(token=None), "an entry has no token"),
-    "another id": (lambda data: content(data)[0].update(id=300), "is .* to the server and .* to the student"),
+    "another id": (lambda data: content(data)[0].update(id=300), "is .* to the server but .* to the student"),
     "an id beyond": (lambda data: content(data)[0].update(id=10**6), "is not exactly one of the student's"),
     "another vocabulary": (
         lambda data: content(data)[0].update(id=None, token="Tom has"),
@@ -185,13 +185,13 @@ def test_a_server_that_refuses_to_give_log_probabilities_is_asked_for_texts(make
     assert all(answer.rows is None and answer.token_ids.tolist() == server.ids for answer in answers)
     assert ["logprobs" in body for _, _, body in server.asked] == [True, *[False] * 5]
     assert capsys.readouterr().err.count("the server refuses to return them") == 1
-    with pytest.raises(KdprobeError, match="refuses the request: status 400"):
+    with pytest.raises(KdprobeError, match="rejected the request: status 400"):
         list(make(log_probabilities="required").respond(REQUESTS, SAMPLING))
     # So many are too many: that is for the user to change.
     server.refuse = lambda body: {
         "error": {"message": "Requested sample logprobs of 64, which is more than allowed: 20"}
     }
-    with pytest.raises(KdprobeError, match="refuses the request: status 400") as error:
+    with pytest.raises(KdprobeError, match="rejected the request: status 400") as error:
         list(make().respond(REQUESTS, SAMPLING))
     assert "transfer.top_logprobs" in error.value.hint
 

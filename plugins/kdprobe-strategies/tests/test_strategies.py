@@ -122,7 +122,7 @@ def test_turns_alternate_and_end_with_the_bare_question(host):
         (None, "cannot be read"),
         ("{", "cannot be read"),
         ("[1]\n", "example 1 has no question"),
-        (json.dumps({"question": "How many?", "answer": "#### 1"}), "has 1 examples"),
+        (json.dumps({"question": "How many?", "answer": "#### 1"}), "has 1 example for problem"),
     ],
 )
 def test_bad_files_of_examples_are_told_in_a_sentence(tmp_path, host, content, said):
@@ -134,7 +134,7 @@ def test_bad_files_of_examples_are_told_in_a_sentence(tmp_path, host, content, s
 
 
 def test_more_shots_than_own_examples_need_a_file(host):
-    with pytest.raises(ValidationError, match="name a file for 5 shots"):
+    with pytest.raises(ValidationError, match="set examples to a file for 5 shots"):
         host.options("strategies", "few-shot", {"shots": 5})
 
 

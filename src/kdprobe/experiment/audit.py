@@ -87,7 +87,7 @@ def _unmoved(arms: Sequence[ArmResults]) -> list[Finding]:
     barely = [f"{name} {share:.0e}" for name, share in shares.items() if share is not None and share < _BARELY]
     findings = []
     if unmoved:
-        evidence = f"The update of these adapters has norm 0: {', '.join(unmoved)}."
+        evidence = f"Adapters whose update has norm 0: {', '.join(unmoved)}."
         action = "Raise the learning rate or train longer; these arms are identical to the untrained student."
         findings.append(Finding("adapter-did-not-move", evidence, action))
     if barely:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import re
 from pathlib import Path
@@ -100,6 +101,11 @@ class ConversationConfig(_Section):
     def _are_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(OWN_ARGUMENTS & arguments.keys()):
             raise ValueError(f"must not contain {', '.join(taken)}, which kdprobe sets itself")
+        try:
+            json.dumps(arguments)
+        except TypeError as error:
+            # transformers would give the template the name of the value's type.
+            raise ValueError("must contain only texts, numbers, booleans, lists and tables; quote dates") from error
         return arguments
 
     @property

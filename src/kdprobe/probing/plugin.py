@@ -30,7 +30,7 @@ _FORMATS = {
     "attribution": 2,
     "divergence": 3,
     "geometry": 2,
-    "heads": 2,
+    "heads": 3,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 

@@ -84,8 +84,9 @@ def normalised(question: str) -> str:
 def _take(source: Source, split: Split, count: int) -> tuple[Problem, ...]:
     problems = tuple(islice(source(split), count))
     if len(problems) < count:
+        requested = f"{count} {'was' if count == 1 else 'were'} requested"
         raise KdprobeError(
-            f"The problem source has only {counted(len(problems), f'{split} problem')}, but {count} were requested.",
+            f"The problem source has only {counted(len(problems), f'{split} problem')}, but {requested}.",
             f"Lower problems.{split} in the config.",
         )
     refuse_twins(problems, split)

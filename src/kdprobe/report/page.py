@@ -18,6 +18,7 @@ from kdprobe.problems.correctness import ROBUST
 from kdprobe.report.facts import chips, run_facts, training_options
 from kdprobe.report.figures import loss_figure, retained_figure
 from kdprobe.report.headline import headline
+from kdprobe.report.payload.attention import shown_attention
 from kdprobe.report.payload.compared import compared
 from kdprobe.report.payload.heads import head_measures
 from kdprobe.report.prompt_diff import prompt_diffs
@@ -55,7 +56,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         return len(figures) - 1
 
     record, fidelity = results.record, results.fidelity
-    shown = {
+    places = {
         "losses": add(loss_figure(results.arms)) if any(arm.training for arm in results.arms) else None,
         "retained": add(retained_figure(fidelity)) if fidelity else None,
         "analyses": [
@@ -68,7 +69,8 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
     heads = [measure for analysis in results.analyses for measure in head_measures(analysis.tables)]
     config = config_toml(record["config"])
     payload = compared(results.run, arms, comparison, ROBUST, facts=facts, solutions=solutions)
-    payload |= {"figures": figures, "heads": heads, "config": config}
+    attention = [shown for analysis in results.analyses if (shown := shown_attention(analysis.tables))]
+    payload |= {"figures": figures, "heads": heads, "attention": next(iter(attention), None), "config": config}
     taught = any(arm.strategy for arm in results.arms)
     unprimed = next((arm.strategy for arm in results.arms if arm.unprimed), None)
     return template("page.html.jinja").render(
@@ -91,5 +93,5 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         adapters_sentence=adapters_sentence,
         data=packed(payload),
         plotly=plotly_for(figures),
-        **shown,
+        **places,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from kdprobe.comparison.finding import Finding
 from kdprobe.probing.analysis import AnalysisResult
 from kdprobe.report.payload.arms import named_arms
+from kdprobe.report.payload.attention import shown_attention
 from kdprobe.report.payload.heads import head_measures
 from kdprobe.report.templates import packed, plotly_for, safe_names, template
 
@@ -43,6 +44,7 @@ def write_probe_page(
         shown = [(figure, first + index) for index, figure in enumerate(result.figures)]
         analyses.append((SimpleNamespace(name=name, statements=result.statements), shown))
     heads = [measure for result in results.values() for measure in head_measures(result.tables)]
+    attention = [found for result in results.values() if (found := shown_attention(result.tables))]
     page = folder / PAGE
     page.write_text(
         template("probe.html.jinja").render(
@@ -50,7 +52,15 @@ def write_probe_page(
             subject=subject,
             findings=findings,
             analyses=analyses,
-            data=packed({"name": "heads", "arms": named_arms(names), "figures": figures, "heads": heads}),
+            data=packed(
+                {
+                    "name": "heads",
+                    "arms": named_arms(names),
+                    "figures": figures,
+                    "heads": heads,
+                    "attention": next(iter(attention), None),
+                }
+            ),
             heads=bool(heads),
             plotly=plotly_for(figures),
         ),

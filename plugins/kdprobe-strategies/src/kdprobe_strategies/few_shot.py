@@ -79,9 +79,9 @@ def build(options: FewShotOptions) -> Strategy:
         # A problem must not be its own example: the teacher would read its gold solution.
         others = [example for example in examples if _words(example.question) != _words(problem.question)]
         if len(others) < options.shots:
+            count = "1 example" if len(others) == 1 else f"{len(others)} examples"
             raise KdprobeError(
-                f"The strategy 'few-shot' has {len(others)} examples for problem {problem.id!r}, but shots = "
-                f"{options.shots}.",
+                f"The strategy 'few-shot' has {count} for problem {problem.id!r}, but shots = {options.shots}.",
                 "Add examples, or lower shots.",
             )
         chosen = _chosen(others, problem, options)

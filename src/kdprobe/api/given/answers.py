@@ -28,7 +28,7 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
         name: Their name in messages; by default the file, or `table`.
 
     Raises:
-        UsageError: They are something else, or a folder that holds no or several files of answers; or as
+        UsageError: They have another type, or are a folder without exactly one file of answers; or as
             `kdprobe.comparison.read_outputs`.
         KdprobeError: As `kdprobe.comparison.read_outputs`.
     """
@@ -51,7 +51,7 @@ def _only_file(folder: Path) -> Path:
         raise no_answers_in(folder)
     if len(files) > 1:
         raise UsageError(
-            f"The folder {folder} holds {len(files)} .jsonl files.", f"Name one of them, such as {files[0]}."
+            f"The folder {folder} has {len(files)} .jsonl files.", f"Pass one of them, such as {files[0]}."
         )
     return files[0]
 

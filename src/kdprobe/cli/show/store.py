@@ -64,10 +64,9 @@ def show_entries(entries: Sequence[Entry]) -> None:
             runs_table.add_row(plain(run), "yes" if run in finished else "no", size(needed), size(own))
         out().print(runs_table)
     unneeded = [entry for entry in entries if not entry.runs]
-    out().print(
-        f"{size(sum(entry.size for entry in entries))} in total; no run needs {len(unneeded)} of the stages "
-        f"({size(sum(entry.size for entry in unneeded))})."
-    )
+    waste = f"no run needs {len(unneeded)} of the stages ({size(sum(entry.size for entry in unneeded))})"
+    total = size(sum(entry.size for entry in entries))
+    out().print(f"{total} in total; {waste if unneeded else 'every stage is needed by a run'}.")
     _show_faults(entries)
 
 

@@ -25,9 +25,9 @@ def no_answers_in(folder: Path, also: str = "") -> UsageError:
     readable = sorted(file for file in folder.iterdir() if file.is_file() and is_readable(file))
     deeper = sorted({file.parent for file in folder.glob(f"*/{_KIND}")})
     if readable:
-        hint = f"Name its files, such as {readable[0]}."
+        hint = f"Pass its files themselves, such as {readable[0]}."
     elif deeper:
-        hint = f"Name the folder inside it that holds them, such as {deeper[0]}."
+        hint = f"Pass a folder inside it that has some, such as {deeper[0]}."
     else:
-        hint = f"Name files of answers ({KINDS}), or a folder with .jsonl files."
-    return UsageError(f"The folder {folder} holds no .jsonl files{also}.", hint)
+        hint = f"Pass files of answers ({KINDS}), or a folder with .jsonl files."
+    return UsageError(f"The folder {folder} has no .jsonl files{also}.", hint)

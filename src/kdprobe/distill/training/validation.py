@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 
 from kdprobe.errors import KdprobeError
 from kdprobe.models.processes import is_main
+from kdprobe.words import counted
 
 LOSS = "validation_loss"
 """The history's column; only steps after which it was measured have it."""
@@ -38,7 +39,7 @@ def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[It
     count = max(1, round(share * len(examples)))
     if count >= len(examples):
         raise KdprobeError(
-            f"Holding out {share:g} of {len(examples)} examples leaves none to train on.",
+            f"Holding out {share:g} of {counted(len(examples), 'example')} leaves none to train on.",
             "Increase problems.transfer, or lower the validation share.",
         )
     chosen = set(Random(seed).sample(range(len(examples)), count))  # noqa: S311 - nothing secret

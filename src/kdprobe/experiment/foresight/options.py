@@ -9,6 +9,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE
+from kdprobe.words import counted
 
 
 def trainings(context: StageContext) -> Iterator[tuple[str, Any, int]]:
@@ -27,7 +28,7 @@ def held_out(context: StageContext) -> Iterator[UsageError]:
         count = len(context.problems.transfer) * samples
         if share and max(1, round(share * count)) >= count:
             yield UsageError(
-                f"{key}.validation: holding out {share:g} of {count} examples leaves none to train on.",
+                f"{key}.validation: holding out {share:g} of {counted(count, 'example')} leaves none to train on.",
                 "Increase problems.transfer, or lower the share.",
             )
 

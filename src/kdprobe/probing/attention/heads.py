@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from kdprobe.errors import UsageError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
-from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence
+from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence, ranked
+from kdprobe.probing.attention.strongest import attention_tables
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
 from kdprobe.probing.metrics.measure import Measured, measure, per_layer, require, sink_shares
@@ -42,6 +44,7 @@ class HeadsAnalysis:
                 "heads_by_problem": tables.by_problem(measured, problems),
                 **_difference_table(comparisons, deciding, threshold),
                 **_check_table(context),
+                **_attention_tables(context, measured, deciding, deciding_metric),
             },
             figures=[
                 *layer_curves(measured, context.head_metrics, context.seed),
@@ -129,6 +132,17 @@ def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) ->
             metric.unit,
         ),
     ]
+
+
+def _attention_tables(
+    context: AnalysisContext, measured: Measured, deciding: list[Comparison], metric: HeadMetric
+) -> dict[str, pd.DataFrame]:
+    """What heads attend to; leading are those whose deciding metric changed most in any arm, else is highest."""
+    if not context.students:
+        return {}
+    values = [np.abs(comparison.effect.value) for comparison in deciding]
+    values = values or [effects(measured, metric.name)[next(iter(measured))]]
+    return attention_tables(context, ranked(np.max(values, axis=0)))
 
 
 def _check_table(context: AnalysisContext) -> dict[str, pd.DataFrame]:

@@ -33,7 +33,7 @@ class ShownAnswer(TypedDict):
     Attributes:
         text: What the student wrote after its thinking.
         thinking: What it thought, or `None`.
-        span: Where the value that was read stands in the text, in UTF-16 units as JavaScript counts, or `None`.
+        span: Position in the text of the value that was read, in UTF-16 units as in JavaScript, or `None`.
         value: The value that was read, or `None`.
         right: Whether it is correct.
         cut: Whether it reached the token budget, or `None` if unknown.

@@ -1,4 +1,4 @@
-"""One colour per arm, the same in every chart and beside every answer."""
+"""One colour per arm, the same in every chart and next to every answer."""
 
 from __future__ import annotations
 

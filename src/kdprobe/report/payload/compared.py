@@ -45,6 +45,7 @@ def compared(
         "pair": answer.pair and [visible(name) for name in answer.pair],
         "figures": [],
         "heads": [],
+        "attention": None,
         "config": "",
         "summary": summary(answer, comparison, facts),
     }
