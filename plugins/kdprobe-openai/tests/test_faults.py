@@ -62,8 +62,8 @@ def test_a_slow_answer_is_asked_for_again(make, server):
 @pytest.mark.parametrize(
     ("fault", "limit", "said"),
     [
-        ("trickle", {"deadline": 0.5}, r"took more than 0\.5 s for one answer\. .*raise teacher\.options\.deadline"),
-        ("endless", {"largest_answer": 1}, r"sent an answer of more than 1 MB\. .*raise teacher\.options\.largest"),
+        ("trickle", {"deadline": 0.5}, r"took more than 0\.5 s for one answer\. .*Raise teacher\.options\.deadline"),
+        ("endless", {"largest_answer": 1}, r"sent an answer of more than 1 MB\. .*Raise teacher\.options\.largest"),
     ],
 )
 def test_an_answer_without_an_end_is_ended(make, server, fault, limit, said):
