@@ -170,5 +170,5 @@ test("a query's keys are found among heads, queries and students, with what is l
   assert.deepEqual(strongest(whole), [[1, 900], [0, 100]]);
   assert.equal(whole.rest, 0);
   assert.equal(lookingAt(attention, "nobody", 0, 0), null);
-  assert.equal(share(256), "25.6 %");
+  assert.equal(share(256), "25.6%");
 });

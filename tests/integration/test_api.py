@@ -177,7 +177,7 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"task": "other"}, "Unknown task 'other'"),
         ({"adapters": "folder"}, "The adapters are a single string"),
         ({"date": "soon"}, "must be a date such as"),
-        ({"options": {"elsewhere": {"a": 1}}}, "--option names 'elsewhere'"),
+        ({"options": {"elsewhere": {"a": 1}}}, "--option refers to 'elsewhere'"),
         ({"model_args": "a=1"}, "--model-args applies only to model types other than hf"),
         ({"extractor": "robst"}, "Did you mean 'robust'"),
     ],

@@ -116,12 +116,12 @@ def test_what_any_distiller_leaves_is_checked(torch, tmp_path):
     sound = Trained(tmp_path, [{"step": 1, "loss": 2.0}], adapter_norm=1.0)
     save_file({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / "adapter_model.safetensors")
     refuse_diverged(sound)
-    with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after the last step, 1"):
+    with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after the last step \(step 1\)"):
         refuse_diverged(Trained(tmp_path, sound.history, adapter_norm=float("nan")))
     with pytest.raises(NonFiniteError, match=r"The loss is inf at training step 2"):
         refuse_diverged(Trained(tmp_path, [*sound.history, {"step": 2, "loss": float("inf")}], adapter_norm=1.0))
     save_file({"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after the last step, 1"):
+    with pytest.raises(NonFiniteError, match=r"weights are NaN or infinite after the last step \(step 1\)"):
         refuse_diverged(sound)
 
 

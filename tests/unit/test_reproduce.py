@@ -53,7 +53,7 @@ def test_the_config_is_one_that_can_be_read_again():
 
 def test_options_are_in_words_and_what_is_not_set_is_left_out():
     config = {"distill": {"name": "logits", "dtype": "auto", "options": {"learning_rate": 0.002, "patience": None}}}
-    assert training_options(config) == [("distiller", "logits"), ("number format", "auto"), ("learning rate", "0.002")]
+    assert training_options(config) == [("distiller", "logits"), ("data type", "auto"), ("learning rate", "0.002")]
 
 
 def test_the_summary_has_the_numbers_of_the_comparison():

@@ -58,7 +58,7 @@ export function Attention({ attention, arms, student, head }: Props) {
                   <Keys attention={attention} looking={looking} />
                 </>
               ) : (
-                <p class="soft">Not read.</p>
+                <p class="soft">No attention recorded for this student.</p>
               )}
             </div>
           );
@@ -85,7 +85,7 @@ function Keys({ attention, looking }: { attention: ShownAttention; looking: Look
 function titleOf({ weights, rest }: Looking, index: number): string {
   const weight = weights.get(index);
   if (weight !== undefined) return `${index}: ${share(weight)}`;
-  return rest ? `${index}: among the other tokens` : `${index}: cannot be seen`;
+  return rest ? `${index}: not among the strongest` : `${index}: comes after the chosen token`;
 }
 
 function shadeOf(weight: number | undefined): string {

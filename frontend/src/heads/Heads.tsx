@@ -71,5 +71,5 @@ function noteOf({ against, table }: HeadMeasure, mixed: boolean): string {
   const what = against === null ? "" : `Paired difference from ${against}. `;
   const causal = table === "ablation" || table === "patching";
   const how = mixed ? "The effects of outlined heads were computed exactly; all others are estimates to first order." : "";
-  return `${what}${how}${what || how || causal ? "" : "Mean over problems, for measures that are computed on problems."}`;
+  return `${what}${how}${what || how || causal ? "" : "Mean over problems, unless the measure is computed from the weights alone."}`;
 }

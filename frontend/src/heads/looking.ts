@@ -36,5 +36,5 @@ export function strongest({ weights }: Looking): [number, number][] {
 }
 
 export function share(thousandths: number): string {
-  return `${(thousandths / 10).toFixed(1)} %`;
+  return `${(thousandths / 10).toFixed(1)}%`;
 }

@@ -17,7 +17,7 @@ Examples:
   kdprobe compare *.csv.gz --extractor published --json
   kdprobe compare embedded                       the arms of a run, grouped as planned
   kdprobe compare a/unprimed b/unprimed          arms of two runs
-  kdprobe compare *.jsonl --baseline a --out c.html    all others against a, and a page of all answers
+  kdprobe compare *.jsonl --baseline base --out c.html    compare all others with base, and write a page
   kdprobe compare a.jsonl b.jsonl --strict       exit with 1 if there are findings, for CI
   kdprobe compare *.csv.gz --claims table.csv    check published numbers: arm, accuracy, correct, n
 """
@@ -31,7 +31,7 @@ Examples:
 @click.option(
     "--claims",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A table of published numbers to check, with a column arm and any of accuracy, correct and n.",
+    help="A table of published numbers to check: a column named arm, and any of accuracy, correct and n.",
 )
 @click.option("--baseline", metavar="ARM", help="Compare all other arms with this one, instead of all pairs.")
 @click.option(
@@ -48,8 +48,8 @@ def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -
     """Compare files of answers, runs, or single arms of runs, problem by problem.
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair gets an exact
-    McNemar test and intervals. For a single run, pairs are grouped as the run planned; otherwise all pairs, or all with
-    the baseline, form one family for Holm's adjustment. Findings name what may invalidate a comparison: unequal token
+    McNemar test and intervals. The pairs of a single run are grouped as planned for that run; otherwise all pairs (with
+    --baseline, all pairs that include it) form one family for Holm's adjustment. Findings name what may invalidate a comparison: unequal token
     budgets, prompts or versions, truncated answers, answers from which no value could be extracted, different problems,
     results that depend on the extractor, or test problems that were used for training.
     """

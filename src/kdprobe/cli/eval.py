@@ -27,7 +27,7 @@ Examples:
   kdprobe eval smollm2-135m-instruct --limit 64             the first 64 problems of GSM8K's test split
   kdprobe eval BASE --adapter a --adapter b --with-base     three students, one base in memory
   kdprobe eval model.gguf --problems mine.jsonl --out answers
-  kdprobe eval MODEL --task gsm8k_kdprobe_cot               after eight solved examples
+  kdprobe eval MODEL --task gsm8k_kdprobe_cot               with eight worked examples in the prompt
   kdprobe eval NAME --model-type local-chat-completions --model-args base_url=URL,num_concurrent=8
   kdprobe eval MODEL --model-type vllm --batch-size 256
   kdprobe compare answers/*.jsonl                           compare what --out wrote

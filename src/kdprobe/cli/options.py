@@ -154,7 +154,7 @@ def column_options(function: Any) -> Any:
     response = click.option("--response-column", help="The column with the model's answers.")
     gold = click.option(
         "--gold-column",
-        help="The column with gold answers: a value, or a solution that ends in #### value or A: value.",
+        help='The column with the gold answers: a value, or a solution that ends with "#### VALUE" or "A: VALUE".',
     )
     identifier = click.option("--id-column", help="The column that identifies problems.")
     encoding = click.option("--encoding", help="Encoding of text files, such as utf-16 or cp1252; detected by default.")

@@ -98,7 +98,7 @@ def refuse_diverged(trained: Trained) -> None:
                 step=step,
             )
     last = len(trained.history)
-    message = f"The adapter's weights are NaN or infinite after the last step, {last}."
+    message = f"The adapter's weights are NaN or infinite after the last step (step {last})."
     if not math.isfinite(trained.adapter_norm):
         raise NonFiniteError(message, DIVERGED, step=last)
     if (weights := trained.adapter / WEIGHTS).is_file():

@@ -136,7 +136,7 @@ def refuse_unfit(examples: Sequence[Example], tokens: int, context: int | None) 
             raise KdprobeError(
                 f"Problem {example.problem!r} contains token id {largest:,}, but the student has only "
                 f"{tokens:,} tokens.",
-                "Use a student whose tokenizer and weights belong together, or whose teacher shares its tokenizer.",
+                "Use a student whose weights match its tokenizer, or a teacher with the same tokenizer as the student.",
             )
     longest = max(examples, key=lambda example: len(example.input_ids))
     if context is not None and len(longest.input_ids) > context:

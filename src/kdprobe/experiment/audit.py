@@ -136,7 +136,7 @@ def _untaught_ends(arms: Sequence[ArmResults]) -> list[Finding]:
     named = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     if not named:
         return []
-    evidence = f"Some finished answers that students were trained on lack an end token (count per arm): {named}."
+    evidence = f"Some of the finished answers used for training have no end token (count per arm): {named}."
     action = "Use a teacher that returns its end-of-turn token; otherwise students may not stop."
     return [Finding("untaught-end", evidence, action)]
 
@@ -166,9 +166,9 @@ def _contamination(record: dict[str, Any]) -> list[Finding]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(overlap.kind for overlap in overlapping).items())
     examples = ", ".join(f"{overlap.test} resembles {overlap.transfer}" for overlap in overlapping[:_SHOWN])
     overlap = "overlaps" if len(overlapping) == 1 else "overlap"
-    evidence = f"{len(overlapping)} of {len(test)} test problems {overlap} with transfer problems ({kinds}): {examples}"
-    more = " and others." if len(overlapping) > _SHOWN else "."
-    return [Finding("contamination", evidence + more, "Remove them from the test set or the transfer set.")]
+    shown = f"for example, {examples}" if len(overlapping) > _SHOWN else examples
+    evidence = f"{len(overlapping)} of {len(test)} test problems {overlap} with transfer problems ({kinds}): {shown}."
+    return [Finding("contamination", evidence, "Remove them from the test set or the transfer set.")]
 
 
 def _problems(record: dict[str, Any]) -> tuple[list[Problem], list[Problem]]:

@@ -105,7 +105,7 @@ class ConversationConfig(_Section):
             json.dumps(arguments)
         except TypeError as error:
             # transformers would give the template the name of the value's type.
-            raise ValueError("must contain only texts, numbers, booleans, lists and tables; quote dates") from error
+            raise ValueError("must contain only strings, numbers, booleans, lists and tables; write dates as strings") from error
         return arguments
 
     @property

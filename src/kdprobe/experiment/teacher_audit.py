@@ -21,7 +21,7 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
     # Earlier versions did not record these.
     untaught = [_untaught(strategy, summary) for strategy, summary in measured.items() if summary.get("untaught")]
     if untaught:
-        action = "Raise the budget, or remove these problems; otherwise strategies may teach different problems."
+        action = "Raise the budget, or remove these problems; otherwise students of different strategies may be trained on different problems."
         evidence = f"Teacher answers without anything to train on: {'; '.join(untaught)}."
         findings.append(Finding("untaught-answers", evidence, action))
     dropped = {strategy: summary.get("dropped_thinking", 0.0) for strategy, summary in measured.items()}
@@ -41,7 +41,7 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
 def _untaught(strategy: str, summary: Mapping[str, Any]) -> str:
     problems = summary["untaught"]
     others = {reason: count for reason, count in summary["ended"].items() if reason != "stop"}
-    ended = [f"{counted(count, 'answer')} ended by {reason}" for reason, count in others.items()]
+    ended = [f"{counted(count, 'answer')} with finish_reason {reason!r}" for reason, count in others.items()]
     named = ", ".join([*problems[:_SHOWN], *(["others"] if len(problems) > _SHOWN else [])])
     return f"{strategy} {len(problems)} of {summary['responses']} ({'; '.join([named, *ended])})"
 

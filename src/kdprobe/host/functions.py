@@ -65,8 +65,8 @@ class _Parts:
             return
         self._met[id(function)] = len(self._met)
         yield self._source(function)
-        yield from self._of_value(function.__defaults__, "a default")
-        yield from self._of_value(function.__kwdefaults__, "a default")
+        yield from self._of_value(function.__defaults__, "a default value")
+        yield from self._of_value(function.__kwdefaults__, "a default value")
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             yield name
             yield from self._of_value(_content(cell), repr(name))
@@ -94,7 +94,7 @@ class _Parts:
             yield from self.of_function(value)
         else:
             kind = f"the class {value.__qualname__}" if isinstance(value, type) else with_article(type(value))
-            raise self._refused(f"uses {what}, {kind}, which kdprobe cannot hash into the stage's cache key", _HINT)
+            raise self._refused(f"uses {what} ({kind}) that kdprobe cannot hash into the stage's cache key", _HINT)
 
     def _of_imported(self, name: str) -> Iterator[str]:
         """A module imported inside the function."""

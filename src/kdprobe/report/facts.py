@@ -59,5 +59,5 @@ def chips(comparison: Comparison) -> list[str]:
 def training_options(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The options of the training, in words; those that are not set are left out."""
     distill = config.get("distill", {})
-    named = {"distiller": distill.get("name"), "number format": distill.get("dtype"), **distill.get("options", {})}
+    named = {"distiller": distill.get("name"), "data type": distill.get("dtype"), **distill.get("options", {})}
     return [(name.replace("_", " "), str(value)) for name, value in named.items() if value is not None]

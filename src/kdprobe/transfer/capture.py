@@ -76,7 +76,7 @@ def capture(
         # The fix may not change the stage's key (another server, say), so the saved answers must go.
         forget(setting.scratch)
         reasons = Counter(str(response.finish_reason) for response in responses)
-        ended = ", ".join(f"{count} ended by {reason}" for reason, count in reasons.items())
+        ended = ", ".join(f"{count} with finish_reason {reason!r}" for reason, count in reasons.items())
         raise KdprobeError(
             f"None of the teacher's answers contains anything to learn from: {ended}.",
             "Check how it answers one of the prompts; if it only thinks, a larger token budget helps.",

@@ -66,7 +66,7 @@ def refuse_strays(options: Options, named: set[str]) -> None:
     """
     if stray := sorted(options.keys() - named):
         raise UsageError(
-            f"--option names {stray[0]!r}, which is not used here.",
+            f"--option refers to {stray[0]!r}, which is not used here.",
             f"Options can be set for: {', '.join(sorted(named))}.",
         )
 

@@ -61,6 +61,6 @@ def _models(context: StageContext) -> list[tuple[Blueprint, Reader]]:
 def _without_row(blueprint: Blueprint, token: str, where: str) -> UsageError:
     return UsageError(
         f"The tokenizer of the model {blueprint.record.name!r} has tokens without a row in the model's embeddings "
-        f"({blueprint.rows:,} rows), and {where} one of them: {token}.",
+        f"({blueprint.rows:,} rows), and {where} {token}.",
         "Use the tokenizer that belongs to the model, or resize its embeddings.",
     )

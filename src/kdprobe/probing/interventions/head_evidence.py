@@ -98,7 +98,7 @@ def head_changes(
                 other = bridges.boot(student.name).bridge.cfg
                 if (other.n_layers, other.n_heads) != (config.n_layers, config.n_heads):
                     raise KdprobeError(
-                        f"{student.name} and {first.name}, with which it is compared, have different layers and heads."
+                        f"{student.name} is compared with {first.name}, but they differ in the number of layers or heads."
                     )
                 alike.append(student)
         if alike:
@@ -190,11 +190,11 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
     sentences = []
     for student, rows in correlations.groupby("student", sort=False):
         parts = [
-            f"{CHANGES[str(row.change)]} {row.spearman:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
+            f"with the {CHANGES[str(row.change)]} at {row.spearman:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
             for row in rows.itertuples()
         ]
         sentences.append(
-            f"{student}: Spearman correlation, over heads, with the size of the ablation effect: {', '.join(parts)}. "
+            f"{student}: over heads, the size of the ablation effect correlates (Spearman) {', '.join(parts)}. "
             "This is an association, not a cause."
         )
     return sentences

@@ -139,7 +139,7 @@ def _sentence(pair: Patched, seed: int) -> str:
         f", {share:.0%} of the gain" if np.isfinite(share) else ""
     )
     largest = "the largest change is" if len(carrying) == 1 else "the largest changes are"
-    none = "none of the heads measured exactly shifts log p toward the gain"
+    none = "none of the heads measured exactly shifts log p in the direction of the gain"
     return f"{pair.name}: {together}; {f'{largest} in {listed}' if carrying else none}."
 
 

@@ -20,7 +20,7 @@ TITLES = {
     "max_logit": ("Largest logit", "mean over tokens"),
     "max_probability": ("Largest probability", "mean over tokens"),
     "entropy": ("Entropy of the next token", "nats, mean over tokens"),
-    "margin": ("Margin to the second token", "probability, mean over tokens"),
+    "margin": ("Margin between the two most likely tokens", "probability, mean over tokens"),
 }
 _CALIBRATED = "max_probability"
 
