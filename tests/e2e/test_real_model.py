@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import data_of
 
 DATA = os.environ.get("KDPROBE_TEST_DATA")
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def test_a_run_ends_with_figures_and_a_page(finished):
     assert [arm["name"] for arm in results["arms"]] == ["untrained", "unprimed"]
     assert all(arm["n"] == 2 for arm in results["arms"])
     page = Path(results["report"]).read_text()
-    assert "Plotly.newPlot" in page
+    assert data_of(page)["figures"]
     assert "https://" not in page.split("<script>", maxsplit=1)[0]
 
 

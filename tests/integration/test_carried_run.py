@@ -39,4 +39,4 @@ def test_a_run_says_the_same_elsewhere_and_nothing_is_made_again(tiny_model, tin
     # Nothing of it is superfluous, in neither store.
     for store in (here, there):
         assert json.loads(told("store", "prune", "--yes", "--json", "--store", store).out) == {"unneeded": []}
-        assert told("store", "verify", "--store", store).out.startswith("11 of 11")
+        assert told("store", "verify", "--store", store).out.startswith("Intact: 11 of 11")

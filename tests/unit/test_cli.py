@@ -60,7 +60,7 @@ def test_plugins_json_is_a_list_of_records(tmp_path):
     assert strategies["provides"]["strategies"][:2] == ["none", "teacher"]
 
 
-def test_plan_lists_missing_stages_and_writes_nothing(tmp_path, tiny_model, tiny_config):
+def test_plan_lists_missing_stages_and_keeps_only_what_it_found_out(tmp_path, tiny_model, tiny_config):
     done = kdprobe("plan", tiny_config(tiny_model), "--json", "--store", tmp_path / "store", cwd=tmp_path)
     plan = json.loads(done.stdout)
     assert done.returncode == 0
@@ -69,7 +69,7 @@ def test_plan_lists_missing_stages_and_writes_nothing(tmp_path, tiny_model, tiny
     assert {kind: kinds.count(kind) for kind in kinds} == {"transfer": 2, "distill": 3, "evaluate": 4, "analyse": 1}
     assert {stage["status"] for stage in plan["stages"]} == {"missing"}
     assert plan["adapters"] == dict.fromkeys(["fine-tune", "logits"], "q_proj, k_proj, v_proj, o_proj")
-    assert not (tmp_path / "store").exists()
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["remembered"]
 
 
 def check_told(done, code, words):

@@ -221,7 +221,10 @@ def test_unknown_plugin_option_is_placed(host):
         ({"conversation": {"date": "0"}}, "conversation.date: must be a date"),
         ({"conversation": {"date": dt.datetime(2026, 11, 25, tzinfo=dt.UTC)}}, "conversation.date: must be a date"),
         ({"conversation": {"template_arguments": {"tokenize": True}}}, "must not contain tokenize"),
-        ({"conversation": {"template_arguments": {"day": dt.date(2026, 11, 25)}}}, "lists and tables; write dates as strings"),
+        (
+            {"conversation": {"template_arguments": {"day": dt.date(2026, 11, 25)}}},
+            "lists and tables; write dates as strings",
+        ),
         ({"conversation": {"template_arguments": {"days": [dt.time(1)]}}}, "lists and tables; write dates as strings"),
     ],
 )

@@ -105,7 +105,9 @@ class ConversationConfig(_Section):
             json.dumps(arguments)
         except TypeError as error:
             # transformers would give the template the name of the value's type.
-            raise ValueError("must contain only strings, numbers, booleans, lists and tables; write dates as strings") from error
+            raise ValueError(
+                "must contain only strings, numbers, booleans, lists and tables; write dates as strings"
+            ) from error
         return arguments
 
     @property

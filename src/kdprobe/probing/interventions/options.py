@@ -58,7 +58,9 @@ class ShapleyOptions(AttributionOptions):
     """Options of `shapley`."""
 
     problems: int = Field(
-        default=4, ge=1, description="Number of problems, taken from the start; each word costs one forward pass per random order."
+        default=4,
+        ge=1,
+        description="Number of problems, taken from the start; each word costs one forward pass per random order.",
     )
     orders: int = Field(
         default=8, ge=2, description="Random orders of the words; the standard error falls with their square root."
