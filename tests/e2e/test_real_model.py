@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pages import data_of
 
 DATA = os.environ.get("KDPROBE_TEST_DATA")

@@ -21,7 +21,10 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
     # Earlier versions did not record these.
     untaught = [_untaught(strategy, summary) for strategy, summary in measured.items() if summary.get("untaught")]
     if untaught:
-        action = "Raise the budget, or remove these problems; otherwise students of different strategies may be trained on different problems."
+        action = (
+            "Raise the budget, or remove these problems; otherwise students of different strategies may be trained on "
+            "different problems."
+        )
         evidence = f"Teacher answers without anything to train on: {'; '.join(untaught)}."
         findings.append(Finding("untaught-answers", evidence, action))
     dropped = {strategy: summary.get("dropped_thinking", 0.0) for strategy, summary in measured.items()}

@@ -98,7 +98,8 @@ def head_changes(
                 other = bridges.boot(student.name).bridge.cfg
                 if (other.n_layers, other.n_heads) != (config.n_layers, config.n_heads):
                     raise KdprobeError(
-                        f"{student.name} is compared with {first.name}, but they differ in the number of layers or heads."
+                        f"{student.name} is compared with {first.name}, but they differ in the number of layers or "
+                        "heads."
                     )
                 alike.append(student)
         if alike:
