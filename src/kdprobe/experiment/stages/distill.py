@@ -209,7 +209,9 @@ def _training(
         ends, without_end = _ends(tokenizer, taught, gold="gold" in built.needs)
         if not divergence:
             write_ends(folder / ADAPTER, ends)
-            write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings))
+            # The other processes have a folder of their own, without the adapter, that is thrown away.
+            if processes.is_main():
+                write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings))
         form = write_prompts(folder, tokenizer, problems, read_by_student)
         origin = {
             "caution": caution_of(context.host, kind),
