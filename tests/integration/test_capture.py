@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -184,6 +186,19 @@ def test_gold_solutions_are_scored_to_their_last_token(torch, score_set, problem
         written = dense.gather(1, torch.from_numpy(response.token_ids)[:, None])[:, 0]
         assert response.token_ids[-1] == loaded.tokenizer.eos_token_id
         np.testing.assert_allclose(response.rows.token_logprobs, written, atol=1e-4)
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029"])
+def test_answers_in_a_file_may_contain_other_line_ends_than_the_files(tiny_record, problems, tmp_path, inside):
+    """JSON allows them in a string, and most programs write them as they are."""
+    from kdprobe.models.load import load_tokenizer
+    from kdprobe.transfer.texts import file_texts
+
+    text = f"One step.{inside}Another.\n#### 7"
+    rows = [json.dumps({"id": problem.id, "response": text}, ensure_ascii=False) for problem in problems]
+    (tmp_path / "answers.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    read = file_texts(tmp_path / "answers.jsonl", problems, load_tokenizer(tiny_record))
+    assert [response.text for response in read] == [text] * len(problems)
 
 
 def test_several_samples_are_several_answers_to_each_problem(capture_set, problems):
