@@ -45,7 +45,7 @@ def test_the_nearest_keys_are_suggested(key, suggestions):
 def test_mistyped_commands_and_plugins_get_a_suggestion(capsys):
     from kdprobe.cli import _run
 
-    for words, told in (
+    for words, message in (
         (["rum"], "No such command 'rum'. Did you mean 'run'?"),
         (["evaluate", "x"], "No such command 'evaluate'. Did you mean 'eval'?"),
         (["xyzzy"], "No such command 'xyzzy'.\n"),
@@ -53,7 +53,7 @@ def test_mistyped_commands_and_plugins_get_a_suggestion(capsys):
         (["plugins", "nwe"], "Did you mean 'new'?"),
     ):
         assert _run(words) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_mistyped_aliases_get_a_suggestion(monkeypatch, tmp_path):

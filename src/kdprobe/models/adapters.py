@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from pathlib import Path
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.merging.files import CONFIG, ENDS, TOKENIZER, WEIGHTS
-from kdprobe.models.reference import digest_files, refuse_unreadable
+from kdprobe.models.reference import HUB_ID, digest_files, refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 Adapters = Mapping[str, str | os.PathLike[str]] | Sequence[str]
@@ -53,7 +51,7 @@ def resolve_adapter(name: str) -> AdapterRecord:
             )
     else:
         folder = Path(name).expanduser()
-        folder = _fetched(name) if not folder.exists() and _HUB_ID.fullmatch(name) else folder
+        folder = _fetched(name) if not folder.exists() and HUB_ID.fullmatch(name) else folder
     if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
         raise UsageError(
             f"The adapter {name!r} has no {' and no '.join(missing)}.",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from kdprobe.files import json_of
-from kdprobe.models.reference import SMOLLM2, ModelRecord
+from kdprobe.models.reference import HUB_ID, SMOLLM2, ModelRecord
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _HUB_IDS = {SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
@@ -20,7 +18,7 @@ def hub_id(record: ModelRecord) -> str | None:
         return _HUB_IDS.get(record.name)
     file = record.path / "config.json"
     named = json_of(file.read_bytes()).get("_name_or_path") if record.path.is_dir() and file.is_file() else None
-    is_id = isinstance(named, str) and _HUB_ID.fullmatch(named) and not Path(named).exists()
+    is_id = isinstance(named, str) and HUB_ID.fullmatch(named) and not Path(named).exists()
     return named if is_id else None
 
 

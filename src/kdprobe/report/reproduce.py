@@ -7,6 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.console import visible
+from kdprobe.files import without_none
 from kdprobe.report.headline import Headline
 from kdprobe.report.payload.pairs import baselines, shown_accuracies
 
@@ -15,17 +16,8 @@ def config_toml(config: Mapping[str, Any]) -> str:
     """A run's config, with every default filled in, for `kdprobe run`."""
     import tomlkit
 
-    text: str = visible(tomlkit.dumps(_without_none(config)))
+    text: str = visible(tomlkit.dumps(without_none(config)))
     return text
-
-
-def _without_none(value: Any) -> Any:
-    """TOML has no null: what is not set is left out."""
-    if isinstance(value, Mapping):
-        return {name: _without_none(each) for name, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_without_none(each) for each in value]
-    return value
 
 
 def summary(headline: Headline, comparison: Comparison, facts: Sequence[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.functions import Functions, add_functions
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
+from kdprobe.files import without_none
 from kdprobe.words import with_article
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def config_text(config: Config) -> str:
     from kdprobe.experiment.config import EMBEDDED
 
     if isinstance(config, Mapping):
-        return tomlkit.dumps(_without_none(_plain(config, "config")))
+        return tomlkit.dumps(without_none(_plain(config, "config")))
     return Path(config or EMBEDDED).read_text(encoding="utf-8")
 
 
@@ -101,10 +102,3 @@ def _plain(value: Any, key: str) -> Any:
     raise UsageError(
         f"{key}: a config cannot contain {with_article(type(value))}.", "Use strings, numbers, lists or dicts."
     )
-
-
-def _without_none(value: Any) -> Any:
-    """Removes keys with `None`, which stands for the default, since TOML has no null."""
-    if isinstance(value, dict):
-        return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
-    return [_without_none(inner) for inner in value] if isinstance(value, list) else value

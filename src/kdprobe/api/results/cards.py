@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.results import Results
+from kdprobe.files import without_none
 from kdprobe.models.reference import ModelRecord
+from kdprobe.problems.sources import gsm8k
 from kdprobe.stats.intervals import accuracy_interval
 from kdprobe.students.card import Card, Score
 
-_DATASETS = {"gsm8k": "openai/gsm8k"}
+_DATASETS = {"gsm8k": gsm8k.DATASET}
 """Problem sources that are data sets on the Hub, by their ids there."""
 _DECIDING = "robust"
 _LIBRARIES = ("kdprobe", "torch", "transformers", "peft")
@@ -29,20 +31,20 @@ def run_card(results: Results, arm: ArmResults, base: ModelRecord, library: Lite
     """
     import tomlkit
 
-    config = without_paths(results.record["config"])
-    source = results.record["config"]["problems"]["source"]
+    config = without_paths(without_none(results.record["config"]))
+    source = config["problems"]["source"]
+    dataset = _DATASETS.get(source)
     correct, n = sum(bool(record["correct"]) for record in arm.records), len(arm.records)
     score = None
     if n:
         interval = accuracy_interval(correct, n)
-        score = Score(source, _DATASETS.get(source), correct, n, interval.low, interval.high, _DECIDING)
-    training = arm.training or {}
+        score = Score(source, dataset, correct, n, interval.low, interval.high, _DECIDING)
     return Card(
         name=f"{results.run}/{arm.name}",
         base=base,
         library=library,
         training=training_facts(config, arm=arm, libraries=_versions(results.record["environment"])),
-        datasets=datasets(source) if training else (),
+        datasets=(dataset,) if dataset and arm.training else (),
         caution=" ".join(results.record.get("cautions", [])),
         score=score,
         run=results.run,
@@ -82,15 +84,10 @@ def _versions(environment: Mapping[str, Any]) -> dict[str, str]:
     return {"kdprobe": environment["kdprobe"], **environment["libraries"]}
 
 
-def datasets(source: str) -> tuple[str, ...]:
-    """Ids on the Hub of a problem source's data; empty if it has none."""
-    return (_DATASETS[source],) if source in _DATASETS else ()
-
-
 def without_paths(value: Any) -> Any:
-    """A config as TOML can hold it, and as strangers may see it: local paths are cut to their last part."""
+    """A config as strangers may see it: local paths are cut to their last part."""
     if isinstance(value, Mapping):
-        return {key: without_paths(inner) for key, inner in value.items() if inner is not None}
+        return {key: without_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [without_paths(inner) for inner in value]
     if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", "./", "../"))):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
+from kdprobe.comparison.result import ArmScore
 from kdprobe.console import visible
 
 GREY = 0
@@ -40,7 +41,7 @@ def shown_arms(arms: Sequence[Arm]) -> list[ShownArm]:
         if planned and arm.control and arm.distiller is None:
             shown.append({"name": visible(arm.name), "colour": GREY, "hollow": False})
             continue
-        place = places.setdefault(_taught(arm), len(places))
+        place = places.setdefault(taught(arm), len(places))
         hollow = place // COLOURS % 2 == 1
         shown.append({"name": visible(arm.name), "colour": place % COLOURS + 1, "hollow": hollow})
     return shown
@@ -51,6 +52,6 @@ def named_arms(names: Sequence[str]) -> list[ShownArm]:
     return shown_arms([Arm(name, NO_ANSWERS) for name in names])
 
 
-def _taught(arm: Arm) -> str:
+def taught(arm: Arm | ArmScore) -> str:
     """What arms that differ only by their seed have in common."""
     return arm.strategy or arm.name.removesuffix(f"@{arm.seed}")

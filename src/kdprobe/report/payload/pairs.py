@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
 from kdprobe.comparison.arms import ALL_PAIRS, PLANNED, PRIMED
-from kdprobe.comparison.result import ArmScore, Comparison, Pair
+from kdprobe.comparison.result import Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.console import visible
 from kdprobe.report.numbers import percent, percent_interval, points, points_interval
+from kdprobe.report.payload.arms import taught
 from kdprobe.stats.intervals import Interval
 from kdprobe.stats.p_values import p_text
 
@@ -93,7 +94,8 @@ def baselines(comparison: Comparison) -> list[Baseline]:
             found.setdefault((ALL_PAIRS, pair.b), []).append(_difference(pair))
             found.setdefault((ALL_PAIRS, pair.a), []).append(_difference(pair, swapped=True))
         else:
-            name = _taught(arms[pair.b]) if pair.family in PLANNED else pair.b
+            # Every student is compared with the baseline's student of its own seed.
+            name = taught(arms[pair.b]) if pair.family in PLANNED else pair.b
             found.setdefault((pair.family, name), []).append(_difference(pair))
     strategies: dict[tuple[str, str], list[ShownDifference]] = {}
     for tested in comparison.strategies:
@@ -108,11 +110,6 @@ def baselines(comparison: Comparison) -> list[Baseline]:
 
 def _listed(found: Mapping[tuple[str, str], list[ShownDifference]], label: str, note: str) -> Iterable[Baseline]:
     return [{"label": visible(label.format(name)), "rows": rows, "note": note} for (_, name), rows in found.items()]
-
-
-def _taught(score: ArmScore) -> str:
-    """A baseline's name without its seed: every student is compared with the one of its own seed."""
-    return score.strategy or score.name.removesuffix(f"@{score.seed}")
 
 
 def _difference(pair: Pair, *, swapped: bool = False) -> ShownDifference:
