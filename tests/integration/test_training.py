@@ -313,6 +313,17 @@ def test_another_tokenizer_is_refused(distil, transfer_set):
         distil("logits", transfer=other)
 
 
+def test_saving_an_adapter_asks_the_hub_nothing(distil, tiny_record, monkeypatch):
+    from peft.utils import save_and_load
+
+    asked = []
+    monkeypatch.setattr(save_and_load, "check_file_exists_on_hf_hub", lambda name, *_, **__: asked.append(name))
+    trained = distil("fine-tune")
+    assert asked == []
+    named = json.loads((trained.adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == tiny_record.path.name
+
+
 def test_an_adapter_of_another_model_is_refused(torch, distil, tiny_record, tmp_path):
     import shutil
 

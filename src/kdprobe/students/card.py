@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from kdprobe.files import json_of, write_json
-from kdprobe.models.merging.files import CONFIG
+from kdprobe.models.merging.files import write_base
 from kdprobe.models.public_names import described, hub_id, public_name
 from kdprobe.models.reference import ModelRecord
 
@@ -134,9 +133,7 @@ class Card:
 def write_adapter_card(adapter: Path, card: Card) -> None:
     """Writes a card into an adapter's folder, and the base's public name into its configuration, whoever wrote that."""
     (adapter / CARD).write_text(card.text, encoding="utf-8")
-    file = adapter / CONFIG
-    config: dict[str, Any] = json_of(file.read_bytes())
-    write_json(file, config | {"base_model_name_or_path": public_name(card.base)})
+    write_base(adapter, public_name(card.base))
 
 
 def _cell(value: str) -> str:

@@ -29,6 +29,7 @@ from kdprobe.models import processes
 from kdprobe.models.chatter import quiet
 from kdprobe.models.lm_head import without_lm_head
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.merging.files import write_base
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.public_names import public_name
 
@@ -116,9 +117,10 @@ def train(
 
 def _save(model: Any, context: TrainContext) -> None:
     with quiet():
-        # PEFT would write the folder that the base was loaded from.
-        model.peft_config["default"].base_model_name_or_path = public_name(context.student)
+        # PEFT looks up a named base on the Hub, to see whether the vocabulary was resized, which kdprobe never does.
+        model.peft_config["default"].base_model_name_or_path = None
         model.save_pretrained(context.folder)
+    write_base(Path(context.folder), public_name(context.student))
 
 
 def _keep_trackers_files(scratch: Path, folder: Path) -> None:

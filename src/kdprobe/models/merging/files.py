@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import UsageError, first_line
-from kdprobe.files import json_of
+from kdprobe.files import json_of, write_json
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -130,6 +130,12 @@ def lies_beside(folder: Path) -> bool:
         and all(_is_default(config, field) for field in fields(config) if field.name not in _OF_EVERY_LORA)
         and all(".lora_" in name for name in adapter_tensors(folder))
     )
+
+
+def write_base(folder: Path, name: str) -> None:
+    """Names the base model in an adapter's configuration, in place of what is there, such as a local path."""
+    file = folder / CONFIG
+    write_json(file, json_of(file.read_bytes()) | {"base_model_name_or_path": name})
 
 
 def write_ends(folder: Path, ends: Iterable[int]) -> None:
