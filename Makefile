@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 # because they share what is slow to make, and the longest files are the first in the order of their names.
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Where the packages in plugins/ are installed; a temporary folder unless it's given.
+PACKAGES ?=
 KILLS ?= 20
 SEED ?= 0
 
@@ -38,7 +40,7 @@ faults-slice: $(READY)  ## Some of these faults, as CI tries them.
 
 plugins: $(READY)  ## The packages in plugins/ as their users get them, as wheels; the tutorial and the templates for plugins.
 	$(PYTEST) -m packages tests/plugins
-	.ci/plugins
+	.ci/plugins $(PACKAGES)
 
 lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.
 	$(BIN)/ruff check .
