@@ -48,7 +48,12 @@ def out() -> Console:
     """The console for results, on stdout."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            # As for every other output; rich would exit with 1, although nothing is wrong.
+            raise BrokenPipeError
+
+    return Output(file=sys.stdout, markup=False, highlight=False, emoji=False)
 
 
 def err() -> Console:

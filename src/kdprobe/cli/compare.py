@@ -15,11 +15,15 @@ EPILOG = """\b
 Examples:
   kdprobe compare before.csv after.csv
   kdprobe compare *.csv.gz --extractor published --json
-  kdprobe compare embedded                       the arms of a run, grouped as planned
-  kdprobe compare a/unprimed b/unprimed          arms of two runs
-  kdprobe compare *.jsonl --baseline base --out c.html    compare all others with base, and write a page
-  kdprobe compare a.jsonl b.jsonl --strict       exit with 1 if there are findings, for CI
-  kdprobe compare *.csv.gz --claims table.csv    check published numbers: arm, accuracy, correct, n
+  # the arms of a run, grouped as planned; arms of two runs
+  kdprobe compare embedded
+  kdprobe compare a/unprimed b/unprimed
+  # compare all others with base, and write a page
+  kdprobe compare *.jsonl --baseline base --out c.html
+  # exit with 1 if there are findings, for CI
+  kdprobe compare a.jsonl b.jsonl --strict
+  # check published numbers: arm, accuracy, correct, n
+  kdprobe compare *.csv.gz --claims table.csv
 """
 
 

@@ -24,13 +24,18 @@ from kdprobe.cli.options import (
 
 EPILOG = """\b
 Examples:
-  kdprobe eval smollm2-135m-instruct --limit 64             the first 64 problems of GSM8K's test split
-  kdprobe eval BASE --adapter a --adapter b --with-base     three students, one base in memory
+  # the first 64 problems of GSM8K's test split
+  kdprobe eval smollm2-135m-instruct --limit 64
+  # three students, one base in memory
+  kdprobe eval BASE --adapter a --adapter b --with-base
+  # own problems, and files that `kdprobe compare answers/*.jsonl` reads
   kdprobe eval model.gguf --problems mine.jsonl --out answers
-  kdprobe eval MODEL --task gsm8k_kdprobe_cot               with eight worked examples in the prompt
-  kdprobe eval NAME --model-type local-chat-completions --model-args base_url=URL,num_concurrent=8
+  # with eight worked examples in the prompt
+  kdprobe eval MODEL --task gsm8k_kdprobe_cot
+  # behind an API, and with vLLM
+  kdprobe eval NAME --model-type local-chat-completions \\
+      --model-args base_url=URL,num_concurrent=8
   kdprobe eval MODEL --model-type vllm --batch-size 256
-  kdprobe compare answers/*.jsonl                           compare what --out wrote
 """
 
 

@@ -14,8 +14,10 @@ from kdprobe.errors import UsageError
 
 EPILOG = """\b
 Examples:
-  kdprobe export embedded/ground-truth --merged my-student    base and adapter merged into one model
-  kdprobe export embedded/ground-truth --adapter my-adapter   the adapter alone
+  # base and adapter merged into one model
+  kdprobe export embedded/ground-truth --merged my-student
+  # the adapter alone
+  kdprobe export embedded/ground-truth --adapter my-adapter
 """
 
 

@@ -8,16 +8,23 @@ import click
 
 EPILOG = """\b
 Examples:
-  kdprobe plugins new step-back --kind strategy     into the new folder kdprobe-step-back
+  # into the new folder kdprobe-step-back
+  kdprobe plugins new step-back --kind strategy
   kdprobe plugins new svamp --kind problem-source --folder mine
-  cd kdprobe-step-back && pip install -e . && pytest && kdprobe plugins step-back
+  cd kdprobe-step-back && pip install -e . && pytest
 """
 _KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "problem-source", "extractor")
 
 
 @click.command(epilog=EPILOG)
 @click.argument("name")
-@click.option("--kind", type=click.Choice(_KINDS), required=True, help="What the plugin provides.")
+@click.option(
+    "--kind",
+    type=click.Choice(_KINDS),
+    metavar="KIND",
+    required=True,
+    help=f"What the plugin provides: {', '.join(_KINDS)}.",
+)
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to write; by default kdprobe-NAME."
 )

@@ -14,12 +14,14 @@ from kdprobe.errors import UsageError
 
 EPILOG = """\b
 Examples:
-  kdprobe plugins                                   list all plugins
-  kdprobe plugins builtin:distill                   show one, with its options
-  kdprobe plugins broken-one                        show why it was not loaded, with the traceback
-  kdprobe plugins new step-back --kind strategy     write a package to start from (see its --help)
-  KDPROBE_BLOCK=broken-one kdprobe plugins          exclude one
-  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins          exit with 1 if one cannot be used, for CI
+  kdprobe plugins                     list all plugins
+  kdprobe plugins builtin:distill     show one, with its options
+  kdprobe plugins broken-one          show why it was not loaded
+  # write a package to start from (see its --help)
+  kdprobe plugins new step-back --kind strategy
+  # exclude a plugin; exit with 1 if one cannot be used, for CI
+  KDPROBE_BLOCK=broken-one kdprobe plugins
+  KDPROBE_STRICT_PLUGINS=1 kdprobe plugins
 """
 
 

@@ -21,10 +21,11 @@ from kdprobe.cli.options import (
 EPILOG = """\b
 Examples:
   kdprobe probe smollm2-135m-instruct --problems mine.jsonl
-  kdprobe probe MODEL --adapter a=first/adapter --adapter b=second/adapter --out probed
-  kdprobe probe MODEL --adapter none@0=x --adapter none@1=y     two seeds of one arm
+  kdprobe probe MODEL --adapter a=first --adapter b=second --out probed
+  # two seeds of one arm
+  kdprobe probe MODEL --adapter none@0=x --adapter none@1=y
   kdprobe probe MODEL --analysis heads --option heads.smallest_effect=0.1
-  kdprobe probe --patterns before=a.npz --patterns after=b.npz --analysis divergence --json
+  kdprobe probe --patterns a=a.npz --patterns b=b.npz --analysis divergence
 """
 
 

@@ -12,10 +12,13 @@ from kdprobe.cli.options import calls, column_options, extractor_option, json_op
 
 EPILOG = """\b
 Examples:
-  kdprobe score answers.csv                                 find columns by their usual names
-  kdprobe score *.csv.gz --extractor all                    all extractors side by side
+  # find columns by their usual names
+  kdprobe score answers.csv
+  # all extractors side by side
+  kdprobe score *.csv.gz --extractor all
   kdprobe score out.jsonl --response-column text --gold-column label
-  kdprobe score samples_gsm8k_*.jsonl --extractor flexible  what lm-eval would report
+  # what lm-eval would report
+  kdprobe score samples_gsm8k_*.jsonl --extractor flexible
 """
 
 

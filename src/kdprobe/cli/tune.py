@@ -12,10 +12,10 @@ from kdprobe.cli.options import calls, json_option, plugin_options, store_option
 
 EPILOG = """\b
 Examples:
-  kdprobe tune mine.toml                              20 trials, or as set in [tune]
-  kdprobe tune mine.toml --trials 40                  continue to 40 in total
-  kdprobe tune mine.toml --out tuned.toml             also write the best config
-  kdprobe run tuned.toml                              evaluate it on the test problems
+  kdprobe tune mine.toml                   20 trials, or as set in [tune]
+  kdprobe tune mine.toml --trials 40       continue to 40 in total
+  kdprobe tune mine.toml --out tuned.toml  also write the best config
+  kdprobe run tuned.toml                   evaluate it on the test problems
 """
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.scores import other_measures, show_findings, show_reading
-from kdprobe.cli.show.tables import nats, new_table, points, sentence_list, share
-from kdprobe.console import out, plain
+from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
+from kdprobe.console import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def show_comparison(comparison: Comparison) -> None:
     """Prints scores, pairs, findings and the verdict."""
     for table in comparison_tables(comparison):
-        out().print(table)
+        print_table(table)
     show_reading({score.name: score for score in comparison.arms})
     sentence_list("Pairing", [comparison.pairing] if comparison.pairing else [])
     show_absent(comparison.absent)

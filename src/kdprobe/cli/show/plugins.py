@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.tables import new_table, sentence_list
+from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.host.options import options_of
 
@@ -52,7 +52,7 @@ def show_plugins(providers: Sequence[Provider], conflicts: Mapping[str, Sequence
             provider.status,
             plain(provider.reason or provides),
         )
-    out().print(table)
+    print_table(table)
     undone = [f"{provider.name}: {provider.undone_sentence}" for provider in providers if provider.undone]
     sentence_list("Undone", undone)
     sentence_list("Conflicts", [f"{name}: {sentence}" for name, found in conflicts.items() for sentence in found])
@@ -74,4 +74,4 @@ def show_plugin(provider: Provider, conflicts: Sequence[str]) -> None:
         for option in options:
             default = "required" if option.required else str(option.default)
             table.add_row(*map(plain, (option.name, option.type.replace("`", ""), default, option.description)))
-        out().print(table)
+        print_table(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.cli.show.comparison import comparison_tables, show_absent
 from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.scores import show_findings
-from kdprobe.cli.show.tables import new_table, sentence_list
+from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.distill.targets import adapters_sentence
 
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 def show_results(results: Results, comparison: Comparison) -> None:
     """Prints the tables of a run."""
-    console = out()
     sentence_list("Cautions", results.record.get("cautions", []))
     for table in fidelity_tables(results.fidelity):
-        console.print(table)
+        print_table(table)
     for table in comparison_tables(comparison):
-        console.print(table)
+        print_table(table)
     show_analyses({analysis.name: analysis.statements for analysis in results.analyses})
     show_absent(comparison.absent)
     show_findings(comparison.findings)
@@ -46,7 +45,7 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[st
     table = new_table(f"Run {plan.run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
-    out().print(table)
+    print_table(table)
     done = sum(stage["status"] == "done" for stage in stages)
     are = "is" if done == 1 else "are"
     out().print(f"{done} of {len(stages)} stages {are} already done; {len(stages) - done} would run.")
@@ -65,7 +64,7 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
         known = row["accuracy"].items()
         scores = ", ".join(f"{arm} without answers" if share is None else f"{arm} {share:.1%}" for arm, share in known)
         table.add_row(plain(row["run"]), plain(row["damage"] or scores))
-    out().print(table)
+    print_table(table)
     cautioned: dict[str, list[str]] = {}
     for row in rows:
         for caution in row["cautions"]:

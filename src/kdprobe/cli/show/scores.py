@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kdprobe.cli.show.tables import nats, new_table, points, sentence_list, share
-from kdprobe.console import out, plain
+from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
+from kdprobe.console import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,9 +40,9 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Seq
             share(score.cut_off),
             *([f"{share(score.thinking)}, {share(score.unclosed_thinking)}"] if thinking else []),
         )
-    out().print(table)
+    print_table(table)
     by_name = {names[score.file]: score for score in scores}
-    out().print(other_measures(by_name))
+    print_table(other_measures(by_name))
     show_reading(by_name)
     show_findings(findings)
 

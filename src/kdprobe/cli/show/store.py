@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.cli.show.tables import new_table, sentence_list
+from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.words import counted
@@ -56,13 +56,13 @@ def show_entries(entries: Sequence[Entry]) -> None:
     for entry in entries:
         runs = ", ".join(entry.runs) or "none"
         table.add_row(plain(entry.kind), plain(entry.name), entry.path.name, size(entry.size), plain(runs))
-    out().print(table)
+    print_table(table)
     if sizes := run_sizes(entries):
         runs_table = new_table("Runs", "run", "finished", "its stages", "needed by no other run")
         finished = {entry.name for entry in entries if entry.path.name == RECORD}
         for run, (needed, own) in sizes.items():
             runs_table.add_row(plain(run), "yes" if run in finished else "no", size(needed), size(own))
-        out().print(runs_table)
+        print_table(runs_table)
     unneeded = [entry for entry in entries if not entry.runs]
     waste = f"no run needs {len(unneeded)} of the stages ({size(sum(entry.size for entry in unneeded))})"
     total = size(sum(entry.size for entry in entries))
@@ -90,7 +90,7 @@ def show_unneeded(items: Sequence[Unneeded]) -> None:
             table.add_row(
                 plain(item.kind), plain(item.name), plain(item.path.name), size(item.size), plain(item.reason)
             )
-        out().print(table)
+        print_table(table)
     out().print(f"{len(items)} in total ({size(sum(item.size for item in items))}).")
 
 

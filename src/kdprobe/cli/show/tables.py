@@ -1,4 +1,8 @@
-"""The layout of tables and lists in the terminal, and data on stdout."""
+"""The layout of tables and lists in the terminal, and data on stdout.
+
+Tables never break a word as long as it fits on a line. Columns are narrowed down to their longest word; if the terminal
+is too narrow even for that, every row becomes a block with one line for each column.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,90 @@ from kdprobe.api.results.result import json_text
 from kdprobe.console import out, plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from kdprobe.stats.intervals import Interval
 
 
+_GAP = 2
+"""Spaces between columns."""
+
+
 def new_table(title: str, *columns: str) -> Table:
-    """Returns an empty table."""
+    """Returns an empty table, for `print_table`."""
     from rich.table import Table
 
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title=f"\n{title}", title_justify="left", title_style="bold", box=None, padding=(0, _GAP, 0, 0), pad_edge=False
+    )
     for column in columns:
         # Folded, not truncated, because a shortened name may be another name.
         table.add_column(column, overflow="fold")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table, with a block for each row if its columns do not fit beside each other."""
+    console = out()
+    cells = [[column.header, *column.cells] for column in table.columns]
+    widths = column_widths([[str(cell) for cell in column] for column in cells], console.width)
+    if widths is None:
+        _print_blocks(console, str(table.title), cells)
+        return
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
+    console.print(table)
+
+
+def column_widths(columns: Sequence[Sequence[str]], available: int) -> list[int] | None:
+    """The widths of columns in which no word is broken, in characters.
+
+    Args:
+        columns: The cells of each column, after its header.
+        available: The width of the terminal in characters.
+
+    Returns:
+        Widths that add up to at most the available width with the gaps between them, or `None` if the longest words
+        of all columns do not fit.
+    """
+    widths = [max(_longest(cell.split()) for cell in cells) for cells in columns]
+    spare = available - _GAP * (len(columns) - 1) - sum(widths)
+    if spare < 0:
+        return None
+    for first in (1, 0):  # Headers wrap before cells do.
+        goals = [max((_longest(cell.split("\n")) for cell in cells[first:]), default=0) for cells in columns]
+        wanting = sorted(range(len(columns)), key=lambda index: goals[index] - widths[index])
+        for served, index in enumerate(wanting):
+            wanted = max(goals[index] - widths[index], 0)
+            # Columns that want little come first; those that cannot have all they want share what is left.
+            given = wanted if wanted <= spare else spare // (len(columns) - served)
+            widths[index] += given
+            spare -= given
+    return widths
+
+
+def _longest(parts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, parts), default=0)
+
+
+def _print_blocks(console: Console, title: str, columns: Sequence[Sequence[Any]]) -> None:
+    """Prints each row as a block: its first cell, then a line for each further column."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    console.print(title, style="bold")
+    headers, *rows = zip(*columns, strict=True)
+    for name, *values in rows:
+        console.print(plain(f"{name}"))
+        block = Table.grid(padding=(0, _GAP, 0, 0))
+        block.add_column(no_wrap=True)
+        block.add_column(overflow="fold")
+        for header, value in zip(headers[1:], values, strict=True):
+            block.add_row(" ".join(header.split()), value)
+        console.print(Padding(block, (0, 0, 0, _GAP)))
 
 
 def sentence_list(title: str, sentences: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdprobe.cli.show.tables import new_table, sentence_list
+from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.console import out, plain
 from kdprobe.words import counted
 
@@ -34,7 +34,7 @@ def show_tuning(tuned: Tuned) -> None:
         label = "" if trial.number is None else str(trial.number)
         mark = "*" if trial.number == tuned.current.number else ""
         table.add_row(f"{label}{mark}", *(plain(str(trial.choice[name])) for name in names), *_figures(trial))
-    out().print(table)
+    print_table(table)
     out().print("* The current options, from the config.")
     if len(listed) > len(shown):
         out().print(f"Not shown: {counted(len(listed) - len(shown), 'more trial')}; --json lists them all.")

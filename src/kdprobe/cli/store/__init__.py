@@ -11,12 +11,12 @@ from kdprobe.cli.store.verify import verify
 
 EPILOG = """\b
 Examples:
-  kdprobe store list                list contents, sizes, and which runs need them
+  kdprobe store list                list contents and which runs need them
   kdprobe store verify              read every file and report damage
-  kdprobe store verify --repair     set damaged stages aside; the next run recreates them
+  kdprobe store verify --repair     set damaged stages aside, to be recreated
   kdprobe store prune --dry-run     only show what would be removed
-  kdprobe store export RUN run.tar  write a run with all its stages to one file
-  kdprobe store import run.tar      import it into the store of another machine
+  kdprobe store export RUN run.tar  write a run and its stages to one file
+  kdprobe store import run.tar      import it into another store
 """
 
 

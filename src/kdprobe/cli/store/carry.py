@@ -36,7 +36,7 @@ def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
         note(f"Wrote {done.run} with {counted(done.stages, 'stage')} to {done.file} ({size(done.size)}).")
 
 
-@click.command("import")
+@click.command("import", short_help="Import a run with all its stages from FILE.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @store_option
 @json_option

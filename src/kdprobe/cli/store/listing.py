@@ -9,7 +9,7 @@ from kdprobe.cli.show.store import entry_data, run_sizes, show_entries
 from kdprobe.cli.store.root import existing
 
 
-@click.command("list")
+@click.command("list", short_help="List stages and runs with their sizes.")
 @store_option
 @json_option
 def listing(store: str, as_json: bool) -> None:
