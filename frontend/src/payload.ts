@@ -53,7 +53,7 @@ export interface ShownDifference {
   arm: string;
   against: string;
   difference: ShownInterval;
-  only: string;
+  only: [number, number] | null;
   p: string;
   significant: boolean;
   detectable: string;

@@ -65,7 +65,7 @@ def test_an_answer_without_text_costs_its_problem_and_is_said(
         assert "unprimed 50.0%" in findings["unclosed-teaching"]
         assert summary["cut_off"] >= 0.5
     monkeypatch.setenv("COLUMNS", "160")
-    assert "nothing to learn" in " ".join(run_cli("report", "tiny", "--store", tmp_path / "store").split())
+    assert "nothing to learn from" in " ".join(run_cli("report", "tiny", "--store", tmp_path / "store").split())
 
 
 def test_a_teacher_that_leaves_nothing_is_refused(torch, config, capsys, tmp_path):

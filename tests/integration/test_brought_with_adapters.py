@@ -201,7 +201,7 @@ def test_a_student_with_more_tokens_is_looked_at_with_its_own_tokenizer(tiny_mod
 
     thought = [dataclasses.replace(problems[0], question=f"<think>{problems[0].question}")]
     with pytest.raises(
-        UsageError, match=r"'student' and 'base' tokenize the problems differently: .* is '<think>' \(\d+\), not '<"
+        UsageError, match=r"'student' and 'base' tokenise the problems differently: .* is '<think>' \(\d+\), not '<"
     ):
         _ = looked_at(thought).sequences
     assert len(AnalysisContext(students=[student], problems=thought).sequences) == 1

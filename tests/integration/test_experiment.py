@@ -363,7 +363,7 @@ def test_runs_and_their_arms_are_compared_from_the_command_line(finished, run_cl
         assert _run([command, plan.run, "--strict", "--store", str(store.root)]) == 1
         told = capsys.readouterr()
         assert "single-seed" in told.out
-        assert "The command fails because of --strict" in told.err
+        assert "The command fails because --strict is set" in told.err
 
 
 def test_an_analysis_of_nobody_is_told_when_the_run_is_planned(tiny_config, tiny_model, tmp_path, capsys):

@@ -191,7 +191,7 @@ def test_a_metric_of_a_plugin_is_measured(torch, tiny_model, problems):
             ["MODEL", "--problems", "gsm-symbolic"],
             r"missing. Set them with --option gsm-symbolic.KEY",
         ),
-        (["MODEL", "--option", "heads.metric=entropie"], "These patterns have no head metric 'entropie'"),
+        (["MODEL", "--option", "heads.metric=entropie"], "There is no head metric 'entropie' for these patterns"),
         (["MODEL", "--adapter", "a=nowhere"], "The adapter 'nowhere' has no"),
         (["MODEL", "--analysis", "confidence"], "needs scores; the context has patterns and problems and students"),
         (["MODEL", "--analysis", "divergence"], "there is only 'tiny'"),
@@ -230,7 +230,7 @@ def test_students_of_other_tokenizers_are_refused(tiny_model, tmp_path, problem_
     one, two = "Ġapples", list(vocabulary)[300]
     vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(UsageError, match="tokenize the problems differently"):
+    with pytest.raises(UsageError, match="tokenise the problems differently"):
         app.main(
             args=["probe", str(tiny_model), "--against", str(other), "--problems", str(problem_file)],
             standalone_mode=False,

@@ -101,7 +101,7 @@ def test_a_model_without_a_row_for_its_pad_token_answers_as_with_one(model, stud
 def test_a_token_that_problems_have_is_refused_and_named(model, read, problems):
     word = re.search(r"[a-z]{4,}", problems[0].question)[0]
     other = model("other", added=[word], rows=1)
-    told = rf"tokenize the problems differently: in '{problems[0].id}', token \d+ is ' ' \(\d+\), not ' {word}' \(\d+\)"
+    told = rf"tokenise the problems differently: in '{problems[0].id}', token \d+ is ' ' \(\d+\), not ' {word}' \(\d+\)"
     with pytest.raises(UsageError, match=told):
         read(other)
 
@@ -119,7 +119,7 @@ def test_an_end_of_turn_of_another_id_is_refused(model, read):
     if end in vocabulary:
         vocabulary["<bye>"] = vocabulary.pop(end)
     file.write_text(json.dumps(tokenizer))
-    with pytest.raises(UsageError, match="tokenize the problems differently"):
+    with pytest.raises(UsageError, match="tokenise the problems differently"):
         read(other)
 
 

@@ -146,5 +146,5 @@ def test_optuna_says_nothing_of_its_own(tmp_path, space, capfd):
 
 def test_a_file_that_is_no_database_is_told(tmp_path, space):
     (tmp_path / "mine.db").write_text("this is a letter, not a database " * 40)
-    with pytest.raises(KdprobeError, match=r"Cannot read the database of studies .*mine\.db"):
+    with pytest.raises(KdprobeError, match=r"Cannot read the study database .*mine\.db"):
         go_on(tmp_path / "mine.db", space)

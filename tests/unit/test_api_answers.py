@@ -151,7 +151,7 @@ def test_folders_without_answers_say_what_was_looked_for(tmp_path):
         with pytest.raises(UsageError, match=rf"^The folder {made} has no \.jsonl files\. {hint}"):
             kdprobe.score(made)
         store = tmp_path / "store"
-        told = rf"^The folder {made} has no \.jsonl files, and {store} has no finished run of this name\."
+        told = rf"^The folder {made} has no \.jsonl files, and {store} has no finished run with this name\."
         with pytest.raises(UsageError, match=f"{told} {hint}"):
             kdprobe.compare(made, tables / "a.csv", store=store)
 

@@ -124,7 +124,7 @@ def test_a_file_that_changed_after_it_was_loaded_is_refused(tmp_path, monkeypatc
     mine = import_module("edited_strategies").mine
     before = digest(mine)
     file.write_text(f"# A comment moves it.\n{PLAIN}")
-    with pytest.raises(UsageError, match="changed in its file after it was loaded"):
+    with pytest.raises(UsageError, match="its source file changed after it was loaded"):
         digest(mine)
     file.write_text(PLAIN)
     assert digest(mine) == before

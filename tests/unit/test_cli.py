@@ -109,7 +109,7 @@ def test_store_that_cannot_be_written_is_told(tmp_path, model, tiny_config):
     pytest.importorskip("kdprobe.report.page")
     (tmp_path / "file").touch()
     done = kdprobe("run", tiny_config(model), "--store", tmp_path / "file" / "store", cwd=tmp_path)
-    check_told(done, 1, "Cannot write to the run folder")
+    check_told(done, 1, "Cannot write to the store")
 
 
 def test_unknown_command_option_and_plugin_are_told(tmp_path):

@@ -147,7 +147,7 @@ def test_doubled_problems_and_strangers_are_refused(file, capsys):
     assert _run(["compare", str(file("a", one)), str(file("b", pd.concat([one, one])))]) == 1
     assert "answers the problem 'p0' 2 times" in capsys.readouterr().err
     assert _run(["compare", str(file("a", one)), str(file("b", one.assign(id=["x", "y"])))]) == 1
-    assert "share no problem" in capsys.readouterr().err
+    assert "have no problems in common" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_without_an_unprimed_arm_nothing_is_said_about_priming():
 
 def test_arms_on_different_problems_are_refused():
     elsewhere = arm("unprimed", 20, "unprimed", ids=[f"x{index}" for index in range(N)])
-    with pytest.raises(KdprobeError, match="run/untrained and run/unprimed share no problem"):
+    with pytest.raises(KdprobeError, match="run/untrained and run/unprimed have no problems in common"):
         compare([arm("untrained", 20, distiller=None), elsewhere])
     asked = [arm(name, 20, questions=[f"{name} {index}?" for index in range(N)]) for name in ("a", "b")]
     with pytest.raises(KdprobeError, match="use the same ids for different questions"):

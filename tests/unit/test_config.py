@@ -353,7 +353,7 @@ def test_versions_of_plugins_that_will_do(name, wanted, versions):
     [
         ("kdprobe-trl", ">=0.3", "kdprobe-trl has version 0.2.1, which does not match >=0.3"),
         ("trl", "!=0.2.1", "kdprobe-trl has version 0.2.1, which does not match !=0.2.1"),
-        ("kdprobe-other", ">=1", "no plugin of this name is installed. Install it: pip install 'kdprobe-other>=1'"),
+        ("kdprobe-other", ">=1", "no plugin with this name is installed. Install it: pip install 'kdprobe-other>=1'"),
         ("kdprobe-gone", ">=1", "it is broken: It fails."),
         ("mine", ">=1", "/folder/mine.py has version local, which does not match >=1"),
         ("kdprobe-trl", "0.2", "'0.2' is not a version range such as '>=0.2' or '>=0.2,<0.3'"),

@@ -67,6 +67,17 @@ def test_the_largest_of_several_differences_stands_first_and_the_others_below():
     assert answer.rest[1] == "1 other comparison shows no difference."
 
 
+def test_without_a_difference_the_largest_estimate_is_named():
+    plain, other, worse = np.arange(80) < 40, np.arange(80) < 41, np.arange(80) < 38
+    answer = said(arm("unprimed", plain, unprimed=True), arm("other", other), arm("worse", worse))
+    assert not answer.shown
+    assert answer.pair == ("worse", "unprimed")
+    assert answer.sentence.startswith(
+        "No significant difference in 2 comparisons. The largest estimate is -2.5 points, for priming with worse "
+        "compared with unprimed ("
+    )
+
+
 def test_strategies_over_seeds_are_what_the_sentence_is_about():
     arms = []
     for seed in range(3):

@@ -158,7 +158,7 @@ def test_what_was_made_from_another_outcome_is_made_again_and_else_it_is_not(sto
     said[0] = "second"
     capsys.readouterr()
     assert run()[1] == ["answers", "student", "records"]
-    assert f"it was computed from a different transfer stage {answers.key}" in capsys.readouterr().err
+    assert f"the transfer stage {answers.key} that it was computed from has changed since" in capsys.readouterr().err
     assert run() == (["done"] * 3, [])
     # Deleting its folder also makes a stage run again.
     shutil.rmtree(store.folder(answers))

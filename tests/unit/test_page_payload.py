@@ -106,7 +106,7 @@ def test_planned_baselines_come_with_the_numbers_of_the_pairs():
     assert list(found) == ["unprimed", "untrained"]
     (row,) = found["unprimed"]
     (pair,) = (pair for pair in compared.pairs if pair.family == "primed against unprimed")
-    assert (row["arm"], row["against"], row["only"]) == ("steps", "unprimed", "12 : 0")
+    assert (row["arm"], row["against"], row["only"]) == ("steps", "unprimed", (12, 0))
     assert row["difference"]["value"] == pair.test.difference == pytest.approx(0.3)
     assert (row["difference"]["low"], row["difference"]["high"]) == (pair.test.interval.low, pair.test.interval.high)
     assert row["difference"]["text"] == "+30.0 points"
@@ -134,7 +134,7 @@ def test_without_a_plan_every_arm_is_a_baseline_and_swapped_pairs_are_mirrored()
     there, back = found["b"]["difference"], found["a"]["difference"]
     assert (there["value"], back["value"]) == (pytest.approx(0.3), pytest.approx(-0.3))
     assert (back["low"], back["high"]) == (-there["high"], -there["low"])
-    assert (found["b"]["only"], found["a"]["only"]) == ("12 : 0", "0 : 12")
+    assert (found["b"]["only"], found["a"]["only"]) == ((12, 0), (0, 12))
     assert (found["a"]["arm"], found["a"]["against"]) == ("b", "a")
 
 

@@ -74,8 +74,8 @@ def test_rows_pair_where_there_is_nothing_else_and_that_is_said():
     [
         (arm("a"), arm("b", count=11), "a.csv and b.csv have no ids"),
         (arm("a", NAMES), arm("b"), "b.csv has no ids"),
-        (arm("a", NAMES), arm("b", ["x"]), "share no problem"),
-        (arm("a", NAMES, QUESTIONS), arm("b", ["x"], ["Another?"]), "share no problem"),
+        (arm("a", NAMES), arm("b", ["x"]), "have no problems in common"),
+        (arm("a", NAMES, QUESTIONS), arm("b", ["x"], ["Another?"]), "have no problems in common"),
         # One shifted by one, as ids that count from 0 and from 1 are.
         (
             arm("a", NAMES, QUESTIONS),

@@ -104,7 +104,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 def test_a_store_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(KdprobeError, match="Cannot write to the run folder"):
+    with pytest.raises(KdprobeError, match="Cannot write to the store"):
         Store(tmp_path / "file" / "store").prepare()
 
 

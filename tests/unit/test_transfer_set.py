@@ -103,11 +103,11 @@ def replaced(name, column):
             lambda table: table.append_column("tail_logmass_hot", table["tail_logmass_1.0"]),
             "tail without a valid temperature",
         ),
-        (lambda table: table.append_column("id", table["id"]), "a column twice"),
+        (lambda table: table.append_column("id", table["id"]), "a duplicate column"),
         (replaced("finish_reason", pa.array([1, 2])), "no column finish_reason"),
         (lambda table: table.append_column("prompt_ids", pa.array([["1"], None])), "no column prompt_ids"),
         (lambda table: table.drop_columns("thinking_tokens"), "no column thinking_tokens"),
-        (replaced("thinking_closed", pa.array([None, None], pa.bool_())), "incomplete thinking"),
+        (replaced("thinking_closed", pa.array([None, None], pa.bool_())), "incomplete thinking columns"),
     ],
 )
 def test_another_table_is_none_of_responses(made, said):

@@ -119,7 +119,11 @@ function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline 
                 <br />
                 <span class="soft">
                   {row.significant ? "differs" : "no significant difference"}, p = {row.p}
-                  {row.only ? `, solved by only one of the two: ${row.only}` : ""}
+                  {row.only ? (
+                    <>
+                      , {row.only[0]} solved only by <bdi>{shown.name}</bdi>, {row.only[1]} only by <bdi>{row.against}</bdi>
+                    </>
+                  ) : null}
                 </span>
               </td>
             </tr>

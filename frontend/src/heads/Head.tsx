@@ -65,7 +65,7 @@ function Value({ grid, index, signed }: { grid: HeadGrid | undefined; index: num
     <>
       <b>{written(grid.value[index] ?? null, signed)}</b>
       {interval ? <span class="soft whole"> ({interval})</span> : null}
-      {grid.exact ? <span class="soft"> {grid.exact[index] ? "exact" : "to first order"}</span> : null}
+      {grid.exact ? <span class="soft"> {grid.exact[index] ? "exact" : "first-order"}</span> : null}
       {grid.moved?.[index] ? <span class="soft"> moved</span> : null}
     </>
   );

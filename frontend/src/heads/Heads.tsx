@@ -70,6 +70,6 @@ export function Heads({ measures: all, arms, attention }: Props) {
 function noteOf({ against, table }: HeadMeasure, mixed: boolean): string {
   const what = against === null ? "" : `Paired difference from ${against}. `;
   const causal = table === "ablation" || table === "patching";
-  const how = mixed ? "The effects of outlined heads were computed exactly; all others are estimates to first order." : "";
+  const how = mixed ? "The effects of outlined heads were computed exactly; all others are first-order estimates." : "";
   return `${what}${how}${what || how || causal ? "" : "Mean over problems, unless the measure is computed from the weights alone."}`;
 }

@@ -50,7 +50,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
               </th>
               <td>{written(grid.value[index] ?? null, signed)}</td>
               <td>{intervalOf(grid, index, signed) || "unknown"}</td>
-              {grid.exact ? <td>{grid.exact[index] ? "exact" : "to first order"}</td> : null}
+              {grid.exact ? <td>{grid.exact[index] ? "exact" : "first-order"}</td> : null}
             </tr>
           ))}
         </tbody>

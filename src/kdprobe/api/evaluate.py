@@ -103,7 +103,7 @@ def evaluate(
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling.
         seed: Sampling seed.
-        batch_size: Problems per batch, or `auto`; by default chosen by memory and throughput.
+        batch_size: Problems per batch, or `auto`; by default, chosen to fit memory and maximise throughput.
         system: A system message for conversations without one.
         date: The date shown to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.
@@ -112,7 +112,7 @@ def evaluate(
         model_args: lm-eval's arguments for this model type, `K=V,...`.
         extractor: An extractor's name, or `all`.
         out: Where to write the records: a folder, or `FILE.jsonl` for one model.
-        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.

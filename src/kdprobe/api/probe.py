@@ -74,7 +74,7 @@ def probe(
             `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. It is measured like the
             built-in ones.
         options: The options of analyses and of the problem source, by name.
-        out: The folder to write: tables and a page.
+        out: The folder to write to: tables and a page.
         figures: With `out`: also write every figure as PNG and SVG.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.

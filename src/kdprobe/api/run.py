@@ -46,7 +46,7 @@ def run(
         analyses: Functions to use as analyses, by name, as in `kdprobe.probe`. Those that the config does not name are
             added to its analyses.
         head_metrics: Functions to use as head metrics, by name, as in `kdprobe.probe`.
-        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.
@@ -114,7 +114,7 @@ def load_run(
 
     Args:
         run: Its name or a unique prefix of it; by default the newest run.
-        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins; their extractors are compared, too.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print notes to stderr.

@@ -83,16 +83,16 @@ def tune(
     no_plugins: bool = False,
     progress: bool = True,
 ) -> TuneResult:
-    """Searches the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
+    """Tunes the distiller's options on validation problems, as `kdprobe tune` does; test problems are not used.
 
     Args:
         config: A TOML file, its content as a dict, or `None` for the embedded experiment; its section `tune` says
             what is varied.
-        trials: Total number of trials, including those of earlier calls; by default as the config says.
+        trials: Total number of trials, including earlier ones; by default as the config says.
         by: What to optimise on the validation problems; by default as the config says.
         out: The file to write: the config with the best options.
         strategies: Functions to use as strategies, by name, as in `kdprobe.run`.
-        store: The folder of stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
+        store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
         progress: Whether to print progress and notes to stderr.

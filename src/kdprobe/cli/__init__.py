@@ -15,7 +15,7 @@ COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
     "plan": "Show which stages of an experiment are done and which would run.",
     "init": "Write a commented config to start from.",
-    "tune": "Search the distiller's options on validation problems; the result is a config.",
+    "tune": "Tune the distiller's options on validation problems; the result is a config.",
     "eval": "Evaluate any model, with adapters or behind an API.",
     "score": "Score existing answers from files.",
     "compare": "Compare files of answers, problem by problem.",

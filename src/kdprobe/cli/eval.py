@@ -50,7 +50,7 @@ Examples:
 @click.option("--limit", type=click.IntRange(1, 2**31), help="Use only the first N problems.")
 @click.option("--task", help="The lm-eval task to use; by default, the one that asks the bare question.")
 @sampling_options
-@click.option("--batch-size", help="Problems per batch; by default chosen by memory and throughput.")
+@click.option("--batch-size", help="Problems per batch; by default, chosen to fit memory and maximise throughput.")
 @conversation_options
 @dtype_option
 @click.option(

@@ -24,8 +24,10 @@ Examples:
 @calls(RunStudent.export)
 @click.command(epilog=EPILOG)
 @click.argument("student")
-@click.option("--merged", type=click.Path(path_type=Path), help="A folder for base and adapter merged into one model.")
-@click.option("--adapter", type=click.Path(path_type=Path), help="A folder for the adapter alone.")
+@click.option(
+    "--merged", type=click.Path(path_type=Path), help="Merge base and adapter, and write the model to this folder."
+)
+@click.option("--adapter", type=click.Path(path_type=Path), help="Write only the adapter to this folder.")
 @dtype_option
 @store_option
 @json_option

@@ -26,7 +26,9 @@ _KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "proble
     help=f"What the plugin provides: {', '.join(_KINDS)}.",
 )
 @click.option(
-    "--folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to write; by default kdprobe-NAME."
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write to; by default kdprobe-NAME.",
 )
 def command(name: str, kind: str, folder: Path | None) -> None:
     """Write a complete plugin package to start from: code, test, pyproject.toml, README, CI.

@@ -53,7 +53,7 @@ def store_option(function: Any) -> Any:
         default=DEFAULT_STORE,
         show_default=True,
         envvar=STORE,
-        help="The folder of stages and runs.",
+        help="The folder that holds stages and runs.",
     )(function)
 
 

@@ -44,7 +44,7 @@ Examples:
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
 @click.option("--analysis", "analyses", multiple=True, help="An analysis; repeatable.  [default: heads]")
 @settings_option("an analysis or the problem source")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page into a folder.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page to this folder.")
 @click.option("--figures", is_flag=True, help="With --out: also write every figure as PNG and SVG.")
 @plugin_options
 @json_option

@@ -33,7 +33,7 @@ def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
     """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples, folders of .jsonl. No model is needed.
 
     The output says which columns were read. A file with ambiguous columns or cells is rejected with an explanation.
-    An empty answer counts as wrong and is reported. Extractors differ in how they read the final value and in when they
+    An empty answer counts as wrong and is reported. Extractors differ in how they read the final value and when they
     accept it; `kdprobe plugins` lists them.
     """
     from kdprobe.cli.show.scores import show_scores

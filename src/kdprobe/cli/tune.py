@@ -22,7 +22,7 @@ Examples:
 @calls(tune)
 @click.command(epilog=EPILOG)
 @click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials, including those of earlier calls.")
+@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials, including earlier ones.")
 @click.option(
     "--by", type=click.Choice(["log-p-gold-value", "accuracy"]), help="What to optimise on the validation problems."
 )
@@ -31,7 +31,7 @@ Examples:
 @plugin_options
 @json_option
 def command(as_json: bool, config: Path, **given: Any) -> None:
-    """Search the distiller's options: temperature, alpha, learning rate, LoRA rank, divergence.
+    """Tune the distiller's options: temperature, alpha, learning rate, LoRA rank, divergence.
 
     Every trial distils a student and evaluates it on validation problems, which are taken from the transfer split after
     the training problems. The test problems are not used. The section [tune] of CONFIG sets the number of trials, the

@@ -34,7 +34,7 @@ def problem_findings(arms: Mapping[str, Outputs], shared: Mapping[tuple[str, str
     ]
     findings = []
     if mismatches:
-        action = "Compare arms only in pairs, on shared problems; the arms' accuracies are on different problems."
+        action = "Compare arms only in pairs, on shared problems; their accuracies were measured on different problems."
         findings.append(Finding("mismatched-problems", f"Different problems: {'; '.join(mismatches)}.", action))
     contradictions = [
         f"{a} and {b} on {differing} {'problem' if differing == 1 else 'problems'}"

@@ -49,7 +49,8 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
         arms: The arms; their names must be unique.
 
     Raises:
-        KdprobeError: A problem occurs twice in an arm, two arms share no problem, or an id has different questions.
+        KdprobeError: A problem occurs twice in an arm, two arms have no problems in common, or an id has different
+            questions.
     """
     keys, sentence = _keys(arms)
     for arm in arms:
@@ -59,7 +60,7 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
         rows = pairing.shared(a.name, b.name)
         if not len(rows[0]):
             raise KdprobeError(
-                f"{a.outputs.file} and {b.outputs.file} share no problem.",
+                f"{a.outputs.file} and {b.outputs.file} have no problems in common.",
                 "Answers are paired by id, else by question; select the column with --id-column.",
             )
         _refuse_other_questions(a, b, rows)

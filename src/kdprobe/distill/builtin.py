@@ -118,7 +118,7 @@ def _train(
 def _taught(context: TrainContext, distiller: str) -> tuple[LoadedModel, list[Example]]:
     """The student, and training examples made from the teacher's answers."""
     if context.transfer is None:
-        raise KdprobeError(f"The distiller {distiller!r} got no transfer set.")
+        raise KdprobeError(f"The distiller {distiller!r} was given no transfer set.")
     from kdprobe.models.load import load
 
     student = load(context.student, dtype=context.dtype)

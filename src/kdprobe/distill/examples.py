@@ -80,7 +80,7 @@ def from_transfer(transfer: TransferSet, conversations: Mapping[str, PromptPair]
 
     Raises:
         KdprobeError: Student and teacher have different tokenizers, so token ids would mean different things; or there
-            is nothing to learn.
+            is nothing to learn from.
     """
     teacher_digest, student_digest = transfer.manifest["tokenizer"], tokenizer_digest(tokenizer)
     if teacher_digest != student_digest:

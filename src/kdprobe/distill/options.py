@@ -53,11 +53,11 @@ class TrainingOptions(BaseModel):
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
         default="cosine",
-        description="How the rate falls after warm-up; the last one falls within an epoch and rises again in the next.",
+        description="How the rate falls after warm-up; `cosine-per-epoch` falls in each epoch, then rises again.",
     )
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps used for warm-up.")
     checkpoint_steps: int = Field(
-        default=50, ge=1, description="Optimiser steps between checkpoints, from which killed training resumes."
+        default=50, ge=1, description="Optimiser steps between checkpoints, from which interrupted training resumes."
     )
     validation: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the transfer problems held out for validation."
@@ -143,7 +143,8 @@ class PublishedOptions(TrainingOptions):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
     learning_rate: float = Field(default=5e-6, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant", "cosine-per-epoch"] = Field(
-        default="cosine-per-epoch", description="How the rate falls; the last one rises again in the second epoch."
+        default="cosine-per-epoch",
+        description="How the rate falls; `cosine-per-epoch` rises again in the second epoch.",
     )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps used for warm-up.")
     weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, as part of the gradient.")

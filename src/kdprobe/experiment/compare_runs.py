@@ -115,7 +115,7 @@ def _run(store: Store, name: str) -> tuple[Results, str | None]:
         return _named_run(store, name)
     except UsageError as error:
         if Path(name).is_dir():
-            raise no_answers_in(Path(name), f", and {store.root} has no finished run of this name") from error
+            raise no_answers_in(Path(name), f", and {store.root} has no finished run with this name") from error
         raise
 
 

@@ -96,7 +96,7 @@ def _mistake(name: str, versions: str, host: Host) -> str | None:
     found = [one for one in host.providers if names & {one.name, one.source, canonicalize_name(one.source)}]
     provider = next((one for one in found if one.status == "ok"), next(iter(found), None))
     if provider is None:
-        return f"no plugin of this name is installed. Install it: pip install '{name}{versions}'"
+        return f"no plugin with this name is installed. Install it: pip install '{name}{versions}'"
     if provider.status != "ok":
         return f"it is {provider.status}: {provider.reason}"
     try:

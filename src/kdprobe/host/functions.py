@@ -111,7 +111,9 @@ class _Parts:
         except (OSError, TypeError) as error:
             raise self._refused("has no readable source", "Write it in a notebook cell or a file.") from error
         if _is_stale(function):
-            raise self._refused("was changed in its file after it was loaded", "Import it again in a new process.")
+            raise self._refused(
+                "is out of date: its source file changed after it was loaded", "Import it again in a new process."
+            )
         return source
 
     def _refused(self, why: str, hint: str) -> UsageError:

@@ -123,7 +123,7 @@ def load_tokenizer(record: ModelRecord) -> Any:
         ) from error
     if not isinstance(tokenizer.model_max_length, int | float):
         raise KdprobeError(
-            f"The tokenizer of the model {record.name!r} has {tokenizer.model_max_length!r} as model_max_length.",
+            f"The tokenizer of the model {record.name!r} sets model_max_length to {tokenizer.model_max_length!r}.",
             "Its tokenizer_config.json is damaged; download it again.",
         )
     if tokenizer.pad_token_id is None:

@@ -52,7 +52,7 @@ def shared_sequences(
         for text, sequence in zip(texts, sequences, strict=True):
             if difference := _difference(tokenizer, other, text, sequence):
                 raise UsageError(
-                    f"{student.name!r} and {first.name!r} tokenize the problems differently: in "
+                    f"{student.name!r} and {first.name!r} tokenise the problems differently: in "
                     f"{sequence.id!r}, {difference}.",
                     f"Students are compared on identical tokens. {own_template}".strip(),
                 )

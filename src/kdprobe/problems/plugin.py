@@ -22,7 +22,7 @@ def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
     )
     yield ProblemSourceSpec(
         name="jsonl",
-        summary="Your own files in GSM8K's fields",
+        summary="Your own files, with GSM8K's fields",
         build=jsonl.build,
         options=jsonl.JsonlOptions,
         finite=True,

@@ -22,7 +22,7 @@ def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]
     named = {
         "Student": str(record["student"].get("name", "")),
         "Teacher": taught or teacher.get("name", ""),
-        "Problems": f"{f'{source}: ' if source else ''}{tested} for the test{learnt}",
+        "Problems": f"{f'{source}: ' if source else ''}{tested} for testing{learnt}",
         "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
         "Seeds": ", ".join(map(str, seeds)),
         "Run": results.run,

@@ -55,19 +55,29 @@ def _asked(comparison: Comparison) -> Sequence[Pair | StrategyPair]:
 
 
 def _difference(pair: Pair | StrategyPair) -> str:
-    what = "Priming with " if pair.family == PRIMED else "Distilling with " if pair.family in PLANNED else ""
     side = "over" if pair.test.difference > 0 else "against"
-    return f"{what}{pair.a}: {pair.test.difference * 100:+.1f} points {side} {pair.b} ({_interval(pair)})"
+    return f"{_treatment(pair)}{pair.a}: {_points(pair)} {side} {pair.b} ({_interval(pair)})"
+
+
+def _treatment(pair: Pair | StrategyPair) -> str:
+    """What goes before the first arm's name."""
+    return "Priming with " if pair.family == PRIMED else "Distilling with " if pair.family in PLANNED else ""
+
+
+def _points(pair: Pair | StrategyPair) -> str:
+    return f"{pair.test.difference * 100:+.1f} points"
 
 
 def _nothing(asked: Sequence[Pair | StrategyPair]) -> Headline:
     """That no difference is significant, and which could have been detected."""
     first = max(asked, key=lambda pair: abs(pair.test.difference))
     if len(asked) > 1:
-        sentence = f"No significant difference in {len(asked)} comparisons. The largest estimate: {_difference(first)}."
+        sentence = (
+            f"No significant difference in {len(asked)} comparisons. The largest estimate is {_points(first)}, for "
+            f"{_treatment(first).lower()}{first.a} compared with {first.b} ({_interval(first)})."
+        )
     else:
-        measured = f"{first.test.difference * 100:+.1f} points ({_interval(first)})"
-        sentence = f"No significant difference between {first.a} and {first.b}: {measured}."
+        sentence = f"No significant difference between {first.a} and {first.b}: {_points(first)} ({_interval(first)})."
     return Headline(sentence, False, _reach([pair for pair in asked if isinstance(pair, Pair)]), _students(first))
 
 

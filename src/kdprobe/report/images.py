@@ -22,7 +22,7 @@ def write_images(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
     Args:
         figures: Lines, points, maps and boxes.
-        folder: The folder to write; files are named after the figures' titles.
+        folder: The folder to write to; files are named after the figures' titles.
 
     Returns:
         The files.

@@ -48,7 +48,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
 
     Args:
         student: The student.
-        folder: The folder to write; it must be empty or not exist.
+        folder: The folder to write to; it must be empty or not exist.
         dtype: Data type of the weights.
         card: The model card to write beside it.
 

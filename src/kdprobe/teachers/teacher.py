@@ -114,7 +114,7 @@ class Response:
         id: The id of the request; in a transfer set, of the problem.
         text: The answer without special tokens and without thinking; empty if there is none.
         token_ids: The token ids that students learn to write, `[tokens]`, including the end of turn if it was written.
-            Empty if there is nothing to learn, for example if a server filtered the answer.
+            Empty if there is nothing to learn from, for example if a server filtered the answer.
         finished: Whether the teacher ended the answer itself.
         rows: The teacher's distribution at every position, or `None` if it provides no log-probabilities.
         sample: Index among several answers to one problem, from 0; set by the transfer set.

@@ -31,7 +31,7 @@ def refuse_malformed(table: pa.Table) -> None:
     except pa.ArrowException as error:
         raise UnreadableError("contains invalid values") from error
     if len(set(table.column_names)) < table.num_columns:
-        raise UnreadableError("has a column twice")
+        raise UnreadableError("has a duplicate column")
     tails = [name for name in table.column_names if name.startswith(TAIL)]
     if any(not _is_temperature(name.removeprefix(TAIL)) for name in tails):
         raise UnreadableError("has a tail without a valid temperature")
@@ -64,7 +64,7 @@ def _refuse_other_types(table: pa.Table, tails: Iterable[str]) -> None:
     if names & thinking.keys():
         absent = table["thinking_text"].is_null()
         if any(table[f"thinking_{name}"].is_null() != absent for name in ("closed", "taught")):
-            raise UnreadableError("has incomplete thinking")
+            raise UnreadableError("has incomplete thinking columns")
 
 
 def _type(table: pa.Table, name: str) -> pa.DataType | None:

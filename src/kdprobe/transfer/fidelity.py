@@ -42,8 +42,8 @@ class Fidelity:
         responses: Number of responses.
         accuracy: Share of responses whose extracted value is the gold value.
         cut_off: Share that reached the token budget.
-        untaught: The problems whose responses contain nothing to learn: filtered, refused, too long a prompt, or only
-            thinking that is not taught.
+        untaught: The problems whose responses contain nothing to learn from: filtered, refused, too long a prompt, or
+            only thinking that is not taught.
         ended: Number of responses by the server's finish reason; empty if no server reports one.
         thinking: Share of responses with thinking.
         unclosed_thinking: Share whose thinking never ended.

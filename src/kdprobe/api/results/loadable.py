@@ -95,7 +95,7 @@ class Loadable(ABC):
         """Writes it as a plain Hugging Face model, with a model card if it belongs to a run; checks its logits.
 
         Args:
-            folder: The folder to write; new or empty.
+            folder: The folder to write to; new or empty.
             dtype: Data type of the weights.
             progress: Whether notes go to stderr.
 

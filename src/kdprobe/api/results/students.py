@@ -54,7 +54,7 @@ class RunStudent(Loadable):
         """Copies its adapter, with a model card that holds its score, its training and the run's config.
 
         Args:
-            folder: The folder to write; new or empty.
+            folder: The folder to write to; new or empty.
             progress: Whether notes go to stderr.
 
         Returns:
@@ -91,7 +91,7 @@ class RunStudent(Loadable):
         base = resolve(record["config"]["student"]["model"], record["config"]["student"]["revision"])
         if base.digest != record["student"]["digest"]:
             raise KdprobeError(
-                f"The model {base.name!r} has changed since the run {self.run!r} was trained from it.",
+                f"The model {base.name!r} has changed since run {self.run!r} used it.",
                 "Run the experiment again.",
             )
         if self.adapter:
@@ -132,7 +132,7 @@ def load_students(run: str, *, store: AnyPath | None = None) -> Students:
 
     Args:
         run: The run's name, or a unique prefix of it.
-        store: The folder of stages and runs.
+        store: The folder that holds stages and runs.
 
     Raises:
         UsageError: There is no such run, or it never finished.

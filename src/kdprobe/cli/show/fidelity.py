@@ -22,7 +22,7 @@ def fidelity_tables(fidelity: dict[str, dict[str, Any]]) -> list[Table]:
     answers = new_table(
         "The teacher's answers",
         "strategy", "answers", *(["kept"] if filtered else []),
-        "correct", "cut off", *(["nothing to learn"] if untaught else []),
+        "correct", "cut off", *(["nothing to learn from"] if untaught else []),
         *(["thinking, unclosed"] if thinking else []), "tokens", "longest", "bytes/token", "tok/s",
     )  # fmt: skip
     borders = (1e-6, 1e-4, 1e-2)

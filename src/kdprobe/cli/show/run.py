@@ -41,7 +41,7 @@ def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
 def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
     """Prints a plan's findings and stages, and the number of threads, which is part of the keys."""
     sentence_list("Cautions", plan.cautions)
-    sentence_list("Before it runs", [str(finding) for finding in plan.findings])
+    sentence_list("Warnings", [str(finding) for finding in plan.findings])
     table = new_table(f"Run {plan.run}", "stage", "of", "status")
     for stage in stages:
         table.add_row(stage["kind"], plain(stage["name"]), stage["status"])

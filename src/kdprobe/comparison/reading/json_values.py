@@ -39,9 +39,9 @@ def json_values(stream: TextIO) -> Iterator[tuple[int, Any]]:
             if sign == "]":
                 break
             if sign != ",":
-                raise ValueError(f"line {scanner.line} is not valid JSON: the array has no comma or end there")
+                raise ValueError(f"line {scanner.line} is not valid JSON: expected a comma or the end of the array")
     if scanner.peek():
-        raise ValueError(f"line {scanner.line} is not valid JSON: something follows the array")
+        raise ValueError(f"line {scanner.line} is not valid JSON: unexpected content after the array")
 
 
 class _Scanner:

@@ -82,7 +82,7 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
         UsageError: Its type is unknown.
     """
     if not is_readable(file):
-        raise UsageError(f"{file} is not a known file type.", f"Supported types: {KINDS}.")
+        raise UsageError(f"The type of {file} is not supported.", f"Supported types: {KINDS}.")
     ending = _ending(file)
     try:
         if ending in PARQUET:

@@ -106,5 +106,5 @@ class Checks:
             # A damaged input is reported when it is read.
             with suppress(DamagedStageError):
                 if data_digest(self.manifest(folder.parents[1] / place)) != known:
-                    others.append(f"it was computed from a different {place.replace('/', ' stage ')}")
+                    others.append(f"the {place.replace('/', ' stage ')} that it was computed from has changed since")
         return others

@@ -45,7 +45,7 @@ def make_folders(root: Path) -> None:
                 "Keep the whole store on one disk: choose another folder with --store, or link the whole folder.",
             ) from error
         raise KdprobeError(
-            f"Cannot write to the run folder {root}: {error.strerror}.",
+            f"Cannot write to the store {root}: {error.strerror}.",
             "Choose another folder with --store, or change its permissions.",
         ) from error
 

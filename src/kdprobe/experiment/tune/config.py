@@ -60,7 +60,7 @@ class TuneConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     validation: int = Field(default=64, ge=2, description="Validation problems, from the transfer split.")
-    trials: int = Field(default=20, ge=1, description="Total number of trials, including those of earlier calls.")
+    trials: int = Field(default=20, ge=1, description="Total number of trials, including earlier ones.")
     strategy: str | None = Field(default=None, description="Strategy whose transfer set is used; the first by default.")
     by: Criterion = "log-p-gold-value"
     sampler: Literal["tpe", "random"] = "tpe"

@@ -1,8 +1,8 @@
 """The Optuna study behind `kdprobe tune`, in SQLite: what to try next, and how it turned out.
 
-A kill loses nothing: an unfinished trial is handed out again with the same choice. The sampler is seeded anew for every
-trial, from the study's seed and the number of trials before it, so that an interrupted study asks for the same trials
-as an uninterrupted one.
+An interruption loses nothing: an unfinished trial is handed out again with the same choice. The sampler is seeded anew
+for every trial, from the study's seed and the number of trials before it, so that an interrupted study asks for the
+same trials as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Study:
         ]
 
     def ask(self) -> Asked:
-        """The next trial: one a kill left unfinished, else the config's own options, else the sampler's proposal."""
+        """The next trial: one that was interrupted, else the config's own options, else the sampler's proposal."""
         number = len(self._in("COMPLETE", "PRUNED"))
         for trial in self._in("RUNNING"):
             if set(trial.params) == set(self._distributions):
@@ -141,9 +141,9 @@ def open_study(file: Path, name: str, space: Space, *, sampler: str, seed: int) 
                 load_if_exists=True,
             )
         except Exception as error:
-            # Three libraries may raise here, all for the same reason: no database of studies, or another version's.
+            # Three libraries may raise here, all for the same reason: not a study database, or another version's.
             raise KdprobeError(
-                f"Cannot read the database of studies {file} ({type(error).__name__}).",
+                f"Cannot read the study database {file} ({type(error).__name__}).",
                 "Move it elsewhere and rerun: the stages of its trials are kept, so the study catches up quickly.",
             ) from error
         try:

@@ -170,15 +170,19 @@ def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
     sentence = (
         f"Trial {best.number} against the current options, on the same {test.n} validation problems: "
         f"{test.difference * 100:+.1f} points of accuracy (95% interval {test.interval.low * 100:+.1f} to "
-        f"{test.interval.high * 100:+.1f}; {counted(test.only_a, 'problem')} solved only by it, "
-        f"{test.only_b} only by the other), "
+        f"{test.interval.high * 100:+.1f}; {counted(test.only_a, 'problem')} solved only by trial {best.number}, "
+        f"{test.only_b} only by the current options), "
         f"{gain.log_p_difference:+.3f} nats of log p(gold value) ({interval})."
     )
     sentences = [sentence]
     if not gain.shown(by):
-        sentences.append(f"The interval of the difference in {NAMES[by]} includes 0, so it may well be chance.")
+        sentences.append(
+            f"The interval of the difference in {NAMES[by]} includes 0, so the difference may well be due to chance."
+        )
     if by == "log-p-gold-value" and test.difference < 0:
-        sentences.append("It solves fewer problems than the current options; read some of its answers first.")
+        sentences.append(
+            f"Trial {best.number} solves fewer problems than the current options; read some of its answers first."
+        )
     return sentences
 
 

@@ -169,7 +169,9 @@ def _table(distances: Mapping[str, Means], against: str, threshold: Threshold) -
 
 def _variance_sentence(variance: NDArray[np.float64], leading: Sequence[Head], students: int) -> str:
     heads = "; ".join(f"{head_label(*head)} ({variance[head]:.2g})" for head in leading[:_NAMED])
-    return f"Across the {students} students, attention varies most in {heads} (population variance, mean over cells)."
+    return (
+        f"Across the {students} students, attention varies most in {heads} (population variance, averaged over cells)."
+    )
 
 
 def _distance_sentence(arm: str, against: str, distance: Means, threshold: Threshold) -> str:

@@ -98,7 +98,7 @@ def compare_arms(
 def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
     names = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
     if name not in names:
-        raise UsageError(f"These patterns have no head metric {name!r}.", f"Available: {', '.join(names)}.")
+        raise UsageError(f"There is no head metric {name!r} for these patterns.", f"Available: {', '.join(names)}.")
     return context.head_metrics[name]
 
 
@@ -169,6 +169,6 @@ def _means_sentence(measured: Measured, metric: HeadMetric, seed: int) -> str:
         interval = f" ({mean.low:.4f} to {mean.high:.4f})" if mean.low == mean.low else ""
         means.append(f"{name} {mean.value:.4f}{interval}")
     problems = len(next(iter(measured.values()))[metric.name])
-    over = f"{problems} problems" if problems > 1 else "one prompt"
+    over = f" and {problems} problems" if problems > 1 else ", on one prompt"
     unit = f" in {metric.unit}" if metric.unit else ""
-    return f"{metric.summary}{unit}, mean over all heads and {over}: {', '.join(means)}."
+    return f"{metric.summary}{unit}, averaged over all heads{over}: {', '.join(means)}."

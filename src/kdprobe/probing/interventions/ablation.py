@@ -70,8 +70,8 @@ class AblationAnalysis:
             )
             statements += accuracy_sentences(tables["accuracy"])
         screened = {
-            f"Ablating each head, to first order: log p(gold solution) of {name}": sweep.screened[..., 0].mean(axis=0)
-            for name, sweep in sweeps.items()
+            f"Ablating each head (first-order estimate): log p(gold solution) of {name}": screened.mean(axis=0)
+            for name, screened in ((name, sweep.screened[..., 0]) for name, sweep in sweeps.items())
         }
         figures = [
             *signed_maps(screened, "nats"),

@@ -181,7 +181,7 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
                 change,
                 effect,
                 change_title=f"change in attention of {student} (nats)",
-                effect_title="Effect of ablating a head (nats, to first order)",
+                effect_title="Effect of ablating a head (nats, first-order estimate)",
             )
         )
     return figures
@@ -195,7 +195,7 @@ def _statements(correlations: pd.DataFrame) -> list[str]:
             for row in rows.itertuples()
         ]
         sentences.append(
-            f"{student}: over heads, the size of the ablation effect correlates (Spearman) {', '.join(parts)}. "
+            f"{student}: across heads, the size of the ablation effect correlates (Spearman) {', '.join(parts)}. "
             "This is an association, not a cause."
         )
     return sentences

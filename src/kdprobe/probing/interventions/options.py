@@ -14,7 +14,7 @@ class AttributionOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    problems: int = Field(default=8, ge=1, description="Number of problems, taken from the start.")
+    problems: int = Field(default=8, ge=1, description="Number of problems, starting with the first.")
     students: list[str] = Field(default=[], description="Students or arms; by default all.")
 
 
@@ -60,7 +60,7 @@ class ShapleyOptions(AttributionOptions):
     problems: int = Field(
         default=4,
         ge=1,
-        description="Number of problems, taken from the start; each word costs one forward pass per random order.",
+        description="Number of problems, starting with the first; each word costs one forward pass per random order.",
     )
     orders: int = Field(
         default=8, ge=2, description="Random orders of the words; the standard error falls with their square root."

@@ -84,7 +84,7 @@ def patching_result(
         figures=[
             *signed_maps(
                 {
-                    f"Patching each head, to first order: {pair.name}": pair.sweep.screened[..., 0].mean(axis=0)
+                    f"Patching each head (first-order estimate): {pair.name}": pair.sweep.screened[..., 0].mean(axis=0)
                     for pair in pairs
                 },
                 "nats",

@@ -105,7 +105,7 @@ def read_stream(model: Any, parts: Anatomy, ids: Tensor, rows: Tensor) -> Stream
         logits = model(input_ids=ids, logits_to_keep=rows, use_cache=False).logits[0].float()
     held = held_norm(*final[0]) if final else None
     if held is None:
-        raise _unknown(model, "the norm after the last layer is not found")
+        raise _unknown(model, "the norm after the last layer was not found")
     return Stream(layers, final[0][1], held, logits)
 
 
@@ -153,7 +153,7 @@ def _written(attention: nn.Module, layer: _Call, children: list[_Call], z: Tenso
         if error <= allowed and abs(factor) > TOLERANCE
     ]
     if not fitting:
-        raise _unknown(attention, "the place where attention is added to the residual stream is not found")
+        raise _unknown(attention, "the place where attention is added to the residual stream was not found")
     return Written(z, attended[rows], norm, min(fitting)[1])
 
 

@@ -19,8 +19,8 @@ class JsonlOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    transfer: Path = Field(description="The file of transfer problems, read from the start.")
-    test: Path = Field(description="The file of test problems, read from the start.")
+    transfer: Path = Field(description="The file with the transfer problems; the first ones are used.")
+    test: Path = Field(description="The file with the test problems; the first ones are used.")
 
 
 def build(options: JsonlOptions) -> Callable[[Split], Iterator[Problem]]:

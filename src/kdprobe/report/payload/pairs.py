@@ -40,7 +40,7 @@ class ShownDifference(TypedDict):
         arm: The arm.
         against: The arm it is compared with.
         difference: Its accuracy minus that of the other.
-        only: Problems that only one of the two solved, as `3 : 1`; empty for strategies.
+        only: How many problems only `arm` solved, and how many only `against`; `None` for strategies.
         p: The p-value, adjusted in its family.
         significant: Whether the two differ at 5%.
         detectable: The smallest difference that would have been found; empty if there is none or it is unknown.
@@ -49,7 +49,7 @@ class ShownDifference(TypedDict):
     arm: str
     against: str
     difference: ShownInterval
-    only: str
+    only: tuple[int, int] | None
     p: str
     significant: bool
     detectable: str
@@ -122,7 +122,7 @@ def _difference(pair: Pair, *, swapped: bool = False) -> ShownDifference:
         "against": visible(pair.a if swapped else pair.b),
         # Adding zero turns -0.0 into 0.0.
         "difference": _interval(sign * test.difference + 0.0, interval, points, points_interval),
-        "only": f"{only[0]} : {only[1]}",
+        "only": only,
         "p": p_text(pair.p_holm),
         "significant": pair.significant,
         "detectable": "" if pair.detectable is None else f"{pair.detectable * 100:.1f} points",
@@ -134,7 +134,7 @@ def _of_strategies(pair: StrategyPair) -> ShownDifference:
         "arm": visible(pair.a),
         "against": visible(pair.b),
         "difference": _interval(pair.test.difference, pair.test.interval, points, points_interval),
-        "only": "",
+        "only": None,
         "p": p_text(pair.p_holm),
         "significant": pair.significant,
         "detectable": "",
