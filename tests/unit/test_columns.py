@@ -49,7 +49,7 @@ def test_columns_are_known_by_their_names_and_named_in_the_output(row, response,
     assert score["columns"] == {"response": response, "gold": gold, "id": None}
     assert score["correct"] == 0
     told = " ".join(run_cli("score", rows_file(tmp_path, row)).split())
-    assert f"responses are in column {response!r}, gold answers in {gold!r}; there is no id." in told
+    assert f"responses are in column {response!r}, gold answers in {gold!r}; there is no id column." in told
 
 
 @pytest.mark.parametrize(

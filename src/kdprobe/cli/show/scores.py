@@ -69,7 +69,7 @@ def _columns_read(columns: Mapping[str, str | None]) -> str:
         if response
         else f"gold answers are in column {gold!r}"
     )
-    return f"{read}, ids in {identifier!r}." if identifier else f"{read}; there is no id."
+    return f"{read}, ids in {identifier!r}." if identifier else f"{read}; there is no id column."
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:

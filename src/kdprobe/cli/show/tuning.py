@@ -40,7 +40,7 @@ def show_tuning(tuned: Tuned) -> None:
         out().print(f"Not shown: {counted(len(listed) - len(shown), 'more trial')}; --json lists them all.")
     failed = [trial for trial in ranked if trial.failure]
     sentence_list("Failed", [f"{'*' if t.number is None else t.number}: {t.failure}" for t in failed])
-    sentence_list("Warnings", tuned.verdict())
+    sentence_list("Verdict", tuned.verdict())
     if tuned.improved:
         out().print("\nThe best options", style="bold")
         out().print(plain(options_snippet(tuned.best.options)))
