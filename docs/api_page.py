@@ -21,7 +21,7 @@ use the names of the command line's options. [Use kdprobe in a notebook](../how-
 - Results display themselves in a notebook. `.to_json()` returns what the command prints with `--json`.
 - `import kdprobe` is fast: a function imports what it needs on its first call.
 - `AnyPath` is a string or an `os.PathLike`. A `Config` is the path of a TOML file, its content as a dict, or `None`.
-  `Functions` are a dict of names to functions, or `None`.
+  `Functions` are a dict that maps names to functions, or `None`.
 """
 _FUNCTIONS = """\
 ## Functions instead of plugins

@@ -40,7 +40,7 @@ REPORTED = {
     "teacher": ("42.30", 558),
     "ground_truth": ("48.14", 635),
 }
-"""The paper's table: percent, and correct of 1,319."""
+"""The paper's table: percent, and number correct out of 1,319."""
 PROBLEMS = 1_319
 
 

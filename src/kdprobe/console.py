@@ -26,7 +26,7 @@ PLAIN_INTERVAL_SECONDS = 10.0
 _FIRST_LINE_SECONDS = 2.0
 """The first plain line comes sooner, so that work of a few seconds is not silent."""
 _BRIEF_SECONDS = 1.0
-"""Usually brief work that ends within this time gets no bar."""
+"""Work that is expected to be brief gets no bar if it ends within this time."""
 _STEP = 1_000
 """Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
 Item = TypeVar("Item")
@@ -118,7 +118,10 @@ class Progress:
         self.advance(steps)
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, counted in large steps as they are taken: for many that take microseconds each."""
+        """The items, counted in large steps as they are consumed.
+
+        Meant for large numbers of items that take microseconds each.
+        """
         taken = 0
         for taken, item in enumerate(items, start=1):
             yield item

@@ -42,8 +42,8 @@ def without_secrets(data: Any) -> Any:
     The result does not depend on which secrets are given, or whether any are.
 
     Raises:
-        KdprobeError: A value that looks like a key has another name. Leaving it out would give settings that differ
-            only in this value the same key.
+        KdprobeError: A value that looks like a key is passed under an unrelated name. Leaving it out would give
+            settings that differ only in this value the same key.
     """
     return _cleaned(data, _NAME, "")
 

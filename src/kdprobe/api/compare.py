@@ -38,7 +38,7 @@ class CompareResult(Result):
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A table with a row per arm and a column per number of `kdprobe.comparison.ArmScore`.
+        """A table with a row per arm and a column for each numeric field of `kdprobe.comparison.ArmScore`.
 
         The columns are as in `ScoreResult.scores`.
         """
@@ -49,7 +49,7 @@ class CompareResult(Result):
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """A table with a row per pair of arms and a column per number of `kdprobe.comparison.Pair`.
+        """A table with a row per pair of arms and a column for each numeric field of `kdprobe.comparison.Pair`.
 
         `family`, `a` and `b` identify the pair. The other columns are those of McNemar's exact test: `difference` is
         the accuracy of a minus that of b, from -1 to 1, with the 95% interval `interval_low` to `interval_high`; `p` is
@@ -110,10 +110,10 @@ def compare(
     Args:
         names: Any number of: paths of files or lists of them; folders of `.jsonl` files; runs, by their names or unique
             prefixes; arms of runs, as `RUN/ARM`; results of `kdprobe.evaluate` and `kdprobe.run`; and dicts that name
-            files, tables (a `pandas.DataFrame` or a list of dicts) or results of `kdprobe.comparison.read_outputs`. A
-            single run is compared in the families that it planned; otherwise all pairs form one family.
+            files, tables (a `pandas.DataFrame` or a list of dicts) or results of `kdprobe.comparison.read_outputs`. The
+            arms of a single run are compared in the families planned for it; otherwise all pairs form one family.
         extractor: The extractor used for scores and tests.
-        response_column: The column with the model's answers; by default it is found by its usual names.
+        response_column: The column with the model's answers; by default, the usual names are tried.
         gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.

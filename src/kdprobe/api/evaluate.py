@@ -92,11 +92,12 @@ def evaluate(
     Args:
         model: An alias, a folder, a GGUF file, an id on the Hub, or a model behind an API.
         revision: A commit, tag or branch of a model on the Hub.
-        adapters: A dict of names to folders or Hub ids; or a list of these, each named after the last part of its path.
+        adapters: A dict that maps names to folders or Hub ids; or a list of these, each named after the last part of
+            its path.
         with_base: With adapters: also evaluate the model without one.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
-        options: Options of the problem source: a dict of its name to its options.
+        options: Options of the problem source: a dict that maps its name to its options.
         limit: Use only the first N problems.
         task: The lm-eval task to use; by default, the one that asks the bare question.
         max_new_tokens: Token budget.

@@ -53,8 +53,8 @@ def probe(
 
     Args:
         model: An alias, a folder, a GGUF file or an id on the Hub; not needed with `patterns`.
-        adapters: A dict of names to folders or Hub ids; or a list of these, each named after the last part of its path.
-            A name of the form `ARM@SEED` sets arm and seed.
+        adapters: A dict that maps names to folders or Hub ids; or a list of these, each named after the last part of
+            its path. A name of the form `ARM@SEED` sets arm and seed.
         against: Compare with this adapter or model instead of `model`.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
@@ -64,13 +64,14 @@ def probe(
         template_of: The student whose chat template is used for all; by default the first.
         limit: Use only the first N problems.
         batch_size: Sequences per batch.
-        patterns: Attention patterns of one prompt, `[layer, head, query, key]`: a dict of names to files, folders or
-            arrays, or a list of paths.
-        analyses: A list of names and functions, or a dict of names to functions. A function requests what it needs by
-            the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`, `patterns`,
-            `head_metrics`, `batch_size` and `seed`, which are attributes of `kdprobe.probing.AnalysisContext`. It
-            returns a table, a dict of tables, or a `kdprobe.probing.AnalysisResult`.
-        head_metrics: Functions to use as head metrics: a list, or a dict of names to functions. Each takes a
+        patterns: Attention patterns of one prompt, `[layer, head, query, key]`: a dict that maps names to files,
+            folders or arrays, or a list of paths.
+        analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
+            needs by the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`,
+            `patterns`, `head_metrics`, `batch_size` and `seed`, which are attributes of
+            `kdprobe.probing.AnalysisContext`. It returns a table, a dict of tables, or a
+            `kdprobe.probing.AnalysisResult`.
+        head_metrics: Functions to use as head metrics: a list, or a dict that maps names to functions. Each takes a
             `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. It is measured like the
             built-in ones.
         options: The options of analyses and of the problem source, by name.
@@ -122,7 +123,7 @@ def probe(
                 head_metrics=head_metrics_of(host),
                 template_of=template_of,
             )
-        # Before the analyses: what can be loaded afterwards is what they examine.
+        # Recorded before the analyses run, so that the students loaded later are the ones examined.
         students = ProbedStudents(context.students, context.problems, template_of)
         findings = _read_problems(context, built) if students else []
         results = {name: run_analysis(name, analysis, context) for name, analysis in built.items()}

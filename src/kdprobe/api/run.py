@@ -78,7 +78,7 @@ def run_launched(
 ) -> RunResult | None:
     """What `kdprobe run` calls: `run` in any number of processes that were launched together.
 
-    It takes what a command line can say, so neither functions nor silence.
+    It takes only arguments that can be given on a command line, so no functions and no `progress`.
 
     Returns:
         The run; `None` in all processes except the main one.

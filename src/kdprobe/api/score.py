@@ -36,10 +36,11 @@ class ScoreResult(Result):
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A table with a row per file and extractor: its `name`, and a column per number of `kdprobe.comparison.Score`.
+        """A table with a row per file and extractor.
 
-        Shares are from 0 to 1, log-probabilities in nats. `interval_low` and `interval_high` are the 95% interval of
-        the accuracy, `log_p_interval_low` and `log_p_interval_high` that of `log_p_gold_value`.
+        Its columns are the `name` and the numeric fields of `kdprobe.comparison.Score`. Shares are from 0 to 1,
+        log-probabilities in nats. `interval_low` and `interval_high` are the 95% interval of the accuracy,
+        `log_p_interval_low` and `log_p_interval_high` that of `log_p_gold_value`.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.scoring import Score
@@ -57,7 +58,7 @@ class ScoreResult(Result):
 
     @property
     def _labelled(self) -> dict[str, Score]:
-        """The scores by their names in findings, which are all different."""
+        """The scores, by the names that findings use for them; no two names are equal."""
         several = len(set(self.names)) < len(self.names)
         labelled: dict[str, Score] = {}
         for number, (name, score) in enumerate(zip(self.names, self.details, strict=True), start=1):
@@ -108,7 +109,7 @@ def score(
             `pandas.DataFrame` or a list of dicts; results of `kdprobe.evaluate`, `kdprobe.run` or
             `kdprobe.comparison.read_outputs`; and dicts that name files, tables or results of the last.
         extractor: An extractor's name, or `all`.
-        response_column: The column with the model's answers; by default it is found by its usual names.
+        response_column: The column with the model's answers; by default, the usual names are tried.
         gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.

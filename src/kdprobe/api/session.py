@@ -79,7 +79,7 @@ def plugin_choice(plugins_dir: AnyPath | None, *, no_plugins: bool) -> Choice:
 
 
 def open_store(folder: AnyPath | None) -> Store:
-    """The store: as passed, else from the environment, else `kdprobe-runs` in the working folder."""
+    """The store that was passed, or the environment's, or `kdprobe-runs` in the working folder."""
     from kdprobe.experiment.store import Store
 
     return Store(Path(folder or os.environ.get(STORE) or DEFAULT_STORE))
@@ -87,7 +87,7 @@ def open_store(folder: AnyPath | None) -> Store:
 
 @contextmanager
 def foreseen_threads(count: int | None, memory: Memory) -> Iterator[None]:
-    """The threads that `threads` would set, without importing torch if `memory` knows how many it uses here."""
+    """Makes the thread count that `threads` would set known, without importing torch if `memory` knows it already."""
     from kdprobe.models.outline.device import threads_inputs, threads_known_by
 
     inputs = threads_inputs(count)

@@ -1,4 +1,4 @@
-"""The options that several commands have, one decorator each."""
+"""The options that several commands share, with one decorator for each."""
 
 from __future__ import annotations
 

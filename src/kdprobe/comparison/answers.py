@@ -86,7 +86,7 @@ class Outputs:
 
     @property
     def keys(self) -> list[str]:
-        """The key of each problem: its id, else its question, else its index in the file."""
+        """The key of each problem: its id; without one, its question; without either, its index in the file."""
         return self.ids or self.questions or [str(index) for index in range(len(self.responses))]
 
 

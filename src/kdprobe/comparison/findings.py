@@ -73,7 +73,7 @@ _KINDS = {
 }
 _ASPECTS = {"rendered": "where prompts were rendered"}
 _VALUES = {("rendered", "here"): "locally"}
-"""What findings call aspects and values whose recorded names say too little in a sentence."""
+"""The names that findings use for aspects and values whose recorded names would be unclear in a sentence."""
 
 
 def condition_findings(arms: Mapping[str, Outputs]) -> list[Finding]:
@@ -142,7 +142,7 @@ def excerpts(values: Sequence[str]) -> list[str]:
 
 
 def budget(outputs: Outputs) -> int | None:
-    """The token budget: as declared, else the most common length of the answers that were cut off, else `None`."""
+    """The token budget: as declared, or the most common length of the answers that were cut off; `None` if unknown."""
     if declared := outputs.conditions.get("budget", {}).get("tokens"):
         return int(declared)
     if outputs.tokens is None or outputs.cut_off is None:

@@ -43,7 +43,7 @@ class Pairing:
 
 
 def pair_up(arms: Sequence[Arm]) -> Pairing:
-    """Pairs answers by id where all arms share ids, else by question, else by row.
+    """Pairs answers by id where all arms share ids; otherwise by question; failing that, by row.
 
     Args:
         arms: The arms; their names must be unique.

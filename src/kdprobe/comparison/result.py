@@ -43,8 +43,8 @@ class Pair:
         b: The second arm.
         test: The test of a against b.
         p_holm: The p-value, adjusted within the family.
-        detectable: The smallest true difference that this test would detect with 80% power, at 5% over the family by
-            Bonferroni, with the same number of disagreements; `None` if it would detect none.
+        detectable: The smallest true difference that this test would detect with 80% power, at a level of 5% for the
+            whole family (Bonferroni), with the same number of disagreements; `None` if it would detect none.
         clustered: The same test over groups of problems, or `None` if there are no groups.
         log_p_difference: Mean log p(gold value) of a minus that of b, in nats, or `None` if unknown.
         log_p_interval: The interval of that mean, or `None`.

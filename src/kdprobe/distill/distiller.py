@@ -121,8 +121,8 @@ class Distiller(Protocol):
         """Trains an adapter and writes it to `context.folder`.
 
         Raises:
-            NonFiniteError: The training diverged, at its `step`; an experiment records this and continues without the
-                student.
+            NonFiniteError: Training diverged, at the step given in `step`; an experiment records this and continues
+                without the student.
         """
         ...
 

@@ -44,7 +44,7 @@ class TrainingOptions(BaseModel):
     lora: LoraOptions = Field(default_factory=LoraOptions)
     epochs: float = Field(default=2, gt=0, description="Passes over the transfer problems.")
     max_steps: int | None = Field(
-        default=None, ge=1, description="Stop after this many optimiser steps of the same schedule."
+        default=None, ge=1, description="Stop after this many optimiser steps; the schedule itself is unchanged."
     )
     batch_size: int = Field(default=8, ge=1, description="Examples per micro-batch and process.")
     accumulation: int = Field(default=1, ge=1, description="Micro-batches per optimiser step.")
@@ -70,7 +70,7 @@ class TrainingOptions(BaseModel):
         ge=1,
         description="Stop after this many validations without improvement, and keep the best weights.",
     )
-    # Excluded from keys: watching a training does not change it.
+    # Excluded from keys: watching training does not change it.
     report_to: list[Tracker] = Field(
         default=[], exclude=True, description="Trackers that receive every optimiser step as it happens."
     )
@@ -92,7 +92,7 @@ class TrainingOptions(BaseModel):
     def _installed(cls, trackers: list[Tracker]) -> list[Tracker]:
         for tracker in trackers:
             spec = find_spec(tracker)
-            # A folder that a tracker left behind has its name and no origin.
+            # A folder that a tracker left behind is found under the tracker's name but has no `origin`.
             if spec is None or spec.origin is None:
                 raise ValueError(f"{tracker} is not installed; install it with: pip install {tracker}")
         return trackers

@@ -1,6 +1,6 @@
 """The published recipe of response priming (Goyal et al., 2024, arXiv 2412.17846), misalignments included.
 
-It exists for replication, so that people can see what the recipe does; do not take it as a model. It differs from a
+It exists for replication, so that people can see what the recipe does; do not imitate it. It differs from a
 sound distillation as follows:
 
 1. The teacher's rows are those over its *prompt* (priming and question), not over an answer.

@@ -22,7 +22,7 @@ from kdprobe.models.load import LoadedModel
 _LARGEST = {"cpu": 64, "cuda": 256}
 """Larger batches gain little (benchmarks/evaluation.py), and lose more if the evaluation is interrupted."""
 _FEWEST, _SMALLEST = 2, 16
-"""At least this many batches if each has this many rows, because an interruption costs the current batch."""
+"""At least 2 batches if each would have at least 16 rows, because an interruption costs the current batch."""
 _SHARE = 0.7
 """Share of the free memory to use: allocators leave gaps, and other programs need memory too."""
 _LOGITS = 4

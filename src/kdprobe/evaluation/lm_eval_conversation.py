@@ -1,4 +1,4 @@
-"""Applies conversation settings to one of lm-eval's models, as far as its class allows.
+"""Applies conversation settings to one of lm-eval's models, insofar as its class allows.
 
 Classes that render prompts in this process use a tokenizer, which is bound to the conversation. Chat servers render
 prompts themselves: they receive a system message and the template's arguments, and use their own clock.

@@ -37,7 +37,7 @@ class Protocol:
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling threshold.
         seed: Sampling seed.
-        batch_size: Problems decoded at once; `auto` chooses by free memory and throughput.
+        batch_size: Problems decoded at once; `auto` chooses according to free memory and throughput.
         dtype: Data type of the student's weights.
         task: The task's name; `None` is the bare question, with a chat template if the model has one.
     """

@@ -11,7 +11,7 @@ UNPRIMED = "unprimed"
 
 
 def display_name(strategy: str, label: str | None) -> str:
-    """A strategy's name in a run: its label, else `unprimed` for the strategy `none`, else its name."""
+    """A strategy's name in a run: its label; without one, `unprimed` for `none`, and the name of any other."""
     return label or (UNPRIMED if strategy == BARE else strategy)
 
 

@@ -47,7 +47,7 @@ def audit(arms: Sequence[ArmResults], record: dict[str, Any]) -> list[Finding]:
 
 
 def _planned(record: dict[str, Any]) -> list[Finding]:
-    """What was known before the run started, except the seeds, which are counted again in what came of it."""
+    """The findings known before the run started, except those about seeds, which are counted again in the results."""
     return [Finding(**finding) for finding in record.get("findings", []) if finding["code"] not in SEED_CODES]
 
 

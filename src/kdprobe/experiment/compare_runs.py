@@ -28,7 +28,7 @@ class Compared:
     Attributes:
         arms: The arms, including those without answers.
         comparison: What came out.
-        cautions: What everybody must know who sees it.
+        cautions: What everyone who sees it must know.
     """
 
     arms: list[Arm]
@@ -50,7 +50,7 @@ def compare_named(
 
     Args:
         sources: Paths of files, names of runs (or their prefixes), RUN/ARM, or answers already read. A single run is
-            compared as planned; several things are compared in all pairs.
+            compared as planned; if several are named, all pairs are compared.
         store: The store with the runs.
         columns: The columns to read from files.
         extractors: Extractors by name, including the chosen one.

@@ -151,7 +151,7 @@ class StrategyConfig(_Plugged):
 
     @property
     def display_name(self) -> str:
-        """The label, else `unprimed` for the strategy `none`, else the name."""
+        """The label; without one, `unprimed` for the strategy `none`, and the name of any other."""
         return display_name(self.name, self.label)
 
 

@@ -116,7 +116,7 @@ def repeated(data: Mapping[str, Any]) -> list[str]:
         if arm == UNPRIMED and name != BARE
     ]
     arms = [arm for arm, name in strategies if arm != UNPRIMED or name == BARE]
-    # In the words of the config, which may not contain "unprimed" at all.
+    # In the words of the config, which might not contain the word "unprimed" at all.
     twice = [BARE if arm == UNPRIMED else arm for arm in _repeated(arms)]
     mistakes += [f"strategies: {arm!r} appears twice; set a label for one of them" for arm in twice]
     mistakes += [
@@ -155,7 +155,7 @@ def sentences(
     for item in error.errors(include_url=False):
         path = [*([section] if section else []), *item["loc"]]
         key = ".".join(map(str, path))
-        # Known keys have no indices: a key of any strategy is one of all of them.
+        # Known keys have no indices: a key known for one strategy is known for all.
         sentence = _sentence(item, ".".join(part for part in path if isinstance(part, str)), known)
         messages.append(f"{key}: {sentence}" if key else sentence)
     return messages

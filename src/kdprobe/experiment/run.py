@@ -160,7 +160,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
 
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """Uses deterministic kernels if torch has them, with a warning, not an error, if it does not."""
+    """Uses deterministic kernels where torch has them, and warns instead of failing where it does not."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()

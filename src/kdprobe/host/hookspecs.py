@@ -26,7 +26,8 @@ GROUP = "kdprobe"
 """The entry-point group, and pluggy's project name."""
 
 HOOK_API = 3
-"""Raised when hooks or records change in a way that affects plugins; a plugin states its version: `kdprobe_api = 3`."""
+"""Increased when hooks or records change in a way that affects plugins. A plugin states its version:
+`kdprobe_api = 3`."""
 
 OLDEST_HOOK_API = 2
 """The oldest hook API whose plugins still work; raised to `HOOK_API` when a change breaks them."""
@@ -138,6 +139,10 @@ def kdprobe_analyses() -> Iterable[AnalysisSpec]:
 @hookspec
 def kdprobe_head_metrics() -> Iterable[HeadMetricSpec]:
     """Head metrics: reduce a layer's attention patterns to one number per sequence and head.
+
+    Called once, when a command needs plugins. `build` returns the metric, which is called for every layer and batch
+    and returns one number per sequence and head. It must not change the patterns, and padding must not change its
+    numbers.
 
     Example:
         >>> def first_token(view):

@@ -188,7 +188,7 @@ class Host:
                 try:
                     with results_kept_clean():
                         observer(stage)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - hours of work must not end with a tracker
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - a tracker must not cost hours of work
                     fault = f"{type(error).__name__}: {error}"
                     warn(f"The observer of {provider.source} failed after {stage.kind} {stage.name}: {fault}")
 

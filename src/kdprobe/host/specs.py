@@ -98,7 +98,7 @@ class ProblemSourceSpec(Spec):
     """A problem source; `build` returns `(split) -> iterable of Problem`.
 
     Attributes:
-        finite: Whether it ends. If it may not, commands require the number of problems. A few-shot task takes its
+        finite: Whether it ends. If it might not, commands require the number of problems. A few-shot task takes its
             examples from all problems of a finite source.
     """
 

@@ -28,8 +28,8 @@ def keys_of(model: type[BaseModel] | None) -> Iterator[str]:
 def suggested_keys(key: str, known: Iterable[str]) -> list[str]:
     """Known keys that an unknown one may stand for, joined by dots as it is.
 
-    These are a similar key of the same section, else the same key in other sections, the nearest ones first, else a
-    similar key anywhere.
+    These are a similar key of the same section; failing that, the same key in other sections, the nearest ones first;
+    failing that, a similar key anywhere.
 
     Args:
         key: The unknown key.

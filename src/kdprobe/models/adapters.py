@@ -80,8 +80,8 @@ def named_adapters(arguments: Adapters) -> dict[str, AdapterRecord]:
     """Finds the adapters named on the command line.
 
     Args:
-        arguments: Names mapped to paths, or each `NAME=PATH` or `PATH`. Without a name, an adapter is named after the
-            last parts of its path, as many as it takes for all names to differ.
+        arguments: A mapping of names to paths, or a list whose items are `NAME=PATH` or `PATH`. Without a name, an
+            adapter is named after the last parts of its path, as many as it takes for all names to differ.
 
     Raises:
         UsageError: One does not exist, or two have the same name.

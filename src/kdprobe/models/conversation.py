@@ -235,7 +235,7 @@ def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
 
 
 def refuse_omissions(tokenizer: Any, messages: Messages, text: str) -> None:
-    """Checks that a rendered conversation contains every message from outside.
+    """Checks that a rendered conversation contains every message that was passed in.
 
     Raises:
         KdprobeError: The chat template drops or changes one.

@@ -1,6 +1,6 @@
 """Loads a model and its tokenizer, never from pickles and never with remote code.
 
-Functions import torch, which a tokenizer or a configuration alone does not need.
+torch is imported inside functions, because loading only a tokenizer or a configuration does not require it.
 """
 
 from __future__ import annotations

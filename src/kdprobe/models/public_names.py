@@ -1,4 +1,4 @@
-"""What models are called where others read it: never by a folder of this machine."""
+"""The names of models in published files, which never contain a local path."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 _WORDS = "think|thinking|thoughts?|reasoning|seed:think|ant:?thinking"
 _END = rf"/(?:(?i:{_WORDS})>|THINK\]|think▷)|\|(?:end_of_thought|END_THINKING|inner_suffix)\|>|channel\|>"
 _BEGIN = rf"(?i:{_WORDS})>|THINK\]|think▷|\|(?:begin_of_thought|START_THINKING|inner_prefix)\|>|\|channel>thought\n"
-"""Markers after their first character: of many models, of Mistral, Kimi, Sky-T1, Command A, Apertus, Gemma 4."""
+"""Markers without their first character: the common ones, then those of Mistral, Kimi, Sky-T1, Command A, Apertus,
+Gemma 4."""
 _MARK = re.compile(rf"[<\[◁](?:(?P<end>{_END})|{_BEGIN})")
 _HEADER = re.compile(
     r"(?:<\|start\|>[^<|]{0,80})?<\|channel\|>\s?(?P<channel>\w{1,20})[^<|]{0,80}"
@@ -91,7 +92,7 @@ def marked(thinking: str | None, answer: str, *, closed: bool | None = None) -> 
     Args:
         thinking: The model's thinking, or nothing.
         answer: The model's answer.
-        closed: Whether its thinking ended; if unknown, it did if an answer follows.
+        closed: Whether its thinking ended; if unknown, it is taken to have ended when an answer follows.
     """
     if not (thinking and thinking.strip()) and closed is not False:
         return answer

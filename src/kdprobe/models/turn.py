@@ -75,7 +75,7 @@ def is_end(tokenizer: Any, token: int) -> bool:
 
 
 def response_ids(tokenizer: Any, text: str, thinking: str | None = None, *, ended: bool = True) -> list[int]:
-    """A written response as token ids, begun and ended like the template does: what a student is taught to write.
+    """A written response as token ids, begun and ended the way the template does: what a student is taught to write.
 
     Args:
         tokenizer: The student's tokenizer.

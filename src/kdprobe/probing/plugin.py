@@ -159,7 +159,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
 
 @dataclass(frozen=True)
 class _Analysis:
-    """An analysis whose module is imported when it runs; planning needs only its needs.
+    """An analysis whose module is imported when it runs; planning only has to know its `needs`.
 
     Attributes:
         module: The module, below `kdprobe.probing`.

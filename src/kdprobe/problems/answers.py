@@ -1,7 +1,8 @@
 r"""Extracts the final value of an answer, and compares it with the gold value.
 
-The rule is `robust`: the last `\boxed{…}`, else the last `#### …`, else the last "answer is …", else the last number.
-The package `kdprobe.problems.reading` reads each of these, in time linear in the length of the text.
+The rule is `robust`. It takes the first of these that the answer has: the last `\boxed{…}`, the last `#### …`, the last
+"answer is …", the last number. The package `kdprobe.problems.reading` reads each of these, in time linear in the length
+of the text.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, .
 
     Args:
         source: The source of the draw.
-        drawn: The training and test problems; validation problems are none of them.
+        drawn: The training and test problems; none of them may be a validation problem.
         count: Number of validation problems.
 
     Raises:
@@ -77,7 +77,7 @@ def draw_validation(source: Source, drawn: Draw, count: int) -> tuple[Problem, .
 
 
 def normalised(question: str) -> str:
-    """A question without case, punctuation and spacing, for comparing questions."""
+    """A question with case, punctuation and spacing removed, for comparing questions."""
     return re.sub(r"\W+", " ", question.lower()).strip()
 
 

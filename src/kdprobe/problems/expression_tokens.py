@@ -14,7 +14,7 @@ _TOKEN = re.compile(
     r"""
   [^\S\n]{0,40}+
   (?:
-    # Most of an answer is words; tried first, they are not tried against everything else.
+    # Most of an answer is words, so words are tried first; they then need not be tested against the other patterns.
     (?P<plain>(?!(?:multiplied[ ]by|times|divided[ ]by|plus|minus|equals|is|percent)\b)
       [^\W\d_]{1,40}(?:['\u2019/-][^\W\d_]{1,20}){0,3}\.?)
   | (?P<mark><<[^<>\n]{0,200}>>)
@@ -89,7 +89,7 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: str) -> list[Token]:
-    """What remains of words right after an operand: an operator, nothing if they are its unit, else the words."""
+    """How words right after an operand are read: an operator; nothing, if they are its unit; otherwise words."""
     *units, last = words
     word = last.text.lower()
     spaced = last.start > before[-1].end

@@ -19,7 +19,7 @@ _MOST_TOKENS = 80
 
 @dataclass(frozen=True)
 class Expression:
-    """A calculation, or a number alone: its tokens, all of them pure."""
+    """A calculation, or a number alone: its tokens, which are only numbers, percent signs, operators and brackets."""
 
     tokens: tuple[Token, ...]
 
@@ -77,7 +77,7 @@ def ending_before(tokens: Sequence[Token], stop: int, first: int) -> Expression 
 
 
 def beginning_at(tokens: Sequence[Token], begin: int, stop: int) -> Expression | None:
-    """The longest expression that begins at a token and ends at the latest before another; see `ending_before`."""
+    """The longest expression that begins at one token and ends before another; see `ending_before`."""
     end, depth = begin, 0
     while end < stop and tokens[end].kind in _PURE:
         depth += {"open": 1, "close": -1}.get(tokens[end].kind, 0)

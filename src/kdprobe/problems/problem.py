@@ -11,7 +11,7 @@ from kdprobe.problems.gold import GOLD_MARK, gold_text
 from kdprobe.text import safe_text
 
 Split = Literal["teacher", "transfer", "test"]
-"""The purpose of a draw of problems. Draws of different splits are disjoint."""
+"""What a set of problems is drawn for. Sets drawn for different splits are disjoint."""
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 

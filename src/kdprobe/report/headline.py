@@ -1,4 +1,4 @@
-"""The answer to what a comparison asked, in one sentence, and what it is an answer about."""
+"""The answer to what a comparison asked, in one sentence, and what the answer refers to."""
 
 from __future__ import annotations
 

@@ -134,6 +134,6 @@ def _draw_boxes(axes: Any, traces: Sequence[dict[str, Any]]) -> None:
 
 
 def _text(title: Any) -> str:
-    """A title of plotly's as plain text."""
+    """A plotly title as plain text."""
     text = title.get("text", "") if isinstance(title, dict) else title or ""
     return visible(html.unescape(str(text)))

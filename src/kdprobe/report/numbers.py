@@ -5,7 +5,7 @@ from __future__ import annotations
 from kdprobe.stats.intervals import Interval
 
 TOO_FEW = "too few problems"
-"""In place of an interval that too few values leave unknown."""
+"""Shown instead of an interval if there are too few values for one."""
 
 
 def percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""What a strategy's prompt has that the unprimed one has not, word by word."""
+"""What a strategy's prompt has that the unprimed one does not have, word by word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run is made again, and what to take along from its page."""
+"""How to reproduce a run, and what to save from its page."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def clustered_test(
     """Compares two students on problems that come in groups.
 
     Args:
-        a: Whether a solved each problem.
-        b: The same for b, in the same order.
+        a: Whether student `a` solved each problem.
+        b: The same for student `b`, in the same order.
         groups: Each problem's group.
 
     Raises:

@@ -67,12 +67,13 @@ class CrossedEstimate:
 def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | None = None) -> CrossedTest:
     """Compares two strategies by their students.
 
-    Seeds of a and b count as independent, even if they have the same number.
+    Seeds of `a` and `b` count as independent, even if they have the same value.
 
     Args:
-        a: Whether each of a's students solved each problem, [seeds, n].
-        b: The same for b, with the same problems in the same order, [seeds, n]; the number of seeds may differ. Or [n]
-            for one student that does not depend on a seed, such as the untrained one, to test a's strategy against it.
+        a: Whether each of strategy `a`'s students solved each problem, [seeds, n].
+        b: The same for strategy `b`, with the same problems in the same order, [seeds, n]; the number of seeds may
+            differ. Or [n] for one student that does not depend on a seed, such as the untrained one, to test strategy
+            `a` against it.
         groups: Each problem's group. By default, problems are independent.
 
     Raises:

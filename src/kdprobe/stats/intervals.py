@@ -1,4 +1,4 @@
-"""Intervals, and those that need no resampling."""
+"""The interval type, and the intervals that need no resampling."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 
 _FEW = 10
-"""Minimum number of problems whose outcome differs from most. With fewer, many resamples have none, and the bootstrap's
-interval is too short; without any, it has no width."""
+"""Minimum number of problems whose outcome differs from the majority outcome. With fewer, many resamples have none, and
+the bootstrap's interval is too short; without any, it has no width."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class PairedTest:
 
     Attributes:
         n: Number of problems.
-        difference: Accuracy of a minus accuracy of b.
+        difference: Accuracy of `a` minus accuracy of `b`.
         interval: Interval of the difference, from `paired_interval`.
-        only_a: Number of problems that only a solved.
-        only_b: Number of problems that only b solved.
+        only_a: Number of problems that only `a` solved.
+        only_b: Number of problems that only `b` solved.
         p: Two-sided p of McNemar's exact test.
     """
 
@@ -42,8 +42,8 @@ def paired_test(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArr
     """Compares two students problem by problem: McNemar's exact test, and the difference with its interval.
 
     Args:
-        a: Whether a solved each problem.
-        b: The same for b, in the same order.
+        a: Whether student `a` solved each problem.
+        b: The same for student `b`, in the same order.
     """
     left, right = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     only_a, only_b = int((left > right).sum()), int((right > left).sum())
@@ -54,7 +54,7 @@ def paired_test(a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArr
         interval=paired_interval(only_a, only_b, len(left)),
         only_a=only_a,
         only_b=only_b,
-        # McNemar's exact test is a fair coin over the problems that only one of the two solved.
+        # McNemar's exact test treats each problem that only one of the two solved as a fair coin toss.
         p=float(scipy.stats.binomtest(only_a, split, 0.5).pvalue) if split else 1.0,
     )
 
@@ -68,8 +68,8 @@ def paired_interval(only_a: int, only_b: int, n: int) -> Interval:
     all outcomes are the same, so the interval is Bonett and Price's (2012).
 
     Args:
-        only_a: Number of problems that only a solved.
-        only_b: Number of problems that only b solved.
+        only_a: Number of problems that only `a` solved.
+        only_b: Number of problems that only `b` solved.
         n: Number of problems.
     """
     alike = n - only_a - only_b

@@ -12,8 +12,8 @@ _TAIL = 1e-12
 def mcnemar_power(n: int, difference: float, discordant_share: float, alpha: float = 0.05) -> float:
     """Probability that the two-sided exact McNemar test rejects.
 
-    The number of discordant problems is binomial, and so, given that number, is the number that only a solved. Both are
-    summed exactly.
+    The number of discordant problems is binomial, and so, given that number, is the number that only `a` solved. Both
+    are summed exactly.
 
     Args:
         n: Number of problems.
@@ -26,7 +26,7 @@ def mcnemar_power(n: int, difference: float, discordant_share: float, alpha: flo
         return 0.0
     low, high = scipy.stats.binom.ppf([_TAIL, 1 - _TAIL], n, discordant_share)
     discordant = np.arange(low, high + 1)
-    # Rejected if one side, whichever, solved at most this many alone; -1 if no split is unlikely enough.
+    # Rejected if one of the two solved at most this many of them alone; -1 if no split is unlikely enough.
     largest = scipy.stats.binom.ppf(alpha / 2, discordant, 0.5) - 1
     only_a = (1 + difference / discordant_share) / 2
     rejects = scipy.stats.binom.cdf(largest, discordant, only_a) + scipy.stats.binom.sf(

@@ -51,7 +51,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says of a student.
+    """What a card says about a student.
 
     Attributes:
         name: The student's name.
@@ -131,7 +131,10 @@ class Card:
 
 
 def write_adapter_card(adapter: Path, card: Card) -> None:
-    """Writes a card into an adapter's folder, and the base's public name into its configuration, whoever wrote that."""
+    """Writes a card into an adapter's folder, and the base's public name into the adapter's configuration.
+
+    It replaces whatever base the program that wrote the configuration named there.
+    """
     (adapter / CARD).write_text(card.text, encoding="utf-8")
     write_base(adapter, public_name(card.base))
 

@@ -23,7 +23,7 @@ from kdprobe.students.student import Student
 
 PROVENANCE = "kdprobe.json"
 _TOLERANCE = 1e-3
-"""Largest allowed change in a logit through writing and reading in float32."""
+"""Largest allowed change in a logit caused by writing and reading in float32."""
 
 
 @dataclass(frozen=True)

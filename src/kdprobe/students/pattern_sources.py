@@ -64,7 +64,7 @@ class _Seen(Exception):  # noqa: N818 - nothing went wrong
 
 
 def read_prefix(twins: Twins, ids: Sequence[int]) -> Prefix | None:
-    """Reads a common prefix, as far as every layer's cache can hold it; `None` if nothing is left."""
+    """Reads as much of a common prefix as every layer's cache can hold; `None` if nothing is left."""
     model = twins.model
     config = model.config.get_text_config()
     # A layer with a window drops keys that are further back.

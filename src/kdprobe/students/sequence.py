@@ -122,8 +122,8 @@ def value_span(solution: str, value: str) -> tuple[int, int]:
         value: The gold value.
 
     Returns:
-        Start and end of the value's digits: its last occurrence after an equals sign, else its last occurrence in the
-        reasoning, else the one after `####`.
+        Start and end of the value's digits: where it last occurs after an equals sign; failing that, where it last
+        occurs in the reasoning; failing that, after `####`.
     """
     mark = solution.rindex(GOLD_MARK)
     gold = gold_value(value)

@@ -86,7 +86,7 @@ class SparseRows:
 PROMPT_TOO_LONG = "prompt_too_long"
 """The finish reason for a prompt that the teacher rejects as too long; a resumed capture requests it again."""
 _CUT_OFF = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
-"""Finish reasons of servers for answers that reached the token budget."""
+"""Servers' finish reasons for answers that reached the token budget."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def check_teacher(
         options: Its options, as in a config.
         problems: The problems to answer; by default a few of the kit's own.
         sampling: How to sample; it must be greedy, otherwise the alignment cannot be checked from outside.
-        tolerance: How far, in nats, the probabilities may be from summing to 1.
+        tolerance: How far, in nats, the sum of the probabilities may be from 1.
 
     Returns:
         Its answers, in the order of the problems, for the plugin's own tests.

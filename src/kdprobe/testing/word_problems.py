@@ -23,7 +23,7 @@ def problem_rows(first: int, count: int) -> list[dict[str, str]]:
 
 
 def some_problems(count: int = 6, first: int = 0) -> list[Problem]:
-    """Returns them as `Problem` records with the ids `p0`, `p1` and so on."""
+    """Returns the problems of `problem_rows` as `Problem` records with the ids `p0`, `p1` and so on."""
     return [Problem.from_gsm8k(f"p{index}", row) for index, row in enumerate(problem_rows(first, count))]
 
 

@@ -62,7 +62,8 @@ def capture(
     """
     by_name = {_name(problem.id, sample): (problem, sample) for problem in problems for sample in range(samples)}
     requests = [Request(name, conversations[problem.id].teacher) for name, (problem, _) in by_name.items()]
-    # Longest first, so that prompts in a batch have similar lengths; the order decides the last bits of an answer.
+    # Longest first, so that prompts in a batch have similar lengths; an answer depends on its batch, and so on this
+    # order, in the last bits of its numbers.
     requests.sort(key=lambda request: (-sum(len(message["content"]) for message in request.messages), request.id))
 
     def answer(index: int, part: Sequence[Request]) -> Iterable[Response]:
@@ -73,7 +74,7 @@ def capture(
     answered = {response.id: response for response in answers.responses}
     responses = [replace(answered[name], id=problem.id, sample=sample) for name, (problem, sample) in by_name.items()]
     if not any(len(response.token_ids) for response in responses):
-        # The fix may not change the stage's key (another server, say), so the saved answers must go.
+        # The fix (another server, say) might leave the stage's key unchanged, so the saved answers must go.
         forget(setting.scratch)
         reasons = Counter(str(response.finish_reason) for response in responses)
         ended = ", ".join(f"{count} with finish_reason {reason!r}" for reason, count in reasons.items())
@@ -120,7 +121,7 @@ def score(
 
 
 def alike(responses: Sequence[Response]) -> list[Response]:
-    """Makes all answers have log-probabilities, or none, whichever most of them have.
+    """Makes answers uniform: all with log-probabilities, or all without, whichever most of them are.
 
     If most have them, the others keep their text but students learn nothing from them.
     """

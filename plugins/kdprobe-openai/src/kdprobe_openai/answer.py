@@ -163,7 +163,7 @@ def _alternatives(entry: Any, k: int) -> list[Served]:
 
 
 def _token(entry: Any, *, possible: bool = True) -> Served:
-    """Reads an entry as a token; an alternative may be impossible, at -inf, but the written token may not."""
+    """Reads an entry as a token; an alternative can be impossible, at -inf, but the written token cannot."""
     if not isinstance(entry, Mapping):
         raise UnusableError("an entry is not an object")
     text, id_, logprob = entry.get("token"), entry.get("id"), entry.get("logprob")

@@ -27,8 +27,8 @@ class ServerOptions(BaseModel):
     tokenizer_revision: str | None = Field(default=None, description="The tokenizer's commit on the Hub.")
     revision: str | None = Field(
         default=None,
-        description="Your name for the state of the server's model. No server proves its weights, so change this when "
-        "they change, and the teacher is queried again.",
+        description="Your label for the current version of the server's model. A server cannot prove which weights it "
+        "runs, so change this when they change; the teacher is then queried again.",
     )
     key_variable: str | None = Field(
         default=None,
@@ -37,14 +37,14 @@ class ServerOptions(BaseModel):
     )
     log_probabilities: Literal["auto", "required", "never"] = Field(
         default="auto",
-        description="required: reject a server whose log-probabilities cannot be used; never: use only texts; auto: if "
-        "most answers have usable ones, ignore the others, else use only texts, from which only the distiller "
-        "`sequence` can learn.",
+        description="required: reject a server whose log-probabilities cannot be used; never: use only text; auto: if "
+        "most answers have usable ones, ignore the others; otherwise use only text, from which only "
+        "the distiller `sequence` can learn.",
     )
     unscaled: bool = Field(
         default=False,
         description="The server's log-probabilities are those at temperature 1, whatever temperature it samples at. "
-        "Servers differ, so sampling at a temperature other than 0 and 1 needs this, or only texts.",
+        "Servers differ, so sampling at a temperature other than 0 or 1 needs this, or only text.",
     )
     concurrency: int = Field(default=8, ge=1, description="Number of concurrent requests.")
     requests_per_minute: float | None = Field(default=None, gt=0, description="Maximum rate.")

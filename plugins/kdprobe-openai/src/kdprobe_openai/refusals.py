@@ -1,4 +1,4 @@
-"""Why a server refuses a request: because of the prompt, in which case only that prompt is lost, or of the request.
+"""Why a server refuses a request: because of the prompt (only that prompt is then lost) or because of the request.
 
 The patterns match the messages of OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini and Anthropic.
 """

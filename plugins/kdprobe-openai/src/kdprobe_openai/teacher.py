@@ -46,7 +46,7 @@ class ServerTeacher:
 
     @property
     def conversation(self) -> Conversation:
-        """How messages become text, as far as a request determines it."""
+        """How messages become text, insofar as the request determines it."""
         return self._conversation
 
     @conversation.setter
@@ -187,7 +187,7 @@ class ServerTeacher:
                     f"The log-probabilities of {self.options.base_url} cannot be used for {request.id}, because "
                     f"{reason}.",
                     'Set teacher.options.log_probabilities = "auto" to continue without those of single answers, '
-                    'or "never" and distill.name = "sequence" to learn from texts.',
+                    'or "never" and distill.name = "sequence" to learn from plain text.',
                 ) from None
             self._say_texts_only(str(reason))
             return self._response(request, answer, self._ids(answer))
@@ -235,11 +235,11 @@ class ServerTeacher:
         return len(self._tokens.tokenizer(answer.thinking or "", add_special_tokens=False)["input_ids"])
 
     def _say_texts_only(self, reason: str) -> None:
-        """Prints once why answers are kept as texts."""
+        """Prints once why answers are kept as plain text."""
         if not self._said:
             note(
                 f"Log-probabilities of {self.options.base_url} cannot be used, because {reason}. Answers without them "
-                "are kept as texts: the distiller 'sequence' can learn from them, but 'logits' cannot."
+                "are kept as plain text: the distiller 'sequence' can learn from it, but 'logits' cannot."
             )
         self._said = True
 

@@ -1,4 +1,4 @@
-"""Eight prompting methods from the literature, as primings of a teacher; the student reads the bare question."""
+"""Eight prompting methods from the literature, used to prime a teacher; the student reads the bare question."""
 
 from collections.abc import Iterator
 

@@ -1,8 +1,8 @@
 """`few-shot`: worked examples before the question.
 
 Chain of thought by example: Wei et al. (2022), arXiv 2201.11903. Choosing the examples most similar to the question:
-Liu et al., "What Makes Good In-Context Examples for GPT-3?" (2021), arXiv 2101.06804. Similarity is the cosine of word
-counts here, which needs no model.
+Liu et al., "What Makes Good In-Context Examples for GPT-3?" (2021), arXiv 2101.06804. Here, similarity is the cosine of
+word counts, so no model is needed.
 """
 
 from __future__ import annotations

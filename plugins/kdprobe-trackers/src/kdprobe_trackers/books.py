@@ -25,7 +25,7 @@ RUN = "kdprobe.run"
 _OF_ARMS = {"distill", "evaluate"}
 _ACCURACY = "accuracy"
 _MOST_METRICS = 1_000
-"""Most metrics in one call, MLflow's own limit."""
+"""Maximum number of metrics in one call (MLflow's limit)."""
 
 
 def write(stage: FinishedStage) -> None:
@@ -70,7 +70,7 @@ def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str])
 
 
 def _history(stage: FinishedStage) -> list[Metric]:
-    """A training's history of optimiser steps; distillers of other plugins may write other columns, or none."""
+    """A training run's history, by optimiser step; distillers of other plugins may write other columns, or none."""
     rows = json.loads((stage.folder / "training.json").read_text(encoding="utf-8")).get("history", [])
     return [
         metric

@@ -28,7 +28,7 @@ def read_answers(answers: Any, columns: Columns, encoding: str | None, name: str
         name: Their name in messages; by default the file, or `table`.
 
     Raises:
-        UsageError: They have another type, or are a folder without exactly one file of answers; or as
+        UsageError: They are of another type, or are a folder without exactly one file of answers; or as
             `kdprobe.comparison.read_outputs`.
         KdprobeError: As `kdprobe.comparison.read_outputs`.
     """

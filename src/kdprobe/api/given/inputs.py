@@ -1,4 +1,4 @@
-"""Arguments that several calls have: options of plugins, conversations, problems."""
+"""Arguments that several calls share: options of plugins, conversations, problems."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdprobe.errors import UsageError
 
 _OTHER = re.compile(r"[^\w.-]+")
-"""Characters of a name that a file name should not have."""
+"""Characters in a name that should not appear in a file name."""
 
 
 def record_files(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
@@ -21,7 +21,7 @@ def record_files(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
         names: The models.
 
     Raises:
-        UsageError: Several models would share a file, or a name has no character for one.
+        UsageError: Several models would share a file, or a name contains no character that a file name may have.
     """
     if out is None:
         return {}

@@ -1,4 +1,4 @@
-"""Records as pandas tables: a row per record, and a column per number, however deeply nested."""
+"""Records as pandas tables: a row per record, and a column for each numeric field, however deeply nested."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ class Loadable(ABC):
             progress: Whether notes go to stderr.
 
         Raises:
-            KdprobeError: The base model or the adapter has changed since, or is damaged.
+            KdprobeError: The base model or the adapter has changed since the student was trained or probed, or is
+                damaged.
         """
         with calling(progress=progress):
             loaded = self._student().load(dtype=dtype)

@@ -50,7 +50,7 @@ class ProbeResult(Result, Analysed):
 
     @property
     def analyses(self) -> Analysed:
-        """The tables, statements and figures of all analyses, as `RunResult.analyses` has them: the result itself."""
+        """The result itself, so that code written for `RunResult.analyses` also works here."""
         return self
 
     def _data(self) -> dict[str, Any]:

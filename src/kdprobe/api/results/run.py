@@ -47,7 +47,10 @@ class RunResult(CompareResult):
 
     @cached_property
     def students(self) -> Students:
-        """The students by arm: `run.students["unprimed"].load()`. A strategy's own name finds its only arm."""
+        """The students by arm: `run.students["unprimed"].load()`.
+
+        If a strategy has only one arm, the strategy's own name finds it.
+        """
         from kdprobe.api.results.students import Students
 
         return Students(self.results, self.store)

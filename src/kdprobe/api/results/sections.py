@@ -40,7 +40,7 @@ class Tabled:
     Attributes:
         title: Its title.
         table: The table.
-        columns: The columns to show, as far as the table has them.
+        columns: The columns to show; those that the table lacks are skipped.
     """
 
     title: str

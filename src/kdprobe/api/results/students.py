@@ -106,7 +106,7 @@ class RunStudent(Loadable):
 
 
 class Students(dict[str, RunStudent]):
-    """The students of a run by arm; a strategy's own name finds its only arm."""
+    """The students of a run by arm; if a strategy has only one arm, the strategy's own name finds it."""
 
     def __init__(self, results: Results, store: Store) -> None:
         super().__init__(

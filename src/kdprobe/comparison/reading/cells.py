@@ -91,7 +91,8 @@ def _opened(cells: Sequence[Any]) -> Sequence[Any]:
     """Cells with replies parsed, where these were written as text (JSON, or as Python prints it).
 
     A model may write JSON itself, so a text is parsed as a reply only if every text of the column is one, or if it has
-    the keys of a server's reply. Nested objects in every row come from a tool, known or not.
+    the keys of a server's reply. If every row is a nested object, the column was written by a tool, even if we do not
+    know which.
     """
     if not all(isinstance(cell, str) or cell is None for cell in cells):
         return cells

@@ -1,4 +1,4 @@
-"""Opens files as text: decompressed, and decoded by their first bytes, else as UTF-8, else as Western 8-bit text."""
+"""Opens files as text: decompressed, and decoded by their first bytes, or as UTF-8, or as Western 8-bit text."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def open_text(file: Path, encoding: Encoding) -> io.TextIOWrapper:
 
 
 def encoding_of(file: Path, requested: str | None) -> Encoding:
-    """How to decode a file: as requested, else by its first bytes, else as UTF-8.
+    """How to decode a file: as requested, or by its first bytes, or as UTF-8.
 
     Raises:
         UsageError: The requested encoding does not exist.

@@ -1,4 +1,4 @@
-"""Puts the thinking of models, wherever a file has it, before their answers, between marks."""
+"""Puts models' thinking before their answers, between marks, wherever the file stores it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from kdprobe.models.thinking import has_lost_opening, has_marks, marked, split_t
 from kdprobe.words import counted
 
 _BY_PROMPT = 0.05
-"""Above this share of answers that end thinking without beginning it, the prompts began it; fewer are accidents."""
+"""If more than this share of the answers end thinking that they did not begin, the prompts must have begun it; a
+smaller share is taken as accidental."""
 
 
 def with_thinking(table: Table, responses: Sequence[str], name: str) -> list[str]:

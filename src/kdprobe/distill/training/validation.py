@@ -1,7 +1,7 @@
 """Examples held out of training: their loss, when it stops training, and which weights were best.
 
 Every decision depends only on the history, so that training resumed from a checkpoint decides the same way. The
-validation loss is that of the objective: it compares steps of one training, never different objectives.
+validation loss is that of the objective: it compares steps of one training run, never different objectives.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options that these models, or so few problems, do not allow."""
+"""Options ruled out by these models, or by the small number of problems."""
 
 from __future__ import annotations
 

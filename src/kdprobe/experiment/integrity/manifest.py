@@ -10,7 +10,7 @@ from kdprobe.files import UnreadableError, below, digest, follow_umask, read_sea
 MANIFEST = "stage.json"
 SIZE, SHA256 = "size", "sha256"
 KEY_FORMAT = 2
-"""Raised when keys are computed differently; stages of earlier formats are left alone and never found again."""
+"""Increased when keys are computed differently; stages of earlier formats are left alone and never found again."""
 MADE_FROM = "made_from"
 KEY_LENGTH = 20
 _DATA = (".parquet", ".safetensors", "selection.json")

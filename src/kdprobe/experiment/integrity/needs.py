@@ -51,7 +51,7 @@ class Inputs:
         self._known: dict[str, list[str]] = {}
 
     def with_inputs(self, keys: Iterable[str]) -> set[str]:
-        """The given keys of stages and those of all their inputs, as far as the store knows them."""
+        """The given keys of stages and those of all their inputs that the store knows."""
         found: set[str] = set()
         waiting = list(keys)
         while waiting:

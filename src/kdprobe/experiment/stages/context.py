@@ -1,8 +1,9 @@
 """What the stages of one experiment share, and which parts of it determine their keys.
 
-A key contains everything that determines what a stage makes, and nothing else. Code shipped with kdprobe is represented
-by a format number, which is raised when the code makes something else; a third-party plugin also by its version and a
-digest of its source. kdprobe's own version, its source text and paths are not part of keys, so code may move.
+A key contains everything that determines what a stage produces, and nothing else. Code shipped with kdprobe is
+represented by a format number, which is increased when the code produces something else; a third-party plugin also by
+its version and a digest of its source. kdprobe's own version, its source text and paths are not part of keys, so code
+may move.
 """
 
 from __future__ import annotations

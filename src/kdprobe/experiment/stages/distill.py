@@ -110,13 +110,13 @@ def diverged(folder: Path) -> dict[str, Any] | None:
 
 
 def divergence_sentence(found: Mapping[str, Any]) -> str:
-    """Describes training that diverged, to follow its student's name; ends with a full sentence."""
+    """A phrase for training that diverged, to be placed after the student's name; ends with a full sentence."""
     step = "" if found["step"] is None else f" at step {found['step']}"
     return f"diverged{step}: {found['reason']}"
 
 
 def adapted_modules(stages: Iterable[Stage]) -> dict[str, str]:
-    """For each distiller, the modules its students get adapters on, in words, if its options name them.
+    """For each distiller, the modules that its students' adapters modify, in words, if its options name them.
 
     Args:
         stages: All stages of a plan.

@@ -74,7 +74,7 @@ def overflowed(folder: Path) -> dict[str, Any] | None:
 
 
 def overflow_sentence(found: Mapping[str, Any]) -> str:
-    """Describes such an evaluation, to follow its student's name; ends with a full sentence."""
+    """A phrase for such an evaluation, to be placed after the student's name; ends with a full sentence."""
     return f"overflowed during evaluation: {found['reason']}"
 
 

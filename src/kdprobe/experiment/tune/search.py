@@ -123,7 +123,7 @@ def _trial_stages(context: StageContext, name: str, tuning: Tuning) -> tuple[Sta
 
 
 def tune(tuning: Tuning, store: Store) -> Tuned:
-    """Makes every missing trial.
+    """Runs every missing trial.
 
     Args:
         tuning: The search.
@@ -184,7 +184,7 @@ def _search(tuning: Tuning, store: Store, study: Study) -> None:
 
 
 def _run_trial(tuning: Tuning, store: Store, number: int | None, proposed: dict[str, Any]) -> Trial:
-    """Makes what is missing of a trial and reads its results."""
+    """Runs whatever is missing from a trial and reads its results."""
     trial = _new_trial(tuning, number, proposed, None)
     distilled, evaluated = tuning.stages(CURRENT if number is None else f"trial {number}", trial.options)
     try:

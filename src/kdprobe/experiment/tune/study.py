@@ -78,7 +78,10 @@ class Study:
         ]
 
     def ask(self) -> Asked:
-        """The next trial: one that was interrupted, else the config's own options, else the sampler's proposal."""
+        """The next trial: one that was interrupted, if any; otherwise a new one.
+
+        The first trial has the config's own options, if the space contains them; the sampler proposes the others.
+        """
         number = len(self._in("COMPLETE", "PRUNED"))
         for trial in self._in("RUNNING"):
             if set(trial.params) == set(self._distributions):

@@ -34,7 +34,7 @@ def options_snippet(options: dict[str, Any]) -> str:
 
 
 def _leave_out(value: Any, cleaned: Any, path: str) -> Iterator[str]:
-    """Makes a part of a document equal to the same without secrets, and names what changed."""
+    """Removes secrets from a part of a document, and names what changed."""
     items = list(value.items() if isinstance(value, MutableMapping) else enumerate(value))
     for key, item in items:
         here = f"{path}.{key}".removeprefix(".") if isinstance(key, str) else path

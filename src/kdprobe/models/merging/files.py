@@ -30,7 +30,8 @@ _OF_EVERY_LORA = {
     "lora_dropout", "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
     "task_type", "use_dora", "use_rslora",
 }  # fmt: skip
-"""Settings of a LoRA that only adds to the outputs of linear layers; any other setting makes it another kind."""
+"""Settings of a LoRA that only adds to the outputs of linear layers; any other setting makes it a different kind of
+adapter."""
 _AGAIN = "Download or copy the adapter again."
 _DRAWN = "pissa_niter_"
 """Prefix of the initialisations that take a random part of the weights out of the base."""
@@ -133,7 +134,7 @@ def lies_beside(folder: Path) -> bool:
 
 
 def write_base(folder: Path, name: str) -> None:
-    """Names the base model in an adapter's configuration, in place of what is there, such as a local path."""
+    """Replaces the base model's name in an adapter's configuration, which may be a local path."""
     file = folder / CONFIG
     write_json(file, json_of(file.read_bytes()) | {"base_model_name_or_path": name})
 

@@ -36,7 +36,7 @@ def is_dora(module: Any, adapter: str) -> bool:
 
 
 def dora_change(module: Any, adapter: str, update: Tensor) -> Tensor:
-    """The change to m (W + BA) / ||W + BA||, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5).
+    """The change from W to m (W + BA) / ||W + BA||, rows normalised (Liu et al., 2024, arXiv 2402.09353, eq. 5).
 
     Args:
         module: The layer.
@@ -46,8 +46,8 @@ def dora_change(module: Any, adapter: str, update: Tensor) -> Tensor:
     weight = own_weight(module).double()
     magnitude = getattr(module, MAGNITUDE)[adapter].weight.detach().double()
     stretch: Tensor = magnitude / torch.linalg.vector_norm(weight + update, dim=1) - 1
-    # Magnitudes are stored in float32. If a row did not turn, a magnitude that differs from its length only by rounding
-    # equals the length, and the row is unchanged.
+    # Magnitudes are stored in float32. If a row's direction did not change, a magnitude that differs from its length
+    # only by rounding equals the length, and the row is unchanged.
     rounding = 4 * torch.finfo(torch.float32).eps
     stretch[(update == 0).all(dim=1) & (stretch.abs() <= rounding)] = 0
     return stretch[:, None] * weight + (1 + stretch[:, None]) * update

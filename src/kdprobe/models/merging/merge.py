@@ -24,7 +24,7 @@ from kdprobe.models.merging.vocabulary import is_tied, with_its_vocabulary
 from kdprobe.models.reference import Dtype
 from kdprobe.models.weights import own_weights
 
-_QUESTION = "Tom has 3 apples and buys 4 more. How many apples has he?"
+_QUESTION = "Tom has 3 apples and buys 4 more. How many apples does he have?"
 _SPREAD = 32
 """The number of token ids from across the vocabulary that are read besides the question."""
 _ALLOWED: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.15}

@@ -24,7 +24,7 @@ def texts_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _rendered(tokenizer: Any, conversations: list[Messages]) -> list[str]:
-    # transformers refuses an empty conversation only on its own.
+    # transformers refuses an empty conversation only when it is passed alone, not in a batch.
     if not tokenizer.chat_template or not all(conversations):
         return [prompt_text(tokenizer, messages) for messages in conversations]
     try:

@@ -123,7 +123,7 @@ def context_length(config: Any) -> int | None:
 
 def _configuration(record: ModelRecord) -> dict[str, str]:
     """What determines a model's modules."""
-    # A GGUF file is one with its configuration.
+    # A GGUF file contains its configuration, so its digest covers both.
     return {"config": sha256(record.path / "config.json") if record.path.is_dir() else record.digest}
 
 

@@ -1,4 +1,4 @@
-"""What models run on, as far as it determines numbers: the device, the threads and the versions of libraries.
+"""What models run on, insofar as it affects numbers: the device, the threads and the versions of libraries.
 
 Nothing here imports torch unless it has to, so that a plan can do without.
 """
@@ -23,7 +23,7 @@ from kdprobe.models import processes
 from kdprobe.models.reference import Dtype
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-"""Where Linux identifies the machine, since its last start."""
+"""Where Linux keeps an id that changes with every boot."""
 _THREAD_VARIABLE = re.compile(r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|TORCH|ATEN|TBB)_")
 _threads: ContextVar[Callable[[], int] | None] = ContextVar("threads", default=None)
 

@@ -37,7 +37,7 @@ class Memory:
         self.folder = folder
 
     def recall(self, what: str, inputs: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        """A result computed earlier from the same inputs by the same versions, or else now.
+        """A result, computed only if none is remembered for the same inputs and versions.
 
         Args:
             what: What is computed.

@@ -1,4 +1,4 @@
-"""What a model reads for conversations, asked of its tokenizer only if it was not remembered."""
+"""How conversations read to a model; its tokenizer is consulted only if the answer is not remembered."""
 
 from __future__ import annotations
 

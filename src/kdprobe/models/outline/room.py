@@ -8,7 +8,8 @@ from typing import Any
 from kdprobe.models.outline.batches import texts_ids
 
 _EXPANSION = 12
-"""The most bytes a normaliser makes of one outside ASCII: NFKC expands a three-byte ligature to 33 bytes."""
+"""The maximum factor by which a normaliser expands the bytes of text outside ASCII: NFKC turns a three-byte ligature
+into 33."""
 _SPECIAL = 16
 """More tokens than any tokenizer adds by itself."""
 _SHOWN = 3

@@ -137,7 +137,10 @@ def _maps(measured: Measured, deciding: list[Comparison], metric: HeadMetric) ->
 def _attention_tables(
     context: AnalysisContext, measured: Measured, deciding: list[Comparison], metric: HeadMetric
 ) -> dict[str, pd.DataFrame]:
-    """What heads attend to; leading are those whose deciding metric changed most in any arm, else is highest."""
+    """What heads attend to.
+
+    The leading heads are those whose deciding metric changed most in any arm or, without other arms, is highest.
+    """
     if not context.students:
         return {}
     values = [np.abs(comparison.effect.value) for comparison in deciding]

@@ -1,4 +1,4 @@
-"""What every head of every student attends to on one problem, in little space: the strongest keys of each query."""
+"""What every head of every student attends to on one problem, in compact form: the strongest keys of each query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdprobe.probing.labels import Head
 from kdprobe.probing.patterns.stream import read
 
 KEYS = 4
-"""Keys that are kept of each query; what is left to all others is stated."""
+"""Number of keys kept for each query; the attention on all others is stored as one number."""
 WHOLE = 10
 """Heads whose whole pattern is kept."""
 
@@ -52,7 +52,7 @@ def attention_tables(context: AnalysisContext, leading: Sequence[Head]) -> dict[
 
 
 def _strongest(pattern: Tensor) -> pd.DataFrame:
-    """One row per head and query of a layer's pattern `[head, query, key]`; -1 for a key that a query has not."""
+    """One row per head and query of a layer's pattern `[head, query, key]`; -1 where a query has no such key."""
     heads, queries, keys = pattern.shape
     weights, places = pattern.float().topk(min(KEYS, keys), dim=-1)
     columns: dict[str, object] = {
@@ -66,7 +66,7 @@ def _strongest(pattern: Tensor) -> pd.DataFrame:
         weight = flat_weights[:, index] if known else np.zeros(heads * queries, dtype=np.float32)
         columns[f"key_{index + 1}"] = np.where(weight > 0, flat_places[:, index] if known else -1, -1)
         columns[f"weight_{index + 1}"] = weight
-    # Rows of a model with a learned sink sum to less than one: what the sink took is no key's.
+    # Rows of a model with a learned sink sum to less than one: what went to the sink belongs to no key.
     total = pattern.float().sum(dim=-1).reshape(-1).cpu().numpy()
     columns["rest"] = np.clip(total - flat_weights.sum(axis=1), 0.0, 1.0)
     return pd.DataFrame(columns)

@@ -1,4 +1,4 @@
-"""The effect at which a head counts as moved: what a different seed changes, or a stated size."""
+"""The effect at which a head counts as moved: the change that a different seed produces, or a stated size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Threshold:
 
     Attributes:
         value: In the unit of the effect.
-        stated: Whether it is the stated smallest effect, rather than what seeds change.
+        stated: Whether it is the stated smallest effect, rather than the change that a different seed produces.
     """
 
     value: float

@@ -1,6 +1,6 @@
 """One table of the evidence on every head of a trained student: changes in weights, changes in attention, and effects.
 
-Whether they go together is reported as an association over heads: a head that moved much need not matter, and a head
+Whether they go together is reported as an association over heads: a head that moved a lot need not matter, and a head
 that matters need not have moved.
 """
 
@@ -52,7 +52,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class HeadChanges:
-    """How far training moved the heads of students, as far as their architectures allow measuring it.
+    """How far training moved the heads of students, insofar as their architectures allow it to be measured.
 
     Attributes:
         patterns: Each student's divergence of attention from the first student's, `[layer, head]`, in nats.

@@ -126,8 +126,8 @@ def patch(
         with progress(f"Patching by gradient: {name}", len(sequences)) as bar:
             all_screened = screened_effects(reading, sequences, list(donors.values()), bar=bar).numpy()
         for (trained, source), screened in zip(sources.items(), all_screened, strict=True):
-            # Patched into the first student, a carrying head brings the gain; replaced in the trained one, it takes it
-            # away.
+            # Patched into the first student, a head that carries the gain reproduces it; replacing that head in the
+            # trained student removes it.
             sign: Sign = gains[trained].sign if source == trained else -gains[trained].sign
             sweep = sweep_heads(
                 *(reading, sequences, donors[trained], screened, options),

@@ -49,7 +49,7 @@ def arrays_of(file: Path) -> dict[str, NDArray[Any]]:
     except KdprobeError:
         raise
     except Exception as error:
-        # numpy evaluates headers, zipfile and zlib have their own exceptions, absurd shapes are a MemoryError.
+        # numpy evaluates headers, zipfile and zlib have their own exceptions, and absurd shapes cause a MemoryError.
         pickled = "Object arrays" in str(error)
         reason = "it contains pickled objects" if pickled else "it is damaged or of a different type"
         raise UsageError(f"Cannot read the patterns in {file}: {reason}.", "Save plain arrays of floats.") from error

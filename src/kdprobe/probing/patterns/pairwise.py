@@ -47,7 +47,7 @@ class Divergences:
 
 @dataclass
 class _Moments:
-    """The variance of one sequence and layer over students, from the small differences to the first student.
+    """The variance of one sequence and layer over students, from the small differences from the first student.
 
     Attributes:
         first: The first student's pattern, `[head, query, key]`.

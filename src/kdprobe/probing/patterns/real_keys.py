@@ -37,11 +37,11 @@ def over_real_keys(pattern: Tensor, queries: Tensor) -> tuple[Tensor, Tensor | N
 
 
 def sink_sentences(shares: Mapping[str, float], subject: str) -> list[str]:
-    """Says for which students the numbers are those of a part of their attention.
+    """Says for which students the numbers describe only part of their attention.
 
     Args:
         shares: Student to the share of its attention that goes to learned sinks.
-        subject: What the numbers are and do, to be followed by an object: `the maps show`.
+        subject: The start of the sentence about the numbers, up to its verb, such as `the maps show`.
     """
     return [
         f"{name}: {share:.1%} of the attention goes to learned sinks, which are not tokens; {subject} the rest, with "

@@ -1,4 +1,4 @@
-"""Evaluates calculations in answers: the value of a number that is part of one is that after the last equals sign."""
+"""Evaluates calculations in answers: a number that is part of one stands for the value after its last equals sign."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class Labels:
     def options(self) -> Mapping[str, Fraction | None]:
         """Answer options, `A) 12 B) 15` or `(1) ... (2) ...`: values by label.
 
-        The value is `None` if an option has none, or several. The first list counts, because answers mention single
-        options again later.
+        The value is `None` if an option has none, or several. The first list counts, because answers often mention
+        individual options again later.
         """
         found: dict[str, Fraction | None] = {}
         matches = list(_OPTION.finditer(self._text))

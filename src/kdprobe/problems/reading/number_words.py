@@ -28,7 +28,7 @@ _ALONE = re.compile(r"[ ]{0,4}(?:[.!,;)\]}*$\"'\n]|$)|[ ](?:dollars?|hours?|minu
 
 
 def number_in_words(text: str, start: int, stop: int) -> Number | None:
-    """The number in words that begins here; `None` if there is none, or if it may not be a number, as in "one of"."""
+    """The number in words that begins here; `None` if there is none, or if it need not be a number, as in "one of"."""
     match = _WORDS.match(text, start, stop)
     if match is None:
         return None

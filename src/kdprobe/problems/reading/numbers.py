@@ -53,7 +53,7 @@ _NUMBER = re.compile(
       | (?P<alone>{_VULGAR}|{_FRAC}{_ARGUMENT}{{2}})
       | (?P<other>(?:{_FRAC}\s?\{{[^{{}}]{{0,60}}\}}|\\sqrt(?:\[\d\])?)\s?\{{[^{{}}]{{0,60}}\}})
     )
-    # What makes something else of the number before it: more digits, a period that repeats, a variable, a root.
+    # What turns the number before it into something else: more digits, a period that repeats, a variable, a root.
     (?P<rest>
         \d | \.?\\(?:overline|bar|dot)\s?\{{?\d{{0,20}}\}}? | \.\(\d{{1,20}}\) | /\d{{1,20}} | -\d{{1,6}}/\d{{1,6}}
       | \s?{_FRAC} | \\pi | (?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}? | \u03c0 | [bijnqruvwyz]\b | x(?=$|[^\w\s]|\s?[-+=)])

@@ -131,7 +131,7 @@ def _chosen(text: str, choice: re.Match[str], label: str, stop: int, labels: Lab
 
 
 def _said(text: str, start: int, stop: int, labels: Labels, *, at_once: bool) -> Statement | None:
-    """The number at the start of a sentence, else the result of its equation, else its only number."""
+    """The number at the start of a sentence; failing that, the result of its equation, or its only number."""
     numbers = [number for number in numbers_in(text, start, stop) if not labels.has(number)]
     lead = _LEAD.match(text, start, stop)
     follows = bool(numbers) and lead is not None and lead.end() >= numbers[0].start

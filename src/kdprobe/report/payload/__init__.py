@@ -1,1 +1,1 @@
-"""What the page's script gets to show: plain data, in which every number is a record's and no text is markup."""
+"""The data that the page's script shows: every number in it comes from a record, and no text is markup."""

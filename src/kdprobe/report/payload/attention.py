@@ -30,7 +30,8 @@ class ShownAttention(TypedDict):
         keys: The four strongest keys by layer, head, query and student; -1 for none.
         weights: Their weights, in thousandths.
         rests: What is left to all other keys, in thousandths, by layer, head, query and student.
-        whole: Of some heads, named `layer head`, all weights in thousandths by student, query and key up to the query.
+        whole: All weights of some heads (named `layer head`), in thousandths, by student, query and key up to the
+            query.
     """
 
     problem: str

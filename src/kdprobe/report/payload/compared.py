@@ -33,7 +33,7 @@ def compared(
         comparison: What came out.
         extractor: The extractor that decided.
         facts: What was compared, as names and values.
-        solutions: The gold solutions, as far as they are known.
+        solutions: The gold solutions that are known.
     """
     answer = headline(comparison)
     return {

@@ -118,7 +118,7 @@ def _read(name: str, table: pd.DataFrame | Path) -> pd.DataFrame | None:
     if frame.empty or not numbered:
         return None
     shared = pd.DataFrame({"layer": frame["layer"], "head": frame["head"], "value": frame[measured]})
-    # What is patched tells students apart by whose outputs they were given.
+    # In `patching`, the student shown is the one whose outputs were used (`source`).
     shared["student"] = frame["source" if "source" in columns else "student"]
     shared["into"] = frame["student"] if "source" in columns else ""
     shared["metric"] = frame["metric"] if "metric" in columns else frame.get("circuit", "")

@@ -84,8 +84,8 @@ def shown_accuracies(comparison: Comparison) -> list[ShownAccuracy]:
 def baselines(comparison: Comparison) -> list[Baseline]:
     """The planned baselines, the unprimed students first.
 
-    Only planned ones, because the tests are adjusted for these: a baseline that is chosen after the fact has none. If
-    nothing was planned, every arm is one.
+    Only planned ones, because the tests are adjusted for these: there is no adjustment for a baseline chosen after the
+    fact. If nothing was planned, every arm is a baseline.
     """
     arms = {score.name: score for score in comparison.arms}
     found: dict[tuple[str, str], list[ShownDifference]] = {}
