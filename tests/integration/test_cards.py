@@ -1,6 +1,7 @@
 """Model cards of students, as the Hub and peft read them."""
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
 
@@ -8,8 +9,9 @@ import pytest
 
 import kdprobe
 from kdprobe.errors import UsageError
-from kdprobe.models.public_names import described, hub_id, public_name
-from kdprobe.models.reference import SMOLLM2, ModelRecord
+from kdprobe.models.merging.files import adapter_methods
+from kdprobe.models.public_names import described, public_name, with_hub_id, without_paths
+from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.students.card import Card, Score
 
 
@@ -44,12 +46,18 @@ def test_an_exported_adapter_has_a_card_with_its_score_and_its_run(finished, tin
     assert PeftConfig.from_pretrained(folder).base_model_name_or_path == tiny_model.name
 
 
-def test_a_merged_export_is_a_transformers_model(finished, tmp_path):
+def test_a_merged_export_is_a_transformers_model(finished, tiny_model, tmp_path):
     finished.students["untrained"].export(tmp_path / "out", progress=False)
     card = card_in(tmp_path / "out")
     assert card.data.library_name == "transformers"
     assert "distiller" not in card.text
+    assert f"A copy of {described(resolve(str(tiny_model)))}, without any training." in card.text
     assert card.data.eval_results[0].metric_value == finished.scores["correct"].iloc[0] / finished.scores["n"].iloc[0]
+    # Nothing in the folder names a folder of this machine.
+    texts = [file.read_text() for file in (tmp_path / "out").iterdir() if file.suffix in {".json", ".md", ".jinja"}]
+    assert len(texts) > 4
+    assert not [text for text in texts if str(tiny_model.parent) in text or str(tmp_path.parent) in text]
+    assert json.loads((tmp_path / "out" / "kdprobe.json").read_text())["base"]["name"] == tiny_model.name
 
 
 def test_the_adapter_in_the_store_has_a_card_without_a_score(finished, tiny_model):
@@ -80,35 +88,139 @@ def test_the_command_writes_either_or_both(finished, run_cli, tmp_path):
     assert (tmp_path / "m" / "model.safetensors").is_file()
 
 
-def record(tmp_path, source, name="mine", **config):
+def metadata(base):
+    from huggingface_hub import ModelCard
+
+    return ModelCard(Card("student", base, "peft", ["LoRA"], {}).text).data
+
+
+def test_a_folder_is_not_called_by_the_model_its_config_names(tiny_model, tmp_path):
+    """A fine-tuned model often names the model that it was trained from, which is not the base of its students."""
     folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    return ModelRecord(name, source, folder, "0" * 64)
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"_name_or_path": "Qwen/Qwen3-0.6B"}))
+    base = resolve(str(folder))
+    assert base.hub_id is None
+    assert public_name(base) == "mine"
+    assert described(base) == f"mine (a local folder; its id on the Hub is not known; SHA-256 {base.digest})"
+    card = Card("student", base, "peft", ["LoRA"], {})
+    assert f"for {described(base)}." in card.text
+    assert metadata(base).base_model is None
+    assert "Qwen" not in card.text
 
 
-def test_a_base_is_called_by_its_id_on_the_hub_and_never_by_a_path(tmp_path):
-    folder = record(tmp_path, "folder", str(tmp_path / "mine"), _name_or_path="Qwen/Qwen3-0.6B")
-    assert hub_id(folder) == public_name(folder) == "Qwen/Qwen3-0.6B"
-    (folder.path / "config.json").write_text(json.dumps({"_name_or_path": "/home/me/mine"}))
-    assert hub_id(folder) is None
-    assert public_name(folder) == "mine"
-    assert str(tmp_path) not in described(folder)
-    assert hub_id(replace(folder, source="hub", name="org/model")) == "org/model"
-    assert hub_id(replace(folder, source="package", name=SMOLLM2)) == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    quantised = replace(folder, source="gguf", path=tmp_path / "m.gguf", quantisation="Q4_1")
-    assert hub_id(quantised) is None
-    assert "m.gguf" in described(quantised)
-    assert "stored as Q4_1 and dequantised" in described(quantised)
+def test_the_user_can_state_the_id_of_a_local_model(tiny_record):
+    base = with_hub_id(tiny_record, "org/tiny")
+    assert public_name(base) == metadata(base).base_model == "org/tiny"
+    assert described(base) == f"org/tiny (a local folder; SHA-256 {base.digest})"
+    assert base.as_key() == tiny_record.as_key()
+    assert with_hub_id(tiny_record, None).hub_id is None
+    fetched = replace(tiny_record, source="hub", name="org/other", hub_id="org/other")
+    assert with_hub_id(fetched, "org/other").hub_id == "org/other"
+    with pytest.raises(UsageError, match=r"student\.hub_id is 'org/tiny', but .* is 'org/other'"):
+        with_hub_id(fetched, "org/tiny")
+
+
+def test_the_id_of_a_snapshot_in_the_hubs_cache_is_in_its_path(tiny_model, tmp_path):
+    snapshots = tmp_path / "models--org--base-1.5" / "snapshots"
+    shutil.copytree(tiny_model, snapshots / ("0a" * 20))
+    assert resolve(str(snapshots / ("0a" * 20))).hub_id == "org/base-1.5"
+    (tmp_path / "linked").symlink_to(snapshots / ("0a" * 20))
+    assert resolve(str(tmp_path / "linked")).hub_id == "org/base-1.5"
+    # Whatever else is in the cache is not what the Hub has.
+    shutil.copytree(tiny_model, snapshots / "mine")
+    assert resolve(str(snapshots / "mine")).hub_id is None
+    (snapshots / ("0a" * 20) / "model.gguf").write_bytes(b"GGUF")
+    assert resolve(str(snapshots / ("0a" * 20) / "model.gguf")).hub_id == "org/base-1.5"
+
+
+def test_a_stated_id_is_in_every_card_of_a_run_and_in_its_adapters(tiny_model, tiny_config, tmp_path):
+    from peft import PeftConfig
+
+    config = tomllib.loads(tiny_config(tiny_model, strategies='["none"]').read_text())
+    config["student"]["hub_id"] = "org/tiny"
+    student = kdprobe.run(config, store=tmp_path / "store", progress=False).students["unprimed"]
+    student.export(tmp_path / "merged", progress=False)
+    for folder in (student.adapter, student.export_adapter(tmp_path / "adapter", progress=False)):
+        assert card_in(folder).data.base_model == "org/tiny"
+        assert PeftConfig.from_pretrained(folder).base_model_name_or_path == "org/tiny"
+    assert card_in(tmp_path / "merged").data.base_model == "org/tiny"
+    assert json.loads((tmp_path / "merged" / "kdprobe.json").read_text())["base"]["name"] == "org/tiny"
+
+
+def test_files_are_called_by_their_names(tmp_path):
+    base = ModelRecord("m.gguf", "gguf", tmp_path / "m.gguf", "0" * 64, quantisation="Q4_1")
+    assert described(base) == (
+        f"m.gguf (a local file; its id on the Hub is not known; SHA-256 {'0' * 64}, stored as Q4_1 and dequantised)"
+    )
+
+
+def test_settings_contain_no_local_paths(tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "a": [str(tmp_path / "models"), "~/x.json", "../y"],
+        "b": "models/mine",
+        "c": "org/model",
+        "d": "a\0/b",
+        "n": 3,
+    }
+    cut = {"a": ["models", "x.json", "y"], "b": "mine", "c": "org/model", "d": "a\0/b", "n": 3}
+    assert without_paths(given) == cut
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "methods"),
+    [
+        ("LoraConfig", {}, ["LoRA"]),
+        ("LoraConfig", {"use_dora": True}, ["DoRA"]),
+        ("LoraConfig", {"use_rslora": True}, ["rsLoRA"]),
+        ("LoraConfig", {"use_dora": True, "use_rslora": True}, ["DoRA", "rsLoRA"]),
+        ("IA3Config", {"feedforward_modules": []}, ["IA3"]),
+        ("LoHaConfig", {}, ["LoHa"]),
+        ("VeraConfig", {}, ["VeRA"]),
+        ("OFTConfig", {}, ["OFT"]),
+    ],
+)
+def test_a_card_says_what_kind_of_adapter_it_is(kind, options, methods, tmp_path):
+    import peft
+    from huggingface_hub import ModelCard
+
+    getattr(peft, kind)(target_modules=["q_proj"], **options).save_pretrained(tmp_path)
+    found = adapter_methods(tmp_path)
+    assert list(found) == methods
+    base = ModelRecord("org/base", "hub", tmp_path, "0" * 40, hub_id="org/base")
+    card = ModelCard(Card("student", base, "peft", found, {}).text)
+    assert f"An adapter ({', '.join(methods)}) for org/base (commit {'0' * 40})." in card.text
+    assert card.data.tags == ["kdprobe", "knowledge-distillation", *map(str.lower, methods)]
+    merged = Card("student", base, "transformers", found, {}).text
+    assert f"An adapter ({', '.join(methods)}) merged into org/base" in merged
+
+
+def test_a_run_says_what_kind_its_adapters_are(tiny_model, tiny_config, tmp_path):
+    config = tomllib.loads(tiny_config(tiny_model, strategies='["none"]').read_text())
+    config["distill"]["options"]["lora"] = {"dora": True}
+    config["controls"]["untrained"] = False
+    students = kdprobe.run(config, store=tmp_path / "store", progress=False).students
+    exported = students["unprimed"].export_adapter(tmp_path / "dora", progress=False)
+    for folder, method in (
+        (exported, "DoRA"),
+        (students["unprimed"].adapter, "DoRA"),
+        (students["fine-tuned"].adapter, "LoRA"),
+    ):
+        assert f"An adapter ({method}) for {described(resolve(str(tiny_model)))}." in card_in(folder).text
 
 
 def test_datasets_cautions_and_intervals_are_in_the_card(tmp_path):
     from huggingface_hub import ModelCard
 
-    base = record(tmp_path, "hub", "org/base")
+    base = ModelRecord("org/base", "hub", tmp_path, "0" * 40, hub_id="org/base")
     score = Score("gsm8k", "openai/gsm8k", correct=3, n=12, low=0.0891, high=0.5323, extractor="robust")
     training = {"distiller": "`logits`", "prompt": "a | b\nc"}
-    text = Card("run/arm", base, "peft", training, ["openai/gsm8k"], "Careful.", score, "run", 'name = "run"').text
+    text = Card(
+        "run/arm", base, "peft", ["LoRA"], training, ["openai/gsm8k"], "Careful.", score, "run", 'name = "run"'
+    ).text
     card = ModelCard(text)
     assert (card.data.base_model, card.data.datasets) == ("org/base", ["openai/gsm8k"])
     (result,) = card.data.eval_results

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kdprobe.api.results.students import Students
 from kdprobe.experiment.config import to_data
 from kdprobe.experiment.load_config import load_experiment
 from kdprobe.experiment.plan import make_plan
@@ -33,7 +34,10 @@ from kdprobe.testing import some_problems
 @hookimpl
 def kdprobe_problem_sources():
     yield ProblemSourceSpec(
-        name="apples", summary="It", build=lambda options: lambda split: some_problems(6, 100 * len(split))
+        name="apples",
+        summary="It",
+        build=lambda options: lambda split: some_problems(6, 100 * len(split)),
+        dataset="org/apples",
     )
 """
 EXTRACTOR = """
@@ -154,6 +158,17 @@ def test_a_strategy_that_shows_the_answer_to_students_is_in_every_output(finishe
     assert "'peeking' shows students the gold answer" in results.record["cautions"][0]
     assert compared.verdict[0] == results.record["cautions"][0]
     assert "student-prompt" in {finding.code for finding in compared.findings}
+
+
+def test_the_data_set_that_a_source_declares_is_in_the_cards_of_its_students(finished, tmp_path):
+    from huggingface_hub import ModelCard
+
+    results = finished[1]
+    student = Students(results, Store(results.folder.parents[1]))["peeking"]
+    for folder in (student.adapter, student.export_adapter(tmp_path / "adapter", progress=False)):
+        assert ModelCard.load(folder / "README.md").data.datasets == ["org/apples"]
+    (score,) = ModelCard.load(tmp_path / "adapter" / "README.md").data.eval_results
+    assert (score.dataset_name, score.dataset_type) == ("apples", "org/apples")
 
 
 def test_observers_hear_of_every_stage_once_a_run_and_their_faults_change_nothing(finished):

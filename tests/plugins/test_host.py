@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from kdprobe import ExtractorSpec, FinishedStage, Problem, PromptPair, StrategySpec, hookimpl
+from kdprobe import ExtractorSpec, FinishedStage, Problem, ProblemSourceSpec, PromptPair, StrategySpec, hookimpl
 from kdprobe.cli import _run
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.candidates import Candidate, builtin_candidates, folder_candidates, own_version
@@ -86,6 +86,20 @@ def test_one_module_under_two_names_counts_once():
     providers = discover([first, second])
     assert [provider.status for provider in providers] == ["ok", "shadowed"]
     assert providers[1].reason == "It is the same module as 'a'."
+
+
+def sources(dataset):
+    spec = ProblemSourceSpec(name="it", summary="It", build=same, dataset=dataset)
+    return plugin(kdprobe_problem_sources=lambda: [spec])
+
+
+def test_the_data_set_of_a_source_is_an_id_on_the_hub():
+    for dataset in (None, "openai/gsm8k"):
+        assert host(sources(dataset)).get("problem-sources", "it").spec.dataset == dataset
+    for dataset in ("/home/me/problems", "https://huggingface.co/datasets/openai/gsm8k", "gsm8k", 7):
+        (provider,) = discover([sources(dataset)])
+        assert provider.status == "broken"
+        assert f"dataset must be an id on the Hub, such as openai/gsm8k, not {dataset!r}" in provider.reason
 
 
 @pytest.mark.parametrize("stated", [{}, {"kdprobe_api": HOOK_API}, {"kdprobe_api": OLDEST_HOOK_API}])

@@ -135,6 +135,7 @@ def test_what_the_hub_tests_is_not_trained_on(host, monkeypatch):
     assert len(list(source("test"))) == 20
     assert [problem.id for problem in source("transfer")] == [f"svamp-train-{index}" for index in range(21, 31)]
     assert set(asked) == {("ChilleD/SVAMP", "train", "abc"), ("ChilleD/SVAMP", "test", "abc")}
+    assert host.get("problem-sources", "svamp").spec.dataset == "ChilleD/SVAMP"
     with pytest.raises(KdprobeError, match="has no teacher split on the Hub"):
         next(source("teacher"))
 

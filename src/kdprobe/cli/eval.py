@@ -65,7 +65,7 @@ Examples:
 @plugin_options
 @json_option
 def command(as_json: bool, model: str, **given: Any) -> None:
-    """Evaluate any model: from the Hub, a folder or a GGUF file, with LoRA adapters, or behind an API.
+    """Evaluate any model: from the Hub, a folder or a GGUF file, with adapters, or behind an API.
 
     By default, problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); use --problems to
     choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same

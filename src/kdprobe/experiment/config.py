@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from kdprobe.experiment.arm_names import display_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE
 from kdprobe.experiment.tune.config import TuneConfig
+from kdprobe.host.checks import HUB_ID
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
 from kdprobe.models.reference import SMOLLM2, Dtype
 from kdprobe.redaction import without_secrets
@@ -68,6 +69,8 @@ class StudentConfig(_Section):
 
     model: str = SMOLLM2
     revision: str | None = None
+    # Left out of the data unless it is stated, because a run's name is a digest of them.
+    hub_id: str | None = Field(default=None, pattern=f"^{HUB_ID.pattern}$", exclude_if=lambda stated: stated is None)
     dtype: Dtype = Field(default="auto", description="Dtype of the merged weights in evaluation and probing.")
 
 

@@ -14,6 +14,7 @@ from kdprobe.experiment.config import Experiment, to_data
 from kdprobe.experiment.foresight.evidence import too_little_evidence
 from kdprobe.experiment.foresight.foresee import foresee
 from kdprobe.experiment.rendering import is_unprimed, render
+from kdprobe.experiment.stages.adapter_card import dataset_of
 from kdprobe.experiment.stages.analyse import analyse_stage
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
@@ -24,6 +25,7 @@ from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_us
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
 from kdprobe.models.outline.memory import Memory
+from kdprobe.models.public_names import with_hub_id
 from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.strategies.prompt_pair import PromptPair
@@ -74,6 +76,7 @@ class Plan:
         stages: All stages; each comes after its inputs.
         plugins: The plugins that provide what is used.
         loaded: All plugins loaded in this process.
+        dataset: The id on the Hub of the data set that the problems are from, if the source declares one.
         cautions: What everyone who sees this run's students must know.
         pool: What its stages load of the students.
         findings: Known reasons why the results may be worth less than they cost.
@@ -89,6 +92,7 @@ class Plan:
     stages: tuple[Stage, ...]
     plugins: dict[str, dict[str, str]]
     loaded: list[dict[str, str]]
+    dataset: str | None
     cautions: tuple[str, ...]
     pool: StudentPool
     findings: tuple[Finding, ...]
@@ -107,6 +111,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
             foreseeably fail later.
     """
     student = resolve(experiment.student.model, experiment.student.revision)
+    student = with_hub_id(student, experiment.student.hub_id)
     student = replace(student, conversation=experiment.conversation.conversation)
     problems = experiment.problems
     source = host.create("problem-sources", problems.source, problems.options)
@@ -150,6 +155,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
         stages=tuple(ordered),
         plugins=plugins_used(experiment, host),
         loaded=plugins_loaded(host),
+        dataset=dataset_of(host, problems.source),
         cautions=tuple(cautions(experiment, host)),
         pool=context.pool,
         findings=tuple(findings),

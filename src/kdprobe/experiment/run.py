@@ -143,6 +143,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
         "student": plan.student.as_provenance(),
         "plugins": plan.plugins,
         "loaded_plugins": plan.loaded,
+        "dataset": plan.dataset,
         "cautions": list(plan.cautions),
         "findings": [asdict(finding) for finding in plan.findings],
         "adapters": adapted_modules(plan.stages),

@@ -12,9 +12,11 @@ from typing import Any
 from kdprobe.host import hookspecs
 from kdprobe.host.guard import IncompatibleError, PluginError, first_line
 from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER, OLDEST_HOOK_API
-from kdprobe.host.specs import Spec
+from kdprobe.host.specs import ProblemSourceSpec, Spec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""`OWNER/NAME`, as models, adapters and data sets are called on the Hub."""
 _ALL_HOOKS = (*HOOKS, OBSERVER)
 
 
@@ -57,6 +59,8 @@ def check_spec(spec: object, hook: str) -> Spec:
     if not callable(spec.build):
         raise PluginError(f"{label}: build must be a function that takes the options, not {type(spec.build).__name__}.")
     _check_options(spec.options, label)
+    if isinstance(spec, ProblemSourceSpec) and spec.dataset is not None and not HUB_ID.fullmatch(str(spec.dataset)):
+        raise PluginError(f"{label}: dataset must be an id on the Hub, such as openai/gsm8k, not {spec.dataset!r}.")
     return spec
 
 

@@ -100,11 +100,14 @@ class ProblemSourceSpec(Spec):
     Attributes:
         finite: Whether it ends. If it might not, commands require the number of problems. A few-shot task takes its
             examples from all problems of a finite source.
+        dataset: The id on the Hub of the data set that the problems are from, such as `openai/gsm8k`, for model cards;
+            `None` if they are from none.
     """
 
     kind: ClassVar[str] = "problem-sources"
 
     finite: bool = False
+    dataset: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.host.checks import HUB_ID
 from kdprobe.host.suggestions import suggested
 from kdprobe.models.merging.files import CONFIG, ENDS, TOKENIZER, WEIGHTS
-from kdprobe.models.reference import HUB_ID, digest_files, refuse_unreadable
+from kdprobe.models.reference import digest_files, refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"

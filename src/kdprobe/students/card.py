@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdprobe.models.merging.files import write_base
-from kdprobe.models.public_names import described, hub_id, public_name
+from kdprobe.models.public_names import described, public_name
 from kdprobe.models.reference import ModelRecord
 
 CARD = "README.md"
@@ -57,6 +57,7 @@ class Card:
         name: The student's name.
         base: The model that it was trained from.
         library: What loads it: `peft` for an adapter, `transformers` for a whole model.
+        methods: How its weights were changed, such as `LoRA`; empty for the base itself.
         training: How it was trained: a row for each fact.
         datasets: Ids on the Hub of the data that it was trained on.
         caution: What everyone who uses it must know; usually empty.
@@ -68,6 +69,7 @@ class Card:
     name: str
     base: ModelRecord
     library: Literal["peft", "transformers"]
+    methods: Sequence[str]
     training: Mapping[str, str]
     datasets: Sequence[str] = ()
     caution: str = ""
@@ -78,17 +80,23 @@ class Card:
     @property
     def text(self) -> str:
         """The card: metadata in YAML, then Markdown."""
-        kind = "A LoRA adapter for" if self.library == "peft" else "A model, with its adapter merged, from"
         rows = "\n".join(f"| {key} | {_cell(value)} |" for key, value in self.training.items())
         parts = [
             f"---\n{self._metadata}\n---\n\n# {self.name}",
             f"**{self.caution}**" if self.caution else "",
-            f"{kind} {described(self.base)}.",
+            self._kind,
             self.score.sentence if self.score else "",
             f"## Training\n\n| | |\n| --- | --- |\n{rows}",
             self._reproduction,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    @property
+    def _kind(self) -> str:
+        base, adapter = described(self.base), f"An adapter ({', '.join(self.methods)})"
+        if self.library == "peft":
+            return f"{adapter} for {base}."
+        return f"{adapter} merged into {base}." if self.methods else f"A copy of {base}, without any training."
 
     @property
     def _reproduction(self) -> str:
@@ -119,10 +127,10 @@ class Card:
                 )
             ]
         data = ModelCardData(
-            base_model=hub_id(self.base),
+            base_model=self.base.hub_id,
             library_name=self.library,
             pipeline_tag="text-generation",
-            tags=["kdprobe", "knowledge-distillation", *(["lora"] if self.library == "peft" else [])],
+            tags=["kdprobe", "knowledge-distillation", *(method.lower() for method in self.methods)],
             datasets=list(self.datasets) or None,
             model_name=self.name if results else None,
             eval_results=results,

@@ -17,6 +17,7 @@ from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, load
 from kdprobe.models.merging.merge import sample_logits
 from kdprobe.models.outline.device import concrete_dtype
+from kdprobe.models.public_names import public_name
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.card import CARD, Card, write_adapter_card
 from kdprobe.students.student import Student
@@ -70,7 +71,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
             merged.tokenizer.save_pretrained(folder)
         provenance = {
             "student": student.name,
-            "base": student.base.as_provenance(),
+            "base": student.base.as_provenance() | {"name": public_name(student.base)},
             "dtype": merged.dtype,
             "caution": student.caution,
         }

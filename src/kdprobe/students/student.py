@@ -20,7 +20,7 @@ class Student:
     Attributes:
         name: Its name, unique among the students analysed together.
         base: The base model.
-        adapter: Folder of its LoRA adapter, or `None` for the base itself.
+        adapter: Folder of its adapter, or `None` for the base itself.
         caution: A warning for everyone who uses the student; usually empty.
         arm: The arm it belongs to, by default its name; students of one arm differ only in their seed.
         seed: The training seed.

@@ -1,4 +1,4 @@
-"""The `transformers` teacher: any Hugging Face causal language model, optionally with a LoRA adapter."""
+"""The `transformers` teacher: any Hugging Face causal language model, optionally with an adapter."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ class OnPolicyDistiller:
             with _progress(trainer, context.label), _finite_logits(trainer, student.model):
                 trainer.train()
             model = trainer.accelerator.unwrap_model(trainer.model)
-            # The name, not the folder it was loaded from: an adapter may be moved to another machine.
-            model.peft_config["default"].base_model_name_or_path = context.student.name
+            # PEFT would write the folder that the base was loaded from; kdprobe writes what others can call it.
+            model.peft_config["default"].base_model_name_or_path = None
             # The embedding matrices belong to the base and were truncated for this training only.
             model.save_pretrained(context.folder, save_embedding_layers=False)
         norm = adapter_norm(model)

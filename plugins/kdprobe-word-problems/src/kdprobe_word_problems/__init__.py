@@ -15,6 +15,7 @@ def kdprobe_problem_sources() -> Iterator[ProblemSourceSpec]:
             summary=collection.summary,
             build=collection.source,
             options=collections.CollectionOptions,
+            dataset=collection.hub,
         )
     yield ProblemSourceSpec(
         name="stories",

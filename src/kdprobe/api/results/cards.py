@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.results import Results
 from kdprobe.files import without_none
+from kdprobe.models.merging.files import adapter_methods
+from kdprobe.models.public_names import without_paths
 from kdprobe.models.reference import ModelRecord
-from kdprobe.problems.sources import gsm8k
 from kdprobe.stats.intervals import accuracy_interval
 from kdprobe.students.card import Card, Score
 
-_DATASETS = {"gsm8k": gsm8k.DATASET}
-"""Problem sources that are data sets on the Hub, by their ids there."""
 _DECIDING = "robust"
 _LIBRARIES = ("kdprobe", "torch", "transformers", "peft")
 
@@ -33,7 +31,8 @@ def run_card(results: Results, arm: ArmResults, base: ModelRecord, library: Lite
 
     config = without_paths(without_none(results.record["config"]))
     source = config["problems"]["source"]
-    dataset = _DATASETS.get(source)
+    # Runs of earlier versions do not have it.
+    dataset = results.record.get("dataset")
     correct, n = sum(bool(record["correct"]) for record in arm.records), len(arm.records)
     score = None
     if n:
@@ -43,6 +42,7 @@ def run_card(results: Results, arm: ArmResults, base: ModelRecord, library: Lite
         name=f"{results.run}/{arm.name}",
         base=base,
         library=library,
+        methods=adapter_methods(arm.adapter) if arm.adapter else (),
         training=training_facts(config, arm=arm, libraries=_versions(results.record["environment"])),
         datasets=(dataset,) if dataset and arm.training else (),
         caution=" ".join(results.record.get("cautions", [])),
@@ -82,17 +82,6 @@ def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Map
 
 def _versions(environment: Mapping[str, Any]) -> dict[str, str]:
     return {"kdprobe": environment["kdprobe"], **environment["libraries"]}
-
-
-def without_paths(value: Any) -> Any:
-    """A config as strangers may see it: local paths are cut to their last part."""
-    if isinstance(value, Mapping):
-        return {key: without_paths(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_paths(inner) for inner in value]
-    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("~", "./", "../"))):
-        return Path(value).name
-    return value
 
 
 def _call(name: str, options: Mapping[str, Any]) -> str:

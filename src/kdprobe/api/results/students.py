@@ -84,11 +84,13 @@ class RunStudent(Loadable):
         from dataclasses import replace
 
         from kdprobe.experiment.config import ConversationConfig
+        from kdprobe.models.public_names import with_hub_id
         from kdprobe.models.reference import resolve
         from kdprobe.students.student import Student
 
         record = self.results.record
-        base = resolve(record["config"]["student"]["model"], record["config"]["student"]["revision"])
+        config = record["config"]["student"]
+        base = with_hub_id(resolve(config["model"], config["revision"]), config.get("hub_id"))
         if base.digest != record["student"]["digest"]:
             raise KdprobeError(
                 f"The model {base.name!r} has changed since run {self.run!r} used it.",

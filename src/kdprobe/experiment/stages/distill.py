@@ -211,7 +211,8 @@ def _training(
             write_ends(folder / ADAPTER, ends)
             # The other processes have a folder of their own, without the adapter, that is thrown away.
             if processes.is_main():
-                write_adapter_card(folder / ADAPTER, adapter_card(context, name, settings))
+                card = adapter_card(context, name, settings, folder / ADAPTER)
+                write_adapter_card(folder / ADAPTER, card)
         form = write_prompts(folder, tokenizer, problems, read_by_student)
         origin = {
             "caution": caution_of(context.host, kind),

@@ -32,6 +32,17 @@ _OF_EVERY_LORA = {
 }  # fmt: skip
 """Settings of a LoRA that only adds to the outputs of linear layers; any other setting makes it a different kind of
 adapter."""
+_TYPES = {
+    "ADALORA": "AdaLoRA", "DELORA": "DeLoRA", "FOURIERFT": "FourierFT", "GRALORA": "GraLoRA", "HIRA": "HiRA",
+    "LN_TUNING": "LN Tuning", "LOHA": "LoHa", "LOKR": "LoKr", "LORA": "LoRA", "MISS": "MiSS", "RANDLORA": "RandLora",
+    "ROAD": "RoAd", "SHIRA": "SHiRA", "VBLORA": "VB-LoRA", "VERA": "VeRA", "WAVEFT": "WaveFT", "XLORA": "X-LoRA",
+}  # fmt: skip
+"""How PEFT's documentation writes the types of adapters, where that is not their `peft_type`."""
+_VARIANTS = {
+    "arrow_config": "Arrow", "kasa_config": "KaSA", "monteclora_config": "MonteCLoRA", "use_bdlora": "BD-LoRA",
+    "use_dora": "DoRA", "use_qalora": "QALoRA", "use_rslora": "rsLoRA", "velora_config": "VeLoRA",
+}  # fmt: skip
+"""Settings that make another method of LoRA."""
 _AGAIN = "Download or copy the adapter again."
 _DRAWN = "pissa_niter_"
 """Prefix of the initialisations that take a random part of the weights out of the base."""
@@ -86,6 +97,18 @@ def adapter_config(folder: Path) -> PeftConfig:
     except Exception as error:
         # The file may contain values of any kind, and every class of PEFT validates its own.
         raise UsageError(f"The configuration of the adapter {folder} is invalid: {first_line(error)}") from error
+
+
+def adapter_methods(folder: Path) -> tuple[str, ...]:
+    """How an adapter changes its base: `LoRA`, or another method such as `IA3`, or the variants of LoRA that it uses.
+
+    Raises:
+        UsageError: Its configuration is damaged.
+    """
+    settings = _settings(folder)
+    name = str(settings.get("peft_type"))
+    variants = [variant for key, variant in _VARIANTS.items() if settings.get(key)] if name == "LORA" else []
+    return tuple(variants) or (_TYPES.get(name, name),)
 
 
 def adapter_tensors(folder: Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from kdprobe.errors import UsageError, first_line
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.merging.files import PREFIX, adapter_config, adapter_tensors
+from kdprobe.models.public_names import public_name
 from kdprobe.models.reference import short_name
 from kdprobe.models.weights import count_of, without_weights
 
@@ -79,7 +80,7 @@ def misfit(base: LoadedModel, folder: Path, config: Any, reason: str) -> UsageEr
 
 def _is_called(base: LoadedModel, name: str) -> bool:
     """Whether a name may refer to the base: folders move, and aliases differ from names on the Hub."""
-    names = {base.record.name, short_name(base.record.name), base.record.path.name}
+    names = {base.record.name, short_name(base.record.name), base.record.path.name, public_name(base.record)}
     return Path(name).name.lower() in {Path(known).name.lower() for known in names}
 
 
