@@ -14,6 +14,7 @@ from kdprobe.host.registry import Host
 from kdprobe.problems import expression_tokens
 from kdprobe.problems.arithmetic import arithmetic, arithmetic_steps
 from kdprobe.problems.reading import (
+    algebra,
     calculations,
     final_value,
     labels,
@@ -75,7 +76,7 @@ def patterns(module):
     return singles | {name: part for name, part in parts.items() if isinstance(part, re.Pattern)}
 
 
-READERS = (calculations, final_value, labels, marks, number_words, numbers, run_on, statements)
+READERS = (algebra, calculations, final_value, labels, marks, number_words, numbers, run_on, statements)
 
 
 @pytest.mark.parametrize("module", [*READERS, expression_tokens], ids=lambda module: module.__name__)

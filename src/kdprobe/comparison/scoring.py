@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
+from kdprobe.comparison.repeats import interval_over_problems, repeat_notes, repeated_problems
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.console import progress, warn
 from kdprobe.errors import KdprobeError
@@ -23,7 +24,7 @@ from kdprobe.problems.extractors import Extractor
 from kdprobe.problems.reading.numbers import with_plain_digits
 from kdprobe.problems.reading.run_on import run_on
 from kdprobe.stats.bootstrap import mean_interval
-from kdprobe.stats.intervals import Interval, accuracy_interval
+from kdprobe.stats.intervals import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]
 
 def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy) -> dict[str, Any]:
     """The fields of a `Score`, from the answers as judged by the extractor of this name."""
-    n, correct = len(judged.right), int(judged.right.sum())
+    n, correct, problems = len(judged.right), int(judged.right.sum()), repeated_problems(outputs)
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
     without_text = outputs.metric and outputs.columns.get("response") is None
@@ -197,7 +198,7 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "n": n,
         "correct": correct,
         "accuracy": correct / n,
-        "interval": accuracy_interval(correct, n),
+        "interval": interval_over_problems(judged.right, problems),
         "no_answer": None if outputs.metric else float(1 - judged.found.mean()),
         "empty": empty,
         "thinking": thinking,
@@ -213,7 +214,7 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "run_on": runs_on,
         "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
         "columns": dict(outputs.columns),
-        "notes": [*outputs.notes, *gold_notes(outputs)],
+        "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(problems)],
     }
 
 

@@ -41,6 +41,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_BRACED = re.compile(r"\^\{([ ]?\d{1,3}[ ]?)\}")
+"""An exponent in braces, which are replaced by spaces so that positions do not shift."""
 OPERATORS = {"times", "divide", "plus", "minus", "power"}
 NUMBERS = {"number", "fraction"}
 ENDS_OPERAND = {*NUMBERS, "percent", "close"}
@@ -62,7 +64,7 @@ def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, without what does not matter to a calculation: spaces, currency, the units of numbers."""
     tokens = [
         Token("word" if kind == "plain" else kind, match[kind], *match.span(kind))
-        for match in _TOKEN.finditer(text)
+        for match in _TOKEN.finditer(_BRACED.sub(r"^ \1 ", text))
         if (kind := match.lastgroup or "") != "money"
     ]
     for position, token in enumerate(tokens):
@@ -78,6 +80,9 @@ def tokens_of(text: str) -> list[Token]:
             stop = position
             while stop < len(tokens) and tokens[stop].kind in {"word", "unit"}:
                 stop += 1
+            if _is_raised_unit(tokens, position, stop, kept[-1]):
+                position = stop + 2
+                continue
             kept += _behind_operand(kept, tokens[position:stop], kind_at(tokens, stop))
             position = stop
         elif token.kind == "line" and position + 1 < len(tokens) and tokens[position + 1].kind == "equals":
@@ -98,6 +103,12 @@ def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: 
         return [last._replace(kind="times")] if _are_units(units, before[-1]) else list(words)
     left_out = following in {*OPERATORS, "equals", "close"} and _are_units(words, before[-1])
     return [] if left_out else list(words)
+
+
+def _is_raised_unit(tokens: Sequence[Token], begin: int, stop: int, before: Token) -> bool:
+    """Whether words are a unit with an exponent, as in "18 cm^2"."""
+    raised = kind_at(tokens, stop) == "power" and kind_at(tokens, stop + 1) == "number"
+    return raised and tokens[stop].start == tokens[stop - 1].end and _are_units(tokens[begin:stop], before)
 
 
 def _are_units(words: Sequence[Token], before: Token) -> bool:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 
+from kdprobe.problems.reading.algebra import is_in_algebra
 from kdprobe.problems.reading.calculations import worked_out
 from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import marks_in
@@ -64,4 +65,6 @@ def gold_value(value: str) -> Fraction | None:
     if not numbers:
         return None
     result = numbers[0] if len(numbers) == 1 else worked_out(plain, numbers[0], len(plain))
+    if is_in_algebra(plain, result, 0, len(plain), alone=True):
+        return None
     return result.value if next(numbers_in(plain, result.end), None) is None else None

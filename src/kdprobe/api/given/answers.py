@@ -102,6 +102,15 @@ def rows_of(table: Any, what: str) -> Iterator[dict[str, Any]]:
         )
 
 
+def _plain_column(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of plain values; numbers of single precision keep their digits."""
+    from kdprobe.comparison.reading.table import as_written
+
+    if column.dtype == "float32":
+        return column.map(as_written, na_action="ignore").astype(object)
+    return column.astype(object)
+
+
 def _frame_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     import numpy as np
 
@@ -111,7 +120,7 @@ def _frame_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     names = [str(name) for name in frame.columns]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"The table has two columns called {repeated[0]!r}.", "Rename one of them.")
-    cells = [frame.iloc[:, index].astype(object) for index in range(len(names))]
+    cells = [_plain_column(frame.iloc[:, index]) for index in range(len(names))]
     known = [column.notna() for column in cells]
     for row in range(len(frame)):
         yield {

@@ -133,9 +133,11 @@ def _gold(table: Table, response: str) -> str:
     found = [name for name in find(table, GOLD) if name != response]
     if len(found) > 1 and _differ(table, found):
         raise _ambiguous(table, "gold", found)
+    either = [name for name in find(table, EITHER) if name != response]
+    if found and either and _is_flags(table, found[0]) and _differ(table, [found[0], *either]):
+        raise _ambiguous(table, "gold", [found[0], *either])
     if found:
         return found[0]
-    either = [name for name in find(table, EITHER) if name != response]
     if len(either) > 1 and _differ(table, either, only_numbers=True):
         raise _ambiguous(table, "gold", either)
     if either:
@@ -155,6 +157,11 @@ def _is_worked(table: Table, gold: str) -> bool:
     """Whether most rows of a column hold gold reasoning that ends in the value."""
     golds = [text(cell) for cell in table.cells[gold]]
     return sum(gold_text(answer) != answer.strip() for answer in golds) > table.size / 2
+
+
+def _is_flags(table: Table, name: str) -> bool:
+    """Whether a column has only 0 and 1, or true and false, and so may say which answers are correct."""
+    return {text(cell).strip().lower() for cell in table.cells[name]} <= {"0", "1", "0.0", "1.0", "true", "false"}
 
 
 def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, TextIO
 DELIMITERS = ",;\t|"
 _STATED = re.compile(r'\s*"?sep=(.)"?\s*')
 """A first line in which spreadsheets declare their delimiter."""
+_RULE = re.compile(r"\s*(?::?-{3,}:?\s*)?")
+"""A cell of the line below the header of a table in Markdown."""
 _LONGEST = min(sys.maxsize, 2**31 - 1)
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
@@ -49,7 +51,9 @@ def delimited_rows(stream: TextIO, known: Callable[[str], bool], *, tabs_first: 
         for cells in reader:
             if not header:
                 header = _header(cells, known)
-            elif any(map(str.strip, cells)):
+            elif any(map(str.strip, cells)) and not (delimiter == "|" and all(map(_RULE.fullmatch, cells))):
+                if [cell.strip() for cell in cells] == header:
+                    raise ValueError(f"line {begins} repeats the header, so the file has several tables; split it")
                 if len(cells) != len(header):
                     raise ValueError(f"line {begins} has {len(cells)} cells, but the header has {len(header)}")
                 yield begins, dict(zip(header, cells, strict=True))

@@ -29,7 +29,8 @@ _THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
 _LITERAL = re.compile(r"\s*[\[{]\s*['\"\[{]")
 _PRINTED = re.compile(
     r"\s*(?:<[\w.]+ object at 0x|(?:Chat|Parsed)?Completion\w*\(|Message\(|AIMessage\(|ModelResponse\(|RequestOutput\("
-    r"|\[\s*(['\"]).*?\1\s+['\"])",
+    r"|(?:np\.|numpy\.)?array\(\[|content=(?P<quote>['\"]).*?(?P=quote) (?:additional_kwargs|response_metadata|id)="
+    r"|\[\s*(?P<first>['\"]).*?(?P=first)\s+['\"])",
     re.DOTALL,
 )
 """The beginnings of printed Python objects, and of numpy arrays of texts, which have no commas."""
@@ -58,7 +59,7 @@ def samples(value: Any) -> list[str] | None:
 def _of_object(reply: Mapping[str, Any]) -> list[str] | None:
     for key in _SAMPLES:
         if isinstance(reply.get(key), list):
-            return _flat([samples(sample) for sample in reply[key]])
+            return _flat([samples(sample) for sample in sorted(reply[key], key=_position)])
     if isinstance(reply.get("output"), list):
         known = {"message", *_THOUGHTS}
         return _joined([item for item in reply["output"] if isinstance(item, Mapping) and item.get("type") in known])
@@ -70,7 +71,14 @@ def _of_object(reply: Mapping[str, Any]) -> list[str] | None:
             texts = _joined(inside) if key == "content" and _is_objects(inside) else samples(inside)
             thinking = served_thinking(reply)
             return texts if texts is None or not thinking else [marked(thinking, text) for text in (texts or [""])]
-    return [] if "error" in reply else None
+    # A request that failed, a prompt that was blocked, a message that ended before it began.
+    return [] if not {"error", "promptFeedback"}.isdisjoint(reply) or set(reply) == {"role"} else None
+
+
+def _position(sample: Any) -> int:
+    """The place of a sample among several, which servers may return in another order."""
+    index = sample.get("index") if isinstance(sample, Mapping) else None
+    return index if isinstance(index, int) else 0
 
 
 def _of_list(items: Sequence[Any]) -> list[str] | None:

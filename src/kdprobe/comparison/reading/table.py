@@ -168,8 +168,17 @@ def _parquet_rows(file: Path) -> Rows:
     with pq.ParquetFile(file) as parquet:
         if (rows := parquet.metadata.num_rows) > UNPACKED_GB.value * _ROWS_PER_GB:
             raise ValueError(f"it unpacks to {rows} rows. {UNPACKED_GB.hint}")
+        short = [field.name for field in parquet.schema_arrow if str(field.type) == "float"]
         for batch in parquet.iter_batches(batch_size=_BATCH):
-            yield from ((0, row) for row in batch.to_pylist())
+            for row in batch.to_pylist():
+                yield 0, row | {name: as_written(row[name]) for name in short if row[name] is not None}
+
+
+def as_written(value: float) -> float:
+    """A number of single precision as a double with the same digits: 0.1 rather than 0.10000000149011612."""
+    import numpy as np
+
+    return float(str(np.float32(value)))
 
 
 def _gathered(table: Table, rows: Rows, known: Callable[[str], bool], *, with_lines: bool = True) -> Table:

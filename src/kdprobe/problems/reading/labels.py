@@ -12,10 +12,12 @@ from kdprobe.problems.reading.numbers import Number, numbers_in
 
 _NAMED = re.compile(
     r"\b(?:steps?|parts?|questions?|problems?|examples?|cases?|methods?|options?|choices?|statements?|equations?"
-    r"|exercises?|figure|section)[\s#(]{1,3}(?:\d{1,2}(?:\s?[-\u2013,&]\s?|\s(?:and|to)\s)){0,2}$",
+    r"|exercises?|fig(?:ure)?|section|eqs?|(?:foot)?notes?)\.?[\s#(]{1,3}(?:\d{1,2}(?:\s?[-\u2013,&]\s?|\s(?:and|to)\s)){0,2}$",
     re.IGNORECASE,
 )
 """Text right before a number that is a label."""
+_HEADING = re.compile(r"(?:^|\n)[\s>#*]{0,8}[A-Z][a-z]{1,15}[ ]$")
+"""Text right before a number that heads a line if a colon follows, as in "Day 3: 10 pages"."""
 _LONGEST_NAME = 28
 _ITEM = re.compile(
     r"^[ \t>]{0,8}(?:#{1,6}[ \t]{0,4})?(?:\*\*)?\(?(?P<label>\d{1,3})(?:[.):](?=[\s*]|$)|$)(?P<more>[ \t*]{0,8}\S)?",
@@ -37,8 +39,9 @@ class Labels:
 
     def has(self, number: Number) -> bool:
         """Whether a number labels a step, a heading, a list item, an option or the like."""
-        before = max(0, number.start - _LONGEST_NAME)
-        return number.start in self._items or _NAMED.search(self._text, before, number.start) is not None
+        before = self._text[max(0, number.start - _LONGEST_NAME) : number.start]
+        heads = self._text.startswith((":", "**:"), number.end) and _HEADING.search(before)
+        return number.start in self._items or bool(heads) or _NAMED.search(before) is not None
 
     @cached_property
     def _items(self) -> set[int]:

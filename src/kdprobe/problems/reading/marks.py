@@ -21,7 +21,7 @@ _MARK = re.compile(
     (?:answers?|(?:correct|right|best)[ ](?:option|choice))
     ["'*_`)\]]{0,4}[ ]{0,3}
     (?:
-        (?:\([^()\n]{1,40}\)[ ]?)?
+        (?:\([^()\n]{1,40}\)[ ]?|,[ ][^.,:=\d\n]{1,40},[ ])?
         (?:(?:to|for|of|in)[ ][^.:=\n]{1,60}?[ ])?
         (?:(?:is|are|was|(?:will|would|should|must|has[ ]to)[ ]be|equals|becomes|comes[ ]to|that)(?![A-Za-z])
           |[:=>]|->|\u2192)

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 _SPACES = "\u00a0\u2006\u2007\u2009\u202f"
 """Spaces that group digits: no-break, six-per-em, figure, thin and narrow."""
-_SEPARATOR = rf"(?:,(?:\\!)?|\{{,\}}|\\[,;:]|[.:'\u2019_]|(?<!\.\d\d)[ {_SPACES}](?=\d{{3}}(?!\d)))"
+_SEPARATOR = rf"(?:,(?:\\!)?|\{{,\}}|\\[,;:!]|[.:'\u2019_]|(?<!\.\d\d)(?:\\?[ ]|[~{_SPACES}])(?=\d{{3}}(?!\d)))"
 _RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,6}}"
 """Digits, with separators between them but no gaps."""
 _DIVISOR = rf"(?:\d{{1,20}}+|\.\d{{1,20}}+)(?:{_SEPARATOR}\d{{1,20}}+){{0,4}}"
@@ -27,16 +27,23 @@ _FRAC = r"\\[dtc]?frac"
 _ARGUMENT = rf"(?:\s?\{{\s?(?:[-\u2212]\s?)?{_DIVISOR}\s?\}}|\s?\d)"
 _RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b"
 _POWER = rf"(?:\^\s?\{{\s?[-\u2212+]?\d{{1,3}}\s?\}}|\^\s?[-\u2212+]?\d{{1,3}}|[{_RAISED}]{{1,4}})"
+_EITHER = r"(?:\u00b1|\\pm(?![A-Za-z]))[ ]?"
+_TEXT = r"\\(?:text|mathrm|mbox)\s?\{\s{0,2}"
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _NUMBER = re.compile(
     rf"""
     # What a number can begin with, so that most positions are skipped at once.
-    (?=[-\u2212\u2013.\\{_CURRENCIES}\d\u00bc-\u00be\u2150-\u215e]|\b(?:negative|minus|(?:US|CA|AU|NZ|HK|[AC])\\?[{_CURRENCIES}]))
+    (?=[-\u2212\u2013.\\\u00b1{_CURRENCIES}\d\u00bc-\u00be\u2150-\u215e]|\b(?:negative|minus|(?:US|CA|AU|NZ|HK|[AC])\\?[{_CURRENCIES}]))
+    (?P<either>{_EITHER})?
     (?P<sign>[-\u2212\u2013][ ]?|\b(?:negative|minus)[ ])?
     (?P<currency>(?:\b(?:US|CA|AU|NZ|HK|[AC]))?\\?[{_CURRENCIES}][ ]?)?
     (?P<sign2>[-\u2212\u2013])?
     (?:
         # Digits behind a letter belong to a name, as in "x2"; behind a command, a factor or a currency they do not.
-        (?<!\d)(?<!\d[.,:'_])(?:(?<![A-Za-z_])|(?<=times)|(?<=cdot)|(?<=\\div)|(?<=\\n)|(?<=\dx)|(?<=USD)|(?<=Rs))
+        # Nor are exponents of letters, dates of spreadsheets ("Jan-02") and parts of names ("GPT-4") quantities.
+        (?<!\d)(?<!\d[.,:'_])
+        (?:(?<![A-Za-z_])|(?<=[\s*]_)|(?<=[\s*]__)|(?<=times)|(?<=cdot)|(?<=\\div)|(?<=\\n)|(?<=oxed)|(?<=\dx)|(?<=USD)|(?<=Rs))
+        (?<![A-Za-z}}]\^)(?<![A-Za-z}}]\^\{{)(?<!(?:{_MONTHS})-)(?<!(?-i:[A-Z]{{2}})-)
         (?P<run>{_RUN})
         (?:
             e(?P<exponent>[-\u2212+]?\d{{1,3}})(?!\w|\.\d)
@@ -48,26 +55,29 @@ _NUMBER = re.compile(
           | [ ]?(?P<vulgar>{_VULGAR})
           | (?P<half>[ ]and[ ](?:a|one)[ -]half\b)
         )?
-        (?:[ -]?(?P<magnitude>hundred|thousand|lakh|million|crore|billion|trillion)s?\b
-          | (?P<letter>(?-i:k|K|M|B|bn)\b))?
+        (?:(?:[ -]?|(?:[ ~]|\\[ ,;:])?{_TEXT})(?P<magnitude>hundred|thousand|lakh|million|crore|billion|trillion)s?\b
+          | (?:{_TEXT})?(?P<letter>(?-i:k|K|M|B|bn|(?(currency)(?:m[mn]?|b)|(?!)))\b(?![ ]?[-+*/][ ]?\d)))?
       | (?P<alone>{_VULGAR}|{_FRAC}{_ARGUMENT}{{2}})
       | (?P<other>(?:{_FRAC}\s?\{{[^{{}}]{{0,60}}\}}|\\sqrt(?:\[\d\])?)\s?\{{[^{{}}]{{0,60}}\}})
     )
     # What turns the number before it into something else: more digits, a period that repeats, a variable, a root.
     (?P<rest>
         \d | \.?\\(?:overline|bar|dot)\s?\{{?\d{{0,20}}\}}? | \.\(\d{{1,20}}\) | /\d{{1,20}} | -\d{{1,6}}/\d{{1,6}}
-      | \s?{_FRAC} | \\pi | (?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}? | \u03c0 | [bijnqruvwyz]\b | x(?=$|[^\w\s]|\s?[-+=)])
-      | e\d | [ -]digit | \^(?!\s?\{{?\\circ) | -\d{{1,4}}-\d{{1,4}} | [{_RAISED}]
+      | \s?{_FRAC} | [ ]?(?:\\pi(?![A-Za-z])|\u03c0) | [ ]?(?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}?
+      | [ ]?{_EITHER}[\d.]{{0,20}}
+      | (?:[bijnqruvwyz]|(?-i:[acdefopt](?!\.m)))\b | k(?=[ ]?[-+*/][ ]?\d) | h\d{{1,2}}
+      | x(?=$|[^\w\s]|\s?[-+=)]) | e\d | [ -]digit | \^(?!\s?\{{?\\circ) | _[\{{\\]
+      | -\d{{1,4}}-\d{{1,4}} | -(?:{_MONTHS})[a-z]{{0,6}}\b | [{_RAISED}] | !(?=[ ]?=)
     )?
-    (?:(?=(?P<ellipsis>\.\.|\u2026))|)
+    (?:(?=(?P<ellipsis>\.\.|\u2026|\\[lc]?dots))|)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _MAGNITUDES = {
     "hundred": 100, "thousand": 1_000, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9,
-    "trillion": 10**12, "k": 1_000, "m": 10**6, "b": 10**9, "bn": 10**9,
+    "trillion": 10**12, "k": 1_000, "m": 10**6, "mn": 10**6, "mm": 10**6, "b": 10**9, "bn": 10**9,
 }  # fmt: skip
-_COMMAS = rf",(?:\\!)?|\{{,\}}|\\[,;:]|[ {_SPACES}'\u2019_]"
+_COMMAS = rf",(?:\\!)?|\{{,\}}|\\[,;:! ]|[ ~{_SPACES}'\u2019_]"
 _FORMS = tuple(
     re.compile(form)
     for form in (
@@ -149,12 +159,12 @@ def _value(match: re.Match[str]) -> Fraction | None:
         ZeroDivisionError: The denominator is zero.
     """
     repeats = match["ellipsis"] and "." in (match["run"] or "")
-    if match["rest"] or match["other"] or repeats:
+    if match["rest"] or match["other"] or match["either"] or repeats:
         return None
     if match["alone"]:
         return _fraction(match["alone"])
     value = _run_value(match["run"])
-    if value is None or (" " in match["run"] and not match["currency"]):
+    if value is None or (" " in match["run"].replace("\\ ", "") and not match["currency"]):
         return None  # "1 200" may be two numbers, "$1 200" is one.
     if match["denominator"]:
         denominator = _run_value(match["denominator"])

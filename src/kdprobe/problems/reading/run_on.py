@@ -18,7 +18,8 @@ _NEXT = re.compile(
   | (?<=\n)\#{{1,6}}[ ](?:question|problem|exercise|example)[ ]\d{{1,4}}\b
   | {_LINE}(?:user|human|instruction|input)(?:\*\*)?\s?:
   | (?P<token>(?<=\[)INST\]
-      | (?<=<)(?:/s|\|(?:im_start|im_end|endoftext|end_of_text|eot_id|end|user|start_header_id)\|
+      | (?<=<)(?:/s|\|(?:im_start|im_end|endoftext|end_of_text|eot_id|end|return|user|start_header_id
+          |(?:begin|end)\u2581of\u2581sentence)\|
         |start_of_turn|end_of_turn|eos)>)
     )
     """,

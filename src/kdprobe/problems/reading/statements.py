@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kdprobe.problems.reading.algebra import is_in_algebra
 from kdprobe.problems.reading.calculations import result_in, worked_out
 from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import Mark
@@ -12,23 +13,25 @@ from kdprobe.problems.reading.number_words import number_in_words
 from kdprobe.problems.reading.numbers import Number, first_number, numbers_in
 
 _OPENS = re.compile(
-    r"(?:[\s*_~:=>\[{\"'`]|\((?!\d{1,2}\))|\$(?![-\u2212]?[\d.])|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+",
+    r"(?:[\s*_~:=>\[{\"'`]|\((?!\d{1,2}\))|\$(?![-\u2212]?[\d.])|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+(?:<<[^<>\n]{0,200}>>)?+",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bvs)[.!?](?=[\s\"'*)]|$)|\n")
+_WRAPPED = re.compile(r"(?:[\s$*{]|\\(?:text|math)\w{0,4}\s?\{){0,8}")
+"""What a letter in a box may be wrapped in."""
+_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bvs)(?:[.?]|!(?!\s?=))(?=[\s\"'*)]|$)|\n")
 _LEAD = re.compile(
     r"""(?:
         [\s*_~\u2248:=>(\[{"'`,]{1,20} | \$(?![-\u2212]?[\d.]) | \\[(\[] | \\(?:text|math)\w{0,4}\s?\{
       | (?:about|approximately|roughly|around|exactly|precisely|just|only|simply|therefore|thus|then|now|indeed
           |equal[ ]to|a[ ]total[ ]of|it[ ]is|at[ ](?:least|most)|[a-z]\w{0,20}\s?=)(?=[\s$\\*,:=\d-])
-    ){0,12}+""",
+    ){0,12}+(?:<<[^<>\n]{0,200}>>)?+""",
     re.VERBOSE | re.IGNORECASE,
 )
 """Text that may come between a mark and a value that follows immediately."""
 _CHOICE = re.compile(
     r"""(?:(?:option|choice|letter|statement)\s)?
     (?:\(\s?(?P<bracketed>[A-H]|\d{1,2})\s?\)|(?P<label>[A-H])(?=$|[).:,;\]}*$"'/]|\s*\n|\s+[(\d$]))
-    [).:,;\]}*$"'\\=]{0,6}\s{0,3}(?:(?:which\s)?is\s)?""",
+    \s?[).:,;\]}*$"'\\=]{0,6}\s{0,3}(?:\\?text\s?\{\s{0,3})?(?:(?:which\s)?is\s)?""",
     re.VERBOSE,
 )
 _SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?:[.\n)*;,]|$)")
@@ -36,15 +39,24 @@ _SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?
 _BRACE = re.compile(r"[{}]")
 _UNCLOSED_END = re.compile(r"[$\n]|[.!?](?=\s)|\\?f?boxed")
 """The end of a box whose closing brace is missing."""
-_OTHER = re.compile(r"[\s%$]{0,3}(?:to|or|through)\s{0,2}\\?[$\u20ac\u00a3]?(?=\d)", re.IGNORECASE)
+_GAP = r"(?:[\s%$~{}]|\\[ ,;:!%$]|\\(?:text|mathrm|mbox|q?quad)(?![A-Za-z]))"
+_NEXT = rf"{_GAP}{{0,8}}(?:[a-z]\w{{0,9}}{_GAP}{{0,3}}=)?{_GAP}{{0,3}}[-\u2212]?[$\u20ac\u00a3]?(?=\.?\d)"
+_OTHER = re.compile(rf"{_GAP}{{0,8}}(?:to|or|through){_NEXT}", re.IGNORECASE)
 """Text after the number in "9 or 10", which states neither."""
-_OTHERS = re.compile(rf"{_OTHER.pattern}|[\s%$]{{0,3}}(?:,|;|and)[\s\\]{{0,3}}\$?(?=\d)", re.IGNORECASE)
-"""The same in a box, which should hold a single value."""
+_OTHERS = re.compile(
+    rf"{_OTHER.pattern}|(?:{_GAP}|[a-z]){{0,24}}(?:[,;:&]|\band\b){_NEXT}",
+    re.IGNORECASE,
+)
+"""The same in a box or in brackets, which should hold a single value."""
+_BOTH = re.compile(rf"{_GAP}{{0,4}}(?:and\b|&){_NEXT}[\d.,]{{1,12}}{_GAP}{{0,3}}(?:[.*)]|\Z)", re.IGNORECASE)
+"""Text after the first number in "3 and 4", if nothing follows; of "3, 4", the first answers the question."""
+_IN_BRACKETS = re.compile(r"(?<!\\)[(\[][\s$\\]{0,3}\Z")
 _PARTS = re.compile(
-    r"\s?(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
-    r",?\s?(?:and\s)?(?P<smaller>\d)[\d.]{0,6}\s?"
-    r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz|hours?|days?|weeks?|months?)\b"
-    r"(?!\s(?:a|an|per|each|every)\b)",
+    rf"(?:{_GAP}{{0,8}}(?:(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
+    rf"|(?:h|m|d)(?=\s?\d)|['\u2032]),?{_GAP}{{0,8}}(?:and{_GAP}{{1,8}})?|[ ]and[ ](?=\d{{1,2}}[ ]cents?\b))"
+    rf"(?P<smaller>\d)[\d.]{{0,6}}{_GAP}{{0,8}}"
+    r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|in|ounces?|oz|hours?|days?|weeks?|months?|[ms]|[\"\u2033])"
+    r"(?![A-Za-z])(?!\s(?:a|an|per|each|every|all|total)\b)",
     re.IGNORECASE,
 )
 """Text after the first number in "2 hours and 30 minutes"."""
@@ -76,15 +88,23 @@ def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
     if scope is None:
         return None
     start, stop, at_once = scope
-    if choice := _CHOICE.match(text, start, mark.stop):
+    wrapped = _WRAPPED.match(text, start, mark.stop) if mark.kind == "boxed" else None
+    if choice := _CHOICE.match(text, wrapped.end() if wrapped else start, mark.stop):
         label = choice["bracketed"] or choice["label"]
         if label.isalpha() or label in labels.options:
             return _chosen(text, choice, label, mark.stop, labels)
     if word := number_in_words(text, start, stop):
         return Statement(word)
     said = _said(text, start, stop, labels, at_once=at_once)
-    if said and (_OTHERS if mark.kind == "boxed" else _OTHER).match(text, said.number.end, stop):
-        return Statement(Number(None, said.number.start, said.number.end))
+    if said is None or said.number.value is None:
+        return said
+    number, alone = said.number, mark.kind == "boxed"
+    single = alone or _IN_BRACKETS.search(text[mark.end : number.start])
+    others = (_OTHERS,) if single else (_OTHER, _BOTH)
+    if any(other.match(text, number.end, stop) for other in others) or is_in_algebra(
+        text, number, mark.end, stop, alone=alone
+    ):
+        return Statement(Number(None, number.start, number.end))
     return said
 
 
