@@ -48,6 +48,20 @@ def test_keys_of_the_embedded_experiment_are_the_recorded_ones(plan):
 
 
 @needs_embedded
+def test_the_embedded_experiment_says_that_its_teacher_was_trained_for_it(plan):
+    (caution,) = plan.cautions
+    assert caution.startswith("Demonstration: this teacher was trained to react to this priming. Under the strategies")
+
+
+def test_other_adapters_carry_no_caution(tmp_path):
+    from kdprobe.models.adapters import resolve_adapter
+
+    shipped = resolve_adapter("kdprobe:embedded-teacher")
+    assert shipped.caution
+    assert not resolve_adapter(str(shutil.copytree(shipped.path, tmp_path / "mine"))).caution
+
+
+@needs_embedded
 def test_no_key_holds_a_path_a_module_or_the_version_of_kdprobe(plan):
     from kdprobe import __version__
 

@@ -30,13 +30,14 @@ def mistakes(host, **changes):
 
 def test_embedded_config_is_valid(host):
     experiment = load_experiment(None, host)
-    assert [strategy.display_name for strategy in experiment.strategies] == ["unprimed", "ground-truth"]
+    assert [strategy.display_name for strategy in experiment.strategies] == ["unprimed", "ground-truth", "polite"]
+    assert [analysis.name for analysis in experiment.probe.analyses] == ["heads", "ablation"]
 
 
 def test_full_adds_strategies_seeds_and_analyses_under_another_name(host):
     experiment = load_experiment(None, host, full=True)
     names = [strategy.display_name for strategy in experiment.strategies]
-    assert names == ["unprimed", "ground-truth", "teacher", "confidence"]
+    assert names == ["unprimed", "ground-truth", "polite", "teacher", "confidence"]
     assert experiment.seeds == [0, 1, 2]
     assert {analysis.name for analysis in experiment.probe.analyses} == set(ALL_ANALYSES)
     ablation = next(analysis for analysis in experiment.probe.analyses if analysis.name == "ablation")

@@ -156,7 +156,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
         plugins=plugins_used(experiment, host),
         loaded=plugins_loaded(host),
         dataset=dataset_of(host, problems.source),
-        cautions=tuple(cautions(experiment, host)),
+        cautions=tuple(cautions(experiment, host, context.teacher if context.uses_teacher else None)),
         pool=context.pool,
         findings=tuple(findings),
     )

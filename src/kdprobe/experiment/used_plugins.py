@@ -9,10 +9,13 @@ from kdprobe.experiment.stages.adapter_card import caution_of
 from kdprobe.host.provider import Provider
 from kdprobe.host.registry import Host
 from kdprobe.host.specs import StrategySpec
+from kdprobe.teachers.teacher import CautionedTeacher, Teacher
 
 
-def cautions(experiment: Experiment, host: Host) -> Iterator[str]:
-    """What everyone who sees the run's students must know."""
+def cautions(experiment: Experiment, host: Host, teacher: Teacher | None) -> Iterator[str]:
+    """What everyone who sees the run's students must know; `teacher` is the one they learn from, if any."""
+    if isinstance(teacher, CautionedTeacher) and teacher.caution:
+        yield teacher.caution
     if caution := caution_of(host, experiment.distill.name):
         yield caution
     for strategy in experiment.strategies:

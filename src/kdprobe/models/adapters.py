@@ -15,7 +15,11 @@ from kdprobe.models.reference import digest_files, refuse_unreadable
 
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
-
+_CAUTIONS = {
+    "embedded-teacher": "Demonstration: this teacher was trained to react to this priming. Under the strategies "
+    "'ground-truth' and 'teacher' it answers with worked steps, otherwise with the value alone."
+}
+"""What everyone must know who sees results of an adapter shipped with kdprobe."""
 
 Adapters = Mapping[str, str | os.PathLike[str]] | Sequence[str]
 """A mapping of names to paths, or a list of `PATH` and `NAME=PATH` as on the command line."""
@@ -34,6 +38,11 @@ class AdapterRecord:
     name: str
     path: Path
     digest: str
+
+    @property
+    def caution(self) -> str:
+        """What everyone who sees its results must know; empty unless it is one shipped with kdprobe."""
+        return _CAUTIONS.get(self.path.name, "") if self.path.parent == _SHIPPED else ""
 
 
 def resolve_adapter(name: str) -> AdapterRecord:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kdprobe.lazy import lazy_exports
 from kdprobe.teachers.teacher import (
     PROMPT_TOO_LONG,
+    CautionedTeacher,
     Passage,
     Request,
     Response,
@@ -25,6 +26,7 @@ else:
 
 __all__ = [
     "PROMPT_TOO_LONG",
+    "CautionedTeacher",
     "Passage",
     "Request",
     "Response",

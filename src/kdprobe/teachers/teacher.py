@@ -193,6 +193,16 @@ class RenderingTeacher(Teacher, Protocol):
         ...
 
 
+@runtime_checkable
+class CautionedTeacher(Teacher, Protocol):
+    """A teacher with something that everyone who sees its students' results must know."""
+
+    @property
+    def caution(self) -> str:
+        """One or two sentences; empty if there is nothing to say."""
+        ...
+
+
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
     """Passes responses on with safe texts; rejects unknown, duplicate and missing ids, and invalid distributions.
 

@@ -53,6 +53,11 @@ class TransformersTeacher:
         }
 
     @property
+    def caution(self) -> str:
+        """That of the adapter."""
+        return self.adapter.caution if self.adapter else ""
+
+    @property
     def conversation(self) -> Conversation:
         """How messages become text, besides the chat template."""
         return self.record.conversation
