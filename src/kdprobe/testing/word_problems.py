@@ -14,7 +14,7 @@ def problem_rows(first: int, count: int) -> list[dict[str, str]]:
         tail = " Count them all, one by one." * (index % 3)
         rows.append(
             {
-                "question": f"Tom has {apples} apples and buys {more}. How many apples has he?{tail}",
+                "question": f"Tom has {apples} apples and buys {more}. How many apples does he have?{tail}",
                 # Lengths differ widely: a mean of means over micro-batches must not pass for a mean over tokens.
                 "answer": f"{'He counts what he has. ' * (index % 3) * 2}Tom has {text}\n#### {apples + more}",
             }
@@ -33,7 +33,7 @@ def telling_problems(count: int = 4) -> list[Problem]:
     for index in range(count):
         sheep, bought = 1_200_007 + 111_113 * index, 34_500_331
         row = {
-            "question": f"A land has {sheep} sheep and {bought} more are born. How many sheep has it? ({index})",
+            "question": f"A land has {sheep} sheep and {bought} more are born. How many sheep does it have? ({index})",
             "answer": f"Add them up: {sheep} + {bought} = {sheep + bought}.\n#### {sheep + bought}",
         }
         problems.append(Problem.from_gsm8k(f"telling-{index}", row))
