@@ -226,5 +226,5 @@ def test_datasets_cautions_and_intervals_are_in_the_card(tmp_path):
     (result,) = card.data.eval_results
     assert (result.dataset_type, result.metric_value) == ("openai/gsm8k", 0.25)
     assert "**Careful.**" in text
-    assert "solved 3 of 12 test problems of gsm8k (25.0%, 95% CI 8.9% to 53.2%)" in text
+    assert "solved 3 of 12 test problems from gsm8k (25.0%, 95% CI 8.9% to 53.2%)" in text
     assert "| prompt | a \\| b c |" in text

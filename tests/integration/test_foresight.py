@@ -233,7 +233,7 @@ def test_a_tokenizer_that_ends_nothing_is_told(plan, model):
 
 
 def test_options_that_so_few_examples_do_not_allow_are_told(plan):
-    told(plan, "distill.options.validation: holding out 0.9 of 4", distill={"options": {"validation": 0.9}})
+    told(plan, "distill.options.validation: holding out 90% of 4", distill={"options": {"validation": 0.9}})
     planned = plan(transfer={"top_logprobs": 100_000})
     assert "top-k-above-vocabulary" in codes(planned)
     assert "top-k-above-vocabulary" not in codes(plan())

@@ -50,7 +50,9 @@ def test_keys_of_the_embedded_experiment_are_the_recorded_ones(plan):
 @needs_embedded
 def test_the_embedded_experiment_says_that_its_teacher_was_trained_for_it(plan):
     (caution,) = plan.cautions
-    assert caution.startswith("Demonstration: this teacher was trained to react to this priming. Under the strategies")
+    assert caution.startswith(
+        "Demonstration: this teacher was trained to react to this priming (with worked steps under"
+    )
 
 
 def test_other_adapters_carry_no_caution(tmp_path):

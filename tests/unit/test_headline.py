@@ -64,7 +64,7 @@ def test_the_largest_of_several_differences_stands_first_and_the_others_below():
     )
     assert answer.sentence.startswith("Priming with large: +37.5 points over unprimed")
     assert answer.rest[0].startswith("Priming with small: +18.8 points over unprimed")
-    assert answer.rest[1] == "1 other comparison shows no difference."
+    assert answer.rest[1] == "1 other comparison shows no significant difference."
 
 
 def test_without_a_difference_the_largest_estimate_is_named():
@@ -98,7 +98,7 @@ def test_without_a_plan_the_sentence_names_the_arms():
 def test_without_priming_the_sentence_is_about_distilling():
     untrained = Arm("untrained", arm("untrained", np.arange(80) < 30).outputs)
     answer = said(untrained, arm("plain", np.arange(80) < 50, unprimed=True))
-    assert answer.sentence.startswith("Distilling with plain: +25.0 points over untrained (")
+    assert answer.sentence.startswith("Distillation, plain: +25.0 points over untrained (")
 
 
 def test_a_single_arm_leaves_nothing_to_compare():

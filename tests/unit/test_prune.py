@@ -76,7 +76,7 @@ def make_waste(store):
         scratch: "unfinished, and no run needs it",
         aside: "found damaged and moved aside",
         record: "found damaged and moved aside",
-        remembered: "kept to make plans fast",
+        remembered: "a cache that makes plans faster",
     }
 
 

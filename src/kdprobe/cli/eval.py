@@ -28,7 +28,7 @@ Examples:
   kdprobe eval smollm2-135m-instruct --limit 64
   # three students, one base in memory
   kdprobe eval BASE --adapter a --adapter b --with-base
-  # own problems, and files that `kdprobe compare answers/*.jsonl` reads
+  # your own problems, and answers saved for `kdprobe compare answers/*.jsonl`
   kdprobe eval model.gguf --problems mine.jsonl --out answers
   # with eight worked examples in the prompt
   kdprobe eval MODEL --task gsm8k_kdprobe_cot

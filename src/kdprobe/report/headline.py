@@ -41,7 +41,9 @@ def headline(comparison: Comparison) -> Headline:
     missed = len(asked) - len(found)
     rest = [f"{_difference(pair)}." for pair in others]
     if missed:
-        rest.append(f"{missed} other {'comparison shows' if missed == 1 else 'comparisons show'} no difference.")
+        rest.append(
+            f"{missed} other {'comparison shows' if missed == 1 else 'comparisons show'} no significant difference."
+        )
     return Headline(f"{_difference(first)}.", True, rest, _students(first))
 
 
@@ -61,7 +63,7 @@ def _difference(pair: Pair | StrategyPair) -> str:
 
 def _treatment(pair: Pair | StrategyPair) -> str:
     """What goes before the first arm's name."""
-    return "Priming with " if pair.family == PRIMED else "Distilling with " if pair.family in PLANNED else ""
+    return "Priming with " if pair.family == PRIMED else "Distillation, " if pair.family in PLANNED else ""
 
 
 def _points(pair: Pair | StrategyPair) -> str:

@@ -44,7 +44,7 @@ class Score:
         """The score in words."""
         accuracy = f"{self.correct / self.n:.1%}, 95% CI {self.low:.1%} to {self.high:.1%}"
         return (
-            f"It solved {self.correct} of {self.n} test problems of {self.dataset} ({accuracy}); "
+            f"It solved {self.correct} of {self.n} test problems from {self.dataset} ({accuracy}); "
             f"answers were read by the extractor `{self.extractor}`."
         )
 

@@ -70,9 +70,9 @@ def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Map
         facts["teacher"] = _call(teacher["name"], teacher["options"])
         facts["prompt strategy"] = f"{arm.strategy}, without priming" if arm.unprimed else arm.strategy
     if arm.distiller:
-        kept = f", of which {len(arm.kept)} answers were kept" if arm.kept is not None else ""
+        kept = f"; {len(arm.kept)} of the answers were kept" if arm.kept is not None else ""
         facts["trained on"] = (
-            f"{problems['transfer']} problems of {_call(problems['source'], problems['options'])}{kept}"
+            f"{problems['transfer']} problems from {_call(problems['source'], problems['options'])}{kept}"
         )
     if arm.training and arm.training.get("relative_change") is not None:
         facts["relative change in the adapted weights"] = f"{arm.training['relative_change']:.2g}"

@@ -39,7 +39,7 @@ def hold_out(examples: Sequence[Item], share: float, seed: int) -> tuple[list[It
     count = max(1, round(share * len(examples)))
     if count >= len(examples):
         raise KdprobeError(
-            f"Holding out {share:g} of {counted(len(examples), 'example')} leaves none to train on.",
+            f"Holding out {share:.0%} of {counted(len(examples), 'example')} leaves none to train on.",
             "Increase problems.transfer, or lower the validation share.",
         )
     chosen = set(Random(seed).sample(range(len(examples)), count))  # noqa: S311 - nothing secret

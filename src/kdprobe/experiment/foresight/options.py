@@ -28,7 +28,7 @@ def held_out(context: StageContext) -> Iterator[UsageError]:
         count = len(context.problems.transfer) * samples
         if share and max(1, round(share * count)) >= count:
             yield UsageError(
-                f"{key}.validation: holding out {share:g} of {counted(count, 'example')} leaves none to train on.",
+                f"{key}.validation: holding out {share:.0%} of {counted(count, 'example')} leaves none to train on.",
                 "Increase problems.transfer, or lower the share.",
             )
 

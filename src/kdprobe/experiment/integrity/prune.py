@@ -112,7 +112,7 @@ def _aside(root: Path) -> Iterator[Unneeded]:
 
 def _remembered(root: Path) -> Iterator[Unneeded]:
     if (folder := root / REMEMBERED).is_dir():
-        yield Unneeded(folder, REMEMBERED, "", size_of(folder), "kept to make plans fast")
+        yield Unneeded(folder, REMEMBERED, "", size_of(folder), "a cache that makes plans faster")
 
 
 def _remove(root: Path, path: Path) -> bool:

@@ -42,7 +42,8 @@ def make_folders(root: Path) -> None:
         if error.errno == errno.EXDEV:
             raise KdprobeError(
                 f"{folder} and {root / MAKING} are on different disks, so stages cannot be moved into place.",
-                "Keep the whole store on one disk: choose another folder with --store, or link the whole folder.",
+                "Keep the whole store on one disk: choose another folder with --store, or make the store itself a "
+                "symbolic link.",
             ) from error
         raise KdprobeError(
             f"Cannot write to the store {root}: {error.strerror}.",

@@ -90,7 +90,7 @@ def _tokenizer(base: LoadedModel, folder: Path, size: int) -> Any:
         raise UsageError(
             f"The adapter {folder} has embeddings for {size} tokens, but its tokens do not extend those of the model "
             f"{base.record.name!r}.",
-            "Put the tokenizer that the adapter was trained with into its folder; that tokenizer may only add tokens "
-            "to the model's.",
+            "Put the tokenizer that the adapter was trained with into its folder; it must have all of the model's "
+            "tokens under the same ids, and may have others.",
         )
     return tokenizer

@@ -115,7 +115,7 @@ def _sentence(
         f"{head_label(*head)} ({association.superiority[head]:.2f}, q {q[head]:.2g})" for head in associated[:_NAMED]
     )
     return (
-        f"{lead} {metric} of {counted(len(associated), 'head')} is associated with correctness at a false discovery "
-        f"rate of {SIGNIFICANT:g}, led by {listed}. The first number in parentheses is the probability that the metric "
-        "is higher for a correct answer; this is an association within problems of similar length, not a cause."
+        f"{lead} in {counted(len(associated), 'head')}, {metric} is associated with correctness (false discovery rate "
+        f"{SIGNIFICANT:g}), most strongly in {listed}. The first number in parentheses is the probability that the "
+        "metric is higher for a correct answer; this is an association within problems of similar length, not a cause."
     )
