@@ -123,9 +123,12 @@ def test_a_plan_and_a_run_say_what_their_commands_say(tiny_model, tiny_config, t
     file, store = tiny_config(tiny_model, strategies='["none"]'), tmp_path / "store"
     planned = kdprobe.plan(tomllib.loads(file.read_text()), store=store)
     assert planned.to_json() + "\n" == run_cli("plan", file, "--store", store, "--json")
+    assert planned.to_dict()["warnings"] == list(planned.warnings)
     assert set(planned.stages["status"]) == {"missing"}
     told = json.loads(run_cli("run", file, "--store", store, "--json"))
-    assert kdprobe.run(file, store=store, progress=False).to_dict() == told
+    again = kdprobe.run(file, store=store, progress=False)
+    assert again.to_dict() == told
+    assert told["warnings"] == list(again.warnings)
 
 
 def test_threads_are_put_back(config, store, torch):

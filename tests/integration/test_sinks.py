@@ -70,6 +70,11 @@ def test_metrics_are_of_real_keys_and_the_sink_is_its_own(look, students):
             for metric, values in expected.items():
                 found = rows[rows["metric"] == metric].sort_values(["layer", "head"])["value"]
                 np.testing.assert_allclose(found, values.ravel(), atol=1e-5, err_msg=metric)
+    kept = result.tables["strongest_keys"].set_index(["student", "layer", "head", "query"])
+    weights = patterns(students[0], sequences[0])
+    divided = np.sort(weights / weights.sum(axis=-1, keepdims=True), axis=-1)
+    found = kept.loc["base", "weight_1"].sort_index().to_numpy().reshape(divided.shape[:3])
+    np.testing.assert_allclose(found, divided[..., -1], atol=1e-5)
     shares = table[(table["metric"] == "learned_sink") & (table["student"] == "base")]["value"]
     assert any(f"base: {shares.mean():.1%} of the attention goes to learned sinks" in s for s in result.statements)
 
@@ -102,6 +107,18 @@ def test_maps_and_associations_say_that_they_are_of_the_rest(look, students, pro
     assert any("entropy describes the rest" in statement for statement in linked.statements)
     sinks, _ = look("association", students, records=records, strata=1, metric="learned_sink")
     assert not any("the rest" in statement for statement in sinks.statements)
+
+
+def test_ablation_says_that_changes_in_attention_are_of_the_rest(look, students):
+    result, sequences = look("ablation", students, exact=1, random_sets=0)
+    share = np.mean([(1 - patterns(students[0], sequence).sum(axis=-1)).mean() for sequence in sequences])
+    assert (
+        f"base: {share:.1%} of the attention goes to learned sinks, which are not tokens; changes in attention compare "
+        "the rest, with every row divided by its sum."
+    ) in result.statements
+    # Without a second student, no attention is compared.
+    alone, _ = look("ablation", students[:1], exact=1, random_sets=0)
+    assert not any("sinks" in statement for statement in alone.statements)
 
 
 def test_where_nobody_has_a_sink_no_table_speaks_of_one(look, tiny_record):

@@ -43,6 +43,26 @@ def test_every_kind_of_file_gives_the_same_score(kind, tmp_path, run_cli):
     assert (score["file"], score["extractor"]) == (str(tmp_path / f"answers.{kind}"), "robust")
 
 
+def test_texts_are_read_once_however_many_extractors_judge_them(tmp_path, monkeypatch):
+    from kdprobe.comparison import text_shares
+    from kdprobe.comparison.scoring import scores
+    from kdprobe.models.thinking import split_thinking
+    from kdprobe.problems.extractors import Published, Robust
+
+    answers = ["", "<think>2 + 2</think>4", "<think>2 + 2", "4", "5"]
+    file = tmp_path / "a.jsonl"
+    file.write_text(
+        "\n".join(json.dumps({"id": str(n), "response": text, "gold": "4"}) for n, text in enumerate(answers))
+    )
+    read = []
+    monkeypatch.setattr(text_shares, "split_thinking", lambda text: read.append(text) or split_thinking(text))
+    found = scores(read_outputs(file, Columns()), {"robust": Robust(), "published": Published()})
+    assert read == answers
+    assert [score.extractor for score in found] == ["robust", "published"]
+    for score in found:
+        assert (score.empty, score.thinking, score.unclosed_thinking, score.run_on) == (0.2, 0.4, 0.2, 0)
+
+
 def test_all_extractors_stand_side_by_side(tmp_path, run_cli):
     files = [written(tmp_path, "csv"), written(tmp_path, "parquet")]
     scores = json.loads(run_cli("score", *files, "--extractor", "all", "--json"))

@@ -25,6 +25,7 @@ from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
 from kdprobe.comparison.scoring import JudgedAnswers, Right, calculated, judge_arms, score_fields, shared_groups
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy, step_accuracy_difference
 from kdprobe.comparison.strategy_tests import strategy_pairs
+from kdprobe.comparison.text_shares import text_shares
 from kdprobe.comparison.verdict import verdict
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
@@ -88,7 +89,7 @@ def _pairs_with(arm: Arm, planned: Families) -> list[str]:
 
 
 def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepAccuracy) -> ArmScore:
-    fields = score_fields(arm.outputs, extractor, judged, steps)
+    fields = score_fields(arm.outputs, extractor, judged, steps, text_shares(arm.outputs))
     return ArmScore(
         name=arm.name,
         strategy=arm.strategy,

@@ -15,14 +15,13 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
 from kdprobe.comparison.repeats import interval_over_problems, repeat_notes, repeated_problems
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
+from kdprobe.comparison.text_shares import TextShares, text_shares
 from kdprobe.console import progress, warn
 from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
-from kdprobe.problems.reading.numbers import with_plain_digits
-from kdprobe.problems.reading.run_on import run_on
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval
 
@@ -181,16 +180,17 @@ def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]
     judged = {name: judge_outputs(outputs, extractor) for name, extractor in judging}
     refuse_gold_without_values(outputs, (found.right for found in judged.values()))
     steps = step_accuracy(calculated(outputs))
-    return [Score(**score_fields(outputs, name, found, steps)) for name, found in judged.items()]
+    texts = text_shares(outputs)
+    return [Score(**score_fields(outputs, name, found, steps, texts)) for name, found in judged.items()]
 
 
-def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy) -> dict[str, Any]:
+def score_fields(
+    outputs: Outputs, name: str, judged: JudgedAnswers, steps: StepAccuracy, texts: TextShares
+) -> dict[str, Any]:
     """The fields of a `Score`, from the answers as judged by the extractor of this name."""
     n, correct, problems = len(judged.right), int(judged.right.sum()), repeated_problems(outputs)
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
-    without_text = outputs.metric and outputs.columns.get("response") is None
-    empty, thinking, unclosed, runs_on = (None,) * 4 if without_text else _text_shares(outputs)
     thinking_tokens = [tokens for tokens in outputs.thinking_tokens or [] if tokens]
     return {
         "file": outputs.file,
@@ -200,9 +200,9 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "accuracy": correct / n,
         "interval": interval_over_problems(judged.right, problems),
         "no_answer": None if outputs.metric else float(1 - judged.found.mean()),
-        "empty": empty,
-        "thinking": thinking,
-        "unclosed_thinking": unclosed,
+        "empty": texts.empty,
+        "thinking": texts.thinking,
+        "unclosed_thinking": texts.unclosed,
         "thinking_tokens": sum(thinking_tokens) / len(thinking_tokens) if thinking_tokens else None,
         "cut_off": None if outputs.cut_off is None else sum(outputs.cut_off) / n,
         "mean_tokens": None if outputs.tokens is None else sum(outputs.tokens) / n,
@@ -211,25 +211,11 @@ def score_fields(outputs: Outputs, name: str, judged: JudgedAnswers, steps: Step
         "log_p_gold_solution": None if style is None else sum(style) / n,
         "arithmetic": steps,
         "rules": dict(judged.rules.most_common()),
-        "run_on": runs_on,
+        "run_on": texts.runs_on,
         "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
         "columns": dict(outputs.columns),
         "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(problems)],
     }
-
-
-def _text_shares(outputs: Outputs) -> tuple[float, float, float, float]:
-    """Shares of answers that are empty, have thinking, never end their thinking, and run on into another problem."""
-    empty = thinking = unclosed = runs_on = 0
-    count = len(outputs.responses)
-    with progress(f"Texts of {outputs.file}", count, brief=True) as bar:
-        for response in bar.over(outputs.responses):
-            written = split_thinking(response)
-            empty += not written.answer.strip() and written.thinking is None
-            thinking += written.thinking is not None
-            unclosed += not written.closed
-            runs_on += run_on(with_plain_digits(written.answer)) is not None
-    return empty / count, thinking / count, unclosed / count, runs_on / count
 
 
 def _judge_name(outputs: Outputs, extractor: str) -> str:

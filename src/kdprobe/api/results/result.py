@@ -27,7 +27,10 @@ class Result(ABC):
 
     @abstractmethod
     def _data(self) -> Any:
-        """The data of the command's `--json` output, before NaN and secrets are removed."""
+        """The data of the command's `--json` output, without the warnings, before NaN and secrets are removed.
+
+        Either a dict, or a list with a dict for each of several results.
+        """
 
     @abstractmethod
     def _sections(self) -> Iterator[Section]:
@@ -47,7 +50,8 @@ class Result(ABC):
 
     def to_json(self) -> str:
         """The command's `--json` output; NaN and infinities become null."""
-        return json_text(self._data())
+        data, warnings = self._data(), {"warnings": list(self.warnings)}
+        return json_text([row | warnings for row in data] if isinstance(data, list) else data | warnings)
 
     def __repr__(self) -> str:
         lines = [line for section in self._shown for line in section.lines()]

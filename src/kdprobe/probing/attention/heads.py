@@ -53,7 +53,7 @@ class HeadsAnalysis:
             statements=[
                 *_check_sentence(context),
                 _means_sentence(measured, deciding_metric, context.seed),
-                *sink_sentences(sink_shares(measured), "all other metrics describe"),
+                *sink_sentences(sink_shares(measured), "all other metrics and tables describe"),
                 *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
                     f"{name} is not compared, because its layers, heads or tokens differ."

@@ -66,7 +66,7 @@ def _strongest(pattern: Tensor) -> pd.DataFrame:
         weight = flat_weights[:, index] if known else np.zeros(heads * queries, dtype=np.float32)
         columns[f"key_{index + 1}"] = np.where(weight > 0, flat_places[:, index] if known else -1, -1)
         columns[f"weight_{index + 1}"] = weight
-    # Rows of a model with a learned sink sum to less than one: what went to the sink belongs to no key.
+    # What went to a learned sink belongs to no key: rows were divided by their sums, which are now one up to rounding.
     total = pattern.float().sum(dim=-1).reshape(-1).cpu().numpy()
     columns["rest"] = np.clip(total - flat_weights.sum(axis=1), 0.0, 1.0)
     return pd.DataFrame(columns)

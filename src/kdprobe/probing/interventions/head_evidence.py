@@ -19,6 +19,7 @@ from kdprobe.probing.analysis import Figure
 from kdprobe.probing.figures import change_against_effect
 from kdprobe.probing.interventions.sweep import Array, Sweep
 from kdprobe.probing.patterns.pairwise import students_side_by_side
+from kdprobe.probing.patterns.real_keys import sink_sentences
 from kdprobe.probing.weights.geometry import CIRCUITS, student_changes
 from kdprobe.stats.rank_correlation import spearman
 from kdprobe.students.bridges import Bridges
@@ -41,7 +42,7 @@ class Evidence:
             architecture cannot provide are missing.
         correlations: One row per student and change: Spearman's correlation with the size of the effect.
         figures: Change in attention against effect.
-        statements: The correlations in words, and why a change is missing.
+        statements: The correlations in words, why a change is missing, and what is left out of changes in attention.
     """
 
     table: pd.DataFrame
@@ -57,11 +58,13 @@ class HeadChanges:
     Attributes:
         patterns: Each student's divergence of attention from the first student's, `[layer, head]`, in nats.
         circuits: Each student's rows of the analysis `geometry`.
+        sinks: Each student's share of attention that goes to learned sinks, which `patterns` leaves out.
         missing: What is missing, and why.
     """
 
     patterns: dict[str, Array] = field(default_factory=dict)
     circuits: dict[str, pd.DataFrame] = field(default_factory=dict)
+    sinks: dict[str, float] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
@@ -105,6 +108,7 @@ def head_changes(
         if alike:
             with progress("Attention side by side", len(sequences), unit="tok") as bar:
                 found = students_side_by_side(bridges, [first, *alike], sequences, batch_size=batch_size, bar=bar)
+            changes.sinks.update(found.sinks)
             for student in alike:
                 changes.patterns[student.name] = found.jensen_shannon[student.name, first.name].mean(axis=0)
     return changes
@@ -137,7 +141,8 @@ def head_evidence(trained: Sequence[Student], changes: HeadChanges, sweeps: Mapp
         )
     correlations = _correlations(table)
     figures = _figures(table[table["student"].isin(changes.patterns)])
-    return Evidence(table, correlations, figures, [*changes.missing, *_statements(correlations)])
+    of_rest = sink_sentences(changes.sinks, "changes in attention compare")
+    return Evidence(table, correlations, figures, [*changes.missing, *of_rest, *_statements(correlations)])
 
 
 def _rows(student: str, changes: HeadChanges, sweep: Sweep) -> pd.DataFrame:
