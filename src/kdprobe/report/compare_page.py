@@ -33,17 +33,18 @@ def write_compare_page(
     Raises:
         KdprobeError: It cannot be written.
     """
-    facts = comparison_facts(comparison)
+    answer, facts = headline(comparison), comparison_facts(comparison)
+    payload = compared(file.stem, arms, comparison, extractor, headline=answer, facts=facts, solutions={})
     text = template("compare.html.jinja").render(
         title=file.stem,
         question="Which student solves more?",
-        headline=headline(comparison),
+        headline=answer,
         cautions=cautions,
         chips=chips(comparison),
         facts=facts,
         comparison=comparison,
         thinking=any(score.thinking for score in comparison.arms),
-        data=packed(compared(file.stem, arms, comparison, extractor, facts=facts, solutions={})),
+        data=packed(payload),
         plotly="",
     )
     try:

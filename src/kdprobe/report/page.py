@@ -65,11 +65,11 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
             for analysis in results.analyses
         ],
     }
-    facts = run_facts(results, comparison)
+    answer, facts = headline(comparison), run_facts(results, comparison)
     solutions = {problem["id"]: problem["solution"] for problem in record["problems"]["test"]}
     heads = [measure for analysis in results.analyses for measure in head_measures(analysis.tables)]
     config = config_toml(record["config"])
-    payload = compared(results.run, arms, comparison, ROBUST, facts=facts, solutions=solutions)
+    payload = compared(results.run, arms, comparison, ROBUST, headline=answer, facts=facts, solutions=solutions)
     attention = [shown for analysis in results.analyses if (shown := shown_attention(analysis.tables))]
     payload |= {"figures": figures, "heads": heads, "attention": next(iter(attention), None), "config": config}
     taught = any(arm.strategy for arm in results.arms)
@@ -79,7 +79,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         question=(
             "Did the way the teacher was prompted make a better student?" if taught else "Which student solves more?"
         ),
-        headline=headline(comparison),
+        headline=answer,
         cautions=record.get("cautions", []),
         chips=chips(comparison),
         facts=facts,

@@ -9,7 +9,7 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.result import Comparison
 from kdprobe.console import visible
 from kdprobe.problems.extractors import Extractor
-from kdprobe.report.headline import headline
+from kdprobe.report.headline import Headline
 from kdprobe.report.payload.answers import Solutions, shown_answers
 from kdprobe.report.payload.arms import shown_arms
 from kdprobe.report.payload.pairs import baselines, shown_accuracies
@@ -22,6 +22,7 @@ def compared(
     comparison: Comparison,
     extractor: Extractor,
     *,
+    headline: Headline,
     facts: Sequence[tuple[str, str]],
     solutions: Solutions,
 ) -> dict[str, Any]:
@@ -32,20 +33,20 @@ def compared(
         arms: The arms that were compared, including those without answers.
         comparison: What came out.
         extractor: The extractor that decided.
+        headline: What came out, in one sentence.
         facts: What was compared, as names and values.
         solutions: The gold solutions that are known.
     """
-    answer = headline(comparison)
     return {
         "name": name,
         "arms": shown_arms(arms),
         "answers": shown_answers(arms, extractor, solutions),
         "accuracies": shown_accuracies(comparison),
         "baselines": baselines(comparison),
-        "pair": answer.pair and [visible(name) for name in answer.pair],
+        "pair": headline.pair and [visible(name) for name in headline.pair],
         "figures": [],
         "heads": [],
         "attention": None,
         "config": "",
-        "summary": summary(answer, comparison, facts),
+        "summary": summary(headline, comparison, facts),
     }
