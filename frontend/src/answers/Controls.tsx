@@ -1,5 +1,6 @@
 /** What to compare, and which problems to show. */
 import { useMemo } from "preact/hooks";
+import { Check, Menu } from "../controls";
 import type { Answers, ShownArm } from "../payload";
 import { SORTS, type Choice, type Sort } from "./choose";
 
@@ -19,25 +20,14 @@ export function Controls({ answers, arms, choice, change }: Props) {
     const all = answers.arms.flat();
     return { cut: all.some((answer) => answer?.cut != null), logP: all.some((answer) => answer?.log_p != null) };
   }, [answers]);
-  const sorts = Object.entries(SORTS).filter(([name]) => known.logP || !name.startsWith("log p"));
-  const arm = (label: string, at: "a" | "b") => (
-    <label>
-      {label}
-      <select value={choice[at]} onChange={(event) => change({ [at]: Number(event.currentTarget.value) })}>
-        {arms.map((each, index) =>
-          answers.arms[index]?.some(Boolean) ? (
-            <option key={each.name} value={index}>
-              {each.name}
-            </option>
-          ) : null,
-        )}
-      </select>
-    </label>
+  const sorts = (Object.entries(SORTS) as [Sort, string][]).filter(([name]) => known.logP || !name.startsWith("log p"));
+  const answering = arms.flatMap(({ name }, index): [number, string][] =>
+    answers.arms[index]?.some(Boolean) ? [[index, name]] : [],
   );
   return (
     <div class="controls">
-      {arm("A", "a")}
-      {arm("B", "b")}
+      <Menu label="A" value={choice.a} options={answering} choose={(a) => change({ a })} />
+      <Menu label="B" value={choice.b} options={answering} choose={(b) => change({ b })} />
       <label class="wide">
         Search questions and answers
         <input
@@ -46,53 +36,20 @@ export function Controls({ answers, arms, choice, change }: Props) {
           onInput={(event) => change({ search: event.currentTarget.value })}
         />
       </label>
-      <label>
-        Sort
-        <select value={choice.sort} onChange={(event) => change({ sort: event.currentTarget.value as Sort })}>
-          {sorts.map(([name, title]) => (
-            <option key={name} value={name}>
-              {title}
-            </option>
-          ))}
-        </select>
-      </label>
+      <Menu label="Sort" value={choice.sort} options={sorts} choose={(sort) => change({ sort })} />
       {groups.length > 1 ? (
-        <label>
-          Group
-          <select
-            value={choice.group ?? ""}
-            onChange={(event) => change({ group: event.currentTarget.value || null })}
-          >
-            <option value="">All groups</option>
-            {groups.map((group) => (
-              <option key={group} value={group}>
-                {group}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Menu
+          label="Group"
+          value={choice.group ?? ""}
+          options={[["", "All groups"], ...groups.map((group): [string, string] => [group, group])]}
+          choose={(group) => change({ group: group || null })}
+        />
       ) : null}
       <fieldset>
         <legend>Only problems where A or B</legend>
-        {known.cut ? (
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={choice.cut}
-              onChange={(event) => change({ cut: event.currentTarget.checked })}
-            />
-            was cut off
-          </label>
-        ) : null}
+        {known.cut ? <Check label="was cut off" checked={choice.cut} check={(cut) => change({ cut })} /> : null}
         {answers.read ? (
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={choice.valueless}
-              onChange={(event) => change({ valueless: event.currentTarget.checked })}
-            />
-            gave no value
-          </label>
+          <Check label="gave no value" checked={choice.valueless} check={(valueless) => change({ valueless })} />
         ) : null}
       </fieldset>
     </div>

@@ -1,6 +1,7 @@
 /** Who beats whom: the accuracy of every arm, and its difference from a baseline. */
-import { useId, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { ArmName, armNamed } from "../arms";
+import { Menu } from "../controls";
 import type { Baseline, Payload, ShownAccuracy, ShownArm } from "../payload";
 import { Axis, Estimate } from "./Estimate";
 import { scaleOf } from "./scale";
@@ -9,7 +10,6 @@ type Props = Pick<Payload, "arms" | "accuracies" | "baselines">;
 
 export function Beaten({ arms, accuracies, baselines }: Props) {
   const [chosen, choose] = useState(0);
-  const label = useId();
   const baseline = baselines[chosen];
   return (
     <div class="beaten">
@@ -17,14 +17,12 @@ export function Beaten({ arms, accuracies, baselines }: Props) {
       {baseline ? (
         <div class="card">
           <p class="choice">
-            <label for={label}>Difference from </label>
-            <select id={label} value={chosen} onChange={(event) => choose(Number(event.currentTarget.value))}>
-              {baselines.map((each, index) => (
-                <option key={index} value={index}>
-                  {each.label}
-                </option>
-              ))}
-            </select>
+            <Menu
+              label="Difference from"
+              value={chosen}
+              options={baselines.map(({ label }, index) => [index, label])}
+              choose={choose}
+            />
           </p>
           <Differences arms={arms} baseline={baseline} />
         </div>

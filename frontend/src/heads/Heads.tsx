@@ -1,5 +1,6 @@
 /** Every head of every student under one measure at a time: a grid, the chosen head, a list, and curves by layer. */
 import { useMemo, useState } from "preact/hooks";
+import { Menu } from "../controls";
 import type { HeadMeasure, ShownArm, ShownAttention } from "../payload";
 import { Attention } from "./Attention";
 import { Curves } from "./Curves";
@@ -31,27 +32,14 @@ export function Heads({ measures: all, arms, attention }: Props) {
   return (
     <div class="heads">
       <div class="controls">
-        <label class="wide">
-          Measure
-          <select value={chosen} onChange={(event) => choose(Number(event.currentTarget.value))}>
-            {measures.map((each, index) => (
-              <option key={index} value={index}>
-                {each.title}
-                {each.unit ? `, ${each.unit}` : ""}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label>
-          Student
-          <select value={student} onChange={(event) => setName(event.currentTarget.value)}>
-            {students.map((each) => (
-              <option key={each} value={each}>
-                {each}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Menu
+          wide
+          label="Measure"
+          value={chosen}
+          options={measures.map(({ title, unit }, index) => [index, unit ? `${title}, ${unit}` : title])}
+          choose={choose}
+        />
+        <Menu label="Student" value={student} options={students.map((each) => [each, each])} choose={setName} />
       </div>
       <p class="soft">{noteOf(measure, grid.exact !== null)}</p>
       <div class="two">

@@ -1,5 +1,6 @@
 /** The heads in order of a measure. */
 import { useState } from "preact/hooks";
+import { Menu } from "../controls";
 import type { HeadGrid } from "../payload";
 import { intervalOf, labelOf, ORDERS, type Order, ordered, written } from "./measures";
 
@@ -20,16 +21,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
   return (
     <div class="card">
       <p class="choice">
-        <label>
-          Heads{" "}
-          <select value={order} onChange={(event) => setOrder(event.currentTarget.value as Order)}>
-            {Object.entries(ORDERS).map(([name, title]) => (
-              <option key={name} value={name}>
-                {title}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Menu label="Heads" value={order} options={Object.entries(ORDERS) as [Order, string][]} choose={setOrder} />
       </p>
       <table>
         <thead>
