@@ -153,16 +153,13 @@ class Teacher(Protocol):
     @property
     def provenance(self) -> dict[str, Any]:
         """Everything that determines its answers."""
-        ...
 
     @property
     def part_size(self) -> int | None:
         """Number of requests in a part; `None` if each answer is saved on its own."""
-        ...
 
     def respond(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Response]:
         """Answers every request, in any order. The call itself loads the weights, so that the iterator can be timed."""
-        ...
 
 
 @runtime_checkable
@@ -171,7 +168,6 @@ class ScoringTeacher(Teacher, Protocol):
 
     def score(self, passages: Sequence[Passage], sampling: Sampling) -> Iterator[tuple[str, SparseRows]]:
         """Its distribution at every scored token of every passage, by id, in any order; nothing is sampled."""
-        ...
 
 
 @runtime_checkable
@@ -190,7 +186,6 @@ class RenderingTeacher(Teacher, Protocol):
         Raises:
             KdprobeError: The template rejects the messages, or leaves one of them out.
         """
-        ...
 
 
 @runtime_checkable
@@ -200,7 +195,6 @@ class CautionedTeacher(Teacher, Protocol):
     @property
     def caution(self) -> str:
         """One or two sentences; empty if there is nothing to say."""
-        ...
 
 
 def checked(requests: Sequence[Request | Passage], responses: Iterable[Response]) -> Iterator[Response]:
