@@ -1,12 +1,14 @@
 """Progress on stderr: nothing for what is quick, plain lines in a notebook, a bar on a terminal, silence on request."""
 
 import io
+import json
 import types
 
 import pytest
 
 import kdprobe
 from kdprobe import console
+from kdprobe.console import bars, messages
 
 ROWS = [{"id": str(number), "question": f"q{number}", "response": "so 7", "gold": "7"} for number in range(1_200)]
 
@@ -22,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(console, "time", types.SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(bars, "time", types.SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
@@ -76,7 +78,7 @@ def test_a_bar_of_brief_work_appears_after_a_second(clock, terminal, seconds, sh
 
 def test_other_bars_appear_at_once_and_none_where_progress_is_off(clock, terminal):
     stream = terminal()
-    with console.listening(shown=False), console.progress("silent", 2) as bar:
+    with messages.listening(shown=False), console.progress("silent", 2) as bar:
         bar.advance()
     assert stream.getvalue() == ""
     with console.progress("training", 2):
@@ -88,11 +90,11 @@ def test_other_bars_appear_at_once_and_none_where_progress_is_off(clock, termina
     "call", [kdprobe.score, lambda *arms, **given: kdprobe.compare(dict(zip("ab", arms, strict=True)), **given)]
 )
 def test_scores_and_comparisons_of_long_files_tell_their_progress(call, monkeypatch, capsys):
-    monkeypatch.setattr(console, "_FIRST_LINE_SECONDS", 3600.0)
+    monkeypatch.setattr(bars, "_FIRST_LINE_SECONDS", 3600.0)
     call(ROWS, ROWS)
     assert capsys.readouterr().err == ""
     # As if reading and judging each thousand rows took seconds.
-    monkeypatch.setattr(console, "_FIRST_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(bars, "_FIRST_LINE_SECONDS", 0.0)
     call(ROWS, ROWS, progress=False)
     assert capsys.readouterr().err == ""
     call(ROWS, ROWS)
@@ -104,3 +106,30 @@ def test_scores_and_comparisons_of_long_files_tell_their_progress(call, monkeypa
         "Texts of table: 1000",
     ):
         assert words in told or words.replace("table", "a") in told
+
+
+def test_quiet_leaves_warnings_and_nothing_else(clock, capsys):
+    with messages.quietly(), messages.listening(shown=True) as warnings:
+        with console.progress("asking", 2) as bar:
+            clock.now += 60
+            bar.advance()
+        console.note("a note")
+        messages.warn("a warning")
+    assert capsys.readouterr().err == "a warning\n"
+    assert warnings == ["a warning"]
+    console.note("a note")
+    assert capsys.readouterr().err == "a note\n"
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",), ("--quiet",)])
+def test_quiet_commands_print_results_and_no_notes(quiet, run_cli, tmp_path, capsys, monkeypatch):
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(ROWS))
+    monkeypatch.setattr(bars, "_FIRST_LINE_SECONDS", 0.0)
+    run_cli("init", tmp_path / "mine.toml", *quiet)
+    assert "100.0%" in run_cli("score", answers, *quiet)
+    told = capsys.readouterr().err
+    assert ("Wrote" in told) == ("Judging" in told) == (not quiet)
+    # The next command is as talkative as ever.
+    run_cli("init", tmp_path / "other.toml")
+    assert "Wrote" in capsys.readouterr().err

@@ -3,7 +3,8 @@
 import pytest
 
 from kdprobe import redaction
-from kdprobe.console import note, visible
+from kdprobe.console import note
+from kdprobe.console.streams import visible
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.store import Stage
 from kdprobe.redaction import said, without_secrets

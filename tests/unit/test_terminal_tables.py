@@ -8,7 +8,7 @@ import pytest
 
 from kdprobe.cli import COMMANDS, app
 from kdprobe.cli.show.tables import column_widths, new_table, print_table
-from kdprobe.console import plain
+from kdprobe.console.streams import plain
 
 ARMS = ["first-run-4f2a9c1e/ground-truth", "second-run-90b1d77a/ground-truth@2"]
 

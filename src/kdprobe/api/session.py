@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdprobe.api.faults import UnexpectedError
-from kdprobe.console import listening
+from kdprobe.console.messages import listening
 from kdprobe.errors import KdprobeError
 
 if TYPE_CHECKING:

@@ -116,6 +116,6 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    from kdprobe.console import shortened, visible
+    from kdprobe.console.streams import shortened, visible
 
     click.echo(f"kdprobe: {visible(shortened(text))}", err=True)

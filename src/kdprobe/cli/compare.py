@@ -9,7 +9,15 @@ import click
 
 from kdprobe.api.compare import compare
 from kdprobe.cli.inputs import fail_where_found
-from kdprobe.cli.options import calls, column_options, json_option, plugin_options, store_option, strict_option
+from kdprobe.cli.options import (
+    calls,
+    column_options,
+    json_option,
+    plugin_options,
+    quiet_option,
+    store_option,
+    strict_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -30,7 +38,11 @@ Examples:
 @calls(compare)
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...")
-@click.option("--extractor", show_default=True, help="The extractor used for scores and tests.")
+@click.option(
+    "--extractor",
+    show_default=True,
+    help="The extractor used for scores and tests.",
+)
 @column_options
 @click.option(
     "--claims",
@@ -47,6 +59,7 @@ Examples:
 @strict_option
 @store_option
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -> None:
     """Compare files of answers, runs, or single arms of runs, problem by problem.

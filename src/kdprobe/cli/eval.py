@@ -17,6 +17,7 @@ from kdprobe.cli.options import (
     json_option,
     plugin_options,
     problems_option,
+    quiet_option,
     sampling_options,
     settings_option,
     store_option,
@@ -63,6 +64,7 @@ Examples:
 )
 @store_option
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, model: str, **given: Any) -> None:
     """Evaluate any model: from the Hub, a folder or a GGUF file, with adapters, or behind an API.

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kdprobe.api.results.students import RunStudent, load_students
-from kdprobe.cli.options import calls, dtype_option, json_option, store_option
+from kdprobe.cli.options import calls, dtype_option, json_option, quiet_option, store_option
 from kdprobe.errors import UsageError
 
 EPILOG = """\b
@@ -30,6 +30,7 @@ Examples:
 @click.option("--adapter", type=click.Path(path_type=Path), help="Write only the adapter to this folder.")
 @dtype_option
 @store_option
+@quiet_option
 @json_option
 def command(as_json: bool, student: str, merged: Path | None, adapter: Path | None, **given: Any) -> None:
     """Write a student as a plain Hugging Face model, or its adapter, with a model card.

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import click
 
+from kdprobe.cli.options import quiet_option
 from kdprobe.errors import UsageError
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@quiet_option
 def command(file: Path | None) -> None:
     """Write a commented config to start from: to FILE, or to stdout.
 
     This is the config of the embedded experiment. An existing FILE is never overwritten.
     """
+    from kdprobe.console import note
     from kdprobe.experiment.config import EMBEDDED
 
     text = EMBEDDED.read_text(encoding="utf-8").replace('name = "embedded"', 'name = "my-experiment"', 1)
@@ -27,4 +30,4 @@ def command(file: Path | None) -> None:
             stream.write(text)
     except FileExistsError as error:
         raise UsageError(f"{file} already exists.", "Choose another name, or delete it first.") from error
-    click.echo(f"Wrote {file}. Next: kdprobe plan {file}", err=True)
+    note(f"Wrote {file}. Next: kdprobe plan {file}")

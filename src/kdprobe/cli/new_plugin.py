@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from kdprobe.cli.options import quiet_option
+
 EPILOG = """\b
 Examples:
   # into the new folder kdprobe-step-back
@@ -30,16 +32,18 @@ _KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "proble
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to write to; by default kdprobe-NAME.",
 )
+@quiet_option
 def command(name: str, kind: str, folder: Path | None) -> None:
     """Write a complete plugin package to start from: code, test, pyproject.toml, README, CI.
 
     NAME is the name used in configs: lowercase letters, digits and dashes. The package is named kdprobe-NAME, and its
     tests pass from the start. A folder that is not empty is left unchanged.
     """
+    from kdprobe.console import note
     from kdprobe.host.choice import Choice
     from kdprobe.host.discovery import discover
     from kdprobe.host.registry import Host
     from kdprobe.scaffold import write_package
 
     package = write_package(name, kind, folder, Host(discover(), Choice()))
-    click.echo(f"Wrote {package}. Next: cd {package} && pip install -e . && pytest", err=True)
+    note(f"Wrote {package}. Next: cd {package} && pip install -e . && pytest")

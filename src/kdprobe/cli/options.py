@@ -33,6 +33,18 @@ def json_option(function: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)
 
 
+def quiet_option(function: Any) -> Any:
+    """`--quiet`, for every command that shows progress or notes."""
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_quiet,
+        help="Show no progress and no notes on stderr, only warnings and errors.",
+    )(function)
+
+
 def plugin_options(function: Any) -> Any:
     """`--plugins-dir` and `--no-plugins`, for every command that needs plugins."""
     folder = click.option(
@@ -135,6 +147,13 @@ def sampling_options(function: Any) -> Any:
     return budget(temperature(top_p(seed(function))))
 
 
+def _quiet(context: click.Context, _option: click.Parameter, given: bool) -> None:
+    from kdprobe.console.messages import quietly
+
+    if given:
+        context.with_resource(quietly())
+
+
 def _temperature(_context: click.Context, _option: click.Parameter, given: float) -> float:
     from kdprobe.experiment.config import not_too_cold
 
@@ -146,7 +165,11 @@ def _temperature(_context: click.Context, _option: click.Parameter, given: float
 
 def extractor_option(function: Any) -> Any:
     """`--extractor`, for every command that scores answers under one extractor or all of them."""
-    return click.option("--extractor", show_default=True, help="An extractor's name, or `all`.")(function)
+    return click.option(
+        "--extractor",
+        show_default=True,
+        help="An extractor's name, or `all`.",
+    )(function)
 
 
 def column_options(function: Any) -> Any:

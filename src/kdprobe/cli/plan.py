@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.plan import plan
-from kdprobe.cli.options import calls, full_option, json_option, plugin_options, store_option
+from kdprobe.cli.options import calls, full_option, json_option, plugin_options, quiet_option, store_option
 
 
 @calls(plan)
@@ -17,6 +17,7 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 @full_option
 @store_option
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, config: Path | None, **given: Any) -> None:
     """Show which stages of an experiment are done and which would run. Nothing is computed."""

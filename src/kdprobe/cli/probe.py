@@ -15,6 +15,7 @@ from kdprobe.cli.options import (
     json_option,
     plugin_options,
     problems_option,
+    quiet_option,
     settings_option,
 )
 
@@ -42,11 +43,17 @@ Examples:
 @click.option("--limit", type=click.IntRange(1, 2**31), show_default=True, help="Use only the first N problems.")
 @click.option("--batch-size", type=click.IntRange(1), show_default=True, help="Sequences per batch.")
 @click.option("--patterns", multiple=True, metavar="[NAME=]PATH", help="Attention patterns from a file or folder.")
-@click.option("--analysis", "analyses", multiple=True, help="An analysis; repeatable.  [default: heads]")
+@click.option(
+    "--analysis",
+    "analyses",
+    multiple=True,
+    help="An analysis; repeatable.  [default: heads]",
+)
 @settings_option("an analysis or the problem source")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write tables and a page to this folder.")
 @click.option("--figures", is_flag=True, help="With --out: also write every figure as PNG and SVG.")
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given: Any) -> None:
     """Look inside students: what their attention heads do, which ones changed, and more.

@@ -8,7 +8,7 @@ import click
 
 from kdprobe.api.run import load_run
 from kdprobe.cli.inputs import fail_where_found
-from kdprobe.cli.options import calls, json_option, plugin_options, store_option, strict_option
+from kdprobe.cli.options import calls, json_option, plugin_options, quiet_option, store_option, strict_option
 
 
 @calls(load_run)
@@ -17,6 +17,7 @@ from kdprobe.cli.options import calls, json_option, plugin_options, store_option
 @strict_option
 @store_option
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, strict: bool, run: str | None, **given: Any) -> None:
     """Rewrite a run's page and show its tables.

@@ -9,7 +9,15 @@ import click
 
 from kdprobe.api.run import run_launched
 from kdprobe.cli.inputs import fail_where_found
-from kdprobe.cli.options import calls, full_option, json_option, plugin_options, store_option, strict_option
+from kdprobe.cli.options import (
+    calls,
+    full_option,
+    json_option,
+    plugin_options,
+    quiet_option,
+    store_option,
+    strict_option,
+)
 
 
 @calls(run_launched)
@@ -19,6 +27,7 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 @strict_option
 @store_option
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, strict: bool, config: Path | None, **given: Any) -> None:
     """Run an experiment, or resume it. Without CONFIG: the embedded one, offline, on a CPU.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.score import score
-from kdprobe.cli.options import calls, column_options, extractor_option, json_option, plugin_options
+from kdprobe.cli.options import calls, column_options, extractor_option, json_option, plugin_options, quiet_option
 
 EPILOG = """\b
 Examples:
@@ -28,6 +28,7 @@ Examples:
 @extractor_option
 @column_options
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
     """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples, folders of .jsonl. No model is needed.

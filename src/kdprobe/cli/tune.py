@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.tune import tune
-from kdprobe.cli.options import calls, json_option, plugin_options, store_option
+from kdprobe.cli.options import calls, json_option, plugin_options, quiet_option, store_option
 
 EPILOG = """\b
 Examples:
@@ -29,6 +29,7 @@ Examples:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write CONFIG with the best options here.")
 @store_option
 @plugin_options
+@quiet_option
 @json_option
 def command(as_json: bool, config: Path, **given: Any) -> None:
     """Tune the distiller's options: temperature, alpha, learning rate, LoRA rank, divergence.

@@ -16,7 +16,8 @@ from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_value
 from kdprobe.comparison.repeats import interval_over_problems, repeat_notes, repeated_problems
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.comparison.text_shares import TextShares, text_shares
-from kdprobe.console import progress, warn
+from kdprobe.console import progress
+from kdprobe.console.messages import warn
 from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 from kdprobe.files import sync
 
 

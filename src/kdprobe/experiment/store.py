@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
 from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, is_older, seal, stage_key

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.host.candidates import folder_candidates
 from kdprobe.host.choice import Choice

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 
 _LIBRARIES = {"peft", "transformers"}
 _ANSWERED = (

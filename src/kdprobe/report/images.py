@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.errors import UsageError
 from kdprobe.models.load import importable
 from kdprobe.probing.analysis import Figure

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdprobe.comparison.result import Comparison
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.files import without_none
 from kdprobe.report.headline import Headline
 from kdprobe.report.payload.pairs import baselines, shown_accuracies

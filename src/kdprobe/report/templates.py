@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.files import clean
 from kdprobe.report import numbers
 from kdprobe.stats.p_values import p_text

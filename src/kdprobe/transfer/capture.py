@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.problem import Problem
 from kdprobe.redaction import without_secrets

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from kdprobe.console import note, progress, warn
+from kdprobe.console import note, progress
+from kdprobe.console.messages import warn
 from kdprobe.files import PARTIAL, UnreadableError, sha256, sync
 from kdprobe.teachers.teacher import PROMPT_TOO_LONG, Passage, Request, Response
 from kdprobe.transfer.transfer_set import read_rows, write_rows

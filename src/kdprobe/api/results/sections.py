@@ -83,13 +83,13 @@ def _cell(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    from kdprobe.console import visible
+    from kdprobe.console.streams import visible
 
     return html.escape(visible(text))
 
 
 def _line(text: str, longest: int) -> str:
     """Text on a single line without control characters; the middle of very long text is left out."""
-    from kdprobe.console import shortened, visible
+    from kdprobe.console.streams import shortened, visible
 
     return shortened(" ".join(visible(text).split()), longest)

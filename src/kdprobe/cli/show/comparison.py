@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.scores import other_measures, show_findings, show_reading
 from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
-from kdprobe.console import plain
+from kdprobe.console.streams import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.cli.show.tables import new_table
-from kdprobe.console import plain
+from kdprobe.console.streams import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

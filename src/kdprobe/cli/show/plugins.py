@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
-from kdprobe.console import out, plain
+from kdprobe.console.streams import out, plain
 from kdprobe.host.options import options_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from kdprobe.cli.show.comparison import comparison_tables, show_absent
 from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.scores import show_findings
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
-from kdprobe.console import out, plain
+from kdprobe.console.streams import out, plain
 from kdprobe.distill.targets import adapters_sentence
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
-from kdprobe.console import plain
+from kdprobe.console.streams import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

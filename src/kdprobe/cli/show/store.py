@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
-from kdprobe.console import out, plain
+from kdprobe.console.streams import out, plain
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.words import counted
 

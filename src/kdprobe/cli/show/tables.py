@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdprobe.api.results.result import json_text
-from kdprobe.console import out, plain
+from kdprobe.console.streams import out, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
-from kdprobe.console import out, plain
+from kdprobe.console.streams import out, plain
 from kdprobe.words import counted
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kdprobe.cli.options import json_option, store_option
+from kdprobe.cli.options import json_option, quiet_option, store_option
 from kdprobe.cli.show.store import size
 from kdprobe.cli.store.root import existing
 from kdprobe.console import note
@@ -18,6 +18,7 @@ from kdprobe.words import counted
 @click.argument("run")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @store_option
+@quiet_option
 @json_option
 def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
     """Write a finished run with all its stages into FILE, a tar archive.
@@ -39,6 +40,7 @@ def exporting(run: str, file: Path, store: str, as_json: bool) -> None:
 @click.command("import", short_help="Import a run with all its stages from FILE.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @store_option
+@quiet_option
 @json_option
 def importing(file: Path, store: str, as_json: bool) -> None:
     """Import a run with all its stages from FILE, as written by `kdprobe store export`.

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kdprobe.cli.options import json_option, store_option
+from kdprobe.cli.options import json_option, quiet_option, store_option
 from kdprobe.cli.show.store import show_unneeded, size, unneeded_data
 from kdprobe.cli.store.root import existing
 from kdprobe.errors import UsageError
@@ -16,6 +16,7 @@ from kdprobe.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="Show what would be removed without removing anything.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
+@quiet_option
 @json_option
 def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     """Remove everything that no run needs.

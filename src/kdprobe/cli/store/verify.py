@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from kdprobe.cli.options import json_option, store_option
+from kdprobe.cli.options import json_option, quiet_option, store_option
 from kdprobe.cli.show.store import entry_data, show_damage
 from kdprobe.cli.store.root import existing
 from kdprobe.errors import KdprobeError
@@ -16,6 +16,7 @@ from kdprobe.words import counted
 @click.command()
 @click.option("--repair", is_flag=True, help="Set damaged stages aside; the next run recreates them.")
 @store_option
+@quiet_option
 @json_option
 def verify(repair: bool, store: str, as_json: bool) -> None:
     """Check every stored file and report damage.

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 from kdprobe.files import UnreadableError, read_sealed, sha256, sync_all, write_sealed
 from kdprobe.models import processes
 

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from kdprobe.console import warn
+from kdprobe.console.messages import warn
 from kdprobe.errors import UsageError, first_line
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel

@@ -7,7 +7,7 @@ import html
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.probing.analysis import Figure
 
 

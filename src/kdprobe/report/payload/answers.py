@@ -8,7 +8,7 @@ from typing import TypedDict
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.pairing import pair_up
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.result import ArmScore
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 
 GREY = 0
 COLOURS = 7

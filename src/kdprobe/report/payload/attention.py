@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.result import Comparison
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.problems.extractors import Extractor
 from kdprobe.report.headline import Headline
 from kdprobe.report.payload.answers import Solutions, shown_answers

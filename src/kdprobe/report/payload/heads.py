@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 
 if TYPE_CHECKING:
     import pandas as pd

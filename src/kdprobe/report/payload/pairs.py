@@ -8,7 +8,7 @@ from typing import TypedDict
 from kdprobe.comparison.arms import ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.result import Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
-from kdprobe.console import visible
+from kdprobe.console.streams import visible
 from kdprobe.report.numbers import percent, percent_interval, points, points_interval
 from kdprobe.report.payload.arms import taught
 from kdprobe.stats.intervals import Interval

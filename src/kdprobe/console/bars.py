@@ -1,26 +1,18 @@
-"""Progress and messages on stderr, data on stdout: rich on a terminal, plain lines elsewhere.
-
-Text that comes from models, data or plugins goes through `plain`, never through rich's markup.
-"""
+"""Progress of long tasks: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from kdprobe.redaction import said
+from kdprobe.console.messages import is_shown
+from kdprobe.console.streams import err, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
-
-__all__ = ["Progress", "note", "progress"]
 
 PLAIN_INTERVAL_SECONDS = 10.0
 _FIRST_LINE_SECONDS = 2.0
@@ -30,59 +22,6 @@ _BRIEF_SECONDS = 1.0
 _STEP = 1_000
 """Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class _Listener:
-    """A caller: whether it wants to see progress, and the warnings collected for it."""
-
-    shown: bool = True
-    warnings: list[str] = field(default_factory=list)
-
-
-_listener: ContextVar[_Listener | None] = ContextVar("listener", default=None)
-_printed: set[tuple[str, TextIO | None]] = set()
-
-
-def out() -> Console:
-    """The console for results, on stdout."""
-    from rich.console import Console
-
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            # As for every other output; rich would exit with 1, although nothing is wrong.
-            raise BrokenPipeError
-
-    return Output(file=sys.stdout, markup=False, highlight=False, emoji=False)
-
-
-def err() -> Console:
-    """The console for progress and messages, on stderr."""
-    from rich.console import Console
-
-    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
-
-
-def plain(text: str) -> Text:
-    """Untrusted text as a rich `Text`: no markup, no control or direction-changing characters."""
-    from rich.text import Text
-
-    return Text(visible(text))
-
-
-def shortened(text: str, longest: int = 2000) -> str:
-    """Text with the middle of long lines left out; a mistyped value may be of any length."""
-    half = longest // 2
-    return "\n".join(line if len(line) <= longest else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n"))
-
-
-def visible(text: str) -> str:
-    r"""Text without secrets or control and direction-changing characters (all but `\n` and `\t` become `�`)."""
-    hidden = {"Cc", "Cf", "Cs"}
-    shown = said(text)
-    if shown.replace("\n", "").replace("\t", "").isprintable():
-        return shown  # Nearly every text, and much faster.
-    return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in shown)
 
 
 class Progress:
@@ -134,7 +73,7 @@ class Progress:
         now = time.monotonic()
         if now >= self._next_line:
             self._next_line = now + PLAIN_INTERVAL_SECONDS
-            if _is_shown():
+            if is_shown():
                 print(f"{self.label}: {self.state()}", file=self._stream, flush=True)
 
     def state(self) -> str:
@@ -194,7 +133,7 @@ def progress(
         brief: Whether the work is usually over within a second; the bar then appears only after that.
     """
     console = err()
-    if not console.is_terminal or not _is_shown():
+    if not console.is_terminal or not is_shown():
         yield Progress(label, total, unit)
         return
     live = _LiveProgress(label, total, unit, console, _BRIEF_SECONDS if brief else 0.0)
@@ -202,51 +141,6 @@ def progress(
         yield live
     finally:
         live.stop()
-
-
-def note(text: str, stream: TextIO | None = None) -> None:
-    """Prints a line for the user, to stderr or another stream."""
-    if _is_shown():
-        print(visible(text), file=stream or sys.stderr, flush=True)
-
-
-def warn(text: str, stream: TextIO | None = None, *, once: bool = False) -> None:
-    """Prints a `note` on something that may invalidate results, and adds it to the `warnings` of the API's result.
-
-    Args:
-        text: The warning.
-        stream: The stream to print to, by default stderr.
-        once: Whether to print it only once to this stream; it is added to every result that it concerns.
-    """
-    listener = _listener.get()
-    if listener and not (once and visible(text) in listener.warnings):
-        listener.warnings.append(visible(text))
-    if once and not _is_shown():
-        return
-    if not (once and (text, stream) in _printed):
-        note(text, stream)
-    if once:
-        _printed.add((text, stream))
-
-
-@contextmanager
-def listening(*, shown: bool) -> Iterator[list[str]]:
-    """Collects the warnings of a block.
-
-    Args:
-        shown: Whether progress, notes and warnings also go to stderr.
-    """
-    listener = _Listener(shown)
-    token = _listener.set(listener)
-    try:
-        yield listener.warnings
-    finally:
-        _listener.reset(token)
-
-
-def _is_shown() -> bool:
-    listener = _listener.get()
-    return listener is None or listener.shown
 
 
 def _clock(seconds: float) -> str:
