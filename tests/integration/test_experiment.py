@@ -314,8 +314,15 @@ def test_an_unknown_run_is_refused(finished):
     from kdprobe.errors import UsageError
     from kdprobe.experiment.results import load_results
 
-    with pytest.raises(UsageError, match="no finished run 'nothing'"):
+    with pytest.raises(UsageError, match="no finished run 'nothing'") as refused:
         load_results(finished[1], "nothing")
+    assert "Did you mean" not in refused.value.hint
+    with pytest.raises(UsageError) as refused:
+        load_results(finished[1], "tinny")
+    assert refused.value.hint == f"Did you mean 'tiny'? Finished runs: {finished[0].run}."
+    with pytest.raises(UsageError) as refused:
+        finished[2].arm("techer")
+    assert refused.value.hint.startswith("Did you mean 'teacher'? Available arms: untrained, ")
 
 
 def test_a_run_may_be_named_by_a_beginning_that_no_other_has(finished, tmp_path):

@@ -26,6 +26,7 @@ from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
 from kdprobe.experiment.teacher_audit import teacher_findings
 from kdprobe.files import UnreadableError, read_json, read_sealed
+from kdprobe.host.suggestions import suggested
 from kdprobe.problems.extractors import Extractor
 
 
@@ -84,7 +85,8 @@ class Results:
         arms = {arm.name: arm for arm in self.arms}
         found = resolved(name, {arm.name: arm.other_name for arm in self.arms})
         if found is None:
-            raise UsageError(f"The run {self.run} has no arm {name!r}.", f"Available arms: {', '.join(arms)}.")
+            hint = f"{suggested(name, arms)} Available arms: {', '.join(arms)}.".lstrip()
+            raise UsageError(f"The run {self.run} has no arm {name!r}.", hint)
         return arms[found]
 
 
@@ -105,7 +107,9 @@ def load_results(store: Store, run: str) -> Results:
         if len(matching) == 1:
             return load_results(store, matching[0])
         hint = (
-            f"Finished runs: {', '.join(names)}."
+            # People type the name that the config gives, without the digest.
+            f"{suggested(run, [*names, *(name.rpartition('-')[0] for name in names)])} "
+            f"Finished runs: {', '.join(names)}.".lstrip()
             if names
             else "The store has no finished runs yet; start one with `kdprobe run`."
         )

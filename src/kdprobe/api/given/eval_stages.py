@@ -37,10 +37,12 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     from kdprobe.evaluation.protocol import TASKS, Protocol
     from kdprobe.experiment.config import EvaluationConfig
     from kdprobe.experiment.config_checks import sentences
+    from kdprobe.host.suggestions import suggested
     from kdprobe.models.reference import Dtype
 
     if task not in (None, *TASKS):
-        raise UsageError(f"Unknown task {task!r}.", f"Available tasks: {', '.join(TASKS)}.")
+        hint = f"{suggested(str(task), TASKS)} Available tasks: {', '.join(TASKS)}.".lstrip()
+        raise UsageError(f"Unknown task {task!r}.", hint)
     if settings["dtype"] not in get_args(Dtype):
         raise UsageError(f"Unknown dtype {settings['dtype']!r}.", f"Use one of {', '.join(get_args(Dtype))}.")
     try:
