@@ -1,3 +1,4 @@
+import datetime as dt
 import html
 import json
 import re
@@ -323,6 +324,27 @@ def test_an_unknown_run_is_refused(finished):
     with pytest.raises(UsageError) as refused:
         finished[2].arm("techer")
     assert refused.value.hint.startswith("Did you mean 'teacher'? Available arms: untrained, ")
+
+
+def test_runs_are_listed_with_dates_problems_and_seeds(finished, run_cli, tmp_path):
+    from kdprobe.experiment.store import Store
+    from kdprobe.files import write_sealed
+
+    plan, store, results = finished
+    (row,) = json.loads(run_cli("runs", "--store", store.root, "--json"))
+    moment = dt.datetime.fromisoformat(row["finished"])
+    written = dt.datetime.fromtimestamp((results.folder / "run.json").stat().st_mtime, dt.UTC)
+    assert abs(written - moment) < dt.timedelta(seconds=10)
+    assert (row["problems"], row["seeds"]) == ({"transfer": 4, "test": 4}, [0])
+    listed = run_cli("runs", "--store", store.root)
+    for words in (plan.run, f"{moment.astimezone():%Y-%m-%d %H:%M}", "4 transfer", "4 test", "teacher 0.0%"):
+        assert words in listed
+    # As an earlier version left it.
+    earlier = Store(shutil.copytree(store.root, tmp_path / "store"))
+    record = {name: value for name, value in results.record.items() if name not in {"finished", "checksum"}}
+    write_sealed(earlier.run_folder(plan.run) / "run.json", record)
+    assert json.loads(run_cli("runs", "--store", earlier.root, "--json"))[0]["finished"] is None
+    assert "unknown" in run_cli("runs", "--store", earlier.root)
 
 
 def test_a_run_may_be_named_by_a_beginning_that_no_other_has(finished, tmp_path):

@@ -20,7 +20,7 @@ COMMANDS = {
     "score": "Score existing answers from files.",
     "compare": "Compare files of answers, problem by problem.",
     "probe": "Look inside students: what their attention heads do and which ones changed.",
-    "runs": "List finished runs.",
+    "runs": "List finished runs, with dates, problems, seeds and accuracies.",
     "store": "List, check, prune, export and import stored stages and runs.",
     "report": "Rewrite a run's page and show its tables.",
     "export": "Write a student as a plain Hugging Face model.",

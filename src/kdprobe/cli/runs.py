@@ -15,7 +15,7 @@ from kdprobe.errors import KdprobeError
 @store_option
 @json_option
 def command(store: str, as_json: bool) -> None:
-    """List finished runs, newest first, with the accuracy of each arm."""
+    """List finished runs, newest first: when they finished, problems, seeds, and the accuracy of each arm."""
     from kdprobe.cli.show.run import show_runs
     from kdprobe.cli.show.tables import print_json
     from kdprobe.experiment.results import load_results
@@ -24,14 +24,20 @@ def command(store: str, as_json: bool) -> None:
     opened = Store(Path(store))
     rows = []
     for name in opened.runs():
-        row: dict[str, Any] = {"run": name, "accuracy": {}, "cautions": [], "damage": None}
+        row: dict[str, Any] = {"run": name, "finished": None, "problems": None, "seeds": None}
+        row |= {"accuracy": {}, "cautions": [], "damage": None}
         try:
             results = load_results(opened, name)
         except KdprobeError as error:
             row["damage"] = str(error)
         else:
+            record = results.record
+            # Earlier versions did not record when a run finished.
+            row["finished"] = record.get("finished")
+            row["problems"] = {split: len(problems) for split, problems in record["problems"].items()}
+            row["seeds"] = record["config"]["seeds"]
             row["accuracy"] = {arm.name: arm.accuracy for arm in results.arms}
-            row["cautions"] = results.record.get("cautions", [])
+            row["cautions"] = record.get("cautions", [])
         rows.append(row)
     if as_json:
         print_json(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +110,7 @@ def _record(plan: Plan, store: Store) -> dict[str, Any]:
     names = {strategy.display_name: strategy.name for strategy in plan.experiment.strategies}
     return {
         "run": plan.run,
+        "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "config": to_data(plan.experiment),
         "arms": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +56,18 @@ def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[st
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:
-    """Prints all runs with their accuracies."""
+    """Prints all runs: when they finished, problems, seeds and accuracies."""
     if not rows:
         out().print("There are no finished runs yet; start one with `kdprobe run`.")
         return
-    table = new_table("Runs, newest first", "run", "accuracy")
+    table = new_table("Runs, newest first", "run", "finished", "problems", "seeds", "accuracy")
     for row in rows:
         known = row["accuracy"].items()
-        scores = ", ".join(f"{arm} without answers" if share is None else f"{arm} {share:.1%}" for arm, share in known)
-        table.add_row(plain(row["run"]), plain(row["damage"] or scores))
+        scores = "\n".join(f"{arm} without answers" if share is None else f"{arm} {share:.1%}" for arm, share in known)
+        problems = "\n".join(f"{count} {split}" for split, count in (row["problems"] or {}).items())
+        seeds = ", ".join(map(str, row["seeds"] or ()))
+        cells = (row["run"], _local_time(row["finished"]), problems, seeds, row["damage"] or scores)
+        table.add_row(*map(plain, cells))
     print_table(table)
     cautioned: dict[str, list[str]] = {}
     for row in rows:
@@ -71,3 +75,8 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
             cautioned.setdefault(caution, []).append(row["run"])
     for caution, runs in cautioned.items():
         sentence_list(f"About {', '.join(runs)}", [caution])
+
+
+def _local_time(moment: str | None) -> str:
+    """A moment in ISO form as date and time of this machine, to the minute; "unknown" if it was not recorded."""
+    return f"{dt.datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}" if moment else "unknown"
