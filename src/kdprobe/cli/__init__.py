@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from kdprobe import __version__
 from kdprobe.errors import KdprobeError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
@@ -39,6 +43,8 @@ Examples:
   kdprobe plugins                  list what is installed
 """
 
+COMPLETE = "_KDPROBE_COMPLETE"
+"""The variable with which a shell asks for completions."""
 _INTERRUPTED = 130
 _KEEPING = {"run", "tune", "eval", "store verify", "store prune", "store import"}
 """Commands that save finished work and resume; the others leave nothing behind when they fail."""
@@ -62,9 +68,16 @@ class _Commands(click.Group):
         from kdprobe.host.suggestions import suggested
 
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if not ctx.resilient_parsing and name not in COMMANDS and not name.startswith("-"):
             ctx.fail(f"No such command {name!r}. {suggested(name, COMMANDS)}".rstrip())
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        # click would import every command.
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -82,6 +95,10 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point. Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(app, {}, "kdprobe", COMPLETE, instruction))
     sys.exit(_run(arguments))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from kdprobe.api.compare import compare
+from kdprobe.cli.complete.plugins import provided
+from kdprobe.cli.complete.runs import runs_or_files
 from kdprobe.cli.inputs import fail_where_found
 from kdprobe.cli.options import (
     calls,
@@ -37,9 +39,10 @@ Examples:
 
 @calls(compare)
 @click.command(epilog=EPILOG)
-@click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...")
+@click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...", shell_complete=runs_or_files)
 @click.option(
     "--extractor",
+    shell_complete=provided("extractors"),
     show_default=True,
     help="The extractor used for scores and tests.",
 )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.evaluate import evaluate
+from kdprobe.cli.complete.plugins import models
 from kdprobe.cli.options import (
     adapters_option,
     calls,
@@ -42,7 +43,7 @@ Examples:
 
 @calls(evaluate)
 @click.command(epilog=EPILOG)
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 @click.option("--revision", help="A commit, tag or branch of a model on the Hub.")
 @adapters_option
 @click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one.")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kdprobe.api.results.students import RunStudent, load_students
+from kdprobe.cli.complete.runs import students
 from kdprobe.cli.options import calls, dtype_option, json_option, quiet_option, store_option
 from kdprobe.errors import UsageError
 
@@ -23,7 +24,7 @@ Examples:
 
 @calls(RunStudent.export)
 @click.command(epilog=EPILOG)
-@click.argument("student")
+@click.argument("student", shell_complete=students)
 @click.option(
     "--merged", type=click.Path(path_type=Path), help="Merge base and adapter, and write the model to this folder."
 )

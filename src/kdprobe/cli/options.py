@@ -10,6 +10,7 @@ from typing import Any, get_args
 import click
 
 from kdprobe.api.session import DEFAULT_STORE, NO_PLUGINS, PLUGINS_DIR, STORE
+from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.inputs import read_options, read_template_arguments
 from kdprobe.models.reference import Dtype
 
@@ -88,6 +89,7 @@ def problems_option(function: Any) -> Any:
     """`--problems`, for every command that uses problems from outside an experiment."""
     return click.option(
         "--problems",
+        shell_complete=provided("problem-sources", files=True),
         show_default=True,
         metavar="NAME|FILE",
         help="A problem source, or a JSON Lines file.",
@@ -167,6 +169,7 @@ def extractor_option(function: Any) -> Any:
     """`--extractor`, for every command that scores answers under one extractor or all of them."""
     return click.option(
         "--extractor",
+        shell_complete=provided("extractors", "all"),
         show_default=True,
         help="An extractor's name, or `all`.",
     )(function)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.session import plugin_choice
+from kdprobe.cli.complete.plugins import plugins
 from kdprobe.cli.new_plugin import command as new
 from kdprobe.cli.options import json_option, plugin_options
 from kdprobe.errors import UsageError
@@ -37,7 +38,7 @@ class _Plugins(click.Command):
 
 
 @click.command(cls=_Plugins, epilog=EPILOG)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=plugins)
 @plugin_options
 @json_option
 def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_json: bool) -> None:

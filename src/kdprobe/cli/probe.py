@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kdprobe.api.probe import DEFAULT_ANALYSES, probe
+from kdprobe.cli.complete.plugins import models, provided
 from kdprobe.cli.options import (
     adapters_option,
     calls,
@@ -32,7 +33,7 @@ Examples:
 
 @calls(probe)
 @click.command(epilog=EPILOG)
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=models)
 @adapters_option
 @click.option("--against", metavar="NAME|MODEL", help="Compare with this adapter or model instead of MODEL.")
 @problems_option
@@ -46,6 +47,7 @@ Examples:
 @click.option(
     "--analysis",
     "analyses",
+    shell_complete=provided("analyses"),
     multiple=True,
     help="An analysis; repeatable.  [default: heads]",
 )

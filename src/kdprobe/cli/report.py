@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from kdprobe.api.run import load_run
+from kdprobe.cli.complete.runs import runs
 from kdprobe.cli.inputs import fail_where_found
 from kdprobe.cli.options import calls, json_option, plugin_options, quiet_option, store_option, strict_option
 
 
 @calls(load_run)
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=runs)
 @strict_option
 @store_option
 @plugin_options

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kdprobe.cli.complete.runs import runs
 from kdprobe.cli.options import json_option, quiet_option, store_option
 from kdprobe.cli.show.store import size
 from kdprobe.cli.store.root import existing
@@ -15,7 +16,7 @@ from kdprobe.words import counted
 
 
 @click.command("export")
-@click.argument("run")
+@click.argument("run", shell_complete=runs)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @store_option
 @quiet_option
