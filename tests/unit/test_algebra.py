@@ -49,6 +49,12 @@ ALGEBRA = [
     "2(3)(4)",
     "10 mod 3",
     "10 % 3",
+    r"\lceil 8.2 \rceil",
+    "|-9|",
+    "7C2",
+    r"{5 \over 7}",
+    r"5 \quad 7",
+    "5 7",
     # quantities of two units
     "1h 20m",
     "1h20",
@@ -82,6 +88,9 @@ def test_algebra_in_a_box_or_in_gold_has_no_value(written):
         r"so 10 \pm 2",
         r"\boxed{\text{B}}, as 12 is more than 3",
         "The report of GPT-4",
+        "The answer is half of 10",
+        "The answer is thirty-one and a quarter",
+        "The answer is \u00a34 50p",
     ],
 )
 def test_what_holds_a_number_but_is_none_is_not_read_by_its_front_part(text):
@@ -107,6 +116,11 @@ def test_what_holds_a_number_but_is_none_is_not_read_by_its_front_part(text):
         ("x = 18", 18),
         (r"2^{3}\cdot 3", 24),
         # LaTeX between a number and what belongs to it
+        (r"5\text{ m} + 7\text{ m} = 12\text{ m}", 12),
+        (r"\$5\text{ per day} \times 7 = \$35", 35),
+        (r"10\% \text{ of } 50 = 5", 5),
+        (r"5\,\mathrm{cm} \cdot 7\,\mathrm{cm} = 35\,\mathrm{cm}^{2}", 35),
+        (r"\left(3 + 4\right) \times 2 = 14", 14),
         (r"18\text{ million}", 18_000_000),
         (r"\$18 \text{ million}", 18_000_000),
         (r"18\text{k}", 18_000),
@@ -133,6 +147,8 @@ def test_a_unit_keeps_its_number(written, value, frame):
         ("The answer is 18! She did it 3 times.", 18),
         ("The answer is 18, 3 more than 15.", 18),
         ("The answer is 4! = 24.", 24),
+        ("The answer is 7C2 = 21.", 21),
+        (r"The answer is $\binom{7}{2} = 21$.", 21),
         ("The answer is <<9*2=18>>18", 18),
         ("The answer is __18__", 18),
         ("The answer, in dollars, is 18. It took 3 days.", 18),

@@ -81,6 +81,11 @@ def test_numbers_of_single_precision_keep_their_digits(tmp_path):
     assert [scored(table).correct, scored(tmp_path / "answers.parquet").correct] == [3, 3]
 
 
+def test_an_empty_column_does_not_hide_the_questions(tmp_path):
+    rows = [{"instruction": f"Add {n}.", "input": "", "response": "so 7", "gold": "7"} for n in range(3)]
+    assert read_outputs(rows_file(tmp_path, *rows)).questions == ["Add 0.", "Add 1.", "Add 2."]
+
+
 @pytest.mark.parametrize("name", ["id", "question"])
 def test_several_answers_to_a_problem_do_not_narrow_the_interval(name, tmp_path):
     problems = [{name: f"problem {n}", "response": f"so {7 + n % 2}", "gold": "7"} for n in range(40)]

@@ -124,3 +124,12 @@ def test_gold_values_written_differently_are_one(tmp_path, run_cli):
         files[-1].write_text(json.dumps([{"id": n, "response": "18", "gold": gold} for n in range(12)]))
     codes = [finding["code"] for finding in json.loads(run_cli("compare", *files, "--json"))["findings"]]
     assert "gold-mismatch" not in codes
+
+
+def test_rows_pair_only_where_their_gold_values_agree():
+    gold = [str(n) for n in range(12)]
+    a, same = (Arm(name, Outputs(f"{name}.csv", ["7"] * 12, gold)) for name in "ab")
+    assert pair_up([a, same]).sentence == "Answers are paired by row: there are no ids or questions."
+    other = Arm("b", Outputs("b.csv", ["7"] * 12, gold[::-1]))
+    with pytest.raises(KdprobeError, match=r"row by row their gold values differ \(12 of 12\)"):
+        pair_up([a, other])

@@ -208,9 +208,8 @@ def _aspects(aspects: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _questions(table: Table) -> list[str] | None:
-    found = find(table, QUESTION)
-    questions = question_texts(table, found[0]) if found else []
-    return questions if any(questions) else None
+    asked = (question_texts(table, name) for name in find(table, QUESTION))
+    return next((questions for questions in asked if any(questions)), None)
 
 
 def _texts(table: Table, names: Sequence[str]) -> list[str] | None:

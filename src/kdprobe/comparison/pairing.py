@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from kdprobe.comparison.arms import Arm
 from kdprobe.errors import KdprobeError
+from kdprobe.problems.gold import gold_value
 
+_MISTAKES = 0.05
+"""Share of gold values that may differ between two files of the same problems."""
 Rows = NDArray[np.intp]
 Keys = Mapping[str, Sequence[str]]
 """For each arm, the key of each of its problems."""
@@ -56,6 +59,7 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
     for arm in arms:
         _refuse_doubles(arm, keys[arm.name])
     pairing = Pairing({name: {key: row for row, key in enumerate(held)} for name, held in keys.items()}, sentence)
+    by_row = not any(arm.outputs.ids or arm.outputs.questions for arm in arms)
     for a, b in combinations(arms, 2):
         rows = pairing.shared(a.name, b.name)
         if not len(rows[0]):
@@ -64,6 +68,8 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
                 "Answers are paired by id, else by question; select the column with --id-column.",
             )
         _refuse_other_questions(a, b, rows)
+        if by_row:
+            _refuse_other_gold(a, b)
     return pairing
 
 
@@ -173,6 +179,18 @@ def _refuse_other_questions(a: Arm, b: Arm, rows: Sequence[Rows]) -> None:
             f"{len(asked_a)}, such as {example[:60]!r}.",
             "Only compare arms that answered the same problems, or pair by question: select that column with "
             "--id-column.",
+        )
+
+
+def _refuse_other_gold(a: Arm, b: Arm) -> None:
+    """Rejects pairs of rows with different gold values, which show that the files differ in their order."""
+    pairs = [(gold_value(x), gold_value(y)) for x, y in zip(a.outputs.gold, b.outputs.gold, strict=True)]
+    different = sum(None not in pair and pair[0] != pair[1] for pair in pairs)
+    if different > _MISTAKES * len(pairs):
+        raise KdprobeError(
+            f"{a.outputs.file} and {b.outputs.file} have no ids or questions, and row by row their gold values differ "
+            f"({different} of {len(pairs)}), so they list different problems or another order.",
+            "Select a column of ids, or of questions, with --id-column.",
         )
 
 

@@ -41,8 +41,12 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_BRACED = re.compile(r"\^\{([ ]?\d{1,3}[ ]?)\}")
-"""An exponent in braces, which are replaced by spaces so that positions do not shift."""
+_LATEX = re.compile(
+    r"\^\{(?P<exponent>[ ]?\d{1,3}[ ]?)\}"
+    r"|\\(?:text\w{0,4}|mbox|mathrm)\s?\{(?P<words>[^{}\n]{0,80})\}(?:\^(?:\d|\{\d\}))?"
+    r"|(?:\\[,;:! ]|~)(?!\d)|\\left(?=\()|\\right(?=\))"
+)
+"""An exponent in braces, words such as units with their exponent, space, and the size of brackets."""
 OPERATORS = {"times", "divide", "plus", "minus", "power"}
 NUMBERS = {"number", "fraction"}
 ENDS_OPERAND = {*NUMBERS, "percent", "close"}
@@ -64,7 +68,7 @@ def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, without what does not matter to a calculation: spaces, currency, the units of numbers."""
     tokens = [
         Token("word" if kind == "plain" else kind, match[kind], *match.span(kind))
-        for match in _TOKEN.finditer(_BRACED.sub(r"^ \1 ", text))
+        for match in _TOKEN.finditer(_LATEX.sub(_without_latex, text))
         if (kind := match.lastgroup or "") != "money"
     ]
     for position, token in enumerate(tokens):
@@ -91,6 +95,15 @@ def tokens_of(text: str) -> list[Token]:
             kept.append(token)
             position += 1
     return kept
+
+
+def _without_latex(match: re.Match[str]) -> str:
+    """What LaTeX wraps, with spaces instead of the wrapping, so that positions do not shift."""
+    kind = match.lastgroup
+    if kind is None:
+        return " " * len(match[0])
+    opening = "^ " if kind == "exponent" else " " * (match.start(kind) - match.start())
+    return opening + match[kind] + " " * (match.end() - match.end(kind))
 
 
 def _behind_operand(before: Sequence[Token], words: Sequence[Token], following: str) -> list[Token]:

@@ -7,11 +7,16 @@ import re
 from kdprobe.problems.reading.numbers import Number
 
 _RELATION = r"(?:<|(?<![-=])>)=?|[\u2264\u2265\u2260]|\\(?:leq?|geq?|neq?|lt|gt|in)(?![A-Za-z])"
-_FUNCTION = r"\\(?:ln|log|sin|cos|tan|cot|sec|csc|arc\w{3}|exp|binom|begin|choose|cup|cap|infty|pm|mp)(?![A-Za-z])"
+_FUNCTION = (
+    r"\\(?:ln|log|sin|cos|tan|cot|sec|csc|arc\w{3}|exp|binom|begin|choose|over|cup|cap|infty|pm|mp|lceil|lfloor)"
+    r"(?![A-Za-z])"
+)
 _VARIABLE = r"(?:\d[\d.]{0,20}[ ]?[a-fijn-rt-z](?![A-Za-z.])|[b-fijn-rt-z](?![A-Za-z.'])|\\(?:pi|sqrt)|[\u03c0\u221a])"
 """A variable, or a term with one; letters that are often units, and "a", count only behind a digit."""
 _BEFORE = re.compile(
-    rf"(?:{_RELATION}|\\infty[ ]?,|\\(?:ln|log|sin|cos|tan)(?:_\{{?\d{{1,3}}\}}?)?|\bmod)[\s(]{{0,3}}\Z", re.IGNORECASE
+    rf"(?:{_RELATION}|\\infty[ ]?,|\\(?:ln|log|sin|cos|tan)(?:_\{{?\d{{1,3}}\}}?)?|\bmod"
+    r"|\b(?:half|thirds?|quarters?|double|twice|triple|thrice)(?:[ ]of)?(?:[ ]the)?)[\s($\\]{0,3}\Z",
+    re.IGNORECASE,
 )
 _AFTER = re.compile(
     rf"[ ]?(?:[-+*\u00b7]|\\cdot|\\times)[ ]?{_VARIABLE}|[ ][ixy](?=[\s}}]{{0,9}}(?:\Z|[-+]))|[ ]?,[ ]?[-+]?\\infty"
@@ -19,7 +24,7 @@ _AFTER = re.compile(
     re.IGNORECASE,
 )
 _ANYWHERE = re.compile(
-    rf"{_RELATION}|{_FUNCTION}|(?<![A-Za-z\\])[a-fijkn-rt-z][ ]?(?:\^|[-+*][ ]?\d)|\\(?:pi|sqrt)(?![A-Za-z])"
+    rf"{_RELATION}|{_FUNCTION}|(?<![A-Za-z\\])[a-fijkn-rt-z][ ]?(?:\^|[-+*][ ]?\d)|\||\\(?:pi|sqrt)(?![A-Za-z])"
 )
 _PROSE = re.compile(
     r"</?\w{1,10}>|<<[^<>\n]{0,200}>>|\\(?:text\w{0,2}|mbox|mathrm|operatorname)\s?\{[^{}]{0,80}\}(?:\^\s?\{?\d\}?)?"

@@ -18,7 +18,7 @@ _LARGE = {"thousand": 1_000, "million": 10**6, "billion": 10**9}
 _WORD = rf"(?:{'|'.join((*_SMALL, 'hundred', *_LARGE))})"
 _WORDS = re.compile(
     rf"(?P<sign>(?:negative|minus)[ ])?(?P<words>(?:an?[ ](?=hundred|thousand|million|billion))?"
-    rf"{_WORD}\b(?:(?:[ -]|,[ ]|[ ,-]and[ ]){_WORD}\b){{0,11}})"
+    rf"{_WORD}\b(?:(?:[ -]|,[ ]|[ ,-]and[ ]){_WORD}\b){{0,11}}+)"
     r"(?![ -](?:(?:and[ ])?(?:an?[ ]|one[ -])?(?:hal(?:f|ves)|thirds?|quarters?"
     r"|(?:four|fif|six|seven|eigh|nin|ten)ths?)"
     r"|point|dozens?|of|by|to|or|and|times|plus|minus|step|more[ ]step)\b)",

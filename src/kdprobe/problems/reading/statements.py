@@ -44,7 +44,7 @@ _NEXT = rf"{_GAP}{{0,8}}(?:[a-z]\w{{0,9}}{_GAP}{{0,3}}=)?{_GAP}{{0,3}}[-\u2212]?
 _OTHER = re.compile(rf"{_GAP}{{0,8}}(?:to|or|through){_NEXT}", re.IGNORECASE)
 """Text after the number in "9 or 10", which states neither."""
 _OTHERS = re.compile(
-    rf"{_OTHER.pattern}|(?:{_GAP}|[a-z]){{0,24}}(?:[,;:&]|\band\b){_NEXT}",
+    rf"{_OTHER.pattern}|(?:{_GAP}|[a-z]){{0,24}}(?:[,;:&]|\band\b){_NEXT}|{_GAP}{{1,8}}(?=\d)",
     re.IGNORECASE,
 )
 """The same in a box or in brackets, which should hold a single value."""
@@ -53,9 +53,10 @@ _BOTH = re.compile(rf"{_GAP}{{0,4}}(?:and\b|&){_NEXT}[\d.,]{{1,12}}{_GAP}{{0,3}}
 _IN_BRACKETS = re.compile(r"(?<!\\)[(\[][\s$\\]{0,3}\Z")
 _PARTS = re.compile(
     rf"(?:{_GAP}{{0,8}}(?:(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
-    rf"|(?:h|m|d)(?=\s?\d)|['\u2032]),?{_GAP}{{0,8}}(?:and{_GAP}{{1,8}})?|[ ]and[ ](?=\d{{1,2}}[ ]cents?\b))"
+    rf"|(?:h|m|d)(?=\s?\d)|['\u2032]),?{_GAP}{{0,8}}(?:and{_GAP}{{1,8}})?"
+    r"|[ ](?:and[ ])?(?=\d{1,2}[ ]?(?:cents?|[pc])\b))"
     rf"(?P<smaller>\d)[\d.]{{0,6}}{_GAP}{{0,8}}"
-    r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|in|ounces?|oz|hours?|days?|weeks?|months?|[ms]|[\"\u2033])"
+    r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|in|ounces?|oz|hours?|days?|weeks?|months?|[mspc]|[\"\u2033])"
     r"(?![A-Za-z])(?!\s(?:a|an|per|each|every|all|total)\b)",
     re.IGNORECASE,
 )
@@ -96,16 +97,20 @@ def stated(text: str, mark: Mark, labels: Labels) -> Statement | None:
     if word := number_in_words(text, start, stop):
         return Statement(word)
     said = _said(text, start, stop, labels, at_once=at_once)
-    if said is None or said.number.value is None:
-        return said
-    number, alone = said.number, mark.kind == "boxed"
-    single = alone or _IN_BRACKETS.search(text[mark.end : number.start])
-    others = (_OTHERS,) if single else (_OTHER, _BOTH)
-    if any(other.match(text, number.end, stop) for other in others) or is_in_algebra(
-        text, number, mark.end, stop, alone=alone
-    ):
-        return Statement(Number(None, number.start, number.end))
-    return said
+    return said if said is None or said.number.value is None else Statement(_single(text, mark, said.number, stop))
+
+
+def _single(text: str, mark: Mark, number: Number, stop: int) -> Number:
+    """A number if it is the only value of the statement; the result of its equation, if it is only a part of it."""
+    unread = Number(None, number.start, number.end)
+    alone = mark.kind == "boxed"
+    others = (_OTHERS,) if alone or _IN_BRACKETS.search(text[mark.end : number.start]) else (_OTHER, _BOTH)
+    if any(other.match(text, number.end, stop) for other in others):
+        return unread
+    if not is_in_algebra(text, number, mark.end, stop, alone=alone):
+        return number
+    result = result_in(text, number.end, stop)
+    return unread if result is None or is_in_algebra(text, result, mark.end, stop, alone=alone) else result
 
 
 def _scope(text: str, mark: Mark) -> tuple[int, int, bool] | None:
