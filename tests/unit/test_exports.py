@@ -35,6 +35,22 @@ def test_a_column_of_marks_is_not_taken_for_gold_values(tmp_path):
     assert scored(rows_file(tmp_path, *same)).correct == 2
 
 
+def test_a_column_of_marks_alone_is_refused_and_true_is_no_answer(tmp_path):
+    with pytest.raises(UsageError, match="'label' may or may not contain the gold answers"):
+        read_outputs(rows_file(tmp_path, {"response": "so 7", "label": 1}, {"response": "so 8", "label": 0}))
+    with pytest.raises(UsageError, match="no column that looks like responses"):
+        read_outputs(rows_file(tmp_path, {"generated": True, "text": "so 7", "gold": "7"}))
+
+
+def test_whether_an_answer_was_cut_off_may_be_written_in_any_way(tmp_path):
+    table = "response,gold,truncated\nso 7,7,{}\nso 7,7,{}\nso 7,7,\n"
+    for yes, no in (("yes", "no"), ("True", "False"), ("1.0", "0"), ("T", "F")):
+        assert read_outputs(text_file(tmp_path, table.format(yes, no))).cut_off == [True, False, False]
+    other = read_outputs(text_file(tmp_path, table.format("length", "stop")))
+    assert other.cut_off is None
+    assert other.notes == ("The column 'truncated' is ignored: not every cell is true or false.",)
+
+
 def test_an_answer_that_ended_before_it_began_is_empty_and_refuses_no_file(tmp_path):
     done = {"candidates": [{"content": {"role": "model", "parts": [{"text": "so 7"}]}}]}
     cut = {"candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]}
@@ -79,6 +95,20 @@ def test_numbers_of_single_precision_keep_their_digits(tmp_path):
     table = pd.DataFrame({"response": ["so 0.1", "so 7", "so 2.5"], "gold": np.array([0.1, 7, 2.5], dtype="float32")})
     table.to_parquet(tmp_path / "answers.parquet")
     assert [scored(table).correct, scored(tmp_path / "answers.parquet").correct] == [3, 3]
+
+
+def test_a_sample_of_lm_eval_without_a_response_leaves_the_others_to_the_extractor(tmp_path):
+    row = {
+        "doc": {"question": "q"},
+        "target": "#### 7",
+        "metrics": ["exact_match"],
+        "exact_match": 1.0,
+        "filter": "none",
+    }
+    outputs = read_outputs(
+        rows_file(tmp_path, {**row, "doc_id": 0, "resps": [["so 7"]]}, {**row, "doc_id": 1, "resps": [[]]})
+    )
+    assert (outputs.metric, outputs.responses) == (None, ["so 7", ""])
 
 
 def test_an_empty_column_does_not_hide_the_questions(tmp_path):

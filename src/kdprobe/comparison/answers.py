@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kdprobe.comparison.reading.cells import gold_texts, id_texts, question_texts, response_texts, text
+from kdprobe.comparison.reading.cells import flag, gold_texts, id_texts, question_texts, response_texts, text
 from kdprobe.comparison.reading.columns import (
     CUT_OFF,
     PROMPT_HASH,
@@ -141,7 +141,7 @@ def _outputs(
     responses = [""] * table.size
     if columns.response:
         responses = with_thinking(table, response_texts(table, columns.response), columns.response)
-    cut_off, tokens = _texts(table, CUT_OFF), _numbers(table, TOKENS)
+    tokens = _numbers(table, TOKENS)
     log_p, solution, size = (_numbers(table, (name,)) for name in ("log_p_gold_value", *GOLD_SOLUTION))
     named = {"response": columns.response, "gold": columns.gold, "id": columns.id}
     return Outputs(
@@ -151,7 +151,7 @@ def _outputs(
         ids=_ids(table, columns.id),
         questions=_questions(table),
         groups=_texts(table, ("group",)),
-        cut_off=[value.strip().lower() in {"true", "1", "1.0"} for value in cut_off] if cut_off else None,
+        cut_off=_cut_off(table),
         tokens=[round(value) for value in tokens] if tokens else None,
         thinking_tokens=thinking_tokens(table),
         log_p_gold_value=log_p,
@@ -217,6 +217,18 @@ def _texts(table: Table, names: Sequence[str]) -> list[str] | None:
     cells = next((table.cells[name] for name in find(table, names)), [])
     texts = [] if any(isinstance(cell, list | dict) for cell in cells) else list(map(text, cells))
     return texts if any(texts) else None
+
+
+def _cut_off(table: Table) -> list[bool] | None:
+    """Whether each answer was cut off, `None` if unknown; an empty cell says no."""
+    texts = _texts(table, CUT_OFF)
+    if texts is None:
+        return None
+    flags = [flag(value) if value.strip() else False for value in texts]
+    if None in flags:
+        table.notes.append(f"The column {find(table, CUT_OFF)[0]!r} is ignored: not every cell is true or false.")
+        return None
+    return [bool(value) for value in flags]
 
 
 def _numbers(table: Table, names: Sequence[str]) -> list[float] | None:

@@ -13,6 +13,9 @@ from kdprobe.words import with_article
 
 ROLES = {"response": "responses", "gold": "gold answers", "id": "ids"}
 """What a column holds, by the name of its option."""
+_FLAGS = dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True) | dict.fromkeys(
+    ("false", "f", "no", "n", "0", "0.0"), False
+)
 
 
 def response_texts(table: Table, name: str) -> list[str]:
@@ -85,6 +88,11 @@ def text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None or value != value else str(value)  # noqa: PLR0124 - only NaN differs from itself
+
+
+def flag(value: Any) -> bool | None:
+    """A cell as true or false, however it is written; `None` for anything else, and for an empty cell."""
+    return _FLAGS.get(text(value).strip().lower())
 
 
 def _opened(cells: Sequence[Any]) -> Sequence[Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdprobe.comparison.reading.cells import ROLES, gold_texts, text
+from kdprobe.comparison.reading.cells import ROLES, flag, gold_texts, text
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import UsageError
 from kdprobe.problems.gold import gold_text, gold_value
@@ -109,7 +109,7 @@ def refuse_unknown(table: Table, columns: Columns) -> None:
 
 
 def _response(table: Table, gold: str | None) -> str:
-    found = [name for name in find(table, RESPONSE) if name != gold]
+    found = [name for name in find(table, RESPONSE) if name != gold and not _is_truth(table, name)]
     if len(found) > 1 and any(table.cells[name] != table.cells[found[0]] for name in found):
         raise _ambiguous(table, "response", found)
     if found:
@@ -134,8 +134,11 @@ def _gold(table: Table, response: str) -> str:
     if len(found) > 1 and _differ(table, found):
         raise _ambiguous(table, "gold", found)
     either = [name for name in find(table, EITHER) if name != response]
-    if found and either and _is_flags(table, found[0]) and _differ(table, [found[0], *either]):
-        raise _ambiguous(table, "gold", [found[0], *either])
+    if found and _is_flags(table, found[0]):
+        if either and _differ(table, [found[0], *either]):
+            raise _ambiguous(table, "gold", [found[0], *either])
+        if not either and usual(found[0]) == "label":
+            raise _ambiguous(table, "gold", found[:1])
     if found:
         return found[0]
     if len(either) > 1 and _differ(table, either, only_numbers=True):
@@ -159,9 +162,14 @@ def _is_worked(table: Table, gold: str) -> bool:
     return sum(gold_text(answer) != answer.strip() for answer in golds) > table.size / 2
 
 
+def _is_truth(table: Table, name: str) -> bool:
+    """Whether a column has only true and false, as one that says whether there is a response."""
+    return all(isinstance(cell, bool) for cell in table.cells[name])
+
+
 def _is_flags(table: Table, name: str) -> bool:
     """Whether a column has only 0 and 1, or true and false, and so may say which answers are correct."""
-    return {text(cell).strip().lower() for cell in table.cells[name]} <= {"0", "1", "0.0", "1.0", "true", "false"}
+    return None not in {*map(flag, table.cells[name])}
 
 
 def _differ(table: Table, names: Sequence[str], *, only_numbers: bool = False) -> bool:

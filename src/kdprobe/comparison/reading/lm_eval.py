@@ -195,6 +195,8 @@ def _texts(resps: Any) -> list[str] | None:
     """The texts written for one request; `None` for log-likelihoods or several requests."""
     if isinstance(resps, str):
         return [resps]
+    if resps == [[]]:
+        return [""]  # A request without any response.
     if not isinstance(resps, Sequence) or not resps:
         return None
     if all(text is None or isinstance(text, str) for text in resps):

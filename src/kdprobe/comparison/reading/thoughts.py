@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kdprobe.comparison.reading.cells import text
+from kdprobe.comparison.reading.cells import flag, text
 from kdprobe.comparison.reading.columns import THINKING, THINKING_CLOSED, THINKING_TOKENS, find
 from kdprobe.comparison.reading.table import Table
 from kdprobe.models.thinking import has_lost_opening, has_marks, marked, split_thinking
@@ -27,7 +26,7 @@ def with_thinking(table: Table, responses: Sequence[str], name: str) -> list[str
         responses: The cells of the response column.
         name: The response column.
     """
-    closed = next((_flags(table.cells[column]) for column in find(table, THINKING_CLOSED)), [None] * table.size)
+    closed = next(([*map(flag, table.cells[column])] for column in find(table, THINKING_CLOSED)), [None] * table.size)
     column = next((column for column in find(table, THINKING) if column != name and _has_texts(table, column)), None)
     thoughts: list[str | None] = [None] * table.size
     if column is not None:
@@ -38,10 +37,6 @@ def with_thinking(table: Table, responses: Sequence[str], name: str) -> list[str
         for thought, response, ended in zip(thoughts, responses, closed, strict=True)
     ]
     return _noted(table, whole if any(ended is not None for ended in closed) else _as_begun_by_prompts(table, whole))
-
-
-def _flags(cells: Sequence[Any]) -> list[bool | None]:
-    return [{"true": True, "1": True, "false": False, "0": False}.get(text(cell).strip().lower()) for cell in cells]
 
 
 def _has_texts(table: Table, column: str) -> bool:
