@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Choice, Chooser } from "../src/answers/choose";
+import { answering, type Choice, Chooser } from "../src/answers/choose";
 import type { Answers, ShownAnswer } from "../src/payload";
 
 function answer(right: boolean, more: Partial<ShownAnswer> = {}): ShownAnswer {
@@ -55,4 +55,8 @@ test("sorting keeps the order of equals and puts the unknown last", () => {
   assert.deepEqual(chosen({ sort: "disagreement" }), [1, 2, 0, 3, 4]);
   assert.deepEqual(chosen({ sort: "log p of a" }), [1, 2, 0, 3, 4]);
   assert.deepEqual(chosen({ sort: "log p difference" }), [0, 1, 2, 3, 4]);
+});
+
+test("arms without answers cannot be compared", () => {
+  assert.deepEqual(answering({ ...ANSWERS, arms: [[null, null], ...ANSWERS.arms] }), [1, 2]);
 });

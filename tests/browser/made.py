@@ -13,6 +13,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
+from kdprobe.report.compare_page import write_compare_page
 from kdprobe.report.page import render
 
 HOSTILE = (
@@ -51,6 +52,12 @@ def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
     }
     results = Results("made-1234", Path(), record, [_results(arm) for arm in arms], [_analysis(arms)])
     return render(results, compared, arms)
+
+
+def made_alone(file, problems=60, right=20):
+    """Writes the page of a single model."""
+    arm = _arm("alone", problems, right, None, None)
+    return write_compare_page(file, [arm], compare([arm], {"robust": Robust()}), Robust())
 
 
 def _question(n):

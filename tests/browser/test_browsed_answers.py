@@ -1,7 +1,7 @@
 """The answers on a page, by mouse and by keyboard."""
 
 import pytest
-from made import CUT, HOSTILE, VALUELESS
+from made import CUT, HOSTILE, VALUELESS, made_alone
 
 SHOWN = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd")
 """What cannot be seen is shown as such."""
@@ -69,6 +69,22 @@ def test_other_arms_can_be_compared(answers):
     menu(answers, "A").select_option("fine-tuned")
     menu(answers, "B").select_option("untrained")
     assert cell(answers, "Solved only by fine-tuned").inner_text() == "24"
+
+
+def test_a_single_model_is_not_compared(open_page, tmp_path):
+    page = open_page(made_alone(tmp_path / "alone.html"))
+    answers = page.locator("[data-part=answers]")
+    # The value of problem 3 is missing.
+    assert (
+        page.get_by_role("heading", level=1).inner_text().startswith("alone solves 19 of 60 problems: 31.7% (95% CI ")
+    )
+    assert answers.get_by_role("combobox").all_inner_texts()[0].splitlines()[0] == "Original order"
+    assert listed(answers)[1] == "Problem 1: how many apples?"
+    cell(answers, "Not solved").click()
+    assert found(answers) == "41 of 60 problems"
+    assert answers.get_by_role("option", selected=True).locator(".outcome").count() == 1
+    menu(answers, "Sort").select_option("log p, lowest first")
+    assert listed(answers)[0] == "Problem 34: how many apples?"
 
 
 def test_sorting_by_log_p_puts_the_least_likely_first(answers):

@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pandas as pd
 import pytest
 
+from pages import data_of, text_of
+
 
 @pytest.fixture(scope="module")
 def adapters(distil):
@@ -34,6 +36,27 @@ def records(file):
 
 def without(rows, *names):
     return [{name: value for name, value in row.items() if name not in names} for row in rows]
+
+
+def test_a_page_is_written_beside_the_records_of_a_folder(problem_files, tiny_model, tmp_path):
+    import kdprobe
+
+    asked = {"problems": problem_files[1], "max_new_tokens": 12, "store": tmp_path / "store", "progress": False}
+    result = kdprobe.evaluate(str(tiny_model), **asked, extractor="all", out=tmp_path / "out")
+    assert result.page == tmp_path / "out" / "eval.html"
+    page = result.page.read_text(encoding="utf-8")
+    correct = result.scores.set_index("extractor")["correct"]["robust"]
+    assert f"How many problems does this model solve? tiny solves {correct} of 6 problems: " in text_of(page)
+    assert "Paired differences" not in text_of(page)
+    shown = data_of(page)
+    assert [problem["question"] for problem in shown["answers"]["problems"]] == result.records["tiny"][
+        "question"
+    ].tolist()
+    assert sum(answer["right"] for answer in shown["answers"]["arms"][0]) == correct
+    assert shown["baselines"] == []
+    one = kdprobe.evaluate(str(tiny_model), **asked, out=tmp_path / "one" / "out.jsonl")
+    assert one.page is None
+    assert [file.name for file in (tmp_path / "one").iterdir()] == ["out.jsonl"]
 
 
 def test_records_are_those_of_an_experiments_evaluation(evaluate, tmp_path, torch, tiny_record, problem_rows):
@@ -81,6 +104,16 @@ def test_adapters_share_a_base_and_answer_as_merged(evaluate, adapters, tmp_path
     files = {file.stem: file for file in (tmp_path / "out").glob("*.jsonl")}
     assert "tiny" in files
     assert len(files) == 3
+    page = (tmp_path / "out" / "eval.html").read_text(encoding="utf-8")
+    shown = data_of(page)
+    assert [row["solved"] for row in shown["accuracies"]] == [f"{score['correct']} of 6" for score in scores]
+    (baseline,) = shown["baselines"]
+    names = [score["name"] for score in scores]
+    assert [baseline["label"], *(row["arm"] for row in baseline["rows"])] == names
+    for name, answers in zip(names, shown["answers"]["arms"], strict=True):
+        rows = records(files[name.replace("/", "-")])
+        assert [answer["right"] for answer in answers] == [bool(row["correct"]) for row in rows]
+    assert "Model tiny Problem source test.jsonl Decoding greedy, at most 12 tokens" in text_of(page)
     monkeypatch.undo()
     alone = {}
     for adapter in adapters:

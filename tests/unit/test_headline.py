@@ -3,7 +3,7 @@
 import numpy as np
 
 from kdprobe.comparison.answers import Outputs
-from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.headline import headline
@@ -101,5 +101,14 @@ def test_without_priming_the_sentence_is_about_distilling():
     assert answer.sentence.startswith("Distillation, plain: +25.0 points over untrained (")
 
 
-def test_a_single_arm_leaves_nothing_to_compare():
-    assert said(arm("a", np.arange(8) < 3)).sentence == "Nothing to compare: only one arm has answers."
+def test_of_a_single_model_the_sentence_is_its_accuracy():
+    answer = said(Arm("a", arm("a", np.arange(8) < 3).outputs))
+    assert answer.sentence == "a solves 3 of 8 problems: 37.5% (95% CI 13.7 to 69.4%)."
+    assert (answer.shown, answer.rest, answer.pair) == (False, [], None)
+    one = said(Arm("a", arm("a", np.arange(1) < 1).outputs))
+    assert one.sentence == "a solves 1 of 1 problem: 100.0% (too few problems for an interval)."
+
+
+def test_a_single_arm_that_is_left_has_nothing_to_be_compared_with():
+    lost = Arm("b", NO_ANSWERS, absent="diverged")
+    assert said(arm("a", np.arange(8) < 3), lost).sentence == "Nothing to compare: only one arm has answers."

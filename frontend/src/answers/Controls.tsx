@@ -2,7 +2,7 @@
 import { useMemo } from "preact/hooks";
 import { Check, Menu } from "../controls";
 import type { Answers, ShownArm } from "../payload";
-import { SORTS, type Choice, type Sort } from "./choose";
+import { answering, SORTS, SORTS_OF_ONE, type Choice, type Sort } from "./choose";
 
 interface Props {
   answers: Answers;
@@ -20,14 +20,22 @@ export function Controls({ answers, arms, choice, change }: Props) {
     const all = answers.arms.flat();
     return { cut: all.some((answer) => answer?.cut != null), logP: all.some((answer) => answer?.log_p != null) };
   }, [answers]);
-  const sorts = (Object.entries(SORTS) as [Sort, string][]).filter(([name]) => known.logP || !name.startsWith("log p"));
-  const answering = arms.flatMap(({ name }, index): [number, string][] =>
-    answers.arms[index]?.some(Boolean) ? [[index, name]] : [],
+  const shown = useMemo(
+    () => answering(answers).map((index): [number, string] => [index, arms[index]?.name ?? ""]),
+    [answers, arms],
+  );
+  const alone = shown.length < 2;
+  const sorts = (Object.entries(alone ? SORTS_OF_ONE : SORTS) as [Sort, string][]).filter(
+    ([name]) => known.logP || !name.startsWith("log p"),
   );
   return (
     <div class="controls">
-      <Menu label="A" value={choice.a} options={answering} choose={(a) => change({ a })} />
-      <Menu label="B" value={choice.b} options={answering} choose={(b) => change({ b })} />
+      {alone ? null : (
+        <>
+          <Menu label="A" value={choice.a} options={shown} choose={(a) => change({ a })} />
+          <Menu label="B" value={choice.b} options={shown} choose={(b) => change({ b })} />
+        </>
+      )}
       <label class="wide">
         Search questions and answers
         <input
@@ -46,7 +54,7 @@ export function Controls({ answers, arms, choice, change }: Props) {
         />
       ) : null}
       <fieldset>
-        <legend>Only problems where A or B</legend>
+        <legend>{alone ? "Only problems where the answer" : "Only problems where A or B"}</legend>
         {known.cut ? <Check label="was cut off" checked={choice.cut} check={(cut) => change({ cut })} /> : null}
         {answers.read ? (
           <Check label="gave no value" checked={choice.valueless} check={(valueless) => change({ valueless })} />

@@ -1,10 +1,10 @@
-/** How many problems both arms solved, only one of them, or neither; a click shows these problems. */
+/** How many problems both arms solved, only one of them, or neither; or one arm, or not. A click shows these problems. */
 import { ArmName } from "../arms";
 import type { ShownArm } from "../payload";
 import type { Counts as Count, Outcome } from "./choose";
 
 interface Props {
-  arms: [ShownArm, ShownArm];
+  arms: [ShownArm, ShownArm?];
   counts: Count;
   outcome: Outcome | null;
   choose: (outcome: Outcome | null) => void;
@@ -24,6 +24,24 @@ export function Counts({ arms: [a, b], counts, outcome, choose }: Props) {
       </button>
     </td>
   );
+  if (!b)
+    return (
+      <table class="counts">
+        <caption>Click a number to see these problems</caption>
+        <thead>
+          <tr>
+            <th scope="col">right</th>
+            <th scope="col">wrong</th>
+          </tr>
+        </thead>
+        <tbody>
+          <tr>
+            {cell("both", "Solved")}
+            {cell("neither", "Not solved")}
+          </tr>
+        </tbody>
+      </table>
+    );
   return (
     <table class="counts">
       <caption>Problems by who solved them; click a number to see them</caption>

@@ -1,7 +1,7 @@
 /** Every answer to every problem: a pair of arms, filters, a list, and the chosen problem in full. */
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Answers, ShownArm } from "../payload";
-import { Chooser, type Choice } from "./choose";
+import { answering, Chooser, type Choice } from "./choose";
 import { Controls } from "./Controls";
 import { Counts } from "./Counts";
 import { linked, linkTo } from "./link";
@@ -45,7 +45,7 @@ export function Explorer({ answers, arms, pair, printing }: Props) {
   return (
     <div class="explorer">
       <div class="chooser">
-        <Counts arms={[a, b]} counts={counts} outcome={choice.outcome} choose={(outcome) => change({ outcome })} />
+        <Counts arms={a === b ? [a] : [a, b]} counts={counts} outcome={choice.outcome} choose={(outcome) => change({ outcome })} />
         <Controls answers={answers} arms={arms} choice={choice} change={change} />
       </div>
       <p class="soft" role="status">
@@ -64,12 +64,12 @@ export function Explorer({ answers, arms, pair, printing }: Props) {
 }
 
 function firstChoice(answers: Answers, arms: ShownArm[], pair: [string, string] | null): Choice {
-  const answering = arms.flatMap((_, index) => (answers.arms[index]?.some(Boolean) ? [index] : []));
-  const index = (name: string | undefined) => answering.find((place) => arms[place]?.name === name);
-  const a = index(pair?.[0]) ?? answering.at(-1) ?? 0;
-  const b = index(pair?.[1]) ?? answering.find((place) => place !== a) ?? a;
+  const known = answering(answers);
+  const index = (name: string | undefined) => known.find((place) => arms[place]?.name === name);
+  const a = index(pair?.[0]) ?? known.at(-1) ?? 0;
+  const b = index(pair?.[1]) ?? known.find((place) => place !== a) ?? a;
   const unfiltered = { outcome: null, cut: false, valueless: false, group: null, search: "" };
-  return { a, b, ...unfiltered, sort: "disagreement" };
+  return { a, b, ...unfiltered, sort: a === b ? "asked" : "disagreement" };
 }
 
 function linkedProblem(answers: Answers): number | null {

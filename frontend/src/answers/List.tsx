@@ -66,7 +66,7 @@ export function List({ answers, arms, choice, found, shown, open }: Props) {
               onClick={() => open(index)}
             >
               <Outcome arm={arms[choice.a]} answer={a} />
-              <Outcome arm={arms[choice.b]} answer={b} />
+              {choice.a === choice.b ? null : <Outcome arm={arms[choice.b]} answer={b} />}
               <bdi class="question">{problem?.question || problem?.id}</bdi>
             </div>
           );

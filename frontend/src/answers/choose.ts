@@ -11,6 +11,8 @@ export const SORTS = {
   "log p of b": "log p of B, lowest first",
   "log p difference": "log p of A minus B, lowest first",
 } as const;
+/** If only one arm has answers. */
+export const SORTS_OF_ONE = { asked: SORTS.asked, "log p of a": "log p, lowest first" } as const;
 export type Sort = keyof typeof SORTS;
 
 export interface Choice {
@@ -25,6 +27,11 @@ export interface Choice {
   group: string | null;
   search: string;
   sort: Sort;
+}
+
+/** The indexes of the arms with answers. */
+export function answering(answers: Answers): number[] {
+  return answers.arms.flatMap((held, index) => (held.some(Boolean) ? [index] : []));
 }
 
 export type Counts = Record<Outcome, number>;

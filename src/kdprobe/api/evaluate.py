@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
-from kdprobe.api.given.record_files import record_files
+from kdprobe.api.given.record_files import ONE_FILE, record_files
 from kdprobe.api.score import ScoreResult
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
@@ -33,11 +34,13 @@ class EvaluateResult(ScoreResult):
         files: For each model, the file of its records: in `out`, else in the store.
         stored: For each model, the file of its records in the store.
         conversation: What chat templates receive besides the messages.
+        page: The page, if `out` is a folder.
     """
 
     files: dict[str, Path]
     stored: dict[str, Path]
     conversation: Conversation
+    page: Path | None = None
 
     @property
     def records(self) -> dict[str, pd.DataFrame]:
@@ -112,7 +115,9 @@ def evaluate(
         model_type: `hf`, or any other lm-eval model type: `vllm`, `openai-chat-completions`, ...
         model_args: lm-eval's arguments for this model type, `K=V,...`.
         extractor: An extractor's name, or `all`.
-        out: Where to write the records: a folder, or `FILE.jsonl` for one model.
+        out: Where to write the records: a folder, which also gets `eval.html`, a page to explore the answers and, for
+            several models, their paired differences (with `with_base`, from the model without an adapter); or
+            `FILE.jsonl` for one model.
         store: The folder that holds stages and runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
         no_plugins: Load only kdprobe's own plugins.
@@ -123,11 +128,14 @@ def evaluate(
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
     from kdprobe.comparison.answers import read_outputs
+    from kdprobe.comparison.arms import Arm
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.scoring import scores
     from kdprobe.console import note
     from kdprobe.experiment.run import reproducible
     from kdprobe.experiment.stages.evaluate import RECORDS, write_records
+    from kdprobe.models.reference import short_name
+    from kdprobe.report.eval_page import write_eval_page
 
     with calling(progress=progress) as call:
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
@@ -167,6 +175,7 @@ def evaluate(
         opened = open_store(store)
         opened.prepare()
         files, stored = {}, {}
+        arms: list[Arm] = []
         found: list[Score] = []
         called: list[str] = []
         with reproducible():
@@ -176,7 +185,22 @@ def evaluate(
                 records = stored[name] = opened.folder(stage) / RECORDS
                 files[name] = write_records(records, copies[name]) if copies else records
                 # The store's own records, in case the copies are changed.
-                scored = scores(read_outputs(records, Columns(), source=str(files[name])), extractors)
+                arms.append(Arm(name, read_outputs(records, Columns(), source=str(files[name]))))
+                scored = scores(arms[-1].outputs, extractors)
                 found += scored
                 called += [name] * len(scored)
-        return EvaluateResult(tuple(found), tuple(called), files, stored, conversation, warnings=tuple(call.warnings))
+        page = None
+        if out is not None and Path(out).suffix != ONE_FILE:
+            page = write_eval_page(
+                Path(out),
+                arms,
+                host.all("extractors"),
+                "robust" if extractor == "all" else extractor,
+                model=short_name(model),
+                source=Path(problems).name if isinstance(problems, str | os.PathLike) else "a table",
+                protocol=protocol,
+                baseline=arms[0].name if with_base and adapters else None,
+            )
+        return EvaluateResult(
+            tuple(found), tuple(called), files, stored, conversation, page, warnings=tuple(call.warnings)
+        )

@@ -61,7 +61,9 @@ Examples:
 @click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for this model type.")
 @extractor_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the records to a folder, or to FILE.jsonl for one model."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write the records and a page to explore them to a folder, or one model's records to FILE.jsonl.",
 )
 @store_option
 @plugin_options
@@ -86,3 +88,5 @@ def command(as_json: bool, model: str, **given: Any) -> None:
         note(result.conversation.sentence)
     for name, file in result.files.items():
         note(f"Records of {name}: {file}")
+    if result.page:
+        note(f"Page: {result.page}")

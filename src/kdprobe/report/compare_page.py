@@ -1,4 +1,4 @@
-"""Writes the page of `kdprobe compare --out`: a comparison and all answers in one HTML file that needs no network."""
+"""Writes the page of files, models or runs: scores, pairs and all answers in one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.extractors import Extractor
-from kdprobe.report.facts import chips, comparison_facts
+from kdprobe.report.comparison_parts import comparison_parts
+from kdprobe.report.facts import comparison_facts
 from kdprobe.report.headline import headline
 from kdprobe.report.payload.compared import compared
 from kdprobe.report.templates import packed, template
 
 
 def write_compare_page(
-    file: Path, arms: Sequence[Arm], comparison: Comparison, extractor: Extractor, *, cautions: Sequence[str] = ()
+    file: Path,
+    arms: Sequence[Arm],
+    comparison: Comparison,
+    extractor: Extractor,
+    *,
+    facts: Sequence[tuple[str, str]] = (),
+    cautions: Sequence[str] = (),
 ) -> Path:
     """Writes the page.
 
     Args:
         file: Where to.
-        arms: The arms that were compared, including those without answers.
+        arms: The arms that were compared, including those without answers; or the only one.
         comparison: What came out.
         extractor: The extractor that decided.
+        facts: What is known about the arms besides, as names and values.
         cautions: What stands above everything else.
 
     Returns:
@@ -33,19 +41,14 @@ def write_compare_page(
     Raises:
         KdprobeError: It cannot be written.
     """
-    answer, facts = headline(comparison), comparison_facts(comparison)
-    payload = compared(file.stem, arms, comparison, extractor, headline=answer, facts=facts, solutions={})
+    answer, shown = headline(comparison), [*facts, *comparison_facts(comparison)]
+    payload = compared(file.stem, arms, comparison, extractor, headline=answer, facts=shown, solutions={})
     text = template("compare.html.jinja").render(
         title=file.stem,
-        question="Which student solves more?",
-        headline=answer,
-        cautions=cautions,
-        chips=chips(comparison),
-        facts=facts,
-        comparison=comparison,
-        thinking=any(score.thinking for score in comparison.arms),
+        question="Which model solves more?" if len(arms) > 1 else "How many problems does this model solve?",
         data=packed(payload),
         plotly="",
+        **comparison_parts(comparison, answer, facts=shown, cautions=cautions),
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -32,12 +32,13 @@ def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]
 
 def comparison_facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Arms, problems and how answers were judged and paired, as names and values."""
+    several = len(comparison.arms) > 1
     problems = sorted({score.n for score in comparison.arms})
     named = {
-        "Arms": str(len(comparison.arms)),
+        "Arms": str(len(comparison.arms)) if several else "",
         "Problems": " to ".join(map(str, dict.fromkeys([*problems[:1], *problems[-1:]]))),
         "Judged by": ", ".join(dict.fromkeys(score.extractor for score in comparison.arms)),
-        "Pairing": comparison.pairing,
+        "Pairing": comparison.pairing if several else "",
     }
     return [(name, value) for name, value in named.items() if value]
 

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdprobe.comparison.arms import AGAINST_UNTRAINED, PLANNED, PRIMED
-from kdprobe.comparison.result import Comparison, Pair
+from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
+from kdprobe.report.numbers import percent, percent_interval
+from kdprobe.words import counted
+
+_NO_INTERVAL = "too few problems for an interval"
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,13 @@ class Headline:
 
 
 def headline(comparison: Comparison) -> Headline:
-    """The answer: the largest difference that is significant after adjustment, or that none is."""
+    """The answer: the largest difference that is significant after adjustment, or that none is.
+
+    Of a single arm with nothing to compare it with, its accuracy.
+    """
     asked = _asked(comparison)
+    if not asked and len(comparison.arms) == 1 and not comparison.absent:
+        return Headline(_accuracy(comparison.arms[0]), False, [], None)
     if not asked:
         few = {0: "no arm has answers", 1: "only one arm has answers"}
         reason = few.get(len(comparison.arms), "no two of these arms are paired")
@@ -45,6 +54,12 @@ def headline(comparison: Comparison) -> Headline:
             f"{missed} other {'comparison shows' if missed == 1 else 'comparisons show'} no significant difference."
         )
     return Headline(f"{_difference(first)}.", True, rest, _students(first))
+
+
+def _accuracy(score: ArmScore) -> str:
+    interval = f"95% CI {percent_interval(score.interval)}" if score.interval.known else _NO_INTERVAL
+    solved = f"{score.correct} of {counted(score.n, 'problem')}"
+    return f"{score.name} solves {solved}: {percent(score.accuracy)} ({interval})."
 
 
 def _asked(comparison: Comparison) -> Sequence[Pair | StrategyPair]:
@@ -108,7 +123,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
 def _interval(pair: Pair | StrategyPair) -> str:
     interval = pair.test.interval
     if not interval.known:
-        return "too few problems for an interval"
+        return _NO_INTERVAL
     return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}"
 
 

@@ -16,7 +16,8 @@ from kdprobe.comparison.result import Comparison
 from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.results import Results, arms_of
 from kdprobe.problems.correctness import ROBUST
-from kdprobe.report.facts import chips, run_facts, training_options
+from kdprobe.report.comparison_parts import comparison_parts
+from kdprobe.report.facts import run_facts, training_options
 from kdprobe.report.figures import loss_figure, retained_figure
 from kdprobe.report.headline import headline
 from kdprobe.report.payload.attention import shown_attention
@@ -79,12 +80,6 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         question=(
             "Did the way the teacher was prompted make a better student?" if taught else "Which student solves more?"
         ),
-        headline=answer,
-        cautions=record.get("cautions", []),
-        chips=chips(comparison),
-        facts=facts,
-        comparison=comparison,
-        thinking=any(score.thinking for score in comparison.arms),
         record=record,
         fidelity=fidelity,
         prompts=prompt_diffs(record["conversations"], unprimed),
@@ -95,4 +90,5 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         data=packed(payload),
         plotly=plotly_for(figures),
         **places,
+        **comparison_parts(comparison, answer, facts=facts, cautions=record.get("cautions", [])),
     )

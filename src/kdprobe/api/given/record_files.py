@@ -9,6 +9,8 @@ from pathlib import Path
 
 from kdprobe.errors import UsageError
 
+ONE_FILE = ".jsonl"
+"""The ending of a path that is a file for one model's records, not a folder."""
 _OTHER = re.compile(r"[^\w.-]+")
 """Characters in a name that should not appear in a file name."""
 
@@ -25,7 +27,7 @@ def record_files(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
     """
     if out is None:
         return {}
-    if out.suffix == ".jsonl":
+    if out.suffix == ONE_FILE:
         if len(names) > 1:
             raise UsageError(f"{out} is a single file, but there are {len(names)} models.", "Set --out to a folder.")
         return {names[0]: out}

@@ -1,0 +1,32 @@
+"""What the page of a run and the page of a comparison have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdprobe.comparison.result import Comparison
+from kdprobe.report.facts import chips
+from kdprobe.report.headline import Headline
+
+
+def comparison_parts(
+    comparison: Comparison, headline: Headline, *, facts: Sequence[tuple[str, str]], cautions: Sequence[str]
+) -> dict[str, Any]:
+    """The arguments of the templates of the first screen and of the comparison.
+
+    Args:
+        comparison: What came out.
+        headline: The same in one sentence.
+        facts: What was compared, as names and values.
+        cautions: What stands above everything else.
+    """
+    return {
+        "headline": headline,
+        "cautions": cautions,
+        "chips": chips(comparison),
+        "facts": facts,
+        "comparison": comparison,
+        "scores": "Who beats whom" if len(comparison.arms) > 1 else "Accuracy",
+        "thinking": any(score.thinking for score in comparison.arms),
+    }
