@@ -40,6 +40,38 @@ def test_the_first_line_comes_after_two_seconds_and_then_one_every_ten(clock, ca
     assert lines[2] == "asking: 2/20, 0:18 left\n"
 
 
+def test_a_batch_progresses_by_its_tokens(clock):
+    with console.progress("asking", 8, unit="tok") as bar:
+        assert bars.current() is bar
+        bar.begin(4, longest=100)
+        clock.now += 10
+        bar.within(100)
+        # Nothing has finished yet, so that each unit is taken to be as long as it may be.
+        assert (bar.completed, bar.state()) == (1.0, "0/8, 10 tok/s, up to 1:10 left")
+        clock.now += 10
+        bar.advance(4, work=200)
+        assert (bar.completed, bar.state()) == (4.0, "4/8, 10 tok/s, 0:20 left")
+        bar.begin(4, longest=100)
+        clock.now += 10
+        bar.within(100)
+        # As long as the finished ones were: 50 tokens each.
+        assert (bar.completed, bar.state()) == (6.0, "4/8, 10 tok/s, 0:10 left")
+        bar.within(10_000)
+        assert bar.completed == 8.0
+        bar.advance(4, work=10_100)
+        assert bar.work == 10_300
+    assert bars.current() is None
+
+
+def test_what_was_skipped_says_nothing_about_a_batch(clock):
+    bar = console.Progress("asking", 8, "tok")
+    bar.skip(4)
+    bar.begin(4, longest=100)
+    clock.now += 10
+    bar.within(200)
+    assert (bar.completed, bar.state()) == (6.0, "4/8, 20 tok/s, up to 0:10 left")
+
+
 def test_many_items_are_counted_in_large_steps(clock):
     with console.progress("reading", 2_500) as bar:
         seen = [(item, bar.done) for item in bar.over(range(2_500))]
@@ -84,6 +116,16 @@ def test_other_bars_appear_at_once_and_none_where_progress_is_off(clock, termina
     with console.progress("training", 2):
         pass
     assert "training" in stream.getvalue()
+
+
+def test_words_are_not_cut_at_80_columns(clock, terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = terminal()
+    with console.progress("lm-eval: ground-truth@2", 1319, unit="tok") as bar:
+        clock.now += 10
+        bar.advance(40, work=12_000, remark="31.2% correct")
+    assert "lm-eval: ground-truth@2" in stream.getvalue()
+    assert "40/1319, 1,200 tok/s, 31.2% correct, 5:20 left" in stream.getvalue()
 
 
 @pytest.mark.parametrize(

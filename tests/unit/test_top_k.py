@@ -61,3 +61,14 @@ def test_capture_leaves_out_padded_columns_and_passes_scores_on_unchanged():
         assert rows.ids.shape == (1, V)
         np.testing.assert_allclose(rows.logprobs[0], dense[index][rows.ids[0]], atol=2e-5)
         np.testing.assert_allclose(rows.token_logprobs, dense[index, 7], atol=2e-5)
+
+
+def test_steps_count_the_tokens_of_unfinished_answers_only():
+    counted = []
+    capture = TopKCapture(k=4, vocabulary=V, temperatures=(1.0,), ends=frozenset({3}), on_step=counted.append)
+    answers = torch.tensor([[1, 2, 3, 0], [1, 3, 0, 0], [5, 6, 7, 8]])
+    for step in range(4):
+        capture(torch.cat([torch.zeros(3, 1, dtype=torch.long), answers[:, :step]], dim=1), torch.randn(3, V))
+    capture.finish(answers)
+    assert counted == [3, 3, 2, 1]
+    assert sum(counted) == 3 + 2 + 4

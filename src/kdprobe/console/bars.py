@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 from kdprobe.console.messages import is_shown
 from kdprobe.console.streams import err, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 PLAIN_INTERVAL_SECONDS = 10.0
 _FIRST_LINE_SECONDS = 2.0
@@ -22,10 +23,14 @@ _BRIEF_SECONDS = 1.0
 _STEP = 1_000
 """Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
 Item = TypeVar("Item")
+_current: ContextVar[Progress | None] = ContextVar("current", default=None)
 
 
 class Progress:
     """Progress of one long task: done of total, an optional rate, and the time left.
+
+    Units may finish in batches. Within a batch, progress is estimated from the work done so far and the work that each
+    unit takes: as much as the finished ones did on average, or, before any has finished, as much as it may take.
 
     Args:
         label: The task.
@@ -37,6 +42,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self.work = 0
+        self._batch, self._longest, self._within = 0, 0, 0
         self.remark = ""
         self._skipped = 0
         # Stored now, so that silencing a library during the work does not silence the progress.
@@ -44,10 +50,26 @@ class Progress:
         self._started = time.monotonic()
         self._next_line = self._started + _FIRST_LINE_SECONDS
 
+    def begin(self, units: int, longest: int) -> None:
+        """Begins a batch of units, each of which takes at most `longest` work."""
+        self._batch, self._longest, self._within = units, longest, 0
+
+    def within(self, work: int) -> None:
+        """Counts work on a batch that is not finished, such as the tokens of one decoding step."""
+        self._within += work
+        self.show()
+
     def advance(self, steps: int = 1, work: int = 0, remark: str | None = None) -> None:
-        """Counts finished units, and work (such as tokens) for the rate; a remark stays until the next one."""
+        """Counts finished units and ends their batch; a remark stays until the next one.
+
+        Args:
+            steps: Number of units.
+            work: All their work (such as tokens) for the rate, including what `within` counted.
+            remark: A remark.
+        """
         self.done += steps
         self.work += work
+        self._batch = self._within = 0
         self.remark = self.remark if remark is None else remark
         self.show()
 
@@ -76,36 +98,49 @@ class Progress:
             if is_shown():
                 print(f"{self.label}: {self.state()}", file=self._stream, flush=True)
 
+    @property
+    def completed(self) -> float:
+        """Finished units, and the estimated part of the current batch."""
+        finished = self.done - self._skipped
+        expected = self.work / finished if finished and self.work else self._longest
+        return self.done + (min(self._batch, self._within / expected) if expected else 0)
+
+    def stop(self) -> None:
+        """Ends the display."""
+
     def state(self) -> str:
         """Done of total, rate and time left, as words."""
         elapsed = max(time.monotonic() - self._started, 1e-9)
         parts = [f"{self.done}/{self.total}" if self.total else f"{self.done}"]
-        if self.unit and self.work:
-            parts.append(f"{self.work / elapsed:,.0f} {self.unit}/s")
+        if self.unit and (work := self.work + self._within):
+            parts.append(f"{work / elapsed:,.0f} {self.unit}/s")
         if self.remark:
             parts.append(self.remark)
-        finished = self.done - self._skipped
-        if self.total and finished and self.done < self.total:
-            parts.append(f"{_clock(elapsed / finished * (self.total - self.done))} left")
+        made = self.completed - self._skipped
+        if self.total and made and self.done < self.total:
+            most = "" if self.done > self._skipped else "up to "
+            parts.append(f"{most}{_clock(elapsed / made * (self.total - self.completed))} left")
         return ", ".join(parts)
 
 
 class _LiveProgress(Progress):
-    """Progress as a bar on a terminal, which appears when the work has taken `after` seconds."""
+    """Progress on a terminal, which appears when the work has taken `after` seconds: a bar, and words below it."""
 
     def __init__(self, label: str, total: int | None, unit: str | None, console: Console, after: float) -> None:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.text import Text
+
+        class WithWords(Bar):
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield from super().get_renderables()
+                # Beside the bar, 80 columns would not hold them.
+                yield from (Text(f"  {task.fields['state']}", no_wrap=True) for task in self.tasks)
 
         super().__init__(label, total, unit)
-        # Markup stays off in both columns, because a label may contain an arm's name.
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=console,
-            transient=True,
-        )
+        # Markup stays off, because a label may contain an arm's name.
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24))
+        self._bar = WithWords(*columns, console=console, transient=True)
         self._task = self._bar.add_task(visible(label), total=total, state="")
         self._begins = self._started + after
         self.show()
@@ -113,7 +148,7 @@ class _LiveProgress(Progress):
     def show(self) -> None:
         if time.monotonic() >= self._begins:
             self._bar.start()
-            self._bar.update(self._task, completed=self.done, state=self.state())
+            self._bar.update(self._task, completed=self.completed, state=self.state())
 
     def stop(self) -> None:
         if self._bar.live.is_started:
@@ -133,14 +168,23 @@ def progress(
         brief: Whether the work is usually over within a second; the bar then appears only after that.
     """
     console = err()
-    if not console.is_terminal or not is_shown():
-        yield Progress(label, total, unit)
-        return
-    live = _LiveProgress(label, total, unit, console, _BRIEF_SECONDS if brief else 0.0)
+    live = console.is_terminal and is_shown()
+    bar = (
+        _LiveProgress(label, total, unit, console, _BRIEF_SECONDS if brief else 0.0)
+        if live
+        else Progress(label, total, unit)
+    )
+    token = _current.set(bar)
     try:
-        yield live
+        yield bar
     finally:
-        live.stop()
+        _current.reset(token)
+        bar.stop()
+
+
+def current() -> Progress | None:
+    """The progress of the task that is going on, for code that its caller cannot pass one to."""
+    return _current.get()
 
 
 def _clock(seconds: float) -> str:

@@ -91,7 +91,7 @@ class Recording:
         """Saves answers that were finished together, and shows progress."""
         self.ledger.add(entries)
         self._count(entries)
-        self.bar.advance(len(entries))
+        self.bar.advance(len(entries), work=sum(entry["tokens"] or 0 for entry in entries.values()))
 
     def _count(self, entries: dict[str, dict[str, Any]]) -> None:
         for name, entry in entries.items():
@@ -187,8 +187,9 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
         if self._check is not None:
             self._check.before_batch(prompts)
         lengths: list[int] | None = None
+        self.bar.begin(len(prompts), max_length - width)
         if can_shrink(self.model):
-            batch = ShrinkingBatch(lambda tokens: self.bar.advance(0, work=tokens))
+            batch = ShrinkingBatch(self.bar.within)
             sequences = self._shrinking(batch, context, max_length, stop, kwargs)
             lengths = batch.lengths
         else:
@@ -198,8 +199,6 @@ class RecordingModel(Recording, HFLM):  # type: ignore[misc]  # lm-eval is untyp
             written = row[width:].tolist() if lengths is None else row[width : width + lengths[index]].tolist()
             tokens, finished = self._length(written, max_length - width, stop)
             self._decoded.append({"tokens": tokens, "finished": finished, "prompt": prompt_digest(prompt)})
-            if lengths is None:
-                self.bar.advance(0, work=tokens)
         return sequences
 
     def _shrinking(

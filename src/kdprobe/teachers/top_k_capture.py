@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -91,6 +91,7 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         temperatures: Temperatures at which the tail's mass is kept.
         ends: Tokens that end an answer; everything after them is dropped.
         names: Names of the sequences in the batch.
+        on_step: Called at each step with the number of tokens that it adds to unfinished answers.
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         temperatures: tuple[float, ...],
         ends: frozenset[int] = frozenset(),
         names: Sequence[str] = (),
+        *,
+        on_step: Callable[[int], None] | None = None,
     ) -> None:
         self.k = min(k, vocabulary)
         self.vocabulary = vocabulary
@@ -110,6 +113,7 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
         self._scratch: Tensor | None = None
         self._ends, self._names = ends, names
         self._ended: Tensor | None = None
+        self._on_step = on_step
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Captures one decoding step: `input_ids` `[batch, so far]`, raw logits `scores` `[batch, V]`.
@@ -131,6 +135,8 @@ class TopKCapture(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
             row = int(broken.nonzero()[0, 0])
             name = f" for {self._names[row]!r}" if self._names else ""
             raise NonFiniteError(f"The teacher's logits{name} are NaN or infinite at token {len(self._steps)}.")
+        if self._on_step:
+            self._on_step(len(scores) if self._ended is None else int((~self._ended).sum()))
         return scores
 
     def finish(self, sequences: Tensor) -> None:

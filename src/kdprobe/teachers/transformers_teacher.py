@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kdprobe.console.bars import current
 from kdprobe.models.conversation import Conversation, Messages
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord, resolve
@@ -125,7 +126,17 @@ class TransformersTeacher:
         ids, mask = left_padded([prompt for _, prompt in batch], pad, loaded.device)
         names = [request.id for request, _ in batch]
         vocabulary = len(loaded.tokenizer)
-        capture = TopKCapture(sampling.top_logprobs, vocabulary, sampling.temperatures, loaded.eos_ids, names)
+        bar = current()
+        if bar:
+            bar.begin(len(batch), sampling.max_new_tokens)
+        capture = TopKCapture(
+            sampling.top_logprobs,
+            vocabulary,
+            sampling.temperatures,
+            loaded.eos_ids,
+            names,
+            on_step=bar.within if bar else None,
+        )
         processors = LogitsProcessorList([capture, RealTokens(vocabulary)])
         if sampling.temperature > 0:
             processors.append(TemperatureLogitsWarper(sampling.temperature))
