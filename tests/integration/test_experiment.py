@@ -68,7 +68,7 @@ def test_arms_were_trained_and_taught_as_planned(finished):
 
 def test_run_plan_and_page_say_which_modules_have_adapters(finished, compared, capsys):
     from kdprobe.api.results.run import run_data
-    from kdprobe.cli.show.run import show_plan
+    from kdprobe.cli.show.plan import show_plan
     from kdprobe.experiment.results import arms_of
     from kdprobe.experiment.stages.distill import adapted_modules
     from kdprobe.report.page import render

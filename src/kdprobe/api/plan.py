@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdprobe.comparison.finding import Finding
+    from kdprobe.experiment.foresight.power import Power
     from kdprobe.experiment.plan import Plan
 
 
@@ -56,6 +57,11 @@ class PlanResult(Result):
         """What may make the run worth less than it costs, each with `code`, `evidence` and `action`."""
         return self.details.findings
 
+    @property
+    def power(self) -> Power | None:
+        """The smallest differences that the planned problems and seeds could show; `None` if nothing is compared."""
+        return self.details.power
+
     def _data(self) -> dict[str, Any]:
         """The output of `kdprobe plan --json`."""
         return {
@@ -63,6 +69,7 @@ class PlanResult(Result):
             "cautions": self.cautions,
             "adapters": self.adapters,
             "findings": [asdict(finding) for finding in self.findings],
+            "power": asdict(self.power) if self.power else None,
             "threads": self.threads,
             "stages": self.stage_rows,
             "older_stages": self.older_stages,

@@ -21,7 +21,7 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 @json_option
 def command(as_json: bool, config: Path | None, **given: Any) -> None:
     """Show which stages of an experiment are done and which would run. Nothing is computed."""
-    from kdprobe.cli.show.run import show_plan
+    from kdprobe.cli.show.plan import show_plan
     from kdprobe.console import note
     from kdprobe.experiment.run import older_sentence
 

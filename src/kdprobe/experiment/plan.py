@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_names import student_name
 from kdprobe.experiment.config import Experiment, to_data
-from kdprobe.experiment.foresight.evidence import too_little_evidence
+from kdprobe.experiment.foresight.evidence import planned_families, too_little_evidence
 from kdprobe.experiment.foresight.foresee import foresee
+from kdprobe.experiment.foresight.power import Power, planned_power
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.adapter_card import dataset_of
 from kdprobe.experiment.stages.analyse import analyse_stage
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE, distill_stage, fine_tune_stage
 from kdprobe.experiment.stages.evaluate import evaluate_stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.taught import select_stages, texts_first, transfer_stages
-from kdprobe.experiment.store import Stage
 from kdprobe.experiment.used_plugins import cautions, plugins_loaded, plugins_used
 from kdprobe.files import digest
 from kdprobe.host.registry import Host
@@ -80,6 +81,7 @@ class Plan:
         cautions: What everyone who sees this run's students must know.
         pool: What its stages load of the students.
         findings: Known reasons why the results may be worth less than they cost.
+        power: The smallest differences that its comparisons could show; `None` if it compares nothing.
     """
 
     experiment: Experiment
@@ -96,6 +98,7 @@ class Plan:
     cautions: tuple[str, ...]
     pool: StudentPool
     findings: tuple[Finding, ...]
+    power: Power | None
 
 
 def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) -> Plan:
@@ -130,7 +133,9 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
             arms.append(
                 _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
             )
-    findings += too_little_evidence(arms, len(drawn.test))
+    compared, tested = planned_families(arms), len(drawn.test)
+    power = planned_power(compared, tested, len(experiment.seeds), context.memory)
+    findings += too_little_evidence(arms, compared, tested, power)
     arm_stages = [(arm.student, arm.distill, arm.evaluate) for arm in arms]
     analyses = {
         analysis.name: analyse_stage(context, analysis.name, analysis.options, arm_stages)
@@ -159,6 +164,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
         cautions=tuple(cautions(experiment, host, context.teacher if context.uses_teacher else None)),
         pool=context.pool,
         findings=tuple(findings),
+        power=power,
     )
 
 

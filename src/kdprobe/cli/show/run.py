@@ -11,11 +11,9 @@ from kdprobe.cli.show.fidelity import fidelity_tables
 from kdprobe.cli.show.scores import show_findings
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.console.streams import out, plain
-from kdprobe.distill.targets import adapters_sentence
 
 if TYPE_CHECKING:
     from kdprobe.comparison.result import Comparison
-    from kdprobe.experiment.plan import Plan
     from kdprobe.experiment.results import Results
 
 
@@ -37,22 +35,6 @@ def show_analyses(statements: Mapping[str, Sequence[str]]) -> None:
     """Prints the statements of each analysis."""
     for name, sentences in statements.items():
         sentence_list(f"Inside the students ({name})", sentences)
-
-
-def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
-    """Prints a plan's findings and stages, and the number of threads, which is part of the keys."""
-    sentence_list("Cautions", plan.cautions)
-    sentence_list("Warnings", [str(finding) for finding in plan.findings])
-    table = new_table(f"Run {plan.run}", "stage", "of", "status")
-    for stage in stages:
-        table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
-    print_table(table)
-    done = sum(stage["status"] == "done" for stage in stages)
-    are = "is" if done == 1 else "are"
-    out().print(f"{done} of {len(stages)} stages {are} already done; {len(stages) - done} would run.")
-    for distiller, modules in adapters.items():
-        out().print(plain(adapters_sentence(distiller, modules)))
-    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to pin it.")
 
 
 def show_runs(rows: Sequence[dict[str, Any]]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from kdprobe.comparison.arms import NO_ANSWERS, Arm, families
+from kdprobe.comparison.arms import NO_ANSWERS, Arm, Families, families
 from kdprobe.comparison.finding import Finding
+from kdprobe.experiment.foresight.power import POWER, SMALL_DIFFERENCE, TYPICAL_SHARE, Power
 from kdprobe.stats.least import FEWEST_SEEDS, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.words import counted
@@ -16,14 +17,13 @@ SEED_CODES = frozenset({"single-seed", "few-seeds"})
 """What `few_seeds` finds."""
 
 
-def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]:
-    """Comparisons that cannot become significant.
+def planned_families(arms: Sequence[Any]) -> Families:
+    """The comparisons of a plan.
 
     Args:
-        arms: All arms of a plan.
-        problems: The number of test problems.
+        arms: All arms of the plan.
     """
-    planned = families(
+    return families(
         [
             Arm(
                 name=arm.student.name,
@@ -36,6 +36,19 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
             for arm in arms
         ]
     )
+
+
+def too_little_evidence(
+    arms: Sequence[Any], planned: Families, problems: int, power: Power | None
+) -> Iterator[Finding]:
+    """Comparisons that cannot become significant, or hardly.
+
+    Args:
+        arms: All arms of a plan.
+        planned: Its comparisons.
+        problems: The number of test problems.
+        power: What the comparisons could show.
+    """
     least = {family: smallest_p(problems, len(pairs)) for family, pairs in planned.items() if pairs}
     if hopeless := {family: p for family, p in least.items() if p >= SIGNIFICANT}:
         listed = ", ".join(f"{p:.2g} ({family})" for family, p in hopeless.items())
@@ -46,6 +59,16 @@ def too_little_evidence(arms: Sequence[Any], problems: int) -> Iterator[Finding]
             f"With {counted(problems, 'test problem')}, no difference can be significant: the smallest Holm-adjusted p "
             f"that McNemar's exact test can reach is {listed}.",
             f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
+        )
+    elif power and power.hopeless:
+        share = f"{TYPICAL_SHARE:.0%}"
+        yield Finding(
+            "low-power",
+            f"{counted(problems, 'test problem')} can show only extreme differences: if {share} of them are solved by "
+            f"only one of two students, and always by the same one, that difference of {TYPICAL_SHARE * 100:.0f} "
+            "points would be missed more than one time in five.",
+            f"Set problems.test to {power.needed} or more to detect {SMALL_DIFFERENCE * 100:.0f} points with "
+            f"{POWER:.0%} power.",
         )
     primed = [arm.strategy for arm in arms if arm.strategy is not None]
     if primed and not any(arm.unprimed for arm in arms):
