@@ -18,3 +18,12 @@ def with_article(kind: type) -> str:
     """A class's name preceded by `a` or `an`, as it is spoken: `an int`, `an ndarray`, `a list`, `a UUID`."""
     name = kind.__name__
     return f"{'an' if name.startswith(('ndarray', *'AEIOaeio')) else 'a'} {name}"
+
+
+def duration(seconds: float) -> str:
+    """A duration, rounded as one would say it: `40 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:  # noqa: PLR2004 - below this, minutes are too coarse
+        return f"{seconds:.0f} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if minutes < 120 else f"{hours} h {rest} min" if rest else f"{hours} h"  # noqa: PLR2004

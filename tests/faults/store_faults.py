@@ -15,7 +15,8 @@ from pathlib import Path
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.experiment.integrity import upkeep
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
 from kdprobe.files import read_json, write_json, write_sealed
 
 FAULTS = {"kill": None, "ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}

@@ -66,17 +66,18 @@ def test_arms_were_trained_and_taught_as_planned(finished):
     assert all(by[name].fidelity["responses"] == 4 for name in ("unprimed", "teacher"))
 
 
-def test_run_plan_and_page_say_which_modules_have_adapters(finished, compared, capsys):
+def test_run_plan_and_page_say_which_modules_have_adapters(finished, compared, run_cli, tiny_model, tiny_config):
     from kdprobe.api.results.run import run_data
-    from kdprobe.cli.show.plan import show_plan
     from kdprobe.experiment.results import arms_of
     from kdprobe.experiment.stages.distill import adapted_modules
     from kdprobe.report.page import render
 
-    plan, _, results = finished
+    plan, store, results = finished
     sentence = "The distiller 'logits' trains adapters on q_proj, k_proj, v_proj, o_proj."
-    show_plan(plan, [], adapted_modules(plan.stages), threads=1)
-    assert sentence in " ".join(capsys.readouterr().out.split())
+    planned = run_cli("plan", tiny_config(tiny_model), "--store", store.root)
+    assert sentence in " ".join(planned.split())
+    # Nothing is left to estimate.
+    assert "Time" not in planned
     assert sentence in html.unescape(render(results, compared, arms_of(results)))
     assert run_data(results, compared, results.folder)["adapters"] == adapted_modules(plan.stages)
 
@@ -402,3 +403,31 @@ def test_an_analysis_of_nobody_is_told_when_the_run_is_planned(tiny_config, tiny
     config = tiny_config(tiny_model, extra=looks)
     assert _run(["plan", str(config), "--store", str(tmp_path)]) == 2
     assert "'ablation' names an unknown student 'primed'" in capsys.readouterr().err
+
+
+def test_stages_like_finished_ones_are_estimated(finished, run_cli, tiny_model, tiny_config, tmp_path):
+    from kdprobe.files import read_json
+
+    _, store, _ = finished
+    seeds = tiny_config(tiny_model)
+    seeds.write_text(f"seeds = [0, 1]\n{seeds.read_text()}")
+    plan = json.loads(run_cli("plan", seeds, "--store", store.root, "--json"))
+    missing = [stage for stage in plan["stages"] if stage["status"] == "missing"]
+    assert {stage["kind"] for stage in missing} == {"distill", "evaluate", "analyse"}
+    made = {
+        (stage["kind"], stage["name"]): stage for stage in map(read_json, (store.root / "stages").rglob("stage.json"))
+    }
+    (trained,) = [stage for stage in missing if (stage["kind"], stage["name"]) == ("distill", "teacher@1")]
+    assert trained["estimated_seconds"] == pytest.approx(made["distill", "teacher"]["seconds"])
+    (heads,) = [stage for stage in missing if stage["kind"] == "analyse"]
+    # Seven students instead of four.
+    assert heads["estimated_seconds"] == pytest.approx(made["analyse", "heads"]["seconds"] * 7 / 4)
+    outlook = plan["outlook"]
+    assert (outlook["known"], outlook["unknown"]) == (len(missing), 0)
+    assert outlook["seconds"] == pytest.approx(sum(stage["estimated_seconds"] for stage in missing))
+    shown = " ".join(run_cli("plan", seeds, "--store", store.root).split())
+    assert "Time: about" in shown
+    assert "finished stages in this store" in shown
+    nowhere = run_cli("plan", seeds, "--store", tmp_path / "store")
+    assert "Time and disk: unknown" in nowhere
+    assert json.loads(run_cli("plan", seeds, "--store", tmp_path / "store", "--json"))["outlook"]["known"] == 0

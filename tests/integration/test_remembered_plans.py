@@ -66,6 +66,7 @@ def poison(folder):
         "modules": lambda known: {**known, "attention": ["poison_proj"]},
         "tokenizers compared": lambda _: {"difference": "poison", "foreign": []},
         "arguments used": lambda known: known,
+        "detectable differences": lambda known: {**known, "needed": 7},
     }
     for file in folder.iterdir():
         data = json.loads(file.read_bytes())

@@ -18,7 +18,8 @@ from kdprobe.experiment.archive.read import import_run
 from kdprobe.experiment.archive.write import export_run
 from kdprobe.experiment.integrity.checks import DamagedStageError
 from kdprobe.experiment.results import load_results
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
 from kdprobe.files import CHECKSUM, digest, read_sealed, write_sealed
 
 RUN = "tiny-01234567"

@@ -14,7 +14,8 @@ import pytest
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.integrity.checks import DamagedStageError
 from kdprobe.experiment.integrity.manifest import seal
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
 from kdprobe.files import UnreadableError, read_sealed, write_sealed
 
 

@@ -13,7 +13,8 @@ import pytest
 from kdprobe.cli import main
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.integrity.prune import prune, unneeded
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
 from kdprobe.files import write_json, write_sealed
 
 

@@ -6,7 +6,7 @@ from kdprobe import redaction
 from kdprobe.console import note
 from kdprobe.console.streams import visible
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.redaction import said, without_secrets
 
 LIKE_A_KEY = "sk-proj-0123456789abcdefABCDEF"

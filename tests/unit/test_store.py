@@ -6,7 +6,8 @@ import math
 import pytest
 
 from kdprobe.errors import KdprobeError
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.stages.stage import Stage
+from kdprobe.experiment.store import Store
 from kdprobe.files import digest, read_json, write_json
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdprobe.comparison.finding import Finding
+    from kdprobe.experiment.foresight.estimates import Outlook
     from kdprobe.experiment.foresight.power import Power
     from kdprobe.experiment.plan import Plan
 
@@ -27,6 +28,7 @@ class PlanResult(Result):
     Attributes:
         run: The name of the run.
         stage_rows: The stages, as dicts.
+        outlook: What the missing stages will take together, judged by finished stages like them.
         adapters: For each distiller, the modules that it trains adapters on.
         threads: Number of CPU threads in the stages' keys.
         older_stages: Number of stages in the store from an earlier version of kdprobe.
@@ -34,7 +36,8 @@ class PlanResult(Result):
     """
 
     run: str
-    stage_rows: list[dict[str, str]]
+    stage_rows: list[dict[str, Any]]
+    outlook: Outlook
     adapters: dict[str, str]
     threads: int
     older_stages: int
@@ -42,7 +45,11 @@ class PlanResult(Result):
 
     @property
     def stages(self) -> pd.DataFrame:
-        """A table of stages: `kind`, `name`, `key`, and `status`, which is `done`, `missing` or `damaged`."""
+        """A table of stages.
+
+        These are `kind`, `name`, `key`, `status` (`done`, `missing` or `damaged`), and for stages that would run,
+        `estimated_seconds` and `estimated_bytes`, judged by `estimated_from` finished stages like it.
+        """
         import pandas as pd
 
         return pd.DataFrame(self.stage_rows)
@@ -72,6 +79,7 @@ class PlanResult(Result):
             "power": asdict(self.power) if self.power else None,
             "threads": self.threads,
             "stages": self.stage_rows,
+            "outlook": asdict(self.outlook),
             "older_stages": self.older_stages,
         }
 
@@ -114,6 +122,7 @@ def plan(
         UsageError: The config has errors (all of which are listed), or a function cannot be part of a key.
         KdprobeError: A model, a file or a plugin is missing, or the run would fail later.
     """
+    from kdprobe.experiment.foresight.estimates import Estimates, outlook
     from kdprobe.experiment.integrity.upkeep import REMEMBERED
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.stages.distill import adapted_modules
@@ -129,13 +138,28 @@ def plan(
         memory = Memory(opened.root / REMEMBERED)
         with foreseen_threads(experiment.threads, memory):
             planned = make_plan(experiment, host, memory)
-            rows = [
-                {"kind": stage.kind, "name": stage.name, "key": stage.key, "status": opened.status(stage)}
-                for stage in planned.stages
-            ]
+            judged = Estimates(opened.manifests())
+            rows: list[dict[str, Any]] = []
+            expected = []
+            for stage in planned.stages:
+                status = opened.status(stage)
+                estimate = judged.of(stage) if status != "done" else None
+                expected += [estimate] if status != "done" else []
+                rows.append(
+                    {
+                        "kind": stage.kind,
+                        "name": stage.name,
+                        "key": stage.key,
+                        "status": status,
+                        "estimated_seconds": estimate and estimate.seconds,
+                        "estimated_bytes": estimate and round(estimate.size),
+                        "estimated_from": estimate.basis if estimate else 0,
+                    }
+                )
             return PlanResult(
                 run=planned.run,
                 stage_rows=rows,
+                outlook=outlook(expected),
                 adapters=adapted_modules(planned.stages),
                 threads=thread_count(),
                 older_stages=opened.older_stages(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ def command(as_json: bool, config: Path | None, **given: Any) -> None:
     if as_json:
         click.echo(result.to_json())
     else:
-        show_plan(result.details, result.stage_rows, result.adapters, threads=result.threads)
+        show_plan(result, _free(Path(given["store"])))
         if result.older_stages:
             note(older_sentence(result.older_stages))
+
+
+def _free(store: Path) -> int | None:
+    """Free space on the disk of a store that may not exist yet, in bytes; `None` if it cannot be found out."""
+    existing = next((folder for folder in (store, *store.absolute().parents) if folder.is_dir()), None)
+    try:
+        return shutil.disk_usage(existing).free if existing else None
+    except OSError:
+        return None

@@ -14,7 +14,7 @@ from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import BARE, COMPLETION, Protocol, task_of
 from kdprobe.experiment.stages.context import problems_digest
 from kdprobe.experiment.stages.evaluate import Records, answers_of, examination_stage
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.conversation import (
     PLAIN_CONVERSATION,

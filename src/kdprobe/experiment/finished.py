@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 
 from kdprobe.experiment.stages.distill import DIVERGED, TRAINING
 from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.transfer import FIDELITY
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.store import Store
 from kdprobe.files import read_json
 from kdprobe.host.stage import FinishedStage
 

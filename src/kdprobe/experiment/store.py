@@ -18,9 +18,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -28,7 +27,7 @@ from typing import Any, Literal
 from kdprobe.console.messages import warn
 from kdprobe.errors import doing
 from kdprobe.experiment.integrity.checks import Checks, DamagedStageError
-from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, is_older, seal, stage_key
+from kdprobe.experiment.integrity.manifest import MADE_FROM, MANIFEST, data_digest, is_older, seal
 from kdprobe.experiment.integrity.upkeep import (
     LOCK,
     MAKING,
@@ -44,41 +43,13 @@ from kdprobe.experiment.integrity.upkeep import (
     set_aside,
 )
 from kdprobe.experiment.integrity.use import use
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import sync
 from kdprobe.host.candidates import own_version
-from kdprobe.redaction import without_secrets
+from kdprobe.models.outline.device import machine
 
 Status = Literal["done", "missing", "damaged"]
 _LOOK_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of an experiment.
-
-    Attributes:
-        kind: `transfer`, `distill`, `evaluate` or `analyse`.
-        name: Its name in this run.
-        settings: Everything that determines its outcome besides its inputs, ready for JSON.
-        inputs: The stages whose outcome it reads.
-        work: Runs it: `(folder to write into, folders of the inputs, scratch folder) -> None`. Files in the scratch
-            folder survive a kill, and are removed once the stage is finished.
-    """
-
-    kind: str
-    name: str
-    settings: dict[str, Any]
-    inputs: tuple[Stage, ...]
-    work: Callable[[Path, list[Path], Path], None]
-
-    def __post_init__(self) -> None:
-        """Keeps secrets out of keys and manifests, whoever passed them on."""
-        object.__setattr__(self, "settings", without_secrets(self.settings))
-
-    @property
-    def key(self) -> str:
-        """Hash of the settings and the inputs' keys."""
-        return stage_key(self.kind, self.settings, [needed.key for needed in self.inputs])
 
 
 class Store:
@@ -155,12 +126,14 @@ class Store:
             clear_remains(making, stage.key)
             inputs = self._inputs(stage)
             scratch = scratch_for(making, stage.key, self._origin(stage))
+            # Besides what it was begun from; the seconds of a resumed stage are not all of its seconds.
+            resumed = len([*scratch.iterdir()]) > 1
             folder = self._making(stage, launch or str(os.getpid()))
             folder.mkdir()
             started = time.monotonic()
             with doing(f"running {name}"):
                 stage.work(folder, inputs, scratch)
-            self._seal(stage, folder, time.monotonic() - started)
+            self._seal(stage, folder, time.monotonic() - started, resumed=resumed)
             self._put_in_place(stage, folder)
             shutil.rmtree(scratch, ignore_errors=True)
         return True
@@ -225,22 +198,24 @@ class Store:
         files = sorted(self.root.glob(f"{RUNS}/*/{RECORD}"), key=lambda file: file.stat().st_mtime, reverse=True)
         return [file.parent.name for file in files]
 
+    def manifests(self) -> Iterator[dict[str, Any]]:
+        """The manifests of all stages; a damaged stage is left out, and reported when it is used."""
+        for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"):
+            with suppress(DamagedStageError):
+                yield self.checks.manifest(manifest.parent)
+
     def older_stages(self) -> int:
         """The number of stages with keys from an earlier version of kdprobe, which this version does not use."""
-        count = 0
-        for manifest in self.root.glob(f"{STAGES}/*/*/{MANIFEST}"):
-            # A damaged stage is reported when it is used.
-            with suppress(DamagedStageError):
-                count += is_older(self.checks.manifest(manifest.parent))
-        return count
+        return sum(map(is_older, self.manifests()))
 
     def _origin(self, stage: Stage) -> dict[str, str]:
         """The inputs, with digests of their content."""
         inputs = {f"{needed.kind}/{needed.key}": self.folder(needed) for needed in stage.inputs}
         return {place: data_digest(self.checks.manifest(folder)) for place, folder in inputs.items()}
 
-    def _seal(self, stage: Stage, folder: Path, seconds: float) -> None:
+    def _seal(self, stage: Stage, folder: Path, seconds: float, *, resumed: bool) -> None:
         what = {"kind": stage.kind, "name": stage.name, "key": stage.key}
         origin = {"inputs": [needed.key for needed in stage.inputs], MADE_FROM: self._origin(stage)}
-        how = {"kdprobe": own_version(), "settings": stage.settings, "seconds": round(seconds, 3)}
-        seal(folder, what | origin | how)
+        how = {"kdprobe": own_version(), "settings": stage.settings}
+        took = {"seconds": round(seconds, 3), "units": stage.units, "resumed": resumed, "machine": machine()}
+        seal(folder, what | origin | how | took)

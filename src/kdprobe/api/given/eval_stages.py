@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kdprobe.api.given.inputs import ProblemSource
     from kdprobe.evaluation.protocol import Protocol
     from kdprobe.experiment.eval_models import EvalRequest
-    from kdprobe.experiment.store import Stage
+    from kdprobe.experiment.stages.stage import Stage
     from kdprobe.models.adapters import Adapters
     from kdprobe.models.conversation import Conversation
 

@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kdprobe.cli.show.store import size
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
 from kdprobe.console.streams import out, plain
 from kdprobe.distill.targets import adapters_sentence
-from kdprobe.words import counted
+from kdprobe.words import counted, duration
 
 if TYPE_CHECKING:
+    from kdprobe.api.plan import PlanResult
+    from kdprobe.experiment.foresight.estimates import Outlook
     from kdprobe.experiment.foresight.power import Power
-    from kdprobe.experiment.plan import Plan
 
 
-def show_plan(plan: Plan, stages: Sequence[dict[str, str]], adapters: Mapping[str, str], *, threads: int) -> None:
-    """Prints a plan's findings and stages, and the number of threads, which is part of the keys."""
-    sentence_list("Cautions", plan.cautions)
-    sentence_list("Warnings", [str(finding) for finding in plan.findings])
-    table = new_table(f"Run {plan.run}", "stage", "of", "status")
+def show_plan(result: PlanResult, free: int | None) -> None:
+    """Prints a plan: findings, stages, what they would take and could show, and what their keys depend on.
+
+    Args:
+        result: The plan.
+        free: The free space on the store's disk in bytes, if known.
+    """
+    sentence_list("Cautions", result.cautions)
+    sentence_list("Warnings", [str(finding) for finding in result.findings])
+    stages, missing = result.stage_rows, [stage for stage in result.stage_rows if stage["status"] != "done"]
+    judged = result.outlook.known > 0
+    table = new_table(f"Run {result.run}", "stage", "of", "status", *(["time", "disk"] if judged else []))
     for stage in stages:
-        table.add_row(stage["kind"], plain(stage["name"]), stage["status"])
+        seconds = stage["estimated_seconds"]
+        takes = ["unknown"] * 2 if seconds is None else [duration(seconds), size(stage["estimated_bytes"])]
+        table.add_row(
+            stage["kind"], plain(stage["name"]), stage["status"], *(takes if judged and stage in missing else [])
+        )
     print_table(table)
-    done = sum(stage["status"] == "done" for stage in stages)
+    done = len(stages) - len(missing)
     are = "is" if done == 1 else "are"
-    out().print(f"{done} of {len(stages)} stages {are} already done; {len(stages) - done} would run.")
-    if plan.power:
-        show_power(plan.power)
-    for distiller, modules in adapters.items():
+    out().print(f"{done} of {len(stages)} stages {are} already done; {len(missing)} would run.")
+    if missing:
+        _show_outlook(result.outlook, free)
+    if result.power:
+        show_power(result.power)
+    for distiller, modules in result.adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
-    out().print(f"Stage keys include the number of CPU threads ({threads}); set `threads` in the config to pin it.")
+    out().print(
+        f"Stage keys include the number of CPU threads ({result.threads}); set `threads` in the config to pin it."
+    )
+
+
+def _show_outlook(outlook: Outlook, free: int | None) -> None:
+    """Prints what the missing stages would take together, and how that was estimated."""
+    like = "finished stages in this store with the same models, options and kind of machine"
+    if not outlook.known:
+        hint = "To get an estimate, first run the same config with few problems."
+        out().print(f"\nTime and disk: unknown, because there are no {like}. {hint}")
+        return
+    least = "at least" if outlook.unknown else "about"
+    unknown = f" {counted(outlook.unknown, 'stage')} cannot be estimated." if outlook.unknown else ""
+    takes = f"Time: {least} {duration(outlook.seconds)}. Disk: {least} {size(round(outlook.size))}.{unknown}"
+    how = f"Estimated from {like}, in proportion to the number of problems; adapters are taken to be of equal size."
+    out().print(f"\n{takes} {how}")
+    if free is not None and outlook.size > free:
+        out().print(f"Only {size(free)} of disk are free, which is not enough.", style="bold")
 
 
 def show_power(power: Power) -> None:

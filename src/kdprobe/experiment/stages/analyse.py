@@ -12,7 +12,7 @@ from kdprobe.experiment.stages.context import StageContext, plugin_key, problems
 from kdprobe.experiment.stages.distill import diverged, divergence_sentence, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS, overflow_sentence, overflowed
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
 from kdprobe.students.replicates import chosen
 from kdprobe.students.student import Student
@@ -103,4 +103,4 @@ def analyse_stage(
         write_json(folder / FIGURES, [asdict(figure) for figure in result.figures])
         write_json(folder / STATEMENTS, [*told, *result.statements])
 
-    return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work)
+    return Stage("analyse", name, settings, (*trained.values(), *scored.values()), work, len(problems) * len(arms))

@@ -10,7 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.distill.options import TrainingOptions
 from kdprobe.distill.targets import targets_text, with_target_names
+from kdprobe.distill.training.schedule import Length
 from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.stages.adapter_card import adapter_card, caution_of
 from kdprobe.experiment.stages.context import (
@@ -24,7 +26,7 @@ from kdprobe.experiment.stages.context import (
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import read_json, write_json
 from kdprobe.models import processes
 from kdprobe.models.merging.files import write_ends
@@ -222,7 +224,16 @@ def _training(
         }
         write_json(folder / TRAINING, origin | {"responses_without_end": without_end} | record)
 
-    return Stage("distill", name, settings, tuple(stage for stage in (transfer, selected) if stage), work)
+    needed = tuple(stage for stage in (transfer, selected) if stage)
+    return Stage("distill", name, settings, needed, work, _examples(context, validated, samples=bool(transfer)))
+
+
+def _examples(context: StageContext, options: Any, *, samples: bool) -> int:
+    """Number of examples that training reads if no answer is left out; in one pass, if the options are a plugin's."""
+    examples = len(context.problems.transfer) * (context.experiment.transfer.samples if samples else 1)
+    if not isinstance(options, TrainingOptions):
+        return examples
+    return Length.of(examples, options).stop * options.batch_size * options.accumulation * processes.count()
 
 
 def _ends(tokenizer: Any, taught: TransferSet | None, *, gold: bool) -> tuple[set[int], int]:

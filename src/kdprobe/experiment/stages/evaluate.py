@@ -13,7 +13,7 @@ from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
 from kdprobe.experiment.stages.distill import diverged, trained_student
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import clean, read_json, write_json
 from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.problems.problem import Problem
@@ -131,7 +131,7 @@ def examination_stage(
         ]
         pd.DataFrame(rows).to_parquet(folder / RECORDS)
 
-    return Stage("evaluate", name, settings, inputs, work)
+    return Stage("evaluate", name, settings, inputs, work, len(problems))
 
 
 def answers_of(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.environment import environment
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
 
 FORMAT = 3
@@ -33,4 +33,4 @@ def select_stage(context: StageContext, transfers: Mapping[str, Stage]) -> Stage
         refuse_nothing(selection)
         write_json(folder / SELECTION, selection)
 
-    return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work)
+    return Stage("select", " and ".join(transfers), settings, tuple(transfers.values()), work, len(problems))

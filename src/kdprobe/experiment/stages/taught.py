@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from kdprobe.experiment.config_checks import GOLD, OWN
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.select import select_stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.transfer import transfer_stage
-from kdprobe.experiment.store import Stage
 from kdprobe.strategies.prompt_pair import PromptPair
 
 

@@ -18,7 +18,7 @@ from kdprobe.experiment.stages.context import (
 )
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.prompts import count_unlike_template, write_prompt_ids, write_prompts
-from kdprobe.experiment.store import Stage
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.teachers.teacher import RenderingTeacher
@@ -110,7 +110,7 @@ def transfer_stage(
         write(replace(transfer_set, responses=responses), folder)
         write_json(folder / FIDELITY, asdict(fidelity(read(folder), problems)) | served)
 
-    return Stage("transfer", strategy, settings, (texts,) if texts else (), work)
+    return Stage("transfer", strategy, settings, (texts,) if texts else (), work, len(problems) * config.samples)
 
 
 def _sampling(context: StageContext, extra: tuple[float, ...]) -> Any:

@@ -19,8 +19,9 @@ from kdprobe.experiment.run import reproducible
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import distill_stage, diverged, divergence_sentence
 from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage, overflow_sentence, overflowed
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.taught import select_stages, texts_first, transfer_stages
-from kdprobe.experiment.store import Stage, Store
+from kdprobe.experiment.store import Store
 from kdprobe.experiment.tune.space import Space, space_of
 from kdprobe.experiment.tune.study import Study, open_study
 from kdprobe.experiment.tune.trials import Trial, Tuned, result

@@ -6,6 +6,7 @@ Nothing here imports torch unless it has to, so that a plan can do without.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import runpy
 import sys
@@ -21,9 +22,12 @@ from typing import Any
 
 from kdprobe.models import processes
 from kdprobe.models.reference import Dtype
+from kdprobe.words import counted
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Where Linux keeps an id that changes with every boot."""
+_PROCESSORS = Path("/proc/cpuinfo")
+"""Where Linux names the processor."""
 _THREAD_VARIABLE = re.compile(r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|TORCH|ATEN|TBB)_")
 _threads: ContextVar[Callable[[], int] | None] = ContextVar("threads", default=None)
 
@@ -80,6 +84,14 @@ def threads_inputs(asked: int | None) -> dict[str, Any] | None:
     # Any thread library may be behind torch, and each has its own variables.
     variables = {name: value for name, value in os.environ.items() if _THREAD_VARIABLE.match(name)}
     return {"asked": asked, "boot": boot, "processors": processors, "variables": variables}
+
+
+@cache
+def machine() -> str:
+    """The kind of processor and the number of CPUs, on which durations depend; nothing that identifies the machine."""
+    lines = _PROCESSORS.read_text(encoding="utf-8").splitlines() if _PROCESSORS.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{next(iter(names), platform.processor() or platform.machine())}, {counted(os.cpu_count() or 1, 'CPU')}"
 
 
 @cache

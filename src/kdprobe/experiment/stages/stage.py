@@ -1,0 +1,42 @@
+"""A step of an experiment: what determines it, what it reads, and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdprobe.experiment.integrity.manifest import stage_key
+from kdprobe.redaction import without_secrets
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of an experiment.
+
+    Attributes:
+        kind: `transfer`, `distill`, `evaluate` or `analyse`.
+        name: Its name in this run.
+        settings: Everything that determines its outcome besides its inputs, ready for JSON.
+        inputs: The stages whose outcome it reads.
+        work: Runs it: `(folder to write into, folders of the inputs, scratch folder) -> None`. Files in the scratch
+            folder survive a kill, and are removed once the stage is finished.
+        units: Number of problems, answers or examples that it works through; its time is roughly proportional to it.
+    """
+
+    kind: str
+    name: str
+    settings: dict[str, Any]
+    inputs: tuple[Stage, ...]
+    work: Callable[[Path, list[Path], Path], None]
+    units: int = 1
+
+    def __post_init__(self) -> None:
+        """Keeps secrets out of keys and manifests, whoever passed them on."""
+        object.__setattr__(self, "settings", without_secrets(self.settings))
+
+    @property
+    def key(self) -> str:
+        """Hash of the settings and the inputs' keys."""
+        return stage_key(self.kind, self.settings, [needed.key for needed in self.inputs])
