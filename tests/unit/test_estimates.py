@@ -1,7 +1,11 @@
-"""How long stages will take, judged by finished stages like them."""
+"""How long stages will take, judged by finished stages like them, and the time left for a run."""
+
+import types
 
 import pytest
 
+from kdprobe.console import bars
+from kdprobe.console.bars import Progress, Remainder
 from kdprobe.experiment.foresight import estimates
 from kdprobe.experiment.foresight.estimates import Estimates, outlook
 from kdprobe.experiment.stages.stage import Stage
@@ -139,6 +143,34 @@ def test_the_machine_is_a_kind_of_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "_PROCESSORS", tmp_path / "cpuinfo")
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert device.machine.__wrapped__() == "Some CPU @ 2 GHz, 2 CPUs"
+
+
+@pytest.mark.parametrize(
+    ("stage_seconds", "after", "unknown", "task", "words"),
+    [
+        (60.0, 300.0, 0, 0.0, "run: about 6 min left"),
+        (60.0, 300.0, 2, 0.0, "run: at least 6 min left"),
+        (None, 300.0, 0, 30.0, "run: at least 6 min left"),
+        # Longer than estimated: its own progress knows better.
+        (60.0, 0.0, 0, 600.0, "run: about 10 min left"),
+        (None, 0.0, 3, 0.0, ""),
+    ],
+)
+def test_what_is_left_of_a_run(monkeypatch, stage_seconds, after, unknown, task, words):
+    monkeypatch.setattr(bars, "time", types.SimpleNamespace(monotonic=lambda: 100.0))
+    assert Remainder(stage_seconds, after, unknown, started=100.0).words(task) == words
+
+
+def test_the_progress_of_every_task_tells_what_is_left_of_the_run(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(bars, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    bar = Progress("asking", 4, None)
+    now[0] += 30
+    bar.advance(2)
+    assert bar.state() == "2/4, 0:30 left"
+    with bars.as_part(Remainder(600.0, 3600.0, 0, started=100.0)):
+        assert bar.state() == "2/4, 0:30 left, run: about 70 min left"
+    assert bar.state() == "2/4, 0:30 left"
 
 
 @pytest.mark.parametrize(

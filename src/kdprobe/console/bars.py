@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from kdprobe.console.messages import is_shown
 from kdprobe.console.streams import err, visible
+from kdprobe.words import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,6 +26,37 @@ _STEP = 1_000
 """Items between two updates of `Progress.over`, which would otherwise cost more than the work."""
 Item = TypeVar("Item")
 _current: ContextVar[Progress | None] = ContextVar("current", default=None)
+_remainder: ContextVar[Remainder | None] = ContextVar("remainder", default=None)
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What is left of a run while one of its stages is made.
+
+    Attributes:
+        stage: Estimated seconds of this stage, or `None`.
+        after: Estimated seconds of the stages after it.
+        unknown: Number of stages after it without an estimate.
+        started: When this stage began, by the monotonic clock.
+    """
+
+    stage: float | None
+    after: float
+    unknown: int
+    started: float = field(default_factory=time.monotonic)
+
+    def words(self, task: float = 0.0) -> str:
+        """The time left for the run; empty if nothing is known about it.
+
+        Args:
+            task: Seconds left for the current task of the stage, as its own progress tells; 0 if unknown.
+        """
+        # The stage may have further tasks; but if it takes longer than estimated, its own progress knows better.
+        stage = max(task, (self.stage or 0.0) - (time.monotonic() - self.started))
+        if not stage + self.after:
+            return ""
+        least = "at least" if self.unknown or self.stage is None else "about"
+        return f"run: {least} {duration(stage + self.after)} left"
 
 
 class Progress:
@@ -116,10 +149,12 @@ class Progress:
             parts.append(f"{work / elapsed:,.0f} {self.unit}/s")
         if self.remark:
             parts.append(self.remark)
-        made = self.completed - self._skipped
+        made, left = self.completed - self._skipped, 0.0
         if self.total and made and self.done < self.total:
-            most = "" if self.done > self._skipped else "up to "
-            parts.append(f"{most}{_clock(elapsed / made * (self.total - self.completed))} left")
+            left = elapsed / made * (self.total - self.completed)
+            parts.append(f"{'' if self.done > self._skipped else 'up to '}{_clock(left)} left")
+        if (remainder := _remainder.get()) and (words := remainder.words(left)):
+            parts.append(words)
         return ", ".join(parts)
 
 
@@ -180,6 +215,16 @@ def progress(
     finally:
         _current.reset(token)
         bar.stop()
+
+
+@contextmanager
+def as_part(remainder: Remainder) -> Iterator[None]:
+    """Lets the progress of every task in the block also tell the time left for the whole run."""
+    token = _remainder.set(remainder)
+    try:
+        yield
+    finally:
+        _remainder.reset(token)
 
 
 def current() -> Progress | None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from kdprobe.console import note
+from kdprobe.console.bars import Remainder, as_part
 from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.config import to_data
 from kdprobe.experiment.finished import finished_stage
+from kdprobe.experiment.foresight.estimates import Estimates, outlook
 from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
 from kdprobe.experiment.stages.distill import adapted_modules, diverged, divergence_sentence
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.stages.evaluate import overflow_sentence, overflowed
+from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.store import Store
 from kdprobe.files import sync, write_sealed
 from kdprobe.host.candidates import own_version
@@ -80,13 +83,21 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
         note(older_sentence(older))
     for distiller, modules in adapted_modules(plan.stages).items():
         note(adapters_sentence(distiller, modules))
+    estimates = Estimates(store.manifests())
     for index, stage in enumerate(plan.stages, start=1):
         started = time.monotonic()
         label = f"[{index:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
+        later = [each for each in plan.stages[index:] if not store.has(each)]
         if not store.has(stage):
             note(f"{label} …")
-        made = store.make(stage, launch)
-        note(f"{label}: {time.monotonic() - started:.0f} s" if made else f"{label}: already done")
+        with as_part(_remainder(estimates, stage, later)):
+            made = store.make(stage, launch)
+        if made:
+            estimates.add(store.checks.manifest(store.folder(stage)))
+            left = _remainder(estimates, None, later).words()
+            note(f"{label}: {time.monotonic() - started:.0f} s{f'; {left}' if left else ''}")
+        else:
+            note(f"{label}: already done")
         if stage.kind == "distill" and (found := diverged(store.folder(stage))):
             note(f"{stage.name} {divergence_sentence(found)} The run continues without it.")
         if stage.kind == "evaluate" and (found := overflowed(store.folder(stage))):
@@ -95,6 +106,15 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
             notify(finished_stage(plan.run, stage, store, made=made))
     write_sealed(folder / RECORD, _record(plan, store))
     (folder / BEGUN).unlink(missing_ok=True)
+
+
+def _remainder(estimates: Estimates, stage: Stage | None, later: Sequence[Stage]) -> Remainder:
+    """What is left of a run when a stage begins, or, without one, before the next of the later stages."""
+    after = outlook(map(estimates.of, later))
+    if stage is None:
+        return Remainder(0.0, after.seconds, after.unknown)
+    estimate = estimates.of(stage)
+    return Remainder(estimate.seconds if estimate else None, after.seconds, after.unknown)
 
 
 def older_sentence(stages: int) -> str:
