@@ -24,6 +24,11 @@ def value(text):
         ("Answer: John has 3 bags with 4 apples, so 3 * 4 = 12 apples", 12),
         ("The answer is 18 (9 * 2 = 18, and 5 are left)", 18),
         ("The answer is 18 = 9 * 2", 18),
+        # equations that calculate on, check, or explain
+        ("Answer: 48/2 = 24, then 48 + 24 = 72", 72),
+        ("Answer: 16 - 7 = 9 eggs, 9 * 2 = 18 dollars, 18 * 7 = 126 dollars a week", 126),
+        ("Answer: 9 * 2 = 18 dollars, since 18 / 2 = 9", 18),
+        ("Answer: 9 * 2 = 18 dollars, since 16 - 7 = 9", 18),
         # a calculation without a result
         (r"\boxed{9 \times 2}", 18),
         ("The answer is 20% of 50", 10),

@@ -55,6 +55,27 @@ def result_in(text: str, start: int, stop: int) -> Number | None:
     return None
 
 
+def continued(text: str, first: Number, result: Number, stop: int) -> Number:
+    """The result of a later equation, if that calculates on with a result: 72 in `48/2 = 24, then 48 + 24 = 72`.
+
+    In `9 * 2 = 18, since 18 / 2 = 9`, the later equation checks the earlier one, whose result stays.
+
+    Args:
+        text: Text with plain digits.
+        first: The number at the start of the earlier equation.
+        result: Its result.
+        stop: Where to stop looking.
+    """
+    if result.value is None or "=" not in text[first.end : result.start]:
+        return result
+    later = result_in(text, result.end, stop)
+    if later is None or later.value is None:
+        return result
+    operands = {number.value for number in numbers_in(text, first.start, result.start)}
+    used = {number.value for number in numbers_in(text, result.end, later.start)}
+    return later if result.value in used and later.value not in operands else result
+
+
 def ended_by(text: str, number: Number) -> Number:
     """The result of a calculation that ends with a number: 36 in `so 54 - 18 =`, and in `54 - 18 = 36` as well."""
     if number.value is None or text[number.start] in _SIGNS:

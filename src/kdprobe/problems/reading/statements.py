@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kdprobe.problems.reading.algebra import is_in_algebra
-from kdprobe.problems.reading.calculations import result_in, worked_out
+from kdprobe.problems.reading.calculations import continued, result_in, worked_out
 from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import Mark
 from kdprobe.problems.reading.number_words import number_in_words
@@ -167,7 +167,7 @@ def _said(text: str, start: int, stop: int, labels: Labels, *, at_once: bool) ->
     if result is None:
         if not follows and len({number.value for number in numbers}) > 1:
             return Statement(Number(None, numbers[0].start, numbers[-1].end), is_open=True)
-        result = worked_out(text, numbers[0], stop)
+        result = continued(text, numbers[0], worked_out(text, numbers[0], stop), stop)
     if _PARTS.match(text, result.end):
         result = Number(None, result.start, result.end)
     return Statement(result)
