@@ -113,7 +113,8 @@ def compare(
             files, tables (a `pandas.DataFrame` or a list of dicts) or results of `kdprobe.comparison.read_outputs`. The
             arms of a single run are compared in the families planned for it; otherwise all pairs form one family.
         extractor: The extractor used for scores and tests.
-        response_column: The column with the model's answers; by default, the usual names are tried.
+        response_column: The column with the model's answers. This and the next two apply to all files that have such a
+            column; in the others, and by default, the usual names are tried.
         gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
@@ -143,7 +144,7 @@ def compare(
                 f"Choose one of {', '.join(host.names('extractors'))}.",
             )
         host.get("extractors", extractor)
-        columns = Columns(response_column, gold_column, id_column)
+        columns = Columns(response_column, gold_column, id_column, optional=True)
         read = read_claims(Path(claims)) if claims else []
         with_runs = [(name, _run_of(name)) for name in names]
         runs = [run for _, run in with_runs if run]

@@ -109,7 +109,8 @@ def score(
             `pandas.DataFrame` or a list of dicts; results of `kdprobe.evaluate`, `kdprobe.run` or
             `kdprobe.comparison.read_outputs`; and dicts that name files, tables or results of the last.
         extractor: An extractor's name, or `all`.
-        response_column: The column with the model's answers; by default, the usual names are tried.
+        response_column: The column with the model's answers. This and the next two apply to all files that have such a
+            column; in the others, and by default, the usual names are tried.
         gold_column: The column with gold answers: a value, or a solution that ends in `#### value`.
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
@@ -122,7 +123,7 @@ def score(
         KdprobeError: A file cannot be read, or has ambiguous cells.
     """
     from kdprobe.api.given.answers import expanded, read_answers
-    from kdprobe.comparison.reading.columns import Columns
+    from kdprobe.comparison.reading.columns import Columns, refuse_unused
     from kdprobe.comparison.scoring import scores
     from kdprobe.errors import UsageError
     from kdprobe.experiment.compare_runs import short_names
@@ -133,15 +134,17 @@ def score(
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         names = host.names("extractors") if extractor == "all" else [extractor]
         extractors = {name: host.create("extractors", name) for name in names}
-        columns = Columns(response_column, gold_column, id_column)
         answers = [each for given in files for each in expanded(given)]
         short = short_names([Path(each) for each in answers if isinstance(each, str | os.PathLike)])
+        named = [pair for given in answers for pair in _named(given)]
+        columns = Columns(response_column, gold_column, id_column, optional=len(named) > 1)
         found, called = [], []
-        for name, each in (pair for given in answers for pair in _named(given)):
+        for name, each in named:
             scored = scores(read_answers(each, columns, encoding, name), extractors)
             found += scored
             path = Path(each) if isinstance(each, str | os.PathLike) else None
             called += [name or (short[path] if path else score.file) for score in scored]
+        refuse_unused(columns, (score.columns for score in found))
         return ScoreResult(tuple(found), tuple(called), warnings=tuple(call.warnings))
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from kdprobe.comparison.reading.columns import (
     Columns,
     choose,
     find,
-    refuse_unknown,
+    stated_columns,
 )
 from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
 from kdprobe.comparison.reading.table import Table, read_table, table_of
@@ -91,7 +92,7 @@ class Outputs:
 
 
 def read_outputs(
-    file: Path, columns: Columns = ANY_COLUMNS, *, source: str | None = None, encoding: str | None = None
+    file: str | PathLike[str], columns: Columns = ANY_COLUMNS, *, source: str | None = None, encoding: str | None = None
 ) -> Outputs:
     """Reads a file of answers: any table, lm-eval's samples, or the records of an evaluation.
 
@@ -106,7 +107,7 @@ def read_outputs(
         UsageError: A column is missing or ambiguous.
     """
     rows = LmEvalRows(columns)
-    return _read(read_table(file, rows.known, rows.read, encoding), source or str(file), rows, columns)
+    return _read(read_table(Path(file), rows.known, rows.read, encoding), source or str(file), rows, columns)
 
 
 def outputs_of(records: Iterable[Mapping[str, Any]], source: str, columns: Columns = ANY_COLUMNS) -> Outputs:
@@ -128,8 +129,8 @@ def outputs_of(records: Iterable[Mapping[str, Any]], source: str, columns: Colum
 def _read(table: Table, source: str, rows: LmEvalRows, columns: Columns) -> Outputs:
     if not table.size:
         raise KdprobeError(f"{table.file} has no answers.", "Provide one row per answer.")
-    refuse_unknown(table, columns)
-    judged = rows.metric(table) if rows.found else None
+    columns = stated_columns(table, columns)
+    judged = rows.metric(table, extracted=columns.response is not None) if rows.found else None
     chosen = Columns(None, columns.gold or GOLD, columns.id or ID) if judged else choose(table, columns)
     return _outputs(table, source, rows, chosen, judged)
 

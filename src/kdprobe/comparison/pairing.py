@@ -64,8 +64,8 @@ def pair_up(arms: Sequence[Arm]) -> Pairing:
         rows = pairing.shared(a.name, b.name)
         if not len(rows[0]):
             raise KdprobeError(
-                f"{a.outputs.file} and {b.outputs.file} have no problems in common.",
-                "Answers are paired by id, else by question; select the column with --id-column.",
+                f"{a.outputs.file} and {b.outputs.file} have no problems in common. {sentence}",
+                "Select a column of shared ids, or of questions, with --id-column.",
             )
         _refuse_other_questions(a, b, rows)
         if by_row:

@@ -10,7 +10,7 @@ from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.finding import Finding
-from kdprobe.comparison.reading.columns import Columns
+from kdprobe.comparison.reading.columns import Columns, refuse_unused
 from kdprobe.comparison.reading.folders import no_answers_in
 from kdprobe.comparison.reading.table import ENDINGS
 from kdprobe.comparison.result import Comparison
@@ -59,7 +59,7 @@ def compare_named(
         baseline: The arm that all others are compared with.
 
     Raises:
-        UsageError: A name or the baseline refers to nothing, or there is only one arm.
+        UsageError: A name or the baseline refers to nothing, there is only one arm, or none has a stated column.
         KdprobeError: As raised by `compare` and `read_outputs`.
     """
     names = [source for source in sources if isinstance(source, str)]
@@ -85,6 +85,7 @@ def compare_named(
             ]
         else:
             arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns, encoding=encoding)))
+    refuse_unused(columns, (arm.outputs.columns for arm in arms))
     if len(arms) < 2:  # noqa: PLR2004
         raise UsageError(
             "A comparison needs at least two arms.", "Pass several files or runs; `kdprobe score` scores a single file."

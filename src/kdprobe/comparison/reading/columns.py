@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from kdprobe.comparison.reading.cells import ROLES, flag, gold_texts, text
 from kdprobe.comparison.reading.table import Table
@@ -55,15 +56,23 @@ class Columns:
         response: The column with the text the model wrote.
         gold: The column with the gold value, or with an answer that ends in it.
         id: The column that identifies a problem.
+        optional: Whether a file without one of these columns is read by the usual names instead, with a note.
     """
 
     response: str | None = None
     gold: str | None = None
     id: str | None = None
+    optional: bool = False
 
     def known(self, name: str) -> bool:
         """Whether a column of this name may be needed."""
         return usual(name) in _USUAL or name in {self.response, self.gold, self.id}
+
+    @property
+    def stated(self) -> dict[str, str]:
+        """The columns that are stated, by role."""
+        stated = {"response": self.response, "gold": self.gold, "id": self.id}
+        return {role: name for role, name in stated.items() if name is not None}
 
 
 def usual(name: str) -> str:
@@ -95,17 +104,37 @@ def choose(table: Table, columns: Columns) -> Columns:
     return Columns(response, gold, columns.id or _id(table))
 
 
-def refuse_unknown(table: Table, columns: Columns) -> None:
-    """Rejects names of columns that the table does not have.
+def stated_columns(table: Table, columns: Columns) -> Columns:
+    """The stated columns that the table has; a note says which it lacks.
 
     Raises:
-        UsageError: The table has no such column.
+        UsageError: It lacks one that is not optional.
     """
-    for role, name in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
-        if name is not None and name not in table.cells:
+    lacking = {role: name for role, name in columns.stated.items() if name not in table.cells}
+    for role, name in lacking.items():
+        if not columns.optional:
             raise UsageError(
                 f"{table.file} has no column {name!r}; it has {_listed(table)}.", f"Check --{role}-column."
             )
+        table.notes.append(f"There is no column {name!r}, so the {ROLES[role]} were found by the usual names.")
+    detected: dict[str, Any] = dict.fromkeys(lacking)
+    return replace(columns, **detected)
+
+
+def refuse_unused(columns: Columns, used: Iterable[Mapping[str, str | None]]) -> None:
+    """Rejects stated columns that no file has.
+
+    Args:
+        columns: The stated columns.
+        used: For each file, its columns by role.
+
+    Raises:
+        UsageError: None of the files was read by one of them.
+    """
+    chosen = list(used)
+    for role, name in columns.stated.items():
+        if all(each.get(role) != name for each in chosen):
+            raise UsageError(f"No file has a column {name!r}.", f"Check --{role}-column.")
 
 
 def _response(table: Table, gold: str | None) -> str:

@@ -153,17 +153,21 @@ class LmEvalRows:
             notes.append(f"Judged by lm-eval's own metric {metric}{also}, not by an extractor{why}.")
         return notes
 
-    def metric(self, table: Table) -> tuple[str, list[bool]] | None:
+    def metric(self, table: Table, *, extracted: bool) -> tuple[str, list[bool]] | None:
         """The metric that judges the documents, and whether each is correct; `None` if an extractor judges.
 
         An extractor judges if the model wrote text, most gold answers are numbers, and the task itself compares values.
+
+        Args:
+            table: The documents.
+            extracted: Whether a response column is stated, so that an extractor judges whatever text there is.
 
         Raises:
             KdprobeError: There is no text, and no metric is 0 or 1 for every document.
         """
         of_values = not self.metrics or any(name.startswith(_OF_VALUES) for name in self.metrics)
         numbers = sum(gold_value(gold_text(str(gold))) is not None for gold in table.cells[GOLD])
-        if self.written and (self._columns.response or (of_values and 2 * numbers >= table.size) or not self.metrics):
+        if self.written and (extracted or (of_values and 2 * numbers >= table.size) or not self.metrics):
             return None
         for name in sorted(self.metrics, key=lambda name: not name.startswith(_OF_SUCCESS)):
             index = self.metrics.index(name)

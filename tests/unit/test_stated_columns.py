@@ -1,0 +1,54 @@
+"""A stated column applies to the files that have it; the others are read by the usual names, and the output says so."""
+
+import pandas as pd
+import pytest
+
+import kdprobe
+from kdprobe.comparison import read_outputs
+from kdprobe.errors import KdprobeError, UsageError
+
+QUESTIONS = ["What are 3 pears and 4 pears?", "What are 5 plums and 2 plums?"]
+MINE = pd.DataFrame({"id": ["p0", "p1"], "question": QUESTIONS, "text": ["so 7", "so 8"], "output": "7", "gold": "7"})
+THEIRS = pd.DataFrame({"question": QUESTIONS[::-1], "response": ["so 7", "so 7"], "answer": ["7", "7"]})
+
+
+def test_a_stated_column_applies_where_it_is_and_the_output_says_where_it_is_not():
+    result = kdprobe.compare({"mine": MINE, "theirs": THEIRS}, response_column="text", gold_column="gold")
+    mine, theirs = result.comparison.arms
+    assert (mine.correct, mine.columns["response"], list(mine.notes)) == (1, "text", [])
+    assert (theirs.correct, theirs.columns) == (2, {"response": "response", "gold": "answer", "id": None})
+    assert theirs.notes == [
+        "There is no column 'text', so the responses were found by the usual names.",
+        "There is no column 'gold', so the gold answers were found by the usual names.",
+    ]
+    scored = kdprobe.score({"mine": MINE}, {"theirs": THEIRS}, response_column="text")
+    assert [score.correct for score in scored.details] == [1, 2]
+
+
+@pytest.mark.parametrize("call", [kdprobe.compare, kdprobe.score])
+def test_a_stated_column_that_no_file_has_is_refused(call):
+    with pytest.raises(UsageError, match="No file has a column 'nothing'"):
+        call({"mine": MINE, "theirs": THEIRS}, id_column="nothing")
+
+
+def test_a_single_file_must_have_it():
+    with pytest.raises(UsageError, match="mine has no column 'nothing'; it has id, question, text, output, gold"):
+        kdprobe.score({"mine": MINE}, response_column="nothing")
+
+
+def test_a_file_that_cannot_be_read_by_the_usual_names_is_refused():
+    with pytest.raises(UsageError, match="theirs has no column that looks like responses"):
+        kdprobe.compare({"mine": MINE, "theirs": THEIRS.drop(columns="response")}, response_column="text")
+
+
+def test_ids_in_one_file_only_pair_by_question():
+    result = kdprobe.compare({"mine": MINE, "theirs": THEIRS}, response_column="text", id_column="id")
+    assert result.comparison.pairing == "Answers are paired by question: theirs has no ids."
+    assert result.comparison.pairs[0].test.n == 2
+
+
+def test_a_path_may_be_text(tmp_path):
+    THEIRS.to_csv(tmp_path / "theirs.csv", index=False)
+    assert read_outputs(str(tmp_path / "theirs.csv")).responses == ["so 7", "so 7"]
+    with pytest.raises(KdprobeError, match="No such file"):
+        read_outputs(str(tmp_path / "none.csv"))
