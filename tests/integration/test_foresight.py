@@ -297,4 +297,26 @@ def test_a_strategy_that_leaves_out_the_question_is_reported(problems):
 
 
 def test_a_plan_of_the_tiny_model_has_no_other_findings(plan):
-    assert codes(plan()) == {"too-few-problems", "single-seed"}
+    assert codes(plan()) == {"too-few-problems", "single-seed", "few-probed-problems"}
+
+
+@pytest.mark.parametrize(
+    ("probed", "analyses", "listed"),
+    [
+        (16, ["heads"], "heads 4 problems"),
+        (
+            2,
+            ["geometry", "heads", {"name": "patching", "options": {"problems": 1}}],
+            "heads 2 problems, patching 1 problem",
+        ),
+    ],
+)
+def test_too_few_probed_problems_are_said(plan, probed, analyses, listed):
+    planned = plan(probe={"problems": probed, "analyses": analyses})
+    (finding,) = [finding for finding in planned.findings if finding.code == "few-probed-problems"]
+    assert f"Problems read by analyses: {listed}." in finding.evidence
+    assert "at least 6" in finding.action
+
+
+def test_analyses_without_statistics_over_problems_need_no_number_of_them(plan):
+    assert "few-probed-problems" not in codes(plan(probe={"problems": 2, "analyses": ["geometry", "attention"]}))

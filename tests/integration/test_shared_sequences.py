@@ -157,8 +157,11 @@ def test_from_the_command_line(model, tiny_model, run_cli, problem_files, tmp_pa
     other, problems = model("other", template=polite), problem_files[1]
     command = ("probe", tiny_model, "--against", other, "--problems", problems, "--limit", 2, "--json")
     told = json.loads(run_cli(*command, "--out", tmp_path / "out"))
-    assert [finding["code"] for finding in told["findings"]] == ["other-template"]
+    assert [finding["code"] for finding in told["findings"]] == ["other-template", "few-probed-problems"]
     assert "other-template" in (tmp_path / "out" / "probe.html").read_text()
     chosen = json.loads(run_cli(*command, "--template-of", tiny_model.name))
     assert f"chat template of {tiny_model.name!r}" in chosen["findings"][0]["evidence"]
-    assert json.loads(run_cli("probe", tiny_model, "--problems", problems, "--limit", 2, "--json"))["findings"] == []
+    (finding,) = json.loads(run_cli("probe", tiny_model, "--problems", problems, "--limit", 2, "--json"))["findings"]
+    assert finding["code"] == "few-probed-problems"
+    assert "heads 2 problems. With 2, " in finding["evidence"]
+    assert "only 50% of the time" in finding["evidence"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_1samp
 
+from kdprobe.stats.least import FEWEST_PROBLEMS
 from kdprobe.stats.max_t import max_t
 
 HEADS = (2, 5)
@@ -44,6 +45,15 @@ def test_heads_that_do_not_differ_have_p_of_one_and_constant_ones_the_smallest(r
     p = max_t(differences)
     assert p[0] == 1
     assert p[1] == 2 / 2**8
+
+
+@pytest.mark.parametrize("problems", [FEWEST_PROBLEMS - 1, FEWEST_PROBLEMS])
+def test_the_fewest_problems_are_those_of_the_test_and_of_an_interval(problems, random):
+    enough = problems == FEWEST_PROBLEMS
+    assert (max_t(np.full((problems, 1), 0.1))[0] < 0.05) == enough
+    draws = random.normal(size=(100_000, problems))
+    covered = ((draws.min(axis=1) < 0) & (draws.max(axis=1) > 0)).mean()
+    assert (covered >= 0.95) == enough
 
 
 def test_without_a_difference_the_family_wise_error_holds(random):

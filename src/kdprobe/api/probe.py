@@ -88,6 +88,7 @@ def probe(
     """
     from kdprobe.api.results.probed_students import ProbedStudents
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
+    from kdprobe.probing.few_problems import few_problems
     from kdprobe.probing.metrics.metric import head_metrics_of
 
     with calling(progress=progress) as call:
@@ -125,7 +126,10 @@ def probe(
             )
         # Recorded before the analyses run, so that the students loaded later are the ones examined.
         students = ProbedStudents(context.students, context.problems, template_of)
-        findings = _read_problems(context, built) if students else []
+        findings = []
+        if students:
+            chosen = {name: dict(given.get(name, {})) for name in names}
+            findings = [*_read_problems(context, built), *few_problems(host, chosen, len(context.problems))]
         results = {name: run_analysis(name, analysis, context) for name, analysis in built.items()}
         return ProbeResult(
             tables={name: result.tables for name, result in results.items()},

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import count
+
+from kdprobe.stats.p_values import SIGNIFICANT
+
 FEWEST_SEEDS = 3
 """The fewest seeds of a strategy that allow conclusions about it."""
 
 
 def smallest_p(n: int, comparisons: int = 1) -> float:
-    """The smallest p that McNemar's exact test can reach: one of two solves all n problems, the other none.
+    """The smallest p of a two-sided exact test over problems: all n of them differ in the same direction.
+
+    This is so for McNemar's test and for sign flips.
 
     Args:
         n: Number of problems.
         comparisons: Number of comparisons in the family; Holm's method multiplies the family's smallest p by it.
     """
     return min(1.0, comparisons * 2 * 0.5**n)
+
+
+FEWEST_PROBLEMS = next(n for n in count(1) if smallest_p(n) < SIGNIFICANT)
+"""The fewest problems whose smallest and largest values enclose the true median at least 95% of the time: 6."""

@@ -9,7 +9,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
-from kdprobe.experiment.foresight.options import held_out, top_k
+from kdprobe.experiment.foresight.options import few_probed, held_out, top_k
 from kdprobe.experiment.foresight.prompts import questions_left_out
 from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.foresight.vocabularies import comparable_tokens, ends, ids_without_rows
@@ -62,6 +62,7 @@ def _all(context: StageContext, conversations: Conversations) -> Iterator[Forese
         student_lengths(context, conversations),
         target_modules(context),
         blind_analyses(context),
+        few_probed(context),
         held_out(context),
         top_k(context),
     )

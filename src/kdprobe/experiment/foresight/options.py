@@ -9,6 +9,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import FINE_TUNE
+from kdprobe.probing.few_problems import few_problems
 from kdprobe.words import counted
 
 
@@ -44,3 +45,10 @@ def top_k(context: StageContext) -> Iterator[Finding]:
             f"transfer.top_logprobs is {wanted:,}, but the teacher's vocabulary has only {there:,} tokens.",
             "The whole distribution is kept; a smaller k takes less disk space.",
         )
+
+
+def few_probed(context: StageContext) -> list[Finding]:
+    """Analyses that read too few problems for their intervals and tests."""
+    config = context.experiment.probe
+    analyses = {analysis.name: analysis.options for analysis in config.analyses}
+    return few_problems(context.host, analyses, len(context.problems.test[: config.problems]))

@@ -12,6 +12,7 @@ from kdprobe.probing.attention.threshold import Threshold
 from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.metrics.measure import Measured
 from kdprobe.stats.bootstrap import Means, means_over_problems
+from kdprobe.stats.least import FEWEST_PROBLEMS
 from kdprobe.stats.max_t import max_t
 from kdprobe.stats.p_values import SIGNIFICANT
 
@@ -113,8 +114,7 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
 def _tested(problems: int) -> str:
     if problems == 1:
         return "; there is only one prompt, so there is no test"
-    # All differences have one sign, or all have the other.
-    if 2 / 2**problems > SIGNIFICANT:
+    if problems < FEWEST_PROBLEMS:
         return f"; with {problems} problems, p cannot reach {SIGNIFICANT:g}, so no head can count as moved"
     return f", and that p is at most {SIGNIFICANT:g} in a test over problems (not over seeds)"
 

@@ -1,0 +1,49 @@
+"""Analyses that read so few problems that their intervals and tests over problems mean little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdprobe.comparison.finding import Finding
+from kdprobe.host.registry import Host
+from kdprobe.stats.least import FEWEST_PROBLEMS, smallest_p
+from kdprobe.words import counted
+
+_OVER_PROBLEMS = ("heads", "divergence", "association", "confidence", "ablation", "patching", "attribution")
+"""kdprobe's own analyses whose intervals or tests treat problems as the sample."""
+
+
+def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: int) -> list[Finding]:
+    """Says which analyses read fewer problems than a 95% interval or a test at 5% needs.
+
+    Args:
+        host: The plugins.
+        analyses: The options of each analysis, by its name.
+        problems: Number of problems that there are; an analysis may read fewer of them.
+    """
+    read = {
+        name: min(problems, getattr(host.options("analyses", name, options), "problems", problems))
+        for name, options in analyses.items()
+        if name in _OVER_PROBLEMS
+    }
+    few = {name: count for name, count in read.items() if count < FEWEST_PROBLEMS}
+    if not few:
+        return []
+    fewest = min(few.values())
+    listed = ", ".join(f"{name} {counted(count, 'problem')}" for name, count in few.items())
+    least = smallest_p(fewest)
+    meaning = (
+        "With one problem there are no intervals and no tests"
+        if fewest == 1
+        else f"With {fewest}, a 95% interval spans at most the smallest to the largest value, which contains the "
+        f"true median only {1 - least:.0%} of the time, and no head can count as moved: the smallest p is {least:.2g}"
+    )
+    return [
+        Finding(
+            "few-probed-problems",
+            f"Problems read by analyses: {listed}. {meaning}.",
+            f"Read at least {FEWEST_PROBLEMS}: raise `limit` (in runs, probe.problems and problems.test), or the "
+            "option `problems` of the analysis. Narrow intervals need more.",
+        )
+    ]
