@@ -150,6 +150,18 @@ def test_scores_and_comparisons_of_long_files_tell_their_progress(call, monkeypa
         assert words in told or words.replace("table", "a") in told
 
 
+def test_notes_wrap_between_words_on_a_terminal_only(terminal, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a/rather/long/path/that-is/copied/whole.parquet"
+    sentence = f"Two students are compared; their answers are in {path}.\nA second line."
+    console.note(sentence)
+    assert capsys.readouterr().err == f"{sentence}\n"
+    stream = terminal()
+    console.note(sentence)
+    lines = stream.getvalue().splitlines()
+    assert lines == ["Two students are compared; their answers", "are in", f"{path}.", "A second line."]
+
+
 def test_quiet_leaves_warnings_and_nothing_else(clock, capsys):
     with messages.quietly(), messages.listening(shown=True) as warnings:
         with console.progress("asking", 2) as bar:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
-    "plan": "Show which stages of an experiment are done and which would run.",
+    "plan": "Show which stages would run, what they take, and what they could show.",
     "init": "Write a commented config to start from.",
     "tune": "Tune the distiller's options on validation problems; the result is a config.",
     "eval": "Evaluate any model, with adapters or behind an API.",
@@ -133,6 +133,6 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    from kdprobe.console.streams import shortened, visible
+    from kdprobe.console.streams import shortened, visible, wrapped
 
-    click.echo(f"kdprobe: {visible(shortened(text))}", err=True)
+    click.echo(wrapped(f"kdprobe: {visible(shortened(text))}", sys.stderr), err=True)

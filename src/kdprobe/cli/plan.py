@@ -21,7 +21,12 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 @quiet_option
 @json_option
 def command(as_json: bool, config: Path | None, **given: Any) -> None:
-    """Show which stages of an experiment are done and which would run. Nothing is computed."""
+    """Show which stages of an experiment are done and which would run, what they take, and what they could show.
+
+    Nothing is computed. Time and disk are estimated from finished stages in the store that are like those to run. The
+    smallest difference that the planned problems and seeds could show holds for assumed shares of problems that only
+    one of two students solves.
+    """
     from kdprobe.cli.show.plan import show_plan
     from kdprobe.console import note
     from kdprobe.experiment.run import older_sentence

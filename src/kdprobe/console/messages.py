@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from kdprobe.console.streams import visible
+from kdprobe.console.streams import visible, wrapped
 
 
 @dataclass(frozen=True)
@@ -81,4 +81,5 @@ def is_shown() -> bool:
 
 
 def _print(text: str, stream: TextIO | None) -> None:
-    print(visible(text), file=stream or sys.stderr, flush=True)
+    stream = stream or sys.stderr
+    print(wrapped(visible(text), stream), file=stream, flush=True)

@@ -5,9 +5,11 @@ Text that comes from models, data or plugins goes through `plain`, never through
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from kdprobe.redaction import said
 
@@ -55,3 +57,13 @@ def visible(text: str) -> str:
     if shown.replace("\n", "").replace("\t", "").isprintable():
         return shown  # Nearly every text, and much faster.
     return "".join(char if char in "\n\t" or unicodedata.category(char) not in hidden else "\ufffd" for char in shown)
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """Text with lines broken between words where a terminal would break them within one; elsewhere unchanged."""
+    if not stream.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    # Nothing but a space is a place to break: paths and names are to be copied.
+    wrapper = textwrap.TextWrapper(columns, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+    return "\n".join(wrapper.fill(line) if len(line) > columns else line for line in text.split("\n"))
