@@ -5,6 +5,8 @@ import json
 import pytest
 
 from kdprobe.cli import main
+from kdprobe.files import read_sealed, write_sealed
+from pages import text_of
 
 
 @pytest.fixture
@@ -32,8 +34,13 @@ def test_a_run_says_the_same_elsewhere_and_nothing_is_made_again(tiny_model, tin
     pages = [report.pop("report") for report in reports]
     assert pages == [str(store / "runs" / ran["run"] / "report.html") for store in (here, there)]
     assert reports[0] == reports[1]
+    record = there / "runs" / ran["run"] / "run.json"
+    write_sealed(record, {**read_sealed(record), "finished": "2026-02-03T23:59:58+00:00"})
     again = told("run", config, "--store", there, "--json")
     assert again.err.count(": already done") == 10
+    # Nothing was made, so it is still the run that finished then.
+    assert read_sealed(record)["finished"] == "2026-02-03T23:59:58+00:00"
+    assert "Finished 2026-02-03 (UTC)" in text_of(record.with_name("report.html").read_text(encoding="utf-8"))
     assert {**json.loads(again.out), "report": None} == {**ran, "report": None}
     assert "10 stages" in told("store", "export", "tiny", tmp_path / "back.tar", "--store", there).err
     # Nothing of it is superfluous, in neither store.

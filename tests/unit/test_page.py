@@ -43,6 +43,7 @@ def page(count, analyses=(), **answers):
     problems = [{"id": str(n), "question": "q", "solution": "s", "value": "7", "group": None} for n in range(count)]
     provenance = {key: {} for key in ("student", "plugins", "environment", "config", "seconds")}
     record = {"problems": {"test": problems}, "conversations": {}, **provenance}
+    record |= {"finished": answers["finished"]} if "finished" in answers else {}
     results = Results("run", Path(), record, held, list(analyses))
     return render(results, compare(arms, {"robust": Robust()}), arms)
 
@@ -68,6 +69,13 @@ def test_first_screen_says_what_came_out_and_about_what():
         "Did the way the teacher was prompted make a better student? Priming with primed: -100.0 points against "
     )
     assert "One seed: results apply to these students, not to the strategies" in text
+
+
+def test_first_screen_says_when_the_run_finished_if_that_is_known():
+    made = page(3, finished="2026-02-03T23:59:58+00:00")
+    assert "Seeds 0 Finished 2026-02-03 (UTC) Run run" in text_of(made)
+    assert "- Finished: 2026-02-03 (UTC)" in data_of(made)["summary"]
+    assert "Finished" not in text_of(page(3))
 
 
 @pytest.mark.parametrize("where", ["unprimed", "question", "name"])

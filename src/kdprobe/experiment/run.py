@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from kdprobe.console import note
@@ -24,7 +25,7 @@ from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.stages.evaluate import overflow_sentence, overflowed
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.store import Store
-from kdprobe.files import sync, write_sealed
+from kdprobe.files import UnreadableError, read_sealed, sync, write_sealed
 from kdprobe.host.candidates import own_version
 from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
@@ -74,7 +75,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
     write_sealed(folder / BEGUN, {"run": plan.run, "stages": [stage.key for stage in plan.stages]})
-    total = len(plan.stages)
+    total, makes = len(plan.stages), False
     for caution in plan.cautions:
         note(caution)
     for finding in plan.findings:
@@ -92,6 +93,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
             note(f"{label} …")
         with as_part(_remainder(estimates, stage, later)):
             made = store.make(stage, launch)
+        makes |= made
         if made:
             estimates.add(store.checks.manifest(store.folder(stage)))
             left = _remainder(estimates, None, later).words()
@@ -104,7 +106,9 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
             note(f"{stage.name} {overflow_sentence(found)} The run continues without its answers.")
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
-    write_sealed(folder / RECORD, _record(plan, store))
+    finished = None if makes else _finished_before(folder / RECORD)
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    write_sealed(folder / RECORD, _record(plan, store, finished or now))
     (folder / BEGUN).unlink(missing_ok=True)
 
 
@@ -123,14 +127,23 @@ def older_sentence(stages: int) -> str:
     return f"{subject} from an earlier version of kdprobe, whose keys are no longer used; {it} left unchanged."
 
 
-def _record(plan: Plan, store: Store) -> dict[str, Any]:
+def _finished_before(record: Path) -> str | None:
+    """When a run finished that is repeated without making anything; `None` if that is unknown."""
+    try:
+        finished: str | None = read_sealed(record).get("finished")
+    except UnreadableError:
+        return None
+    return finished
+
+
+def _record(plan: Plan, store: Store, finished: str) -> dict[str, Any]:
     def key(stage: Any) -> str | None:
         return stage.key if stage else None
 
     names = {strategy.display_name: strategy.name for strategy in plan.experiment.strategies}
     return {
         "run": plan.run,
-        "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "finished": finished,
         "config": to_data(plan.experiment),
         "arms": [
             {

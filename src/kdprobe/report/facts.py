@@ -10,7 +10,7 @@ from kdprobe.experiment.results import Results
 
 
 def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]:
-    """Student, teacher, problems, strategies and seeds, as names and values; what the record lacks is left out."""
+    """Student, teacher, problems, strategies, seeds and date, as names and values; without what the record lacks."""
     record, config = results.record, results.record["config"]
     teacher = config.get("teacher", {})
     options = teacher.get("options", {})
@@ -25,6 +25,8 @@ def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]
         "Problems": f"{f'{source}: ' if source else ''}{tested} for testing{learnt}",
         "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
         "Seeds": ", ".join(map(str, seeds)),
+        # In UTC as an ISO date and time; earlier versions did not record it.
+        "Finished": f"{finished[:10]} (UTC)" if (finished := record.get("finished")) else "",
         "Run": results.run,
     }
     return [(name, value) for name, value in named.items() if value]
