@@ -21,7 +21,7 @@ from kdprobe.files import read_json, write_json, write_sealed
 
 FAULTS = {"kill": None, "ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
 _EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "os.scandir"}
-_REMOVED = ("seconds", "checksum")
+_REMOVED = ("seconds", "resumed", "checksum")
 
 
 def stages():
