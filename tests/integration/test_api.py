@@ -41,6 +41,10 @@ def test_a_function_is_a_strategy_like_any_other(finished, config, store):
     planned = kdprobe.plan(config, strategies={"careful": careful}, store=store)
     assert planned.run == finished.name
     assert set(planned.stages["status"]) == {"done"}
+    prompts = planned.prompts["careful"]
+    assert prompts["id"].tolist() == [row["id"] for row in record["problems"]["transfer"]]
+    assert prompts.loc[0, "teacher"] == asked
+    assert prompts["student"].tolist() == planned.prompts["unprimed"]["teacher"].tolist()
 
 
 def test_another_function_of_the_same_name_is_another_strategy(config, store):
@@ -75,6 +79,9 @@ def test_tables_and_figures_of_a_run(finished):
     assert finished.answers["careful"]["correct"].sum() == finished.scores["correct"].iloc[3]
     assert list(finished.training) == ["fine-tuned", "unprimed", "careful"]
     assert finished.training["careful"]["loss"].gt(0).all()
+    assert finished.answers["none"].equals(finished.answers["unprimed"])
+    with pytest.raises(KdprobeError, match=r"/untrained has no training steps: it was not trained\."):
+        finished.training["untrained"]
     assert set(finished.analyses.table("heads")["student"]) == set(finished.scores["name"])
     assert set(finished.figures) == {"accuracy", "loss", "tail"}
     assert list(finished.figures["accuracy"].data[0].y) == finished.scores["name"].tolist()
@@ -102,8 +109,9 @@ def test_a_student_is_a_merged_model_and_a_bridge(finished, torch, tiny_model):
 
 
 def test_students_that_there_are_not_are_sentences(finished):
-    with pytest.raises(UsageError, match="has no arm 'nobody'"):
-        finished.students["nobody"]
+    for named in (finished.students, finished.answers, finished.training):
+        with pytest.raises(UsageError, match=r"has no arm 'nobody'\. Available arms: untrained, "):
+            named["nobody"]
     assert "nobody" not in finished.students
     with pytest.raises(UsageError, match="There is no finished run 'nobody'"):
         kdprobe.load_run("nobody", store=finished.store.root)

@@ -359,8 +359,9 @@ def test_a_run_may_be_named_by_a_beginning_that_no_other_has(finished, tmp_path)
     assert load_results(store, plan.run[:-3]).run == results.run == plan.run
     twin = Store(shutil.copytree(store.root, tmp_path / "store"))
     shutil.copytree(twin.run_folder(plan.run), twin.run_folder(f"{plan.run}-again"))
-    with pytest.raises(UsageError, match="no finished run"):
+    with pytest.raises(UsageError, match=r"is ambiguous: 2 finished runs in .* start with it") as refused:
         load_results(twin, plan.run[:-3])
+    assert refused.value.hint == f"Choose one: {plan.run}, {plan.run}-again."
     # A whole name is that run, whatever else begins with it.
     assert load_results(twin, plan.run).folder == twin.run_folder(plan.run)
 

@@ -50,7 +50,7 @@ def model(tiny_model, tmp_path):
 def plan(tiny_config, tiny_model, monkeypatch):
     """Plans a tiny experiment with other models or options; loading weights fails."""
 
-    def make(student=tiny_model, teacher=tiny_model, **sections):
+    def make(student=tiny_model, teacher=tiny_model, adapter=None, **sections):
         from transformers import PreTrainedModel
 
         from kdprobe.experiment.load_config import check
@@ -58,7 +58,7 @@ def plan(tiny_config, tiny_model, monkeypatch):
         from kdprobe.host.registry import Host
 
         data = tomllib.loads(tiny_config(student).read_text())
-        data["teacher"]["options"]["model"] = str(teacher)
+        data["teacher"]["options"] |= {"model": str(teacher)} | ({"adapter": str(adapter)} if adapter else {})
         for name, changes in sections.items():
             data[name] = {**data.get(name, {}), **changes} if isinstance(changes, dict) else changes
         host = Host()
@@ -277,6 +277,27 @@ def test_a_run_without_an_unprimed_arm_cannot_say_what_priming_does(plan):
     assert "no-unprimed-arm" not in codes(plan(strategies=["teacher", {"name": "none", "label": "bare"}]))
 
 
+def test_a_student_that_is_its_own_teacher_is_reported_unless_it_learns_something_else(
+    plan, make_adapter, tiny_model, stranger
+):
+    adapter = make_adapter(tiny_model, 0)
+    (finding,) = [finding for finding in plan().findings if finding.code == "self-taught"]
+    assert "strategy 'unprimed'" in finding.evidence
+    assert "teacher.options.adapter" in finding.action
+    assert "self-taught" in codes(plan(distill={"name": "sequence"}))
+    others = [
+        {"strategies": ["teacher"]},
+        {"adapter": adapter},
+        {"student": stranger, "distill": {"name": "sequence"}},
+        {"distill": {"name": "sequence"}, "transfer": {"filter": "correct"}},
+        {"distill": {"name": "sequence"}, "transfer": {"texts": "teacher"}},
+        # It also learns from the gold solutions.
+        {"distill": {"name": "published", "options": {}}},
+    ]
+    for changes in others:
+        assert "self-taught" not in codes(plan(**changes)), changes
+
+
 def test_a_strategy_that_leaves_out_the_question_is_reported(problems):
     from kdprobe.experiment.foresight.prompts import questions_left_out
     from kdprobe.strategies.prompt_pair import PromptPair, bare
@@ -297,7 +318,7 @@ def test_a_strategy_that_leaves_out_the_question_is_reported(problems):
 
 
 def test_a_plan_of_the_tiny_model_has_no_other_findings(plan):
-    assert codes(plan()) == {"too-few-problems", "single-seed", "few-probed-problems"}
+    assert codes(plan()) == {"too-few-problems", "single-seed", "few-probed-problems", "self-taught"}
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,21 @@ def test_bugs_of_functions_name_the_function():
         host.create("analyses", "crash").run(AnalysisContext())
 
 
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("None", r"it returned None \(did you forget `return`\?\)"),
+        ("['Think.', problem.question]", "it returned a list"),
+    ],
+)
+def test_a_strategy_that_returns_no_prompt_is_told_what_to_return(returned, told):
+    from kdprobe import KdprobeError, Problem
+
+    host = host_with(strategies={"mine": cell(f"def mine(problem):\n    return {returned}\n")})
+    with pytest.raises(KdprobeError, match=rf"'mine' must return the text that the teacher reads, or .*'p1' {told}"):
+        host.create("strategies", "mine")(Problem("p1", "How many?", "#### 2", "2"))
+
+
 def test_a_lambda_in_a_list_of_analyses_needs_a_name():
     import kdprobe
 

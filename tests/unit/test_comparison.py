@@ -262,7 +262,11 @@ def test_without_strategies_all_pairs_are_one_family():
     assert len(compared.verdict) == 3
     assert "The students a and c differ: a scores 82.5 points lower" in compared.verdict[0]
     assert compared.verdict[-1] == "1 other pair does not differ significantly."
-    assert compare([arm("a", 5), arm("b", 8)]).verdict == ["No two of these arms differ significantly (1 pair)."]
+    close = compare([arm("a", 5), arm("b", 8), arm("c", 6)])
+    assert close.verdict == ["No two of these arms differ significantly (3 pairs)."]
+    (single,) = compare([arm("a", 5), arm("b", 8)]).verdict
+    assert single.startswith("The students a and b do not differ significantly: a scores 7.5 points lower than b (95% ")
+    assert "0 problems solved only by a, 3 only by b; p = 0.25)." in single
     assert "there is nothing to compare" in compare([arm("a", 5)]).verdict[0]
 
 

@@ -122,6 +122,12 @@ def test_all_mistakes_are_told_at_once(host):
     assert any("no strategy named 'techer'" in sentence for sentence in told)
 
 
+@pytest.mark.parametrize("seeds", [3, "0, 1", 1.5])
+def test_seeds_that_are_no_list_are_told_what_to_write(host, seeds):
+    told = mistakes(host, seeds=seeds)
+    assert f"seeds: must be a list with a number for each seed, such as [0, 1, 2] (got {seeds!r})" in told
+
+
 def test_one_mistake_does_not_hide_another(host):
     told = mistakes(
         host,

@@ -51,9 +51,12 @@ class CompareResult(Result):
     def pairs(self) -> pd.DataFrame:
         """A table with a row per pair of arms and a column for each numeric field of `kdprobe.comparison.Pair`.
 
-        `family`, `a` and `b` identify the pair. The other columns are those of McNemar's exact test: `difference` is
-        the accuracy of a minus that of b, from -1 to 1, with the 95% interval `interval_low` to `interval_high`; `p` is
-        two-sided, and `p_holm` is adjusted within the family.
+        `family`, `a` and `b` identify the pair. `n` problems were compared; `only_a` and `only_b` of them were solved
+        by one arm only. `difference` is the accuracy of a minus that of b, from -1 to 1, with the 95% interval
+        `interval_low` to `interval_high`. `p` is that of McNemar's exact test, two-sided, and `p_holm` is adjusted
+        within the family. `detectable` is the smallest true difference that would be found four times in five. The
+        columns that start with `clustered_` are the same test over groups of problems, `log_p_` the difference in log
+        p(gold value) in nats, and `arithmetic_` the difference in the share of correct steps.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
@@ -62,7 +65,11 @@ class CompareResult(Result):
 
     @property
     def strategies(self) -> pd.DataFrame:
-        """A row for each pair of strategies with at least three seeds, compared over seeds and problems."""
+        """A table with a row for each pair of strategies with at least three seeds, compared over seeds and problems.
+
+        The columns are the numeric fields of `kdprobe.comparison.StrategyPair`. `difference`, `interval_low`,
+        `interval_high`, `p` and `p_holm` are as in `pairs`; `seeds_a` and `seeds_b` count the students.
+        """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.strategy_tests import StrategyPair
 
@@ -70,7 +77,7 @@ class CompareResult(Result):
 
     @property
     def verdict(self) -> list[str]:
-        """What the results support, in sentences."""
+        """What the results support, as a list of sentences."""
         return self.comparison.verdict
 
     @property

@@ -55,6 +55,22 @@ class PlanResult(Result):
         return pd.DataFrame(self.stage_rows)
 
     @property
+    def prompts(self) -> dict[str, pd.DataFrame]:
+        """What each strategy builds from the transfer problems: `plan.prompts["units"].loc[0, "teacher"]`.
+
+        Strategy mapped to a table of `id`, `teacher` and `student`: the messages of the teacher and of the student,
+        before the chat template.
+        """
+        import pandas as pd
+
+        return {
+            strategy: pd.DataFrame(
+                [{"id": id_, "teacher": pair.teacher, "student": pair.student} for id_, pair in pairs.items()]
+            )
+            for strategy, pairs in self.details.conversations.items()
+        }
+
+    @property
     def cautions(self) -> tuple[str, ...]:
         """What everyone who uses this run's students must know."""
         return self.details.cautions

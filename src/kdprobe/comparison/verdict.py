@@ -31,6 +31,8 @@ def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequenc
 
 
 def _unplanned(pairs: Sequence[Pair]) -> list[str]:
+    if len(pairs) == 1:
+        return [_sentence(pairs[0])]
     different = [_sentence(pair) for pair in pairs if pair.significant]
     equal = len(pairs) - len(different)
     if not different:
@@ -38,7 +40,7 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
         none = (
             "No two of these arms differ significantly" if every else f"No arm differs significantly from {pairs[0].b}"
         )
-        return [f"{none} ({equal} {'pair' if equal == 1 else 'pairs'})."]
+        return [f"{none} ({equal} pairs)."]
     rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."
     return [*different, *([rest] if equal else [])]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from kdprobe.experiment.arm_names import display_name
-from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE
+from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, listed_seeds
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.host.checks import HUB_ID
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
@@ -217,7 +217,7 @@ class Experiment(_Section):
     """A whole experiment."""
 
     name: str = Field(pattern=_NAME)
-    seeds: list[_Seed] = Field(default=[0], min_length=1)
+    seeds: Annotated[list[_Seed], BeforeValidator(listed_seeds)] = Field(default=[0], min_length=1)
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads for torch; torch decides by default."
     )

@@ -106,6 +106,19 @@ def _mistake(name: str, versions: str, host: Host) -> str | None:
     return None if fits else f"{provider.source} has version {provider.version}, which does not match {versions}"
 
 
+def listed_seeds(value: Any) -> Any:
+    """Returns the seeds of a config.
+
+    Raises:
+        ValueError: It is a single value, such as a number of seeds.
+    """
+    if isinstance(value, int | float | str):
+        raise ValueError(  # noqa: TRY004  # pydantic collects no TypeError
+            "must be a list with a number for each seed, such as [0, 1, 2]"
+        )
+    return value
+
+
 def repeated(data: Mapping[str, Any]) -> list[str]:
     """Names and seeds that must be unique but are not."""
     mistakes = []

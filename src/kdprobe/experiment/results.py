@@ -106,6 +106,11 @@ def load_results(store: Store, run: str) -> Results:
         matching = [name for name in names if name.startswith(run)]
         if len(matching) == 1:
             return load_results(store, matching[0])
+        if matching:
+            raise UsageError(
+                f"The name {run!r} is ambiguous: {len(matching)} finished runs in {store.root} start with it.",
+                f"Choose one: {', '.join(matching)}.",
+            )
         hint = (
             # People type the name that the config gives, without the digest.
             f"{suggested(run, [*names, *(name.rpartition('-')[0] for name in names)])} "

@@ -10,12 +10,14 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.words import counted
 
 _SHARE = 0.05
-"""The share of answers above which thinking that never ended is worth a finding."""
+"""The share of answers above which answers cut off, or thinking that never ended, are worth a finding; and the share of
+correct answers below which a teacher's errors are.
+"""
 _SHOWN = 3
 
 
 def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
-    """Answers without anything to train on, and thinking that is not taught or never ended."""
+    """Answers that are cut off, wrong or empty, and thinking that is not taught or never ended."""
     measured = {arm.strategy: arm.fidelity for arm in arms if arm.strategy and arm.fidelity}
     findings = []
     # Earlier versions did not record these.
@@ -38,6 +40,21 @@ def teacher_findings(arms: Sequence[ArmResults]) -> list[Finding]:
     if shares := _over(unclosed, _SHARE):
         action = "Raise transfer.max_new_tokens: these have no answer, and students would learn to think without end."
         findings.append(Finding("unclosed-teaching", f"Teacher answers whose thinking never ended: {shares}.", action))
+    # Those with unending thinking are cut off, too, and already told.
+    cut = {strategy: summary["cut_off"] for strategy, summary in measured.items() if unclosed[strategy] <= _SHARE}
+    if shares := _over(cut, _SHARE):
+        action = "Raise transfer.max_new_tokens; otherwise students learn from truncated answers."
+        findings.append(Finding("cut-off-teaching", f"Teacher answers cut off at the budget: {shares}.", action))
+    # With a filter, students are trained on correct answers only.
+    unfiltered = {arm.strategy for arm in arms if arm.kept is None}
+    right = {strategy: summary["accuracy"] for strategy, summary in measured.items() if strategy in unfiltered}
+    if low := {strategy: share for strategy, share in right.items() if share < _SHARE}:
+        action = (
+            "If they are cut off, raise transfer.max_new_tokens; if they are wrong, choose a better teacher or set "
+            'transfer.filter = "correct". Otherwise students learn from wrong answers.'
+        )
+        evidence = f"Teacher answers that are correct: {_listed(low)}."
+        findings.append(Finding("wrong-teaching", evidence, action))
     return findings
 
 
@@ -50,4 +67,8 @@ def _untaught(strategy: str, summary: Mapping[str, Any]) -> str:
 
 
 def _over(shares: dict[str, float], least: float) -> str:
-    return ", ".join(f"{strategy} {share:.1%}" for strategy, share in shares.items() if share > least)
+    return _listed({strategy: share for strategy, share in shares.items() if share > least})
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{strategy} {share:.1%}" for strategy, share in shares.items())

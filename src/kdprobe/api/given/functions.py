@@ -107,7 +107,13 @@ def _as_strategy(name: str, function: Callable[..., Any]) -> Callable[[Problem],
             made = function(problem)
         if isinstance(made, str):
             return PromptPair(teacher=[{"role": "user", "content": made}], student=bare(problem))
-        return made  # type: ignore[no-any-return]  # the renderer rejects anything else
+        if not isinstance(made, PromptPair):
+            returned = "None (did you forget `return`?)" if made is None else with_article(type(made))
+            raise KdprobeError(
+                f"The strategy {name!r} must return the text that the teacher reads, or a kdprobe.PromptPair; for "
+                f"problem {problem.id!r} it returned {returned}."
+            )
+        return made
 
     return render
 

@@ -14,8 +14,7 @@ from kdprobe.api.results.sections import Listed, Section
 from kdprobe.api.session import calling
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from kdprobe.api.results.arm_tables import ArmTables
     from kdprobe.api.results.students import Students
     from kdprobe.comparison.result import Comparison
     from kdprobe.experiment.results import Results
@@ -56,22 +55,36 @@ class RunResult(CompareResult):
         return Students(self.results, self.store)
 
     @property
-    def answers(self) -> dict[str, pd.DataFrame]:
-        """For each arm, a row per test problem: `response`, `correct`, `log_p_gold_value` in nats, and more."""
-        import pandas as pd
+    def answers(self) -> ArmTables:
+        """Answers by arm: tables with a row per test problem; names find arms as in `students`.
 
-        return {arm.name: pd.DataFrame(arm.records) for arm in self.results.arms if not arm.absence}
+        Columns: `response`, `correct`, `log_p_gold_value` in nats, and the others of `records.parquet`.
+        """
+        from kdprobe.api.results.arm_tables import ArmTables
+
+        records = {arm.name: arm.records for arm in self.results.arms if not arm.absence}
+        absent = {arm.name: arm.absence for arm in self.results.arms if arm.absence}
+        return ArmTables(self.results, "answers", records, absent)
 
     @property
-    def training(self) -> dict[str, pd.DataFrame]:
-        """For each trained arm, a row per optimiser step; losses are in nats per response token."""
-        import pandas as pd
+    def training(self) -> ArmTables:
+        """Training by arm: tables with a row per optimiser step; names find arms as in `students`.
 
-        return {arm.name: pd.DataFrame(arm.training["history"]) for arm in self.results.arms if arm.training}
+        Columns: `step`, `loss` and its parts in nats per response token, `learning_rate`, and `validation_loss` if it
+        was measured.
+        """
+        from kdprobe.api.results.arm_tables import ArmTables
+
+        steps = {arm.name: arm.training["history"] for arm in self.results.arms if arm.training}
+        absent = {arm.name: "was not trained." for arm in self.results.arms if not arm.training}
+        return ArmTables(self.results, "training steps", steps, absent)
 
     @property
     def fidelity(self) -> dict[str, dict[str, Any]]:
-        """For each strategy, the quality of its transfer set: answers, accuracy, and the mass outside the top k."""
+        """For each strategy, the quality of its transfer set as a dict, with the keys of `fidelity.json` and `kept`.
+
+        `kept` is the number of answers that its students were trained on.
+        """
         return self.results.fidelity
 
     @cached_property

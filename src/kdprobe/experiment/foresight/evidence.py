@@ -95,7 +95,7 @@ def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
         return []
     evidence = f"{len(seeds)} strategies are compared, but at least one has only {counted(fewest, 'seed')}."
     action = (
-        f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies; these results are about "
-        "individual students."
+        f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies: seeds = "
+        f"{list(range(FEWEST_SEEDS))} in the config. These results are about individual students."
     )
     return [Finding("single-seed" if fewest == 1 else "few-seeds", evidence, action)]

@@ -10,6 +10,7 @@ from kdprobe.errors import UsageError
 from kdprobe.experiment.foresight.architecture import blind_analyses, target_modules
 from kdprobe.experiment.foresight.lengths import student_lengths, teacher_lengths
 from kdprobe.experiment.foresight.options import few_probed, held_out, top_k
+from kdprobe.experiment.foresight.own_teacher import self_taught
 from kdprobe.experiment.foresight.prompts import questions_left_out
 from kdprobe.experiment.foresight.templates import check_templates
 from kdprobe.experiment.foresight.vocabularies import comparable_tokens, ends, ids_without_rows
@@ -58,6 +59,7 @@ def _all(context: StageContext, conversations: Conversations) -> Iterator[Forese
         ends(context),
         ids_without_rows(context, conversations),
         questions_left_out(conversations, context.problems.transfer),
+        self_taught(context, conversations),
         teacher_lengths(context, conversations),
         student_lengths(context, conversations),
         target_modules(context),
