@@ -43,7 +43,7 @@ SESSIONS = [
     ),
     Session(
         ("docs/how-to/find-the-heads-that-matter.md",),
-        {'"MODEL"': '"smollm2-135m-instruct"', "[(14, 5), (17, 2)]": "[(0, 1), (1, 2)]"},
+        {"[(14, 5), (17, 2)]": "[(0, 1), (1, 2)]"},
         python_only=("docs/how-to/find-the-heads-that-matter.md",),
     ),
 ]
@@ -62,8 +62,12 @@ def folder(tmp_path, monkeypatch, problem_rows):
 
 
 @pytest.fixture
-def follow(folder, run_cli, tiny_model, tiny_config):
+def follow(folder, run_cli, tiny_model, tiny_config, torch, tmp_path_factory):
     """Runs a session's blocks, and checks that what they show is printed."""
+    from kdprobe.testing.models import write_random_adapter
+
+    adapter = write_random_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "taught", seed=0)
+    built_in = {"smollm2-135m-instruct": tiny_model, "kdprobe:embedded-teacher": adapter}
 
     def run(command, strategies):
         """Runs one command, returns what `kdprobe` printed; a config that it wrote becomes a tiny one."""
@@ -83,8 +87,8 @@ def follow(folder, run_cli, tiny_model, tiny_config):
         strategies = next((block.text.partition("=")[2] for block in blocks if block.kind == "toml"), "")
         for block in blocks:
             text = block.text
-            for written, here in (session.replaced | {"smollm2-135m-instruct": str(tiny_model)}).items():
-                text = text.replace(written, here)
+            for written, here in (session.replaced | built_in).items():
+                text = text.replace(written, str(here))
             if block.kind == "text" and block.page not in session.python_only:
                 shown = [line.rstrip() for line in printed.splitlines()]
                 missing = [line for line in text.splitlines() if not any(each.startswith(line) for each in shown)]

@@ -221,3 +221,35 @@ def test_random_sets_have_as_many_heads():
     assert {tuple(sorted(layer for layer, _ in drawn)) for drawn in bound} == {(0, 0, 5)}
     assert len({tuple(drawn) for drawn in free}) > 40
     assert random_sets(top, (30, 9), 3, same_layers=False, seed=1) != free[:3]
+
+
+def test_heads_can_be_ablated_and_patched_in_students_that_were_probed(tiny_model, make_adapter, problem_files):
+    import kdprobe
+    from kdprobe.probing import ablated, exact_effects, head_outputs, patched, reader
+
+    options = {name: {"exact": "all", "random_sets": 0, "problems": 2} for name in ("ablation", "patching")}
+    probed = kdprobe.probe(
+        str(tiny_model),
+        adapters={"trained": make_adapter(tiny_model, 0)},
+        problems=problem_files[1],
+        limit=2,
+        analyses=["ablation", "patching"],
+        options=options | {"patching": {**options["patching"], "into": ["first"]}},
+    )
+    base, student = probed.students.values()
+    sequences = student.sequences()
+    assert student.sequences(limit=1) == base.sequences()[:1] == sequences[:1]
+    with reader(student.load(dtype="float32")) as reading:
+        outputs = run(head_outputs, reading, sequences)
+        lost = run(exact_effects, reading, sequences, ablated(outputs, "mean"), HEADS, batch_size=8)
+    with reader(base.load(dtype="float32")) as reading:
+        gained = run(exact_effects, reading, sequences, patched(outputs), HEADS, batch_size=8)
+
+    for analysis, name, found in (("ablation", "trained", lost), ("patching", base.name, gained)):
+        table = probed.table(analysis, analysis)
+        table = table[(table["student"] == name) & (table["method"] == "exact")]
+        for target, metric in enumerate(("log_p_gold_solution", "log_p_gold_value")):
+            rows = table[table["metric"] == metric].set_index(["problem", "layer", "head"])["value"]
+            for index, sequence in enumerate(sequences):
+                wanted = [rows[sequence.id, *head] for head in HEADS]
+                np.testing.assert_allclose(found[index, :, target], wanted, atol=1e-4)

@@ -63,6 +63,10 @@ def test_an_analysis_is_a_plain_function(files):
         patterns=files, analyses={"sizes": lambda patterns: {"size": pd.DataFrame({"n": [len(patterns)]})}}
     )
     assert named.table("size")["n"].item() == 2
+    listed = kdprobe.probe(
+        patterns=files, analyses={"rows": lambda patterns: [{"n": p.pattern.shape[0]} for p in patterns]}
+    )
+    assert listed.table("rows")["n"].tolist() == [2, 2]
     with pytest.raises(KdprobeError, match="The analysis 'wrong' returned an int"):
         kdprobe.probe(patterns=files, analyses={"wrong": lambda patterns: patterns[0].pattern.ndim})
 
@@ -79,7 +83,7 @@ def test_a_head_metric_is_a_plain_function(files):
     for name, seed in (("a", 0), ("b", 1)):
         wanted = pattern(seed).max(axis=-1).mean(axis=-1)
         assert measured[name].to_numpy().reshape(2, 3) == pytest.approx(wanted, rel=1e-6)
-    assert result.head_metrics["strongest"].summary == "Attention on the strongest key."
+    assert result.head_metrics["strongest"].summary == "Attention on the strongest key"
     assert len(result.to_dict()["patterns"][0]["per_layer"]["strongest"]) == 2
     # A lambda too, since nothing is stored; and it can be the metric that decides which heads moved.
     named = kdprobe.probe(

@@ -72,6 +72,14 @@ def test_what_was_skipped_says_nothing_about_a_batch(clock):
     assert (bar.completed, bar.state()) == (6.0, "4/8, 20 tok/s, up to 0:10 left")
 
 
+def test_more_than_the_total_is_told_without_it(clock):
+    with console.progress("h", 1) as bar:
+        bar.advance()
+        assert bar.state() == "1/1"
+        bar.advance()
+        assert bar.state() == "2"
+
+
 def test_many_items_are_counted_in_large_steps(clock):
     with console.progress("reading", 2_500) as bar:
         seen = [(item, bar.done) for item in bar.over(range(2_500))]

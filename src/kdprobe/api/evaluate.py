@@ -95,8 +95,8 @@ def evaluate(
     Args:
         model: An alias, a folder, a GGUF file, an id on the Hub, or a model behind an API.
         revision: A commit, tag or branch of a model on the Hub.
-        adapters: A dict that maps names to folders or Hub ids; or a list of these, each named after the last part of
-            its path.
+        adapters: A dict that maps names to folders, Hub ids or built-in adapters (`kdprobe:NAME`); or a list of these,
+            each named after the last part of its path.
         with_base: With adapters: also evaluate the model without one.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).

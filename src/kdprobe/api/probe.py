@@ -53,8 +53,8 @@ def probe(
 
     Args:
         model: An alias, a folder, a GGUF file or an id on the Hub; not needed with `patterns`.
-        adapters: A dict that maps names to folders or Hub ids; or a list of these, each named after the last part of
-            its path. A name of the form `ARM@SEED` sets arm and seed.
+        adapters: A dict that maps names to folders, Hub ids or built-in adapters (`kdprobe:NAME`); or a list of these,
+            each named after the last part of its path. A name of the form `ARM@SEED` sets arm and seed.
         against: Compare with this adapter or model instead of `model`.
         problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
             `answer` (`pandas.DataFrame` or a list of dicts).
@@ -69,8 +69,8 @@ def probe(
         analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
             needs by the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`,
             `patterns`, `head_metrics`, `batch_size` and `seed`, which are attributes of
-            `kdprobe.probing.AnalysisContext`. It returns a table, a dict of tables, or a
-            `kdprobe.probing.AnalysisResult`.
+            `kdprobe.probing.AnalysisContext`. It returns a table (a DataFrame or a list of dicts), a dict of
+            DataFrames, or a `kdprobe.probing.AnalysisResult`.
         head_metrics: Functions to use as head metrics: a list, or a dict that maps names to functions. Each takes a
             `kdprobe.probing.PatternView` and returns a tensor `[batch, head]`. It is measured like the
             built-in ones.

@@ -144,7 +144,8 @@ class Progress:
     def state(self) -> str:
         """Done of total, rate and time left, as words."""
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        parts = [f"{self.done}/{self.total}" if self.total else f"{self.done}"]
+        # Several functions may advance one progress, more often than its total says.
+        parts = [f"{self.done}/{self.total}" if self.total and self.done <= self.total else f"{self.done}"]
         if self.unit and (work := self.work + self._within):
             parts.append(f"{work / elapsed:,.0f} {self.unit}/s")
         if self.remark:

@@ -10,8 +10,8 @@ from kdprobe.probing.metrics.metric import HeadMetric, head_metrics_of
 if TYPE_CHECKING:
     from kdprobe.probing.figures import FROM_WEIGHTS, change_maps, head_map
     from kdprobe.probing.interventions.exact_effects import exact_effects
-    from kdprobe.probing.interventions.forward import head_outputs, reader
-    from kdprobe.probing.interventions.replacement import ablated
+    from kdprobe.probing.interventions.forward import HeadOutputs, InMemory, Reader, head_outputs, reader
+    from kdprobe.probing.interventions.replacement import Donor, ablated, patched
     from kdprobe.probing.metrics.measure import Measured, measure
     from kdprobe.probing.patterns.view import PatternView
 else:
@@ -20,8 +20,8 @@ else:
         {
             "kdprobe.probing.figures": ["FROM_WEIGHTS", "change_maps", "head_map"],
             "kdprobe.probing.interventions.exact_effects": ["exact_effects"],
-            "kdprobe.probing.interventions.forward": ["head_outputs", "reader"],
-            "kdprobe.probing.interventions.replacement": ["ablated"],
+            "kdprobe.probing.interventions.forward": ["HeadOutputs", "InMemory", "Reader", "head_outputs", "reader"],
+            "kdprobe.probing.interventions.replacement": ["Donor", "ablated", "patched"],
             "kdprobe.probing.metrics.measure": ["Measured", "measure"],
             "kdprobe.probing.patterns.view": ["PatternView"],
         },
@@ -32,11 +32,15 @@ __all__ = [
     "Analysis",
     "AnalysisContext",
     "AnalysisResult",
+    "Donor",
     "Figure",
     "HeadMetric",
+    "HeadOutputs",
+    "InMemory",
     "Measured",
     "Need",
     "PatternView",
+    "Reader",
     "ablated",
     "change_maps",
     "exact_effects",
@@ -45,5 +49,6 @@ __all__ = [
     "head_metrics_of",
     "head_outputs",
     "measure",
+    "patched",
     "reader",
 ]

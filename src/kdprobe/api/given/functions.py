@@ -84,7 +84,8 @@ def _add(host: Host, kind: type[Spec], name: str, function: Callable[..., Any], 
     from kdprobe.host.functions import function_digest
     from kdprobe.host.guard import PluginError
 
-    summary = (inspect.getdoc(function) or "A function passed by the caller").splitlines()[0]
+    # The label of a metric is followed by a unit or a comma, so it has no full stop.
+    summary = (inspect.getdoc(function) or "A function passed by the caller").splitlines()[0].removesuffix(".")
     try:
         spec = check_spec(kind(name=name, summary=summary, build=lambda _options: built), _HOOKS[kind])
     except PluginError as error:
@@ -164,7 +165,7 @@ class FunctionAnalysis:
 
     Attributes:
         name: Its name.
-        function: Returns a table, tables by name, or an `AnalysisResult`.
+        function: Returns a table (a DataFrame or a list of dicts), DataFrames by name, or an `AnalysisResult`.
     """
 
     name: str
@@ -209,10 +210,11 @@ class FunctionAnalysis:
             made = self.function(**given)
         if isinstance(made, AnalysisResult):
             return made
-        tables = {self.name: made} if isinstance(made, pd.DataFrame) else made
+        rows = isinstance(made, list) and made and all(isinstance(row, Mapping) for row in made)
+        tables = {self.name: pd.DataFrame(made)} if rows or isinstance(made, pd.DataFrame) else made
         if isinstance(tables, Mapping) and all(isinstance(table, pd.DataFrame) for table in tables.values()):
             return AnalysisResult(tables={str(name): table for name, table in tables.items()})
         raise KdprobeError(
             f"The analysis {self.name!r} returned {with_article(type(made))}.",
-            "Return a DataFrame, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
+            "Return a DataFrame, a list of dicts, a dict of DataFrames, or a kdprobe.probing.AnalysisResult.",
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdprobe.problems.problem import Problem
     from kdprobe.students.card import Card
     from kdprobe.students.export import Exported
+    from kdprobe.students.sequence import ProblemSequence
     from kdprobe.students.student import Student
 
 _CHECKED = 2
@@ -70,6 +71,27 @@ class Loadable(ABC):
             loaded = self._student().load(dtype=dtype)
             return LoadedStudent(loaded.model, loaded.tokenizer)
 
+    def sequences(self, *, limit: int | None = None, progress: bool = True) -> list[ProblemSequence]:
+        """Its problems as the token ids that kdprobe reads, in order: prompt, gold solution and end of turn.
+
+        These are the problems that were probed or, in a run, the test problems, whose first ones are probed.
+
+        Args:
+            limit: Only the first N; by default all.
+            progress: Whether notes go to stderr.
+
+        Raises:
+            KdprobeError: As `load`; or a gold value has no tokens of its own.
+        """
+        with calling(progress=progress):
+            return self._sequences(self._student(), limit)
+
+    def _sequences(self, student: Student, limit: int | None) -> list[ProblemSequence]:
+        from kdprobe.students.sequence import problem_sequence
+
+        tokenizer = self._tokenizer(student)
+        return [problem_sequence(tokenizer, problem) for problem in self._problems()[:limit]]
+
     def to_transformer_lens(self, *, progress: bool = True) -> Any:
         """The student as a `TransformerBridge`: merged, float32, eager attention.
 
@@ -83,12 +105,10 @@ class Loadable(ABC):
                 Face.
         """
         from kdprobe.students.bridge import boot
-        from kdprobe.students.sequence import problem_sequence
 
         with calling(progress=progress):
             student = self._student()
-            tokenizer = self._tokenizer(student)
-            checked = [problem_sequence(tokenizer, problem).ids for problem in self._problems()[:_CHECKED]]
+            checked = [sequence.ids for sequence in self._sequences(student, _CHECKED)]
             # Of different lengths: padding is part of the check.
             return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
 

@@ -40,7 +40,9 @@ def exact_effects(
     batch_size: int,
     bar: Progress,
 ) -> Tensor:
-    """Replaces heads one at a time.
+    """Replaces heads one at a time: the change in log-probability, `[sequence, head, target]`, in nats.
+
+    The targets are the gold solution and the gold value.
 
     Args:
         reading: The student.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,22 @@ from torch import Tensor, nn
 from kdprobe.console import Progress
 from kdprobe.models.anatomy import Anatomy, anatomy
 from kdprobe.models.lm_head import log_probabilities, without_lm_head
-from kdprobe.models.load import LoadedModel
 from kdprobe.students.sequence import ProblemSequence
 
 TARGETS = ("solution", "value")
 """What is scored: all tokens of the gold solution, or those of the gold value where the reasoning computes it."""
+
+
+class InMemory(Protocol):
+    """A loaded student, as `probed.students[NAME].load(dtype="float32")` and `run.students[NAME].load()` return it."""
+
+    @property
+    def model(self) -> Any:
+        """A Hugging Face causal language model in evaluation mode."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,13 @@ class Reader:
     """A student that reads gold solutions, with its output matrix detached.
 
     Attributes:
-        student: The loaded student.
+        student: The loaded student: `model` and `tokenizer`.
         anatomy: The location of its heads.
         matrix: Its output matrix, `[V, d_model]`, or `None` if the model does more than multiply by it.
         output_matrices: W_O of every head, `[layer, head, head_dim, d_model]`.
     """
 
-    student: LoadedModel
+    student: InMemory
     anatomy: Anatomy
     matrix: Tensor | None
     output_matrices: Tensor
@@ -47,7 +58,7 @@ class Reader:
         Returns:
             Log-probability of the targets, `[copies, target]`, float64, in nats.
         """
-        ids = torch.tensor([sequence.ids_without_end], device=self.student.device)
+        ids = torch.tensor([sequence.ids_without_end], device=self.output_matrices.device)
         rows = torch.arange(sequence.begin - 1, ids.shape[1] - 1, device=ids.device)
         masking = {}
         if mask is not None:
@@ -66,8 +77,11 @@ class Reader:
 
 
 @contextmanager
-def reader(student: LoadedModel) -> Iterator[Reader]:
-    """Prepares a student for reading, without gradients to its weights.
+def reader(student: InMemory) -> Iterator[Reader]:
+    """Prepares a loaded student for reading, without gradients to its weights.
+
+    Args:
+        student: Its model and its tokenizer; float32, if effects are to be told from rounding.
 
     Raises:
         KdprobeError: The attention heads of its architecture are not found.
@@ -149,7 +163,13 @@ class HeadOutputs:
 
 @torch.no_grad()
 def head_outputs(reading: Reader, sequences: Sequence[ProblemSequence], *, bar: Progress) -> HeadOutputs:
-    """Reads all sequences without changing anything."""
+    """Reads all sequences without changing anything.
+
+    Args:
+        reading: The student.
+        sequences: What it reads.
+        bar: Advanced by one per sequence.
+    """
     log_p, z = [], []
     for sequence in sequences:
         run = clean_run(reading, sequence)

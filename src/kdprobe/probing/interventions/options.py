@@ -34,6 +34,11 @@ class InterventionOptions(AttributionOptions):
 class AblationOptions(InterventionOptions):
     """Options of `ablation`."""
 
+    exact: int | Literal["all"] = Field(
+        default=8,
+        description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`; in trained "
+        "students, so are those of the heads that moved most.",
+    )
     replacement: Literal["mean", "zero"] = Field(
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."
     )

@@ -52,5 +52,5 @@ def ablated(outputs: HeadOutputs, kind: Ablation) -> Donor:
 
 
 def patched(source: HeadOutputs) -> Donor:
-    """The outputs of another student's heads on the same tokens."""
+    """The outputs of another student's heads on the same tokens, with its W_O."""
     return Donor(source.z, source.matrices)
