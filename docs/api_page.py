@@ -11,7 +11,8 @@ from surface import front
 
 API = "kdprobe.api"
 _INTRODUCTION = """\
-Every command has a function here, with the same names and defaults: `--max-new-tokens` is `max_new_tokens`. A
+Commands that compute have a function here, with the same names and defaults (`kdprobe eval` is `evaluate`, and
+`kdprobe export` is a method of students): `--max-new-tokens` is `max_new_tokens`. A
 repeatable option takes a list, and one that names things (`--adapter NAME=PATH`) also takes a dict. Error messages
 use the names of the command line's options. [Use kdprobe in a notebook](../how-to/use-in-a-notebook.md) has examples.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kdprobe.api.evaluate import EvaluateResult, evaluate
     from kdprobe.api.plan import PlanResult, plan
     from kdprobe.api.probe import probe
+    from kdprobe.api.results.evaluated_students import EvaluatedStudent
     from kdprobe.api.results.loadable import LoadedStudent
     from kdprobe.api.results.probe import ProbeResult
     from kdprobe.api.results.probed_students import ProbedStudent
@@ -45,6 +46,7 @@ else:
             "kdprobe.api.evaluate": ["EvaluateResult", "evaluate"],
             "kdprobe.api.plan": ["PlanResult", "plan"],
             "kdprobe.api.probe": ["probe"],
+            "kdprobe.api.results.evaluated_students": ["EvaluatedStudent"],
             "kdprobe.api.results.loadable": ["LoadedStudent"],
             "kdprobe.api.results.probe": ["ProbeResult"],
             "kdprobe.api.results.probed_students": ["ProbedStudent"],
@@ -64,6 +66,7 @@ __all__ = [
     "CompareResult",
     "DistillerSpec",
     "EvaluateResult",
+    "EvaluatedStudent",
     "Extraction",
     "ExtractorSpec",
     "FinishedStage",

@@ -260,7 +260,7 @@ def test_a_student_that_changed_since_it_was_probed_is_refused(tiny_model, make_
     )
     shutil.copytree(make_adapter(tiny_model, 2), adapter, dirs_exist_ok=True)
     for use in (probed.students["mine"].load, probed.students["mine"].to_transformer_lens):
-        with pytest.raises(KdprobeError, match=r"'mine' has changed since it was probed\. Call `kdprobe.probe` again"):
+        with pytest.raises(KdprobeError, match=r"'mine' has changed since the call of `kdprobe.probe`\. Repeat"):
             use()
     probed.students[tiny_model.name].load()
 

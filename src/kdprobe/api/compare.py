@@ -126,7 +126,8 @@ def compare(
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
         claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
-        baseline: The arm that all others are compared with, instead of all pairs.
+        baseline: The arm that all others are compared with, instead of all pairs. `base` also stands for the model
+            without an adapter that a result of `kdprobe.evaluate` contains.
         out: An HTML file to write, with the comparison and all answers to explore; it needs no network.
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
@@ -157,9 +158,12 @@ def compare(
         runs = [run for _, run in with_runs if run]
         given = [each for name, run in with_runs for each in ([run[0]] if run else expanded(name))]
         sources = [source for each in given for source in _sources(each, columns, encoding)]
+        bases = [base for name in names if isinstance(name, Result) and (base := name._base())]  # noqa: SLF001
         opened = open_store(store or (runs[0][1] if runs else None))
         extractors = host.all("extractors")
-        named = compare_named(sources, opened, columns, extractors, extractor, encoding=encoding, baseline=baseline)
+        named = compare_named(
+            sources, opened, columns, extractors, extractor, encoding=encoding, baseline=baseline, bases=bases
+        )
         comparison = named.comparison
         comparison.findings.extend(claim_findings(read, comparison.arms))
         if out is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdprobe.api.given.inputs import Options, Problems, ProblemSource
+    from kdprobe.api.results.evaluated_students import EvaluatedStudents
     from kdprobe.comparison.scoring import Score
     from kdprobe.models.conversation import Conversation
     from kdprobe.models.reference import Dtype
@@ -35,11 +36,15 @@ class EvaluateResult(ScoreResult):
         stored: For each model, the file of its records in the store.
         conversation: What chat templates receive besides the messages.
         page: The page, if `out` is a folder.
+        students: For each model that ran here, the student, with `load()`, `to_transformer_lens()` and `export()`.
+        base: Name of the model without an adapter, if it was evaluated; `compare(result, baseline="base")` knows it.
     """
 
     files: dict[str, Path]
     stored: dict[str, Path]
     conversation: Conversation
+    students: EvaluatedStudents
+    base: str | None
     page: Path | None = None
 
     @property
@@ -54,6 +59,9 @@ class EvaluateResult(ScoreResult):
 
     def _answers(self) -> Mapping[str, Any]:
         return self.files
+
+    def _base(self) -> str | None:
+        return self.base
 
     def _data(self) -> list[dict[str, Any]]:
         """The output of `kdprobe eval --json`."""
@@ -97,9 +105,9 @@ def evaluate(
         revision: A commit, tag or branch of a model on the Hub.
         adapters: A dict that maps names to folders, Hub ids or built-in adapters (`kdprobe:NAME`); or a list of these,
             each named after the last part of its path.
-        with_base: With adapters: also evaluate the model without one.
-        problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
-            `answer` (`pandas.DataFrame` or a list of dicts).
+        with_base: With adapters: also evaluate the model without one; its answers have the model's name.
+        problems: A problem source, a `.jsonl` file, a list of `kdprobe.Problem`, or a table (`pandas.DataFrame` or a
+            list of dicts) with `question` and `answer`; every answer ends with a line `#### value`.
         options: Options of the problem source: a dict that maps its name to its options.
         limit: Use only the first N problems.
         task: The lm-eval task to use; by default, the one that asks the bare question.
@@ -127,6 +135,7 @@ def evaluate(
         UsageError: An argument has an invalid value, arguments contradict each other, or a name is unknown.
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
+    from kdprobe.api.results.evaluated_students import evaluated_students
     from kdprobe.comparison.answers import read_outputs
     from kdprobe.comparison.arms import Arm
     from kdprobe.comparison.reading.columns import Columns
@@ -158,7 +167,7 @@ def evaluate(
             refuse_strays(given, {problems} if isinstance(problems, str) else set())
             return problem_source(host, problems, given)
 
-        stages = eval_stages(
+        evaluations = eval_stages(
             model,
             source,
             protocol,
@@ -171,6 +180,7 @@ def evaluate(
             model_args=model_args,
             batch_size=batch_size,
         )
+        stages = evaluations.stages
         copies = record_files(Path(out) if out else None, list(stages))
         opened = open_store(store)
         opened.prepare()
@@ -201,6 +211,16 @@ def evaluate(
                 protocol=protocol,
                 baseline=arms[0].name if with_base and adapters else None,
             )
+        students = evaluated_students(evaluations, dict(zip(reversed(called), reversed(found), strict=True)))
+        base = next((name for name, student in students.items() if student.adapter is None), None)
         return EvaluateResult(
-            tuple(found), tuple(called), files, stored, conversation, page, warnings=tuple(call.warnings)
+            tuple(found),
+            tuple(called),
+            files,
+            stored,
+            conversation,
+            students,
+            base,
+            page,
+            warnings=tuple(call.warnings),
         )

@@ -56,8 +56,8 @@ def probe(
         adapters: A dict that maps names to folders, Hub ids or built-in adapters (`kdprobe:NAME`); or a list of these,
             each named after the last part of its path. A name of the form `ARM@SEED` sets arm and seed.
         against: Compare with this adapter or model instead of `model`.
-        problems: A problem source, a file of JSON lines, a list of `kdprobe.Problem`, or a table with `question` and
-            `answer` (`pandas.DataFrame` or a list of dicts).
+        problems: A problem source, a `.jsonl` file, a list of `kdprobe.Problem`, or a table (`pandas.DataFrame` or a
+            list of dicts) with `question` and `answer`; every answer ends with a line `#### value`.
         system: A system message for conversations without one.
         date: The date shown to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.

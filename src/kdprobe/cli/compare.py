@@ -28,7 +28,7 @@ Examples:
   # the arms of a run, grouped as planned; arms of two runs
   kdprobe compare embedded
   kdprobe compare a/unprimed b/unprimed
-  # compare all others with base, and write a page
+  # compare all others with base.jsonl, and write a page
   kdprobe compare *.jsonl --baseline base --out c.html
   # exit with 1 if there are findings, for CI
   kdprobe compare a.jsonl b.jsonl --strict

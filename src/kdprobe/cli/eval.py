@@ -46,7 +46,7 @@ Examples:
 @click.argument("model", shell_complete=models)
 @click.option("--revision", help="A commit, tag or branch of a model on the Hub.")
 @adapters_option
-@click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one.")
+@click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one, under its own name.")
 @problems_option
 @settings_option("the problem source")
 @click.option("--limit", type=click.IntRange(1, 2**31), help="Use only the first N problems.")

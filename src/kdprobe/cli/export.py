@@ -42,10 +42,21 @@ def command(as_json: bool, student: str, merged: Path | None, adapter: Path | No
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note
+    from kdprobe.models.merging.files import CONFIG
 
+    if (Path(student) / CONFIG).is_file():
+        raise UsageError(
+            f"{student!r} is an adapter, not RUN/ARM.",
+            "In Python, kdprobe.evaluate(BASE, adapters={NAME: FOLDER}).students[NAME].export(NEW_FOLDER) writes it "
+            "merged into its base, with a model card.",
+        )
     run, _, arm = student.rpartition("/")
     if not run:
-        raise UsageError(f"{student!r} is not RUN/ARM.", "Write RUN/ARM, as in embedded/ground-truth.")
+        raise UsageError(
+            f"{student!r} is not RUN/ARM.",
+            "Write RUN/ARM, as in embedded/ground-truth. Other adapters are exported in Python, with "
+            "kdprobe.evaluate(...).students[NAME].export(FOLDER).",
+        )
     if not (merged or adapter):
         raise UsageError("Nothing to write.", "Name a folder with --merged or with --adapter.")
     found = load_students(run, store=given["store"])[arm]

@@ -20,6 +20,8 @@ from kdprobe.experiment.results import Results, arms_of, comparison_of, load_res
 from kdprobe.experiment.store import Store
 from kdprobe.problems.extractors import Extractor
 
+_BASE = "base"
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -45,6 +47,7 @@ def compare_named(
     *,
     encoding: str | None = None,
     baseline: str | None = None,
+    bases: Sequence[str] = (),
 ) -> Compared:
     """Compares whatever the names refer to.
 
@@ -57,6 +60,7 @@ def compare_named(
         chosen: The extractor that decides.
         encoding: The encoding of text files; `None` detects it.
         baseline: The arm that all others are compared with.
+        bases: The arms of models without an adapter, where that is known; if there is one, `base` stands for it.
 
     Raises:
         UsageError: A name or the baseline refers to nothing, there is only one arm, or none has a stated column.
@@ -93,6 +97,8 @@ def compare_named(
     arm_names = [arm.name for arm in arms]
     if repeated := sorted({name for name in arm_names if arm_names.count(name) > 1}):
         raise UsageError(f"Two sets of answers have the name {repeated[0]!r}.", "Pass each file or run only once.")
+    if baseline == _BASE and _BASE not in arm_names and len(bases) == 1:
+        baseline = bases[0]
     if baseline is not None and baseline not in arm_names:
         raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(arm_names)}.")
     compared = compare(arms, extractors, chosen, baseline)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kdprobe.errors import KdprobeError
-from kdprobe.problems.gold import GOLD_MARK, gold_text
+from kdprobe.problems.gold import GOLD_MARK, gold_text, gold_value
 from kdprobe.text import safe_text
 
 Split = Literal["teacher", "transfer", "test"]
@@ -51,7 +51,10 @@ class Problem:
         if not isinstance(question, str) or not question.strip():
             raise KdprobeError(f"Problem {id} has no question.", "Each row needs `question` and `answer`.")
         if not isinstance(answer, str) or GOLD_MARK not in answer:
-            raise KdprobeError(f"Problem {id} has no gold value.", "`answer` must end with a line `#### value`.")
+            example = f": here `#### {answer}`" if gold_value(str(answer)) is not None else ""
+            raise KdprobeError(
+                f"Problem {id} has no gold value.", f"`answer` must end with a line `#### value`{example}."
+            )
         value = gold_text(answer)
         if not value:
             raise KdprobeError(f"Problem {id} has an empty gold value.", "Write it after `####`.")

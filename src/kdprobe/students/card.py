@@ -19,7 +19,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Score:
-    """A student's accuracy on the test problems of a run.
+    """A student's accuracy on the test problems of a run or of an evaluation.
 
     Attributes:
         dataset: Where the problems are from.
@@ -58,7 +58,7 @@ class Card:
         base: The model that it was trained from.
         library: What loads it: `peft` for an adapter, `transformers` for a whole model.
         methods: How its weights were changed, such as `LoRA`; empty for the base itself.
-        training: How it was trained: a row for each fact.
+        training: How it was trained: a row for each fact; empty if that is not known.
         datasets: Ids on the Hub of the data that it was trained on.
         caution: What everyone who uses it must know; usually empty.
         score: How well it did, if it has been tested.
@@ -86,7 +86,7 @@ class Card:
             f"**{self.caution}**" if self.caution else "",
             self._kind,
             self.score.sentence if self.score else "",
-            f"## Training\n\n| | |\n| --- | --- |\n{rows}",
+            f"## Training\n\n| | |\n| --- | --- |\n{rows}" if rows else "",
             self._reproduction,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -100,6 +100,8 @@ class Card:
 
     @property
     def _reproduction(self) -> str:
+        if not self.training:
+            return "It was exported after an evaluation with kdprobe, which does not know how it was trained."
         if not self.run:
             return (
                 "This card was written during training; `kdprobe export RUN/ARM --adapter FOLDER` writes one with the "
@@ -130,7 +132,11 @@ class Card:
             base_model=self.base.hub_id,
             library_name=self.library,
             pipeline_tag="text-generation",
-            tags=["kdprobe", "knowledge-distillation", *(method.lower() for method in self.methods)],
+            tags=[
+                "kdprobe",
+                *(["knowledge-distillation"] if self.training else []),
+                *(method.lower() for method in self.methods),
+            ],
             datasets=list(self.datasets) or None,
             model_name=self.name if results else None,
             eval_results=results,

@@ -13,11 +13,12 @@ import torch
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import follow_umask
+from kdprobe.models.adapters import resolve_adapter
 from kdprobe.models.chatter import quiet
 from kdprobe.models.load import LoadedModel, load
 from kdprobe.models.merging.merge import sample_logits
 from kdprobe.models.outline.device import concrete_dtype
-from kdprobe.models.public_names import public_name
+from kdprobe.models.public_names import public_name, without_paths
 from kdprobe.models.reference import Dtype, resolve
 from kdprobe.students.card import CARD, Card, write_adapter_card
 from kdprobe.students.student import Student
@@ -70,8 +71,10 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
             merged.model.save_pretrained(folder)
             merged.tokenizer.save_pretrained(folder)
         provenance = {
-            "student": student.name,
+            "student": without_paths(student.name),
+            "run": card.run or None if card else None,
             "base": student.base.as_provenance() | {"name": public_name(student.base)},
+            "adapter": _adapter_provenance(student),
             "dtype": merged.dtype,
             "caution": student.caution,
         }
@@ -113,6 +116,13 @@ def refuse_occupied(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} already exists and is not an empty folder.", "Choose a new or empty folder.")
+
+
+def _adapter_provenance(student: Student) -> dict[str, str] | None:
+    """The adapter's folder, without its path, and its SHA-256."""
+    if student.adapter is None:
+        return None
+    return {"folder": student.adapter.resolve().name, "digest": resolve_adapter(str(student.adapter)).digest}
 
 
 def _read_back(folder: Path, merged: LoadedModel) -> LoadedModel:

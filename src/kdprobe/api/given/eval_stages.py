@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdprobe.errors import UsageError
@@ -14,9 +15,30 @@ if TYPE_CHECKING:
     from kdprobe.experiment.stages.stage import Stage
     from kdprobe.models.adapters import Adapters
     from kdprobe.models.conversation import Conversation
+    from kdprobe.problems.problem import Problem
+    from kdprobe.students.student import Student
 
 HUGGING_FACE = "hf"
 """The model type of models that run locally."""
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What `evaluate` does.
+
+    Attributes:
+        stages: The stage of each model, by name.
+        students: The models that run here, by name; empty if another program runs them.
+        digests: The SHA-256 of each student's adapter, or `None` if it has none.
+        problems: The problems.
+        source: Where the problems are from.
+    """
+
+    stages: dict[str, Stage]
+    students: dict[str, Student]
+    digests: dict[str, str | None]
+    problems: Sequence[Problem]
+    source: ProblemSource
 
 
 def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any) -> Protocol:
@@ -65,8 +87,8 @@ def eval_stages(
     model_type: str,
     model_args: str,
     batch_size: int | str | None,
-) -> dict[str, Stage]:
-    """Returns the stages of all models by name; arguments as in `kdprobe.evaluate`.
+) -> Evaluations:
+    """Returns the stages of all models, and the students they test; arguments as in `kdprobe.evaluate`.
 
     Raises:
         UsageError: Arguments contradict each other, or a name does not exist.
@@ -75,6 +97,7 @@ def eval_stages(
     from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
     from kdprobe.models.adapters import named_adapters
     from kdprobe.models.reference import resolve
+    from kdprobe.students.student import Student
 
     here = model_type == HUGGING_FACE
     if here and model_args:
@@ -82,17 +105,24 @@ def eval_stages(
     if not here and (adapters or with_base or revision):
         raise UsageError("--adapter, --with-base and --revision are for models that run locally.", "Use --model-args.")
 
-    def request() -> EvalRequest:
-        given = source()
+    def request(given: ProblemSource) -> EvalRequest:
         return eval_request(given.source, given.name, limit, protocol, conversation, finite=given.finite)
 
     if not here:
         text = None if batch_size is None else str(batch_size)
-        stage = lm_eval_stage(model, model_type, model_args, text, request())
-        return {stage.name: stage}
+        asked = request(given := source())
+        stage = lm_eval_stage(model, model_type, model_args, text, asked)
+        return Evaluations({stage.name: stage}, {}, {}, asked.problems, given)
     # Models first, since problems may have to be downloaded.
     base, named = resolve(model, revision), named_adapters(adapters)
-    return local_eval_stages(base, named, request(), with_base=with_base)
+    asked = request(given := source())
+    stages = local_eval_stages(base, named, asked, with_base=with_base)
+    base, students = replace(base, conversation=conversation), {}
+    for name in stages:
+        adapter = named.get(name)
+        students[name] = Student(name, base, adapter.path, adapter.caution) if adapter else Student(name, base)
+    digests = {name: named[name].digest if name in named else None for name in stages}
+    return Evaluations(stages, students, digests, asked.problems, given)
 
 
 def _batch_size(size: int | str | None) -> int | Literal["auto"]:

@@ -36,11 +36,13 @@ class ProblemSource:
         name: Its name.
         source: Returns the problems of a split.
         finite: Whether the number of problems is finite.
+        dataset: The id on the Hub of its data set, if it is known.
     """
 
     name: str
     source: Source
     finite: bool
+    dataset: str | None = None
 
 
 def checked_options(options: Options | None) -> dict[str, dict[str, Any]]:
@@ -134,8 +136,15 @@ def problem_source(host: Host, problems: Problems, options: Options) -> ProblemS
     if isinstance(problems, str | os.PathLike):
         name = os.fspath(problems)
         if Path(name).suffix != ".jsonl":
-            finite = getattr(host.get("problem-sources", name).spec, "finite", False)
-            return ProblemSource(name, create(host, "problem-sources", name, options), finite)
+            if Path(name).is_file():
+                raise UsageError(
+                    f"The problem file {name} is not a .jsonl file.",
+                    "Write problems as JSON lines with `question` and `answer` to a file that ends in .jsonl, or read "
+                    "the file with pandas and pass the table to the Python function.",
+                )
+            spec = host.get("problem-sources", name).spec
+            finite, dataset = getattr(spec, "finite", False), getattr(spec, "dataset", None)
+            return ProblemSource(name, create(host, "problem-sources", name, options), finite, dataset)
         from kdprobe.problems.sources.jsonl import read
 
         return ProblemSource(name, _tests_only(lambda: read(Path(name)), "A single problem file"), finite=True)

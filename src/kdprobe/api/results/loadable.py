@@ -53,7 +53,7 @@ class Loadable(ABC):
         return student.load_tokenizer()
 
     def _card(self, _student: Student, _library: Literal["peft", "transformers"]) -> Card | None:
-        """Its model card; only the students of runs have one."""
+        """Its model card, if its score is known."""
         return None
 
     def load(self, *, dtype: Dtype = "auto", progress: bool = True) -> LoadedStudent:
@@ -64,7 +64,7 @@ class Loadable(ABC):
             progress: Whether notes go to stderr.
 
         Raises:
-            KdprobeError: The base model or the adapter has changed since the student was trained or probed, or is
+            KdprobeError: The base model or the adapter has changed since the student was trained or read, or is
                 damaged.
         """
         with calling(progress=progress):
@@ -113,7 +113,7 @@ class Loadable(ABC):
             return boot(student, [ids[: len(ids) - index] for index, ids in enumerate(checked)]).bridge
 
     def export(self, folder: AnyPath, *, dtype: Dtype = "auto", progress: bool = True) -> Exported:
-        """Writes it as a plain Hugging Face model, with a model card if it belongs to a run; checks its logits.
+        """Writes it as a plain Hugging Face model, with a model card if its score is known; checks its logits.
 
         Args:
             folder: The folder to write to; new or empty.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kdprobe.api.results.loadable import Loadable
 from kdprobe.errors import KdprobeError, UsageError
@@ -33,6 +33,8 @@ class ProbedStudent(Loadable):
     problems: Sequence[Problem]
     digest: str | None
 
+    call: ClassVar[str] = "probe"
+
     def __repr__(self) -> str:
         return f"<ProbedStudent {self.name!r}>"
 
@@ -46,7 +48,9 @@ class ProbedStudent(Loadable):
 
         base = self.student.base
         if resolve(base.name, base.revision).digest != base.digest or _digest(self.student) != self.digest:
-            raise KdprobeError(f"{self.name!r} has changed since it was probed.", "Call `kdprobe.probe` again.")
+            raise KdprobeError(
+                f"{self.name!r} has changed since the call of `kdprobe.{self.call}`.", "Repeat that call."
+            )
         return self.student
 
     def _problems(self) -> Sequence[Problem]:

@@ -40,6 +40,10 @@ class Result(ABC):
         """Answers by name, if the result has any."""
         return {}
 
+    def _base(self) -> str | None:
+        """The name of the answers of a model without an adapter, if the result has them."""
+        return None
+
     def _run(self) -> tuple[str, Path] | None:
         """The name and the store of the run, if the result is one."""
         return None

@@ -1,0 +1,96 @@
+"""The models that a call of `evaluate` tested, which can be loaded and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from kdprobe.api.results.probed_students import ProbedStudent
+from kdprobe.errors import KdprobeError, UsageError
+
+if TYPE_CHECKING:
+    from kdprobe.api.given.eval_stages import Evaluations
+    from kdprobe.comparison.scoring import Score as ScoredAnswers
+    from kdprobe.students.card import Card, Score
+    from kdprobe.students.student import Student
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluatedStudent(ProbedStudent):
+    """A student that was evaluated; weights are loaded only on request.
+
+    Attributes:
+        score: Its accuracy on the problems, for its model card.
+    """
+
+    score: Score
+
+    call: ClassVar[str] = "evaluate"
+
+    def __repr__(self) -> str:
+        return f"<EvaluatedStudent {self.name!r}>"
+
+    def _card(self, student: Student, library: Literal["peft", "transformers"]) -> Card:
+        from kdprobe.models.merging.files import adapter_methods
+        from kdprobe.models.public_names import without_paths
+        from kdprobe.students.card import Card
+
+        return Card(
+            name=without_paths(self.name),
+            base=student.base,
+            library=library,
+            methods=adapter_methods(student.adapter) if student.adapter else (),
+            training={},
+            caution=student.caution,
+            score=self.score,
+        )
+
+
+class EvaluatedStudents(dict[str, EvaluatedStudent]):
+    """The models that were evaluated, by name; empty if another program ran them.
+
+    Args:
+        students: All of them.
+    """
+
+    def __init__(self, students: Iterable[EvaluatedStudent]) -> None:
+        super().__init__({student.name: student for student in students})
+
+    def __missing__(self, name: str) -> EvaluatedStudent:
+        """Says why there is no such student.
+
+        Raises:
+            KdprobeError: Another program ran the model.
+            UsageError: No student has this name.
+        """
+        if not self:
+            raise KdprobeError(
+                f"There is no model {name!r} to load: only models of the type `hf` run here.",
+                "Evaluate a local model without `model_type`.",
+            )
+        raise UsageError(f"There is no student {name!r}.", f"Available students: {', '.join(self)}.")
+
+
+def evaluated_students(evaluations: Evaluations, scores: Mapping[str, ScoredAnswers]) -> EvaluatedStudents:
+    """The models of an evaluation that run here.
+
+    Args:
+        evaluations: What was evaluated.
+        scores: The score of each model, by name.
+    """
+    from kdprobe.models.public_names import without_paths
+    from kdprobe.students.card import Score
+
+    source = evaluations.source
+
+    def card_score(found: ScoredAnswers) -> Score:
+        low, high = found.interval.low, found.interval.high
+        return Score(without_paths(source.name), source.dataset, found.correct, found.n, low, high, found.extractor)
+
+    return EvaluatedStudents(
+        EvaluatedStudent(
+            name, student, student, evaluations.problems, evaluations.digests[name], card_score(scores[name])
+        )
+        for name, student in evaluations.students.items()
+    )
