@@ -94,8 +94,9 @@ export interface ShownAttention {
   heads: number;
   /** Four to a query; -1 for none. */
   keys: number[];
-  /** In thousandths. */
-  weights: number[];
+  /** In percent: a list of the first keys' weights, one of the second keys', and so on. */
+  weights: number[][];
+  /** In percent. */
   rests: number[];
   /** By `layer head`, all weights by student, query and key up to the query. */
   whole: Record<string, number[][]>;

@@ -5,7 +5,7 @@ import { inView, ROW, rowAfter, scrolledTo } from "../src/answers/window";
 import { placeOf, scaleOf } from "../src/beaten/scale";
 import { tableOf } from "../src/charts/table";
 import { themed } from "../src/charts/theme";
-import { lookingAt, share, strongest } from "../src/heads/looking";
+import { lookingAt, strongest } from "../src/heads/looking";
 import { byLayer, causesFirst, curves, ordered, rangeOf, shade, written } from "../src/heads/measures";
 import { type HeadGrid, type ShownInterval, unpack } from "../src/payload";
 import { csv } from "../src/save/csv";
@@ -158,17 +158,16 @@ test("a query's keys are found among heads, queries and students, with what is l
     layers: 1,
     heads: 2,
     keys: [0, ...none, 0, ...none, 1, 0, -1, -1, 0, 1, -1, -1, ...Array<number>(16).fill(-1)],
-    weights: [1000, 0, 0, 0, 1000, 0, 0, 0, 700, 250, 0, 0, 600, 400, 0, 0, ...Array<number>(16).fill(0)],
-    rests: [0, 0, 50, 0, 0, 0, 0, 0],
-    whole: { "0 1": [[1000, 300, 700], [1000, 100, 900]] },
+    weights: [[100, 100, 70, 60, 0, 0, 0, 0], [0, 0, 25, 40, 0, 0, 0, 0], Array<number>(8).fill(0), Array<number>(8).fill(0)],
+    rests: [0, 0, 5, 0, 0, 0, 0, 0],
+    whole: { "0 1": [[100, 30, 70], [100, 10, 90]] },
   };
   const base = lookingAt(attention, "base", 0, 1);
-  assert.deepEqual(base, { weights: new Map([[1, 700], [0, 250]]), rest: 50 });
-  assert.deepEqual(lookingAt(attention, "other", 0, 0)?.weights, new Map([[0, 1000]]));
+  assert.deepEqual(base, { weights: new Map([[1, 70], [0, 25]]), rest: 5 });
+  assert.deepEqual(lookingAt(attention, "other", 0, 0)?.weights, new Map([[0, 100]]));
   const whole = lookingAt(attention, "other", 1, 1);
   assert.ok(whole);
-  assert.deepEqual(strongest(whole), [[1, 900], [0, 100]]);
+  assert.deepEqual(strongest(whole), [[1, 90], [0, 10]]);
   assert.equal(whole.rest, 0);
   assert.equal(lookingAt(attention, "nobody", 0, 0), null);
-  assert.equal(share(256), "25.6%");
 });

@@ -51,11 +51,11 @@ def test_heads_can_be_explored(open_page):
 def test_attention_is_shown_from_the_chosen_token_in_both_students(open_page):
     attention = open_page().locator(".attention")
     said = attention.get_by_role("status").all_inner_texts()
-    assert said == ["?⏎ (2) 70.0%, How (0) 25.0%; all other tokens together 5.0%"] * 2
+    assert said == ["?⏎ (2) 70%, How (0) 25%; all other tokens together 5%"] * 2
     attention.locator(".card", has_text="steps").get_by_role("button", name="·many").click()
     attention.page.keyboard.press("ArrowLeft")
     said = attention.get_by_role("status").all_inner_texts()
-    assert said == ["How (0) 70.0%; all other tokens together 5.0%"] * 2
+    assert said == ["How (0) 70%; all other tokens together 5%"] * 2
 
 
 def test_figures_are_drawn_when_they_are_looked_at_and_have_a_table(open_page):

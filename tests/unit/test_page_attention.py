@@ -47,9 +47,9 @@ def test_the_page_has_them_in_order_of_layer_head_query_and_student():
     assert (shown["students"], shown["tokens"], shown["problem"]) == (["b", "a"], list("vwxyz"), "p")
     # The last query: of the first student, then of the second, whose keys are mirrored.
     assert shown["keys"][-8:] == [4, 0, 2, 3, 0, 4, 2, 1]
-    assert shown["weights"][-4:] == [400, 300, 150, 100]
-    assert shown["rests"][-2:] == [50, 50]
-    assert shown["whole"]["0 0"][0][-5:] == [300, 50, 150, 100, 400]
+    assert [weights[-1] for weights in shown["weights"]] == [40, 30, 15, 10]
+    assert shown["rests"][-2:] == [5, 5]
+    assert shown["whole"]["0 0"][0][-5:] == [30, 5, 15, 10, 40]
 
 
 def test_students_with_other_layers_are_not_put_side_by_side():

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { ArmName, armNamed } from "../arms";
 import type { ShownArm, ShownAttention } from "../payload";
-import { type Looking, lookingAt, share, strongest } from "./looking";
+import { type Looking, lookingAt, strongest } from "./looking";
 
 interface Props {
   attention: ShownAttention;
@@ -74,22 +74,22 @@ function Keys({ attention, looking }: { attention: ShownAttention; looking: Look
       {strongest(looking).map(([key, weight], index) => (
         <span key={key}>
           {index ? ", " : ""}
-          <bdi>{written(attention.tokens[key] ?? "")}</bdi> ({key}) {share(weight)}
+          <bdi>{written(attention.tokens[key] ?? "")}</bdi> ({key}) {weight}%
         </span>
       ))}
-      {looking.rest ? `; all other tokens together ${share(looking.rest)}` : ""}
+      {looking.rest ? `; all other tokens together ${looking.rest}%` : ""}
     </p>
   );
 }
 
 function titleOf({ weights, rest }: Looking, index: number): string {
   const weight = weights.get(index);
-  if (weight !== undefined) return `${index}: ${share(weight)}`;
+  if (weight !== undefined) return `${index}: ${weight}%`;
   return rest ? `${index}: not among the strongest` : `${index}: comes after the chosen token`;
 }
 
 function shadeOf(weight: number | undefined): string {
-  return `color-mix(in oklab, var(--rises) ${Math.round((weight ?? 0) / 15)}%, var(--ground))`;
+  return `color-mix(in oklab, var(--rises) ${Math.round((weight ?? 0) / 1.5)}%, var(--ground))`;
 }
 
 /** Spaces and line ends are shown, because models attend to them. */

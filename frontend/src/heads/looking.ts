@@ -4,9 +4,9 @@ import type { ShownAttention } from "../payload";
 const KEYS = 4;
 
 export interface Looking {
-  /** By key, in thousandths; only the strongest, unless the head's whole pattern is known. */
+  /** By key, in percent; only the strongest, unless the head's whole pattern is known. */
   weights: Map<number, number>;
-  /** What all other keys got, in thousandths; 0 if all are known. */
+  /** What all other keys got, in percent; 0 if all are known. */
   rest: number;
 }
 
@@ -23,9 +23,9 @@ export function lookingAt(attention: ShownAttention, student: string, head: numb
   }
   const row = (head * queries + query) * attention.students.length + at;
   const weights = new Map<number, number>();
-  for (let index = row * KEYS; index < (row + 1) * KEYS; index += 1) {
-    const [key, weight] = [attention.keys[index] ?? -1, attention.weights[index] ?? 0];
-    if (key >= 0) weights.set(key, weight);
+  for (let rank = 0; rank < KEYS; rank += 1) {
+    const key = attention.keys[row * KEYS + rank] ?? -1;
+    if (key >= 0) weights.set(key, attention.weights[rank]?.[row] ?? 0);
   }
   return { weights, rest: attention.rests[row] ?? 0 };
 }
@@ -33,8 +33,4 @@ export function lookingAt(attention: ShownAttention, student: string, head: numb
 /** Keys by falling weight. */
 export function strongest({ weights }: Looking): [number, number][] {
   return [...weights].sort((one, other) => other[1] - one[1]).slice(0, KEYS);
-}
-
-export function share(thousandths: number): string {
-  return `${(thousandths / 10).toFixed(1)}%`;
 }

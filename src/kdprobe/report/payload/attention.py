@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from kdprobe.console.streams import visible
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 _KEYS = 4
 _MOST = 4_000_000
@@ -27,11 +28,11 @@ class ShownAttention(TypedDict):
         students: The students.
         layers: Number of layers.
         heads: Heads per layer.
-        keys: The four strongest keys by layer, head, query and student; -1 for none.
-        weights: Their weights, in thousandths.
-        rests: What is left to all other keys, in thousandths, by layer, head, query and student.
-        whole: All weights of some heads (named `layer head`), in thousandths, by student, query and key up to the
-            query.
+        keys: The four strongest keys by layer, head, query and student; -1 for none, and for weights of 0.
+        weights: Their weights in percent: of all first keys, then of all second ones, and so on, which compresses
+            better than the order of the keys.
+        rests: What is left to all other keys, in percent, by layer, head, query and student.
+        whole: All weights of some heads (named `layer head`), in percent, by student, query and key up to the query.
     """
 
     problem: str
@@ -40,7 +41,7 @@ class ShownAttention(TypedDict):
     layers: int
     heads: int
     keys: list[int]
-    weights: list[int]
+    weights: list[list[int]]
     rests: list[int]
     whole: dict[str, list[list[int]]]
 
@@ -62,16 +63,16 @@ def shown_attention(tables: Mapping[str, pd.DataFrame | Path]) -> ShownAttention
     strongest["student"] = strongest["student"].map(students.index)
     strongest = strongest.sort_values(["layer", "head", "query", "student"])
     keys = strongest[[f"key_{index + 1}" for index in range(_KEYS)]].to_numpy()
-    weights = strongest[[f"weight_{index + 1}" for index in range(_KEYS)]].to_numpy()
+    weights = _percent(strongest[[f"weight_{index + 1}" for index in range(_KEYS)]].to_numpy())
     return {
         "problem": visible(str(tokens["problem"].iloc[0])),
         "tokens": [visible(token) for token in tokens["token"]],
         "students": [visible(student) for student in students],
         "layers": layers,
         "heads": heads,
-        "keys": keys.ravel().tolist(),
-        "weights": _thousandths(weights.ravel()),
-        "rests": _thousandths(strongest["rest"].to_numpy()),
+        "keys": np.where(weights, keys, -1).ravel().tolist(),
+        "weights": weights.T.tolist(),
+        "rests": _percent(strongest["rest"].to_numpy()).tolist(),
         "whole": _whole(_read(tables["whole_attention"]), students) if "whole_attention" in tables else {},
     }
 
@@ -79,7 +80,7 @@ def shown_attention(tables: Mapping[str, pd.DataFrame | Path]) -> ShownAttention
 def _whole(table: pd.DataFrame, students: list[str]) -> dict[str, list[list[int]]]:
     found: dict[str, list[list[int]]] = {}
     for (layer, head), rows in table.groupby(["layer", "head"]):
-        of = {student: _thousandths(part["weight"].to_numpy()) for student, part in rows.groupby("student")}
+        of = {student: _percent(part["weight"].to_numpy()).tolist() for student, part in rows.groupby("student")}
         found[f"{layer} {head}"] = [of[student] for student in students]
     return found
 
@@ -90,6 +91,5 @@ def _read(table: pd.DataFrame | Path) -> pd.DataFrame:
     return pd.read_parquet(table) if isinstance(table, Path) else table.copy()
 
 
-def _thousandths(weights: np.ndarray) -> list[int]:
-    rounded: list[int] = np.rint(weights * 1000).astype(int).tolist()
-    return rounded
+def _percent(weights: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    return np.rint(weights * 100).astype(np.int64)

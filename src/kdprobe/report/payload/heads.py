@@ -146,7 +146,7 @@ def _grid(rows: pd.DataFrame) -> Grid | None:
         return cells
 
     def numbers(name: str) -> list[float | None]:
-        return [None if cell is None or not math.isfinite(cell) else float(f"{cell:.6g}") for cell in column(name)]
+        return [None if cell is None or not math.isfinite(cell) else float(f"{cell:.5g}") for cell in column(name)]
 
     return {
         "layers": layers,
