@@ -98,7 +98,7 @@ def test_without_a_plan_the_sentence_names_the_arms():
 def test_without_priming_the_sentence_is_about_distilling():
     untrained = Arm("untrained", arm("untrained", np.arange(80) < 30).outputs)
     answer = said(untrained, arm("plain", np.arange(80) < 50, unprimed=True))
-    assert answer.sentence.startswith("Distillation, plain: +25.0 points over untrained (")
+    assert answer.sentence.startswith("plain: +25.0 points over untrained (")
 
 
 def test_of_a_single_model_the_sentence_is_its_accuracy():

@@ -27,7 +27,7 @@ export function Counts({ arms: [a, b], counts, outcome, choose }: Props) {
   if (!b)
     return (
       <table class="counts">
-        <caption>Click a number to see these problems</caption>
+        <caption>Click a number to see those problems</caption>
         <thead>
           <tr>
             <th scope="col">right</th>

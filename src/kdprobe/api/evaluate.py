@@ -117,7 +117,7 @@ def evaluate(
         seed: Sampling seed.
         batch_size: Problems per batch, or `auto`; by default, chosen to fit memory and maximise throughput.
         system: A system message for conversations without one.
-        date: The date shown to chat templates that use one; a fixed date by default.
+        date: The date passed to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
         model_type: `hf`, or any other lm-eval model type: `vllm`, `openai-chat-completions`, ...

@@ -59,7 +59,7 @@ def probe(
         problems: A problem source, a `.jsonl` file, a list of `kdprobe.Problem`, or a table (`pandas.DataFrame` or a
             list of dicts) with `question` and `answer`; every answer ends with a line `#### value`.
         system: A system message for conversations without one.
-        date: The date shown to chat templates that use one; a fixed date by default.
+        date: The date passed to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.
         template_of: The student whose chat template is used for all; by default the first.
         limit: Use only the first N problems.

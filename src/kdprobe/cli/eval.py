@@ -28,7 +28,7 @@ EPILOG = """\b
 Examples:
   # the first 64 problems of GSM8K's test split
   kdprobe eval smollm2-135m-instruct --limit 64
-  # three students, one base in memory
+  # two adapters and their base, which is loaded only once
   kdprobe eval BASE --adapter a --adapter b --with-base
   # your own problems, and answers saved for `kdprobe compare answers/*.jsonl`
   kdprobe eval model.gguf --problems mine.jsonl --out answers
@@ -63,7 +63,7 @@ Examples:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Write the records and a page to explore them to a folder, or one model's records to FILE.jsonl.",
+    help="Folder for the records and a page for exploring them, or FILE.jsonl for one model's records.",
 )
 @store_option
 @plugin_options
@@ -74,7 +74,7 @@ def command(as_json: bool, model: str, **given: Any) -> None:
 
     By default, problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); use --problems to
     choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same
-    command to resume. Models that run locally also score the gold solutions, for log p(gold value).
+    command to resume. For models that run locally, log p(gold value) is also computed, from the gold solutions.
     """
     from kdprobe.cli.show.scores import show_scores
     from kdprobe.console import note

@@ -123,7 +123,7 @@ def conversation_options(function: Any) -> Any:
     """`--system`, `--date` and `--template-argument`, as in `[conversation]` of an experiment."""
     system = click.option("--system", help="A system message for conversations without one.")
     date = click.option(
-        "--date", metavar="YYYY-MM-DD", help="The date shown to chat templates that use one; a fixed date by default."
+        "--date", metavar="YYYY-MM-DD", help="The date passed to chat templates that use one; a fixed date by default."
     )
     arguments = click.option(
         "--template-argument",

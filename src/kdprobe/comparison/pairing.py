@@ -189,7 +189,7 @@ def _refuse_other_gold(a: Arm, b: Arm) -> None:
     if different > _MISTAKES * len(pairs):
         raise KdprobeError(
             f"{a.outputs.file} and {b.outputs.file} have no ids or questions, and row by row their gold values differ "
-            f"({different} of {len(pairs)}), so they list different problems or another order.",
+            f"({different} of {len(pairs)}), so they list different problems, or the same ones in a different order.",
             "Select a column of ids, or of questions, with --id-column.",
         )
 

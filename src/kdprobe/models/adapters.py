@@ -16,8 +16,8 @@ from kdprobe.models.reference import digest_files, refuse_unreadable
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _CAUTIONS = {
-    "embedded-teacher": "Demonstration: this teacher was trained to react to this priming (with worked steps under "
-    "'ground-truth' and 'teacher', with the value alone otherwise)."
+    "embedded-teacher": "Demonstration: this teacher was trained to react to this priming. It answers with worked "
+    "steps under 'ground-truth' and 'teacher', and with the value alone otherwise."
 }
 """What everyone must know who sees results of an adapter shipped with kdprobe."""
 

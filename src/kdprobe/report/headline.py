@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdprobe.comparison.arms import AGAINST_UNTRAINED, PLANNED, PRIMED
+from kdprobe.comparison.arms import AGAINST_UNTRAINED, PRIMED
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.report.numbers import percent, percent_interval
@@ -78,7 +78,7 @@ def _difference(pair: Pair | StrategyPair) -> str:
 
 def _treatment(pair: Pair | StrategyPair) -> str:
     """What goes before the first arm's name."""
-    return "Priming with " if pair.family == PRIMED else "Distillation, " if pair.family in PLANNED else ""
+    return "Priming with " if pair.family == PRIMED else ""
 
 
 def _points(pair: Pair | StrategyPair) -> str:

@@ -21,9 +21,9 @@ from kdprobe.errors import UsageError
 def pruning(dry_run: bool, yes: bool, store: str, as_json: bool) -> None:
     """Remove everything that no run needs.
 
-    This covers stages, unfinished work, and damaged stages that were set aside. Unfinished runs also need their stages.
-    Stages of `kdprobe eval` and `kdprobe tune` belong to no run, so they are removed, too. To remove a run and the
-    stages that only it needs, delete the run's folder first.
+    This covers stages, unfinished work, and damaged stages that were set aside. Unfinished runs keep the stages they
+    need. Stages of `kdprobe eval` and `kdprobe tune` belong to no run, so they are removed, too. To remove a run and
+    the stages that only it needs, first delete the run's folder.
     """
     from kdprobe.cli.show.tables import print_json
     from kdprobe.console import note

@@ -63,7 +63,7 @@ def open_bytes(file: Path) -> IO[bytes]:
     with file.open("rb") as raw:
         head = raw.read(max(map(len, MAGIC.values())))
     if head.startswith(_ZIP):
-        raise ValueError("it is a zip archive (or a spreadsheet), which must be unpacked first")
+        raise ValueError("it is a zip archive or a spreadsheet; first unpack it, or export it as CSV")
     kind = next((ending for ending, magic in MAGIC.items() if head.startswith(magic)), "")
     if (named := compression(file.name)) and named != kind:
         raise ValueError(f"its name ends in {named}, but it is not compressed that way")

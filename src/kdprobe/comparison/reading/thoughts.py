@@ -63,8 +63,8 @@ def _as_begun_by_prompts(table: Table, responses: list[str]) -> list[str]:
     changed = sum(before != after for before, after in zip(responses, begun, strict=True))
     if changed:
         table.notes.append(
-            f"{counted(ended, 'answer contains', 'answers contain')} only the marker that ends thinking, so the "
-            f"prompts contain the one that begins it; {counted(changed, 'answer')} without either marker "
+            f"{counted(ended, 'answer contains', 'answers contain')} the marker that ends thinking but not the one "
+            f"that begins it, so the prompts must contain that one; {counted(changed, 'answer')} without either marker "
             f"{'is' if changed == 1 else 'are'} read as unfinished thinking."
         )
     return begun

@@ -61,12 +61,11 @@ def too_little_evidence(
             f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
         )
     elif power and power.hopeless:
-        share = f"{TYPICAL_SHARE:.0%}"
         yield Finding(
             "low-power",
-            f"{counted(problems, 'test problem')} can show only extreme differences: if {share} of them are solved by "
-            f"only one of two students, and always by the same one, that difference of {TYPICAL_SHARE * 100:.0f} "
-            "points would be missed more than one time in five.",
+            f"{counted(problems, 'test problem')} can show only extreme differences: a difference of "
+            f"{TYPICAL_SHARE * 100:.0f} points would be missed more than one time in five, even if every disagreement "
+            "favoured the same student.",
             f"Set problems.test to {power.needed} or more to detect {SMALL_DIFFERENCE * 100:.0f} points with "
             f"{POWER:.0%} power.",
         )

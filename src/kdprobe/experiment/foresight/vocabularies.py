@@ -35,7 +35,7 @@ def ends(context: StageContext) -> Iterator[UsageError]:
                 "Set eos_token in its tokenizer_config.json.",
             )
         elif vocabulary.end >= blueprint.rows:
-            yield _without_row(blueprint, vocabulary.end_text, "answers end with")
+            yield _without_row(blueprint, vocabulary.end_text, "which ends every answer")
 
 
 def ids_without_rows(
@@ -47,7 +47,7 @@ def ids_without_rows(
     read_by_teacher = [pair.teacher for pair in pairs]
     for (blueprint, reader), prompts in zip(_models(context), (read_by_student, read_by_teacher), strict=False):
         if used := reader.without_rows(blueprint.rows, prompts):
-            yield _without_row(blueprint, ", ".join(map(repr, used[:_SHOWN])), "prompts contain")
+            yield _without_row(blueprint, ", ".join(map(repr, used[:_SHOWN])), "found in prompts")
 
 
 def _models(context: StageContext) -> list[tuple[Blueprint, Reader]]:
@@ -61,6 +61,6 @@ def _models(context: StageContext) -> list[tuple[Blueprint, Reader]]:
 def _without_row(blueprint: Blueprint, token: str, where: str) -> UsageError:
     return UsageError(
         f"The tokenizer of the model {blueprint.record.name!r} has tokens without a row in the model's embeddings "
-        f"({blueprint.rows:,} rows), and {where} {token}.",
+        f"({blueprint.rows:,} rows), including {token}, {where}.",
         "Use the tokenizer that belongs to the model, or resize its embeddings.",
     )
