@@ -92,4 +92,5 @@ def _read(table: pd.DataFrame | Path) -> pd.DataFrame:
 
 
 def _percent(weights: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    return np.rint(weights * 100).astype(np.int64)
+    percent: NDArray[np.int64] = np.rint(weights * 100).astype(np.int64)
+    return percent
