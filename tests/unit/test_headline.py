@@ -106,7 +106,7 @@ def test_of_a_single_model_the_sentence_is_its_accuracy():
     assert answer.sentence == "a solves 3 of 8 problems: 37.5% (95% CI 13.7 to 69.4%)."
     assert (answer.shown, answer.rest, answer.pair) == (False, [], None)
     one = said(Arm("a", arm("a", np.arange(1) < 1).outputs))
-    assert one.sentence == "a solves 1 of 1 problem: 100.0% (too few problems for an interval)."
+    assert one.sentence == "a solves 1 of 1 problem: 100.0% (95% CI 20.7 to 100.0%)."
 
 
 def test_a_single_arm_that_is_left_has_nothing_to_be_compared_with():
