@@ -52,3 +52,33 @@ def test_a_path_may_be_text(tmp_path):
     assert read_outputs(str(tmp_path / "theirs.csv")).responses == ["so 7", "so 7"]
     with pytest.raises(KdprobeError, match="No such file"):
         read_outputs(str(tmp_path / "none.csv"))
+
+
+def test_displayed_results_say_what_the_commands_say():
+    empty = pd.DataFrame({"response": ["so 7", ""], "gold": ["7", "7"], "log_p_gold_value": [-1.0, -2.0]})
+    shown = repr(kdprobe.score({"mine": empty}))
+    assert "mine: responses are in column 'response', gold answers in 'gold'; there is no id column." in shown
+    header, row = (line.split() for line in shown.splitlines()[2:4])
+    values = dict(zip(header, row, strict=True))
+    assert (values["log_p_gold_value"], values["empty"], values["cut_off"]) == ("-1.5", "0.5", "unknown")
+    assert "unknown" in kdprobe.score({"mine": empty})._repr_html_()
+    full = repr(kdprobe.score({"theirs": THEIRS}))
+    assert "empty" not in full.splitlines()[2]
+    assert "log_p_gold_value" not in full.splitlines()[2]
+    compared = kdprobe.compare({"mine": empty, "other": empty.assign(log_p_gold_value=-1.0)})
+    assert "log_p_difference" in repr(compared)
+    assert "Answers are paired by row: there are no ids or questions." in compared._repr_html_()
+
+
+@pytest.mark.parametrize(("problems", "few"), [(5, True), (6, False)])
+def test_too_few_problems_for_any_difference_are_a_finding_and_part_of_the_verdict(problems, few):
+    # The exact test of 6 disagreements, all on one side, gives p = 2 / 2**6 = 0.031; that of 5 gives 0.0625.
+    arms = {name: pd.DataFrame({"response": [text] * problems, "gold": "7"}) for name, text in (("a", "7"), ("b", "7"))}
+    compared = kdprobe.compare(arms)
+    sentences = [each.evidence for each in compared.findings if each.code == "too-few-problems"]
+    told = (
+        "With 5 shared problems, no difference can be significant: the smallest Holm-adjusted p that McNemar's exact "
+        "test can reach is 0.062."
+    )
+    assert sentences == ([told] if few else [])
+    assert compared.verdict[1:] == sentences

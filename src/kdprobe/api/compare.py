@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.reading import reading_sentences
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
+from kdprobe.api.score import KNOWN
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
 from kdprobe.words import with_article
@@ -22,8 +24,14 @@ if TYPE_CHECKING:
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.result import Comparison
 
-_SCORES = ("name", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "cut_off")
-_PAIRS = ("family", "a", "b", "difference", "interval_low", "interval_high", "only_a", "only_b", "p", "p_holm")
+_SCORES = (
+    "name", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "no_answer", "empty",
+    "cut_off",
+)  # fmt: skip
+_PAIRS = (
+    "family", "a", "b", "difference", "interval_low", "interval_high", "only_a", "only_b", "p", "p_holm",
+    "log_p_difference",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,10 +99,12 @@ class CompareResult(Result):
 
     def _sections(self) -> Iterator[Section]:
         yield Listed("Verdict", self.verdict)
-        yield Tabled("Accuracy", self.scores, _SCORES)
-        yield Tabled("Pairs", self.pairs, _PAIRS)
+        yield Tabled("Accuracy", self.scores, _SCORES, KNOWN)
+        yield Tabled("Pairs", self.pairs, _PAIRS, ("log_p_difference",))
         yield Listed("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
         yield Listed("Findings", [str(finding) for finding in self.findings])
+        yield Listed("How the answers were read", reading_sentences({arm.name: arm for arm in self.comparison.arms}))
+        yield Listed("Pairing", [self.comparison.pairing] if self.comparison.pairing else [])
 
 
 def compare(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.reading import reading_sentences
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
 from kdprobe.api.session import AnyPath, calling
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.scoring import Score
 
-SHOWN = ("name", "extractor", "correct", "n", "accuracy", "interval_low", "interval_high", "no_answer", "cut_off")
+SHOWN = (
+    "name", "extractor", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "no_answer",
+    "empty", "cut_off",
+)  # fmt: skip
+KNOWN = ("log_p_gold_value", "empty")
+"""Columns that are shown only where they say something."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,8 +87,9 @@ class ScoreResult(Result):
         ]
 
     def _sections(self) -> Iterator[Section]:
-        yield Tabled("Scores", self.scores, SHOWN)
+        yield Tabled("Scores", self.scores, SHOWN, KNOWN)
         yield Listed("Findings", [str(finding) for finding in self.findings])
+        yield Listed("How the answers were read", reading_sentences(dict(zip(self.names, self.details, strict=True))))
 
 
 def score(

@@ -26,7 +26,7 @@ from kdprobe.comparison.scoring import JudgedAnswers, Right, calculated, judge_a
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy, step_accuracy_difference
 from kdprobe.comparison.strategy_tests import strategy_pairs
 from kdprobe.comparison.text_shares import text_shares
-from kdprobe.comparison.verdict import verdict
+from kdprobe.comparison.verdict import few_problems, verdict
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.clustered import clustered_test
@@ -75,6 +75,7 @@ def compare(
         *extractor_findings(chosen, judged, tests),
     ]
     pairs = _pairs(planned, planned_rows, right[chosen], tests[chosen], steps)
+    findings.extend(few_problems(pairs))
     strategies = strategy_pairs(arms, right[chosen], pairing)
     sentences = verdict(scores, pairs, strategies)
     return Comparison(scores, pairs, strategies, sentences, findings, pairing.sentence, absent)

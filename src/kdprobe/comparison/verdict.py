@@ -7,12 +7,16 @@ from seed to seed that single-seed tests of strategies are wrong far more often 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from kdprobe.comparison.arms import AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
+from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import ArmScore, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
+from kdprobe.stats.least import smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
+from kdprobe.words import counted
 
 _ROUNDING = 1e-12
 """Means of equal accuracies may differ by this much."""
@@ -31,8 +35,9 @@ def verdict(arms: Sequence[ArmScore], pairs: Sequence[Pair], strategies: Sequenc
 
 
 def _unplanned(pairs: Sequence[Pair]) -> list[str]:
+    few = [finding.evidence for finding in few_problems(pairs)]
     if len(pairs) == 1:
-        return [_sentence(pairs[0])]
+        return [_sentence(pairs[0]), *few]
     different = [_sentence(pair) for pair in pairs if pair.significant]
     equal = len(pairs) - len(different)
     if not different:
@@ -40,9 +45,30 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
         none = (
             "No two of these arms differ significantly" if every else f"No arm differs significantly from {pairs[0].b}"
         )
-        return [f"{none} ({equal} pairs)."]
+        return [f"{none} ({equal} pairs).", *few]
     rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."
     return [*different, *([rest] if equal else [])]
+
+
+def few_problems(pairs: Sequence[Pair]) -> list[Finding]:
+    """Finds that the arms share too few problems for any difference to be significant, unless an experiment planned it.
+
+    A plan says so before the experiment runs.
+    """
+    if not pairs or pairs[0].family in PLANNED:
+        return []
+    problems, tests = max(pair.test.n for pair in pairs), len(pairs)
+    if smallest_p(problems, tests) < SIGNIFICANT:
+        return []
+    needed = next(n for n in count(problems) if smallest_p(n, tests) < SIGNIFICANT)
+    return [
+        Finding(
+            "too-few-problems",
+            f"With {counted(problems, 'shared problem')}, no difference can be significant: the smallest Holm-adjusted "
+            f"p that McNemar's exact test can reach is {smallest_p(problems, tests):.2g}.",
+            f"Compare on {needed} problems or more; detecting a small difference takes many more.",
+        )
+    ]
 
 
 def _priming(pairs: Sequence[Pair]) -> list[str]:

@@ -41,11 +41,13 @@ class Tabled:
         title: Its title.
         table: The table.
         columns: The columns to show; those that the table lacks are skipped.
+        known: Columns among these that are shown only if a value in them is known and not zero.
     """
 
     title: str
     table: pd.DataFrame
     columns: Sequence[str]
+    known: Sequence[str] = ()
 
     def html(self) -> str:
         """The title and the table with all its rows."""
@@ -72,13 +74,16 @@ class Tabled:
 
     @property
     def _shown(self) -> list[str]:
-        return [name for name in self.columns if name in self.table.columns]
+        there = [name for name in self.columns if name in self.table.columns]
+        return [name for name in there if name not in self.known or self.table[name].fillna(0).any()]
 
 
 Section = Listed | Tabled
 
 
 def _cell(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - not a number
+        return "unknown"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kdprobe.api.results.reading import reading_sentences
 from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
 from kdprobe.console.streams import plain
 
@@ -54,22 +55,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 def show_reading(scores: Mapping[str, Score]) -> None:
     """Prints which columns were read, and other notes on how the files were read."""
-    files: dict[tuple[str, ...], list[str]] = {}
-    for name, score in scores.items():
-        if score.columns:
-            files.setdefault((_columns_read(score.columns), *score.notes), []).append(name)
-    sentence_list("How the answers were read", [f"{', '.join(read)}: {' '.join(said)}" for said, read in files.items()])
-
-
-def _columns_read(columns: Mapping[str, str | None]) -> str:
-    """The columns that were read, in a sentence."""
-    response, gold, identifier = (columns.get(role) for role in ("response", "gold", "id"))
-    read = (
-        f"responses are in column {response!r}, gold answers in {gold!r}"
-        if response
-        else f"gold answers are in column {gold!r}"
-    )
-    return f"{read}, ids in {identifier!r}." if identifier else f"{read}; there is no id column."
+    sentence_list("How the answers were read", reading_sentences(scores))
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:
