@@ -1,6 +1,7 @@
 """The Python API around a tiny model: runs, students, evaluations and analyses are those of the commands."""
 
 import json
+import shutil
 import tomllib
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import kdprobe
 from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.files import read_sealed, write_sealed
+from pages import data_of, text_of
 
 
 def careful(problem):
@@ -72,6 +75,32 @@ def test_a_run_says_what_the_command_says(finished, store, run_cli):
     finished.page.unlink()
     assert again.report() == finished.page
     assert finished.page.is_file()
+
+
+def test_a_report_of_two_runs_compares_arms_of_the_same_name_with_a_stated_run(finished, store, run_cli, tmp_path):
+    both = shutil.copytree(store, tmp_path / "store")
+    record = read_sealed(both / "runs" / finished.name / "run.json") | {"run": "second"}
+    (both / "runs" / "second").mkdir()
+    write_sealed(both / "runs" / "second" / "run.json", record)
+    arms = ["untrained", "fine-tuned", "unprimed", "careful"]
+    first, others = finished.name, [f"second/{arm}" for arm in arms]
+
+    def reported(*options):
+        told = json.loads(run_cli("report", "second", finished.name[:8], "--store", both, "--json", *options))
+        return [(pair["a"], pair["b"]) for pair in told["pairs"]]
+
+    assert reported() == [(f"{first}/{arm}", f"second/{arm}") for arm in arms]
+    page = both / "runs" / "second" / "compared.html"
+    shown = data_of(page.read_text(encoding="utf-8"))
+    assert [(baseline["label"], len(baseline["rows"])) for baseline in shown["baselines"]] == [("second", 4)]
+    assert f"(UTC) Run second; {first} Arms 8" in text_of(page.read_text(encoding="utf-8"))
+    other = tmp_path / "other.html"
+    assert reported("--baseline", first[:6], "--out", other) == [(f"second/{arm}", f"{first}/{arm}") for arm in arms]
+    assert [baseline["label"] for baseline in data_of(other.read_text(encoding="utf-8"))["baselines"]] == [first]
+    against = reported("--baseline", f"{first[:6]}/careful", "--out", other)
+    assert against == [(arm, f"{first}/careful") for arm in (*others, *(f"{first}/{arm}" for arm in arms[:-1]))]
+    with pytest.raises(kdprobe.UsageError, match="There is no arm 'third' to compare with"):
+        kdprobe.compare("second", first, store=both, baseline="third", progress=False)
 
 
 def test_tables_and_figures_of_a_run(finished):

@@ -138,6 +138,22 @@ def test_without_a_plan_every_arm_is_a_baseline_and_swapped_pairs_are_mirrored()
     assert (found["a"]["arm"], found["a"]["against"]) == ("b", "a")
 
 
+def test_a_run_as_baseline_is_compared_arm_by_arm():
+    right = {"a/plain": 20, "a/steps": 30, "b/plain": 32, "b/steps": 31, "b/new": 40}
+    arms = [arm(name, np.arange(40) < count) for name, count in right.items()]
+    compared = compare(arms, {"robust": ROBUST}, baseline="a")
+    (baseline,) = baselines(compared)
+    assert baseline["label"] == "a"
+    assert [(row["arm"], row["against"], row["only"]) for row in baseline["rows"]] == [
+        ("b/plain", "a/plain", (12, 0)),
+        ("b/steps", "a/steps", (1, 0)),
+    ]
+    # Adjusted for two tests, those that were made.
+    assert compared.pairs[0].p_holm == pytest.approx(2 * compared.pairs[0].test.p)
+    same = compare([*arms[:2], arm("b/plain", np.arange(40) < 20), arms[3]], {"robust": ROBUST}, baseline="a")
+    assert same.verdict == ["No arm differs significantly from the arm of the same name in a (2 pairs)."]
+
+
 def heads(**columns):
     return pd.DataFrame({"student": "s", "layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], **columns})
 

@@ -136,8 +136,9 @@ def compare(
         id_column: The column that identifies problems.
         encoding: The encoding of text files; by default it is detected.
         claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
-        baseline: The arm that all others are compared with, instead of all pairs. `base` also stands for the model
-            without an adapter that a result of `kdprobe.evaluate` contains.
+        baseline: The arm that all others are compared with, instead of all pairs; or a run, whose arms are compared
+            with those of the same names in other runs. `base` also stands for the model without an adapter that a
+            result of `kdprobe.evaluate` contains.
         out: An HTML file to write, with the comparison and all answers to explore; it needs no network.
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.
         plugins_dir: A folder from which to load more plugins.
@@ -178,8 +179,16 @@ def compare(
         comparison.findings.extend(claim_findings(read, comparison.arms))
         if out is not None:
             from kdprobe.report.compare_page import write_compare_page
+            from kdprobe.report.facts import runs_facts
 
-            write_compare_page(Path(out), named.arms, comparison, extractors[extractor], cautions=named.cautions)
+            write_compare_page(
+                Path(out),
+                named.arms,
+                comparison,
+                extractors[extractor],
+                facts=runs_facts(named.runs),
+                cautions=named.cautions,
+            )
         return CompareResult(comparison, warnings=tuple(call.warnings))
 
 

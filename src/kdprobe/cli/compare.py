@@ -12,6 +12,7 @@ from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.complete.runs import runs_or_files
 from kdprobe.cli.inputs import fail_where_found
 from kdprobe.cli.options import (
+    baseline_option,
     calls,
     column_options,
     json_option,
@@ -52,7 +53,7 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A table of published numbers to check: a column named arm, and any of accuracy, correct and n.",
 )
-@click.option("--baseline", metavar="ARM", help="Compare all other arms with this one, instead of all pairs.")
+@baseline_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -69,7 +70,7 @@ def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -
 
     Answers are paired by id, or by question if the files share no ids; the output says which. Each pair gets an exact
     McNemar test and intervals. The pairs of a single run are grouped as planned for that run; otherwise all pairs (with
-    --baseline, all pairs that include it) form one family for Holm's adjustment. Findings report what may invalidate a
+    --baseline, the pairs that include it) form one family for Holm's adjustment. Findings report what may invalidate a
     comparison: unequal token budgets, prompts or versions, truncated answers, answers from which no value could be
     extracted, different problems, results that depend on the extractor, or test problems that were used for training.
     """

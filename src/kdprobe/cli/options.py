@@ -107,6 +107,16 @@ def adapters_option(function: Any) -> Any:
     )(function)
 
 
+def baseline_option(function: Any) -> Any:
+    """`--baseline`, for every command that compares arms which no experiment planned to compare."""
+    return click.option(
+        "--baseline",
+        metavar="ARM|RUN",
+        help="Compare all other arms with this one, instead of all pairs; or the arms of other runs with those of the "
+        "same names in this run.",
+    )(function)
+
+
 def settings_option(whose: str) -> Callable[[Any], Any]:
     """`--option NAME.KEY=VALUE`, for every command that builds something from plugins."""
     return click.option(

@@ -10,6 +10,8 @@ from kdprobe.comparison.answers import Outputs
 
 NO_ANSWERS = Outputs(file="", responses=[], gold=[])
 ALL_PAIRS = "all pairs"
+AGAINST = "against "
+"""What the family of a stated baseline begins with; its name follows."""
 AGAINST_UNTRAINED = "distilled against untrained"
 AGAINST_FINE_TUNED = "distilled against fine-tuned"
 PRIMED = "primed against unprimed"
@@ -50,14 +52,16 @@ Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
 
 
 def families(arms: Sequence[Arm], baseline: str | None = None) -> Families:
-    """The pairs that an experiment plans, or all pairs if no strategy is known; with a baseline, all others against it.
+    """The pairs that an experiment plans, or all pairs if no strategy is known; with a baseline, the pairs with it.
+
+    The baseline is an arm, with which all others are compared, or a run: `OTHER/ARM` is then compared with
+    `BASELINE/ARM`.
 
     Each distilled arm is compared with each control. Every primed arm is compared with every unprimed one of the same
     distiller and seed, and Holm's adjustment counts all these pairs. Unprimed arms are not compared with each other.
     """
     if baseline is not None:
-        base = next(arm for arm in arms if arm.name == baseline)
-        return {f"against {baseline}": [(arm, base) for arm in arms if arm is not base]}
+        return {f"{AGAINST}{baseline}": _against(arms, baseline)}
     distilled = [arm for arm in arms if not arm.control]
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]
     tuned = [arm for arm in arms if arm.control and arm.distiller is not None]
@@ -74,3 +78,11 @@ def families(arms: Sequence[Arm], baseline: str | None = None) -> Families:
         ],
     }
     return {name: pairs for name, pairs in planned.items() if pairs} or {ALL_PAIRS: list(combinations(arms, 2))}
+
+
+def _against(arms: Sequence[Arm], baseline: str) -> list[tuple[Arm, Arm]]:
+    by_name = {arm.name: arm for arm in arms}
+    if base := by_name.get(baseline):
+        return [(arm, base) for arm in arms if arm is not base]
+    alike = [(arm, by_name.get(f"{baseline}/{arm.name.partition('/')[2]}")) for arm in arms]
+    return [(arm, base) for arm, base in alike if base and arm is not base]

@@ -44,7 +44,8 @@ def compare(
         arms: The arms; their names must be unique. Absent arms count only towards the planned pairs.
         extractors: Extractors by name, including the chosen one; the others are checked for disagreement.
         chosen: The extractor used for the scores.
-        baseline: The arm that all others are compared with, instead of the planned pairs.
+        baseline: The arm that all others are compared with, instead of the planned pairs; or a run, whose arms those of
+            the same names are compared with.
 
     Raises:
         KdprobeError: See `pair_up` and `judge_arms`.

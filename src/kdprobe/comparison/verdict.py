@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from kdprobe.comparison.arms import AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
+from kdprobe.comparison.arms import AGAINST, AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import ArmScore, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
@@ -42,9 +42,9 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
     equal = len(pairs) - len(different)
     if not different:
         every = pairs[0].family == ALL_PAIRS
-        none = (
-            "No two of these arms differ significantly" if every else f"No arm differs significantly from {pairs[0].b}"
-        )
+        alone = len({pair.b for pair in pairs}) == 1
+        base = pairs[0].b if alone else f"the arm of the same name in {pairs[0].family.removeprefix(AGAINST)}"
+        none = "No two of these arms differ significantly" if every else f"No arm differs significantly from {base}"
         return [f"{none} ({equal} pairs).", *few]
     rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."
     return [*different, *([rest] if equal else [])]

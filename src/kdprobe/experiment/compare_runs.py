@@ -31,11 +31,13 @@ class Compared:
         arms: The arms, including those without answers.
         comparison: What came out.
         cautions: What everyone who sees it must know.
+        runs: The runs that arms are from.
     """
 
     arms: list[Arm]
     comparison: Comparison
     cautions: list[str]
+    runs: list[Results]
 
 
 def compare_named(
@@ -59,7 +61,8 @@ def compare_named(
         extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
         encoding: The encoding of text files; `None` detects it.
-        baseline: The arm that all others are compared with.
+        baseline: The arm that all others are compared with; or a run, whose arms are compared with those of the same
+            names in other runs. Runs may be named by a prefix.
         bases: The arms of models without an adapter, where that is known; if there is one, `base` stands for it.
 
     Raises:
@@ -73,7 +76,7 @@ def compare_named(
     if len(sources) == 1 and runs and not (named_arm := runs[names[0]][1]) and baseline is None:
         results = runs[names[0]][0]
         cautions = results.record.get("cautions", [])
-        return Compared(arms_of(results), comparison_of(results, extractors, chosen), cautions)
+        return Compared(arms_of(results), comparison_of(results, extractors, chosen), cautions, [results])
     alone = len(sources) == 1
     arms: list[Arm] = []
     for name in sources:
@@ -99,14 +102,30 @@ def compare_named(
         raise UsageError(f"Two sets of answers have the name {repeated[0]!r}.", "Pass each file or run only once.")
     if baseline == _BASE and _BASE not in arm_names and len(bases) == 1:
         baseline = bases[0]
-    if baseline is not None and baseline not in arm_names:
-        raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(arm_names)}.")
-    compared = compare(arms, extractors, chosen, baseline)
     audited = {results.run: results for results, _ in runs.values()}
+    if baseline is not None:
+        baseline = _baseline(baseline, arm_names, audited)
+    compared = compare(arms, extractors, chosen, baseline)
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))
     cautions = sorted({c for results in audited.values() for c in results.record.get("cautions", [])})
     compared.verdict[:0] = cautions
-    return Compared(arms, compared, cautions)
+    return Compared(arms, compared, cautions, list(audited.values()))
+
+
+def _baseline(baseline: str, arms: Sequence[str], runs: Mapping[str, Results]) -> str:
+    """The full name of an arm, or of a run that has arms of the same names as other runs."""
+    if baseline in arms:
+        return baseline
+    prefix, slash, arm = baseline.partition("/")
+    matching = [run for run in runs if run.startswith(prefix)]
+    run = prefix if prefix in runs else matching[0] if len(matching) == 1 else None
+    if run and slash and f"{run}/{arm}" in arms:
+        return f"{run}/{arm}"
+    owned = [name.partition("/") for name in arms]
+    own = {name for of, _, name in owned if of == run}
+    if run and not slash and any(name in own for of, _, name in owned if of != run):
+        return run
+    raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(arms)}.")
 
 
 def _of_run(results: Results) -> list[Finding]:

@@ -41,7 +41,9 @@ def write_compare_page(
     Raises:
         KdprobeError: It cannot be written.
     """
-    answer, shown = headline(comparison), [*facts, *comparison_facts(comparison)]
+    known = dict(facts)
+    shown = [*facts, *((name, value) for name, value in comparison_facts(comparison) if name not in known)]
+    answer = headline(comparison)
     payload = compared(file.stem, arms, comparison, extractor, headline=answer, facts=shown, solutions={})
     text = template("compare.html.jinja").render(
         title=file.stem,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.experiment.results import Results
 
 
-def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]:
+def run_facts(results: Results) -> list[tuple[str, str]]:
     """Student, teacher, problems, strategies, seeds and date, as names and values; without what the record lacks."""
     record, config = results.record, results.record["config"]
     teacher = config.get("teacher", {})
@@ -18,7 +18,7 @@ def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]
     source = config.get("problems", {}).get("source", "")
     tested, trained = (len(record["problems"].get(split, [])) for split in ("test", "transfer"))
     learnt = f", {trained} for training" if trained else ""
-    seeds = sorted({arm.seed for arm in comparison.arms if arm.strategy is not None})
+    seeds = sorted({arm.seed for arm in results.arms if arm.strategy is not None})
     named = {
         "Student": str(record["student"].get("name", "")),
         "Teacher": taught or teacher.get("name", ""),
@@ -30,6 +30,13 @@ def run_facts(results: Results, comparison: Comparison) -> list[tuple[str, str]]
         "Run": results.run,
     }
     return [(name, value) for name, value in named.items() if value]
+
+
+def runs_facts(runs: Sequence[Results]) -> list[tuple[str, str]]:
+    """The same of several runs, each with all values that differ."""
+    each = [dict(run_facts(results)) for results in runs]
+    names = dict.fromkeys(name for facts in each for name in facts)
+    return [(name, "; ".join(dict.fromkeys(facts[name] for facts in each if name in facts))) for name in names]
 
 
 def comparison_facts(comparison: Comparison) -> list[tuple[str, str]]:

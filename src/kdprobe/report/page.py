@@ -66,7 +66,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
             for analysis in results.analyses
         ],
     }
-    answer, facts = headline(comparison), run_facts(results, comparison)
+    answer, facts = headline(comparison), run_facts(results)
     solutions = {problem["id"]: problem["solution"] for problem in record["problems"]["test"]}
     heads = [measure for analysis in results.analyses for measure in head_measures(analysis.tables)]
     config = config_toml(record["config"])

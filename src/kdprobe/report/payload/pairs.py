@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
-from kdprobe.comparison.arms import ALL_PAIRS, PLANNED, PRIMED
+from kdprobe.comparison.arms import AGAINST, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.result import Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.console.streams import visible
@@ -94,8 +94,8 @@ def baselines(comparison: Comparison) -> list[Baseline]:
             found.setdefault((ALL_PAIRS, pair.b), []).append(_difference(pair))
             found.setdefault((ALL_PAIRS, pair.a), []).append(_difference(pair, swapped=True))
         else:
-            # Every student is compared with the baseline's student of its own seed.
-            name = taught(arms[pair.b]) if pair.family in PLANNED else pair.b
+            # Every student is compared with the baseline's student of its own seed, or of its own name.
+            name = taught(arms[pair.b]) if pair.family in PLANNED else pair.family.removeprefix(AGAINST)
             found.setdefault((pair.family, name), []).append(_difference(pair))
     strategies: dict[tuple[str, str], list[ShownDifference]] = {}
     for tested in comparison.strategies:
