@@ -44,6 +44,7 @@ def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
             "steps": {"teacher": [{**message, "content": "Think in steps. How many?"}], "student": [message]},
         },
         "student": {"name": "tiny"},
+        "finished": "2026-02-03T04:05:06+00:00",
         "plugins": {},
         "environment": {},
         "config": {"name": "made", "teacher": {"name": "t", "options": {"model": "big"}}, "problems": {"source": "p"}},

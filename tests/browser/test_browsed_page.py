@@ -113,6 +113,19 @@ def test_a_phone_does_not_scroll_sideways(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_short_names_of_arms_stand_on_one_line(open_page, width):
+    names = open_page(width=width).locator(".forest .arm").all()
+    assert len(names) == 5
+    assert {
+        name.inner_text(): name.bounding_box()["height"] < 30 for name in names if "-" not in name.inner_text()
+    } == {
+        "untrained": True,
+        "unprimed": True,
+        "steps": True,
+    }
+
+
 def test_print_shows_every_column_and_every_answer(open_page):
     # The width of A4 within its margins.
     page = open_page(width=703)
