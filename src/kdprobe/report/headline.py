@@ -11,8 +11,6 @@ from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.report.numbers import percent, percent_interval
 from kdprobe.words import counted
 
-_NO_INTERVAL = "too few problems for an interval"
-
 
 @dataclass(frozen=True)
 class Headline:
@@ -57,9 +55,8 @@ def headline(comparison: Comparison) -> Headline:
 
 
 def _accuracy(score: ArmScore) -> str:
-    interval = f"95% CI {percent_interval(score.interval)}" if score.interval.known else _NO_INTERVAL
     solved = f"{score.correct} of {counted(score.n, 'problem')}"
-    return f"{score.name} solves {solved}: {percent(score.accuracy)} ({interval})."
+    return f"{score.name} solves {solved}: {percent(score.accuracy)} (95% CI {percent_interval(score.interval)})."
 
 
 def _asked(comparison: Comparison) -> Sequence[Pair | StrategyPair]:
@@ -123,7 +120,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
 def _interval(pair: Pair | StrategyPair) -> str:
     interval = pair.test.interval
     if not interval.known:
-        return _NO_INTERVAL
+        return "too few problems for an interval"
     return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}"
 
 
