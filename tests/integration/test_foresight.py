@@ -217,7 +217,9 @@ def test_tokens_without_a_row_are_told_where_prompts_or_answers_need_them(plan, 
     assert plan(student=folder, teacher=folder).stages
     tokenizer.chat_template = "<|unused|>" + tokenizer.chat_template
     tokenizer.save_pretrained(folder)
-    sentence = told(plan, "tokens without a row", "prompts contain '<|unused|>'", student=folder, teacher=folder)
+    sentence = told(
+        plan, "tokens without a row", "including '<|unused|>', found in prompts", student=folder, teacher=folder
+    )
     assert sentence.count("tokens without a row") == 2
 
 

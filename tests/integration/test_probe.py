@@ -122,8 +122,8 @@ def test_tables_are_tidy_and_the_page_stands_alone(run_cli, tiny_model, planted,
     entropy = next(measure for measure in shown["heads"] if measure["title"] == "Attention entropy")
     name, grid = list(entropy["students"].items())[-1]
     rows = pooled[(pooled["metric"] == "entropy") & (pooled["student"] == name)].sort_values(["layer", "head"])
-    np.testing.assert_allclose(grid["value"], rows["value"], rtol=1e-5)
-    np.testing.assert_allclose(grid["high"], rows["high"], rtol=1e-5)
+    np.testing.assert_allclose(grid["value"], rows["value"], rtol=1e-4)
+    np.testing.assert_allclose(grid["high"], rows["high"], rtol=1e-4)
     images = sorted(file.suffix for file in (out / "attention").iterdir() if file.suffix in {".png", ".svg"})
     assert images == [".png"] * 3 + [".svg"] * 3
 

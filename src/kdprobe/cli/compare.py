@@ -8,19 +8,10 @@ from typing import Any
 import click
 
 from kdprobe.api.compare import compare
+from kdprobe.cli import options
 from kdprobe.cli.complete.plugins import provided
 from kdprobe.cli.complete.runs import runs_or_files
 from kdprobe.cli.inputs import fail_where_found
-from kdprobe.cli.options import (
-    baseline_option,
-    calls,
-    column_options,
-    json_option,
-    plugin_options,
-    quiet_option,
-    store_option,
-    strict_option,
-)
 
 EPILOG = """\b
 Examples:
@@ -38,7 +29,7 @@ Examples:
 """
 
 
-@calls(compare)
+@options.calls(compare)
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, required=True, metavar="FILE|RUN|RUN/ARM...", shell_complete=runs_or_files)
 @click.option(
@@ -47,24 +38,24 @@ Examples:
     show_default=True,
     help="The extractor used for scores and tests.",
 )
-@column_options
+@options.column_options
 @click.option(
     "--claims",
     type=click.Path(dir_okay=False, path_type=Path),
     help="A table of published numbers to check: a column named arm, and any of accuracy, correct and n.",
 )
-@baseline_option
+@options.baseline_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.html",
     help="Write a page to explore the comparison and all answers.",
 )
-@strict_option
-@store_option
-@plugin_options
-@quiet_option
-@json_option
+@options.strict_option
+@options.store_option
+@options.plugin_options
+@options.quiet_option
+@options.json_option
 def command(as_json: bool, strict: bool, names: tuple[str, ...], **given: Any) -> None:
     """Compare files of answers, runs, or single arms of runs, problem by problem.
 

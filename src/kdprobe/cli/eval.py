@@ -8,21 +8,8 @@ from typing import Any
 import click
 
 from kdprobe.api.evaluate import evaluate
+from kdprobe.cli import options
 from kdprobe.cli.complete.plugins import models
-from kdprobe.cli.options import (
-    adapters_option,
-    calls,
-    conversation_options,
-    dtype_option,
-    extractor_option,
-    json_option,
-    plugin_options,
-    problems_option,
-    quiet_option,
-    sampling_options,
-    settings_option,
-    store_option,
-)
 
 EPILOG = """\b
 Examples:
@@ -41,34 +28,34 @@ Examples:
 """
 
 
-@calls(evaluate)
+@options.calls(evaluate)
 @click.command(epilog=EPILOG)
 @click.argument("model", shell_complete=models)
 @click.option("--revision", help="A commit, tag or branch of a model on the Hub.")
-@adapters_option
+@options.adapters_option
 @click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one, under its own name.")
-@problems_option
-@settings_option("the problem source")
+@options.problems_option
+@options.settings_option("the problem source")
 @click.option("--limit", type=click.IntRange(1, 2**31), help="Use only the first N problems.")
 @click.option("--task", help="The lm-eval task to use; by default, the one that asks the bare question.")
-@sampling_options
+@options.sampling_options
 @click.option("--batch-size", help="Problems per batch; by default, chosen to fit memory and maximise throughput.")
-@conversation_options
-@dtype_option
+@options.conversation_options
+@options.dtype_option
 @click.option(
     "--model-type", show_default=True, help="Any lm-eval model type, such as vllm or openai-chat-completions."
 )
 @click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for this model type.")
-@extractor_option
+@options.extractor_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder for the records and a page for exploring them, or FILE.jsonl for one model's records.",
 )
-@store_option
-@plugin_options
-@quiet_option
-@json_option
+@options.store_option
+@options.plugin_options
+@options.quiet_option
+@options.json_option
 def command(as_json: bool, model: str, **given: Any) -> None:
     """Evaluate any model: from the Hub, a folder or a GGUF file, with adapters, or behind an API.
 
