@@ -48,7 +48,7 @@ def test_command_and_function_have_the_same_arguments_and_defaults(command, func
     parameters = inspect.signature(function).parameters
     offered = {each.name for each in import_module(f"kdprobe.cli.{command}").command.params} - ONLY_COMMAND
     if command == "report":
-        assert OF_COMPARE <= offered & set(inspect.signature(kdprobe.compare).parameters)
+        assert offered & set(inspect.signature(kdprobe.compare).parameters) >= OF_COMPARE
         offered = {RENAMED.get(name, name) for name in offered - OF_COMPARE}
     assert offered <= set(parameters)
     assert {"progress"} <= set(parameters) - offered <= ONLY_PYTHON
