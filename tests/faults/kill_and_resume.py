@@ -78,9 +78,11 @@ def finished(store: Path) -> dict[Path, float]:
 
 
 def numbers(results: dict) -> dict:
-    """All results but the times, the speed, and the path of the page."""
+    """All results but the times, the speed, the path of the page, and warnings, which tell of damage."""
     fidelity = {arm: {**figures, "tokens_per_second": None} for arm, figures in results["fidelity"].items()}
-    return {key: value for key, value in results.items() if key not in {"seconds", "report"}} | {"fidelity": fidelity}
+    return {key: value for key, value in results.items() if key not in {"seconds", "report", "warnings"}} | {
+        "fidelity": fidelity
+    }
 
 
 if __name__ == "__main__":

@@ -62,12 +62,12 @@ def told(name, config, store, folder):
 
 
 def numbers(results):
-    """All results but the times, the speed, and the path of the page."""
+    """All results but the times, the speed, the path of the page, and warnings, which tell of damage."""
     fidelity = {
         arm: {name: value for name, value in values.items() if name != "tokens_per_second"}
         for arm, values in results.get("fidelity", {}).items()
     }
-    return {name: value for name, value in results.items() if name not in {"seconds", "report"}} | {
+    return {name: value for name, value in results.items() if name not in {"seconds", "report", "warnings"}} | {
         "fidelity": fidelity
     }
 
