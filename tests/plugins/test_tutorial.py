@@ -37,7 +37,7 @@ def script(tiny_model):
             lines.append(f"cat > {file[1]} <<'END'\n{text}END\n")
         elif block["kind"] == "toml" and file:
             smaller = {
-                r"^strategies = .*": text.strip(),
+                r"^strategies = \[[^\]]*\]": text.strip(),
                 r'"smollm2-135m-instruct"': f'"{tiny_model}"',
                 r"^adapter = .*": "",
                 r"^(transfer|test) = \d+": r"\1 = 4",
