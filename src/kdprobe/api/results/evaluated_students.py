@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from kdprobe.api.results.loadable import NamedStudents
 from kdprobe.api.results.probed_students import ProbedStudent
-from kdprobe.errors import KdprobeError, UsageError
 
 if TYPE_CHECKING:
     from kdprobe.api.given.eval_stages import Evaluations
@@ -47,29 +47,18 @@ class EvaluatedStudent(ProbedStudent):
         )
 
 
-class EvaluatedStudents(dict[str, EvaluatedStudent]):
+class EvaluatedStudents(NamedStudents[EvaluatedStudent]):
     """The models that were evaluated, by name; empty if another program ran them.
 
     Args:
         students: All of them.
     """
 
+    none = "only models of the type `hf` can be loaded"
+    advice = "Evaluate a local model without `model_type`."
+
     def __init__(self, students: Iterable[EvaluatedStudent]) -> None:
         super().__init__({student.name: student for student in students})
-
-    def __missing__(self, name: str) -> EvaluatedStudent:
-        """Says why there is no such student.
-
-        Raises:
-            KdprobeError: Another program ran the model.
-            UsageError: No student has this name.
-        """
-        if not self:
-            raise KdprobeError(
-                f"There is no model {name!r} to load: only models of the type `hf` run here.",
-                "Evaluate a local model without `model_type`.",
-            )
-        raise UsageError(f"There is no student {name!r}.", f"Available students: {', '.join(self)}.")
 
 
 def evaluated_students(evaluations: Evaluations, scores: Mapping[str, ScoredAnswers]) -> EvaluatedStudents:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
 
 from kdprobe.api.session import AnyPath, calling
+from kdprobe.errors import KdprobeError, UsageError
 
 if TYPE_CHECKING:
     from kdprobe.models.reference import Dtype
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _CHECKED = 2
 """Problems of the self-check: two, so that one of them is padded."""
+
+
+Loadables = TypeVar("Loadables", bound="Loadable")
 
 
 class LoadedStudent(NamedTuple):
@@ -129,3 +133,26 @@ class Loadable(ABC):
         with calling(progress=progress):
             student = self._student()
             return export(student, Path(folder), dtype=dtype, card=self._card(student, "transformers"))
+
+
+class NamedStudents(dict[str, Loadables]):
+    """Students by name; possibly none at all.
+
+    Attributes:
+        none: Why there may be none, as the end of a sentence.
+        advice: What to do about that.
+    """
+
+    none: ClassVar[str]
+    advice: ClassVar[str]
+
+    def __missing__(self, name: str) -> NoReturn:
+        """Says why there is no such student.
+
+        Raises:
+            KdprobeError: There are no students at all.
+            UsageError: No student has this name.
+        """
+        if not self:
+            raise KdprobeError(f"There is no model {name!r} to load: {self.none}.", self.advice)
+        raise UsageError(f"There is no student {name!r}.", f"Available students: {', '.join(self)}.")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kdprobe.api.results.loadable import Loadable
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.api.results.loadable import Loadable, NamedStudents
+from kdprobe.errors import KdprobeError
 
 if TYPE_CHECKING:
     from kdprobe.problems.problem import Problem
@@ -60,14 +60,17 @@ class ProbedStudent(Loadable):
         return self.reader.load_tokenizer()
 
 
-class ProbedStudents(dict[str, ProbedStudent]):
-    """The students that were probed, by name.
+class ProbedStudents(NamedStudents[ProbedStudent]):
+    """The students that were probed, by name; empty if only attention patterns were.
 
     Args:
         students: All of them; the first is the one that the others are compared with.
         problems: What they read.
         template_of: Whose chat template rendered the problems; by default the first student's.
     """
+
+    none = "only attention patterns were probed"
+    advice = "Pass a model and its adapters to `kdprobe.probe` instead of patterns."
 
     def __init__(self, students: Sequence[Student], problems: Sequence[Problem], template_of: str | None) -> None:
         readers = {student.name: student for student in students}
@@ -78,20 +81,6 @@ class ProbedStudents(dict[str, ProbedStudent]):
                 for student in students
             }
         )
-
-    def __missing__(self, name: str) -> ProbedStudent:
-        """Says why there is no such student.
-
-        Raises:
-            KdprobeError: There are no students, only attention patterns.
-            UsageError: No student has this name.
-        """
-        if not self:
-            raise KdprobeError(
-                f"There is no model {name!r} to load: only attention patterns were probed.",
-                "Pass a model and its adapters to `kdprobe.probe` instead of patterns.",
-            )
-        raise UsageError(f"There is no student {name!r}.", f"Available students: {', '.join(self)}.")
 
 
 def _digest(student: Student) -> str | None:
