@@ -72,9 +72,15 @@ class AnalysisSpec(Spec):
     """An analysis; `build` returns a `kdprobe.probing.Analysis`.
 
     If it has an option `students`, a list of names, these are checked against the run's arms at planning time.
+
+    Attributes:
+        samples_problems: Whether its intervals or tests treat the problems that it reads as a sample. If it reads too
+            few of them, plans and results say so; an option `problems` is taken for their number.
     """
 
     kind: ClassVar[str] = "analyses"
+
+    samples_problems: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,9 @@ from typing import Any
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.host.registry import Host
+from kdprobe.host.specs import AnalysisSpec
 from kdprobe.stats.least import FEWEST_PROBLEMS, smallest_p
 from kdprobe.words import counted
-
-_OVER_PROBLEMS = ("heads", "divergence", "association", "confidence", "ablation", "patching", "attribution")
-"""kdprobe's own analyses whose intervals or tests treat problems as the sample."""
 
 
 def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: int) -> list[Finding]:
@@ -25,7 +23,7 @@ def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: i
     read = {
         name: min(problems, getattr(host.options("analyses", name, options), "problems", problems))
         for name, options in analyses.items()
-        if name in _OVER_PROBLEMS
+        if isinstance(spec := host.get("analyses", name).spec, AnalysisSpec) and spec.samples_problems
     }
     few = {name: count for name, count in read.items() if count < FEWEST_PROBLEMS}
     if not few:

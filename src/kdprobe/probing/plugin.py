@@ -33,6 +33,8 @@ _FORMATS = {
     "heads": 3,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
+_SAMPLING = frozenset({"heads", "divergence", "association", "confidence", "ablation", "patching", "attribution"})
+"""The analyses whose intervals or tests treat problems as a sample."""
 
 
 @hookimpl
@@ -102,7 +104,12 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
         ),
     ):
         yield AnalysisSpec(
-            name=name, summary=summary, build=_analysis(module, needs), options=options, format=_FORMATS.get(name, 1)
+            name=name,
+            summary=summary,
+            build=_analysis(module, needs),
+            options=options,
+            format=_FORMATS.get(name, 1),
+            samples_problems=name in _SAMPLING,
         )
 
 
