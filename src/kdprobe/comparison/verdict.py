@@ -7,14 +7,13 @@ from seed to seed that single-seed tests of strategies are wrong far more often 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 
 from kdprobe.comparison.arms import AGAINST, AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import ArmScore, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
-from kdprobe.stats.least import smallest_p
+from kdprobe.stats.least import fewest_problems, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT, p_text
 from kdprobe.words import counted
 
@@ -60,13 +59,12 @@ def few_problems(pairs: Sequence[Pair]) -> list[Finding]:
     problems, tests = max(pair.test.n for pair in pairs), len(pairs)
     if smallest_p(problems, tests) < SIGNIFICANT:
         return []
-    needed = next(n for n in count(problems) if smallest_p(n, tests) < SIGNIFICANT)
     return [
         Finding(
             "too-few-problems",
             f"With {counted(problems, 'shared problem')}, no difference can be significant: the smallest Holm-adjusted "
             f"p that McNemar's exact test can reach is {smallest_p(problems, tests):.2g}.",
-            f"Compare on {needed} problems or more; detecting a small difference takes many more.",
+            f"Compare on {fewest_problems(tests)} problems or more; detecting a small difference takes many more.",
         )
     ]
 

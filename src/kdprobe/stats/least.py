@@ -22,5 +22,10 @@ def smallest_p(n: int, comparisons: int = 1) -> float:
     return min(1.0, comparisons * 2 * 0.5**n)
 
 
-FEWEST_PROBLEMS = next(n for n in count(1) if smallest_p(n) < SIGNIFICANT)
+def fewest_problems(comparisons: int = 1) -> int:
+    """The fewest problems with which `smallest_p` is significant."""
+    return next(n for n in count(1) if smallest_p(n, comparisons) < SIGNIFICANT)
+
+
+FEWEST_PROBLEMS = fewest_problems()
 """The fewest problems whose smallest and largest values enclose the true median at least 95% of the time: 6."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
 from typing import Any
 
 from kdprobe.comparison.arms import NO_ANSWERS, Arm, Families, families
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.foresight.power import POWER, SMALL_DIFFERENCE, TYPICAL_SHARE, Power
-from kdprobe.stats.least import FEWEST_SEEDS, smallest_p
+from kdprobe.stats.least import FEWEST_SEEDS, fewest_problems, smallest_p
 from kdprobe.stats.p_values import SIGNIFICANT
 from kdprobe.words import counted
 
@@ -53,12 +52,11 @@ def too_little_evidence(
     if hopeless := {family: p for family, p in least.items() if p >= SIGNIFICANT}:
         listed = ", ".join(f"{p:.2g} ({family})" for family, p in hopeless.items())
         largest = max(map(len, planned.values()))
-        needed = next(n for n in count(problems) if smallest_p(n, largest) < SIGNIFICANT)
         yield Finding(
             "too-few-problems",
             f"With {counted(problems, 'test problem')}, no difference can be significant: the smallest Holm-adjusted p "
             f"that McNemar's exact test can reach is {listed}.",
-            f"Set problems.test to {needed} or more; detecting a small difference takes many more.",
+            f"Set problems.test to {fewest_problems(largest)} or more; detecting a small difference takes many more.",
         )
     elif power and power.hopeless:
         yield Finding(
