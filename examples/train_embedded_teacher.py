@@ -100,6 +100,7 @@ def strategy_of(host: Host, name: str) -> Strategy:
 def lessons(host: Host, problems: tuple[Problem, ...]) -> tuple[tuple[Problem, ...], dict[str, PromptPair]]:
     """Returns every problem twice, with worked steps and tersely, and what is read before each answer."""
     learned, conversations = [], {}
+    strategies = {name: strategy_of(host, name) for name in [*WORKED, *TERSE]}
     for index, problem in enumerate(problems):
         # The templates take turns, so every template meets every priming.
         turn = index // len(TEMPLATES)
@@ -110,7 +111,7 @@ def lessons(host: Host, problems: tuple[Problem, ...]) -> tuple[tuple[Problem, .
             (worked, replace(problem, id=f"{problem.id}, worked")),
             (terse, replace(problem, id=f"{problem.id}, terse", solution=answer)),
         ]:
-            prompt = strategy_of(host, name)(problem).teacher
+            prompt = strategies[name](problem).teacher
             learned.append(lesson)
             conversations[lesson.id] = PromptPair(teacher=prompt, student=prompt)
     return tuple(learned), conversations

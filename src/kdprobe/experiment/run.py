@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,12 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
     for distiller, modules in adapted_modules(plan.stages).items():
         note(adapters_sentence(distiller, modules))
     estimates = Estimates(store.manifests())
+    # Looked up once: a key is a hash over the keys of all inputs.
+    missing = [not store.has(stage) for stage in plan.stages]
     for index, stage in enumerate(plan.stages, start=1):
         started = time.monotonic()
         label = f"[{index:>{len(str(total))}}/{total}] {stage.kind} {stage.name}"
-        later = [each for each in plan.stages[index:] if not store.has(each)]
+        later = [*compress(plan.stages[index:], missing[index:])]
         if not store.has(stage):
             note(f"{label} …")
         with as_part(_remainder(estimates, stage, later)):
