@@ -1,6 +1,7 @@
 import datetime as dt
 import html
 import json
+import os
 import re
 import shutil
 
@@ -360,6 +361,8 @@ def test_a_run_may_be_named_by_a_beginning_that_no_other_has(finished, tmp_path)
     assert load_results(store, plan.run[:-3]).run == results.run == plan.run
     twin = Store(shutil.copytree(store.root, tmp_path / "store"))
     shutil.copytree(twin.run_folder(plan.run), twin.run_folder(f"{plan.run}-again"))
+    # Runs are listed newest first, and a copy is as old as what was copied.
+    os.utime(twin.run_folder(f"{plan.run}-again") / "run.json", (0, 0))
     with pytest.raises(UsageError, match=r"is ambiguous: 2 finished runs in .* start with it") as refused:
         load_results(twin, plan.run[:-3])
     assert refused.value.hint == f"Choose one: {plan.run}, {plan.run}-again."

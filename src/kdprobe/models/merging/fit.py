@@ -48,7 +48,7 @@ def fitting(base: LoadedModel, folder: Path) -> list[Any]:
                 for whole in (False, True)
             )
     except Exception as error:
-        # Mismatches surface in many places in PEFT, each with its own error.
+        # PEFT reports mismatches in many places, each with an error of its own.
         raise misfit(base, folder, config, f"PEFT reports: {first_line(error)}") from error
     if missing := sorted(needed.keys() - tensors.keys()):
         raise misfit(base, folder, config, f"it lacks {count_of(missing)}")
