@@ -60,7 +60,7 @@ def test_other_adapters_carry_no_caution(tmp_path):
 
     shipped = resolve_adapter("kdprobe:embedded-teacher")
     assert shipped.caution
-    assert not resolve_adapter(str(shutil.copytree(shipped.path, tmp_path / "mine"))).caution
+    assert not resolve_adapter(str(shutil.copytree(shipped.path, tmp_path / shipped.path.name))).caution
 
 
 @needs_embedded
