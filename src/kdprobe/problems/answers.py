@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from kdprobe.models.thinking import without_thinking
 from kdprobe.problems.gold import gold_value
+from kdprobe.problems.reading.citations import without_citations
 from kdprobe.problems.reading.final_value import final_value
 from kdprobe.problems.reading.numbers import with_plain_digits
 from kdprobe.problems.reading.run_on import run_on
@@ -46,7 +47,7 @@ def extract(text: str) -> Extraction:
     Returns:
         The extraction; its value is `None` if the text has no number that is safe to read.
     """
-    plain = with_plain_digits(without_thinking(text))
+    plain = without_citations(with_plain_digits(without_thinking(text)))
     found = final_value(plain[: run_on(plain)])
     if found is None:
         return Extraction(None, "none")

@@ -87,8 +87,9 @@ def ended_by(text: str, number: Number) -> Number:
     side = ending_before(tokens, len(tokens), _behind_gap(tokens))
     if side is None or not side.calculates or start + side.span[0] >= number.start:
         return number
-    before = tokens[len(tokens) - len(side.tokens) - 1].kind if len(side.tokens) < len(tokens) else ""
-    return _of_side(text, start, side, is_alone=before != "equals")
+    before = tokens[len(tokens) - len(side.tokens) - 1] if len(side.tokens) < len(tokens) else None
+    is_result = before is not None and before.kind == "equals" and before.text.lower() != "is"
+    return _of_side(text, start, side, is_alone=not is_result)
 
 
 def _behind_gap(tokens: Sequence[Token]) -> int:
@@ -116,10 +117,11 @@ def _of_side(text: str, offset: int, side: Expression, *, is_alone: bool) -> Num
 
 
 def _is_range(tokens: Sequence[Token]) -> bool:
-    """Whether a lone `10 - 20` is a range from 10 to 20 rather than a negative number."""
-    if [token.kind for token in tokens] != ["number", "minus", "number"]:
+    """Whether a lone `10 - 20` or `3% - 5%` is a range rather than a negative number."""
+    plain = [token for token in tokens if token.kind != "percent"]
+    if [token.kind for token in plain] != ["number", "minus", "number"]:
         return False
-    low, _, high = (Expression((token,)).values for token in tokens)
+    low, _, high = (Expression((token,)).values for token in plain)
     return min(low) < max(high)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from itertools import chain, pairwise
 
+from kdprobe.problems.reading.algebra import ends_sum
 from kdprobe.problems.reading.calculations import ended_by
 from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import KINDS, Mark, marks_in
 from kdprobe.problems.reading.numbers import Number, first_number, numbers_from_last
+from kdprobe.problems.reading.ranges import is_bound, is_range
 from kdprobe.problems.reading.statements import is_cut_off, is_part_of_larger, stated
 
 _RULES = {"final": "answer-is", "answer": "answer-is"}
@@ -80,7 +82,9 @@ def _last_number(text: str, boxes: list[Mark], labels: Labels) -> Number | None:
     for number, before in pairwise(chain(numbers_from_last(text, stop), [None])):
         if number is None or labels.has(number):
             continue
-        if before and is_part_of_larger(text, before, number):
+        if before and (is_part_of_larger(text, before, number) or is_range(text, before, number)):
             return Number(None, before.start, number.end)
+        if is_bound(text, number, 0, stop) or ends_sum(text, number, 0):
+            return Number(None, number.start, number.end)
         return ended_by(text, number)
     return None

@@ -2,8 +2,6 @@ r"""The grammar of numbers in running text and in LaTeX, for both answers and go
 
 A number is read completely or not at all. Text that looks like a number but has no certain value, such as `1,5`,
 `10:30`, `2x` or `3/0`, is found and has the value `None`, so that no part of it is read as a number.
-
-Every pattern matches a bounded span, so reading takes time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -14,70 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-_SPACES = "\u00a0\u2006\u2007\u2009\u202f"
-"""Spaces that group digits: no-break, six-per-em, figure, thin and narrow."""
-_SEPARATOR = rf"(?:,(?:\\!)?|\{{,\}}|\\[,;:!]|[.:'\u2019_]|(?<!\.\d\d)(?:\\?[ ]|[~{_SPACES}])(?=\d{{3}}(?!\d)))"
-_RUN = rf"(?:\d{{1,60}}+|\.\d{{1,60}}+)(?:{_SEPARATOR}\d{{1,60}}+){{0,6}}"
-"""Digits, with separators between them but no gaps."""
-_DIVISOR = rf"(?:\d{{1,20}}+|\.\d{{1,20}}+)(?:{_SEPARATOR}\d{{1,20}}+){{0,4}}"
-"""The same as a numerator or denominator, which is shorter."""
-_VULGAR = "[\u00bc-\u00be\u2150-\u215e]"
-_CURRENCIES = "$\u20ac\u00a3\u00a5\u20b9"
-_FRAC = r"\\[dtc]?frac"
-_ARGUMENT = rf"(?:\s?\{{\s?(?:[-\u2212]\s?)?{_DIVISOR}\s?\}}|\s?\d)"
-_RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b"
-_POWER = rf"(?:\^\s?\{{\s?[-\u2212+]?\d{{1,3}}\s?\}}|\^\s?[-\u2212+]?\d{{1,3}}|[{_RAISED}]{{1,4}})"
-_EITHER = r"(?:\u00b1|\\pm(?![A-Za-z]))[ ]?"
-_TEXT = r"\\(?:text|mathrm|mbox)\s?\{\s{0,2}"
-_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-_NUMBER = re.compile(
-    rf"""
-    # What a number can begin with, so that most positions are skipped at once.
-    (?=[-\u2212\u2013.\\\u00b1{_CURRENCIES}\d\u00bc-\u00be\u2150-\u215e]|\b(?:negative|minus|(?:US|CA|AU|NZ|HK|[AC])\\?[{_CURRENCIES}]))
-    (?P<either>{_EITHER})?
-    (?P<sign>[-\u2212\u2013][ ]?|\b(?:negative|minus)[ ])?
-    (?P<currency>(?:\b(?:US|CA|AU|NZ|HK|[AC]))?\\?[{_CURRENCIES}][ ]?)?
-    (?P<sign2>[-\u2212\u2013])?
-    (?:
-        # Digits behind a letter belong to a name, as in "x2"; behind a command, a factor or a currency they do not.
-        # Nor are exponents of letters, dates of spreadsheets ("Jan-02") and parts of names ("GPT-4") quantities.
-        (?<!\d)(?<!\d[.,:'_])
-        (?:(?<![A-Za-z_])|(?<=[\s*]_)|(?<=[\s*]__)|(?<=times)|(?<=cdot)|(?<=\\div)|(?<=\\n)|(?<=oxed)|(?<=\dx)|(?<=USD)|(?<=Rs))
-        (?<![A-Za-z}}]\^)(?<![A-Za-z}}]\^\{{)(?<!(?:{_MONTHS})-)(?<!(?-i:[A-Z]{{2}})-)
-        (?P<run>{_RUN})
-        (?:
-            e(?P<exponent>[-\u2212+]?\d{{1,3}})(?!\w|\.\d)
-          | \s?(?:\\times|\\cdot|[x*\u00d7\u00b7])\s?10\s?(?P<tens>{_POWER})(?!\w|\.\d)
-          | (?P<power>{_POWER})(?!\w|\.\d)
-          | \s?[/\u2044]\s?(?P<denominator>{_DIVISOR})
-          | [ ](?:and[ ])?(?P<above>\d{{1,6}})[/\u2044](?P<below>\d{{1,6}})(?!\d|\.\d)
-          | [ ]?(?P<fraction>{_FRAC}{_ARGUMENT}{{2}})
-          | [ ]?(?P<vulgar>{_VULGAR})
-          | (?P<half>[ ]and[ ](?:a|one)[ -]half\b)
-        )?
-        (?:(?:[ -]?|(?:[ ~]|\\[ ,;:])?{_TEXT})(?P<magnitude>hundred|thousand|lakh|million|crore|billion|trillion)s?\b
-          | (?:{_TEXT})?(?P<letter>(?-i:k|K|M|B|bn|(?(currency)(?:m[mn]?|b)|(?!)))\b(?![ ]?[-+*/][ ]?\d)))?
-      | (?P<alone>{_VULGAR}|{_FRAC}{_ARGUMENT}{{2}})
-      | (?P<other>(?:{_FRAC}\s?\{{[^{{}}]{{0,60}}\}}|\\sqrt(?:\[\d\])?)\s?\{{[^{{}}]{{0,60}}\}})
-    )
-    # What turns the number before it into something else: more digits, a period that repeats, a variable, a root.
-    (?P<rest>
-        \d | \.?\\(?:overline|bar|dot)\s?\{{?\d{{0,20}}\}}? | \.\(\d{{1,20}}\) | /\d{{1,20}} | -\d{{1,6}}/\d{{1,6}}
-      | \s?{_FRAC} | [ ]?(?:\\pi(?![A-Za-z])|\u03c0) | [ ]?(?:\\sqrt\s?|\u221a)\{{?\d{{0,20}}\}}?
-      | [ ]?{_EITHER}[\d.]{{0,20}}
-      | (?:[bijnqruvwyz]|(?-i:[acdefopt](?!\.m)))\b | k(?=[ ]?[-+*/][ ]?\d) | h\d{{1,2}} | (?-i:[CP])\d{{1,2}}
-      | x(?=$|[^\w\s]|\s?[-+=)]) | e\d | [ -]digit | \^(?!\s?\{{?\\circ) | _[\{{\\]
-      | -\d{{1,4}}-\d{{1,4}} | -(?:{_MONTHS})[a-z]{{0,6}}\b | [{_RAISED}] | !(?=[ ]?=)
-    )?
-    (?:(?=(?P<ellipsis>\.\.|\u2026|\\[lc]?dots))|)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+from kdprobe.problems.reading.grammar import ARGUMENT, NUMBER, SPACES
+
 _MAGNITUDES = {
     "hundred": 100, "thousand": 1_000, "lakh": 10**5, "million": 10**6, "crore": 10**7, "billion": 10**9,
     "trillion": 10**12, "k": 1_000, "m": 10**6, "mn": 10**6, "mm": 10**6, "b": 10**9, "bn": 10**9,
 }  # fmt: skip
-_COMMAS = rf",(?:\\!)?|\{{,\}}|\\[,;:! ]|[ ~{_SPACES}'\u2019_]"
+_COMMAS = rf",(?:\\!)?|\{{,\}}|\\[,;:! ]|[ ~{SPACES}'\u2019_]"
 _FORMS = tuple(
     re.compile(form)
     for form in (
@@ -89,10 +30,10 @@ _FORMS = tuple(
         r"(?P<whole>[1-9]\d?(?:,\d{2}){1,9},\d{3})(?:\.(?P<part>\d{1,60}))?",
         # 1.234.567 and 1.200,50 and 1 200,50; 1.200 alone is 1.2
         r"(?P<whole>[1-9]\d{0,2}(?:\.\d{3}){2,9})(?:,(?P<part>\d{1,60}))?",
-        rf"(?P<whole>[1-9]\d{{0,2}}(?:[.{_SPACES} ]\d{{3}}){{1,9}}),(?P<part>\d{{1,2}})",
+        rf"(?P<whole>[1-9]\d{{0,2}}(?:[.{SPACES} ]\d{{3}}){{1,9}}),(?P<part>\d{{1,2}})",
     )
 )
-_ARGUMENTS = re.compile(_ARGUMENT, re.IGNORECASE)
+_ARGUMENTS = re.compile(ARGUMENT, re.IGNORECASE)
 _MOST_POWER, _MOST_DIGITS = 60, 40
 _LARGEST_VULGAR = 10
 """The largest denominator of a fraction that is a single character."""
@@ -127,13 +68,13 @@ def with_plain_digits(text: str) -> str:
 
 def numbers_in(text: str, start: int = 0, stop: int | None = None) -> Iterator[Number]:
     """The numbers of a text with plain digits, in order."""
-    for match in _NUMBER.finditer(text, start, len(text) if stop is None else stop):
+    for match in NUMBER.finditer(text, start, len(text) if stop is None else stop):
         yield _number(match)
 
 
 def numbers_from_last(text: str, stop: int) -> Iterator[Number]:
     """The numbers of a text with plain digits, the last one before `stop` first."""
-    return map(_number, reversed(list(_NUMBER.finditer(text, 0, stop))))
+    return map(_number, reversed(list(NUMBER.finditer(text, 0, stop))))
 
 
 def first_number(text: str, start: int = 0, stop: int | None = None) -> Number | None:

@@ -11,6 +11,7 @@ from kdprobe.problems.reading.labels import Labels
 from kdprobe.problems.reading.marks import Mark
 from kdprobe.problems.reading.number_words import number_in_words
 from kdprobe.problems.reading.numbers import Number, first_number, numbers_in
+from kdprobe.problems.reading.ranges import GAP, TO, is_bound
 
 _OPENS = re.compile(
     r"(?:[\s*_~:=>\[{\"'`]|\((?!\d{1,2}\))|\$(?![-\u2212]?[\d.])|\\[(\[]|\\(?:text|math)\w{0,4}\s?\{){0,40}+(?:<<[^<>\n]{0,200}>>)?+",
@@ -18,7 +19,7 @@ _OPENS = re.compile(
 )
 _WRAPPED = re.compile(r"(?:[\s$*{]|\\(?:text|math)\w{0,4}\s?\{){0,8}")
 """What a letter in a box may be wrapped in."""
-_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bvs)(?:[.?]|!(?!\s?=))(?=[\s\"'*)]|$)|\n")
+_SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bvs)(?:[.?]|!{1,3}+(?!\s?=))(?=[\s\"'*)]|$)|\n")
 _LEAD = re.compile(
     r"""(?:
         [\s*_~\u2248:=>(\[{"'`,]{1,20} | \$(?![-\u2212]?[\d.]) | \\[(\[] | \\(?:text|math)\w{0,4}\s?\{
@@ -39,23 +40,22 @@ _SHORT = re.compile(r"(?:\s?(?!(?:is|are|was|were)\b)[^\s.;,\d]{1,15}){0,3}\s?(?
 _BRACE = re.compile(r"[{}]")
 _UNCLOSED_END = re.compile(r"[$\n]|[.!?](?=\s)|\\?f?boxed")
 """The end of a box whose closing brace is missing."""
-_GAP = r"(?:[\s%$~{}]|\\[ ,;:!%$]|\\(?:text|mathrm|mbox|q?quad)(?![A-Za-z]))"
-_NEXT = rf"{_GAP}{{0,8}}(?:[a-z]\w{{0,9}}{_GAP}{{0,3}}=)?{_GAP}{{0,3}}[-\u2212]?[$\u20ac\u00a3]?(?=\.?\d)"
-_OTHER = re.compile(rf"{_GAP}{{0,8}}(?:to|or|through){_NEXT}", re.IGNORECASE)
+_NEXT = rf"{GAP}{{0,8}}(?:[a-z]\w{{0,9}}{GAP}{{0,3}}=)?{GAP}{{0,3}}[-\u2212]?[$\u20ac\u00a3]?(?=\.?\d)"
+_OTHER = re.compile(rf"{TO}{_NEXT}", re.IGNORECASE)
 """Text after the number in "9 or 10", which states neither."""
 _OTHERS = re.compile(
-    rf"{_OTHER.pattern}|(?:{_GAP}|[a-z]){{0,24}}(?:[,;:&]|\band\b){_NEXT}|{_GAP}{{1,8}}(?=\d)",
+    rf"{_OTHER.pattern}|(?:{GAP}|[a-z]){{0,24}}(?:[,;:&]|\band\b){_NEXT}|{GAP}{{1,8}}(?=\d)",
     re.IGNORECASE,
 )
 """The same in a box or in brackets, which should hold a single value."""
-_BOTH = re.compile(rf"{_GAP}{{0,4}}(?:and\b|&){_NEXT}[\d.,]{{1,12}}{_GAP}{{0,3}}(?:[.*)]|\Z)", re.IGNORECASE)
+_BOTH = re.compile(rf"{GAP}{{0,4}}(?:and\b|&){_NEXT}[\d.,]{{1,12}}{GAP}{{0,3}}(?:[.*)]|\Z)", re.IGNORECASE)
 """Text after the first number in "3 and 4", if nothing follows; of "3, 4", the first answers the question."""
 _IN_BRACKETS = re.compile(r"(?<!\\)[(\[][\s$\\]{0,3}\Z")
 _PARTS = re.compile(
-    rf"(?:{_GAP}{{0,8}}(?:(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
-    rf"|(?:h|m|d)(?=\s?\d)|['\u2032]),?{_GAP}{{0,8}}(?:and{_GAP}{{1,8}})?"
+    rf"(?:{GAP}{{0,8}}(?:(?:dollars?|hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|days?|weeks?|months?|years?)\b"
+    rf"|(?:h|m|d)(?=\s?\d)|['\u2032]),?{GAP}{{0,8}}(?:and{GAP}{{1,8}})?"
     r"|[ ](?:and[ ])?(?=\d{1,2}[ ]?(?:cents?|[pc])\b))"
-    rf"(?P<smaller>\d)[\d.]{{0,6}}{_GAP}{{0,8}}"
+    rf"(?P<smaller>\d)[\d.]{{0,6}}{GAP}{{0,8}}"
     r"(?:cents?|minutes?|mins?|seconds?|secs?|inch(?:es)?|in|ounces?|oz|hours?|days?|weeks?|months?|[mspc]|[\"\u2033])"
     r"(?![A-Za-z])(?!\s(?:a|an|per|each|every|all|total)\b)",
     re.IGNORECASE,
@@ -105,7 +105,7 @@ def _single(text: str, mark: Mark, number: Number, stop: int) -> Number:
     unread = Number(None, number.start, number.end)
     alone = mark.kind == "boxed"
     others = (_OTHERS,) if alone or _IN_BRACKETS.search(text[mark.end : number.start]) else (_OTHER, _BOTH)
-    if any(other.match(text, number.end, stop) for other in others):
+    if any(other.match(text, number.end, stop) for other in others) or is_bound(text, number, mark.end, stop):
         return unread
     if not is_in_algebra(text, number, mark.end, stop, alone=alone):
         return number
