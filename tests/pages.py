@@ -16,4 +16,5 @@ def data_of(page):
 def text_of(page):
     """What is written on a page before its script runs."""
     bare = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
+    bare = re.sub(r"</?a\b[^>]*>", "", bare)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())

@@ -79,6 +79,8 @@ export interface HeadGrid {
 
 export interface HeadMeasure {
   table: string;
+  /** Changes have the metric that they are changes in. */
+  metric: string;
   title: string;
   unit: string;
   against: string | null;

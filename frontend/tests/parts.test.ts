@@ -103,7 +103,7 @@ test("heads are ordered by size, and the unknown are left out", () => {
 });
 
 test("colours lie around zero where a measure has both signs", () => {
-  const measure = { table: "heads", title: "t", unit: "", against: null };
+  const measure = { table: "heads", metric: "m", title: "t", unit: "", against: null };
   const signed = rangeOf({ ...measure, students: { a: grid([-4, 1, 2, null]) } });
   assert.deepEqual(signed, { least: -4, most: 4, signed: true });
   assert.match(shade(-4, signed), /falls\) 100%/);
@@ -115,6 +115,7 @@ test("colours lie around zero where a measure has both signs", () => {
 test("what heads cause comes first, and all else in its order", () => {
   const named = ["heads", "patching", "geometry", "ablation"].map((table) => ({
     table,
+    metric: "m",
     title: table,
     unit: "",
     against: null,
@@ -134,7 +135,7 @@ test("numbers are written shortly, with a sign where there are two", () => {
 
 test("curves are means by layer, and differences from the first student of what both have", () => {
   assert.deepEqual(byLayer(grid([1, 3, null, null])), [2, null]);
-  const measure = { table: "heads", title: "t", unit: "", against: null };
+  const measure = { table: "heads", metric: "m", title: "t", unit: "", against: null };
   const students = { base: grid([1, 1, 2, 2]), other: grid([2, 4, 2, 3]) };
   assert.deepEqual(curves({ ...measure, students }), { against: "base", lines: { other: [2, 0.5] } });
   assert.deepEqual(curves({ ...measure, table: "ablation", students }).lines, { base: [1, 2], other: [3, 2.5] });

@@ -107,6 +107,7 @@ def test_the_keyboard_moves_through_the_list_and_the_address_follows(answers):
 
 def test_a_link_leads_to_its_problem(open_page):
     answers = open_page(part="#problem=test-50").locator("[data-part=answers]")
+    assert 0 < answers.locator(".problem").bounding_box()["y"] < 200
     assert answers.locator(".problem .asked").inner_text() == "Problem 50: how many apples?"
     assert (
         answers.get_by_role("listbox")

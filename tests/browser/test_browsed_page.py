@@ -20,6 +20,24 @@ def test_first_screen_says_what_came_out(open_page):
     assert badge.get_by_text("Raise the token budget.").is_visible()
 
 
+def test_first_screen_leads_to_the_problems_that_decide_and_to_terms(open_page):
+    page = open_page()
+    deciding = page.locator("ul.deciding a")
+    assert deciding.all_inner_texts() == ["test-20", "test-21"]
+    for _ in "twice, because the address is the same the second time":
+        page.evaluate("scrollTo(0, 0)")
+        deciding.last.press("Enter")
+        chosen = page.locator(".problem", has_text="Problem 21: how many apples?")
+        page.locator(".problem:focus").wait_for()
+        assert 0 < chosen.bounding_box()["y"] < 200
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("h1 a", has_text="95% CI").click()
+    assert page.get_by_text("95% CI, 95% interval").bounding_box()["y"] < 900
+    links = page.evaluate("[...document.querySelectorAll('a.term')].map((link) => link.hash.slice(1))")
+    assert {"term-interval", "term-log-p", "term-exact", "term-ablation"} <= set(links)
+    assert page.evaluate("(links) => links.every((id) => document.getElementById(id))", links)
+
+
 def test_baselines_can_be_chosen(open_page):
     part = open_page().locator("[data-part=beaten]")
     rows = part.locator("table").last.locator("tbody tr")
@@ -30,20 +48,28 @@ def test_baselines_can_be_chosen(open_page):
 
 
 def test_heads_can_be_explored(open_page):
+    def said():
+        return " ".join(table.inner_text().split())
+
     heads = open_page().locator("[data-part=heads]")
     layer, head = EXACT
     label = f"layer {layer}, head {head}: -9.4 nats"
     exact = heads.get_by_role("gridcell", name=label)
     assert exact.get_attribute("aria-selected") == "true", "the largest effect is shown first"
-    table = heads.locator("table.head")
-    assert "-9.4 (-12 to -7) exact" in table.inner_text()
+    table = heads.locator(".head-values")
+    heading = heads.get_by_role("heading", level=3).first.inner_text()
+    assert " ".join(heading.split()) == "Which head matters most in steps ?"
+    lead = "The largest effect of ablation is that of layer 2, head 1: -9.4 nats (95% CI -12 to -7), exact."
+    assert heads.locator(".lead").all_inner_texts() == [lead]
+    assert heads.get_by_text("Ablated: only steps.").is_visible()
+    assert "nats -9.4 (-12 to -7) exact" in said()
     exact.press("ArrowLeft")
-    assert "Layer 2, head 0" in table.inner_text()
-    heads.get_by_role("button", name="layer 0, head 0").click()
-    assert "Layer 0, head 0" in table.inner_text()
+    assert "Layer 2, head 0" in said()
+    heads.get_by_role("button", name="layer 0, head 0").last.click()
+    assert "Layer 0, head 0" in said()
     heads.get_by_role("combobox", name="Measure").select_option(label="Attention entropy, nats")
     heads.get_by_role("combobox", name="Student").select_option("unprimed")
-    assert "0.2 (0.1 to 0.3)" in table.inner_text()
+    assert "0.2 (0.1 to 0.3)" in said()
     heads.get_by_role("combobox", name="Heads").select_option("low")
     assert heads.locator("tbody button").first.inner_text() == "layer 0, head 0"
 
@@ -67,6 +93,14 @@ def test_figures_are_drawn_when_they_are_looked_at_and_have_a_table(open_page):
     figure.locator("svg.main-svg").first.wait_for()
     figure.get_by_text("Table").click()
     assert figure.locator("tbody tr").first.inner_text().split() == ["untrained", "0", "0"]
+
+
+def test_a_picture_of_the_whole_page_has_no_empty_figure(open_page):
+    page = open_page()
+    loss = page.locator("figure", has_text="Training loss")
+    assert loss.bounding_box()["y"] > 2000, "far below what is in view"
+    loss.locator("svg.main-svg").first.wait_for()
+    assert page.evaluate("scrollY") == 0
 
 
 def test_an_arm_has_one_colour_everywhere(open_page):
@@ -129,8 +163,7 @@ def test_short_names_of_arms_stand_on_one_line(open_page, width):
 def test_print_shows_every_column_and_every_answer(open_page):
     # The width of A4 within its margins.
     page = open_page(width=703)
-    # Printing does not wait for plotly; it is there soon after the page, or as soon as a figure is looked at.
-    page.locator("figure", has_text="Training loss").scroll_into_view_if_needed()
+    # Printing does not wait for plotly, which is there soon after the page.
     page.locator("figure svg.main-svg").first.wait_for()
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
@@ -147,6 +180,17 @@ def test_print_shows_every_column_and_every_answer(open_page):
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("[data-part=answers] .problem").count() == 1
     assert page.pdf().startswith(b"%PDF")
+
+
+def test_figures_fit_on_paper_however_wide_the_screen(open_page):
+    page = open_page(width=1280)
+    page.locator("figure svg.main-svg").first.wait_for()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    widths = [svg.bounding_box()["width"] for svg in page.locator("figure .js-plotly-plot .main-svg:first-child").all()]
+    assert widths == [335, 700]
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    loss = page.locator("figure", has_text="Training loss")
+    assert loss.locator("svg.main-svg").first.bounding_box()["width"] > 1000
 
 
 def test_a_large_run_draws_only_what_is_in_view(open_page, tmp_path):

@@ -64,7 +64,10 @@ def test_the_largest_of_several_differences_stands_first_and_the_others_below():
     )
     assert answer.sentence.startswith("Priming with large: +37.5 points over unprimed")
     assert answer.rest[0].startswith("Priming with small: +18.8 points over unprimed")
-    assert answer.rest[1] == "1 other comparison shows no significant difference."
+    assert (
+        answer.rest[1]
+        == "Priming with same: no significant difference from unprimed (+0.0 points, 95% CI -3.4 to +3.4)."
+    )
 
 
 def test_without_a_difference_the_largest_estimate_is_named():
@@ -87,7 +90,10 @@ def test_strategies_over_seeds_are_what_the_sentence_is_about():
     answer = said(*arms)
     assert answer.sentence.startswith("Priming with steps: +")
     assert " over unprimed (" in answer.sentence
-    assert answer.pair is None
+    assert answer.pair == ("steps@0", "unprimed@0")
+    assert [side.arms for side in answer.sides] == [
+        [f"{name}@{seed}" for seed in range(3)] for name in ("steps", "unprimed")
+    ]
 
 
 def test_without_a_plan_the_sentence_names_the_arms():

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kdprobe.probing.attention.moved import compare, effects, moved, moved_sentence
+from kdprobe.probing.attention.moved import compare, effects, moved, moved_definition, moved_sentence
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.students.replicates import by_arm, named_replicate
 
@@ -67,7 +67,9 @@ def test_what_another_seed_changes_is_the_bar():
     assert comparison.arm == "arm"
     assert comparison.effect.value[1, 1] == pytest.approx(0.2, abs=0.002)
     assert moved(comparison, bar)[0] == (0, 0)
-    assert "the largest change that a different seed caused in any head" in moved_sentence(comparison, bar, "nats")
+    assert (
+        "the largest change that a different seed caused in any head" in moved_definition([comparison], bar, "nats")[0]
+    )
 
 
 def test_the_stated_effect_is_the_bar_where_seeds_change_less():
@@ -84,10 +86,16 @@ def test_a_sentence_says_that_none_moved_and_what_moved_most():
     (comparison,) = compared(measured(student={(1, 0): -0.3}))
     sentence = moved_sentence(comparison, bar, "nats")
     assert "1 of 6 heads moved: layer 1, head 0 (-0.300 nats" in sentence
-    assert (
-        'Here "moved" means that entropy changed by at least 0.05 nats, the smallest effect of interest, and that p is '
-        "at most 0.05 in a test over problems (not over seeds)."
-    ) in sentence
+
+
+def test_what_moved_means_is_said_once():
+    students = measured(one={(1, 0): -0.3}, two={})
+    (sentence,) = moved_definition(compared(students), Threshold(0.05, stated=True), "nats")
+    assert sentence == (
+        '"Moved" means that a head\'s entropy changed by at least 0.05 nats, the smallest effect of interest, and that '
+        "p is at most 0.05 in a test over problems (not over seeds). Such changes are observed differences, not causes."
+    )
+    assert moved_definition([], Threshold(0.05, stated=True), "nats") == []
 
 
 def test_identical_students_have_not_moved_whatever_the_bar():
@@ -100,7 +108,7 @@ def test_one_prompt_has_effects_and_no_test():
     (comparison,) = compared(students)
     assert np.isnan(comparison.p).all()
     assert moved(comparison, Threshold(0.5, stated=True)) == [(0, 2)]
-    sentence = moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+    (sentence,) = moved_definition([comparison], Threshold(0.5, stated=True), "nats")
     assert "there is only one prompt, so there is no test" in sentence
 
 
@@ -118,4 +126,5 @@ def test_too_few_problems_for_any_p_are_told():
     students = {name: {"entropy": values["entropy"][:4]} for name, values in measured(student={(0, 2): 1.0}).items()}
     (comparison,) = compared(students)
     assert moved(comparison, Threshold(0.5, stated=True)) == []
-    assert "with 4 problems, p cannot reach 0.05" in moved_sentence(comparison, Threshold(0.5, stated=True), "nats")
+    (sentence,) = moved_definition([comparison], Threshold(0.5, stated=True), "nats")
+    assert "with 4 problems, p cannot reach 0.05" in sentence

@@ -13,8 +13,15 @@ from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.page import render
+from kdprobe.report.prompt_diff import prompt_diffs, told
 from pages import data_of, text_of
 
+PROMPTS = {
+    "bare": "How many apples are left?",
+    "steps": "Think in steps. How many apples are left?",
+    "other": "How many pears remain?",
+    "long": f"{' '.join(f'word-{n}9' for n in range(60))} How many apples are left?",
+}
 HOSTILE = "</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31mred 7"
 
 
@@ -71,6 +78,22 @@ def test_first_screen_says_what_came_out_and_about_what():
     assert "One seed: results apply to these students, not to the strategies" in text
 
 
+def test_first_screen_says_how_each_student_was_taught_and_what_decides():
+    text = text_of(page(12))
+    assert "student taught by student's accuracy unprimed the teacher 100.0%" in text
+    assert (
+        "What decides it: 0 problems were solved only by primed, 12 only by unprimed. Two in favour of unprimed" in text
+    )
+    assert "where log p(gold value) differs most: 0: the gold value is 7; primed answers 8 (wrong)" in text
+
+
+def test_columns_that_are_unknown_for_all_are_left_out():
+    text = text_of(page(12))
+    assert "95% interval log p(gold value)" in text
+    assert "cut off" not in text[text.index("All numbers") : text.index("Terms arm")]
+    assert "unknown" not in text[: text.index("Terms arm")]
+
+
 def test_first_screen_says_when_the_run_finished_if_that_is_known():
     made = page(3, finished="2026-02-03T23:59:58+00:00")
     assert "Seeds 0 Finished 2026-02-03 (UTC) Run run" in text_of(made)
@@ -103,3 +126,14 @@ def test_page_has_as_much_of_plotly_as_its_figures_need(kind, whole):
 
 def test_page_without_figures_has_no_plotly():
     assert len(page(3)) < 100_000
+
+
+def test_a_prompt_is_told_by_what_it_adds():
+    messages = {name: [{"role": "user", "content": text}] for name, text in PROMPTS.items()}
+    conversations = {name: {"teacher": read, "student": messages["bare"]} for name, read in messages.items()}
+    parts = prompt_diffs(conversations, "bare")
+    assert told(parts["bare"]) == ("the bare question", "")
+    assert told(parts["steps"]) == ("the question, and", "\u201cThink in steps.\u201d")
+    assert told(parts["other"])[0] == "a prompt in other words, with"
+    lead, quoted = told(parts["long"])
+    assert (lead, len(quoted) < 250, quoted[-4:]) == ("the question, and", True, "9 \u2026\u201d")

@@ -10,7 +10,8 @@ from kdprobe.comparison.compare import compare
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.payload.answers import shown_answers
 from kdprobe.report.payload.arms import named_arms, shown_arms
-from kdprobe.report.payload.heads import head_measures
+from kdprobe.report.payload.duplicates import is_explored
+from kdprobe.report.payload.heads import few_students, head_measures
 from kdprobe.report.payload.pairs import baselines, shown_accuracies
 
 ROBUST = Robust()
@@ -209,3 +210,27 @@ def test_patched_students_are_told_apart_by_whose_outputs_they_were_given():
 )
 def test_other_tables_have_no_measure(table):
     assert head_measures({"mine": table}) == []
+
+
+def test_a_map_of_heads_is_left_out_if_a_grid_shows_its_values():
+    screened = heads(
+        metric="log_p_gold_value", problem="pooled", value=[-0.1, -1.23456, 0.2, np.nan], low=-2.0, high=1.0
+    )
+    exact = screened.iloc[[0]].assign(value=-9.4, method="exact")
+    measures = head_measures({"ablation": pd.concat([screened.assign(method="gradient"), exact], ignore_index=True)})
+
+    def map_of(z):
+        return {"data": [{"type": "heatmap", "z": z}], "layout": {}}
+
+    # Layers across, heads down; the first head was run exactly, and the map has the estimate.
+    assert is_explored(map_of([[-0.1, 0.2], [-1.23456, float("nan")]]), measures)
+    assert not is_explored(map_of([[-0.1, 0.2], [-1.5, float("nan")]]), measures)
+    assert not is_explored(map_of([[-0.1, 0.2, 0.0], [-1.23456, float("nan"), 0.0]]), measures)
+    assert not is_explored({"data": [{"type": "scatter", "x": [0], "y": [1]}], "layout": {}}, measures)
+
+
+def test_an_analysis_of_some_students_says_of_which():
+    table = heads(metric="entropy", problem="pooled", value=1.0)
+    of_all = head_measures({"heads": pd.concat([table, table.assign(student="t")], ignore_index=True)})
+    of_one = head_measures({"ablation": table})
+    assert few_students({"heads": of_all, "ablation": of_one, "other": []}) == {"ablation": ["s"]}

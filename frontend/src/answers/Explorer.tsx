@@ -1,5 +1,5 @@
 /** Every answer to every problem: a pair of arms, filters, a list, and the chosen problem in full. */
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Answers, ShownArm } from "../payload";
 import { answering, Chooser, type Choice } from "./choose";
 import { Controls } from "./Controls";
@@ -31,13 +31,28 @@ export function Explorer({ answers, arms, pair, printing }: Props) {
     history.replaceState(null, "", linkTo(answers.problems[index]?.id ?? ""));
   };
 
+  const reader = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const follow = () => {
       const index = linkedProblem(answers);
-      if (index !== null) setProblem(index);
+      if (index === null) return;
+      setProblem(index);
+      const shownThere = reader.current?.querySelector<HTMLElement>(".problem");
+      shownThere?.scrollIntoView();
+      shownThere?.focus({ preventScroll: true });
     };
+    // A link to the problem that the address has already changes nothing in it.
+    const again = ({ target }: MouseEvent) => {
+      const link = target instanceof Element ? target.closest("a") : null;
+      if (link?.hash && link.hash === location.hash) follow();
+    };
+    follow();
     window.addEventListener("hashchange", follow);
-    return () => window.removeEventListener("hashchange", follow);
+    document.addEventListener("click", again);
+    return () => {
+      window.removeEventListener("hashchange", follow);
+      document.removeEventListener("click", again);
+    };
   }, [answers]);
 
   const [a, b] = [arms[choice.a], arms[choice.b]];
@@ -54,7 +69,7 @@ export function Explorer({ answers, arms, pair, printing }: Props) {
       {printing ? (
         <Printed answers={answers} arms={arms} found={found} />
       ) : (
-        <div class="reader">
+        <div class="reader" ref={reader}>
           <List answers={answers} arms={arms} choice={choice} found={found} shown={shown ?? null} open={open} />
           {shown === undefined ? null : <Problem answers={answers} arms={arms} choice={choice} index={shown} />}
         </div>

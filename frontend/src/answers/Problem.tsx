@@ -28,7 +28,7 @@ export function Problem({ answers, arms, choice, index }: Props) {
     </div>
   );
   return (
-    <section class="problem" aria-label="The chosen problem">
+    <section class="problem" aria-label="The chosen problem" tabIndex={-1}>
       <p class="soft">
         <a href={linkTo(problem.id)} title="A link to this problem">
           <bdi>{problem.id}</bdi>

@@ -106,7 +106,12 @@ export class Chooser {
       case "asked":
         return null;
       case "disagreement":
-        return (index) => (this.#outcome(choice, index)?.startsWith("only") ? 0 : 1);
+        return (index) => {
+          const outcome = this.#outcome(choice, index);
+          if (!outcome?.startsWith("only")) return Infinity;
+          const favoured = difference(index) ?? 0;
+          return outcome === "only a" ? -favoured : favoured;
+        };
       case "log p of a":
         return (index) => this.#pair(choice, index)[0]?.log_p ?? null;
       case "log p of b":

@@ -36,13 +36,8 @@ export function Estimate({ estimate, scale, arm }: Props) {
 export function Axis({ scale, sign }: { scale: Scale; sign: boolean }) {
   return (
     <svg class="estimate axis" width="100%" height="18" aria-hidden="true">
-      {scale.ticks.map((tick, index) => (
-        <text
-          key={tick}
-          x={`${placeOf(tick, scale)}%`}
-          y="13"
-          text-anchor={index === 0 ? "start" : index === scale.ticks.length - 1 ? "end" : "middle"}
-        >
+      {scale.ticks.map((tick) => (
+        <text key={tick} x={`${placeOf(tick, scale)}%`} y="13" text-anchor="middle">
           {sign && tick > 0 ? "+" : ""}
           {Math.round(tick * 100)}
         </text>

@@ -1,4 +1,4 @@
-/** Draws plotly figures when they come into view, so that a page with many of them is ready at once. */
+/** Draws plotly figures after the rest of the page; those that are folded away, when they come into view. */
 import { type Payload, type PlotlyFigure, unpack } from "../payload";
 import { tableOf } from "./table";
 import { pageColours, themed } from "./theme";
@@ -14,8 +14,8 @@ declare global {
   }
 }
 
-/** Milliseconds after which nobody who reads the first screen is disturbed. */
-const IDLE = 1500;
+/** The width of A4 within its margins, in pixels; letter paper is wider. */
+const PRINTED = 700;
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 
 export function drawFigures({ figures, arms }: Payload, packedPlotly: string): void {
@@ -23,11 +23,11 @@ export function drawFigures({ figures, arms }: Payload, packedPlotly: string): v
   const elements = [...document.querySelectorAll<HTMLElement>("[data-figure]")];
   const figureOf = (element: HTMLElement) => figures[Number(element.dataset.figure)];
 
-  const draw = (element: HTMLElement): void => {
+  const draw = (element: HTMLElement, width?: number): void => {
     const figure = figureOf(element);
     if (!figure || !window.Plotly) return;
     const { data, layout } = themed(figure, arms, pageColours());
-    void window.Plotly.react(element, data, layout, CONFIG);
+    void window.Plotly.react(element, data, { ...layout, width }, CONFIG);
     drawn.add(element);
   };
 
@@ -57,13 +57,30 @@ export function drawFigures({ figures, arms }: Payload, packedPlotly: string): v
     if (figure) element.after(foldedTable(figure), ...["png", "svg"].map((format) => imageButton(element, format)));
   }
 
-  // Printing cannot wait for it.
-  if (elements.length) setTimeout(() => void load(), IDLE);
-  const again = (): void => drawn.forEach(draw);
+  // Neither printing nor a picture of the whole page scrolls to them, or waits.
+  if (elements.length) void idle().then(load).then(() => drawOpen(elements));
+  const drawOpen = async (waiting: HTMLElement[]): Promise<void> => {
+    for (const element of waiting) {
+      if (drawn.has(element) || !element.checkVisibility()) continue;
+      await idle();
+      draw(element);
+    }
+  };
+  const again = (): void => drawn.forEach((element) => draw(element));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  // On paper the colours are the light ones, and every figure is in view.
-  window.addEventListener("beforeprint", () => elements.forEach(draw));
+  // On paper the colours are the light ones, every figure is in view, and the width is not yet known here.
+  window.addEventListener("beforeprint", () => {
+    for (const element of elements) draw(element, element.closest(".figures") ? PRINTED / 2 - 15 : PRINTED);
+  });
   window.addEventListener("afterprint", again);
+}
+
+/** When the browser has nothing else to do, one figure at a time. */
+function idle(): Promise<void> {
+  return new Promise((resolve) => {
+    if ("requestIdleCallback" in window) requestIdleCallback(() => resolve(), { timeout: 1000 });
+    else setTimeout(resolve, 50);
+  });
 }
 
 function imageButton(element: HTMLElement, format: string): HTMLElement {

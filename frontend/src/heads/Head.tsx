@@ -1,6 +1,8 @@
-/** All that was measured of one head: the first student's values beside those of the chosen one. */
+/** All that was measured of one head: its effects, and its values in the first student and in the chosen one. */
+import type { ComponentChild } from "preact";
 import { ArmName, armNamed } from "../arms";
 import type { HeadGrid, HeadMeasure, ShownArm } from "../payload";
+import { Term } from "../term";
 import { intervalOf, labelOf, rangeOf, written } from "./measures";
 
 interface Props {
@@ -13,44 +15,47 @@ interface Props {
 
 export function Head({ measures, arms, student, index, grid }: Props) {
   const alike = measures.filter(({ students }) => Object.values(students).some((other) => sameShape(other, grid)));
-  const first = Object.keys(alike.find(({ table }) => table === "heads")?.students ?? {})[0];
-  const columns = [...new Set([...(first === undefined ? [] : [first]), student])];
-  const rows = alike.filter(({ students }) => columns.some((name) => students[name]));
+  const metrics = alike.filter(({ table }) => table === "heads");
+  const others = alike.filter(({ table, students }) => table !== "heads" && table !== "differences" && students[student]);
+  const first = Object.keys(metrics[0]?.students ?? {})[0];
+  const columns = [...new Set([...(first === undefined ? [] : [first]), student])].filter((name) =>
+    metrics.some(({ students }) => students[name]),
+  );
+  const changeOf = ({ metric }: HeadMeasure) =>
+    alike.find((measure) => measure.table === "differences" && measure.metric === metric && measure.students[student]);
+  const changed = metrics.some(changeOf);
   return (
     <div class="card scroll head-values" tabIndex={0}>
-      <table class="head">
-        <caption>
-          Layer {Math.floor(index / grid.heads)}, head {index % grid.heads}, with 95% intervals
-        </caption>
-        <thead>
-          <tr>
-            <th scope="col">measure</th>
-            {columns.map((name) => (
-              <th key={name} scope="col">
-                <ArmName arm={armNamed(arms, name)} />
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((measure, row) => {
-            const { signed } = rangeOf(measure);
-            return (
-              <tr key={row}>
-                <th scope="row">
-                  {measure.title}
-                  {measure.unit ? <span class="soft">, {measure.unit}</span> : null}
-                </th>
-                {columns.map((name) => (
-                  <td key={name}>
-                    <Value grid={measure.students[name]} index={index} signed={signed} />
-                  </td>
-                ))}
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
+      <p class="soft">
+        Layer {Math.floor(index / grid.heads)}, head {index % grid.heads}, with 95% intervals
+      </p>
+      {others.length ? (
+        <Values heading={["measure", <ArmName key="student" arm={armNamed(arms, student)} />]}>
+          {others.map((measure, row) => (
+            <Row key={row} measure={measure}>
+              <Value measure={measure} student={student} index={index} />
+            </Row>
+          ))}
+        </Values>
+      ) : null}
+      {columns.length ? (
+        <Values
+          heading={[
+            "measure",
+            ...columns.map((name) => <ArmName key={name} arm={armNamed(arms, name)} />),
+            ...(changed ? ["change"] : []),
+          ]}
+        >
+          {metrics.map((measure, row) => (
+            <Row key={row} measure={measure}>
+              {columns.map((name) => (
+                <Value key={name} measure={measure} student={name} index={index} />
+              ))}
+              {changed ? <Value measure={changeOf(measure)} student={student} index={index} /> : null}
+            </Row>
+          ))}
+        </Values>
+      ) : null}
       <p class="unseen" role="status">
         {labelOf(grid, index)}
       </p>
@@ -58,16 +63,57 @@ export function Head({ measures, arms, student, index, grid }: Props) {
   );
 }
 
-function Value({ grid, index, signed }: { grid: HeadGrid | undefined; index: number; signed: boolean }) {
-  if (!grid) return <>–</>;
+function Values({ heading, children }: { heading: ComponentChild[]; children: ComponentChild }) {
+  return (
+    <table class="head">
+      <thead>
+        <tr>
+          {heading.map((name, column) => (
+            <th key={column} scope="col">
+              {name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>{children}</tbody>
+    </table>
+  );
+}
+
+function Row({ measure, children }: { measure: HeadMeasure; children: ComponentChild }) {
+  return (
+    <tr>
+      <th scope="row">
+        {measure.title}
+        {measure.unit ? <span class="soft">, {measure.unit}</span> : null}
+      </th>
+      {children}
+    </tr>
+  );
+}
+
+function Value({ measure, student, index }: { measure: HeadMeasure | undefined; student: string; index: number }) {
+  const grid = measure?.students[student];
+  if (!measure || !grid) return <td>–</td>;
+  const { signed } = rangeOf(measure);
   const interval = intervalOf(grid, index, signed);
   return (
-    <>
+    <td>
       <b>{written(grid.value[index] ?? null, signed)}</b>
       {interval ? <span class="soft whole"> ({interval})</span> : null}
-      {grid.exact ? <span class="soft"> {grid.exact[index] ? "exact" : "first-order"}</span> : null}
-      {grid.moved?.[index] ? <span class="soft"> moved</span> : null}
-    </>
+      {grid.exact ? (
+        <span class="soft">
+          {" "}
+          <Term of="exact">{grid.exact[index] ? "exact" : "first-order"}</Term>
+        </span>
+      ) : null}
+      {grid.moved?.[index] ? (
+        <span class="soft">
+          {" "}
+          <Term of="moved">moved</Term>
+        </span>
+      ) : null}
+    </td>
   );
 }
 

@@ -7,7 +7,8 @@ import { Curves } from "./Curves";
 import { Grid } from "./Grid";
 import { Head } from "./Head";
 import { Ranking } from "./Ranking";
-import { causesFirst, ordered, rangeOf } from "./measures";
+import { Lead } from "./Lead";
+import { causesFirst, leading, rangeOf } from "./measures";
 
 interface Props {
   measures: HeadMeasure[];
@@ -27,8 +28,8 @@ export function Heads({ measures: all, arms, attention }: Props) {
   const student = students.includes(name) ? name : (students.at(-1) ?? "");
   const grid = measure.students[student];
   if (!grid) return null;
-  const leading = ordered(grid, "size")[0] ?? 0;
-  const shown = head !== null && head < grid.value.length ? head : leading;
+  const shown = head !== null && head < grid.value.length ? head : (leading(grid).first ?? 0);
+  const most = Math.max(...measures.map(({ students: measured }) => Object.keys(measured).length));
   return (
     <div class="heads">
       <div class="controls">
@@ -41,7 +42,8 @@ export function Heads({ measures: all, arms, attention }: Props) {
         />
         <Menu label="Student" value={student} options={students.map((each) => [each, each])} choose={setName} />
       </div>
-      <p class="soft">{noteOf(measure, grid.exact !== null)}</p>
+      <Lead measure={measure} arms={arms} student={student} grid={grid} signed={range.signed} open={setHead} />
+      <p class="soft">{noteOf(measure, grid.exact !== null, students.length < most)}</p>
       <div class="two">
         <Grid grid={grid} range={range} unit={measure.unit} shown={shown} open={setHead} />
         <Head measures={measures} arms={arms} student={student} index={shown} grid={grid} />
@@ -55,9 +57,14 @@ export function Heads({ measures: all, arms, attention }: Props) {
   );
 }
 
-function noteOf({ against, table }: HeadMeasure, mixed: boolean): string {
-  const what = against === null ? "" : `Paired difference from ${against}. `;
+function noteOf({ against, table, students }: HeadMeasure, mixed: boolean, few: boolean): string {
   const causal = table === "ablation" || table === "patching";
-  const how = mixed ? "The effects of outlined heads were computed exactly; all others are first-order estimates." : "";
-  return `${what}${how}${what || how || causal ? "" : "Mean over problems, unless the measure is computed from the weights alone."}`;
+  const notes = [
+    against === null ? "" : `Paired difference from ${against}.`,
+    table === "ablation" ? "A negative effect means that the gold answer is less likely without the head." : "",
+    table === "ablation" && few ? `Ablated: only ${Object.keys(students).join(", ")}.` : "",
+    mixed ? "The effects of outlined heads were computed exactly; all others are first-order estimates." : "",
+    against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
+  ];
+  return notes.filter(Boolean).join(" ");
 }

@@ -17,6 +17,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
   const [order, setOrder] = useState<Order>("size");
   const [whole, setWhole] = useState(false);
   const all = ordered(grid, order);
+  const known = grid.low.some((low) => low !== null);
   const listed = whole ? all : all.slice(0, FIRST);
   return (
     <div class="card">
@@ -28,7 +29,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
           <tr>
             <th scope="col">head</th>
             <th scope="col">value</th>
-            <th scope="col">95% interval</th>
+            {known ? <th scope="col">95% interval</th> : null}
             {grid.exact ? <th scope="col">method</th> : null}
           </tr>
         </thead>
@@ -41,7 +42,7 @@ export function Ranking({ grid, signed, shown, open }: Props) {
                 </button>
               </th>
               <td>{written(grid.value[index] ?? null, signed)}</td>
-              <td>{intervalOf(grid, index, signed) || "unknown"}</td>
+              {known ? <td>{intervalOf(grid, index, signed) || "unknown"}</td> : null}
               {grid.exact ? <td>{grid.exact[index] ? "exact" : "first-order"}</td> : null}
             </tr>
           ))}

@@ -21,6 +21,12 @@ export function ordered({ value }: HeadGrid, order: Order): number[] {
   return known.sort((one, other) => key[order](one) - key[order](other)).map(({ index }) => index);
 }
 
+/** The heads with the largest effects: of all, and of those that were run exactly; `null` if there are none. */
+export function leading(grid: HeadGrid): { first: number | null; exact: number | null } {
+  const all = ordered(grid, "size");
+  return { first: all[0] ?? null, exact: all.find((index) => grid.exact?.[index]) ?? null };
+}
+
 const CAUSES = ["ablation", "patching"];
 
 /** Measures of what heads cause before measures of what they look like. */

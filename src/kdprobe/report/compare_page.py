@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kdprobe.report.facts import comparison_facts
 from kdprobe.report.headline import headline
 from kdprobe.report.payload.compared import compared
 from kdprobe.report.templates import packed, template
+from kdprobe.report.terms import COMPARISON
 
 
 def write_compare_page(
@@ -43,6 +45,8 @@ def write_compare_page(
     """
     known = dict(facts)
     shown = [*facts, *((name, value) for name, value in comparison_facts(comparison) if name not in known)]
+    if "Finished" not in known:
+        shown.append(("Page written", f"{dt.datetime.now(dt.UTC):%Y-%m-%d} (UTC)"))
     answer = headline(comparison)
     payload = compared(file.stem, arms, comparison, extractor, headline=answer, facts=shown, solutions={})
     text = template("compare.html.jinja").render(
@@ -50,7 +54,9 @@ def write_compare_page(
         question="Which model solves more?" if len(arms) > 1 else "How many problems does this model solve?",
         data=packed(payload),
         plotly="",
-        **comparison_parts(comparison, answer, facts=shown, cautions=cautions),
+        taught=[],
+        terms=COMPARISON,
+        **comparison_parts(comparison, answer, payload, facts=shown, cautions=cautions),
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

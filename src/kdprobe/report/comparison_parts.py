@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdprobe.comparison.result import Comparison
+from kdprobe.report.deciding import deciding_problems
 from kdprobe.report.facts import chips
 from kdprobe.report.headline import Headline
 
 
 def comparison_parts(
-    comparison: Comparison, headline: Headline, *, facts: Sequence[tuple[str, str]], cautions: Sequence[str]
+    comparison: Comparison,
+    headline: Headline,
+    payload: Mapping[str, Any],
+    *,
+    facts: Sequence[tuple[str, str]],
+    cautions: Sequence[str],
 ) -> dict[str, Any]:
     """The arguments of the templates of the first screen and of the comparison.
 
     Args:
         comparison: What came out.
         headline: The same in one sentence.
+        payload: The same as the page's script gets it.
         facts: What was compared, as names and values.
         cautions: What stands above everything else.
     """
     return {
         "headline": headline,
         "cautions": cautions,
+        "deciding": deciding_problems(payload["answers"], payload["arms"], headline.sides),
         "chips": chips(comparison),
         "facts": facts,
         "comparison": comparison,

@@ -9,7 +9,24 @@ from kdprobe.comparison.arms import AGAINST_UNTRAINED, PRIMED
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.report.numbers import percent, percent_interval
+from kdprobe.report.payload.arms import taught
 from kdprobe.words import counted
+
+_NAMED = 3
+"""Comparisons without a significant difference that are named; more are counted."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: an arm, or a strategy with all of its students.
+
+    Attributes:
+        name: Its name.
+        arms: The names of its arms.
+    """
+
+    name: str
+    arms: list[str]
 
 
 @dataclass(frozen=True)
@@ -20,13 +37,18 @@ class Headline:
         sentence: The answer.
         shown: Whether it is a difference that the data show.
         rest: What came out of the other comparisons of the same kind, as sentences.
-        pair: The two arms that the sentence is about, or `None` if it is about strategies or about nothing.
+        sides: What the sentence compares, or `None` if it compares nothing.
     """
 
     sentence: str
     shown: bool
     rest: list[str]
-    pair: tuple[str, str] | None
+    sides: tuple[Side, Side] | None
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """The first arm of each side."""
+        return self.sides and (self.sides[0].arms[0], self.sides[1].arms[0])
 
 
 def headline(comparison: Comparison) -> Headline:
@@ -43,15 +65,11 @@ def headline(comparison: Comparison) -> Headline:
         return Headline(f"Nothing to compare: {reason}.", False, [], None)
     found = sorted((pair for pair in asked if pair.significant), key=lambda pair: -abs(pair.test.difference))
     if not found:
-        return _nothing(asked)
+        return _nothing(asked, comparison.arms)
     first, *others = found
-    missed = len(asked) - len(found)
     rest = [f"{_difference(pair)}." for pair in others]
-    if missed:
-        rest.append(
-            f"{missed} other {'comparison shows' if missed == 1 else 'comparisons show'} no significant difference."
-        )
-    return Headline(f"{_difference(first)}.", True, rest, _students(first))
+    rest += _missed([pair for pair in asked if not pair.significant])
+    return Headline(f"{_difference(first)}.", True, rest, _sides(first, comparison.arms))
 
 
 def _accuracy(score: ArmScore) -> str:
@@ -82,7 +100,17 @@ def _points(pair: Pair | StrategyPair) -> str:
     return f"{pair.test.difference * 100:+.1f} points"
 
 
-def _nothing(asked: Sequence[Pair | StrategyPair]) -> Headline:
+def _missed(pairs: Sequence[Pair | StrategyPair]) -> list[str]:
+    """The comparisons that show no significant difference."""
+    if len(pairs) > _NAMED:
+        return [f"{len(pairs)} other comparisons show no significant difference."]
+    return [
+        f"{_treatment(pair)}{pair.a}: no significant difference from {pair.b} ({_points(pair)}, {_interval(pair)})."
+        for pair in pairs
+    ]
+
+
+def _nothing(asked: Sequence[Pair | StrategyPair], arms: Sequence[ArmScore]) -> Headline:
     """That no difference is significant, and which could have been detected."""
     first = max(asked, key=lambda pair: abs(pair.test.difference))
     if len(asked) > 1:
@@ -92,7 +120,9 @@ def _nothing(asked: Sequence[Pair | StrategyPair]) -> Headline:
         )
     else:
         sentence = f"No significant difference between {first.a} and {first.b}: {_points(first)} ({_interval(first)})."
-    return Headline(sentence, False, _reach([pair for pair in asked if isinstance(pair, Pair)]), _students(first))
+    reach = _reach([pair for pair in asked if isinstance(pair, Pair)])
+    others = [pair for pair in asked if pair is not first]
+    return Headline(sentence, False, [*reach, *(_missed(others) if len(others) <= _NAMED else [])], _sides(first, arms))
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:
@@ -124,5 +154,8 @@ def _interval(pair: Pair | StrategyPair) -> str:
     return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}"
 
 
-def _students(pair: Pair | StrategyPair) -> tuple[str, str] | None:
-    return (pair.a, pair.b) if isinstance(pair, Pair) else None
+def _sides(pair: Pair | StrategyPair, arms: Sequence[ArmScore]) -> tuple[Side, Side]:
+    if isinstance(pair, Pair):
+        return Side(pair.a, [pair.a]), Side(pair.b, [pair.b])
+    a, b = (Side(name, [arm.name for arm in arms if taught(arm) == name]) for name in (pair.a, pair.b))
+    return a, b

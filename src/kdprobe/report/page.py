@@ -8,6 +8,7 @@ text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from kdprobe.report.figures import loss_figure, retained_figure
 from kdprobe.report.headline import headline
 from kdprobe.report.payload.attention import shown_attention
 from kdprobe.report.payload.compared import compared
-from kdprobe.report.payload.heads import head_measures
+from kdprobe.report.payload.duplicates import is_explored
+from kdprobe.report.payload.heads import few_students, head_measures
 from kdprobe.report.prompt_diff import prompt_diffs
 from kdprobe.report.reproduce import config_toml
+from kdprobe.report.taught import taught_arms
 from kdprobe.report.templates import packed, plotly_for, safe_names, template
+from kdprobe.report.terms import COMPARISON, HEADS, TEACHING
 
 PAGE = "report.html"
 
@@ -58,37 +62,49 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         return len(figures) - 1
 
     record, fidelity = results.record, results.fidelity
+    heads = {analysis.name: head_measures(analysis.tables) for analysis in results.analyses}
+    measures = [*chain(*heads.values())]
     places = {
         "losses": add(loss_figure(results.arms)) if any(arm.training for arm in results.arms) else None,
         "retained": add(retained_figure(fidelity)) if fidelity else None,
         "analyses": [
-            (analysis, [(figure, add(figure["plotly"])) for figure in analysis.figures])
+            (
+                analysis,
+                [
+                    (figure, add(figure["plotly"]))
+                    for figure in analysis.figures
+                    if not is_explored(figure["plotly"], measures)
+                ],
+            )
             for analysis in results.analyses
         ],
     }
     answer, facts = headline(comparison), run_facts(results)
     solutions = {problem["id"]: problem["solution"] for problem in record["problems"]["test"]}
-    heads = [measure for analysis in results.analyses for measure in head_measures(analysis.tables)]
     config = config_toml(record["config"])
     payload = compared(results.run, arms, comparison, ROBUST, headline=answer, facts=facts, solutions=solutions)
     attention = [shown for analysis in results.analyses if (shown := shown_attention(analysis.tables))]
-    payload |= {"figures": figures, "heads": heads, "attention": next(iter(attention), None), "config": config}
-    taught = any(arm.strategy for arm in results.arms)
+    payload |= {"figures": figures, "heads": measures, "attention": next(iter(attention), None), "config": config}
+    distilled = any(arm.strategy for arm in results.arms)
     unprimed = next((arm.strategy for arm in results.arms if arm.unprimed), None)
+    prompts = prompt_diffs(record["conversations"], unprimed)
     return template("page.html.jinja").render(
         title=results.run,
         question=(
-            "Did the way the teacher was prompted make a better student?" if taught else "Which student solves more?"
+            "Did the way the teacher was prompted make a better student?" if distilled else "Which student solves more?"
         ),
         record=record,
         fidelity=fidelity,
-        prompts=prompt_diffs(record["conversations"], unprimed),
+        prompts=prompts,
+        taught=taught_arms(comparison, payload["arms"], prompts, fidelity),
         options=training_options(record["config"]),
         config=config,
-        heads=bool(heads),
+        heads=bool(measures),
+        only=few_students(heads),
+        terms=COMPARISON | (TEACHING if distilled else {}) | (HEADS if results.analyses else {}),
         adapters_sentence=adapters_sentence,
         data=packed(payload),
         plotly=plotly_for(figures),
         **places,
-        **comparison_parts(comparison, answer, facts=facts, cautions=record.get("cautions", [])),
+        **comparison_parts(comparison, answer, payload, facts=facts, cautions=record.get("cautions", [])),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.probing.analysis import AnalysisResult
 from kdprobe.report.payload.arms import named_arms
 from kdprobe.report.payload.attention import shown_attention
-from kdprobe.report.payload.heads import head_measures
+from kdprobe.report.payload.duplicates import is_explored
+from kdprobe.report.payload.heads import few_students, head_measures
 from kdprobe.report.templates import packed, plotly_for, safe_names, template
+from kdprobe.report.terms import COMPARISON, HEADS
 
 PAGE = "probe.html"
 
@@ -36,14 +39,16 @@ def write_probe_page(
     Returns:
         The file.
     """
+    heads = {name: head_measures(result.tables) for name, result in results.items()}
+    measures = [*chain(*heads.values())]
     figures: list[dict[str, Any]] = []
     analyses = []
     for name, result in results.items():
         first = len(figures)
-        figures += [safe_names(figure.plotly) for figure in result.figures]
-        shown = [(figure, first + index) for index, figure in enumerate(result.figures)]
+        new = [figure for figure in result.figures if not is_explored(figure.plotly, measures)]
+        figures += [safe_names(figure.plotly) for figure in new]
+        shown = [(figure, first + index) for index, figure in enumerate(new)]
         analyses.append((SimpleNamespace(name=name, statements=result.statements), shown))
-    heads = [measure for result in results.values() for measure in head_measures(result.tables)]
     attention = [found for result in results.values() if (found := shown_attention(result.tables))]
     page = folder / PAGE
     page.write_text(
@@ -57,11 +62,13 @@ def write_probe_page(
                     "name": "heads",
                     "arms": named_arms(names),
                     "figures": figures,
-                    "heads": heads,
+                    "heads": measures,
                     "attention": next(iter(attention), None),
                 }
             ),
-            heads=bool(heads),
+            heads=bool(measures),
+            only=few_students(heads),
+            terms={key: COMPARISON[key] for key in ("interval", "gold", "log-p", "nats")} | HEADS,
             plotly=plotly_for(figures),
         ),
         encoding="utf-8",

@@ -9,6 +9,8 @@ from typing import Any
 
 Part = tuple[str, str]
 """`same`, `added` or `left out`, and the text."""
+_SHORT = 240
+"""Characters of a prompt that the first screen quotes."""
 _WORDS = re.compile(r"\s+|\S+")
 
 
@@ -36,6 +38,22 @@ def word_diff(before: str, after: str) -> list[Part]:
         if kind != "delete":
             parts.append(("same" if kind == "equal" else "added", "".join(new[from_new:to_new])))
     return parts
+
+
+def told(parts: Sequence[Part]) -> tuple[str, str]:
+    """What a strategy's prompt says that the unprimed one does not: a lead in words, and the quoted text.
+
+    Args:
+        parts: Of the prompt, from `prompt_diffs`.
+    """
+    added = " ".join("".join(text for kind, text in parts if kind == "added").split())
+    if any(kind == "left out" and text.strip() for kind, text in parts):
+        return "a prompt in other words, with", _quoted(added) if added else ""
+    return ("the question, and", _quoted(added)) if added else ("the bare question", "")
+
+
+def _quoted(text: str) -> str:
+    return f"“{text}”" if len(text) <= _SHORT else f"“{text[:_SHORT].rsplit(' ', 1)[0]} …”"
 
 
 def _text(messages: Sequence[Mapping[str, str]]) -> str:

@@ -9,6 +9,7 @@ import json
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from kdprobe.console.streams import visible
 from kdprobe.files import clean
 from kdprobe.report import numbers
+from kdprobe.report.terms import term_link, with_terms
 from kdprobe.stats.p_values import p_text
 
 CARTESIAN = frozenset(
@@ -53,9 +55,11 @@ def template(name: str) -> Template:
         "percent_interval": numbers.percent_interval,
         "points": numbers.points,
         "points_interval": numbers.points_interval,
+        "quoted": lambda text: quote(text, safe=""),
+        "with_terms": with_terms,
         "words": lambda code: code.replace("-", " ").capitalize(),
     }
-    environment.globals |= {"asset": asset}
+    environment.globals |= {"asset": asset, "term": term_link}
     return environment.get_template(name)
 
 

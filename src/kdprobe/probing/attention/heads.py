@@ -10,7 +10,15 @@ import pandas as pd
 from kdprobe.errors import UsageError
 from kdprobe.probing import tables
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Figure
-from kdprobe.probing.attention.moved import Comparison, compare, effects, moved, moved_sentence, ranked
+from kdprobe.probing.attention.moved import (
+    Comparison,
+    compare,
+    effects,
+    moved,
+    moved_definition,
+    moved_sentence,
+    ranked,
+)
 from kdprobe.probing.attention.strongest import attention_tables
 from kdprobe.probing.attention.threshold import Threshold, movement_threshold, seed_differences
 from kdprobe.probing.figures import change_maps, head_map, layer_curves
@@ -54,6 +62,7 @@ class HeadsAnalysis:
                 *_check_sentence(context),
                 _means_sentence(measured, deciding_metric, context.seed),
                 *sink_sentences(sink_shares(measured), "all other metrics and tables describe"),
+                *moved_definition(deciding, threshold, deciding_metric.unit),
                 *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
                     f"{name} is not compared, because its layers, heads or tokens differ."

@@ -88,6 +88,15 @@ def ranked(values: Array) -> list[Head]:
     return list(zip(layers.tolist(), heads.tolist(), strict=True))
 
 
+def moved_definition(comparisons: Sequence[Comparison], threshold: Threshold, unit: str) -> list[str]:
+    """What counts as moved, in a sentence; none without a comparison."""
+    return [
+        f'"Moved" means that a head\'s {comparison.metric} changed by {threshold.sentence(unit)}'
+        f"{_tested(comparison.problems)}. Such changes are observed differences, not causes."
+        for comparison in comparisons[:1]
+    ]
+
+
 def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> str:
     """Which heads moved, if any, and the largest change."""
     heads = moved(comparison, threshold)
@@ -99,16 +108,14 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         interval = f", {low:+.3f} to {high:+.3f}" if np.isfinite(low) else ""
         return f"{head_label(*head)} ({value[head]:+.3f}{spaced_unit}{interval})"
 
-    changed = f"{comparison.metric} changed by {threshold.sentence(unit)}"
-    means = f'"moved" means that {changed}{_tested(comparison.problems)}'
     pair = f"{comparison.arm} against {comparison.against}"
     if not heads:
         largest = ranked(np.abs(value))[0]
-        return f"{pair}: no head moved ({means}). The largest change is in {change(largest)}."
+        return f"{pair}: no head moved. The largest change is in {change(largest)}."
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
     most = ", most of all " if len(heads) > _NAMED else ": "
-    return f"{pair}: {lead}{most}{changes}. Here {means}. These are observed differences, not causes."
+    return f"{pair}: {lead}{most}{changes}."
 
 
 def _tested(problems: int) -> str:

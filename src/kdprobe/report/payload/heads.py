@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -55,6 +55,7 @@ class HeadMeasure(TypedDict):
 
     Attributes:
         table: The table it comes from.
+        metric: What was measured; changes have the metric that they are changes in.
         title: What it is.
         unit: Its unit; empty for a share or if unknown.
         against: The student whose values were subtracted, or `None`.
@@ -62,6 +63,7 @@ class HeadMeasure(TypedDict):
     """
 
     table: str
+    metric: str
     title: str
     unit: str
     against: str | None
@@ -75,6 +77,20 @@ def head_measures(tables: Mapping[str, pd.DataFrame | Path]) -> list[HeadMeasure
         tables: Tables by name, or their Parquet files.
     """
     return [measure for name, table in tables.items() for measure in _measures(name, table)]
+
+
+def few_students(measures: Mapping[str, Sequence[HeadMeasure]]) -> dict[str, list[str]]:
+    """The students of each analysis that examined fewer of them than another one did.
+
+    Args:
+        measures: The measures of each analysis.
+    """
+    students = {
+        analysis: list(dict.fromkeys(student for measure in found for student in measure["students"]))
+        for analysis, found in measures.items()
+    }
+    most = max(map(len, students.values()), default=0)
+    return {analysis: names for analysis, names in students.items() if 0 < len(names) < most}
 
 
 def _measures(name: str, table: pd.DataFrame | Path) -> Iterator[HeadMeasure]:
@@ -92,6 +108,7 @@ def _measures(name: str, table: pd.DataFrame | Path) -> Iterator[HeadMeasure]:
             title, unit = _words(name, metric, into)
             yield {
                 "table": name,
+                "metric": visible(metric),
                 "title": visible(title),
                 "unit": visible(unit),
                 "against": visible(against) or None,
@@ -146,7 +163,7 @@ def _grid(rows: pd.DataFrame) -> Grid | None:
         return cells
 
     def numbers(name: str) -> list[float | None]:
-        return [None if cell is None or not math.isfinite(cell) else float(f"{cell:.5g}") for cell in column(name)]
+        return [None if cell is None or not math.isfinite(cell) else float(f"{cell:.4g}") for cell in column(name)]
 
     return {
         "layers": layers,

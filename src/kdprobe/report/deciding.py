@@ -1,0 +1,141 @@
+"""The problems that decide the headline's comparison: those that one side solved and the other did not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kdprobe.console.streams import visible
+from kdprobe.report.headline import Side
+from kdprobe.report.payload.answers import Answers, ShownAnswer
+from kdprobe.report.payload.arms import ShownArm
+from kdprobe.words import counted
+
+_ALL = 3
+"""So many problems are all shown; of more, the clearest ones."""
+_CLEAREST = 2
+
+
+@dataclass(frozen=True)
+class DecidingProblem:
+    """A problem that one side solved and the other did not, or not in as many seeds.
+
+    Attributes:
+        id: Its id.
+        gold: Its gold value.
+        answers: What the two sides answered, in words.
+    """
+
+    id: str
+    gold: str
+    answers: list[str]
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """The problems that decide a comparison.
+
+    Attributes:
+        sentence: How many there are, and which of them are shown.
+        shown: Those that are shown.
+    """
+
+    sentence: str
+    shown: list[DecidingProblem]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A problem at which two sides differ.
+
+    Attributes:
+        problem: Its index.
+        sides: The answers of each side's students.
+        solved: The share of the first side's students that solved it, minus that of the second side's.
+        log_p: How much higher log p(gold value) is on the side that solved it more often; 0 if unknown.
+    """
+
+    problem: int
+    sides: list[list[ShownAnswer]]
+    solved: float
+    log_p: float
+
+
+def deciding_problems(
+    answers: Answers | None, arms: Sequence[ShownArm], sides: tuple[Side, Side] | None
+) -> Deciding | None:
+    """The problems that decide a comparison; `None` if both sides solved the same ones.
+
+    Up to three are all shown. Of more, two are: those where log p(gold value) differs most among the problems that
+    speak for the side that solved more.
+
+    Args:
+        answers: All answers.
+        arms: All arms.
+        sides: What is compared.
+    """
+    if answers is None or sides is None:
+        return None
+    split = _split(answers, arms, sides)
+    if not split:
+        return None
+    total = sum(each.solved for each in split)
+    few = len(split) <= _ALL
+    leading = sorted(
+        (each for each in split if few or each.solved * total >= 0), key=lambda each: (-abs(each.solved), -each.log_p)
+    )
+    shown = leading if few else leading[:_CLEAREST]
+    names = [visible(side.name) for side in sides]
+    return Deciding(
+        _sentence(split, names, [len(side.arms) for side in sides], shown, few=few),
+        [_shown(answers, each, names) for each in shown],
+    )
+
+
+def _split(answers: Answers, arms: Sequence[ShownArm], sides: tuple[Side, Side]) -> list[_Split]:
+    places = {arm["name"]: place for place, arm in enumerate(arms)}
+    members = [[places[visible(name)] for name in side.arms] for side in sides]
+    found = []
+    for problem in range(len(answers["problems"])):
+        held = [[answer for place in side if (answer := answers["arms"][place][problem])] for side in members]
+        if all(held) and (solved := _difference(held, lambda answer: float(answer["right"]))):
+            known = all(answer["log_p"] is not None for side in held for answer in side)
+            log_p = _difference(held, lambda answer: answer["log_p"] or 0.0) if known else 0.0
+            found.append(_Split(problem, held, solved, log_p if solved > 0 else -log_p))
+    return found
+
+
+def _difference(sides: Sequence[Sequence[ShownAnswer]], of: Callable[[ShownAnswer], float]) -> float:
+    a, b = (sum(map(of, side)) / len(side) for side in sides)
+    return a - b
+
+
+def _sentence(
+    split: Sequence[_Split], names: Sequence[str], seeds: Sequence[int], shown: Sequence[_Split], *, few: bool
+) -> str:
+    a, b = names
+    how = "only" if seeds == [1, 1] else "in more seeds"
+    by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
+    counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a}, {by[1]} {how} by {b}."
+    if few:
+        return counts
+    known = all(answer["log_p"] is not None for each in shown for side in each.sides for answer in side)
+    first = "where log p(gold value) differs most" if known else "the first of them"
+    side = a if shown[0].solved > 0 else b
+    return f"{counts} {'Two' if len(shown) > 1 else 'One'} in favour of {side}, {first}:"
+
+
+def _shown(answers: Answers, split: _Split, names: Sequence[str]) -> DecidingProblem:
+    problem = answers["problems"][split.problem]
+    said = [_said(name, side, read=answers["read"]) for name, side in zip(names, split.sides, strict=True)]
+    return DecidingProblem(problem["id"], problem["gold"], said)
+
+
+def _said(name: str, side: Sequence[ShownAnswer], *, read: bool) -> str:
+    if len(side) > 1:
+        return f"{name} is right in {sum(answer['right'] for answer in side)} of {len(side)} seeds"
+    (answer,) = side
+    verdict = "right" if answer["right"] else "wrong"
+    if not read:
+        return f"{name} is {verdict}"
+    return f"{name} answers {answer['value']} ({verdict})" if answer["value"] else f"{name} gives no value"
