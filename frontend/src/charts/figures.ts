@@ -27,7 +27,7 @@ export function drawFigures({ figures, arms }: Payload, packedPlotly: string): v
     const figure = figureOf(element);
     if (!figure || !window.Plotly) return;
     const { data, layout } = themed(figure, arms, pageColours());
-    void window.Plotly.react(element, data, { ...layout, width }, CONFIG);
+    void window.Plotly.react(element, data, { ...layout, width, autosize: width === undefined }, CONFIG);
     drawn.add(element);
   };
 
