@@ -135,7 +135,10 @@ export interface Payload {
 
 /** Text that was compressed with gzip and written as base64. */
 export async function unpack(packed: string): Promise<string> {
-  const bytes = Uint8Array.from(atob(packed), (char) => char.charCodeAt(0));
+  const decoded = atob(packed);
+  const bytes = new Uint8Array(decoded.length);
+  // `Uint8Array.from` takes many times as long.
+  for (let index = 0; index < bytes.length; index += 1) bytes[index] = decoded.charCodeAt(index);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).text();
 }
