@@ -11,7 +11,7 @@ from kdprobe.errors import UsageError
 from kdprobe.models.reference import Dtype
 
 TASK = "gsm8k_kdprobe"
-TASK_FORMAT = 4
+TASK_FORMAT = 5
 """Incremented when a prompt, filter or metric of the task changes, or the values that `robust` extracts."""
 COMPLETION = "_completion"
 """Suffix of tasks for models without a chat template."""

@@ -10,7 +10,7 @@ from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
 
-FORMAT = 3
+FORMAT = 4
 SELECTION = "selection.json"
 
 
