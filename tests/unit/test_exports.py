@@ -123,4 +123,4 @@ def test_several_answers_to_a_problem_do_not_narrow_the_interval(name, tmp_path)
     assert (often.correct, often.n, often.accuracy) == (80, 160, 0.5)
     assert often.interval.high - often.interval.low >= once.interval.high - once.interval.low
     assert once.notes == []
-    assert often.notes == ["The 160 answers belong to 40 problems; the accuracy's interval is over problems."]
+    assert often.notes == ["The 160 answers belong to 40 problems; intervals are over problems."]

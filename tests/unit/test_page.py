@@ -57,7 +57,7 @@ def page(count, analyses=(), **answers):
 
 def test_a_single_problem_has_too_few_values_for_intervals():
     text = text_of(page(1))
-    assert "-1.00 (too few problems)" in text.replace("( too few problems )", "(too few problems)")
+    assert "-1.00 (no interval)" in text.replace("( no interval )", "(no interval)")
     assert "100.0% too few problems" in text
     assert "-100.0 points (too few problems)" in text.replace("( too few problems )", "(too few problems)")
     assert re.search(r"\bnan\b", text) is None

@@ -113,10 +113,56 @@ def test_one_problem_has_no_interval_of_log_p_anywhere(tmp_path, run_cli):
     assert data["arms"][0]["log_p_interval"] == data["pairs"][0]["log_p_interval"] == {"low": None, "high": None}
     assert (data["arms"][0]["log_p_gold_value"], data["pairs"][0]["log_p_difference"]) == (-2, 1.5)
     told = " ".join(run_cli("compare", *files).split())
-    assert "-2.00, too few problems" in told
-    assert "+1.50, too few problems" in told
+    assert "-2.00, no interval" in told
+    assert "+1.50, no interval" in told
     assert "nan" not in told
     assert not mean_interval(np.array([3.0])).known
+
+
+def test_equal_log_p_has_no_interval_of_width_zero(tmp_path, run_cli):
+    files = [
+        answers_file(tmp_path, name, ["7"] * 12, log_p_gold_value=[-p] * 12) for name, p in (("a", 1.0), ("b", 2.0))
+    ]
+    data = json.loads(run_cli("compare", *files, "--json"))
+    assert data["arms"][0]["log_p_interval"] == data["pairs"][0]["log_p_interval"] == {"low": None, "high": None}
+    assert "log p(gold value) is +1.00 nats (no interval)." in " ".join(run_cli("compare", *files).split())
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_the_mean_of_few_values_has_an_interval_that_holds_it(n):
+    drawn = np.random.default_rng(0).normal(size=(2_000, n))
+    intervals = [mean_interval(values) for values in drawn]
+    assert np.mean([interval.low <= 0 <= interval.high for interval in intervals]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_several_answers_to_one_problem_have_no_interval(tmp_path, run_cli):
+    row = {"id": "1", "question": "2 + 5?", "gold": "7", "response": "2 + 5 = 7", "log_p_gold_value": -1.0}
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps([row] * 12))
+    (score,) = json.loads(run_cli("score", file, "--json"))
+    none = {"low": None, "high": None}
+    assert score["interval"] == score["log_p_interval"] == score["arithmetic"]["interval"] == none
+    assert score["notes"] == ["The 12 answers belong to 1 problem, which is too few for an interval."]
+    assert "100.0%, too few problems" in run_cli("score", file)
+    # The same in all rows, but not the name of a problem.
+    file.write_text(json.dumps([row | {"question": "", "gold": str(n)} for n in range(12)]))
+    (score,) = json.loads(run_cli("score", file, "--json"))
+    assert score["interval"]["high"] < 1
+
+
+def test_all_intervals_of_repeated_answers_are_over_problems(tmp_path, run_cli):
+    values = [-0.5 * n - 0.1 * n * n for n in range(12)]
+    rows = [
+        {"id": n, "gold": "7", "response": f"2 + 5 = {7 + n % 2}", "log_p_gold_value": value}
+        for n, value in enumerate(values)
+    ]
+    once, thrice = tmp_path / "once.json", tmp_path / "thrice.json"
+    once.write_text(json.dumps(rows))
+    thrice.write_text(json.dumps([row for row in rows for _ in range(3)]))
+    single, several = json.loads(run_cli("score", once, thrice, "--json"))
+    assert several["log_p_interval"] == single["log_p_interval"]
+    assert several["arithmetic"]["interval"] == pytest.approx(single["arithmetic"]["interval"])
+    assert several["notes"] == ["The 36 answers belong to 12 problems; intervals are over problems."]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0002])

@@ -9,18 +9,38 @@ from numpy.typing import NDArray
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.stats.clustered import clustered_accuracy_interval
-from kdprobe.stats.intervals import Interval, accuracy_interval
+from kdprobe.stats.intervals import NO_INTERVAL, Interval, accuracy_interval
 
 
 def repeated_problems(outputs: Outputs) -> Sequence[str] | None:
-    """The problem of each answer, by id or by question, whichever tells more apart; `None` if each has one answer."""
+    """The problem of each answer, by id or by question, whichever tells more apart; `None` if each has one answer.
+
+    A column that is the same in every row names a problem only if the gold answers are the same, too.
+    """
     known = [keys for keys in (outputs.ids, outputs.questions) if keys]
     problems = max(known, key=lambda keys: len(set(keys)), default=[])
-    return problems if 1 < len(set(problems)) < len(outputs.responses) else None
+    different = len(set(problems))
+    names_one = different == 1 and len(set(outputs.gold)) == 1
+    return problems if (different > 1 or names_one) and different < len(outputs.responses) else None
+
+
+def by_problem(values: NDArray[np.float64], problems: Sequence[str] | None) -> NDArray[np.float64]:
+    """Sums over the answers to each problem, `[problem, ...]`.
+
+    Args:
+        values: `[answer, ...]`.
+        problems: The result of `repeated_problems`.
+    """
+    if problems is None:
+        return values
+    codes = np.unique(np.asarray(problems), return_inverse=True)[1]
+    sums = np.zeros((codes.max() + 1, *values.shape[1:]))
+    np.add.at(sums, codes, values)
+    return sums
 
 
 def interval_over_problems(right: NDArray[np.bool_], problems: Sequence[str] | None) -> Interval:
-    """The 95% interval of the accuracy, over problems.
+    """The 95% interval of the accuracy, over problems; several answers to a single problem have none.
 
     Args:
         right: Whether each answer is correct, `[answer]`.
@@ -28,6 +48,8 @@ def interval_over_problems(right: NDArray[np.bool_], problems: Sequence[str] | N
     """
     if problems is None:
         return accuracy_interval(int(right.sum()), len(right))
+    if len(set(problems)) == 1:
+        return NO_INTERVAL
     return clustered_accuracy_interval(list(right), problems)
 
 
@@ -36,4 +58,6 @@ def repeat_notes(problems: Sequence[str] | None) -> list[str]:
     if problems is None:
         return []
     answers, different = len(problems), len(set(problems))
-    return [f"The {answers} answers belong to {different} problems; the accuracy's interval is over problems."]
+    if different == 1:
+        return [f"The {answers} answers belong to 1 problem, which is too few for an interval."]
+    return [f"The {answers} answers belong to {different} problems; intervals are over problems."]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
-from kdprobe.comparison.repeats import interval_over_problems, repeat_notes, repeated_problems
+from kdprobe.comparison.repeats import by_problem, interval_over_problems, repeat_notes, repeated_problems
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.comparison.text_shares import TextShares, text_shares
 from kdprobe.console import progress
@@ -180,7 +180,7 @@ def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]
     judging = list(extractors.items())[:1] if outputs.metric else extractors.items()
     judged = {name: judge_outputs(outputs, extractor) for name, extractor in judging}
     refuse_gold_without_values(outputs, (found.right for found in judged.values()))
-    steps = step_accuracy(calculated(outputs))
+    steps = step_accuracy(calculated(outputs), repeated_problems(outputs))
     texts = text_shares(outputs)
     return [Score(**score_fields(outputs, name, found, steps, texts)) for name, found in judged.items()]
 
@@ -208,7 +208,7 @@ def score_fields(
         "cut_off": None if outputs.cut_off is None else sum(outputs.cut_off) / n,
         "mean_tokens": None if outputs.tokens is None else sum(outputs.tokens) / n,
         "log_p_gold_value": None if log_p is None else float(log_p.mean()),
-        "log_p_interval": None if log_p is None else mean_interval(log_p),
+        "log_p_interval": None if log_p is None else _log_p_interval(log_p, problems),
         "log_p_gold_solution": None if style is None else sum(style) / n,
         "arithmetic": steps,
         "rules": dict(judged.rules.most_common()),
@@ -217,6 +217,12 @@ def score_fields(
         "columns": dict(outputs.columns),
         "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(problems)],
     }
+
+
+def _log_p_interval(log_p: NDArray[np.float64], problems: Sequence[str] | None) -> Interval:
+    """The interval of the mean over problems, each with the mean of its answers."""
+    answers = by_problem(np.ones(len(log_p)), problems)
+    return mean_interval(by_problem(log_p, problems) / answers)
 
 
 def _judge_name(outputs: Outputs, extractor: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kdprobe.comparison.repeats import by_problem
 from kdprobe.problems.arithmetic import Arithmetic
 from kdprobe.stats.intervals import Interval
 from kdprobe.stats.pooled_shares import pooled_share, pooled_share_difference_interval, pooled_share_interval
@@ -32,7 +33,7 @@ class StepAccuracy:
         right: Number of correct steps.
         share: Share of correct steps; NaN if there are no steps.
         interval: Interval of the share, by bootstrap over problems, because the steps of one answer are not
-            independent. There is none if fewer than two answers have a step.
+            independent. There is none if fewer than two problems have a step.
     """
 
     answers: int
@@ -56,11 +57,12 @@ class StepAccuracyDifference:
         return not math.isnan(self.difference)
 
 
-def step_accuracy(answers: Sequence[Arithmetic] | StepCounts) -> StepAccuracy:
+def step_accuracy(answers: Sequence[Arithmetic] | StepCounts, problems: Sequence[str] | None = None) -> StepAccuracy:
     """Summarises the answers of one student.
 
     Args:
-        answers: One per problem, including those without steps.
+        answers: All answers, including those without steps.
+        problems: The problem of each answer, if problems have several.
     """
     counts = step_counts(answers)
     steps, right = (int(column.sum()) for column in counts.T)
@@ -70,7 +72,7 @@ def step_accuracy(answers: Sequence[Arithmetic] | StepCounts) -> StepAccuracy:
         steps=steps,
         right=right,
         share=pooled_share(counts),
-        interval=pooled_share_interval(counts),
+        interval=pooled_share_interval(by_problem(counts, problems)),
     )
 
 

@@ -170,7 +170,7 @@ def _sentence(pair: Pair) -> str:
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence
     between = pair.log_p_interval
-    interval = f"{between.low:+.2f} to {between.high:+.2f}" if between.known else "too few problems for an interval"
+    interval = f"{between.low:+.2f} to {between.high:+.2f}" if between.known else "no interval"
     return f"{sentence} The difference in log p(gold value) is {pair.log_p_difference:+.2f} nats ({interval})."
 
 

@@ -21,6 +21,8 @@ MEAN_RESAMPLES = 10_000
 """For a mean that a verdict quotes: the interval's ends are then stable to about a hundredth of its width."""
 _FEW = 64
 """Up to this many units, multinomial counts are fast to draw, and equal units can be drawn as one."""
+_TOO_FEW = 10
+"""Below this many units, the bootstrap's interval of a mean is clearly too short."""
 MANY = 10_000
 """Above this many units, none are drawn individually, because that would cost resamples times units."""
 _CELLS = 2**20
@@ -76,17 +78,20 @@ def percentile_interval(values: Array) -> Interval:
 
 
 def mean_interval(values: Array) -> Interval:
-    """Percentile bootstrap interval of a mean over problems; a single problem has none.
+    """Percentile bootstrap interval of a mean over problems; a single problem has none, nor have equal values.
 
-    With more than `MANY` problems and more than a few distinct values, the interval is the limit of the bootstrap: the
+    With fewer than ten problems, for which the bootstrap's interval is too short, it is Student's. With more than `MANY` problems and more than a few distinct values, the interval is the limit of the bootstrap: the
     normal interval from the mean and its standard error.
 
     Args:
         values: One value per problem, `[problem]`.
     """
-    if len(values) < 2:  # noqa: PLR2004
-        return NO_INTERVAL
     distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < 2:  # noqa: PLR2004
+        return NO_INTERVAL
+    if len(values) < _TOO_FEW:
+        half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * scipy.stats.sem(values))
+        return Interval(float(values.mean()) - half, float(values.mean()) + half)
     if len(distinct) <= _FEW:
         return percentile_interval(
             bootstrap(lambda drawn: drawn @ distinct / len(values), counts, resamples=MEAN_RESAMPLES)

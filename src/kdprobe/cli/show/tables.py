@@ -119,8 +119,8 @@ def points(interval: Interval, form: str = ".1f") -> str:
 
 
 def nats(interval: Interval, form: str = ".2f") -> str:
-    """An interval of log-probabilities, or "too few problems"."""
-    return f"{interval.low:{form}} to {interval.high:{form}}" if interval.known else "too few problems"
+    """An interval of log-probabilities, or "no interval"."""
+    return f"{interval.low:{form}} to {interval.high:{form}}" if interval.known else "no interval"
 
 
 def share(value: float | None, form: str = ".1%") -> str:

@@ -166,7 +166,7 @@ def result(
 
 def _sentences(best: Trial, gain: Gain, by: Criterion) -> list[str]:
     test, between = gain.test, gain.log_p_interval
-    interval = f"{between.low:+.3f} to {between.high:+.3f}" if between.known else "too few problems for an interval"
+    interval = f"{between.low:+.3f} to {between.high:+.3f}" if between.known else "no interval"
     sentence = (
         f"Trial {best.number} against the current options, on the same {test.n} validation problems: "
         f"{test.difference * 100:+.1f} points of accuracy (95% interval {test.interval.low * 100:+.1f} to "
