@@ -545,3 +545,20 @@ def test_keys_and_passwords_are_sent_and_never_written_and_changing_them_repeats
     for place, text in [("out", out), ("err", err), *texts_below(tmp_path)]:
         for secret in secrets:
             assert secret not in text, place
+
+
+def test_a_task_that_repeats_problems_is_asked_once_and_says_so(evaluate, tmp_path, monkeypatch, capsys):
+    from kdprobe.evaluation import lm_eval_run
+    from kdprobe.evaluation.protocol import task_folder
+
+    once = evaluate("--temperature", 1, "--out", tmp_path / "once.jsonl")
+    folder = shutil.copytree(task_folder(), tmp_path / "tasks")
+    for file in folder.glob("*/gsm8k_kdprobe.yaml"):
+        file.write_text(file.read_text() + "repeats: 3\n")
+    monkeypatch.setattr(lm_eval_run, "task_folder", lambda: folder)
+    capsys.readouterr()
+    thrice = evaluate("--temperature", 1, "--store", tmp_path / "other", "--out", tmp_path / "thrice.jsonl")
+    assert "the task repeats each problem 3 times; kdprobe asks once" in " ".join(capsys.readouterr().err.split())
+    assert thrice[0]["interval"] == once[0]["interval"]
+    answers = [[row["response"] for row in records(tmp_path / f"{name}.jsonl")] for name in ("once", "thrice")]
+    assert answers[0] == answers[1]

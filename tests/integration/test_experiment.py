@@ -225,8 +225,10 @@ def in_other_words(verdict, names):
 
 
 def test_labels_change_names_and_no_verdict(finished, compared, tiny_model, tiny_config, run_cli, tmp_path):
+    from kdprobe.api.results.cards import training_facts
     from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
+    from kdprobe.experiment.results import load_results
     from kdprobe.experiment.run import run
     from kdprobe.experiment.store import Store
     from kdprobe.host.registry import Host
@@ -247,6 +249,18 @@ def test_labels_change_names_and_no_verdict(finished, compared, tiny_model, tiny
     names = [f"{plan.run}/{name}" for name in ("none", "teacher", "bare")]
     told = json.loads(run_cli("compare", names[0], names[2], "--store", tmp_path, "--json"))
     assert json.loads(run_cli("compare", names[1], names[2], "--store", tmp_path, "--json")) == told
+    # Another run is compared by what taught its students, not by what they are called.
+    pairs = json.loads(run_cli("report", finished[0].run, plan.run, "--store", tmp_path, "--json"))["pairs"]
+    assert [(pair["a"].rpartition("/")[2], pair["b"].rpartition("/")[2]) for pair in pairs] == [
+        ("untrained", "untrained"),
+        ("fine-tuned", "fine-tuned"),
+        ("bare", "unprimed"),
+        ("none", "teacher"),
+    ]
+    assert {pair["difference"] for pair in pairs} == {0}
+    config = plan.experiment.model_dump(mode="json")
+    facts = [training_facts(config, arm=arm, libraries={}) for arm in load_results(store, plan.run).arms[2:]]
+    assert [row["prompt strategy"] for row in facts] == ["bare, without priming", "teacher, labelled none"]
 
 
 def test_a_template_of_the_question_alone_is_unprimed_too(tiny_model, tiny_config):

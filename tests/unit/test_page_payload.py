@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kdprobe.comparison.answers import Outputs
-from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.arms import Arm, families
 from kdprobe.comparison.compare import compare
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.payload.answers import shown_answers
@@ -152,7 +152,27 @@ def test_a_run_as_baseline_is_compared_arm_by_arm():
     # Adjusted for two tests, those that were made.
     assert compared.pairs[0].p_holm == pytest.approx(2 * compared.pairs[0].test.p)
     same = compare([*arms[:2], arm("b/plain", np.arange(40) < 20), arms[3]], {"robust": ROBUST}, baseline="a")
-    assert same.verdict == ["No arm differs significantly from the arm of the same name in a (2 pairs)."]
+    assert same.verdict == ["No arm differs significantly from its counterpart in a (2 pairs)."]
+
+
+def test_arms_of_two_runs_are_paired_by_strategy_and_never_across_roles():
+    def student(name, taught_by, *, unprimed=False, seed=0):
+        outputs = arm(name, np.arange(40) < 20).outputs
+        return Arm(name, outputs, distiller="logits", seed=seed, unprimed=unprimed, taught_by=taught_by)
+
+    arms = [
+        student("a/plain", "none {}", unprimed=True),
+        student("a/primed", "teacher {}"),
+        student("a/mine", 'template {"text": "1"}'),
+        student("b/plain", "teacher {}"),
+        student("b/primed", "none {}", unprimed=True),
+        student("b/mine", 'template {"text": "2"}'),
+        student("b/other", "teacher {}", seed=1),
+    ]
+    pairs = [(one.name, other.name) for one, other in families(arms, "a")["against a"]]
+    assert pairs == [("b/plain", "a/primed"), ("b/primed", "a/plain"), ("b/mine", "a/mine")]
+    crossed = [student("a/x", "none {}", unprimed=True), student("b/x", "teacher {}")]
+    assert not families(crossed, "a")["against a"]
 
 
 def heads(**columns):

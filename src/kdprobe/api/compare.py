@@ -137,7 +137,7 @@ def compare(
         encoding: The encoding of text files; by default it is detected.
         claims: A table of published numbers to check, with a column `arm` and any of `accuracy`, `correct` and `n`.
         baseline: The arm that all others are compared with, instead of all pairs; or a run, whose arms are compared
-            with those of the same names in other runs. `base` also stands for the model without an adapter that a
+            with those of the same strategies in other runs. `base` also stands for the model without an adapter that a
             result of `kdprobe.evaluate` contains.
         out: An HTML file to write, with the comparison and all answers to explore; it needs no network.
         store: The folder of runs; the default is the value of `KDPROBE_STORE`, else `kdprobe-runs`.

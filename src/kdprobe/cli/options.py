@@ -113,7 +113,7 @@ def baseline_option(function: Any) -> Any:
         "--baseline",
         metavar="ARM|RUN",
         help="Compare all other arms with this one, instead of all pairs; or the arms of other runs with those of the "
-        "same names in this run.",
+        "same strategies in this run.",
     )(function)
 
 

@@ -47,7 +47,7 @@ def command(
     """Rewrite a run's page and show its tables; or compare several runs on one page.
 
     A unique prefix of a run's name is enough. Without RUN: the newest run. The arms of several runs are compared with
-    those of the same names in the first run, or with --baseline.
+    those of the same strategies in the first run, or with --baseline.
     """
     from kdprobe.cli.show.comparison import show_comparison
     from kdprobe.cli.show.run import show_results

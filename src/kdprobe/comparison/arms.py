@@ -31,6 +31,7 @@ class Arm:
         seed: The training seed.
         unprimed: Whether the teacher read the bare question; a matter of the strategy's role, not of its name.
         absent: Why there are no answers; empty if there are.
+        taught_by: The strategy with its options, whatever it is called, or empty; finds the same arm in another run.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Arm:
     seed: int = 0
     unprimed: bool = False
     absent: str = ""
+    taught_by: str = ""
 
     @property
     def control(self) -> bool:
@@ -54,8 +56,9 @@ Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
 def families(arms: Sequence[Arm], baseline: str | None = None) -> Families:
     """The pairs that an experiment plans, or all pairs if no strategy is known; with a baseline, the pairs with it.
 
-    The baseline is an arm, with which all others are compared, or a run: `OTHER/ARM` is then compared with
-    `BASELINE/ARM`.
+    The baseline is an arm, with which all others are compared, or a run, whose arms are then compared with those of
+    the same strategy and seed in other runs, else with those of the same name. A name never pairs a primed arm with an
+    unprimed one.
 
     Each distilled arm is compared with each control. Every primed arm is compared with every unprimed one of the same
     distiller and seed, and Holm's adjustment counts all these pairs. Unprimed arms are not compared with each other.
@@ -84,5 +87,16 @@ def _against(arms: Sequence[Arm], baseline: str) -> list[tuple[Arm, Arm]]:
     by_name = {arm.name: arm for arm in arms}
     if base := by_name.get(baseline):
         return [(arm, base) for arm in arms if arm is not base]
-    alike = [(arm, by_name.get(f"{baseline}/{arm.name.partition('/')[2]}")) for arm in arms]
-    return [(arm, base) for arm, base in alike if base and arm is not base]
+    own, others = (
+        [arm for arm in arms if (arm.name.partition("/")[0] == baseline) is is_own] for is_own in (True, False)
+    )
+    alike = [(arm, _counterpart(arm, own, by_name.get(f"{baseline}/{arm.name.partition('/')[2]}"))) for arm in others]
+    return [(arm, base) for arm, base in alike if base]
+
+
+def _counterpart(arm: Arm, own: Sequence[Arm], named: Arm | None) -> Arm | None:
+    """The arm of another run that was taught by the same strategy; without one, the one of the same name and role."""
+    same = [base for base in own if arm.taught_by and (base.taught_by, base.seed) == (arm.taught_by, arm.seed)]
+    if named in same or (not same and named and named.unprimed == arm.unprimed):
+        return named
+    return same[0] if len(same) == 1 else None

@@ -45,7 +45,7 @@ def compare(
         extractors: Extractors by name, including the chosen one; the others are checked for disagreement.
         chosen: The extractor used for the scores.
         baseline: The arm that all others are compared with, instead of the planned pairs; or a run, whose arms those of
-            the same names are compared with.
+            the same strategies are compared with.
 
     Raises:
         KdprobeError: See `pair_up` and `judge_arms`.

@@ -220,9 +220,10 @@ def score_fields(
 
 
 def _log_p_interval(log_p: NDArray[np.float64], problems: Sequence[str] | None) -> Interval:
-    """The interval of the mean over problems, each with the mean of its answers."""
+    """The interval of the mean over problems, each with the mean of its answers; at most 0, as log p is."""
     answers = by_problem(np.ones(len(log_p)), problems)
-    return mean_interval(by_problem(log_p, problems) / answers)
+    interval = mean_interval(by_problem(log_p, problems) / answers)
+    return Interval(interval.low, min(0.0, interval.high)) if interval.known else interval
 
 
 def _judge_name(outputs: Outputs, extractor: str) -> str:

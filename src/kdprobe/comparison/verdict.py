@@ -42,7 +42,7 @@ def _unplanned(pairs: Sequence[Pair]) -> list[str]:
     if not different:
         every = pairs[0].family == ALL_PAIRS
         alone = len({pair.b for pair in pairs}) == 1
-        base = pairs[0].b if alone else f"the arm of the same name in {pairs[0].family.removeprefix(AGAINST)}"
+        base = pairs[0].b if alone else f"its counterpart in {pairs[0].family.removeprefix(AGAINST)}"
         none = "No two of these arms differ significantly" if every else f"No arm differs significantly from {base}"
         return [f"{none} ({equal} pairs).", *few]
     rest = f"{equal} other {'pair does' if equal == 1 else 'pairs do'} not differ significantly."

@@ -116,6 +116,11 @@ def run_task(
             bootstrap_iters=0,
             log_samples=True,
         )
+    if (repeats := results["configs"][task].get("repeats") or 1) > 1:
+        note(
+            f"{label}: the task repeats each problem {repeats} times; kdprobe asks once. "
+            "For more answers, use other seeds."
+        )
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
     return [
         _record(problem, sample, ledger[sample["prompt_hash"]], model.thinking_tokens)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdprobe.comparison.answers import read_outputs
-from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.arms import Arm, families
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.reading.columns import Columns, refuse_unused
@@ -62,7 +62,7 @@ def compare_named(
         chosen: The extractor that decides.
         encoding: The encoding of text files; `None` detects it.
         baseline: The arm that all others are compared with; or a run, whose arms are compared with those of the same
-            names in other runs. Runs may be named by a prefix.
+            strategies in other runs. Runs may be named by a prefix.
         bases: The arms of models without an adapter, where that is known; if there is one, `base` stands for it.
 
     Raises:
@@ -104,7 +104,7 @@ def compare_named(
         baseline = bases[0]
     audited = {results.run: results for results, _ in runs.values()}
     if baseline is not None:
-        baseline = _baseline(baseline, arm_names, audited)
+        baseline = _baseline(baseline, arms, audited)
     compared = compare(arms, extractors, chosen, baseline)
     compared.findings.extend(finding for results in audited.values() for finding in _of_run(results))
     cautions = sorted({c for results in audited.values() for c in results.record.get("cautions", [])})
@@ -112,20 +112,19 @@ def compare_named(
     return Compared(arms, compared, cautions, list(audited.values()))
 
 
-def _baseline(baseline: str, arms: Sequence[str], runs: Mapping[str, Results]) -> str:
-    """The full name of an arm, or of a run that has arms of the same names as other runs."""
-    if baseline in arms:
+def _baseline(baseline: str, arms: Sequence[Arm], runs: Mapping[str, Results]) -> str:
+    """The full name of an arm, or of a run that has the same arms as other runs."""
+    names = [arm.name for arm in arms]
+    if baseline in names:
         return baseline
     prefix, slash, arm = baseline.partition("/")
     matching = [run for run in runs if run.startswith(prefix)]
     run = prefix if prefix in runs else matching[0] if len(matching) == 1 else None
-    if run and slash and f"{run}/{arm}" in arms:
+    if run and slash and f"{run}/{arm}" in names:
         return f"{run}/{arm}"
-    owned = [name.partition("/") for name in arms]
-    own = {name for of, _, name in owned if of == run}
-    if run and not slash and any(name in own for of, _, name in owned if of != run):
+    if run and not slash and any(families(arms, run).values()):
         return run
-    raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(arms)}.")
+    raise UsageError(f"There is no arm {baseline!r} to compare with.", f"Available arms: {', '.join(names)}.")
 
 
 def _of_run(results: Results) -> list[Finding]:

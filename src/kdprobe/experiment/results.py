@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.experiment.arm_names import BARE, resolved
+from kdprobe.experiment.arm_names import BARE, display_name, resolved
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.integrity.upkeep import RECORD
@@ -150,6 +151,10 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
 
 def arms_of(results: Results) -> list[Arm]:
     """The arms of a run, for a comparison; arms without answers say why."""
+    strategies = {
+        display_name(strategy["name"], strategy.get("label")): strategy
+        for strategy in results.record["config"].get("strategies", [])
+    }
     return [
         Arm(
             arm.name,
@@ -159,9 +164,16 @@ def arms_of(results: Results) -> list[Arm]:
             arm.seed,
             arm.unprimed,
             absent=arm.absence,
+            taught_by=_identity(arm, strategies),
         )
         for arm in results.arms
     ]
+
+
+def _identity(arm: ArmResults, strategies: Mapping[str, Mapping[str, Any]]) -> str:
+    """The strategy and its options as text; only the name in records of earlier versions, empty for controls."""
+    options = strategies.get(arm.strategy or "", {}).get("options") or {}
+    return f"{arm.strategy_name} {json.dumps(options, sort_keys=True)}" if arm.strategy_name else ""
 
 
 def _role(arm: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

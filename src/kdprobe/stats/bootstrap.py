@@ -80,8 +80,9 @@ def percentile_interval(values: Array) -> Interval:
 def mean_interval(values: Array) -> Interval:
     """Percentile bootstrap interval of a mean over problems; a single problem has none, nor have equal values.
 
-    With fewer than ten problems, for which the bootstrap's interval is too short, it is Student's. With more than `MANY` problems and more than a few distinct values, the interval is the limit of the bootstrap: the
-    normal interval from the mean and its standard error.
+    With fewer than ten problems, for which the bootstrap's interval is too short, it is Student's. With more than
+    `MANY` problems and more than a few distinct values, it is the limit of the bootstrap: the normal interval from the
+    mean and its standard error.
 
     Args:
         values: One value per problem, `[problem]`.

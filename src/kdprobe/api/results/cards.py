@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from kdprobe.experiment.arm_names import BARE
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.results import Results
 from kdprobe.files import without_none
@@ -68,7 +69,7 @@ def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Map
         facts["seed"] = str(arm.seed)
     if arm.strategy:
         facts["teacher"] = _call(teacher["name"], teacher["options"])
-        facts["prompt strategy"] = f"{arm.strategy}, without priming" if arm.unprimed else arm.strategy
+        facts["prompt strategy"] = _strategy(arm)
     if arm.distiller:
         kept = f"; {len(arm.kept)} of the answers were kept" if arm.kept is not None else ""
         facts["trained on"] = (
@@ -78,6 +79,13 @@ def training_facts(config: Mapping[str, Any], *, arm: ArmResults, libraries: Map
         facts["relative change in the adapted weights"] = f"{arm.training['relative_change']:.2g}"
     facts["versions"] = ", ".join(f"{name} {libraries[name]}" for name in _LIBRARIES if name in libraries)
     return facts
+
+
+def _strategy(arm: ArmResults) -> str:
+    """The strategy that taught an arm, with its label in the run if that says something else."""
+    label = str(arm.strategy)
+    named = label if arm.strategy_name in {None, label, BARE} else f"{arm.strategy_name}, labelled {label}"
+    return f"{named}, without priming" if arm.unprimed else named
 
 
 def _versions(environment: Mapping[str, Any]) -> dict[str, str]:
