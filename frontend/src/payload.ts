@@ -60,6 +60,8 @@ export interface ShownDifference {
 }
 
 export interface Baseline {
+  name: string;
+  /** The name, and over what the tests are made. */
   label: string;
   rows: ShownDifference[];
   note: string;

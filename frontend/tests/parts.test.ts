@@ -54,6 +54,8 @@ test("a scale holds every interval and zero, within what is possible", () => {
   const scale = scaleOf([estimate(0.125, 0.05, 0.2), estimate(-0.02, null, null)], [-1, 1]);
   assert.deepEqual(scale, { low: -0.05, high: 0.2, ticks: [-0.05, 0, 0.05, 0.1, 0.15, 0.2] });
   assert.equal(placeOf(0.2, scale), 100);
+  // Steps of 10 points would be six, and their labels would touch.
+  assert.deepEqual(scaleOf([estimate(0.3, -0.06, 0.425)], [-1, 1]).ticks, [-0.2, 0, 0.2, 0.4, 0.6]);
   assert.equal(scaleOf([estimate(0.99, 0.9, 1)], [0, 1]).high, 1);
   const flat = scaleOf([estimate(0, 0, 0)], [0, 1]);
   assert.ok(flat.high > flat.low);

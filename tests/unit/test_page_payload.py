@@ -129,6 +129,18 @@ def test_students_of_several_seeds_share_a_baseline():
     ]
 
 
+def test_of_strategies_over_seeds_the_unprimed_one_is_the_first_baseline_too():
+    arms = [Arm("untrained", arm("untrained", np.arange(40) < 5).outputs)]
+    for seed in range(3):
+        draw = np.random.default_rng(seed).random(40)
+        arms.append(arm(f"unprimed@{seed}", draw < 0.3, "unprimed", "logits", seed=seed, unprimed=True))
+        arms.append(arm(f"steps@{seed}", draw < 0.8, "steps", "logits", seed=seed))
+    found = baselines(compare(arms, {"robust": ROBUST}))
+    labels = ["unprimed, over seeds", "untrained, over seeds", "unprimed", "untrained"]
+    assert [baseline["label"] for baseline in found] == labels
+    assert [row["against"] for row in found[0]["rows"]] == [found[0]["name"]] == ["unprimed"]
+
+
 def test_without_a_plan_every_arm_is_a_baseline_and_swapped_pairs_are_mirrored():
     compared = compare([arm(name, np.arange(40) < right) for name, right in (("a", 32), ("b", 20))], {"robust": ROBUST})
     found = {baseline["label"]: baseline["rows"][0] for baseline in baselines(compared)}

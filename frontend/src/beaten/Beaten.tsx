@@ -100,7 +100,7 @@ function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline 
             <tr key={index}>
               <th scope="row">
                 <ArmName arm={shown} />
-                {row.against === baseline.label ? null : (
+                {row.against === baseline.name ? null : (
                   <>
                     <br />
                     <span class="soft">

@@ -60,7 +60,7 @@ def taught_arms(
             colours[visible(scores[0].name)],
             *_taught_by(scores[0], prompts),
             _teacher(fidelity.get(scores[0].strategy or "")),
-            percent(sum(score.accuracy for score in scores) / len(scores)),
+            _student(scores),
         )
         for name, scores in members.items()
     ]
@@ -73,6 +73,11 @@ def _taught_by(score: ArmScore, prompts: Mapping[str, Sequence[Part]]) -> tuple[
         return "the teacher", ""
     read, quoted = told(prompts[score.strategy])
     return f"the teacher, reading {read}", quoted
+
+
+def _student(scores: Sequence[ArmScore]) -> str:
+    mean = percent(sum(score.accuracy for score in scores) / len(scores))
+    return mean if len(scores) == 1 else f"{mean} (mean of {len(scores)} seeds)"
 
 
 def _teacher(summary: Mapping[str, Any] | None) -> str:

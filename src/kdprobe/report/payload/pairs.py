@@ -59,11 +59,13 @@ class Baseline(TypedDict):
     """What arms are compared with.
 
     Attributes:
-        label: Its name.
+        name: Its name.
+        label: The same, and over what the tests are made.
         rows: A difference each.
         note: What the differences are, as a sentence.
     """
 
+    name: str
     label: str
     rows: list[ShownDifference]
     note: str
@@ -104,12 +106,17 @@ def baselines(comparison: Comparison) -> list[Baseline]:
     over_problems = "Exact McNemar test; p is Holm-adjusted within the family."
     return [
         *_listed(strategies, "{}, over seeds", over_seeds),
-        *_listed(dict(sorted(found.items(), key=lambda item: item[0][0] in PLANNED - {PRIMED})), "{}", over_problems),
+        *_listed(found, "{}", over_problems),
     ]
 
 
 def _listed(found: Mapping[tuple[str, str], list[ShownDifference]], label: str, note: str) -> Iterable[Baseline]:
-    return [{"label": visible(label.format(name)), "rows": rows, "note": note} for (_, name), rows in found.items()]
+    # The unprimed students come first, because priming is what experiments ask about.
+    first = sorted(found.items(), key=lambda item: item[0][0] in PLANNED - {PRIMED})
+    return [
+        {"name": visible(name), "label": visible(label.format(name)), "rows": rows, "note": note}
+        for (_, name), rows in first
+    ]
 
 
 def _difference(pair: Pair, *, swapped: bool = False) -> ShownDifference:
