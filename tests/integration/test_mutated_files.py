@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 import tomllib
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +34,7 @@ from mutation import ALL, TOGETHER, mutated, mutated_json, mutated_table
 from served_replies import chat_by_lm_eval, chat_completion, completions, read_by_teacher, texts_by_lm_eval
 
 HOST = Host()
+LOGS = Path(__file__).parents[1] / "data" / "tool_logs"
 ROWS = [
     {"id": f"p{index}", "question": f"What is {index} + 1?", "response": f"#### {index}", "answer": f"#### {index + 1}"}
     for index in range(6)
@@ -42,6 +45,11 @@ SAMPLES = [
      "exact_match": 1.0, "doc_hash": "a", "prompt_hash": "b"}
     for index, row in enumerate(ROWS)
 ]  # fmt: skip
+SPLIT = {"columns": list(ROWS[0]), "index": list(range(6)), "data": [list(row.values()) for row in ROWS]}
+REPLIES = [
+    {"id": index, "answer": row["answer"], "response": {"choices": [{"finish_reason": "length", "text": "#### 7"}]}}
+    for index, row in enumerate(ROWS)
+]
 
 
 def lines(rows):
@@ -69,6 +77,42 @@ def other_rows(content, chance):
     if chance.random() < 0.5:
         return mutated(content, chance)
     return parquet(mutated_table(pq.read_table(io.BytesIO(content)), chance))
+
+
+def log(name):
+    """What another tool left."""
+    return lambda _: (LOGS / name).read_bytes()
+
+
+def zipped_log(_):
+    """A log of inspect_ai as an archive whose members Python can change."""
+    header = json.loads((LOGS / "sums.json").read_bytes())
+    samples = {f"samples/{sample['id']}_epoch_1.json": sample for sample in header.pop("samples")}
+    return archived({name: json.dumps(member) for name, member in {"header.json": header, **samples}.items()})
+
+
+def archived(contents):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def other_member(content, chance):
+    """An archive of which the bytes or a member is changed, or a member is gone or has another name."""
+    if chance.random() < 0.3:
+        return mutated(content, chance)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    name = chance.choice(list(contents))
+    changed = mutated_json(contents.pop(name), chance)
+    return archived(contents | {chance.choice([name] * 9 + ["samples/../x_epoch_1.json", "x"]): changed})
+
+
+def details(_):
+    """Details of lighteval as JSON, in which single values can be changed."""
+    return json.dumps(pq.read_table(LOGS / "lighteval_mixed.parquet").to_pylist()).encode()
 
 
 def scored(file):
@@ -110,6 +154,13 @@ FORMATS = {
     "a.jsonl.gz": (lambda _: gzip.compress(lines(ROWS)), mutated, scored),
     "a.parquet": (lambda _: parquet(pa.Table.from_pylist(ROWS)), mutated, scored),
     "samples_a.jsonl": (lambda _: lines(SAMPLES), mutated, scored),
+    "zstd.eval": (log("sums.eval"), mutated, scored),
+    "stored.eval": (zipped_log, other_member, scored),
+    "log.json": (log("sums.json"), mutated_json, scored),
+    "details.parquet": (log("lighteval_mixed.parquet"), mutated, scored),
+    "details.json": (details, mutated_json, scored),
+    "split.json": (lambda _: json.dumps(SPLIT).encode(), mutated_json, scored),
+    "replies.json": (lambda _: json.dumps(REPLIES).encode(), mutated_json, scored),
     "claims.csv": (lambda _: b"arm,accuracy,correct,n\na,50.0,3,6\nb,33.3,2,6\n", mutated, read_claims),
     "problems.jsonl": (lambda _: lines(ROWS), mutated, lambda file: list(read(file))),
     "a.npy": (lambda _: arrays(np.save), mutated, lambda file: read_patterns([str(file)])),

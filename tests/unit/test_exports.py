@@ -58,7 +58,11 @@ def test_an_answer_that_ended_before_it_began_is_empty_and_refuses_no_file(tmp_p
     rows = [{"response": reply, "gold": "7"} for reply in (done, cut, blocked)]
     outputs = read_outputs(rows_file(tmp_path, *rows))
     assert outputs.responses == ["so 7", "", ""]
-    assert outputs.notes == ("2 replies have no text, perhaps from a failed request; they count as empty answers.",)
+    assert outputs.notes == (
+        "2 replies have no text, perhaps from a failed request; they count as empty answers.",
+        "Which answers were cut off is read from the replies in 'response'.",
+    )
+    assert outputs.cut_off == [False, True, False]
 
 
 def test_the_first_sample_is_the_one_of_the_lowest_index(tmp_path):

@@ -48,6 +48,12 @@ LAID_OUT = {
     "inside.json": lambda: json.dumps({"model": "m", "samples": ROWS}),
     "columns.json": lambda: json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}),
     "pandas.json": lambda: pd.DataFrame(ROWS).to_json(),
+    # As many rows as columns, so that the three lists are of one length.
+    "pandas-split.json": lambda: pd.DataFrame(ROWS).to_json(orient="split"),
+    "pandas-split-bare.json": lambda: pd.DataFrame(ROWS).to_json(orient="split", index=False),
+    "pandas-index.json": lambda: pd.DataFrame(ROWS).to_json(orient="index"),
+    "pandas-table.json": lambda: pd.DataFrame(ROWS).to_json(orient="table", index=False),
+    "pandas-records.json": lambda: pd.DataFrame(ROWS).to_json(orient="records"),
     "split.CSV": lambda: pd.DataFrame(ROWS).to_csv(index=False),
 }
 
@@ -166,6 +172,13 @@ def test_a_file_with_one_broken_byte_is_not_taken_for_another_encoding(tmp_path)
         ("a.json", '[{"response": "7", "gold": "7"}]\n[]', "line 2 is not valid JSON: unexpected content after"),
         ("a.json", '[{"response": "7", "gold": "7"},\n 8]', "line 2 is not a JSON object"),
         ("a.json", "[" * 100_000, "nested too deeply"),
+        (
+            "a.json",
+            '{"columns": ["response", "gold"], "data": [["7", "7"], ["8"]]}',
+            "row 2 of its 'data' does not have",
+        ),
+        ("a.json", '{"columns": ["gold", "gold"], "data": [["7", "7"]]}', "two columns are called 'gold'"),
+        ("a.json", '{"columns": "gold", "data": []}', "its 'columns' and 'data' are not lists"),
         ("a.json", "[]", "has no answers"),
         ("a.json", '{"results": {"gsm8k": {"acc": 1}}, "config": {}}', "no column that looks like responses"),
         ("a.csv.gz", gzip.compress(b"id,response,gold\na,7,7\n" * 99, mtime=0)[:-9], "cannot be read"),
@@ -219,3 +232,12 @@ def test_the_note_of_an_encoding_reaches_both_outputs(tmp_path, run_cli):
     assert [arm["notes"] for arm in data["arms"]] == [["Read as UTF-16."], []]
     (named,) = json.loads(run_cli("score", file, "--encoding", "utf-16", "--json"))
     assert (named["correct"], named["notes"]) == (2, [])
+
+
+@pytest.mark.parametrize("name", ["tokens", "thinking_tokens"])
+@pytest.mark.parametrize("count", ["inf", "nan", "-inf"])
+def test_counts_that_are_not_finite_are_ignored_with_a_note(name, count, tmp_path):
+    file = written(tmp_path, "a.csv", f"id,response,gold,{name}\na,7,7,{count}\nb,7,7,3\n")
+    outputs = read_outputs(file)
+    assert getattr(outputs, name) is None
+    assert outputs.notes[-1].startswith(f"The column {name!r} is ignored: not every cell is a")

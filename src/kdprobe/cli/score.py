@@ -31,7 +31,9 @@ Examples:
 @quiet_option
 @json_option
 def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
-    """Score existing answers from files: CSV, JSON, Parquet, lm-eval's samples, folders of .jsonl. No model is needed.
+    """Score existing answers from files; no model is needed.
+
+    Files are CSV, JSON or Parquet, samples of lm-eval, logs of inspect_ai, details of lighteval, or folders of .jsonl.
 
     The output says which columns were read. A file with ambiguous columns or cells is rejected with an explanation.
     An empty answer counts as wrong and is reported. Extractors differ in how they read the final value and when they

@@ -13,9 +13,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kdprobe.comparison.reading.cells import flag, gold_texts, id_texts, question_texts, response_texts, text
+from kdprobe.comparison.reading.cells import gold_texts, id_texts, question_texts, response_texts, text
 from kdprobe.comparison.reading.columns import (
-    CUT_OFF,
+    EPOCH,
     PROMPT_HASH,
     QUESTION,
     TOKENS,
@@ -24,9 +24,12 @@ from kdprobe.comparison.reading.columns import (
     find,
     stated_columns,
 )
-from kdprobe.comparison.reading.lm_eval import GOLD, ID, LmEvalRows
+from kdprobe.comparison.reading.endings import cut_off
+from kdprobe.comparison.reading.measures import counts, numbers, texts
 from kdprobe.comparison.reading.table import Table, read_table, table_of
 from kdprobe.comparison.reading.thoughts import thinking_tokens, with_thinking
+from kdprobe.comparison.reading.tools.rows import ToolRows
+from kdprobe.comparison.reading.tools.samples import SampleRows
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.gold import gold_text, gold_value
 
@@ -57,9 +60,12 @@ class Outputs:
             and `versions`, each mapping aspects to values.
         columns: The columns for `response`, `gold` and `id`; `None` for a column that is missing.
         notes: Notes on how the file was read.
-        metric: The lm-eval metric that judged the answers, or `None` if an extractor judges them.
+        tool: The evaluation tool whose samples these are, or `None`.
+        metric: The tool's metric that judged the answers, or `None` if an extractor judges them.
         right: Whether that metric judged each answer correct, or `None`.
+        epochs: Which of several answers to its problem each answer is, if the tool says so, or `None`.
         prompts: lm-eval's hash of each prompt, or `None`.
+        left_out: Number of samples of an evaluation that have no result, such as those that ended in an error.
     """
 
     file: str
@@ -76,9 +82,12 @@ class Outputs:
     conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     columns: Mapping[str, str | None] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    tool: str | None = None
     metric: str | None = None
     right: list[bool] | None = None
+    epochs: list[int] | None = None
     prompts: list[str] | None = None
+    left_out: int = 0
 
     @cached_property
     def gold_without_value(self) -> int:
@@ -94,7 +103,7 @@ class Outputs:
 def read_outputs(
     file: str | PathLike[str], columns: Columns = ANY_COLUMNS, *, source: str | None = None, encoding: str | None = None
 ) -> Outputs:
-    """Reads a file of answers: any table, lm-eval's samples, or the records of an evaluation.
+    """Reads a file of answers: any table, what an evaluation tool left, or the records of an evaluation.
 
     Args:
         file: The file.
@@ -106,7 +115,7 @@ def read_outputs(
         KdprobeError: It cannot be read, is empty, lacks a gold value, or has a cell without text.
         UsageError: A column is missing or ambiguous.
     """
-    rows = LmEvalRows(columns)
+    rows = ToolRows(columns)
     return _read(read_table(Path(file), rows.known, rows.read, encoding), source or str(file), rows, columns)
 
 
@@ -122,28 +131,32 @@ def outputs_of(records: Iterable[Mapping[str, Any]], source: str, columns: Colum
         KdprobeError: As `read_outputs`.
         UsageError: As `read_outputs`.
     """
-    rows = LmEvalRows(columns)
+    rows = ToolRows(columns)
     return _read(table_of(records, source, rows.known, rows.read), source, rows, columns)
 
 
-def _read(table: Table, source: str, rows: LmEvalRows, columns: Columns) -> Outputs:
+def _read(table: Table, source: str, rows: ToolRows, columns: Columns) -> Outputs:
     if not table.size:
         raise KdprobeError(f"{table.file} has no answers.", "Provide one row per answer.")
     columns = stated_columns(table, columns)
-    judged = rows.metric(table, extracted=columns.response is not None) if rows.found else None
-    chosen = Columns(None, columns.gold or GOLD, columns.id or ID) if judged else choose(table, columns)
-    return _outputs(table, source, rows, chosen, judged)
+    tool, judged = rows.found, None
+    if tool:
+        judged = tool.metric(table, extracted=columns.response is not None)
+        response = columns.response or (tool.response if tool.written else None)
+        identified = any(map(text, table.cells.get(tool.id, ())))
+        columns = Columns(response, columns.gold or tool.gold, columns.id or (tool.id if identified else None))
+    return _outputs(table, source, tool, columns if judged else choose(table, columns), judged)
 
 
 def _outputs(
-    table: Table, source: str, rows: LmEvalRows, columns: Columns, judged: tuple[str, list[bool]] | None
+    table: Table, source: str, tool: SampleRows | None, columns: Columns, judged: tuple[str, list[bool]] | None
 ) -> Outputs:
     metric, right = judged or (None, None)
+    notes = [*tool.notes(metric), *([] if metric else tool.own_notes(table))] if tool else []
     responses = [""] * table.size
     if columns.response:
         responses = with_thinking(table, response_texts(table, columns.response), columns.response)
-    tokens = _numbers(table, TOKENS)
-    log_p, solution, size = (_numbers(table, (name,)) for name in ("log_p_gold_value", *GOLD_SOLUTION))
+    log_p, solution, size = (numbers(table, (name,)) for name in ("log_p_gold_value", *GOLD_SOLUTION))
     named = {"response": columns.response, "gold": columns.gold, "id": columns.id}
     return Outputs(
         file=source,
@@ -151,18 +164,21 @@ def _outputs(
         gold=_gold(table, columns.gold, needed=not metric),
         ids=_ids(table, columns.id),
         questions=_questions(table),
-        groups=_texts(table, ("group",)),
-        cut_off=_cut_off(table),
-        tokens=[round(value) for value in tokens] if tokens else None,
+        groups=texts(table, ("group",)),
+        cut_off=cut_off(table, columns.response),
+        tokens=counts(table, TOKENS),
         thinking_tokens=thinking_tokens(table),
         log_p_gold_value=log_p,
         log_p_gold_solution=per_token(solution, size),
-        conditions=rows.conditions or _conditions(table),
+        conditions=tool.conditions if tool else _conditions(table),
         columns=named | ({"metric": metric} if metric else {}),
-        notes=(*rows.notes(metric), *table.notes),
+        notes=(*notes, *table.notes),
         metric=metric,
+        tool=tool.tool if tool else None,
+        epochs=counts(table, (EPOCH,)) if tool else None,
         right=right,
-        prompts=_texts(table, (PROMPT_HASH,)),
+        prompts=texts(table, (PROMPT_HASH,)),
+        left_out=tool.left_out.total() if tool else 0,
     )
 
 
@@ -211,34 +227,3 @@ def _aspects(aspects: Mapping[str, Any]) -> dict[str, str]:
 def _questions(table: Table) -> list[str] | None:
     asked = (question_texts(table, name) for name in find(table, QUESTION))
     return next((questions for questions in asked if any(questions)), None)
-
-
-def _texts(table: Table, names: Sequence[str]) -> list[str] | None:
-    """A column's cells as text, or `None` if the column is missing, empty or contains anything else."""
-    cells = next((table.cells[name] for name in find(table, names)), [])
-    texts = [] if any(isinstance(cell, list | dict) for cell in cells) else list(map(text, cells))
-    return texts if any(texts) else None
-
-
-def _cut_off(table: Table) -> list[bool] | None:
-    """Whether each answer was cut off, `None` if unknown; an empty cell says no."""
-    texts = _texts(table, CUT_OFF)
-    if texts is None:
-        return None
-    flags = [flag(value) if value.strip() else False for value in texts]
-    if None in flags:
-        table.notes.append(f"The column {find(table, CUT_OFF)[0]!r} is ignored: not every cell is true or false.")
-        return None
-    return [bool(value) for value in flags]
-
-
-def _numbers(table: Table, names: Sequence[str]) -> list[float] | None:
-    """A column's cells as numbers, or `None` if one is missing; a column of anything else is ignored with a note."""
-    texts = _texts(table, names)
-    if texts is None or not all(texts):
-        return None
-    try:
-        return list(map(float, texts))
-    except ValueError:
-        table.notes.append(f"The column {find(table, names)[0]!r} is ignored: not every cell is a number.")
-        return None

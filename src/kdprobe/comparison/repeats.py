@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +63,19 @@ def repeat_notes(problems: Sequence[str] | None) -> list[str]:
     if different == 1:
         return [f"The {answers} answers belong to 1 problem, which is too few for an interval."]
     return [f"The {answers} answers belong to {different} problems; intervals are over problems."]
+
+
+def first_answers(outputs: Outputs) -> Outputs:
+    """The first answer to each problem, with a note, if an evaluation tool gave several; else all answers."""
+    if outputs.ids is None or outputs.epochs is None or len(set(outputs.ids)) == len(outputs.ids):
+        return outputs
+    first: dict[str, int] = {}
+    for index in sorted(range(len(outputs.ids)), key=outputs.epochs.__getitem__):
+        first.setdefault(outputs.ids[index], index)
+    rows = sorted(first.values())
+    columns = {each.name: getattr(outputs, each.name) for each in fields(outputs) if each.name != "notes"}
+    kept: dict[str, Any] = {
+        name: [cells[row] for row in rows] for name, cells in columns.items() if isinstance(cells, list)
+    }
+    note = f"Answers are paired by problem: of the {len(outputs.ids)} answers, the first to each problem is compared."
+    return replace(outputs, notes=(*outputs.notes, note), **kept)

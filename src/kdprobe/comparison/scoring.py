@@ -33,7 +33,7 @@ class Score:
 
     Attributes:
         file: The file or stage the answers come from.
-        extractor: The extractor that judged the answers, or the lm-eval metric.
+        extractor: The extractor that judged the answers, or the metric of the tool that made the file.
         n: Number of answers.
         correct: Number of correct answers.
         accuracy: Share of correct answers.
@@ -54,6 +54,7 @@ class Score:
         run_on: Share of answers that run on into another problem; `None` if the model wrote no text.
         gold_without_value: Number of gold answers without a number, which no answer matches; 0 if no extractor reads
             them.
+        left_out: Number of samples of an evaluation that have no result, and so do not count among the answers.
         columns: The file's columns for `response`, `gold` and `id`; `None` for a column it lacks.
         notes: Notes on how the file was read.
     """
@@ -78,13 +79,14 @@ class Score:
     rules: dict[str, int]
     run_on: float | None
     gold_without_value: int
+    left_out: int
     columns: dict[str, str | None]
     notes: list[str]
 
 
 @dataclass(frozen=True)
 class JudgedAnswers:
-    """All answers of a model, judged by an extractor or by an lm-eval metric.
+    """All answers of a model, judged by an extractor or by the metric of an evaluation tool.
 
     Attributes:
         right: Whether each answer is correct, `[answer]`.
@@ -130,15 +132,15 @@ def judge_arms(
         KdprobeError: The chosen extractor fails (any other that fails is skipped with a note), the arms are judged by
             different metrics, or `refuse_gold_without_values` rejects one.
     """
-    metrics = {arm.outputs.metric for arm in arms}
-    if len(metrics) > 1:
-        listed = "; ".join(f"{arm.outputs.file} by {_judge_name(arm.outputs, chosen)}" for arm in arms)
+    judges = {arm.name: _judge_name(arm.outputs, chosen) for arm in arms}
+    if len(set(judges.values())) > 1:
+        listed = "; ".join(f"{arm.outputs.file} by {judges[arm.name]}" for arm in arms)
         raise KdprobeError(
             f"The answers are judged in different ways: {listed}.", "Only compare arms that answered the same task."
         )
     judged = {}
     for name, extractor in extractors.items():
-        if name != chosen and metrics != {None}:
+        if name != chosen and any(arm.outputs.metric for arm in arms):
             continue
         try:
             judged[name] = {arm.name: judge_outputs(arm.outputs, extractor) for arm in arms}
@@ -172,7 +174,7 @@ def calculated(outputs: Outputs) -> StepCounts:
 
 
 def scores(outputs: Outputs, extractors: Mapping[str, Extractor]) -> list[Score]:
-    """Scores under each of these extractors; a single score if an lm-eval metric judges.
+    """Scores under each of these extractors; a single score if the metric of an evaluation tool judges.
 
     Raises:
         KdprobeError: See `refuse_gold_without_values`.
@@ -214,6 +216,7 @@ def score_fields(
         "rules": dict(judged.rules.most_common()),
         "run_on": texts.runs_on,
         "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
+        "left_out": outputs.left_out,
         "columns": dict(outputs.columns),
         "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(problems)],
     }
@@ -227,4 +230,4 @@ def _log_p_interval(log_p: NDArray[np.float64], problems: Sequence[str] | None) 
 
 
 def _judge_name(outputs: Outputs, extractor: str) -> str:
-    return f"lm-eval's {outputs.metric}" if outputs.metric else extractor
+    return f"{outputs.tool}'s {outputs.metric}" if outputs.metric else extractor

@@ -21,11 +21,13 @@ _FLAGS = dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True) | dict.fromk
 def response_texts(table: Table, name: str) -> list[str]:
     """The text the model wrote in each row; the first of several samples, with a note on the table.
 
+    Replies that the table has as text become objects in it.
+
     Raises:
         KdprobeError: A cell holds neither text nor a reply in a known format.
     """
     texts, most, silent = [], 1, 0
-    cells = _opened(table.cells[name])
+    cells = table.cells[name] = _opened(table.cells[name])
     if _is_all_json(cells):
         table.notes.append(f"{name!r} contains a JSON object in every row; it is read as text.")
     for index, cell in enumerate(cells):
@@ -95,7 +97,7 @@ def flag(value: Any) -> bool | None:
     return _FLAGS.get(text(value).strip().lower())
 
 
-def _opened(cells: Sequence[Any]) -> Sequence[Any]:
+def _opened(cells: list[Any]) -> list[Any]:
     """Cells with replies parsed, where these were written as text (JSON, or as Python prints it).
 
     A model may write JSON itself, so a text is parsed as a reply only if every text of the column is one, or if it has

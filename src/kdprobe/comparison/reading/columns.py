@@ -37,12 +37,15 @@ THINKING = (
 )  # fmt: skip
 THINKING_CLOSED, THINKING_TOKENS = ("thinking_closed",), ("thinking_tokens", "reasoning_tokens")
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
+ENDINGS = ("finish_reason", "finish_reasons", "finishreason", "stop_reason", "done_reason")
+"""Columns that say why an answer ended; the first that does is read."""
+EPOCH = "epoch"
 TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 PROMPT_HASH = "prompt_hash"
 MEASURES = ("group", "conditions", PROMPT_HASH, "log_p_gold_value", "log_p_gold_solution", "gold_tokens")
 _USUAL = frozenset((
-    *RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *TOKENS, *MEASURES, *THINKING, *THINKING_CLOSED,
-    *THINKING_TOKENS,
+    *RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *ENDINGS, *TOKENS, *MEASURES, *THINKING,
+    *THINKING_CLOSED, *THINKING_TOKENS,
 ))  # fmt: skip
 _DOUBT = 0.05
 """Share of rows in which two columns of gold values may differ in notation."""

@@ -15,13 +15,13 @@ from typing import Any
 
 from kdprobe.models.thinking import marked, served_thinking
 
-_INSIDE = (
+INSIDE = (
     "body", "response", "result", "message", "content", "generated_text", "text", "completion", "output",
 )  # fmt: skip
 """Keys that hold the reply, outermost first."""
-_SAMPLES = ("choices", "candidates", "outputs")
+SAMPLES = ("choices", "candidates", "outputs")
 """Keys that hold one object per sample."""
-_ENVELOPE = frozenset({*_SAMPLES, "body", "role"})
+_ENVELOPE = frozenset({*SAMPLES, "body", "role"})
 """Keys that a model would not write by itself."""
 _WRITERS = frozenset({"assistant", "model", "ai", "gpt"})
 _THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking"})
@@ -57,15 +57,15 @@ def samples(value: Any) -> list[str] | None:
 
 
 def _of_object(reply: Mapping[str, Any]) -> list[str] | None:
-    for key in _SAMPLES:
+    for key in SAMPLES:
         if isinstance(reply.get(key), list):
-            return _flat([samples(sample) for sample in sorted(reply[key], key=_position)])
+            return _flat([samples(sample) for sample in in_order(reply[key])])
     if isinstance(reply.get("output"), list):
         known = {"message", *_THOUGHTS}
         return _joined([item for item in reply["output"] if isinstance(item, Mapping) and item.get("type") in known])
     if isinstance(reply.get("parts"), list):
         return _joined(reply["parts"])
-    for key in _INSIDE:
+    for key in INSIDE:
         if key in reply:
             inside = reply[key]
             texts = _joined(inside) if key == "content" and _is_objects(inside) else samples(inside)
@@ -75,10 +75,14 @@ def _of_object(reply: Mapping[str, Any]) -> list[str] | None:
     return [] if not {"error", "promptFeedback"}.isdisjoint(reply) or set(reply) == {"role"} else None
 
 
-def _position(sample: Any) -> int:
-    """The place of a sample among several, which servers may return in another order."""
-    index = sample.get("index") if isinstance(sample, Mapping) else None
-    return index if isinstance(index, int) else 0
+def in_order(several: Sequence[Any]) -> list[Any]:
+    """Several samples by their index, because servers may return them in another order."""
+
+    def position(sample: Any) -> int:
+        index = sample.get("index") if isinstance(sample, Mapping) else None
+        return index if isinstance(index, int) else 0
+
+    return sorted(several, key=position)
 
 
 def _of_list(items: Sequence[Any]) -> list[str] | None:

@@ -19,7 +19,6 @@ from kdprobe.limits import UNPACKED_GB
 
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
 """First bytes of compressed files, by file extension."""
-_ZIP = b"PK\x03\x04"
 _MARKS = (
     ("utf-8-sig", codecs.BOM_UTF8),
     ("utf-32", codecs.BOM_UTF32_LE),
@@ -52,18 +51,25 @@ def compression(name: str) -> str:
     return next((ending for ending in MAGIC if name.lower().endswith(ending)), "")
 
 
-def open_bytes(file: Path) -> IO[bytes]:
-    """A file's bytes, decompressed; compression is recognised by the first bytes, whatever the file is called.
+def head_of(file: Path) -> bytes:
+    """The first bytes of a file, which say how it is compressed.
 
     Raises:
-        ValueError: Its extension names a compression that it does not have, or it is a zip archive.
         OSError: It cannot be opened.
     """
     refuse_special(file)
     with file.open("rb") as raw:
-        head = raw.read(max(map(len, MAGIC.values())))
-    if head.startswith(_ZIP):
-        raise ValueError("it is a zip archive or a spreadsheet; first unpack it, or export it as CSV")
+        return raw.read(max(map(len, MAGIC.values())))
+
+
+def open_bytes(file: Path) -> IO[bytes]:
+    """A file's bytes, decompressed; compression is recognised by the first bytes, whatever the file is called.
+
+    Raises:
+        ValueError: Its extension names a compression that it does not have.
+        OSError: It cannot be opened.
+    """
+    head = head_of(file)
     kind = next((ending for ending, magic in MAGIC.items() if head.startswith(magic)), "")
     if (named := compression(file.name)) and named != kind:
         raise ValueError(f"its name ends in {named}, but it is not compressed that way")

@@ -18,19 +18,24 @@ from kdprobe.comparison.reading.source import (
     Encoding,
     compression,
     encoding_of,
+    head_of,
     legacy_encoding,
     open_text,
     undecodable_line,
 )
+from kdprobe.comparison.reading.tools.inspect_log import is_log, json_log_rows, zip_log_rows
+from kdprobe.comparison.reading.zipped import SIGNATURES
 from kdprobe.console import progress
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.files import refuse_special
 from kdprobe.limits import UNPACKED_GB
 
 DELIMITED, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".json", ".jsonl", ".ndjson"), (".parquet",)
-KINDS = f"{', '.join((*DELIMITED, *JSON))} (each also {', '.join(MAGIC)}) and {', '.join(PARQUET)}"
-ENDINGS = (*DELIMITED, *JSON, *PARQUET, *MAGIC)
+LOGS = (".eval",)
+KINDS = f"{', '.join((*DELIMITED, *JSON))} (each also {', '.join(MAGIC)}), {', '.join(PARQUET)} and {', '.join(LOGS)}"
+ENDINGS = (*DELIMITED, *JSON, *PARQUET, *LOGS, *MAGIC)
 """Extensions of the files that can be read."""
+_PARQUET_MAGIC = b"PAR1"
 _BATCH = 4_096
 _ROWS_PER_GB = 10_000_000
 """More rows than fit into a gigabyte."""
@@ -81,11 +86,14 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
         KdprobeError: It cannot be read.
         UsageError: Its type is unknown.
     """
-    if not is_readable(file):
-        raise UsageError(f"The type of {file} is not supported.", f"Supported types: {KINDS}.")
-    ending = _ending(file)
     try:
-        if ending in PARQUET:
+        head = head_of(file) if file.exists() else b""
+        if head.startswith(SIGNATURES):
+            return _gathered(Table(file), change(zip_log_rows(file)), known, with_lines=False)
+        if not is_readable(file) and not head.startswith(_PARQUET_MAGIC):
+            raise UsageError(f"The type of {file} is not supported.", f"Supported types: {KINDS}.")
+        ending = _ending(file)
+        if ending in PARQUET or head.startswith(_PARQUET_MAGIC):
             return _gathered(Table(file), change(_parquet_rows(file)), known, with_lines=False)
         return _text_table(file, ending, known, change, encoding_of(file, encoding), sure=encoding is not None)
     except _UNREADABLE as error:
@@ -96,7 +104,7 @@ def read_table(file: Path, known: Callable[[str], bool], change: Change, encodin
 
 def is_readable(file: Path) -> bool:
     """Whether a file's name ends as one that can be read."""
-    return _ending(file) in (*DELIMITED, *JSON, *PARQUET)
+    return _ending(file) in (*DELIMITED, *JSON, *PARQUET, *LOGS)
 
 
 def _ending(file: Path) -> str:
@@ -115,7 +123,7 @@ def _text_table(
     table = Table(file, notes=[encoding.note] if encoding.note else [])
     try:
         with open_text(file, encoding) as stream:
-            if ending in JSON or (ending == ".txt" and _is_json(file, encoding)):
+            if ending in (*JSON, *LOGS) or (ending == ".txt" and _is_json(file, encoding)):
                 return _gathered(table, change(_json_rows(json_values(stream), known)), known)
             return _gathered(table, change(delimited_rows(stream, known, tabs_first=ending != ".csv")), known)
     except UnicodeDecodeError as error:
@@ -140,6 +148,9 @@ def _is_json(file: Path, encoding: Encoding) -> bool:
 def _json_rows(values: Iterator[tuple[int, Any]], known: Callable[[str], bool]) -> Rows:
     """Objects as rows. A single object that holds the rows, or the cells of each column, is split into rows."""
     first = list(islice(values, 2))
+    if len(first) == 1 and is_log(first[0][1]):
+        yield from json_log_rows(first[0][1])
+        return
     if len(first) == 1 and isinstance(first[0][1], dict) and (inside := _rows_inside(first[0][1], known)):
         yield from ((0, row) for row in inside)
         return
@@ -151,6 +162,12 @@ def _json_rows(values: Iterator[tuple[int, Any]], known: Callable[[str], bool]) 
 
 def _rows_inside(value: dict[str, Any], known: Callable[[str], bool]) -> list[dict[str, Any]] | None:
     """The rows inside an object that is not a row itself, or `None`."""
+    if {"columns", "data"} <= set(value) <= {"columns", "index", "data"}:
+        return _split_rows(value["columns"], value["data"])
+    if value and all(isinstance(inner, dict) for inner in value.values()):
+        rows = list(value.values())
+        if sum(map(known, rows[0])) > sum(map(known, value)):
+            return rows
     columns = [list(inner.values()) if isinstance(inner, dict) else inner for inner in value.values()]
     if len(columns) > 1 and all(isinstance(column, list) for column in columns) and len({*map(len, columns)}) == 1:
         return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
@@ -159,6 +176,18 @@ def _rows_inside(value: dict[str, Any], known: Callable[[str], bool]) -> list[di
     # A completion has a list of objects too, but they are not rows.
     more = len(inner) == 1 and sum(map(known, inner[0][0])) > sum(map(known, value))
     return inner[0] if more else None
+
+
+def _split_rows(columns: Any, data: Any) -> list[dict[str, Any]]:
+    """The rows of a table as pandas writes it with `orient="split"`: names of columns, and a list for each row."""
+    if not isinstance(columns, list) or not isinstance(data, list):
+        raise ValueError("its 'columns' and 'data' are not lists")  # noqa: TRY004 - the file is wrong, not the code
+    if repeated := sorted({str(name) for name in columns if columns.count(name) > 1}):
+        raise ValueError(f"two columns are called {repeated[0]!r}")
+    for index, cells in enumerate(data, start=1):
+        if not isinstance(cells, list) or len(cells) != len(columns):
+            raise ValueError(f"row {index} of its 'data' does not have a cell for each of its {len(columns)} 'columns'")
+    return [dict(zip(map(str, columns), cells, strict=True)) for cells in data]
 
 
 def _parquet_rows(file: Path) -> Rows:

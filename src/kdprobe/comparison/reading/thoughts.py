@@ -75,6 +75,6 @@ def thinking_tokens(table: Table) -> list[int] | None:
     for column in find(table, THINKING_TOKENS):
         try:
             return [round(float(cell)) if (cell := text(value).strip()) else 0 for value in table.cells[column]]
-        except ValueError:
+        except (ValueError, OverflowError):
             table.notes.append(f"The column {column!r} is ignored: not every cell is a number.")
     return None
