@@ -130,7 +130,7 @@ test("what heads cause comes first, and all else in its order", () => {
 test("numbers are written shortly, with a sign where there are two", () => {
   assert.equal(written(0.123456, false), "0.123");
   assert.equal(written(1234.4, true), "+1234");
-  assert.equal(written(0.00001234, false), "1.2e-5");
+  assert.equal(written(0.00001234, false), "1.23e-5");
   assert.equal(written(0, true), "0");
   assert.equal(written(null, true), "unknown");
 });

@@ -137,3 +137,14 @@ def test_a_prompt_is_told_by_what_it_adds():
     assert told(parts["other"])[0] == "a prompt in other words, with"
     lead, quoted = told(parts["long"])
     assert (lead, len(quoted) < 250, quoted[-4:]) == ("the question, and", True, "9 \u2026\u201d")
+
+
+def test_terms_are_linked_where_they_are_used_first_and_each_link_has_a_definition():
+    statements = ["It fell by 2 nats, then by 3 nats.", "Here 4 nats & <b>5 nats</b>; annats are no nats."]
+    made = page(12, [AnalysisResults("mine", [], statements, {})])
+    shown = made[made.index("Analysis: mine") :]
+    shown = re.sub(r'<a class="term" href="#(term-[a-z-]+)" title="[^"]*">([^<]*)</a>', r"[\2](\1)", shown)
+    assert "<li>It fell by 2 [nats](term-nats), then by 3 nats.</li>" in shown
+    assert "<li>Here 4 nats &amp; &lt;b&gt;5 nats&lt;/b&gt;; annats are no nats.</li>" in shown
+    links, terms = (set(re.findall(pattern, made)) for pattern in (r'href="#(term-[^"]*)"', r'<dt id="([^"]*)"'))
+    assert {"term-nats", "term-interval", "term-log-p", "term-p"} <= links <= terms

@@ -59,7 +59,7 @@ export function written(value: number | null, signed: boolean): string {
     value === 0
       ? "0"
       : size < 0.001
-        ? value.toExponential(1)
+        ? value.toExponential(2)
         : size < 1000
           ? String(+value.toPrecision(3))
           : value.toFixed(0);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jinja2 import pass_context
@@ -120,21 +121,25 @@ _SPLIT = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, _WRITTEN))})(?!\w)")
 
 
 @pass_context
-def with_terms(context: Context, sentence: str) -> Markup:
-    """A sentence in which each term that the page defines is a link, where it is used first.
+def with_terms(context: Context, text: str | Sequence[str]) -> Markup | list[Markup]:
+    """A sentence, or several, in which each term that the page defines is a link where it is used first.
 
     Args:
         context: The page's; its `terms` are those that the page defines.
-        sentence: The sentence, which is no markup.
+        text: What is written, which is no markup.
     """
     linked: set[str] = set()
-    parts = [Markup()]
-    for words in _SPLIT.split(visible(sentence)):
-        key = _WRITTEN.get(words)
-        new = key in context["terms"] and key not in linked
-        parts.append(term_link(key, words) if key and new else escape(words))
-        linked |= {key} if key else set()
-    return Markup().join(parts)
+
+    def linking(words: str) -> Markup:
+        key = _WRITTEN.get(words, "")
+        if key not in context["terms"] or key in linked:
+            return escape(words)
+        linked.add(key)
+        return term_link(key, words)
+
+    sentences = [text] if isinstance(text, str) else text
+    found = [Markup().join(map(linking, _SPLIT.split(visible(sentence)))) for sentence in sentences]
+    return found[0] if isinstance(text, str) else found
 
 
 def term_link(key: str, words: str) -> Markup:

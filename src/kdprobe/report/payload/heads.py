@@ -25,6 +25,11 @@ _TITLES = {
     "jensen_shannon": "Divergence of attention",
     "divergence": "Variance of attention between students",
 }
+_DIGITS = 5
+_SHOWN_DIGITS = 3
+"""What the page writes; it averages values, and only writes the ends of intervals."""
+_WHOLE = 1000
+"""From here on, the page writes whole numbers."""
 _UNITS = {"ablation": "nats", "patching": "nats", "jensen_shannon": "nats"}
 
 
@@ -162,18 +167,24 @@ def _grid(rows: pd.DataFrame) -> Grid | None:
             cells[place] = cell
         return cells
 
-    def numbers(name: str) -> list[float | None]:
-        return [None if cell is None or not math.isfinite(cell) else float(f"{cell:.4g}") for cell in column(name)]
+    def numbers(name: str, digits: int) -> list[float | None]:
+        return [_rounded(cell, digits) for cell in column(name)]
 
     return {
         "layers": layers,
         "heads": heads,
-        "value": numbers("value"),
-        "low": numbers("low"),
-        "high": numbers("high"),
+        "value": numbers("value", _DIGITS),
+        "low": numbers("low", _SHOWN_DIGITS),
+        "high": numbers("high", _SHOWN_DIGITS),
         "exact": [bool(cell) for cell in column("exact")] if known else None,
         "moved": [cell is True for cell in column("moved")] if rows["moved"].notna().all() else None,
     }
+
+
+def _rounded(cell: float | None, digits: int) -> float | None:
+    if cell is None or not math.isfinite(cell):
+        return None
+    return float(f"{cell:.{digits}g}") if abs(cell) < _WHOLE else float(round(cell))
 
 
 def _words(table: str, metric: str, into: str) -> tuple[str, str]:
