@@ -23,7 +23,7 @@ _LARGEST = {"cpu": 64, "cuda": 256}
 """Larger batches gain little (benchmarks/evaluation.py), and lose more if the evaluation is interrupted."""
 _FEWEST, _SMALLEST = 2, 16
 """At least 2 batches if each would have at least 16 rows, because an interruption costs the current batch."""
-_SHARE = 0.7
+SHARE = 0.7
 """Share of the free memory to use: allocators leave gaps, and other programs need memory too."""
 _LOGITS = 4
 """Float32 rows of the vocabulary in memory at once: the model's logits, a copy, processed logits, and probabilities."""
@@ -57,7 +57,7 @@ def plan_batches(student: LoadedModel, prompts: Sequence[Sequence[int]], new_tok
     """
     needed = row_bytes(student, max(prompts, key=len), new_tokens)
     free = free_bytes(student.device)
-    fits = int(free * _SHARE / needed)
+    fits = int(free * SHARE / needed)
     if not fits:
         raise KdprobeError(
             f"One answer needs up to {needed / 2**30:.1f} GiB on top of the model, but only {free / 2**30:.1f} GiB "

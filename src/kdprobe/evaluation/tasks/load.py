@@ -1,0 +1,183 @@
+"""Loads one of lm-eval's tasks, with its data, and draws documents from it."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lm_eval.tasks
+import numpy as np
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import handle_non_serializable, hash_string
+
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
+from kdprobe.evaluation.tasks.choice import TaskChoice
+from kdprobe.files import digest
+from kdprobe.host.suggestions import suggested
+
+FEWSHOT_SEED = 1234
+"""lm-eval's own seed for drawing examples."""
+WRITES = "generate_until"
+_WHERE = ("dataset_path", "dataset_kwargs", "metadata")
+"""Settings that say where the data lie; the data themselves count."""
+
+
+@dataclass(frozen=True)
+class DrawnTask:
+    """A task with its data, and the documents that are asked.
+
+    Attributes:
+        choice: What was chosen.
+        leaves: lm-eval's task objects by name: one, or those of a group.
+        documents: The drawn documents of each, as ascending indices; tasks without any are left out.
+        chat_template: Whether the chat template is applied.
+        digest: A digest of everything in the task that determines its scores.
+    """
+
+    choice: TaskChoice
+    leaves: Mapping[str, Any]
+    documents: Mapping[str, list[int]]
+    chat_template: bool
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Number of documents."""
+        return sum(map(len, self.documents.values()))
+
+
+def load_task(choice: TaskChoice, folders: Sequence[Path] = ()) -> DrawnTask:
+    """Loads a task with its data, and draws documents.
+
+    Args:
+        choice: The task.
+        folders: Folders with tasks as YAML, which precede lm-eval's own of the same names.
+
+    Raises:
+        UsageError: There is no such task, it cannot be asked here, or it has fewer documents than the limit.
+        KdprobeError: Its data cannot be loaded.
+    """
+    leaves, sources = _leaves(choice.name, folders)
+    for task in leaves.values():
+        _refuse_others(choice.name, task)
+        _show_examples(choice, task)
+    kinds = {task.OUTPUT_TYPE for task in leaves.values()}
+    chat_template = kinds == {WRITES} if choice.chat_template is None else choice.chat_template
+    documents = _draw(choice, {name: len(task.eval_docs) for name, task in leaves.items()})
+    drawn = {name: leaves[name] for name in documents}
+    parts = {name: _identity(task, documents[name]) for name, task in drawn.items()}
+    return DrawnTask(choice, drawn, documents, chat_template, digest({"tasks": parts, "sources": sources}))
+
+
+def _leaves(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], str | None]:
+    """The task objects, and, if the task comes from a folder, a digest of the Python and YAML files there."""
+    own = [str(folder) for folder in folders]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is not a local folder.", "Give the folder that holds the tasks' YAML files.")
+    with quiet_lm_eval():
+        manager = TaskManager(include_path=own, include_defaults=False)
+        if name not in manager.all_tasks:
+            # Listing lm-eval's own tasks takes seconds.
+            manager = TaskManager(include_path=own)
+    if name not in manager.all_tasks:
+        raise UsageError(f"There is no lm-eval task {name!r}.", _elsewhere(name, manager.all_tasks, own))
+    entry = manager.task_index[name]
+    try:
+        # Tasks print while they load, and stdout is for results.
+        with quiet_lm_eval(), redirect_stdout(io.StringIO()):
+            leaves = dict(manager.load(name)["tasks"])
+    except Exception as error:
+        # The task's own Python may be involved, and any of the libraries that fetch data.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KdprobeError(
+            f"The task {name!r} cannot be loaded: {type(error).__name__}: {reason}",
+            "If its data are on the Hub, download them once while online; if the task is your own, check its YAML.",
+        ) from error
+    if not leaves:
+        raise UsageError(f"The group {name!r} has no tasks.", "Name another group or task.")
+    shipped = Path(lm_eval.tasks.__file__).parent
+    files = [Path(part.yaml_path) for part in _entries(manager, entry, leaves) if part.yaml_path]
+    outside = [file for file in files if not file.resolve().is_relative_to(shipped)]
+    return leaves, _sources(folders) if outside else None
+
+
+def _entries(manager: TaskManager, entry: Any, leaves: Mapping[str, Any]) -> list[Any]:
+    return [entry, *(manager.task_index[name] for name in leaves if name in manager.task_index)]
+
+
+def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:
+    looked = f"lm-eval's own tasks{' and in ' + ', '.join(folders) if folders else ''}"
+    return f"{suggested(name, names)} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()
+
+
+def _sources(folders: Sequence[Path]) -> str:
+    """A digest of the tasks' code, which lm-eval's configuration holds only in part."""
+    files = sorted(file for folder in folders for kind in ("*.py", "*.yaml", "*.yml") for file in folder.rglob(kind))
+    return digest([file.read_text(encoding="utf-8", errors="replace") for file in files])
+
+
+def _refuse_others(name: str, task: Any) -> None:
+    if getattr(task, "UNSAFE_CODE", False):
+        raise UsageError(
+            f"The task {name!r} runs code that the model writes.", "kdprobe does not run it; use lm_eval in a sandbox."
+        )
+    if getattr(task, "MULTIMODAL", False):
+        raise UsageError(f"The task {name!r} needs images or sound.", "Use a task of texts only.")
+
+
+def _show_examples(choice: TaskChoice, task: Any) -> None:
+    """Sets the number of examples as lm-eval does; a task that states 0 itself has none."""
+    stated = task.get_config("num_fewshot")
+    if choice.num_fewshot is not None:
+        if stated == 0 and choice.num_fewshot:
+            raise UsageError(
+                f"The task {task.config.task!r} states itself that it has no examples in its prompt.",
+                "Leave num_fewshot out.",
+            )
+        task.set_config(key="num_fewshot", value=choice.num_fewshot)
+    elif stated is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=FEWSHOT_SEED)
+
+
+def _draw(choice: TaskChoice, sizes: Mapping[str, int]) -> dict[str, list[int]]:
+    """The drawn documents of each task: all, or as many as the limit, each equally likely."""
+    everything = [(name, index) for name, size in sizes.items() for index in range(size)]
+    if choice.limit is not None:
+        if choice.limit > len(everything):
+            raise UsageError(
+                f"The task {choice.name!r} has only {len(everything)} documents, but its limit is {choice.limit}.",
+                "Lower the limit, or leave it out to use all.",
+            )
+        chosen = np.random.default_rng(choice.seed).choice(len(everything), choice.limit, replace=False)
+        everything = [everything[index] for index in sorted(chosen.tolist())]
+    documents: dict[str, list[int]] = {}
+    for name, index in everything:
+        documents.setdefault(name, []).append(index)
+    return documents
+
+
+def _identity(task: Any, documents: Sequence[int]) -> dict[str, Any]:
+    """What determines the scores of a task: its settings, the drawn documents, and what examples are drawn from."""
+    settings = {name: value for name, value in task.dump_config().items() if name not in _WHERE}
+    python = type(task).__module__.startswith("lm_eval.api.")
+    return {
+        "settings": _text(settings),
+        "version": str(task.VERSION),
+        "class": None if python else inspect.getsource(type(task)),
+        "documents": [hash_string(_text(task.eval_docs[index])) for index in documents],
+        "examples": hash_string(_text([*task.fewshot_docs()])) if task.get_config("num_fewshot") else None,
+    }
+
+
+def _text(value: Any) -> str:
+    """As lm-eval writes a document before it hashes it."""
+    return json.dumps(value, indent=2, default=handle_non_serializable, ensure_ascii=False)

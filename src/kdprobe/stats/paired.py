@@ -1,0 +1,109 @@
+"""One-sided bounds and p-values for a mean of paired differences: did a score fall, and by less than a margin?
+
+For documents that are right or wrong, bounds come from Tango's score test (Tango, 1998, Statistics in Medicine 17,
+891-908), whose variance is estimated under the difference that is tested, so that it holds for few disagreements too;
+half a document is subtracted for continuity, without which it errs too often where all disagreements go one way.
+For other scores they come from the leave-one-out standard error and Student's t.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from kdprobe.stats.clustered import Groups
+
+LEVEL = 0.95
+"""Confidence of a one-sided bound."""
+_FEWEST = 2
+_CONTINUITY = 0.5
+_EDGE = 1e-9
+
+
+@dataclass(frozen=True)
+class PairedChange:
+    """How much a score changed on the same documents.
+
+    Attributes:
+        n: Number of documents.
+        change: Weighted mean of the differences.
+        low: One-sided 95 % lower bound of the change.
+        high: One-sided 95 % upper bound of the change.
+        p_lower: One-sided p-value against the hypothesis that the score did not fall.
+    """
+
+    n: int
+    change: float
+    low: float
+    high: float
+    p_lower: float
+
+
+def paired_change(differences: NDArray[Any], weights: NDArray[Any] | None = None) -> PairedChange:
+    """The change of a score, with one-sided bounds.
+
+    Args:
+        differences: The difference on each document, `[n]`.
+        weights: The weight of each document, `[n]`; by default, all count the same.
+
+    Raises:
+        ValueError: There are fewer than two documents.
+    """
+    values = np.asarray(differences, dtype=float)
+    if len(values) < _FEWEST:
+        raise ValueError("at least two documents are needed")
+    if weights is None and np.isin(values, (-1.0, 0.0, 1.0)).all():
+        return _of_shares(int((values == 1).sum()), int((values == -1).sum()), len(values))
+    sizes = np.ones_like(values) if weights is None else np.asarray(weights, dtype=float)
+    change = float((values * sizes).sum() / sizes.sum())
+    # The jackknife of a ratio: residuals, weighted by what each document adds to the mean.
+    residuals = (values - change) * sizes / sizes.mean()
+    error = math.sqrt(float(Groups(range(len(values))).left_out_variance(residuals)))
+    df = len(values) - 1
+    half = float(scipy.stats.t.ppf(LEVEL, df)) * error
+    p = float(scipy.stats.t.cdf(change / error, df)) if error else float(0.0 if change < 0 else 1.0)
+    return PairedChange(len(values), change, change - half, change + half, p)
+
+
+def _of_shares(gained: int, lost: int, n: int) -> PairedChange:
+    bound = float(scipy.stats.norm.ppf(LEVEL))
+    change = (gained - lost) / n
+
+    def lowest(more: int, fewer: int) -> float:
+        """The smallest difference, more minus fewer, that the statistic does not reject."""
+        start, stop = _EDGE - 1, min((more - fewer) / n, 1 - _EDGE)
+
+        def excess(at: float) -> float:
+            return score_statistic(more, fewer, n, at, _CONTINUITY) - bound
+
+        return float(scipy.optimize.brentq(excess, start, stop)) if excess(start) > 0 else -1.0
+
+    # What is lost is gained by the other model, so the upper bound is the other's lower bound.
+    low, high = lowest(gained, lost), -lowest(lost, gained)
+    return PairedChange(n, change, low, high, float(scipy.stats.binom.cdf(gained, gained + lost, 0.5)))
+
+
+def score_statistic(gained: int, lost: int, n: int, difference: float, continuity: float = 0.0) -> float:
+    """Tango's score statistic for a true difference; standard normal if it is the true one.
+
+    Args:
+        gained: Documents that only the second model has right.
+        lost: Documents that only the first has right.
+        n: All documents.
+        difference: The true difference of the shares, second minus first, above -1 and below 1.
+        continuity: Documents by which the evidence for a larger difference is reduced.
+    """
+    a = 2 * n
+    b = -gained - lost + (2 * n - gained + lost) * difference
+    c = -lost * difference * (1 - difference)
+    only_first = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    variance = n * (2 * only_first + difference * (1 - difference))
+    above = gained - lost - n * difference - continuity
+    if variance <= 0:
+        return math.copysign(math.inf, above) if above else 0.0
+    return above / math.sqrt(variance)
