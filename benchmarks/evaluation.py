@@ -95,7 +95,7 @@ def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
     from kdprobe.evaluation.ledger import Ledger
     from kdprobe.evaluation.lm_eval_run import evaluate
     from kdprobe.evaluation.protocol import Protocol
-    from kdprobe.experiment.eval_models import eval_request
+    from kdprobe.experiment.evaluations.models import eval_request
     from kdprobe.host.registry import Host
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve

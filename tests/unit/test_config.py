@@ -323,7 +323,7 @@ def test_mistakes_in_the_distillers_options_do_not_hide_those_of_the_space(host)
 
 @pytest.mark.parametrize("size", [0, -1, "x", True, 1.5])
 def test_a_batch_size_that_is_neither_a_number_nor_auto_is_one_mistake(size):
-    from kdprobe.experiment.config import EvaluationConfig
+    from kdprobe.experiment.evaluations.config import EvaluationConfig
 
     with pytest.raises(ValueError, match="a positive integer") as told:
         EvaluationConfig(batch_size=size)

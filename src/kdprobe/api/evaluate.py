@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import ONE_FILE, record_files
+from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks
+from kdprobe.api.results.tasks import NO_TASKS, TaskResults
 from kdprobe.api.score import ScoreResult
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from kdprobe.api.given.inputs import Options, Problems, ProblemSource
     from kdprobe.api.results.evaluated_students import EvaluatedStudents
+    from kdprobe.api.results.sections import Section
     from kdprobe.comparison.scoring import Score
     from kdprobe.models.conversation import Conversation
     from kdprobe.models.reference import Dtype
@@ -37,6 +40,7 @@ class EvaluateResult(ScoreResult):
         conversation: What chat templates receive besides the messages.
         page: The page, if `out` is a folder.
         students: For each model that ran here, the student, with `load()`, `to_transformer_lens()` and `export()`.
+        tasks: Scores on lm-eval's other tasks, with paired changes and documents.
         base: Name of the model without an adapter, if it was evaluated; `compare(result, baseline="base")` knows it.
     """
 
@@ -46,6 +50,7 @@ class EvaluateResult(ScoreResult):
     students: EvaluatedStudents
     base: str | None
     page: Path | None = None
+    tasks: TaskResults = NO_TASKS
 
     @property
     def records(self) -> dict[str, pd.DataFrame]:
@@ -65,7 +70,11 @@ class EvaluateResult(ScoreResult):
 
     def _data(self) -> list[dict[str, Any]]:
         """The output of `kdprobe eval --json`."""
-        return [row | {"conversation": self.conversation.as_key()} for row in super()._data()]
+        return [row | {"conversation": self.conversation.as_key()} for row in (*super()._data(), *self.tasks.data())]
+
+    def _sections(self) -> Iterator[Section]:
+        yield from super()._sections()
+        yield from self.tasks.sections()
 
 
 def evaluate(
@@ -77,7 +86,9 @@ def evaluate(
     problems: Problems = "gsm8k",
     options: Options | None = None,
     limit: int | None = None,
-    task: str | None = None,
+    tasks: Tasks = (),
+    include_path: AnyPath | Sequence[AnyPath] = (),
+    num_fewshot: int | None = None,
     max_new_tokens: int = 512,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -109,8 +120,13 @@ def evaluate(
         problems: A problem source, a `.jsonl` file, a list of `kdprobe.Problem`, or a table (`pandas.DataFrame` or a
             list of dicts) with `question` and `answer`; every answer ends with a line `#### value`.
         options: Options of the problem source: a dict that maps its name to its options.
-        limit: Use only the first N problems.
-        task: The lm-eval task to use; by default, the one that asks the bare question.
+        limit: Use only the first N problems; of other tasks, N documents drawn at random.
+        tasks: lm-eval's tasks, groups or tags: a name, a dict with `name` and any of `limit`, `num_fewshot`,
+            `chat_template`, `metric` and `seed` (of the draw), or a list of these. By default, the task that asks the
+            bare question; of its forms, at most one. The other arguments about problems and decoding are for that task;
+            all others use their own data and settings, so that their scores are those of plain `lm_eval`.
+        include_path: A folder with tasks as YAML, or several.
+        num_fewshot: The number of examples in the prompts of the other tasks.
         max_new_tokens: Token budget.
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling.
@@ -135,6 +151,7 @@ def evaluate(
         UsageError: An argument has an invalid value, arguments contradict each other, or a name is unknown.
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
+    from kdprobe.api.given.done_tasks import done_tasks, task_results
     from kdprobe.api.results.evaluated_students import evaluated_students
     from kdprobe.comparison.answers import read_outputs
     from kdprobe.comparison.arms import Arm
@@ -150,8 +167,10 @@ def evaluate(
         host = call.open_host(plugins_dir, no_plugins=no_plugins)
         extractors = host.all("extractors") if extractor == "all" else {extractor: host.create("extractors", extractor)}
         conversation = conversation_of(system, date, template_arguments)
+        form, others, decides = given_tasks(tasks, limit=limit, num_fewshot=num_fewshot)
+        folders = [include_path] if isinstance(include_path, str | os.PathLike) else list(include_path)
         protocol = protocol_of(
-            task,
+            form,
             batch_size if model_type == HUGGING_FACE else 1,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -169,7 +188,8 @@ def evaluate(
 
         evaluations = eval_stages(
             model,
-            source,
+            source if decides else None,
+            lambda: drawn_tasks(others, folders),
             protocol,
             conversation,
             limit=limit,
@@ -181,7 +201,7 @@ def evaluate(
             batch_size=batch_size,
         )
         stages = evaluations.stages
-        copies = record_files(Path(out) if out else None, list(stages))
+        copies = record_files(Path(out) if out else None, list(stages or evaluations.students))
         opened = open_store(store)
         opened.prepare()
         files, stored = {}, {}
@@ -199,8 +219,9 @@ def evaluate(
                 scored = scores(arms[-1].outputs, extractors)
                 found += scored
                 called += [name] * len(scored)
+            done = done_tasks(opened, evaluations.tasks, copies)
         page = None
-        if out is not None and Path(out).suffix != ONE_FILE:
+        if arms and out is not None and Path(out).suffix != ONE_FILE:
             page = write_eval_page(
                 Path(out),
                 arms,
@@ -212,7 +233,7 @@ def evaluate(
                 baseline=arms[0].name if with_base and adapters else None,
             )
         students = evaluated_students(evaluations, dict(zip(reversed(called), reversed(found), strict=True)))
-        base = next((name for name, student in students.items() if student.adapter is None), None)
+        base = next((name for name, student in evaluations.students.items() if student.adapter is None), None)
         return EvaluateResult(
             tuple(found),
             tuple(called),
@@ -222,5 +243,6 @@ def evaluate(
             students,
             base,
             page,
+            task_results(done, base if adapters else None),
             warnings=tuple(call.warnings),
         )

@@ -19,6 +19,9 @@ Examples:
   kdprobe eval BASE --adapter a --adapter b --with-base
   # your own problems, and answers saved for `kdprobe compare answers/*.jsonl`
   kdprobe eval model.gguf --problems mine.jsonl --out answers
+  # what two students kept of other benchmarks, against their base
+  kdprobe eval BASE --adapter a --adapter b --with-base \\
+      --task arc_easy --task mmlu --limit 500
   # with eight worked examples in the prompt
   kdprobe eval MODEL --task gsm8k_kdprobe_cot
   # behind an API, and with vLLM
@@ -36,8 +39,10 @@ Examples:
 @click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one, under its own name.")
 @options.problems_option
 @options.settings_option("the problem source")
-@click.option("--limit", type=click.IntRange(1, 2**31), help="Use only the first N problems.")
-@click.option("--task", help="The lm-eval task to use; by default, the one that asks the bare question.")
+@click.option(
+    "--limit", type=click.IntRange(1, 2**31), help="Use the first N problems, or N random documents of a task."
+)
+@options.tasks_options
 @options.sampling_options
 @click.option("--batch-size", help="Problems per batch; by default, chosen to fit memory and maximise throughput.")
 @options.conversation_options
@@ -64,13 +69,16 @@ def command(as_json: bool, model: str, **given: Any) -> None:
     command to resume. For models that run locally, log p(gold value) is also computed, from the gold solutions.
     """
     from kdprobe.cli.show.scores import show_scores
+    from kdprobe.cli.show.tasks import show_tasks
     from kdprobe.console import note
 
     result = evaluate(model, **given)
     if as_json:
         click.echo(result.to_json())
         return
-    show_scores(result.details, {str(file): name for name, file in result.files.items()}, result.findings)
+    if result.details:
+        show_scores(result.details, {str(file): name for name, file in result.files.items()}, result.findings)
+    show_tasks(result.tasks)
     if result.conversation.sentence:
         note(result.conversation.sentence)
     for name, file in result.files.items():

@@ -146,6 +146,27 @@ def conversation_options(function: Any) -> Any:
     return system(date(arguments(function)))
 
 
+def tasks_options(function: Any) -> Any:
+    """`--task`, `--include-path` and `--num-fewshot`, for lm-eval's tasks."""
+    task = click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        metavar="NAME",
+        help="A task, group or tag of lm-eval; by default, the one that asks the bare question; repeatable.",
+    )
+    folder = click.option(
+        "--include-path",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A folder with tasks as YAML; repeatable.",
+    )
+    examples = click.option(
+        "--num-fewshot", type=click.IntRange(0, 1000), help="Examples in the prompts of other tasks."
+    )
+    return task(folder(examples(function)))
+
+
 def sampling_options(function: Any) -> Any:
     """`--max-new-tokens`, `--temperature`, `--top-p` and `--seed`, as in `[evaluation]` of an experiment."""
     budget = click.option("--max-new-tokens", type=click.IntRange(min=1), show_default=True, help="Token budget.")
@@ -167,7 +188,7 @@ def _quiet(context: click.Context, _option: click.Parameter, given: bool) -> Non
 
 
 def _temperature(_context: click.Context, _option: click.Parameter, given: float) -> float:
-    from kdprobe.experiment.config import not_too_cold
+    from kdprobe.experiment.section import not_too_cold
 
     try:
         return not_too_cold(given)

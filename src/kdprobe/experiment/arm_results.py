@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdprobe.experiment.stages.absence import overflow_sentence
 from kdprobe.experiment.stages.distill import DIVERGED, divergence_sentence
-from kdprobe.experiment.stages.evaluate import overflow_sentence
 
 
 @dataclass(frozen=True)

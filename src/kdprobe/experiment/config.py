@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from kdprobe.experiment.arm_names import display_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, listed_seeds
+from kdprobe.experiment.evaluations.config import EvaluationConfig
+from kdprobe.experiment.section import Plugged, Section, Seed, Temperature, named
 from kdprobe.experiment.tune.config import TuneConfig
 from kdprobe.host.checks import HUB_ID
 from kdprobe.models.conversation import DEFAULT_DATE, OWN_ARGUMENTS, Conversation
@@ -25,37 +26,9 @@ ALL_ANALYSES = ["heads", "divergence", "association", "confidence", "geometry", 
 """kdprobe's own analyses that need no further package."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_COLDEST = 0.01
-"""Logits are divided by the temperature; below this, float32 overflows, and sampling is greedy anyway."""
 
 
-def not_too_cold(temperature: float) -> float:
-    """Returns the temperature.
-
-    Raises:
-        ValueError: It is so low that dividing the logits by it overflows.
-    """
-    if not (temperature == 0 or _COLDEST <= temperature < math.inf):
-        raise ValueError(f"must be 0 (greedy decoding) or at least {_COLDEST}")
-    return temperature
-
-
-_Seed = Annotated[int, Field(ge=0, lt=2**32)]
-_Temperature = Annotated[float, Field(ge=0), AfterValidator(not_too_cold)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Plugged(_Section):
-    """A section that names something a plugin provides and passes options to it."""
-
-    name: str = Field(description="Name as listed by `kdprobe plugins`.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the plugin.")
-
-
-class ProblemsConfig(_Section):
+class ProblemsConfig(Section):
     """The source of the problems, and how many to use."""
 
     source: str
@@ -64,7 +37,7 @@ class ProblemsConfig(_Section):
     test: int = Field(ge=1, le=2**31, description="Number of problems the students are tested on.")
 
 
-class StudentConfig(_Section):
+class StudentConfig(Section):
     """The base model of the students."""
 
     model: str = SMOLLM2
@@ -74,13 +47,13 @@ class StudentConfig(_Section):
     dtype: Dtype = Field(default="auto", description="Dtype of the merged weights in evaluation and probing.")
 
 
-class TeacherConfig(_Plugged):
+class TeacherConfig(Plugged):
     """The teacher that answers the transfer problems."""
 
     name: str = "transformers"
 
 
-class ConversationConfig(_Section):
+class ConversationConfig(Section):
     """How messages become text, besides the model's chat template; the same for teacher, training and test."""
 
     system: str | None = Field(default=None, description="System message for conversations without one.")
@@ -119,13 +92,13 @@ class ConversationConfig(_Section):
         return Conversation(self.system, self.date, self.template_arguments)
 
 
-class TransferConfig(_Section):
+class TransferConfig(Section):
     """How the teacher decodes, how much of its distributions is kept, and which answers students are trained on."""
 
     max_new_tokens: int = Field(default=512, ge=1)
-    temperature: _Temperature = Field(default=0.0, description="Sampling temperature; 0 decodes greedily.")
+    temperature: Temperature = Field(default=0.0, description="Sampling temperature; 0 decodes greedily.")
     top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: _Seed = 0
+    seed: Seed = 0
     top_logprobs: int = Field(default=64, ge=1, description="Log-probabilities kept per position (k).")
     samples: int = Field(default=1, ge=1, description="Answers per problem.")
     texts: str = Field(default=OWN, description="The texts on which the teacher's distribution is computed.")
@@ -147,7 +120,7 @@ class TransferConfig(_Section):
         return self.model_dump(exclude={"samples", "texts", "filter"})
 
 
-class StrategyConfig(_Plugged):
+class StrategyConfig(Plugged):
     """A prompt strategy; a plain string in the config is its name."""
 
     label: str | None = Field(default=None, pattern=_NAME, description="Its name in this run.")
@@ -158,7 +131,7 @@ class StrategyConfig(_Plugged):
         return display_name(self.name, self.label)
 
 
-class DistillConfig(_Plugged):
+class DistillConfig(Plugged):
     """How students are distilled."""
 
     name: str = "logits"
@@ -167,7 +140,7 @@ class DistillConfig(_Plugged):
     )
 
 
-class ControlsConfig(_Section):
+class ControlsConfig(Section):
     """The control arms that primed students are compared with."""
 
     untrained: bool = True
@@ -175,49 +148,25 @@ class ControlsConfig(_Section):
     fine_tune_options: dict[str, Any] = Field(default_factory=dict, description="Options of the distiller `fine-tune`.")
 
 
-class EvaluationConfig(_Section):
-    """One protocol for all arms."""
-
-    max_new_tokens: int = Field(default=512, ge=1)
-    temperature: _Temperature = 0.0
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: _Seed = 0
-    batch_size: int | Literal["auto"] = Field(
-        default=32, description="Problems decoded at once; 'auto' adapts to the free memory."
-    )
-
-    @field_validator("batch_size", mode="before")
-    @classmethod
-    def _size(cls, value: Any) -> Any:
-        is_positive_integer = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if not is_positive_integer and value != "auto":
-            raise ValueError('must be "auto" or a positive integer')
-        return value
-
-
-class AnalysisConfig(_Plugged):
+class AnalysisConfig(Plugged):
     """An analysis; a plain string in the config is its name."""
 
 
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-class ProbeConfig(_Section):
+class ProbeConfig(Section):
     """What is examined inside the students."""
 
     problems: int = Field(default=16, ge=1, description="Number of test problems, starting with the first.")
     batch_size: int = Field(default=8, ge=1)
-    analyses: list[Annotated[AnalysisConfig, BeforeValidator(_named)]] = Field(
+    analyses: list[Annotated[AnalysisConfig, BeforeValidator(named)]] = Field(
         default_factory=lambda: [AnalysisConfig(name="heads")]
     )
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """A whole experiment."""
 
     name: str = Field(pattern=_NAME)
-    seeds: Annotated[list[_Seed], BeforeValidator(listed_seeds)] = Field(default=[0], min_length=1)
+    seeds: Annotated[list[Seed], BeforeValidator(listed_seeds)] = Field(default=[0], min_length=1)
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads for torch; torch decides by default."
     )
@@ -231,7 +180,7 @@ class Experiment(_Section):
     teacher: TeacherConfig
     conversation: ConversationConfig = ConversationConfig()
     transfer: TransferConfig = TransferConfig()
-    strategies: list[Annotated[StrategyConfig, BeforeValidator(_named)]] = Field(min_length=1)
+    strategies: list[Annotated[StrategyConfig, BeforeValidator(named)]] = Field(min_length=1)
     distill: DistillConfig = DistillConfig()
     controls: ControlsConfig = ControlsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -19,9 +19,10 @@ from kdprobe.experiment.arm_names import BARE, display_name, resolved
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
 from kdprobe.experiment.integrity.upkeep import RECORD
+from kdprobe.experiment.stages.absence import ABSENT, overflowed
 from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
 from kdprobe.experiment.stages.distill import ADAPTER, DIVERGED, TRAINING
-from kdprobe.experiment.stages.evaluate import ABSENT, RECORDS, overflowed
+from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store

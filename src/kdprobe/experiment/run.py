@@ -21,9 +21,9 @@ from kdprobe.experiment.foresight.estimates import Estimates, outlook
 from kdprobe.experiment.integrity.needs import BEGUN
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.plan import Plan
+from kdprobe.experiment.stages.absence import overflow_sentence, overflowed
 from kdprobe.experiment.stages.distill import adapted_modules, diverged, divergence_sentence
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
-from kdprobe.experiment.stages.evaluate import overflow_sentence, overflowed
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.store import Store
 from kdprobe.files import UnreadableError, read_sealed, sync, write_sealed

@@ -17,9 +17,8 @@ import scipy
 from numpy.typing import NDArray
 
 from kdprobe.stats.clustered import Groups
+from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval
 
-LEVEL = 0.95
-"""Confidence of a one-sided bound."""
 _FEWEST = 2
 _CONTINUITY = 0.5
 _EDGE = 1e-9
@@ -32,8 +31,8 @@ class PairedChange:
     Attributes:
         n: Number of documents.
         change: Weighted mean of the differences.
-        low: One-sided 95 % lower bound of the change.
-        high: One-sided 95 % upper bound of the change.
+        low: One-sided 95% lower bound of the change.
+        high: One-sided 95% upper bound of the change.
         p_lower: One-sided p-value against the hypothesis that the score did not fall.
     """
 
@@ -59,15 +58,32 @@ def paired_change(differences: NDArray[Any], weights: NDArray[Any] | None = None
         raise ValueError("at least two documents are needed")
     if weights is None and np.isin(values, (-1.0, 0.0, 1.0)).all():
         return _of_shares(int((values == 1).sum()), int((values == -1).sum()), len(values))
-    sizes = np.ones_like(values) if weights is None else np.asarray(weights, dtype=float)
-    change = float((values * sizes).sum() / sizes.sum())
-    # The jackknife of a ratio: residuals, weighted by what each document adds to the mean.
-    residuals = (values - change) * sizes / sizes.mean()
-    error = math.sqrt(float(Groups(range(len(values))).left_out_variance(residuals)))
-    df = len(values) - 1
+    change, error, df = _mean(values, np.ones_like(values) if weights is None else np.asarray(weights, dtype=float))
     half = float(scipy.stats.t.ppf(LEVEL, df)) * error
     p = float(scipy.stats.t.cdf(change / error, df)) if error else float(0.0 if change < 0 else 1.0)
     return PairedChange(len(values), change, change - half, change + half, p)
+
+
+def weighted_interval(values: NDArray[Any], weights: NDArray[Any]) -> Interval:
+    """Two-sided 95% interval of a weighted mean over documents: leave-one-out standard error, Student's t.
+
+    Args:
+        values: The score of each document, `[n]`.
+        weights: The weight of each document, `[n]`.
+    """
+    if len(values) < _FEWEST:
+        return NO_INTERVAL
+    mean, error, df = _mean(np.asarray(values, dtype=float), np.asarray(weights, dtype=float))
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    return Interval(mean - half, mean + half)
+
+
+def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float, int]:
+    """A weighted mean, its leave-one-out standard error, and its degrees of freedom."""
+    mean = float((values * weights).sum() / weights.sum())
+    # The mean is a ratio of sums; to first order, a document changes it by its weighted residual.
+    residuals = (values - mean) * weights / weights.mean()
+    return mean, math.sqrt(float(Groups(range(len(values))).left_out_variance(residuals))), len(values) - 1
 
 
 def _of_shares(gained: int, lost: int, n: int) -> PairedChange:

@@ -11,7 +11,7 @@ from kdprobe.errors import UsageError
 if TYPE_CHECKING:
     from kdprobe.api.given.inputs import ProblemSource
     from kdprobe.evaluation.protocol import Protocol
-    from kdprobe.experiment.eval_models import EvalRequest
+    from kdprobe.evaluation.tasks.load import DrawnTask
     from kdprobe.experiment.stages.stage import Stage
     from kdprobe.models.adapters import Adapters
     from kdprobe.models.conversation import Conversation
@@ -30,15 +30,17 @@ class Evaluations:
         stages: The stage of each model, by name.
         students: The models that run here, by name; empty if another program runs them.
         digests: The SHA-256 of each student's adapter, or `None` if it has none.
-        problems: The problems.
-        source: Where the problems are from.
+        problems: The problems; none if only other tasks are asked.
+        source: Where the problems are from, or `None`.
+        tasks: The stage of each other task and model, by their names.
     """
 
     stages: dict[str, Stage]
     students: dict[str, Student]
     digests: dict[str, str | None]
     problems: Sequence[Problem]
-    source: ProblemSource
+    source: ProblemSource | None
+    tasks: dict[str, dict[str, Stage]]
 
 
 def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any) -> Protocol:
@@ -57,8 +59,8 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     from pydantic import ValidationError
 
     from kdprobe.evaluation.protocol import TASKS, Protocol
-    from kdprobe.experiment.config import EvaluationConfig
     from kdprobe.experiment.config_checks import sentences
+    from kdprobe.experiment.evaluations.config import EvaluationConfig
     from kdprobe.host.suggestions import suggested
     from kdprobe.models.reference import Dtype
 
@@ -76,7 +78,8 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
 
 def eval_stages(
     model: str,
-    source: Callable[[], ProblemSource],
+    source: Callable[[], ProblemSource] | None,
+    tasks: Callable[[], Sequence[DrawnTask]],
     protocol: Protocol,
     conversation: Conversation,
     *,
@@ -92,11 +95,14 @@ def eval_stages(
 
     Raises:
         UsageError: Arguments contradict each other, or a name does not exist.
-        KdprobeError: A model or the problems cannot be read.
+        KdprobeError: A model, the problems or a task cannot be read.
     """
-    from kdprobe.experiment.eval_models import eval_request, lm_eval_stage, local_eval_stages
+    from kdprobe.experiment.evaluations.models import EvalRequest, eval_request, local_eval_stages, local_students
+    from kdprobe.experiment.evaluations.served import ServedModel, served_eval_stage
+    from kdprobe.experiment.evaluations.tasks import local_task_stages, served_task_stage
     from kdprobe.models.adapters import named_adapters
     from kdprobe.models.reference import resolve
+    from kdprobe.models.shared_bases import SharedBases
     from kdprobe.students.student import Student
 
     here = model_type == HUGGING_FACE
@@ -105,24 +111,31 @@ def eval_stages(
     if not here and (adapters or with_base or revision):
         raise UsageError("--adapter, --with-base and --revision are for models that run locally.", "Use --model-args.")
 
-    def request(given: ProblemSource) -> EvalRequest:
-        return eval_request(given.source, given.name, limit, protocol, conversation, finite=given.finite)
+    def request() -> tuple[ProblemSource | None, EvalRequest | None]:
+        if source is None:
+            return None, None
+        given = source()
+        return given, eval_request(given.source, given.name, limit, protocol, conversation, finite=given.finite)
 
     if not here:
-        text = None if batch_size is None else str(batch_size)
-        asked = request(given := source())
-        stage = lm_eval_stage(model, model_type, model_args, text, asked)
-        return Evaluations({stage.name: stage}, {}, {}, asked.problems, given)
+        served = ServedModel(model, model_type, model_args, None if batch_size is None else str(batch_size))
+        given, asked = request()
+        stages = {served.name: served_eval_stage(served, asked)} if asked else {}
+        others = {task.choice.name: {served.name: served_task_stage(served, task, conversation)} for task in tasks()}
+        return Evaluations(stages, {}, {}, asked.problems if asked else (), given, others)
     # Models first, since problems may have to be downloaded.
-    base, named = resolve(model, revision), named_adapters(adapters)
-    asked = request(given := source())
-    stages = local_eval_stages(base, named, asked, with_base=with_base)
+    base, named, bases = resolve(model, revision), named_adapters(adapters), SharedBases()
+    records = local_students(base, named, with_base=with_base)
+    given, asked = request()
+    stages = local_eval_stages(base, records, asked, bases) if asked else {}
+    others = local_task_stages(
+        base, records, tasks(), bases, conversation=conversation, dtype=protocol.dtype, batch_size=protocol.batch_size
+    )
     base, students = replace(base, conversation=conversation), {}
-    for name in stages:
-        adapter = named.get(name)
+    for name, adapter in records.items():
         students[name] = Student(name, base, adapter.path, adapter.caution) if adapter else Student(name, base)
-    digests = {name: named[name].digest if name in named else None for name in stages}
-    return Evaluations(stages, students, digests, asked.problems, given)
+    digests = {name: adapter.digest if adapter else None for name, adapter in records.items()}
+    return Evaluations(stages, students, digests, asked.problems if asked else (), given, others)
 
 
 def _batch_size(size: int | str | None) -> int | Literal["auto"]:

@@ -21,10 +21,10 @@ class EvaluatedStudent(ProbedStudent):
     """A student that was evaluated; weights are loaded only on request.
 
     Attributes:
-        score: Its accuracy on the problems, for its model card.
+        score: Its accuracy on the problems, for its model card; `None` if it was not asked any.
     """
 
-    score: Score
+    score: Score | None
 
     call: ClassVar[str] = "evaluate"
 
@@ -71,15 +71,14 @@ def evaluated_students(evaluations: Evaluations, scores: Mapping[str, ScoredAnsw
     from kdprobe.models.public_names import without_paths
     from kdprobe.students.card import Score
 
-    source = evaluations.source
-
-    def card_score(found: ScoredAnswers) -> Score:
+    def card_score(name: str) -> Score | None:
+        if evaluations.source is None:
+            return None
+        source, found = evaluations.source, scores[name]
         low, high = found.interval.low, found.interval.high
         return Score(without_paths(source.name), source.dataset, found.correct, found.n, low, high, found.extractor)
 
     return EvaluatedStudents(
-        EvaluatedStudent(
-            name, student, student, evaluations.problems, evaluations.digests[name], card_score(scores[name])
-        )
+        EvaluatedStudent(name, student, student, evaluations.problems, evaluations.digests[name], card_score(name))
         for name, student in evaluations.students.items()
     )

@@ -37,20 +37,36 @@ class DrawnTask:
         choice: What was chosen.
         leaves: lm-eval's task objects by name: one, or those of a group.
         documents: The drawn documents of each, as ascending indices; tasks without any are left out.
-        chat_template: Whether the chat template is applied.
         digest: A digest of everything in the task that determines its scores.
     """
 
     choice: TaskChoice
     leaves: Mapping[str, Any]
     documents: Mapping[str, list[int]]
-    chat_template: bool
     digest: str
 
     @property
     def size(self) -> int:
         """Number of documents."""
         return sum(map(len, self.documents.values()))
+
+    def as_chat(self, *, has_template: bool) -> bool:
+        """Whether the chat template is applied: by default where the model writes text and has a template.
+
+        Args:
+            has_template: Whether the model has one.
+
+        Raises:
+            UsageError: It is asked for, and the model has none.
+        """
+        if self.choice.chat_template is None:
+            return has_template and {task.OUTPUT_TYPE for task in self.leaves.values()} == {WRITES}
+        if self.choice.chat_template and not has_template:
+            raise UsageError(
+                f"The task {self.choice.name!r} is to be asked with a chat template, but the model has none.",
+                "Leave chat_template out.",
+            )
+        return self.choice.chat_template
 
 
 def load_task(choice: TaskChoice, folders: Sequence[Path] = ()) -> DrawnTask:
@@ -68,12 +84,10 @@ def load_task(choice: TaskChoice, folders: Sequence[Path] = ()) -> DrawnTask:
     for task in leaves.values():
         _refuse_others(choice.name, task)
         _show_examples(choice, task)
-    kinds = {task.OUTPUT_TYPE for task in leaves.values()}
-    chat_template = kinds == {WRITES} if choice.chat_template is None else choice.chat_template
     documents = _draw(choice, {name: len(task.eval_docs) for name, task in leaves.items()})
     drawn = {name: leaves[name] for name in documents}
     parts = {name: _identity(task, documents[name]) for name, task in drawn.items()}
-    return DrawnTask(choice, drawn, documents, chat_template, digest({"tasks": parts, "sources": sources}))
+    return DrawnTask(choice, drawn, documents, digest({"tasks": parts, "sources": sources}))
 
 
 def _leaves(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], str | None]:

@@ -39,11 +39,14 @@ def do_task(
     """
     with quiet_lm_eval():
         model = TaskModel(student, seed=task.choice.seed, largest=largest_batch)
-    return run_task(model, task, label=label, ledger=Ledger(None) if ledger is None else ledger)
+    chat = task.as_chat(has_template=bool(student.tokenizer.chat_template))
+    return run_task(model, task, chat=chat, label=label, ledger=Ledger(None) if ledger is None else ledger)
 
 
-def run_task(model: RecordedRequests, task: DrawnTask, *, label: str, ledger: Ledger) -> list[dict[str, Any]]:
-    """Has any of lm-eval's models do a task; arguments and result as in `do_task`."""
+def run_task(
+    model: RecordedRequests, task: DrawnTask, *, chat: bool, label: str, ledger: Ledger
+) -> list[dict[str, Any]]:
+    """Has any of lm-eval's models do a task, with its chat template or without; the rest as in `do_task`."""
     model.record_into(ledger, label)
     # The seeds that lm-eval's own command sets, for tasks that draw anything themselves.
     random.seed(0)
@@ -57,8 +60,8 @@ def run_task(model: RecordedRequests, task: DrawnTask, *, label: str, ledger: Le
                 lm=model,
                 task_dict={"tasks": dict(task.leaves), "groups": {}},
                 samples=dict(task.documents),
-                apply_chat_template=task.chat_template,
-                fewshot_as_multiturn=task.chat_template,
+                apply_chat_template=chat,
+                fewshot_as_multiturn=chat,
                 bootstrap_iters=0,
                 log_samples=True,
             )

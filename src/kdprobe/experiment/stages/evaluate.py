@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.errors import KdprobeError, NonFiniteError
+from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
+from kdprobe.experiment.stages.absence import Records, records_or_absence
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
-from kdprobe.experiment.stages.distill import diverged, trained_student
+from kdprobe.experiment.stages.distill import trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage
-from kdprobe.files import clean, read_json, write_json
+from kdprobe.files import clean
 from kdprobe.models.outline.device import concrete_dtype
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = 7
 RECORDS = "records.parquet"
-ABSENT = "absent.json"
-"""Replaces the records of a student whose training diverged or whose evaluation overflowed, and says why."""
-OVERFLOWED = "overflowed"
-"""In `absent.json`: training succeeded, but the evaluation produced NaN or infinite numbers."""
-Records = list[dict[str, Any]]
-"""One for each problem, in order."""
 
 
 def evaluate_stage(context: StageContext, student: Student, distill: Stage | None) -> Stage:
@@ -42,7 +37,7 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
     """
     config = context.experiment.evaluation
     dtype = context.experiment.student.dtype
-    protocol = Protocol(**config.model_dump(), dtype=dtype)
+    protocol = Protocol(**config.decoding, dtype=dtype)
     problems = context.problems.test
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
@@ -61,21 +56,6 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         answer=answer,
         inputs=(distill,) if distill else (),
     )
-
-
-def overflowed(folder: Path) -> dict[str, Any] | None:
-    """`reason` and `hint` of an evaluation with NaN or infinite numbers; otherwise `None`.
-
-    Args:
-        folder: The folder of the evaluation stage.
-    """
-    found = read_json(folder / ABSENT) if (folder / ABSENT).is_file() else {}
-    return found if OVERFLOWED in found else None
-
-
-def overflow_sentence(found: Mapping[str, Any]) -> str:
-    """A phrase for such an evaluation, to be placed after the student's name; ends with a full sentence."""
-    return f"overflowed during evaluation: {found['reason']}"
 
 
 def examination_stage(
@@ -111,17 +91,10 @@ def examination_stage(
     def work(folder: Path, input_folders: list[Path], scratch: Path) -> None:
         import pandas as pd
 
-        if input_folders and (found := diverged(input_folders[0])):
-            write_json(folder / ABSENT, found)
-            return
-        try:
-            records = answer(input_folders, scratch, f"lm-eval: {name}")
-        except NonFiniteError as error:
-            if not input_folders:
-                # This model was not trained here, so there is no result to record: its dtype is the wrong one.
-                raise
-            # A result like any other: the same student would overflow again.
-            write_json(folder / ABSENT, {OVERFLOWED: True, "reason": error.message, "hint": error.hint})
+        def asked() -> Records:
+            return answer(input_folders, scratch, f"lm-eval: {name}")
+
+        if (records := records_or_absence(folder, input_folders, asked)) is None:
             return
         prompts = {(record.pop("prompt_form"), record.pop("by_server")) for record in records}
         conditions = _conditions(settings, prompts)

@@ -16,9 +16,10 @@ from kdprobe.console import note
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.plan import make_plan
 from kdprobe.experiment.run import reproducible
+from kdprobe.experiment.stages.absence import overflow_sentence, overflowed
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import distill_stage, diverged, divergence_sentence
-from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage, overflow_sentence, overflowed
+from kdprobe.experiment.stages.evaluate import RECORDS, evaluate_stage
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.taught import select_stages, texts_first, transfer_stages
 from kdprobe.experiment.store import Store

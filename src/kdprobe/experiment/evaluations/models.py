@@ -1,4 +1,4 @@
-"""The work behind `kdprobe eval`: models and adapters are evaluated outside experiments, each in its own stage."""
+"""Models and adapters answer problems outside of experiments, each in its own stage."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdprobe.errors import KdprobeError, UsageError
-from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import BARE, COMPLETION, Protocol, task_of
+from kdprobe.experiment.stages.absence import Records
 from kdprobe.experiment.stages.context import problems_digest
-from kdprobe.experiment.stages.evaluate import Records, answers_of, examination_stage
+from kdprobe.experiment.stages.evaluate import answers_of, examination_stage
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.models.adapters import AdapterRecord
 from kdprobe.models.conversation import (
@@ -25,13 +25,16 @@ from kdprobe.models.conversation import (
     texts_digest,
 )
 from kdprobe.models.outline.device import concrete_dtype, default_device
-from kdprobe.models.reference import ModelRecord, digest_files, short_name
+from kdprobe.models.reference import ModelRecord, short_name
 from kdprobe.models.turn import assistant_turn
 from kdprobe.problems.draw import Source, first_problems
 from kdprobe.problems.problem import Problem
 from kdprobe.strategies.prompt_pair import bare
 from kdprobe.students.student import Student
 from kdprobe.words import counted
+
+if TYPE_CHECKING:
+    from kdprobe.models.shared_bases import SharedBases
 
 _MOST_SHOTS, _ENDLESS_SOURCE_SHOTS = 7_473, 64
 """How many transfer problems a few-shot task draws its examples from: all of GSM8K's training split, as in lm-eval's
@@ -87,32 +90,45 @@ def _first(source: Source, limit: int | None) -> tuple[Problem, ...]:
     return problems
 
 
-def local_eval_stages(
-    base: ModelRecord, adapters: Mapping[str, AdapterRecord], request: EvalRequest, *, with_base: bool
-) -> dict[str, Stage]:
-    """A stage for each local model; all share one base, which is loaded when first needed.
+def local_students(
+    base: ModelRecord, adapters: Mapping[str, AdapterRecord], *, with_base: bool
+) -> dict[str, AdapterRecord | None]:
+    """The local models by name, each with its adapter or none.
 
     Args:
         base: The base model.
         adapters: Adapters by name.
-        request: What they are evaluated on.
         with_base: Whether to evaluate the base too; without adapters it is always evaluated.
+    """
+    base_name = base.name if short_name(base.name) in adapters else short_name(base.name)
+    first: dict[str, AdapterRecord | None] = {base_name: None} if with_base or not adapters else {}
+    return first | dict(adapters)
+
+
+def local_eval_stages(
+    base: ModelRecord, students: Mapping[str, AdapterRecord | None], request: EvalRequest, bases: SharedBases
+) -> dict[str, Stage]:
+    """A stage for each local model, in which it answers the problems of the deciding task.
+
+    Args:
+        base: The base model.
+        students: The models, as from `local_students`.
+        request: What they are evaluated on.
+        bases: Loads the base when it is first needed.
 
     Returns:
         Stages by name.
     """
-    from kdprobe.models.shared_bases import SharedBases
-
     base = replace(base, conversation=request.conversation)
     dtype = concrete_dtype(request.protocol.dtype, default_device())
-    bases, shots = SharedBases(), problems_digest(request.shots)
+    shots = problems_digest(request.shots)
 
     @cache
     def asked(own_tokenizer_of: Path | None) -> tuple[Protocol, dict[str, Any]]:
         """How a student is evaluated, given its chat template, and which part of that determines its answers."""
         tokenizer = Student("", base, own_tokenizer_of).load_tokenizer()
         task = task_of(request.protocol, chat=bool(tokenizer.chat_template))
-        _refuse_unheard(task, request.conversation)
+        refuse_unheard(task, request.conversation)
         refuse_unread(request.conversation, [tokenizer])
         told = {"conversation": request.conversation.as_key(), "shots": shots}
         return replace(request.protocol, task=task, dtype=dtype), _prompts_key(tokenizer, request, task) | told
@@ -128,9 +144,7 @@ def local_eval_stages(
         identity = {"student": base.as_key(), **identity, **({"adapter": adapter.digest} if adapter else {})}
         return examination_stage(name, request.problems, protocol, identity=identity, answer=answer)
 
-    base_name = base.name if short_name(base.name) in adapters else short_name(base.name)
-    students: dict[str, AdapterRecord | None] = {base_name: None} if with_base or not adapters else {}
-    return {name: stage(name, adapter) for name, adapter in (students | dict(adapters)).items()}
+    return {name: stage(name, adapter) for name, adapter in students.items()}
 
 
 def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, Any]:
@@ -149,90 +163,10 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
     return {"template": template_digest(tokenizer)}
 
 
-def _refuse_unheard(task: str, conversation: Conversation) -> None:
+def refuse_unheard(task: str, conversation: Conversation) -> None:
     """Rejects conversation settings that only a chat template can use if the task uses none."""
     if task.endswith(COMPLETION) and (conversation.system is not None or conversation.template_arguments):
         raise UsageError(
             f"The task {task} uses no chat template, so a system message or template arguments have no effect.",
             "Remove them, or use a task for chat models.",
         )
-
-
-def lm_eval_stage(model: str, model_type: str, arguments: str, batch_size: str | None, request: EvalRequest) -> Stage:
-    """A stage for a model that another of lm-eval's model classes runs or queries over the network.
-
-    What a name refers to is unknown here: the key contains the name, the arguments, and the digest of a local folder.
-
-    Args:
-        model: The model's name, or a folder.
-        model_type: The model type in lm-eval.
-        arguments: lm-eval's `--model_args`.
-        batch_size: lm-eval's `--batch_size`; `None` uses the class's default.
-        request: What the model is evaluated on.
-    """
-    from lm_eval.utils import simple_parse_args_string
-
-    parsed = simple_parse_args_string(arguments)
-    model_arguments = parsed if {"pretrained", "model"} & parsed.keys() else {"pretrained": model, **parsed}
-    chat = "chat" in model_type or not model_type.endswith("completions")
-    protocol = replace(
-        request.protocol, task=task_of(request.protocol, chat=True) if chat else _completion(request.protocol)
-    )
-    _refuse_unheard(protocol.task or "", request.conversation)
-    is_folder = Path(model).is_dir()
-    package = model_type.partition("-")[0]
-
-    def answer(_inputs: list[Path], scratch: Path, label: str) -> Records:
-        from lm_eval.api.registry import get_model
-
-        from kdprobe.evaluation.lm_eval_conversation import NOTHING_TOLD, tell
-        from kdprobe.evaluation.lm_eval_run import quiet_lm_eval, run_task
-        from kdprobe.evaluation.recording import Recording
-
-        try:
-            with quiet_lm_eval():
-                kind = get_model(model_type)
-                recording_class: Any = type("RecordingModel", (Recording, kind), {})
-                recording_model = recording_class.create_from_arg_obj(model_arguments, {"batch_size": batch_size})
-            ledger = Ledger(scratch / "answers.jsonl")
-            task = protocol.task or ""
-            speaks = not task.endswith(COMPLETION)
-            told = tell(recording_model, model_type, request.conversation) if speaks else NOTHING_TOLD
-            return run_task(
-                recording_model,
-                request.problems,
-                protocol,
-                task=task,
-                label=label,
-                ledger=ledger,
-                shots=request.shots,
-                told=told,
-            )
-        except KdprobeError:
-            raise
-        except Exception as error:
-            # Any library or server may be involved, so any exception can occur.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise KdprobeError(
-                f"lm-eval's model type {model_type!r} failed: {reason}",
-                "The answers so far are saved. Check --model-type and --model-args, then rerun the command to resume.",
-            ) from error
-
-    identity = {
-        "model": None if is_folder else model,
-        "digest": digest_files([file for file in Path(model).iterdir() if file.is_file()]) if is_folder else None,
-        "model_type": model_type,
-        "model_args": parsed,
-        "batch_size": batch_size,
-        "conversation": request.conversation.as_key(),
-        "shots": problems_digest(request.shots),
-    }
-    libraries = ("lm-eval", *({package} & {"vllm", "sglang"}))
-    return examination_stage(
-        short_name(model), request.problems, protocol, identity=identity, answer=answer, libraries=libraries
-    )
-
-
-def _completion(protocol: Protocol) -> str:
-    task = task_of(protocol, chat=False)
-    return task if task.endswith(COMPLETION) else f"{task}{COMPLETION}"

@@ -1,0 +1,66 @@
+"""Has models do tasks, and reads what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdprobe.api.results.tasks import TaskResults
+from kdprobe.comparison.tasks.retention import task_changes
+from kdprobe.comparison.tasks.scores import read_documents, task_score
+from kdprobe.console import note
+from kdprobe.experiment.stages.evaluate import write_records
+from kdprobe.experiment.stages.task import DOCUMENTS
+
+if TYPE_CHECKING:
+    from kdprobe.experiment.stages.stage import Stage
+    from kdprobe.experiment.store import Store
+
+Files = dict[str, dict[str, Path]]
+"""The file with the documents, by task and model."""
+
+
+def done_tasks(store: Store, stages: Mapping[str, Mapping[str, Stage]], copies: Mapping[str, Path]) -> Files:
+    """Makes the stages that are missing.
+
+    Args:
+        store: The store.
+        stages: The stages by task and model.
+        copies: The files for the models' records of the deciding task, beside which documents are copied; empty if none
+            are.
+
+    Returns:
+        The files in the store.
+    """
+    files: Files = {}
+    for task, models in stages.items():
+        for name, stage in models.items():
+            if not store.make(stage):
+                note(f"{task}, {name}: all documents are already in the store.")
+            stored = files.setdefault(task, {})[name] = store.folder(stage) / DOCUMENTS
+            if copies:
+                write_records(stored, copies[name].with_name(f"{copies[name].stem}-{task}.jsonl"))
+    return files
+
+
+def task_results(files: Files, base: str | None) -> TaskResults:
+    """Scores of all models on all tasks, and their changes against one of them.
+
+    Args:
+        files: The files with the documents.
+        base: The model without an adapter, or `None` if there is nothing to compare with.
+    """
+    documents = {
+        task: {name: read_documents(file, name, task) for name, file in models.items()}
+        for task, models in files.items()
+    }
+    changes = task_changes(
+        [
+            (models[base], [other for name, other in models.items() if name != base], None)
+            for models in documents.values()
+            if base in models
+        ]
+    )
+    details = [task_score(one) for models in documents.values() for one in models.values()]
+    return TaskResults(tuple(details), tuple(changes), files)

@@ -1,0 +1,78 @@
+"""The tasks given to `evaluate`: one that decides, and any others of lm-eval's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdprobe.evaluation.tasks.load import DrawnTask
+
+Tasks = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+
+
+def given_tasks(
+    tasks: Tasks, *, limit: int | None, num_fewshot: int | None
+) -> tuple[str | None, list[dict[str, Any]], bool]:
+    """Separates the form of the deciding task from lm-eval's other tasks.
+
+    Args:
+        tasks: A name, a table of settings, or a list of these; nothing means the deciding task alone.
+        limit: The number of documents of the tasks that set none.
+        num_fewshot: The number of examples of the tasks that set none.
+
+    Returns:
+        The form of the deciding task (`None` for the bare question), the settings of the others, and whether the
+        deciding task is asked.
+
+    Raises:
+        UsageError: Several forms of the deciding task are given, or a task twice.
+    """
+    from kdprobe.evaluation.protocol import TASKS
+
+    several = [tasks] if isinstance(tasks, str | Mapping) else list(tasks)
+    rows = [{"name": task} if isinstance(task, str) else dict(task) for task in several]
+    names = [str(row.get("name")) for row in rows]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"The task {twice[0]!r} is given twice.", "Name each task once.")
+    forms = [name for name in names if name in TASKS]
+    if len(forms) > 1:
+        raise UsageError(f"{' and '.join(forms)} are forms of the same task.", "Evaluate one of them at a time.")
+    others = [
+        {"limit": limit, "num_fewshot": num_fewshot, **row}
+        for name, row in zip(names, rows, strict=True)
+        if name not in TASKS
+    ]
+    return (forms[0] if forms else None), others, bool(forms) or not rows
+
+
+def drawn_tasks(rows: Sequence[Mapping[str, Any]], folders: Sequence[str | os.PathLike[str]]) -> list[DrawnTask]:
+    """Loads tasks with their data.
+
+    Args:
+        rows: Their settings.
+        folders: Folders with tasks as YAML.
+
+    Raises:
+        UsageError: A setting is invalid, or there is no such task.
+        KdprobeError: A task's data cannot be loaded.
+    """
+    if folders and not rows:
+        raise UsageError("--include-path is given, but no task that could be in it.", "Name the task with --task.")
+    if not rows:
+        return []
+    from pydantic import ValidationError
+
+    from kdprobe.evaluation.tasks.load import load_task
+    from kdprobe.experiment.config_checks import sentences
+    from kdprobe.experiment.evaluations.config import TaskConfig
+
+    try:
+        configs = [TaskConfig.model_validate(row) for row in rows]
+    except ValidationError as error:
+        raise UsageError(f"{'; '.join(sentences(error))}.") from error
+    return [load_task(config.choice, [Path(folder) for folder in folders]) for config in configs]

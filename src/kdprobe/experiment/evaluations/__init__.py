@@ -1,0 +1,1 @@
+"""The work behind `kdprobe eval`: models are evaluated outside of experiments, each in its own stages."""

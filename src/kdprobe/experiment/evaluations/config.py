@@ -1,0 +1,110 @@
+"""The section `[evaluation]` of an experiment's config."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from kdprobe.evaluation.tasks.choice import TaskChoice
+from kdprobe.experiment.section import Section, Seed, Temperature, named
+
+DECIDING = "gsm8k_kdprobe"
+"""The task that decides, which every experiment has."""
+Role = Literal["decides", "also", "retention"]
+RETENTION_MARGIN = 0.02
+
+
+class TaskConfig(Section):
+    """An lm-eval task that students are evaluated on; a plain string in the config is its name."""
+
+    name: str = Field(description="A task, group or tag of lm-eval, of `include_path`, or of a plugin.")
+    role: Role = Field(
+        default="also",
+        description="`also`: it is reported. `retention`: students must not fall below the untrained one by `margin`.",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, le=2**31, description="Number of documents, drawn at random from the whole group."
+    )
+    num_fewshot: int | None = Field(default=None, ge=0, le=1000, description="Examples in the prompt.")
+    chat_template: bool | None = Field(
+        default=None, description="Whether to apply the chat template; by default, if the model writes text."
+    )
+    metric: str | None = Field(default=None, description="The metric that scores a document.")
+    seed: Seed = Field(default=0, description="Seed of the draw.")
+    margin: float = Field(
+        default=RETENTION_MARGIN,
+        gt=0,
+        lt=math.inf,
+        description="The largest loss that counts as retained, in the metric's unit: 0.02 is 2 points of accuracy.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decides_by_name(cls, value: Any) -> Any:
+        return {"role": "decides", **value} if isinstance(value, dict) and value.get("name") == DECIDING else value
+
+    @model_validator(mode="after")
+    def _has_a_possible_role(self) -> Self:
+        if (self.role == "decides") != (self.name == DECIDING):
+            raise ValueError(f"only {DECIDING} decides; other tasks have the role 'also' or 'retention'")
+        return self
+
+    @property
+    def choice(self) -> TaskChoice:
+        """The task as evaluations take it."""
+        return TaskChoice(self.name, self.limit, self.num_fewshot, self.seed, self.chat_template, self.metric)
+
+
+def _only_deciding(tasks: list[TaskConfig]) -> bool:
+    return tasks == [TaskConfig(name=DECIDING)]
+
+
+class EvaluationConfig(Section):
+    """One protocol for all arms."""
+
+    max_new_tokens: int = Field(default=512, ge=1)
+    temperature: Temperature = 0.0
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: Seed = 0
+    batch_size: int | Literal["auto"] = Field(
+        default=32, description="Problems decoded at once; 'auto' adapts to the free memory."
+    )
+    # Left out of the data unless they are stated, because a run's name is a digest of them.
+    tasks: list[Annotated[TaskConfig, BeforeValidator(named)]] = Field(
+        default_factory=lambda: [TaskConfig(name=DECIDING)],
+        description=f"The tasks; {DECIDING} is among them, named or not.",
+        exclude_if=_only_deciding,
+    )
+    include_path: list[str] = Field(
+        default_factory=list,
+        description="Folders with tasks as YAML, relative to the config.",
+        exclude_if=lambda folders: not folders,
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _named_once(cls, tasks: list[TaskConfig]) -> list[TaskConfig]:
+        names = [task.name for task in tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"names {', '.join(twice)} more than once")
+        return tasks if DECIDING in names else [TaskConfig(name=DECIDING), *tasks]
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """How the deciding task is decoded: the arguments for a `Protocol`."""
+        return self.model_dump(exclude={"tasks", "include_path"})
+
+    @property
+    def benchmarks(self) -> list[TaskConfig]:
+        """The tasks besides the deciding one."""
+        return [task for task in self.tasks if task.role != "decides"]
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        is_positive_integer = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not is_positive_integer and value != "auto":
+            raise ValueError('must be "auto" or a positive integer')
+        return value
