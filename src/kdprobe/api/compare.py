@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.result import Comparison
+    from kdprobe.comparison.tasks.result import TaskComparison
 
 _SCORES = (
     "name", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "no_answer", "empty",
@@ -207,7 +208,13 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in comparison.findings],
         "pairing": comparison.pairing,
         "absent": [asdict(arm) for arm in comparison.absent],
+        "tasks": _task_data(comparison.tasks) if comparison.tasks else None,
     }
+
+
+def _task_data(tasks: TaskComparison) -> dict[str, Any]:
+    changes = [_flat_pair(asdict(change)) | {"outcome": change.outcome} for change in tasks.changes]
+    return {"roles": tasks.roles, "scores": [asdict(score) for score in tasks.scores], "changes": changes}
 
 
 def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:

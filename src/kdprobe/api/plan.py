@@ -93,6 +93,7 @@ class PlanResult(Result):
             "adapters": self.adapters,
             "findings": [asdict(finding) for finding in self.findings],
             "power": asdict(self.power) if self.power else None,
+            "retention": [asdict(task) for task in self.details.retention],
             "threads": self.threads,
             "stages": self.stage_rows,
             "outlook": asdict(self.outlook),

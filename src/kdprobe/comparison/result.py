@@ -8,6 +8,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.scoring import Score
 from kdprobe.comparison.step_accuracy import StepAccuracyDifference
 from kdprobe.comparison.strategy_tests import StrategyPair
+from kdprobe.comparison.tasks.result import TaskComparison
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.intervals import Interval
 from kdprobe.stats.mcnemar import PairedTest
@@ -95,6 +96,7 @@ class Comparison:
         findings: What may be misleading.
         pairing: How answers were paired, as a sentence.
         absent: Arms without answers, and why.
+        tasks: The same students on other tasks, if an experiment has any.
     """
 
     arms: list[ArmScore]
@@ -104,3 +106,4 @@ class Comparison:
     findings: list[Finding] = field(default_factory=list)
     pairing: str = ""
     absent: list[AbsentArm] = field(default_factory=list)
+    tasks: TaskComparison | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ class ArmResults:
         strategy_name: The name of the strategy itself, as listed by `kdprobe plugins`, or `None`.
         unprimed: Whether the teacher read the bare question.
         overflowed: `reason` and `hint` if the evaluation produced NaN or infinite numbers; otherwise `None`.
+        tasks: The file with the documents of each task besides the deciding one, by its name; without those that the
+            student could not be evaluated on.
     """
 
     name: str
@@ -43,6 +46,7 @@ class ArmResults:
     strategy_name: str | None = None
     unprimed: bool = False
     overflowed: dict[str, Any] | None = None
+    tasks: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def other_name(self) -> str:

@@ -111,14 +111,15 @@ def experiment_of(data: dict[str, Any], host: Host, source: str, *, folder: Path
         data: The config.
         host: The plugins, to check names and options.
         source: The config's name in messages.
-        folder: The folder that its plugin folder is relative to.
+        folder: The folder that its folders of plugins and tasks are relative to.
 
     Raises:
         ConfigError: Lists all the errors.
     """
     if isinstance(plugins := data.get("plugins"), str):
         host.load_folder(folder / plugins)
-    return check(data, host, source)
+    experiment = check(data, host, source)
+    return experiment.model_copy(update={"evaluation": experiment.evaluation.within(folder)})
 
 
 def check(data: dict[str, Any], host: Host, source: str) -> Experiment:

@@ -6,14 +6,16 @@ Problems are drawn and conversations rendered here: both are cheap, and their di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kdprobe.comparison.finding import Finding
 from kdprobe.experiment.arm_names import student_name
 from kdprobe.experiment.config import Experiment, to_data
+from kdprobe.experiment.evaluations.planned import arm_tasks, planned_tasks
 from kdprobe.experiment.foresight.evidence import planned_families, too_little_evidence
 from kdprobe.experiment.foresight.foresee import foresee
 from kdprobe.experiment.foresight.power import Power, planned_power
+from kdprobe.experiment.foresight.retention import RetentionPower, hopeless_retention, retention_power
 from kdprobe.experiment.rendering import is_unprimed, render
 from kdprobe.experiment.stages.adapter_card import dataset_of
 from kdprobe.experiment.stages.analyse import analyse_stage
@@ -50,6 +52,7 @@ class Arm:
         distill: The training stage, or `None`.
         evaluate: The evaluation stage.
         unprimed: Whether the teacher reads the bare question for every transfer problem.
+        tasks: The stage of each task besides the deciding one, by its name.
     """
 
     student: Student
@@ -60,6 +63,7 @@ class Arm:
     distill: Stage | None
     evaluate: Stage
     unprimed: bool = False
+    tasks: Mapping[str, Stage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Plan:
         pool: What its stages load of the students.
         findings: Known reasons why the results may be worth less than they cost.
         power: The smallest differences that its comparisons could show; `None` if it compares nothing.
+        retention: The power to show that students retain a task, for each retention task.
     """
 
     experiment: Experiment
@@ -99,6 +104,7 @@ class Plan:
     pool: StudentPool
     findings: tuple[Finding, ...]
     power: Power | None
+    retention: tuple[RetentionPower, ...] = ()
 
 
 def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) -> Plan:
@@ -133,9 +139,13 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
             arms.append(
                 _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
             )
+    benchmarks = planned_tasks(experiment)
+    arms = [replace(arm, tasks=arm_tasks(context, arm.student, arm.distill, benchmarks)) for arm in arms]
     compared, tested = planned_families(arms), len(drawn.test)
     power = planned_power(compared, tested, len(experiment.seeds), context.memory)
     findings += too_little_evidence(arms, compared, tested, power)
+    retention = retention_power(experiment, benchmarks)
+    findings += hopeless_retention(retention)
     arm_stages = [(arm.student, arm.distill, arm.evaluate) for arm in arms]
     analyses = {
         analysis.name: analyse_stage(context, analysis.name, analysis.options, arm_stages)
@@ -146,6 +156,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
         *{stage.key: stage for stage in selections.values()}.values(),
         *(arm.distill for arm in arms if arm.distill),
         *(arm.evaluate for arm in arms),
+        *(stage for task in benchmarks for arm in arms for name, stage in arm.tasks.items() if name == task.name),
         *analyses.values(),
     ]
     identity = digest({"config": to_data(experiment), "keys": [stage.key for stage in ordered]})
@@ -165,6 +176,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
         pool=context.pool,
         findings=tuple(findings),
         power=power,
+        retention=tuple(retention),
     )
 
 

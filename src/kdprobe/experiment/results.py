@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.arm_names import BARE, display_name, resolved
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.audit import audit, scope
+from kdprobe.experiment.evaluations.compared import task_comparison
 from kdprobe.experiment.integrity.upkeep import RECORD
 from kdprobe.experiment.stages.absence import ABSENT, overflowed
 from kdprobe.experiment.stages.analyse import FIGURES, STATEMENTS
 from kdprobe.experiment.stages.distill import ADAPTER, DIVERGED, TRAINING
 from kdprobe.experiment.stages.evaluate import RECORDS
 from kdprobe.experiment.stages.select import SELECTION
+from kdprobe.experiment.stages.task import DOCUMENTS
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
 from kdprobe.experiment.teacher_audit import teacher_findings
@@ -143,6 +145,9 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
         chosen: The extractor that decides.
     """
     compared = compare(arms_of(results), extractors, chosen)
+    if tasks := task_comparison(results.arms, results.record["config"]["evaluation"].get("tasks", [])):
+        compared = replace(compared, tasks=tasks)
+        compared.verdict.extend(tasks.verdict)
     compared.findings.extend([*teacher_findings(results.arms), *audit(results.arms, results.record)])
     # A verdict on students of a distiller with a caution must not be read without it.
     compared.verdict[:0] = results.record.get("cautions", [])
@@ -208,7 +213,18 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         strategy_name=arm["strategy_name"],
         unprimed=arm["unprimed"],
         overflowed=overflowed(evaluated),
+        tasks=_task_files(store, arm),
     )
+
+
+def _task_files(store: Store, arm: dict[str, Any]) -> dict[str, Path]:
+    """The file with the documents of each task that the student could be evaluated on."""
+    folders = {name: store.folder_of("task", key) for name, key in arm.get("tasks", {}).items()}
+    return {
+        name: store.checks.file(folder, DOCUMENTS)
+        for name, folder in folders.items()
+        if DOCUMENTS in store.checks.manifest(folder)["files"]
+    }
 
 
 def _analysis(store: Store, name: str, key: str) -> AnalysisResults:

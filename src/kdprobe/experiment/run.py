@@ -105,7 +105,7 @@ def _make(plan: Plan, store: Store, launch: str | None, notify: Callable[[Finish
             note(f"{label}: already done")
         if stage.kind == "distill" and (found := diverged(store.folder(stage))):
             note(f"{stage.name} {divergence_sentence(found)} The run continues without it.")
-        if stage.kind == "evaluate" and (found := overflowed(store.folder(stage))):
+        if stage.kind in {"evaluate", "task"} and (found := overflowed(store.folder(stage))):
             note(f"{stage.name} {overflow_sentence(found)} The run continues without its answers.")
         if notify:
             notify(finished_stage(plan.run, stage, store, made=made))
@@ -161,6 +161,7 @@ def _record(plan: Plan, store: Store, finished: str) -> dict[str, Any]:
                 "select": key(arm.select),
                 "distill": key(arm.distill),
                 "evaluate": arm.evaluate.key,
+                **({"tasks": {name: stage.key for name, stage in arm.tasks.items()}} if arm.tasks else {}),
             }
             for arm in plan.arms
         ],

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from kdprobe.comparison.tasks.verdict import amount
 from kdprobe.console.streams import visible
 from kdprobe.files import clean
 from kdprobe.report import numbers
@@ -50,6 +51,7 @@ def template(name: str) -> Template:
         finalize=_shown,
     )
     environment.filters |= {
+        "amount": amount,
         "p": p_text,
         "percent": numbers.percent,
         "percent_interval": numbers.percent_interval,

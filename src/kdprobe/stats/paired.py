@@ -16,9 +16,12 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from kdprobe.stats.clustered import Groups
-from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval
+from kdprobe.stats.clustered import Groups, unanimous_counts
+from kdprobe.stats.crossed import crossed_estimate
+from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval, cautious_difference
 
+ONE_SIDED = 0.95
+"""Confidence of a one-sided bound."""
 _FEWEST = 2
 _CONTINUITY = 0.5
 _EDGE = 1e-9
@@ -59,9 +62,30 @@ def paired_change(differences: NDArray[Any], weights: NDArray[Any] | None = None
     if weights is None and np.isin(values, (-1.0, 0.0, 1.0)).all():
         return _of_shares(int((values == 1).sum()), int((values == -1).sum()), len(values))
     change, error, df = _mean(values, np.ones_like(values) if weights is None else np.asarray(weights, dtype=float))
-    half = float(scipy.stats.t.ppf(LEVEL, df)) * error
+    half = float(scipy.stats.t.ppf(ONE_SIDED, df)) * error
     p = float(scipy.stats.t.cdf(change / error, df)) if error else float(0.0 if change < 0 else 1.0)
     return PairedChange(len(values), change, change - half, change + half, p)
+
+
+def seeds_change(differences: NDArray[Any], weights: NDArray[Any] | None = None) -> PairedChange:
+    """The mean change of a strategy's students, with one-sided bounds over seeds and documents.
+
+    Args:
+        differences: The difference of each student on each document, `[seeds, n]`; three students or more.
+        weights: The weight of each document, `[n]`; by default, all count the same.
+    """
+    values = np.asarray(differences, dtype=float)
+    n = values.shape[1]
+    sizes = np.ones(n) if weights is None else np.asarray(weights, dtype=float) / np.mean(weights)
+    estimate = crossed_estimate(values * sizes, np.zeros((1, n)), Groups(range(n)))
+    change, error, df = float(estimate.difference), float(estimate.error), float(estimate.df)
+    centre = change
+    if error == 0 and np.isin(values, (-1.0, 0.0, 1.0)).all():
+        # All documents agree, which with few of them happens by chance, too.
+        centre, error = cautious_difference(*unanimous_counts(change, n), n)
+    half = float(scipy.stats.t.ppf(ONE_SIDED, df)) * error
+    p = float(scipy.stats.t.cdf(centre / error, df)) if error else float(change >= 0)
+    return PairedChange(n, change, centre - half, centre + half, p)
 
 
 def weighted_interval(values: NDArray[Any], weights: NDArray[Any]) -> Interval:
@@ -87,7 +111,7 @@ def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[fl
 
 
 def _of_shares(gained: int, lost: int, n: int) -> PairedChange:
-    bound = float(scipy.stats.norm.ppf(LEVEL))
+    bound = float(scipy.stats.norm.ppf(ONE_SIDED))
     change = (gained - lost) / n
 
     def lowest(more: int, fewer: int) -> float:
@@ -123,3 +147,30 @@ def score_statistic(gained: int, lost: int, n: int, difference: float, continuit
     if variance <= 0:
         return math.copysign(math.inf, above) if above else 0.0
     return above / math.sqrt(variance)
+
+
+def power_to_retain(n: int, margin: float, discordant_share: float) -> float:
+    """The probability that the lower bound lies above minus the margin if nothing was lost; normal approximation.
+
+    Args:
+        n: Number of documents.
+        margin: The largest loss that counts as retained, as a share.
+        discordant_share: Share of documents that only one of the two models has right.
+    """
+    error = math.sqrt(discordant_share / n)
+    return float(scipy.stats.norm.cdf((margin - _CONTINUITY / n) / error - scipy.stats.norm.ppf(ONE_SIDED)))
+
+
+def documents_to_retain(margin: float, discordant_share: float, power: float) -> int:
+    """The number of documents at which `power_to_retain` reaches a power."""
+    enough = 1
+    while power_to_retain(enough, margin, discordant_share) < power:
+        enough *= 2
+    too_few = enough // 2
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if power_to_retain(middle, margin, discordant_share) < power:
+            too_few = middle
+        else:
+            enough = middle
+    return enough

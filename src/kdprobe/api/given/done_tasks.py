@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdprobe.api.results.tasks import TaskResults
-from kdprobe.comparison.tasks.retention import task_changes
+from kdprobe.comparison.tasks.retention import student_change
 from kdprobe.comparison.tasks.scores import read_documents, task_score
 from kdprobe.console import note
 from kdprobe.experiment.stages.evaluate import write_records
@@ -55,12 +55,12 @@ def task_results(files: Files, base: str | None) -> TaskResults:
         task: {name: read_documents(file, name, task) for name, file in models.items()}
         for task, models in files.items()
     }
-    changes = task_changes(
-        [
-            (models[base], [other for name, other in models.items() if name != base], None)
-            for models in documents.values()
-            if base in models
-        ]
-    )
+    changes = [
+        student_change(other, models[base])
+        for models in documents.values()
+        if base in models
+        for name, other in models.items()
+        if name != base
+    ]
     details = [task_score(one) for models in documents.values() for one in models.values()]
     return TaskResults(tuple(details), tuple(changes), files)

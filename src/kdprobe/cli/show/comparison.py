@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.scores import other_measures, show_findings, show_reading
 from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
+from kdprobe.cli.show.tasks import task_tables
 from kdprobe.console.streams import plain
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         *tables.values(),
         _pair_measures(comparison.pairs),
         *_strategy_tables(comparison.strategies),
+        *task_tables(comparison.tasks),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdprobe.cli.show.store import size
 from kdprobe.cli.show.tables import new_table, print_table, sentence_list
+from kdprobe.cli.show.tasks import show_retention_power
 from kdprobe.console.streams import out, plain
 from kdprobe.distill.targets import adapters_sentence
 from kdprobe.words import counted, duration
@@ -42,6 +43,7 @@ def show_plan(result: PlanResult, free: int | None) -> None:
         _show_outlook(result.outlook, free)
     if result.power:
         show_power(result.power)
+    show_retention_power(result.details.retention)
     for distiller, modules in result.adapters.items():
         out().print(plain(adapters_sentence(distiller, modules)))
     out().print(

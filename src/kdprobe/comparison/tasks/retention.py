@@ -1,49 +1,55 @@
 """What a student kept of a task outside of its training, measured against the untrained student.
 
 Students are compared document by document. *Retained* is claimed only if the one-sided 95% lower bound of the change
-lies above minus the margin. *Lost* is claimed only if the one-sided p-value, adjusted over all retention tasks and
-students (Holm), is below 5%; for a single comparison this means that the upper bound lies below 0. Everything else is
-*not shown*: neither was.
+lies above minus the margin. *Lost* is claimed only if the upper bound lies below 0, and the one-sided p-value, adjusted
+over all retention tasks and students (Holm), is below 5%. Everything else is *not shown*: neither was.
+
+A strategy is compared over its students of several seeds and over documents, both of which are samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdprobe.comparison.tasks.scores import Documents
 from kdprobe.errors import KdprobeError
 from kdprobe.stats.p_values import SIGNIFICANT, holm
-from kdprobe.stats.paired import PairedChange, paired_change
+from kdprobe.stats.paired import PairedChange, paired_change, seeds_change
 
 Outcome = Literal["retained", "lost", "not shown"]
 
 
 @dataclass(frozen=True)
 class TaskChange:
-    """How a student differs from another on a task.
+    """How a student, or a strategy, differs from the untrained student on a task.
 
     Attributes:
         task: The task, group or tag.
         metric: The metric that scores a document.
-        a: The student.
+        unit: The unit of the change: `points` for metrics of right and wrong (as a share: 0.02 is 2 points), `nats` for
+            log-likelihoods, or nothing.
+        a: The student or strategy.
         b: The student that it is compared with.
-        change: The score of a minus that of b, signed so that a loss is negative.
-        test: The one-sided bounds of the change.
+        seeds: The number of students of a.
+        test: The change, a minus b, signed so that a loss is negative, with its one-sided bounds.
         margin: The largest loss that still counts as retained; `None` if the task is only reported.
         p_holm: One-sided p-value of a loss, adjusted over all retention tasks and students; `None` if only reported.
     """
 
     task: str
     metric: str
+    unit: str
     a: str
     b: str
+    seeds: int
     test: PairedChange
     margin: float | None
-    p_holm: float | None
+    p_holm: float | None = None
 
     @property
     def change(self) -> float:
@@ -63,36 +69,51 @@ class TaskChange:
         return "retained" if self.test.low > -self.margin else "not shown"
 
 
-def changes_against(base: Documents, others: Sequence[Documents]) -> list[tuple[Documents, PairedChange]]:
-    """The change of each student against another on the same documents.
-
-    Raises:
-        KdprobeError: The students were asked different documents, or the same ones with different prompts.
-    """
-    return [(other, _change(other, base)) for other in others]
-
-
-def task_changes(tasks: Sequence[tuple[Documents, Sequence[Documents], float | None]]) -> list[TaskChange]:
-    """The changes on several tasks.
+def student_change(student: Documents, base: Documents, margin: float | None = None) -> TaskChange:
+    """The change of one student on the documents that both were asked.
 
     Args:
-        tasks: For each task the documents of the student that others are compared with, those of the others, and the
-            margin, or `None` if the task is only reported.
+        student: The student.
+        base: The student that it is compared with.
+        margin: The largest loss that counts as retained; `None` if the task is only reported.
+
+    Raises:
+        KdprobeError: They were asked different documents, or the same ones with different prompts.
     """
-    found = [
-        (base, other, change, margin)
-        for base, others, margin in tasks
-        for other, change in changes_against(base, others)
-    ]
-    judged = [index for index, (_, _, _, margin) in enumerate(found) if margin is not None]
-    adjusted = dict(zip(judged, holm([found[index][2].p_lower for index in judged]), strict=True))
-    return [
-        TaskChange(other.task, other.metric, other.student, base.student, change, margin, adjusted.get(index))
-        for index, (base, other, change, margin) in enumerate(found)
-    ]
+    test = paired_change(_differences(student, base), _weights(base))
+    return TaskChange(
+        student.task, student.metric, _unit(student, base), student.student, base.student, 1, test, margin
+    )
 
 
-def _change(a: Documents, b: Documents) -> PairedChange:
+def strategy_change(
+    name: str, students: Sequence[Documents], base: Documents, margin: float | None = None
+) -> TaskChange:
+    """The change of a strategy over its students of three seeds or more; the rest as in `student_change`."""
+    differences = np.array([_differences(student, base) for student in students])
+    test, unit = seeds_change(differences, _weights(base)), _unit(*students, base)
+    return TaskChange(base.task, base.metric, unit, name, base.student, len(students), test, margin)
+
+
+def judged(changes: Sequence[TaskChange]) -> list[TaskChange]:
+    """The changes with p-values adjusted over all those on retention tasks."""
+    retention = [index for index, change in enumerate(changes) if change.margin is not None]
+    adjusted = dict(zip(retention, holm([changes[index].test.p_lower for index in retention]), strict=True))
+    return [replace(change, p_holm=adjusted.get(index)) for index, change in enumerate(changes)]
+
+
+def _unit(*students: Documents) -> str:
+    """The unit of all students, if it is one."""
+    units = {student.unit for student in students}
+    return units.pop() if len(units) == 1 else ""
+
+
+def _weights(documents: Documents) -> NDArray[np.float64] | None:
+    return None if (documents.weights == 1).all() else documents.weights
+
+
+def _differences(a: Documents, b: Documents) -> NDArray[Any]:
+    """The difference on each document, signed so that a loss is negative."""
     if a.keys != b.keys or a.metric != b.metric:
         raise KdprobeError(
             f"{a.student} and {b.student} were not asked the same documents of {a.task!r}.",
@@ -103,6 +124,4 @@ def _change(a: Documents, b: Documents) -> PairedChange:
             f"{a.student} and {b.student} were asked the documents of {a.task!r} with different prompts.",
             "Evaluate them with the same chat template and the same examples.",
         )
-    sign = 1.0 if a.higher_is_better else -1.0
-    equal = bool((a.weights == 1).all())
-    return paired_change(sign * (a.scores - b.scores), None if equal else np.asarray(a.weights))
+    return (1.0 if a.higher_is_better else -1.0) * (a.scores - b.scores)

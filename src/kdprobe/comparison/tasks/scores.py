@@ -49,6 +49,13 @@ class Documents:
         """Whether every document is right or wrong."""
         return bool(np.isin(self.scores, (0.0, 1.0)).all() and (self.weights == 1).all())
 
+    @property
+    def unit(self) -> str:
+        """`points` if every document is right or wrong, `nats` for log-likelihoods, or nothing."""
+        if self.is_share:
+            return "points"
+        return "nats" if "perplexity" in self.metric or "bits_per_byte" in self.metric else ""
+
 
 @dataclass(frozen=True)
 class TaskScore:
@@ -62,6 +69,7 @@ class TaskScore:
         n: Number of documents.
         score: The mean over documents, weighted where the metric is per word or byte.
         interval: Its 95% interval over documents.
+        unit: The unit of the score: `points` (as a share), `nats`, or nothing.
         higher_is_better: Whether a higher score is better.
         cut_off: Share of answers that reached the token budget; `None` if unknown or if none are written.
         truncated: Share of documents whose beginning did not fit into the context window; `None` if unknown.
@@ -73,6 +81,7 @@ class TaskScore:
     n: int
     score: float
     interval: Interval
+    unit: str
     higher_is_better: bool
     cut_off: float | None
     truncated: float | None
@@ -121,6 +130,7 @@ def task_score(documents: Documents) -> TaskScore:
         n=n,
         score=float(np.average(scores, weights=documents.weights)),
         interval=interval,
+        unit=documents.unit,
         higher_is_better=documents.higher_is_better,
         cut_off=documents.cut_off,
         truncated=documents.truncated,

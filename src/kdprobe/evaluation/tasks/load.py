@@ -46,6 +46,11 @@ class DrawnTask:
     digest: str
 
     @property
+    def name(self) -> str:
+        """The name of the task, group or tag."""
+        return self.choice.name
+
+    @property
     def size(self) -> int:
         """Number of documents."""
         return sum(map(len, self.documents.values()))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from kdprobe.evaluation.tasks.choice import TaskChoice
 from kdprobe.experiment.section import Section, Seed, Temperature, named
@@ -83,6 +84,9 @@ class EvaluationConfig(Section):
         exclude_if=lambda folders: not folders,
     )
 
+    _folder: Path = PrivateAttr(default=Path())
+    """The config's folder, which does not affect results; set by whoever read the config."""
+
     @field_validator("tasks")
     @classmethod
     def _named_once(cls, tasks: list[TaskConfig]) -> list[TaskConfig]:
@@ -95,6 +99,17 @@ class EvaluationConfig(Section):
     def decoding(self) -> dict[str, Any]:
         """How the deciding task is decoded: the arguments for a `Protocol`."""
         return self.model_dump(exclude={"tasks", "include_path"})
+
+    def within(self, folder: Path) -> Self:
+        """The section of a config in a folder, in which `include_path` begins."""
+        placed = self.model_copy()
+        placed._folder = folder  # noqa: SLF001 - its own
+        return placed
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders with tasks."""
+        return [self._folder / folder for folder in self.include_path]
 
     @property
     def benchmarks(self) -> list[TaskConfig]:

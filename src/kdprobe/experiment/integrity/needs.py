@@ -90,4 +90,5 @@ def _keys(record: dict[str, Any]) -> Iterator[str]:
     yield from record.get("stages", ())
     for arm in record.get("arms", ()):
         yield from (arm[kind] for kind in _KEYS if arm.get(kind))
+        yield from arm.get("tasks", {}).values()
     yield from record.get("analyses", {}).values()

@@ -16,7 +16,7 @@ class Stage:
     """One step of an experiment.
 
     Attributes:
-        kind: `transfer`, `distill`, `evaluate` or `analyse`.
+        kind: `transfer`, `select`, `distill`, `evaluate`, `task` or `analyse`.
         name: Its name in this run.
         settings: Everything that determines its outcome besides its inputs, ready for JSON.
         inputs: The stages whose outcome it reads.

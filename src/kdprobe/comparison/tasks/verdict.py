@@ -1,0 +1,68 @@
+"""What students retained and lost outside of the deciding task, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from kdprobe.comparison.tasks.retention import TaskChange
+from kdprobe.stats.p_values import p_text
+
+
+def task_verdict(changes: Sequence[TaskChange]) -> list[str]:
+    """One sentence for each retention task and outcome."""
+    judged = [change for change in changes if change.outcome]
+    return [
+        _SENTENCES[outcome](task, found)
+        for task, members in groupby(judged, key=lambda change: change.task)
+        for several in [list(members)]
+        for outcome in ("lost", "not shown", "retained")
+        if (found := [change for change in several if change.outcome == outcome])
+    ]
+
+
+def amount(value: float, unit: str) -> str:
+    """A change in the unit of its metric, with its sign."""
+    return f"{value * 100:+.1f} points" if unit == "points" else f"{value:+.3g}{f' {unit}' if unit else ''}"
+
+
+def _retained(task: str, changes: Sequence[TaskChange]) -> str:
+    first = changes[0]
+    least = min(changes, key=lambda change: change.test.low)
+    return (
+        f"Retained on {task}, within a margin of {margin_text(first)} of {first.b} on {first.test.n} documents: "
+        f"{_names(changes)} (one-sided 95% lower bounds of the change: {amount(least.test.low, first.unit)} or higher)."
+    )
+
+
+def _lost(task: str, changes: Sequence[TaskChange]) -> str:
+    listed = "; ".join(
+        f"{change.a} {amount(change.change, change.unit)} (one-sided 95% upper bound "
+        f"{amount(change.test.high, change.unit)}, Holm-adjusted p = {p_text(change.p_holm or 0.0)})"
+        for change in changes
+    )
+    return f"Lost on {task}, compared with {changes[0].b} on {changes[0].test.n} documents: {listed}."
+
+
+def _not_shown(task: str, changes: Sequence[TaskChange]) -> str:
+    listed = "; ".join(
+        f"{change.a} {amount(change.change, change.unit)} ({amount(change.test.low, change.unit)} to "
+        f"{amount(change.test.high, change.unit)}, both bounds one-sided 95%)"
+        for change in changes
+    )
+    return (
+        f"Neither retention nor a loss is shown on {task}, with a margin of {margin_text(changes[0])} and "
+        f"{changes[0].test.n} documents: {listed}."
+    )
+
+
+def margin_text(change: TaskChange) -> str:
+    """The margin in the unit of the metric."""
+    return amount(change.margin or 0.0, change.unit).removeprefix("+")
+
+
+def _names(changes: Sequence[TaskChange]) -> str:
+    return ", ".join(change.a for change in changes)
+
+
+_SENTENCES = {"retained": _retained, "lost": _lost, "not shown": _not_shown}

@@ -1,0 +1,87 @@
+"""Experiments with other tasks: what students retained of them, and what they lost."""
+
+import json
+from itertools import permutations
+
+import pytest
+
+YAML = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: "{data}"}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}} Answer:"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: gold
+metric_list: [{{metric: acc}}]
+"""
+
+
+def write_task(folder, name, rows):
+    folder.mkdir(exist_ok=True)
+    data = folder / f"{name}.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / f"{name}.yaml").write_text(YAML.format(name=name, data=data), encoding="utf-8")
+
+
+def questions(count):
+    words = ["".join(letters) for letters in permutations("river", 5)]
+    return [
+        {"question": f"What is number {i}?", "choices": [words[(7 * i + 11 * k) % 120] for k in range(8)], "gold": 0}
+        for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tasks(torch, tiny_record, tmp_path_factory):
+    """Two tasks: `known`, on which the untrained model is always right, and `plain`."""
+    from kdprobe.evaluation.tasks.choice import TaskChoice
+    from kdprobe.evaluation.tasks.load import load_task
+    from kdprobe.evaluation.tasks.run import do_task
+    from kdprobe.models.load import load
+
+    folder = tmp_path_factory.mktemp("tasks") / "own"
+    write_task(folder, "plain", questions(60))
+    records = do_task(load(tiny_record), load_task(TaskChoice("plain"), [folder]), label="plain")
+    preferred = []
+    for row, record in zip(questions(60), records, strict=True):
+        scores = [float(answer[0][0]) for answer in json.loads(record["responses"])]
+        preferred.append({**row, "gold": scores.index(max(scores))})
+    write_task(folder, "known", preferred)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(torch, tiny_model, tiny_config, tasks, tmp_path_factory):
+    import kdprobe
+
+    listed = """["plain", {name = "known", role = "retention", limit = 50}]"""
+    config = tiny_config(tiny_model)
+    text = config.read_text(encoding="utf-8").replace("epochs = 1", "epochs = 12").replace("= 1e-2", "= 1e-1")
+    text = text.replace("[evaluation]", f"[evaluation]\ntasks = {listed}\ninclude_path = ['{tasks}']")
+    config.write_text(text, encoding="utf-8")
+    return kdprobe.run(config, store=tmp_path_factory.mktemp("store"), progress=False)
+
+
+def test_a_student_that_forgot_has_lost_the_task(run):
+    changes = run.comparison.tasks.changes
+    known = {change.a: change for change in changes if change.task == "known"}
+    assert set(known) == {"fine-tuned", "unprimed", "teacher"}
+    assert all(change.test.n == 50 and change.margin == 0.02 for change in known.values())
+    assert "lost" in {change.outcome for change in known.values()}
+    for change in known.values():
+        right = next(s for s in run.comparison.tasks.scores if (s.task, s.student) == ("known", change.a))
+        assert change.change == pytest.approx(right.score - 1)
+    assert all(change.outcome is None for change in changes if change.task == "plain")
+
+
+def test_verdict_json_and_page_say_it(run):
+    [sentence] = [sentence for sentence in run.verdict if sentence.startswith("Lost on known")]
+    assert "compared with untrained on 50 documents" in sentence
+    data = run.to_dict()["tasks"]
+    assert data["roles"] == {"plain": "also", "known": "retention"}
+    assert "lost" in {change["outcome"] for change in data["changes"]}
+    page = run.report().read_text(encoding="utf-8")
+    assert "Other benchmarks" in page
+    assert "Lost on known" in page
