@@ -313,7 +313,7 @@ def test_what_was_written_is_compared_and_says_how_it_was_asked_for(evaluate, tm
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--task", "gsm8k"], "Unknown task 'gsm8k'"),
+        (["--task", "gsm8k_kdprobe_cott"], "no lm-eval task 'gsm8k_kdprobe_cott'. Did you mean 'gsm8k_kdprobe_cot'"),
         (["--task", "gsm8k_kdprobe_fewshot"], "provides no few-shot examples"),
         (["--problems", "gsm-symbolic", "--option", "gsm-symbolic.templates=[6]"], "may be endless"),
         (["--problems", "gsm-symbolic", "--limit", "3", "--option", "templates"], "is not an option"),

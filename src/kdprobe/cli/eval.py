@@ -68,20 +68,10 @@ def command(as_json: bool, model: str, **given: Any) -> None:
     choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same
     command to resume. For models that run locally, log p(gold value) is also computed, from the gold solutions.
     """
-    from kdprobe.cli.show.scores import show_scores
-    from kdprobe.cli.show.tasks import show_tasks
-    from kdprobe.console import note
+    from kdprobe.cli.show.evaluated import show_evaluated
 
     result = evaluate(model, **given)
     if as_json:
         click.echo(result.to_json())
-        return
-    if result.details:
-        show_scores(result.details, {str(file): name for name, file in result.files.items()}, result.findings)
-    show_tasks(result.tasks)
-    if result.conversation.sentence:
-        note(result.conversation.sentence)
-    for name, file in result.files.items():
-        note(f"Records of {name}: {file}")
-    if result.page:
-        note(f"Page: {result.page}")
+    else:
+        show_evaluated(result)

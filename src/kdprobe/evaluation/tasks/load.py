@@ -18,6 +18,7 @@ from lm_eval.utils import handle_non_serializable, hash_string
 
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
+from kdprobe.evaluation.protocol import TASKS
 from kdprobe.evaluation.tasks.choice import TaskChoice
 from kdprobe.files import digest
 from kdprobe.host.suggestions import suggested
@@ -134,7 +135,8 @@ def _entries(manager: TaskManager, entry: Any, leaves: Mapping[str, Any]) -> lis
 
 def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:
     looked = f"lm-eval's own tasks{' and in ' + ', '.join(folders) if folders else ''}"
-    return f"{suggested(name, names)} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()
+    # kdprobe's own forms of the deciding task are not among lm-eval's.
+    return f"{suggested(name, [*names, *TASKS])} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()
 
 
 def _sources(folders: Sequence[Path]) -> str:
