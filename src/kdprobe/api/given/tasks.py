@@ -61,8 +61,6 @@ def drawn_tasks(rows: Sequence[Mapping[str, Any]], folders: Sequence[str | os.Pa
         UsageError: A setting is invalid, or there is no such task.
         KdprobeError: A task's data cannot be loaded.
     """
-    if folders and not rows:
-        raise UsageError("--include-path is given, but no task that could be in it.", "Name the task with --task.")
     if not rows:
         return []
     from pydantic import ValidationError

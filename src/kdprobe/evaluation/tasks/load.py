@@ -22,6 +22,7 @@ from kdprobe.evaluation.protocol import TASKS
 from kdprobe.evaluation.tasks.choice import TaskChoice
 from kdprobe.files import digest
 from kdprobe.host.suggestions import suggested
+from kdprobe.words import counted
 
 FEWSHOT_SEED = 1234
 """lm-eval's own seed for drawing examples."""
@@ -167,6 +168,12 @@ def _show_examples(choice: TaskChoice, task: Any) -> None:
     elif stated is None:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=FEWSHOT_SEED)
+    shown = task.get_config("num_fewshot")
+    if shown and (there := len([*task.fewshot_docs()])) < shown:
+        raise UsageError(
+            f"The task {task.config.task!r} has only {counted(there, 'document')} to draw {shown} examples from.",
+            "Lower num_fewshot.",
+        )
 
 
 def _draw(choice: TaskChoice, sizes: Mapping[str, int]) -> dict[str, list[int]]:

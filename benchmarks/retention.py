@@ -1,0 +1,84 @@
+"""How often the outcomes of retention tasks are wrong, by simulation.
+
+    python benchmarks/retention.py [--repetitions 2000] [--json FILE]
+
+*Lost* where nothing was lost, over four retention tasks together, for single students (documents are a sample) and for
+strategies of three seeds whose students differ by chance (documents and seeds are); and *retained* where the true loss
+equals the margin. Each should happen in at most 5%, up to two standard errors of the simulation. Exits with 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from result_file import write_result
+
+from kdprobe.stats.p_values import SIGNIFICANT, holm
+from kdprobe.stats.paired import PairedChange, paired_change, seeds_change
+
+TASKS, SEEDS = 4, 3
+DOCUMENTS = (60, 200, 500)
+EFFECTS = (0.0, 0.1, 0.3)
+"""Standard deviations of the effect of a seed, beside that of a document, which is 1."""
+MARGIN = 0.05
+
+
+def main() -> None:
+    """Prints a row per setting, and says whether all are within 5%."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    random, rows = np.random.default_rng(1), []
+    print("| students | documents | effect of a seed | outcome | how often |")
+    print("| --- | --- | --- | --- | --- |", flush=True)
+    for documents in DOCUMENTS:
+        rows.append(("single students", documents, 0.0, "lost", lost(random, documents, None, given.repetitions)))
+        for effect in EFFECTS:
+            share = lost(random, documents, effect, given.repetitions)
+            rows.append((f"strategies of {SEEDS} seeds", documents, effect, "lost", share))
+        rows.append(("single students", documents, 0.0, "retained", retained(random, documents, given.repetitions)))
+    for students, documents, effect, outcome, share in rows:
+        print(f"| {students} | {documents} | {effect} | {outcome} | {share:.1%} |")
+    most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / given.repetitions)
+    names = ("students", "documents", "effect", "outcome", "share")
+    if given.json:
+        write_result(given.json, {"rows": [dict(zip(names, row, strict=True)) for row in rows]})
+    if max(row[-1] for row in rows) > most:
+        sys.exit(f"An outcome is wrong in more than 5% ({most:.1%} with the chance of the simulation).")
+
+
+def lost(random: np.random.Generator, documents: int, effect: float | None, repetitions: int) -> float:
+    """The share of repetitions in which one of several tasks is called lost, though no student lost anything."""
+    found = 0
+    for _ in range(repetitions):
+        changes = [_without_loss(random, documents, effect) for _ in range(TASKS)]
+        adjusted = holm([change.p_lower for change in changes])
+        found += any(p < SIGNIFICANT and change.high < 0 for p, change in zip(adjusted, changes, strict=True))
+    return found / repetitions
+
+
+def _without_loss(random: np.random.Generator, documents: int, effect: float | None) -> PairedChange:
+    document = random.normal(size=documents)
+    untrained = document + random.normal(size=documents) > 0
+    if effect is None:
+        return paired_change((document + random.normal(size=documents) > 0).astype(float) - untrained)
+    seeds = random.normal(scale=effect, size=(SEEDS, 1))
+    taught = document + seeds + random.normal(size=(SEEDS, documents)) > 0
+    return seeds_change(taught.astype(float) - untrained)
+
+
+def retained(random: np.random.Generator, documents: int, repetitions: int) -> float:
+    """The share of repetitions called retained, though the true loss is the margin; a tenth of the documents differ."""
+    shares = [(0.1 - MARGIN) / 2, (0.1 + MARGIN) / 2, 0.9]
+    outcomes = np.array([1.0, -1.0, 0.0])
+    draws = random.multinomial(documents, shares, size=repetitions)
+    return float(np.mean([paired_change(np.repeat(outcomes, draw)).low > -MARGIN for draw in draws]))
+
+
+if __name__ == "__main__":
+    main()
