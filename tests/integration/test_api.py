@@ -211,7 +211,7 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"temperature": 0.001}, r"must be 0 \(greedy decoding\) or at least 0.01"),
         ({"top_p": 1.5}, "top_p"),
         ({"seed": -1}, "seed"),
-        ({"batch_size": 0}, "The batch size '0' must be 'auto' or a positive integer"),
+        ({"batch_size": 0}, "The batch size must be 'auto' or a positive integer, not '0'"),
         ({"limit": 0}, "The limit must be positive, not 0"),
         ({"dtype": "int7"}, "Unknown dtype 'int7'"),
         ({"task": "other"}, "Unknown task 'other'"),
@@ -289,7 +289,7 @@ def test_a_student_that_changed_since_it_was_probed_is_refused(tiny_model, make_
     )
     shutil.copytree(make_adapter(tiny_model, 2), adapter, dirs_exist_ok=True)
     for use in (probed.students["mine"].load, probed.students["mine"].to_transformer_lens):
-        with pytest.raises(KdprobeError, match=r"'mine' has changed since the call of `kdprobe.probe`\. Repeat"):
+        with pytest.raises(KdprobeError, match=r"'mine' has changed since the call to `kdprobe.probe`\. Repeat"):
             use()
     probed.students[tiny_model.name].load()
 

@@ -68,7 +68,7 @@ def test_a_student_that_changed_since_it_was_evaluated_is_refused(tiny_model, ma
         str(tiny_model), adapters=[str(folder)], problems=problem_files[1], limit=1, max_new_tokens=2, store=tmp_path
     )
     shutil.copytree(make_adapter(tiny_model, 2), folder, dirs_exist_ok=True)
-    with pytest.raises(KdprobeError, match=r"changed since the call of `kdprobe.evaluate`\. Repeat that call"):
+    with pytest.raises(KdprobeError, match=r"changed since the call to `kdprobe.evaluate`\. Repeat that call"):
         evaluated.students["adapter"].load()
 
 

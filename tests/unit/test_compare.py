@@ -171,9 +171,12 @@ def test_claims_that_contradict_themselves_or_the_answers_are_findings(file, tmp
     table.write_text(f"arm,accuracy,correct,n\n{right}b,55.0%,7,12\nc,25.01%,303,1319\n")
     found = codes(compared(run_cli, *arms, "--claims", table))
     assert found["contradicting-counts"] == (
-        "Percentages contradict counts: b 55.0%, but 7 of 12 is 58.33%; c 25.01%, but 303 of 1319 is 22.97%."
+        "Percentages contradict counts: 55.0% claimed for b, but 7 of 12 is 58.33%; "
+        "25.01% claimed for c, but 303 of 1319 is 22.97%."
     )
-    assert found["contradicting-answers"].endswith("b 7 correct, but 6 of its answers are correct under robust.")
+    assert found["contradicting-answers"].endswith(
+        "7 claimed correct for b, but 6 of its answers are correct under robust."
+    )
 
 
 @pytest.mark.parametrize(

@@ -225,9 +225,9 @@ def test_what_the_sample_could_have_shown_is_told():
     responses = [f"The answer is {7 if index >= 18 else 8}" for index in range(N)]
     wide = compare([arm("unprimed", 20, "unprimed"), arm("teacher", 0, "teacher", responses=responses)])
     assert wide.pairs[0].detectable == pytest.approx(0.43, abs=0.03)
-    assert "38 disagreements on 40 problems, a true difference between teacher and unprimed below" in " ".join(
-        wide.verdict
-    )
+    sentences = " ".join(wide.verdict)
+    assert "With 38 disagreements on 40 problems, a true difference of less than" in sentences
+    assert "points between teacher and unprimed would be missed more than one time in five." in sentences
 
 
 def test_without_an_unprimed_arm_nothing_is_said_about_priming():

@@ -79,7 +79,7 @@ def test_gold_that_is_no_number_anywhere_is_refused(command, answers, capsys):
     names = [file] if command == "score" else [file, answers(["Paris", "London"], name="other.jsonl")]
     assert _run([command, *names]) == 1
     message = " ".join(capsys.readouterr().err.split())
-    assert "none of the gold answers in the column 'gold' is just a number (the first is 'Paris')" in message
+    assert "no gold answer in the column 'gold' can be read as a number (the first is 'Paris')" in message
     assert "--gold-column" in message
 
 

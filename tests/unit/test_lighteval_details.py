@@ -134,7 +134,7 @@ def test_a_column_of_the_documents_details_can_be_selected():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows + rows[:1], "has document 2 twice"),
+        (lambda rows: rows + rows[:1], "document 2 appears twice"),
         (lambda rows: [*rows, {"response": "7", "gold": "7"}], "a row is not one of lighteval's details"),
         (lambda rows: [row | {"doc": None} for row in rows], "no document with a query"),
         (

@@ -16,7 +16,10 @@ from tool_logs import LOGS, changed, members, rezipped
         ({}, "it is a zip archive or a spreadsheet; first unpack it"),
         ({"header.json": "{"}, "cannot be read"),
         ({"header.json": {"eval": 7}}, "its header has no task and model"),
-        ({"header.json": {"version": 9, "eval": {"task": "a", "model": "b"}}}, "of version 9; kdprobe reads version 2"),
+        (
+            {"header.json": {"version": 9, "eval": {"task": "a", "model": "b"}}},
+            "in format version 9; kdprobe reads version 2",
+        ),
         ({"header.json": {"version": 2, "eval": {"task": "a", "model": "b"}}}, "a log of inspect_ai without an answer"),
         (
             {"header.json": {"eval": {"task": "a", "model": "b"}}, "samples/1_epoch_1.json": [7]},
@@ -42,7 +45,7 @@ def test_nothing_but_errors_is_refused():
 
 def test_a_repeated_sample_is_refused(tmp_path):
     file = changed(tmp_path / "a.json", "sums.json", samples=lambda s: s | {"id": 1})
-    with pytest.raises(KdprobeError, match="two samples of the id 1 in epoch 1"):
+    with pytest.raises(KdprobeError, match="two samples that have the id 1 in epoch 1"):
         read_outputs(file)
 
 

@@ -170,7 +170,9 @@ def evaluate(
         form, others, decides = given_tasks(tasks, limit=limit, num_fewshot=num_fewshot)
         folders = [include_path] if isinstance(include_path, str | os.PathLike) else list(include_path)
         if folders and not others:
-            raise UsageError("--include-path is given, but no task that could be in it.", "Name the task with --task.")
+            raise UsageError(
+                "--include-path has no effect without a task of lm-eval.", "Name a task in it with --task."
+            )
         protocol = protocol_of(
             form,
             batch_size if model_type == HUGGING_FACE else 1,

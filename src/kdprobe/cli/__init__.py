@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "Run an experiment, or resume it (no config: the embedded one).",
-    "plan": "Show which stages would run, what they take, and what they could show.",
+    "plan": "Preview a run: its stages, time, disk space, and the smallest detectable difference.",
     "init": "Write a commented config to start from.",
     "tune": "Tune the distiller's options on validation problems; the result is a config.",
     "eval": "Evaluate any model, with adapters or behind an API.",

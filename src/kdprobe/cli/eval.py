@@ -19,7 +19,7 @@ Examples:
   kdprobe eval BASE --adapter a --adapter b --with-base
   # your own problems, and answers saved for `kdprobe compare answers/*.jsonl`
   kdprobe eval model.gguf --problems mine.jsonl --out answers
-  # what two students kept of other benchmarks, against their base
+  # what two students gained or lost on other benchmarks
   kdprobe eval BASE --adapter a --adapter b --with-base \\
       --task arc_easy --task mmlu --limit 500
   # with eight worked examples in the prompt

@@ -112,8 +112,8 @@ def baseline_option(function: Any) -> Any:
     return click.option(
         "--baseline",
         metavar="ARM|RUN",
-        help="Compare all other arms with this one, instead of all pairs; or the arms of other runs with those of the "
-        "same strategies in this run.",
+        help="An arm: compare all others with it, instead of all pairs. Or a run: compare the arms of other runs with "
+        "its arms of the same strategies.",
     )(function)
 
 
@@ -162,7 +162,9 @@ def tasks_options(function: Any) -> Any:
         help="A folder with tasks as YAML; repeatable.",
     )
     examples = click.option(
-        "--num-fewshot", type=click.IntRange(0, 1000), help="Examples in the prompts of other tasks."
+        "--num-fewshot",
+        type=click.IntRange(0, 1000),
+        help="Number of examples in the prompt, for tasks other than kdprobe's forms of GSM8K.",
     )
     return task(folder(examples(function)))
 

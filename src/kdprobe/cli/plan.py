@@ -21,11 +21,11 @@ from kdprobe.cli.options import calls, full_option, json_option, plugin_options,
 @quiet_option
 @json_option
 def command(as_json: bool, config: Path | None, **given: Any) -> None:
-    """Show which stages of an experiment are done and which would run, what they take, and what they could show.
+    """Preview a run: its stages, time, disk space, and the smallest detectable difference.
 
-    Nothing is computed. Time and disk are estimated from finished stages in the store that are like those to run. The
-    smallest difference that the planned problems and seeds could show holds for assumed shares of problems that only
-    one of two students solves.
+    Nothing is computed. Time and disk space are estimated from similar finished stages in the store. The smallest
+    detectable difference depends on how many problems only one of two students solves; because that is unknown before
+    the run, the plan shows the difference for three assumed shares.
     """
     from kdprobe.cli.show.plan import show_plan
     from kdprobe.console import note

@@ -76,14 +76,15 @@ def read_claims(file: Path) -> list[Claim]:
 def claim_findings(claims: Sequence[Claim], arms: Sequence[ArmScore]) -> list[Finding]:
     """Finds claims that contradict themselves or the answers of the arm they name."""
     inconsistent = [
-        f"{claim.arm} {claim.accuracy}%, but {claim.correct} of {claim.n} is {100 * claim.correct / claim.n:.2f}%"
+        f"{claim.accuracy}% claimed for {claim.arm}, but {claim.correct} of {claim.n} is "
+        f"{100 * claim.correct / claim.n:.2f}%"
         for claim in claims
         if claim.accuracy_contradicts() and claim.correct is not None and claim.n
     ]
     scores = {arm.name: arm for arm in arms}
     contradicted = [
-        f"{claim.arm} {claim.correct} correct, but {arm.correct} of its answers {'is' if arm.correct == 1 else 'are'} "
-        f"correct under {arm.extractor}"
+        f"{claim.correct} claimed correct for {claim.arm}, but {arm.correct} of its answers "
+        f"{'is' if arm.correct == 1 else 'are'} correct under {arm.extractor}"
         for claim in claims
         if claim.correct is not None and (arm := scores.get(claim.arm)) and arm.correct != claim.correct
     ]

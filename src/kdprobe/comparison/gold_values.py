@@ -27,9 +27,9 @@ def refuse_gold_without_values(outputs: Outputs, right: Iterable[NDArray[np.bool
     if outputs.metric or outputs.gold_without_value < len(outputs.gold) or any(found.any() for found in right):
         return
     column = outputs.columns.get("gold")
-    where = f"none of the gold answers in the column {column!r}" if column else "none of the gold answers"
+    where = f"no gold answer in the column {column!r}" if column else "no gold answer"
     raise KdprobeError(
-        f"{outputs.file}: {where} is just a number (the first is {outputs.gold[0][:_SHOWN]!r}).",
+        f"{outputs.file}: {where} can be read as a number (the first is {outputs.gold[0][:_SHOWN]!r}).",
         "Select the column of gold values with --gold-column.",
     )
 

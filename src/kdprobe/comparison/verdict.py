@@ -136,8 +136,8 @@ def _could_show(pair: Pair) -> str:
         agree = f"{pair.a} and {pair.b} agree on {test.n - split} of {test.n} problems"
         return f"{agree}; {few} too few to detect a difference."
     return (
-        f"With {split} disagreements on {test.n} problems, a true difference between {pair.a} and {pair.b} below "
-        f"{pair.detectable * 100:.1f} points would be missed more than one time in five."
+        f"With {split} disagreements on {test.n} problems, a true difference of less than "
+        f"{pair.detectable * 100:.1f} points between {pair.a} and {pair.b} would be missed more than one time in five."
     )
 
 

@@ -109,9 +109,9 @@ class TransferConfig(Section):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.samples > 1 and self.temperature == 0:
-            raise ValueError("samples above 1 need a temperature above 0: greedy answers are all the same")
+            raise ValueError("several samples need a temperature above 0: greedy answers are all the same")
         if self.samples > 1 and (self.texts == GOLD or self.texts.endswith(TEXT_FILE)):
-            raise ValueError("samples above 1 need texts written by the teacher")
+            raise ValueError("several samples need texts written by the teacher")
         return self
 
     @property

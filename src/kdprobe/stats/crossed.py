@@ -87,8 +87,8 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
     fewest = seeds_a if np.ndim(b) == 1 else min(seeds_a, seeds_b)
     if fewest < FEWEST_SEEDS:
         raise KdprobeError(
-            f"A strategy was trained with {fewest} seed{'s' if fewest != 1 else ''}, too few to compare strategies.",
-            f"Train each with at least {FEWEST_SEEDS} seeds, or compare single students.",
+            f"One strategy has only {fewest} seed{'s' if fewest != 1 else ''}, too few to compare strategies.",
+            f"Train students with at least {FEWEST_SEEDS} seeds per strategy, or compare single students.",
         )
     grouping = Groups(range(n) if groups is None else groups)
     estimate = crossed_estimate(left, right, grouping)

@@ -34,7 +34,9 @@ def file_texts(file: Path, problems: Sequence[Problem], tokenizer: Any) -> list[
     for location, row in _lines(file):
         response = row.get("response")
         if not isinstance(response, str) or not ({"id", "question"} & row.keys()):
-            raise KdprobeError(f"{location} is not an answer.", "Write `response` and `id` or `question` on each line.")
+            raise KdprobeError(
+                f"{location} is not an answer.", "Each line needs `response`, and either `id` or `question`."
+            )
         problem = by_id.get(_text(row, "id")) or by_question.get(_text(row, "question"))
         if problem is None:
             continue

@@ -143,5 +143,5 @@ def _batch_size(size: int | str | None) -> int | Literal["auto"]:
     if size is None or text == "auto":
         return "auto"
     if isinstance(size, bool) or not text.isdecimal() or not int(text):
-        raise UsageError(f"The batch size {text!r} must be 'auto' or a positive integer.", "Correct --batch-size.")
+        raise UsageError(f"The batch size must be 'auto' or a positive integer, not {text!r}.", "Correct --batch-size.")
     return int(text)

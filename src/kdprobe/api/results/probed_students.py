@@ -49,7 +49,7 @@ class ProbedStudent(Loadable):
         base = self.student.base
         if resolve(base.name, base.revision).digest != base.digest or _digest(self.student) != self.digest:
             raise KdprobeError(
-                f"{self.name!r} has changed since the call of `kdprobe.{self.call}`.", "Repeat that call."
+                f"{self.name!r} has changed since the call to `kdprobe.{self.call}`.", "Repeat that call."
             )
         return self.student
 

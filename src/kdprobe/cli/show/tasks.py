@@ -38,17 +38,18 @@ def show_retention_power(planned: Sequence[RetentionPower]) -> None:
         return
     shares = list(planned[0].power)
     table = new_table(
-        "Chance of showing that a student retained a task, if it lost nothing",
+        "Chance of showing retention, if a student lost nothing",
         "task", "documents", "margin", *(f"{share:.0%} differ" for share in shares),
     )  # fmt: skip
     for task in planned:
         cells = (f"{task.power[share]:.0%}" for share in shares)
         table.add_row(plain(task.task), f"{task.documents:,}", f"{task.margin:g}", *cells)
     print_table(table)
-    typical = "; ".join(f"{plain(task.task)}: {counted(task.needed, 'document')}" for task in planned)
+    typical = ", ".join(f"{counted(task.needed, 'document')} of {plain(task.task)}" for task in planned)
     out().print(
-        "For metrics of right and wrong; the share of documents that only one of the two students has right is unknown "
-        f"before the run, so three shares are assumed. For 80% with 20% differing: {typical}."
+        "For metrics that are right or wrong per document. The share of documents that only one of the two students "
+        "answers correctly is unknown before the run, so three shares are assumed. If 20% differ, an 80% chance "
+        f"takes {typical}."
     )
 
 
@@ -82,7 +83,7 @@ def _changes_table(changes: Sequence[TaskChange]) -> Table:
     """A row per change, with its one-sided 95% bounds."""
     judged = any(change.outcome for change in changes)
     table = new_table(
-        "Changes, document by document", "task", "a - b", "change", "above, below (95%)",
+        "Changes, document by document", "task", "a - b", "change", "lower, upper bound (95%)",
         *(["margin", "outcome"] if judged else []),
     )  # fmt: skip
     for change in changes:

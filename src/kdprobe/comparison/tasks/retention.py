@@ -116,12 +116,12 @@ def _differences(a: Documents, b: Documents) -> NDArray[Any]:
     """The difference on each document, signed so that a loss is negative."""
     if a.keys != b.keys or a.metric != b.metric:
         raise KdprobeError(
-            f"{a.student} and {b.student} were not asked the same documents of {a.task!r}.",
+            f"{a.student} and {b.student} were not evaluated on the same documents of {a.task!r}.",
             "Evaluate them with the same task, limit and seed.",
         )
     if a.prompts != b.prompts:
         raise KdprobeError(
-            f"{a.student} and {b.student} were asked the documents of {a.task!r} with different prompts.",
+            f"{a.student} and {b.student} were evaluated on {a.task!r} with different prompts.",
             "Evaluate them with the same chat template and the same examples.",
         )
     return (1.0 if a.higher_is_better else -1.0) * (a.scores - b.scores)

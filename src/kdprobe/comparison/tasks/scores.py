@@ -101,7 +101,7 @@ def read_documents(file: Path, student: str, task: str) -> Documents:
     rows = pq.read_table(file).to_pylist()
     if len({row["higher_is_better"] for row in rows}) > 1:
         raise KdprobeError(
-            f"Of the tasks in {task!r}, some have a metric that is better when higher, and some when lower.",
+            f"The tasks in {task!r} cannot be averaged: higher is better for some of their metrics, lower for others.",
             "Evaluate them one by one, or set the metric.",
         )
     return Documents(

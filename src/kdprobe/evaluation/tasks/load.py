@@ -70,8 +70,8 @@ class DrawnTask:
             return has_template and {task.OUTPUT_TYPE for task in self.leaves.values()} == {WRITES}
         if self.choice.chat_template and not has_template:
             raise UsageError(
-                f"The task {self.choice.name!r} is to be asked with a chat template, but the model has none.",
-                "Leave chat_template out.",
+                f"chat_template is set for the task {self.choice.name!r}, but the model has no chat template.",
+                "Omit chat_template.",
             )
         return self.choice.chat_template
 
@@ -152,7 +152,7 @@ def _refuse_others(name: str, task: Any) -> None:
             f"The task {name!r} runs code that the model writes.", "kdprobe does not run it; use lm_eval in a sandbox."
         )
     if getattr(task, "MULTIMODAL", False):
-        raise UsageError(f"The task {name!r} needs images or sound.", "Use a task of texts only.")
+        raise UsageError(f"The task {name!r} needs images or sound.", "Use a text-only task.")
 
 
 def _show_examples(choice: TaskChoice, task: Any) -> None:
@@ -161,8 +161,8 @@ def _show_examples(choice: TaskChoice, task: Any) -> None:
     if choice.num_fewshot is not None:
         if stated == 0 and choice.num_fewshot:
             raise UsageError(
-                f"The task {task.config.task!r} states itself that it has no examples in its prompt.",
-                "Leave num_fewshot out.",
+                f"The task {task.config.task!r} does not allow examples in its prompt.",
+                "Omit num_fewshot.",
             )
         task.set_config(key="num_fewshot", value=choice.num_fewshot)
     elif stated is None:

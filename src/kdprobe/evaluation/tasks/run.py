@@ -67,7 +67,7 @@ def run_task(
             )
     except AssertionError as error:
         # lm-eval checks prompts against the context window this way.
-        raise KdprobeError(f"lm-eval cannot do the task {task.choice.name!r} with this model: {error}") from error
+        raise KdprobeError(f"lm-eval cannot run the task {task.choice.name!r} with this model: {error}") from error
     return document_records(task, results["samples"], ledger)
 
 

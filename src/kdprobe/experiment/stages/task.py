@@ -91,7 +91,7 @@ def reading_key(tokenizer: Any, conversation: Conversation, task: DrawnTask) -> 
     """What determines a student's prompts besides the task and the tokenizer's files.
 
     Raises:
-        UsageError: The task is to be asked with a chat template, and the tokenizer has none.
+        UsageError: `chat_template` is set for the task, but the tokenizer has none.
     """
     if not task.as_chat(has_template=bool(tokenizer.chat_template)):
         return {"chat_template": None}

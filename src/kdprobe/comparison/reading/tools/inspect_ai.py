@@ -63,7 +63,7 @@ class InspectRows(SampleRows):
             if not _is_sample(sample):
                 raise ValueError(f"it is {LOG}, but a sample lacks its id, epoch, input or output")
             if (key := (str(sample["id"]), sample["epoch"])) in seen:
-                raise ValueError(f"it is {LOG} with two samples of the id {key[0]:.60} in epoch {key[1]}")
+                raise ValueError(f"it is {LOG} with two samples that have the id {key[0]:.60} in epoch {key[1]}")
             seen.add(key)
             if reason := _reason_to_leave_out(sample):
                 self.left_out[reason] += 1

@@ -66,7 +66,7 @@ def header_of(value: Any) -> Mapping[str, Any]:
         raise ValueError(f"it looks like {LOG}, but its header has no task and model")
     if (version := header.get("version", _VERSION)) != _VERSION:
         raise ValueError(
-            f"it is {LOG} of version {version!s:.20}; kdprobe reads version {_VERSION}. Write it with another "
+            f"it is {LOG} in format version {version!s:.20}; kdprobe reads version {_VERSION}. Write it with another "
             "version of inspect_ai, or export its answers as a table"
         )
     return header

@@ -54,7 +54,9 @@ class LightevalRows(SampleRows):
                 continue
             before, known = documents[key]
             if not known.keys().isdisjoint(marks):
-                raise ValueError(f"it has document {key:.60} twice in lighteval's details; split it by run and task")
+                raise ValueError(
+                    f"document {key:.60} appears twice in lighteval's details; split the file by run and task"
+                )
             before[self.response] = before[self.response] or flat[self.response]
             known.update(marks)
         if len(self._tasks) > 1:
