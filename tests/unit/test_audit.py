@@ -32,7 +32,7 @@ def test_what_the_plan_found_is_found_again_but_for_the_seeds():
     ]
     arms = [arm(strategy, 0) for strategy in ("unprimed", "teacher")]
     assert codes(arms, {**APART, "findings": planned}) == {
-        "single-seed": "2 strategies are compared, but at least one has only 1 seed.",
+        "single-seed": "2 strategies are compared, each with only 1 seed.",
         "too-few-problems": "too-few-problems as planned.",
         "question-left-out": "question-left-out as planned.",
     }
@@ -42,8 +42,8 @@ def test_strategies_need_three_seeds():
     def compared(*seeds):
         return codes([arm(strategy, seed) for strategy in ("unprimed", "teacher") for seed in seeds])
 
-    assert compared(0) == {"single-seed": "2 strategies are compared, but at least one has only 1 seed."}
-    assert compared(0, 1) == {"few-seeds": "2 strategies are compared, but at least one has only 2 seeds."}
+    assert compared(0) == {"single-seed": "2 strategies are compared, each with only 1 seed."}
+    assert compared(0, 1) == {"few-seeds": "2 strategies are compared, each with only 2 seeds."}
     assert compared(0, 1, 2) == {}
     # One strategy alone is compared with none.
     assert codes([arm("unprimed", 0), arm(None, 0)]) == {}

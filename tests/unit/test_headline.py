@@ -9,10 +9,11 @@ from kdprobe.problems.extractors import Robust
 from kdprobe.report.headline import headline
 
 
-def arm(name, right, strategy="name", **fields):
+def arm(name, right, strategy="name", groups=None, **fields):
     """An arm that is right where told."""
     answers = ["The answer is 7." if each else "The answer is 8." for each in right]
-    outputs = Outputs(file=name, responses=answers, gold=["7"] * len(answers), ids=list(map(str, range(len(answers)))))
+    ids = list(map(str, range(len(answers))))
+    outputs = Outputs(file=name, responses=answers, gold=["7"] * len(answers), ids=ids, groups=groups)
     return Arm(name, outputs, name if strategy == "name" else strategy, "logits", **fields)
 
 
@@ -118,3 +119,37 @@ def test_of_a_single_model_the_sentence_is_its_accuracy():
 def test_a_single_arm_that_is_left_has_nothing_to_be_compared_with():
     lost = Arm("b", NO_ANSWERS, absent="diverged")
     assert said(arm("a", np.arange(8) < 3), lost).sentence == "Nothing to compare: only one arm has answers."
+
+
+def by_template(better, templates):
+    """What is said of a student that solves more where told; the other one solves every second problem."""
+    unprimed = np.arange(80) % 2 == 0
+    groups = [f"t{index}" for index in np.arange(80) * templates // 80]
+    primed = arm("steps", unprimed | better, groups=groups)
+    return said(arm("unprimed", unprimed, groups=groups, unprimed=True), primed)
+
+
+def test_without_templates_nothing_is_said_of_them():
+    assert said(arm("unprimed", np.arange(80) < 30, unprimed=True), arm("steps", np.arange(80) < 50)).by_template == ""
+
+
+def test_a_difference_in_few_templates_is_not_shown_for_others():
+    answer = by_template(np.arange(80) < 40, 4)
+    assert answer.shown
+    assert answer.by_template.startswith(
+        "This is shown for problems of these 4 templates, not for other kinds of problem: by template, the difference "
+        "is not significant (95% CI "
+    )
+    assert answer.by_template.endswith("unadjusted p = 0.50; with so few, p cannot be below 0.50).")
+
+
+def test_a_difference_in_many_templates_also_holds_for_others():
+    answer = by_template(np.arange(80) % 8 < 4, 10)
+    assert answer.by_template.startswith("It also holds by template (10 templates: 95% CI ")
+    assert answer.by_template.endswith("unadjusted p = 0.002), so for other templates like these.")
+
+
+def test_no_difference_is_none_by_template_either():
+    answer = by_template(np.arange(80) < 2, 10)
+    assert not answer.shown
+    assert answer.by_template.endswith("it is not significant either.")

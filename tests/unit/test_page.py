@@ -73,18 +73,20 @@ def test_first_screen_says_what_came_out_and_about_what():
     text = text_of(page(12))
     start = text.index("Did the way")
     assert text[start:].startswith(
-        "Did the way the teacher was prompted make a better student? Priming with primed: -100.0 points against "
+        "Did the way the teacher was prompted make a better student? Points are of the students' accuracy. “teacher” "
+        "is a prompt given to the teacher; “unprimed” is the bare question. Priming with primed: -100.0 points against "
     )
-    assert "One seed: results apply to these students, not to the strategies" in text
+    assert "Single seed: results apply to these students, not to the strategies" in text
 
 
 def test_first_screen_says_how_each_student_was_taught_and_what_decides():
     text = text_of(page(12))
-    assert "student taught by student's accuracy unprimed the teacher 100.0%" in text
+    assert "student taught by student's accuracy, on the test problems unprimed the teacher 100.0%" in text
     assert (
-        "What decides it: 0 problems were solved only by primed, 12 only by unprimed. Two in favour of unprimed" in text
+        "What made the difference: 0 problems were solved only by primed, 12 only by unprimed. Of these 12, the two"
+        in text
     )
-    assert "where log p(gold value) differs most: 0: the gold value is 7; primed answers 8 (wrong)" in text
+    assert "where log p(gold value) differs most: 0 “q” : the gold value is 7; primed answers 8 (wrong)" in text
 
 
 def test_columns_that_are_unknown_for_all_are_left_out():
@@ -96,7 +98,7 @@ def test_columns_that_are_unknown_for_all_are_left_out():
 
 def test_first_screen_says_when_the_run_finished_if_that_is_known():
     made = page(3, finished="2026-02-03T23:59:58+00:00")
-    assert "Seeds 0 Finished 2026-02-03 (UTC) Run run" in text_of(made)
+    assert "Seeds 1 seed (0) Finished 2026-02-03 (UTC) Run run" in text_of(made)
     assert "- Finished: 2026-02-03 (UTC)" in data_of(made)["summary"]
     assert "Finished" not in text_of(page(3))
 

@@ -16,8 +16,9 @@ from kdprobe.models.reference import digest_files, refuse_unreadable
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _CAUTIONS = {
-    "embedded-teacher": "Demonstration: this teacher was trained to react to this priming. It answers with worked "
-    "steps under 'ground-truth' and 'teacher', and with the value alone otherwise."
+    "embedded-teacher": "Demonstration: this teacher was trained to answer with worked steps under the strategies "
+    "'ground-truth' and 'teacher', and with the value alone otherwise. Its results show what kdprobe reports when "
+    "priming works; they are no evidence about other teachers."
 }
 """What everyone must know who sees results of an adapter shipped with kdprobe."""
 

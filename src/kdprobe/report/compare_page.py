@@ -54,6 +54,7 @@ def write_compare_page(
         question="Which model solves more?" if len(arms) > 1 else "How many problems does this model solve?",
         data=packed(payload),
         plotly="",
+        told="",
         taught=[],
         terms=COMPARISON,
         **comparison_parts(comparison, answer, payload, facts=shown, cautions=cautions),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from kdprobe.console.streams import visible
 from kdprobe.report.headline import Side
@@ -14,6 +15,8 @@ from kdprobe.words import counted
 _ALL = 3
 """So many problems are all shown; of more, the clearest ones."""
 _CLEAREST = 2
+_BEGINNING = 70
+"""Characters of a question that are shown."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,13 @@ class DecidingProblem:
 
     Attributes:
         id: Its id.
+        question: How it begins.
         gold: Its gold value.
         answers: What the two sides answered, in words.
     """
 
     id: str
+    question: str
     gold: str
     answers: list[str]
 
@@ -120,15 +125,20 @@ def _sentence(
     if few:
         return counts
     known = all(answer["log_p"] is not None for each in shown for side in each.sides for answer in side)
-    first = "where log p(gold value) differs most" if known else "the first of them"
-    side = a if shown[0].solved > 0 else b
-    return f"{counts} {'Two' if len(shown) > 1 else 'One'} in favour of {side}, {first}:"
+    total = sum(each.solved for each in split)
+    of = by[0] + by[1] if total == 0 else by[total < 0]
+    first = "the two where log p(gold value) differs most" if known else "the first two"
+    if seeds != [1, 1]:
+        first = "the two where the numbers of seeds differ most"
+    return f"{counts} Of these {of}, {first}:"
 
 
 def _shown(answers: Answers, split: _Split, names: Sequence[str]) -> DecidingProblem:
     problem = answers["problems"][split.problem]
     said = [_said(name, side, read=answers["read"]) for name, side in zip(names, split.sides, strict=True)]
-    return DecidingProblem(problem["id"], problem["gold"], said)
+    return DecidingProblem(
+        problem["id"], shorten(problem["question"], _BEGINNING, placeholder=" …"), problem["gold"], said
+    )
 
 
 def _said(name: str, side: Sequence[ShownAnswer], *, read: bool) -> str:

@@ -7,6 +7,11 @@ from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.experiment.results import Results
+from kdprobe.words import counted
+
+_NAMED = 4
+"""So many primings are named; of more, only what they are is said."""
+_THESE = "results apply to these students, not to the strategies"
 
 
 def run_facts(results: Results) -> list[tuple[str, str]]:
@@ -24,7 +29,7 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
         "Teacher": taught or teacher.get("name", ""),
         "Problems": f"{f'{source}: ' if source else ''}{tested} for testing{learnt}",
         "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
-        "Seeds": ", ".join(map(str, seeds)),
+        "Seeds": f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})" if seeds else "",
         # In UTC as an ISO date and time; earlier versions did not record it.
         "Finished": f"{finished[:10]} (UTC)" if (finished := record.get("finished")) else "",
         "Run": results.run,
@@ -52,15 +57,35 @@ def comparison_facts(comparison: Comparison) -> list[tuple[str, str]]:
     return [(name, value) for name, value in named.items() if value]
 
 
+def names_told(comparison: Comparison) -> str:
+    """What the names of the headline are, in a sentence; empty if no teacher was primed."""
+    primed = list(dict.fromkeys(arm.strategy for arm in comparison.arms if arm.strategy and not arm.unprimed))
+    unprimed = next((arm.strategy for arm in comparison.arms if arm.unprimed), None)
+    if not primed:
+        return ""
+    *others, last = [f"“{name}”" for name in primed]
+    named = f"{', '.join(others)} and {last} are prompts" if others else f"{last} is a prompt"
+    which = named if len(primed) <= _NAMED else "The names are those of prompts"
+    bare = f"; “{unprimed}” is the bare question" if unprimed else ""
+    return f"Points are of the students' accuracy. {which} given to the teacher{bare}."
+
+
+def one_seed(comparison: Comparison) -> str:
+    """That all results are those of a single seed, in a few words; else empty."""
+    seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
+    return f"Single seed: {_THESE}" if len(seeds) == 1 and not comparison.strategies else ""
+
+
 def chips(comparison: Comparison) -> list[str]:
-    """How far the results reach, in a few words each."""
+    """How far the results reach, in a few words each; without what the badge of the finding `single-seed` says."""
     said = []
     seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
     if comparison.strategies:
         said.append("Several seeds: results apply to the strategies")
-    elif seeds:
-        few = "One seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        said.append(f"{few}: results apply to these students, not to the strategies")
+    elif len(seeds) > 1:
+        said.append(f"{len(seeds)} seeds: {_THESE}")
+    elif seeds and not any(finding.code == "single-seed" for finding in comparison.findings):
+        said.append(one_seed(comparison))
     if clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
         said.append(f"{clustered[0].groups} templates")
     return said

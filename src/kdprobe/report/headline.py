@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from kdprobe.comparison.arms import AGAINST_UNTRAINED, PRIMED
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
 from kdprobe.comparison.strategy_tests import StrategyPair
-from kdprobe.report.numbers import percent, percent_interval
+from kdprobe.report.numbers import percent, percent_interval, points_interval
 from kdprobe.report.payload.arms import taught
+from kdprobe.stats.clustered import ClusterTest
+from kdprobe.stats.p_values import SIGNIFICANT, p_text
 from kdprobe.words import counted
 
 _NAMED = 3
@@ -38,12 +40,14 @@ class Headline:
         shown: Whether it is a difference that the data show.
         rest: What came out of the other comparisons of the same kind, as sentences.
         sides: What the sentence compares, or `None` if it compares nothing.
+        by_template: Whether it also holds if templates are the sample, in a sentence; empty without templates.
     """
 
     sentence: str
     shown: bool
     rest: list[str]
     sides: tuple[Side, Side] | None
+    by_template: str = ""
 
     @property
     def pair(self) -> tuple[str, str] | None:
@@ -69,7 +73,7 @@ def headline(comparison: Comparison) -> Headline:
     first, *others = found
     rest = [f"{_difference(pair)}." for pair in others]
     rest += _missed([pair for pair in asked if not pair.significant])
-    return Headline(f"{_difference(first)}.", True, rest, _sides(first, comparison.arms))
+    return Headline(f"{_difference(first)}.", True, rest, _sides(first, comparison.arms), _by_template(first))
 
 
 def _accuracy(score: ArmScore) -> str:
@@ -122,7 +126,28 @@ def _nothing(asked: Sequence[Pair | StrategyPair], arms: Sequence[ArmScore]) -> 
         sentence = f"No significant difference between {first.a} and {first.b}: {_points(first)} ({_interval(first)})."
     reach = _reach([pair for pair in asked if isinstance(pair, Pair)])
     others = [pair for pair in asked if pair is not first]
-    return Headline(sentence, False, [*reach, *(_missed(others) if len(others) <= _NAMED else [])], _sides(first, arms))
+    rest = [*reach, *(_missed(others) if len(others) <= _NAMED else [])]
+    return Headline(sentence, False, rest, _sides(first, arms), _by_template(first))
+
+
+def _by_template(pair: Pair | StrategyPair) -> str:
+    """What the same difference is worth if templates, not problems, are the sample."""
+    over = pair.clustered
+    if over is None:
+        return ""
+    measured = f"95% CI {points_interval(over.interval)}, unadjusted p = {p_text(over.p)}"
+    shown = over.p < SIGNIFICANT
+    if pair.significant and shown:
+        return f"It also holds by template ({over.groups} templates: {measured}), so for other templates like these."
+    if not pair.significant:
+        found = "it is significant" if shown else "it is not significant either"
+        return f"By template ({over.groups} templates: {measured}), {found}."
+    least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
+    few = f"; with so few, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
+    return (
+        f"This is shown for problems of these {over.groups} templates, not for other kinds of problem: by template, "
+        f"the difference is not significant ({measured}{few})."
+    )
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:

@@ -18,7 +18,7 @@ from kdprobe.distill.targets import adapters_sentence
 from kdprobe.experiment.results import Results, arms_of
 from kdprobe.problems.correctness import ROBUST
 from kdprobe.report.comparison_parts import comparison_parts
-from kdprobe.report.facts import run_facts, training_options
+from kdprobe.report.facts import names_told, run_facts, training_options
 from kdprobe.report.figures import loss_figure, retained_figure
 from kdprobe.report.headline import headline
 from kdprobe.report.payload.attention import shown_attention
@@ -93,6 +93,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         question=(
             "Did the way the teacher was prompted make a better student?" if distilled else "Which student solves more?"
         ),
+        told=names_told(comparison) if answer.sides else "",
         record=record,
         fidelity=fidelity,
         prompts=prompts,

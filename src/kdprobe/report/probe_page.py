@@ -55,6 +55,7 @@ def write_probe_page(
         template("probe.html.jinja").render(
             names=names,
             subject=subject,
+            one_seed="",
             findings=findings,
             analyses=analyses,
             data=packed(

@@ -90,7 +90,9 @@ def few_seeds(arms: Iterable[tuple[str | None, int]]) -> list[Finding]:
     fewest = min(map(len, seeds.values()), default=0)
     if len(seeds) <= 1 or fewest >= FEWEST_SEEDS:
         return []
-    evidence = f"{len(seeds)} strategies are compared, but at least one has only {counted(fewest, 'seed')}."
+    alike = all(len(each) == fewest for each in seeds.values())
+    which = "each with only" if alike else "but at least one has only"
+    evidence = f"{len(seeds)} strategies are compared, {which} {counted(fewest, 'seed')}."
     action = (
         f"Use at least {FEWEST_SEEDS} seeds before drawing conclusions about strategies: seeds = "
         f"{list(range(FEWEST_SEEDS))} in the config. These results are about individual students."
