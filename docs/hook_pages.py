@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from docstrings import attributes_of
 
-from kdprobe.host import hookspecs
+from kdprobe.host import hook_api, hookspecs
 from kdprobe.host.specs import Spec
 from kdprobe.host.stage import FinishedStage
 from kdprobe.scaffold import KINDS
@@ -27,9 +27,9 @@ def _index() -> str:
     parts = [
         "# Hooks\n",
         "Generated from the code by `make docs`.\n",
-        f"A plugin is a module with `@hookimpl` functions, registered in the entry-point group `{hookspecs.GROUP}`.\n",
-        f"The current hook API is {hookspecs.HOOK_API}; the oldest supported one is {hookspecs.OLDEST_HOOK_API}.\n",
-        f"A plugin states the one it was written for: `kdprobe_api = {hookspecs.HOOK_API}`.\n",
+        f"A plugin is a module with `@hookimpl` functions, registered in the entry-point group `{hook_api.GROUP}`.\n",
+        f"The current hook API is {hook_api.HOOK_API}; the oldest supported one is {hook_api.OLDEST_HOOK_API}.\n",
+        f"A plugin states the one it was written for: `kdprobe_api = {hook_api.HOOK_API}`.\n",
         "| hook | record | purpose |",
         "| --- | --- | --- |",
     ]

@@ -16,6 +16,7 @@ from kdprobe.host.specs import (
     HeadMetricSpec,
     ProblemSourceSpec,
     StrategySpec,
+    TaskSpec,
     TeacherSpec,
 )
 from kdprobe.host.stage import FinishedStage
@@ -84,6 +85,7 @@ __all__ = [
     "RunStudent",
     "ScoreResult",
     "StrategySpec",
+    "TaskSpec",
     "TeacherSpec",
     "TuneResult",
     "UsageError",

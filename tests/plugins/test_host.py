@@ -16,7 +16,7 @@ from kdprobe.host.candidates import Candidate, builtin_candidates, folder_candid
 from kdprobe.host.choice import Choice
 from kdprobe.host.discovery import discover
 from kdprobe.host.guard import results_kept_clean
-from kdprobe.host.hookspecs import HOOK_API, OLDEST_HOOK_API
+from kdprobe.host.hook_api import HOOK_API, OLDEST_HOOK_API
 from kdprobe.host.registry import Host
 from kdprobe.strategies import bare
 

@@ -23,6 +23,7 @@ OFFERS = {
     "head-metric": "head-metrics",
     "problem-source": "problem-sources",
     "extractor": "extractors",
+    "task": "tasks",
 }
 
 
@@ -54,7 +55,8 @@ def test_a_package_is_complete(packages, kind):
     module = f"kdprobe_my_{kind.replace('-', '_')}"
     files = {file.relative_to(package).as_posix() for file in package.rglob("*") if file.is_file()}
     code, workflow = f"src/{module}/__init__.py", ".github/workflows/test.yml"
-    assert files == {"pyproject.toml", "README.md", code, workflow, f"tests/test_{module}.py"}
+    more = {f"src/{module}/tasks/{file}" for file in ("questions.py", "task.yaml")} if kind == "task" else set()
+    assert files == {"pyproject.toml", "README.md", code, workflow, f"tests/test_{module}.py"} | more
     for file in files - {workflow}:
         assert "@" not in (package / file).read_text().replace("@hookimpl", "").replace("@property", "")
     assert re.findall(r"\S*@\S*", (package / workflow).read_text()) == [
@@ -82,7 +84,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
         assert (row["source"], row["version"]) == (f"kdprobe-my-{kind}", "0.1.0")
         options = row["offers"][0]["options"]
         assert all(option["description"] for option in options)
-        assert bool(options) == (kind not in {"extractor", "head-metric"})
+        assert bool(options) == (kind not in {"extractor", "head-metric", "task"})
     assert rows["my-teacher"]["offers"][0]["options"][0] == {
         "name": "model",
         "type": "string",
@@ -104,7 +106,7 @@ def test_they_pass_their_own_tests_unchanged(packages, environment):
         check=False,
     )
     assert told.returncode == 0, told.stdout
-    assert "12 passed" in told.stdout
+    assert "14 passed" in told.stdout
 
 
 def test_a_second_module_is_in_the_wheel_and_in_the_hash(tmp_path):

@@ -122,9 +122,10 @@ def evaluate(
         options: Options of the problem source: a dict that maps its name to its options.
         limit: Use only the first N problems; of other tasks, N documents drawn at random.
         tasks: lm-eval's tasks, groups or tags: a name, a dict with `name` and any of `limit`, `num_fewshot`,
-            `chat_template`, `metric` and `seed` (of the draw), or a list of these. By default, the task that asks the
-            bare question; of its forms, at most one. The other arguments about problems and decoding are for that task;
-            all others use their own data and settings, so that their scores are those of plain `lm_eval`.
+            `chat_template`, `metric`, `seed` (of the draw) and `options` (of a plugin's task), or a list of these. By
+            default, the task that asks the bare question; of its forms, at most one. The other arguments about problems
+            and decoding are for that task; all others use their own data and settings, so that their scores are those
+            of plain `lm_eval`.
         include_path: A folder with tasks as YAML, or several.
         num_fewshot: The number of examples in the prompts of the other tasks.
         max_new_tokens: Token budget.
@@ -193,7 +194,7 @@ def evaluate(
         evaluations = eval_stages(
             model,
             source if decides else None,
-            lambda: drawn_tasks(others, folders),
+            lambda: drawn_tasks(others, folders, host),
             protocol,
             conversation,
             limit=limit,

@@ -153,7 +153,7 @@ def tasks_options(function: Any) -> Any:
         "tasks",
         multiple=True,
         metavar="NAME",
-        help="A task, group or tag of lm-eval; by default, the one that asks the bare question; repeatable.",
+        help="A task, group or tag of lm-eval or a plugin; by default, the one with the bare question; repeatable.",
     )
     folder = click.option(
         "--include-path",

@@ -139,7 +139,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
             arms.append(
                 _distilled(context, label, seed, conversations[label], transfers.get(label), selections.get(label))
             )
-    benchmarks = planned_tasks(experiment)
+    benchmarks = planned_tasks(experiment, host)
     arms = [replace(arm, tasks=arm_tasks(context, arm.student, arm.distill, benchmarks)) for arm in arms]
     compared, tested = planned_families(arms), len(drawn.test)
     power = planned_power(compared, tested, len(experiment.seeds), context.memory)

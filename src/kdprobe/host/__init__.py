@@ -5,7 +5,7 @@ Built-ins register through the same hooks as third-party packages. Nothing here 
 
 from typing import TYPE_CHECKING
 
-from kdprobe.host.hookspecs import HOOK_API, OLDEST_HOOK_API
+from kdprobe.host.hook_api import HOOK_API, OLDEST_HOOK_API
 from kdprobe.lazy import lazy_exports
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kdprobe.errors import UsageError
-from kdprobe.host.hookspecs import GROUP
+from kdprobe.host.hook_api import GROUP
 
 BUILTIN = "builtin"
 BUILTIN_PLUGINS = (

@@ -11,7 +11,8 @@ from typing import Any
 
 from kdprobe.host import hookspecs
 from kdprobe.host.guard import IncompatibleError, PluginError, first_line
-from kdprobe.host.hookspecs import GROUP, HOOK_API, HOOKS, OBSERVER, OLDEST_HOOK_API
+from kdprobe.host.hook_api import GROUP, HOOK_API, OLDEST_HOOK_API
+from kdprobe.host.hookspecs import HOOKS, OBSERVER
 from kdprobe.host.specs import ProblemSourceSpec, Spec
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

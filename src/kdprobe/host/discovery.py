@@ -15,6 +15,7 @@ from kdprobe.host.candidates import Candidate, own_version
 from kdprobe.host.checks import check_plugin, check_spec
 from kdprobe.host.choice import Choice
 from kdprobe.host.guard import PluginError, blame, results_kept_clean
+from kdprobe.host.hook_api import GROUP
 from kdprobe.host.provider import Provider
 from kdprobe.host.specs import Spec
 from kdprobe.host.state.unchanged import unchanged
@@ -34,7 +35,7 @@ def discover(
         One provider per candidate, in order, including unusable ones.
     """
     choice = choice or Choice()
-    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     owners = {provider.name: provider.source for provider in loaded if provider.status == "ok"}
     providers = []

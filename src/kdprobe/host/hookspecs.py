@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 import pluggy
 
+from kdprobe.host.hook_api import GROUP
 from kdprobe.host.specs import (
+    KINDS,
     AnalysisSpec,
     DistillerSpec,
     ExtractorSpec,
@@ -18,19 +20,10 @@ from kdprobe.host.specs import (
     ProblemSourceSpec,
     Spec,
     StrategySpec,
+    TaskSpec,
     TeacherSpec,
 )
 from kdprobe.host.stage import FinishedStage
-
-GROUP = "kdprobe"
-"""The entry-point group, and pluggy's project name."""
-
-HOOK_API = 3
-"""Increased when hooks or records change in a way that affects plugins. A plugin states its version:
-`kdprobe_api = 3`."""
-
-OLDEST_HOOK_API = 2
-"""The oldest hook API whose plugins still work; raised to `HOOK_API` when a change breaks them."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -207,6 +200,27 @@ def kdprobe_extractors() -> Iterable[ExtractorSpec]:
 
 
 @hookspec
+def kdprobe_tasks() -> Iterable[TaskSpec]:
+    """Tasks: benchmarks in lm-eval's YAML, for `evaluation.tasks` and `kdprobe eval --task`.
+
+    Called once, when a command needs plugins. `build` returns the folder with the YAML, usually one inside the plugin's
+    package. The spec's name is the name of a task, group or tag there, which neither lm-eval nor kdprobe has. Data in
+    the package need no network: `custom_dataset: !function` names a function of a module next to the YAML.
+
+    Example:
+        >>> from pathlib import Path
+        >>> def build(options):
+        ...     return Path(__file__).parent / "tasks"
+        >>> @hookimpl
+        ... def kdprobe_tasks():
+        ...     yield TaskSpec(name="capitals", summary="Capital cities", build=build)
+        >>> [spec.name for spec in kdprobe_tasks()]
+        ['capitals']
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def kdprobe_stage_finished(stage: FinishedStage) -> None:
     """Observer: called after each stage of a run, whether run or reused, in the main process.
 
@@ -230,13 +244,5 @@ def kdprobe_stage_finished(stage: FinishedStage) -> None:
 
 OBSERVER = "kdprobe_stage_finished"
 
-HOOKS: dict[str, type[Spec]] = {
-    "kdprobe_strategies": StrategySpec,
-    "kdprobe_teachers": TeacherSpec,
-    "kdprobe_distillers": DistillerSpec,
-    "kdprobe_analyses": AnalysisSpec,
-    "kdprobe_head_metrics": HeadMetricSpec,
-    "kdprobe_problem_sources": ProblemSourceSpec,
-    "kdprobe_extractors": ExtractorSpec,
-}
+HOOKS: dict[str, type[Spec]] = {f"{GROUP}_{spec.kind.replace('-', '_')}": spec for spec in KINDS}
 """Hook name to the type of record it returns."""

@@ -7,6 +7,7 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "analyses": ("ov-copying", "successor-heads"),
         "head-metrics": ("rollout_to_numbers",),
     },
+    "kdprobe-everyday": {"tasks": ("everyday", "everyday_kinds", "everyday_opposites", "everyday_sequences")},
     "kdprobe-openai": {"teachers": ("openai",)},
     "kdprobe-strategies": {
         "strategies": (

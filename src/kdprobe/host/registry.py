@@ -28,6 +28,7 @@ SINGULAR = {
     "head-metrics": "head metric",
     "problem-sources": "problem source",
     "extractors": "extractor",
+    "tasks": "task",
 }
 
 

@@ -123,6 +123,16 @@ class ExtractorSpec(Spec):
     kind: ClassVar[str] = "extractors"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
+    """A task of lm-eval's kind; `build` returns the folder with its YAML, as a `pathlib.Path`.
+
+    The spec's name is that of a task, group or tag in the folder. Options, if there are any, choose the folder.
+    """
+
+    kind: ClassVar[str] = "tasks"
+
+
 KINDS: tuple[type[Spec], ...] = (
     StrategySpec,
     TeacherSpec,
@@ -131,4 +141,5 @@ KINDS: tuple[type[Spec], ...] = (
     HeadMetricSpec,
     ProblemSourceSpec,
     ExtractorSpec,
+    TaskSpec,
 )

@@ -18,6 +18,7 @@ KINDS = {
     "head-metric": "kdprobe_head_metrics",
     "problem-source": "kdprobe_problem_sources",
     "extractor": "kdprobe_extractors",
+    "task": "kdprobe_tasks",
 }
 """The kinds with a template, and the hook of each."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -58,12 +59,14 @@ def write_package(name: str, kind: str, folder: Path | None, host: Host) -> Path
         "kind": SINGULAR[plural],
         "use": _USE[kind].replace("NAME", name),
     }
+    more = {f"src/{module}/tasks/{file}": f"task/{file}" for file in ("questions.py", "task.yaml")}
     for file, template in {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"src/{module}/__init__.py": f"{kind}.py",
         f"tests/test_{module}.py": f"test_{kind}.py",
         ".github/workflows/test.yml": "test.yml",
+        **(more if kind == "task" else {}),
     }.items():
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +82,7 @@ _USE = {
     "head-metric": '[probe]\nanalyses = ["heads"]  # measures all installed head metrics',
     "problem-source": '[problems]\nsource = "NAME"\ntransfer = 100\ntest = 100',
     "extractor": "# kdprobe score answers.csv --extractor NAME",
+    "task": '[evaluation]\ntasks = [{ name = "NAME", role = "retention" }]',
 }
 """How a config uses it."""
 

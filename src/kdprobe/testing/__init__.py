@@ -24,6 +24,7 @@ from kdprobe.testing.hosts import host_with
 from kdprobe.testing.models import write_random_adapter, write_tiny_model
 from kdprobe.testing.problem_source import check_problem_source
 from kdprobe.testing.strategy import check_strategy
+from kdprobe.testing.task import check_task
 from kdprobe.testing.teacher import check_teacher
 from kdprobe.testing.word_problems import problem_rows, some_problems
 
@@ -36,6 +37,7 @@ __all__ = [
     "check_head_metric",
     "check_problem_source",
     "check_strategy",
+    "check_task",
     "check_teacher",
     "conversations",
     "host_with",

@@ -11,6 +11,7 @@ from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from kdprobe.evaluation.tasks.load import DrawnTask
+    from kdprobe.host.registry import Host
 
 Tasks = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 
@@ -50,12 +51,15 @@ def given_tasks(
     return (forms[0] if forms else None), others, bool(forms) or not rows
 
 
-def drawn_tasks(rows: Sequence[Mapping[str, Any]], folders: Sequence[str | os.PathLike[str]]) -> list[DrawnTask]:
+def drawn_tasks(
+    rows: Sequence[Mapping[str, Any]], folders: Sequence[str | os.PathLike[str]], host: Host
+) -> list[DrawnTask]:
     """Loads tasks with their data.
 
     Args:
         rows: Their settings.
         folders: Folders with tasks as YAML.
+        host: The plugins, which may provide tasks.
 
     Raises:
         UsageError: A setting is invalid, or there is no such task.
@@ -65,12 +69,12 @@ def drawn_tasks(rows: Sequence[Mapping[str, Any]], folders: Sequence[str | os.Pa
         return []
     from pydantic import ValidationError
 
-    from kdprobe.evaluation.tasks.load import load_task
     from kdprobe.experiment.config_checks import sentences
     from kdprobe.experiment.evaluations.config import TaskConfig
+    from kdprobe.experiment.evaluations.plugged import named_task
 
     try:
         configs = [TaskConfig.model_validate(row) for row in rows]
     except ValidationError as error:
         raise UsageError(f"{'; '.join(sentences(error))}.") from error
-    return [load_task(config.choice, [Path(folder) for folder in folders]) for config in configs]
+    return [named_task(config, [Path(folder) for folder in folders], host) for config in configs]

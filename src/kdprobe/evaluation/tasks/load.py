@@ -21,6 +21,7 @@ from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
 from kdprobe.evaluation.protocol import TASKS
 from kdprobe.evaluation.tasks.choice import TaskChoice
 from kdprobe.files import digest
+from kdprobe.host.packages import package_of
 from kdprobe.host.suggestions import suggested
 from kdprobe.words import counted
 
@@ -40,12 +41,14 @@ class DrawnTask:
         leaves: lm-eval's task objects by name: one, or those of a group.
         documents: The drawn documents of each, as ascending indices; tasks without any are left out.
         digest: A digest of everything in the task that determines its scores.
+        plugin: What identifies the plugin that provides it, with its options; `None` if no plugin does.
     """
 
     choice: TaskChoice
     leaves: Mapping[str, Any]
     documents: Mapping[str, list[int]]
     digest: str
+    plugin: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -135,6 +138,8 @@ def _entries(manager: TaskManager, entry: Any, leaves: Mapping[str, Any]) -> lis
 
 
 def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:
+    if package := package_of("tasks", name):
+        return f"Install or upgrade the package that provides it: pip install --upgrade {package}"
     looked = f"lm-eval's own tasks{' and in ' + ', '.join(folders) if folders else ''}"
     # kdprobe's own forms of the deciding task are not among lm-eval's.
     return f"{suggested(name, [*names, *TASKS])} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()

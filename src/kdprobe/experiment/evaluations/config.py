@@ -34,6 +34,11 @@ class TaskConfig(Section):
     )
     metric: str | None = Field(default=None, description="The metric that scores a document.")
     seed: Seed = Field(default=0, description="Seed of the draw.")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of the plugin that provides the task.",
+        exclude_if=lambda options: not options,
+    )
     margin: float = Field(
         default=RETENTION_MARGIN,
         gt=0,

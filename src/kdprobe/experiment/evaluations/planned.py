@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 from kdprobe.errors import UsageError
 from kdprobe.experiment.config import Experiment
+from kdprobe.experiment.evaluations.plugged import named_task
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.stage import Stage
+from kdprobe.host.registry import Host
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
     from kdprobe.evaluation.tasks.load import DrawnTask
 
 
-def planned_tasks(experiment: Experiment) -> list[DrawnTask]:
+def planned_tasks(experiment: Experiment, host: Host) -> list[DrawnTask]:
     """Loads the tasks of an experiment besides the deciding one, with their data.
+
+    Args:
+        experiment: The experiment.
+        host: The plugins, which may provide tasks.
 
     Raises:
         UsageError: There is no such task, it has fewer documents than its limit, or nothing to compare students with.
@@ -30,10 +36,7 @@ def planned_tasks(experiment: Experiment) -> list[DrawnTask]:
             "Retention is measured against the untrained student, which this experiment leaves out.",
             "Set untrained = true in [controls], or give the tasks the role 'also'.",
         )
-    # Loading tasks takes seconds, and most experiments have none.
-    from kdprobe.evaluation.tasks.load import load_task
-
-    return [load_task(config.choice, experiment.evaluation.folders) for config in configs]
+    return [named_task(config, experiment.evaluation.folders, host) for config in configs]
 
 
 def arm_tasks(

@@ -64,6 +64,7 @@ def done_stage(
         **identity,
         "task": task.choice.as_row(),
         "documents": task.digest,
+        **({"plugin": dict(task.plugin)} if task.plugin else {}),
         "environment": environment(*libraries),
     }
 

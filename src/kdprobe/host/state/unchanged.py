@@ -29,8 +29,9 @@ _OWN = frozenset(
         "numpy",
         "optuna",
     }
-    | {"pandas", "peft", "platformdirs", "plotly", "pluggy", "psutil", "pyarrow", "pydantic", "pydantic_core", "rich"}
-    | {"safetensors", "scipy", "statsmodels", "tokenizers", "tomlkit", "torch", "transformer_lens", "transformers"}
+    | {"pandas", "peft", "platformdirs", "plotly", "pluggy", "psutil", "pyarrow", "pydantic", "pydantic_core"}
+    | {"rich", "safetensors", "scipy", "statsmodels", "tokenizers", "tomlkit", "torch", "transformer_lens"}
+    | {"transformers", "yaml"}
 )
 """Everything that kdprobe itself may import, as in pyproject.toml."""
 

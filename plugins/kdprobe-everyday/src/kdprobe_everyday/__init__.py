@@ -1,0 +1,22 @@
+"""Everyday knowledge as retention tasks: kinds of things, opposites, and sequences that everybody knows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdprobe import TaskSpec, hookimpl
+
+kdprobe_api = 4
+
+SUMMARIES = {
+    "everyday": "Everyday knowledge: the three tasks below together",
+    "everyday_kinds": "What kind of thing an oak is, by choice of four",
+    "everyday_opposites": "What the opposite of hot is, by choice of four",
+    "everyday_sequences": "What comes after Monday, by choice of four",
+}
+
+
+@hookimpl
+def kdprobe_tasks() -> Iterator[TaskSpec]:
+    """The group and its three tasks."""
+    for name, summary in SUMMARIES.items():
+        yield TaskSpec(name=name, summary=summary, build=lambda _: Path(__file__).parent / "tasks")
