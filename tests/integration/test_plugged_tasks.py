@@ -70,7 +70,7 @@ def test_an_experiment_records_the_plugin_and_its_source_decides_the_keys(tiny_m
 
     plan = planned()
     stages = [arm.tasks["theirs"] for arm in plan.arms]
-    assert {stage.size for stage in stages} == {20}
+    assert {stage.units for stage in stages} == {20}
     keyed = stages[0].settings["plugin"]
     recorded = plan.plugins["tasks/theirs"]
     assert (recorded["plugin"], recorded["version"]) == ("theirs", "local")

@@ -123,9 +123,8 @@ def evaluate(
         limit: Use only the first N problems; of other tasks, N documents drawn at random.
         tasks: lm-eval's tasks, groups or tags: a name, a dict with `name` and any of `limit`, `num_fewshot`,
             `chat_template`, `metric`, `seed` (of the draw) and `options` (of a plugin's task), or a list of these. By
-            default, the task that asks the bare question; of its forms, at most one. The other arguments about problems
-            and decoding are for that task; all others use their own data and settings, so that their scores are those
-            of plain `lm_eval`.
+            default, the task with the bare question; of its forms, at most one. The other arguments about problems and
+            decoding are for that task; all others use their own data and settings, as plain `lm_eval` does.
         include_path: A folder with tasks as YAML, or several.
         num_fewshot: The number of examples in the prompts of the other tasks.
         max_new_tokens: Token budget.

@@ -15,7 +15,7 @@ Examples:
   kdprobe plugins new svamp --kind problem-source --folder mine
   cd kdprobe-step-back && pip install -e . && pytest
 """
-_KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "problem-source", "extractor")
+_KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "problem-source", "extractor", "task")
 
 
 @click.command(epilog=EPILOG)
