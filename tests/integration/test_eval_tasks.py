@@ -107,7 +107,7 @@ def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
         (["--task", "gsm8k_kdprobe", "--task", "gsm8k_kdprobe_cot"], "are forms of the same task"),
         (["--task", "mine", "--limit", "61"], "has only 60 documents"),
         (["--task", "mine", "--num-fewshot", "70"], "has only 60 documents to draw 70 examples from"),
-        (["--include-path", "OWN"], "no task that could be in it"),
+        (["--include-path", "OWN"], "has no effect without a task of lm-eval"),
     ],
 )
 def test_wrong_use_is_told(arguments, words, tiny_model, folder, tmp_path, capsys):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import ONE_FILE, record_files
-from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks
+from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, task_folders
 from kdprobe.api.results.tasks import NO_TASKS, TaskResults
 from kdprobe.api.score import ScoreResult
 from kdprobe.api.session import AnyPath, calling, open_store
@@ -168,11 +168,7 @@ def evaluate(
         extractors = host.all("extractors") if extractor == "all" else {extractor: host.create("extractors", extractor)}
         conversation = conversation_of(system, date, template_arguments)
         form, others, decides = given_tasks(tasks, limit=limit, num_fewshot=num_fewshot)
-        folders = [include_path] if isinstance(include_path, str | os.PathLike) else list(include_path)
-        if folders and not others:
-            raise UsageError(
-                "--include-path has no effect without a task of lm-eval.", "Name a task in it with --task."
-            )
+        folders = task_folders(include_path, others)
         protocol = protocol_of(
             form,
             batch_size if model_type == HUGGING_FACE else 1,

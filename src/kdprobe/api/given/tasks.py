@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,9 +52,23 @@ def given_tasks(
     return (forms[0] if forms else None), others, bool(forms) or not rows
 
 
-def drawn_tasks(
-    rows: Sequence[Mapping[str, Any]], folders: Sequence[str | os.PathLike[str]], host: Host
-) -> list[DrawnTask]:
+def task_folders(given: AnyPath | Sequence[AnyPath], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """The folders of tasks.
+
+    Args:
+        given: One folder or several.
+        rows: The settings of the tasks that could be in them.
+
+    Raises:
+        UsageError: There are folders, but no such task.
+    """
+    folders = [Path(given)] if isinstance(given, str | os.PathLike) else [Path(folder) for folder in given]
+    if folders and not rows:
+        raise UsageError("--include-path has no effect without a task of lm-eval.", "Name a task in it with --task.")
+    return folders
+
+
+def drawn_tasks(rows: Sequence[Mapping[str, Any]], folders: Sequence[Path], host: Host) -> list[DrawnTask]:
     """Loads tasks with their data.
 
     Args:
@@ -77,4 +92,4 @@ def drawn_tasks(
         configs = [TaskConfig.model_validate(row) for row in rows]
     except ValidationError as error:
         raise UsageError(f"{'; '.join(sentences(error))}.") from error
-    return [named_task(config, [Path(folder) for folder in folders], host) for config in configs]
+    return [named_task(config, folders, host) for config in configs]
