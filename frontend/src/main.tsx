@@ -4,6 +4,7 @@ import { Explorer } from "./answers/Explorer";
 import { Beaten } from "./beaten/Beaten";
 import { drawFigures } from "./charts/figures";
 import { Heads } from "./heads/Heads";
+import { followParts } from "./parts";
 import { type Payload, unpack } from "./payload";
 import { csv, tableRows } from "./save/csv";
 import { offerTables } from "./save/file";
@@ -47,6 +48,7 @@ async function start(): Promise<void> {
   window.addEventListener("afterprint", () => draw(payload, false));
   draw(payload, false);
   drawFigures(payload, held("plotly"));
+  followParts();
   offerTables(payload.name, (table) => csv(tableRows(table)));
   document.documentElement.dataset.ready = "true";
 }

@@ -130,6 +130,9 @@ test("what heads cause comes first, and all else in its order", () => {
 test("numbers are written shortly, with a sign where there are two", () => {
   assert.equal(written(0.123456, false), "0.123");
   assert.equal(written(1234.4, true), "+1234");
+  assert.equal(written(-5.8, true), "-5.80");
+  assert.equal(written(-0.14, true), "-0.140");
+  assert.equal(written(123.44, false), "123.4");
   assert.equal(written(0.00001234, false), "1.23e-5");
   assert.equal(written(0, true), "0");
   assert.equal(written(null, true), "unknown");

@@ -53,23 +53,23 @@ def test_heads_can_be_explored(open_page):
 
     heads = open_page().locator("[data-part=heads]")
     layer, head = EXACT
-    label = f"layer {layer}, head {head}: -9.4 nats"
+    label = f"layer {layer}, head {head}: -9.40 nats"
     exact = heads.get_by_role("gridcell", name=label)
     assert exact.get_attribute("aria-selected") == "true", "the largest effect is shown first"
     table = heads.locator(".head-values")
     heading = heads.get_by_role("heading", level=3).first.inner_text()
     assert " ".join(heading.split()) == "Which head matters most in steps ?"
-    lead = "The largest effect of ablation is that of layer 2, head 1: -9.4 nats (95% CI -12 to -7), exact."
-    assert heads.locator(".lead").all_inner_texts() == [lead]
-    assert heads.get_by_text("Ablated: only steps.").is_visible()
-    assert "nats -9.4 (-12 to -7) exact" in said()
+    lead = "The largest effect of ablation on log p(gold value) is that of layer 2, head 1: -9.40 nats"
+    assert heads.locator(".lead").all_inner_texts() == [f"{lead} (95% CI -12.00 to -7.00), exact."]
+    assert heads.get_by_text('Ablated: only steps, as configured (students = ["steps"]).').is_visible()
+    assert "nats -9.40 (-12.00 to -7.00) exact" in said()
     exact.press("ArrowLeft")
     assert "Layer 2, head 0" in said()
     heads.get_by_role("button", name="layer 0, head 0").last.click()
     assert "Layer 0, head 0" in said()
     heads.get_by_role("combobox", name="Measure").select_option(label="Attention entropy, nats")
     heads.get_by_role("combobox", name="Student").select_option("unprimed")
-    assert "0.2 (0.1 to 0.3)" in said()
+    assert "0.200 (0.100 to 0.300)" in said()
     heads.get_by_role("combobox", name="Heads").select_option("low")
     assert heads.locator("tbody button").first.inner_text() == "layer 0, head 0"
 
@@ -203,3 +203,12 @@ def test_a_large_run_draws_only_what_is_in_view(open_page, tmp_path):
     assert answers.get_by_role("listbox").get_by_role("option").count() < 60
     answers.get_by_role("listbox").press("End")
     assert answers.locator(".problem .asked").inner_text() == "Problem 1318: how many apples?"
+
+
+def test_the_part_in_view_is_marked(open_page):
+    page = open_page()
+    marked = page.locator("nav.parts a[aria-current]")
+    assert marked.count() == 0
+    page.evaluate("document.getElementById('inside').scrollIntoView()")
+    marked.get_by_text("Inside the students").wait_for()
+    assert marked.count() == 1

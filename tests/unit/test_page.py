@@ -150,3 +150,10 @@ def test_terms_are_linked_where_they_are_used_first_and_each_link_has_a_definiti
     assert "<li>Here 4 nats &amp; &lt;b&gt;5 nats&lt;/b&gt;; annats are no nats.</li>" in shown
     links, terms = (set(re.findall(pattern, made)) for pattern in (r'href="#(term-[^"]*)"', r'<dt id="([^"]*)"'))
     assert {"term-nats", "term-interval", "term-log-p", "term-p"} <= links <= terms
+
+
+def test_terms_that_the_page_does_not_use_are_left_out():
+    terms = re.findall(r'<dt id="term-([^"]+)">', page(12))
+    assert {"arm", "seed", "mcnemar", "holm", "log-p"} <= set(terms)
+    # There are no templates, nothing is known of cut-offs, and no heads were examined.
+    assert not {"template", "cut-off", "head", "ablation"} & set(terms)

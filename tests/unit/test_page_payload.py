@@ -197,7 +197,7 @@ def test_exact_values_stand_where_heads_were_run_exactly():
     single = screened.assign(problem="p1", method="gradient")
     table = pd.concat([screened.assign(method="gradient"), exact, single], ignore_index=True)
     (measure,) = head_measures({"ablation": table})
-    assert (measure["title"], measure["unit"]) == ("Ablation: change in log p(gold solution)", "nats")
+    assert (measure["title"], measure["unit"]) == ("Ablation: log p(gold solution)", "nats")
     grid = measure["students"]["s"]
     assert (grid["layers"], grid["heads"]) == (2, 2)
     assert grid["value"] == [-0.1, -9.4, 0.2, 0.0]
@@ -225,7 +225,7 @@ def test_patched_students_are_told_apart_by_whose_outputs_they_were_given():
     table = heads(metric="log_p_gold_value", problem="pooled", value=1.0, low=0.0, high=2.0, method="gradient")
     both = pd.concat([table.assign(source="a"), table.assign(source="b")], ignore_index=True)
     (measure,) = head_measures({"patching": both})
-    assert measure["title"] == "Patching into s: change in log p(gold value)"
+    assert measure["title"] == "Patching into s: log p(gold value)"
     assert list(measure["students"]) == ["a", "b"]
 
 

@@ -67,7 +67,8 @@ export function List({ answers, arms, choice, found, shown, open }: Props) {
             >
               <Outcome arm={arms[choice.a]} answer={a} />
               {choice.a === choice.b ? null : <Outcome arm={arms[choice.b]} answer={b} />}
-              <bdi class="question">{problem?.question || problem?.id}</bdi>
+              <bdi class="soft id">{problem?.id}</bdi>
+              <bdi class="question">{problem?.question}</bdi>
             </div>
           );
         })}

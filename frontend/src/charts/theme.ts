@@ -8,6 +8,9 @@ export interface Colours {
   arms: string[];
 }
 
+/** Characters of a vertical title on one line. */
+const ACROSS = 34;
+
 export function pageColours(): Colours {
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string) => style.getPropertyValue(name).trim();
@@ -25,7 +28,8 @@ export function themed(figure: PlotlyFigure, arms: ShownArm[], colours: Colours)
   const axes: Record<string, unknown> = {};
   for (const [name, axis] of Object.entries({ xaxis: {}, yaxis: {}, ...figure.layout })) {
     if (/^[xy]axis\d*$/.test(name)) {
-      axes[name] = { gridcolor: colours.line, zerolinecolor: colours.line, automargin: true, ...(axis as object) };
+      const drawn: Record<string, unknown> = { gridcolor: colours.line, zerolinecolor: colours.line, automargin: true, ...(axis as object) };
+      axes[name] = name.startsWith("y") ? wrapped(drawn) : drawn;
     }
   }
   const layout = {
@@ -39,6 +43,15 @@ export function themed(figure: PlotlyFigure, arms: ShownArm[], colours: Colours)
     template: "none",
   };
   return { data, layout };
+}
+
+/** A vertical axis whose title has several lines if it is longer than a chart is high. */
+function wrapped(axis: Record<string, unknown>): object {
+  const { title } = axis;
+  const text = typeof title === "string" ? title : (title as { text?: unknown } | undefined)?.text;
+  if (typeof text !== "string") return axis;
+  const lines = text.replace(new RegExp(`(.{1,${ACROSS}})(?: +|$)`, "g"), "$1<br>").replace(/<br>$/, "");
+  return { ...axis, title: { ...(typeof title === "object" ? title : {}), text: lines } };
 }
 
 function coloured(trace: Trace, colour: string): Trace {

@@ -28,7 +28,7 @@ export function Attention({ attention, arms, student, head }: Props) {
         Attention of layer {Math.floor(head / attention.heads)}, head {head % attention.heads}
       </h3>
       <p class="soft">
-        Problem <bdi>{attention.problem}</bdi>. Choose a token to see where it looks; darker means more attention.
+        Problem <bdi>{attention.problem}</bdi>. Choose a token to see where it looks; a stronger colour means more attention.
       </p>
       <div class="two">
         {shown.map((name) => {

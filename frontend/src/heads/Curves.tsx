@@ -3,7 +3,7 @@ import { ArmName, armNamed, colourOf } from "../arms";
 import type { HeadMeasure, ShownArm } from "../payload";
 import { curves, written } from "./measures";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 240, 68, 26];
+const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 240, 96, 26];
 
 export function Curves({ measure, arms }: { measure: HeadMeasure; arms: ShownArm[] }) {
   const { against, lines } = curves(measure);

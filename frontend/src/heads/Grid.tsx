@@ -2,6 +2,9 @@
 import type { HeadGrid } from "../payload";
 import { labelOf, type rangeOf, shade, written } from "./measures";
 
+/** More columns than these are not all numbered, because their numbers would touch. */
+const NUMBERED = 12;
+
 interface Props {
   grid: HeadGrid;
   range: ReturnType<typeof rangeOf>;
@@ -24,6 +27,7 @@ export function Grid({ grid, range, unit, shown, open }: Props) {
   };
   const rows = Array.from({ length: grid.layers }, (_, layer) => layer);
   const columns = Array.from({ length: grid.heads }, (_, head) => head);
+  const every = Math.ceil(grid.heads / NUMBERED);
   return (
     <div class="card">
       <div
@@ -33,6 +37,16 @@ export function Grid({ grid, range, unit, shown, open }: Props) {
         style={{ "--heads": grid.heads }}
         onKeyDown={move}
       >
+        <div role="row">
+          <span role="columnheader" class="unseen">
+            layer
+          </span>
+          {columns.map((head) => (
+            <span key={head} role="columnheader" class="soft" style={{ gridColumn: head + 2 }}>
+              {head % every === 0 ? head : <span class="unseen">{head}</span>}
+            </span>
+          ))}
+        </div>
         {rows.map((layer) => (
           <div key={layer} role="row">
             <span role="rowheader" class="soft">

@@ -42,7 +42,15 @@ export function Heads({ measures: all, arms, attention }: Props) {
         />
         <Menu label="Student" value={student} options={students.map((each) => [each, each])} choose={setName} />
       </div>
-      <Lead measure={measure} arms={arms} student={student} grid={grid} signed={range.signed} open={setHead} />
+      <Lead
+        measure={measure}
+        beside={besides(measure, measures)}
+        arms={arms}
+        student={student}
+        grid={grid}
+        signed={range.signed}
+        open={setHead}
+      />
       <p class="soft">{noteOf(measure, grid.exact !== null, students.length < most)}</p>
       <div class="two">
         <Grid grid={grid} range={range} unit={measure.unit} shown={shown} open={setHead} />
@@ -57,12 +65,17 @@ export function Heads({ measures: all, arms, attention }: Props) {
   );
 }
 
+/** The same intervention's effect on the other of gold solution and gold value. */
+function besides({ table, metric }: HeadMeasure, measures: HeadMeasure[]): HeadMeasure | undefined {
+  return table === "ablation" ? measures.find((other) => other.table === table && other.metric !== metric) : undefined;
+}
+
 function noteOf({ against, table, students }: HeadMeasure, mixed: boolean, few: boolean): string {
   const causal = table === "ablation" || table === "patching";
   const notes = [
     against === null ? "" : `Paired difference from ${against}.`,
-    table === "ablation" ? "A negative effect means that the gold answer is less likely without the head." : "",
-    table === "ablation" && few ? `Ablated: only ${Object.keys(students).join(", ")}.` : "",
+    table === "ablation" ? "Effects are changes in nats. A negative one means that the gold solution or value is less likely without the head." : "",
+    table === "ablation" && few ? `Ablated: only ${Object.keys(students).join(", ")}, as configured (students = ${JSON.stringify(Object.keys(students))}).` : "",
     mixed ? "The effects of outlined heads were computed exactly; all others are first-order estimates." : "",
     against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
   ];

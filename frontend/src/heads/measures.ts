@@ -21,10 +21,10 @@ export function ordered({ value }: HeadGrid, order: Order): number[] {
   return known.sort((one, other) => key[order](one) - key[order](other)).map(({ index }) => index);
 }
 
-/** The heads with the largest effects: of all, and of those that were run exactly; `null` if there are none. */
-export function leading(grid: HeadGrid): { first: number | null; exact: number | null } {
+/** The heads with the largest effects: of all, the one after it, and of those run exactly; `null` if there is none. */
+export function leading(grid: HeadGrid): { first: number | null; second: number | null; exact: number | null } {
   const all = ordered(grid, "size");
-  return { first: all[0] ?? null, exact: all.find((index) => grid.exact?.[index]) ?? null };
+  return { first: all[0] ?? null, second: all[1] ?? null, exact: all.find((index) => grid.exact?.[index]) ?? null };
 }
 
 const CAUSES = ["ablation", "patching"];
@@ -52,6 +52,7 @@ export function shade(value: number | null, { least, most, signed }: ReturnType<
   return `color-mix(in oklab, ${colour} ${Math.round(share * 100)}%, var(--ground))`;
 }
 
+/** A value with as many digits as the statements of analyses have. */
 export function written(value: number | null, signed: boolean): string {
   if (value === null) return "unknown";
   const size = Math.abs(value);
@@ -60,9 +61,9 @@ export function written(value: number | null, signed: boolean): string {
       ? "0"
       : size < 0.001
         ? value.toExponential(2)
-        : size < 1000
-          ? String(+value.toPrecision(3))
-          : value.toFixed(0);
+        : size < 1
+          ? value.toPrecision(3)
+          : value.toFixed(size < 100 ? 2 : size < 1000 ? 1 : 0);
   return signed && value > 0 ? `+${text}` : text;
 }
 

@@ -15,7 +15,7 @@ from kdprobe.report.facts import comparison_facts
 from kdprobe.report.headline import headline
 from kdprobe.report.payload.compared import compared
 from kdprobe.report.templates import packed, template
-from kdprobe.report.terms import COMPARISON
+from kdprobe.report.terms import comparison_terms
 
 
 def write_compare_page(
@@ -56,7 +56,7 @@ def write_compare_page(
         plotly="",
         told="",
         taught=[],
-        terms=COMPARISON,
+        terms=comparison_terms(comparison),
         **comparison_parts(comparison, answer, payload, facts=shown, cautions=cautions),
     )
     try:

@@ -29,7 +29,7 @@ from kdprobe.report.prompt_diff import prompt_diffs
 from kdprobe.report.reproduce import config_toml
 from kdprobe.report.taught import taught_arms
 from kdprobe.report.templates import packed, plotly_for, safe_names, template
-from kdprobe.report.terms import COMPARISON, HEADS, TEACHING
+from kdprobe.report.terms import TEACHING, comparison_terms, head_terms
 
 PAGE = "report.html"
 
@@ -86,6 +86,10 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
     attention = [shown for analysis in results.analyses if (shown := shown_attention(analysis.tables))]
     payload |= {"figures": figures, "heads": measures, "attention": next(iter(attention), None), "config": config}
     distilled = any(arm.strategy for arm in results.arms)
+    terms = comparison_terms(comparison) | (TEACHING if distilled else {})
+    if results.analyses:
+        statements = chain(*(analysis.statements for analysis in results.analyses))
+        terms |= head_terms([*statements, *(measure["title"] for measure in measures)])
     unprimed = next((arm.strategy for arm in results.arms if arm.unprimed), None)
     prompts = prompt_diffs(record["conversations"], unprimed)
     return template("page.html.jinja").render(
@@ -102,7 +106,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         config=config,
         heads=bool(measures),
         only=few_students(heads),
-        terms=COMPARISON | (TEACHING if distilled else {}) | (HEADS if results.analyses else {}),
+        terms=terms,
         adapters_sentence=adapters_sentence,
         data=packed(payload),
         plotly=plotly_for(figures),

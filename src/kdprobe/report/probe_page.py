@@ -15,7 +15,7 @@ from kdprobe.report.payload.attention import shown_attention
 from kdprobe.report.payload.duplicates import is_explored
 from kdprobe.report.payload.heads import few_students, head_measures
 from kdprobe.report.templates import packed, plotly_for, safe_names, template
-from kdprobe.report.terms import COMPARISON, HEADS
+from kdprobe.report.terms import head_terms
 
 PAGE = "probe.html"
 
@@ -69,7 +69,12 @@ def write_probe_page(
             ),
             heads=bool(measures),
             only=few_students(heads),
-            terms={key: COMPARISON[key] for key in ("interval", "gold", "log-p", "nats")} | HEADS,
+            terms=head_terms(
+                [
+                    *chain(*(result.statements for result in results.values())),
+                    *(measure["title"] for measure in measures),
+                ]
+            ),
             plotly=plotly_for(figures),
         ),
         encoding="utf-8",

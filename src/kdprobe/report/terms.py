@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from kdprobe.comparison.result import Comparison
 from kdprobe.console.streams import visible
 
 
@@ -21,7 +22,27 @@ class Term(NamedTuple):
 
 
 COMPARISON = {
-    "arm": Term("arm", "A student of the comparison. All arms answer the same test problems in the same way."),
+    "arm": Term(
+        "arm, student",
+        "An arm is a student of the comparison, or the model before training. All arms answer the same test problems "
+        "in the same way.",
+    ),
+    "seed": Term(
+        "seed",
+        "The number that fixes the randomness of a student's training. Students that differ only by their seed differ "
+        "by chance, so a statement about a strategy needs several.",
+    ),
+    "template": Term(
+        "template",
+        "A text from which problems are made by filling in other numbers and names. Problems of one template tend to "
+        "be solved or missed together, so many problems of few templates say little about other kinds of problem.",
+    ),
+    "extractor": Term(
+        "extractor: robust, published, strict",
+        "What reads the value from an answer. robust takes a marked value (boxed, after ####, or after “answer is”), "
+        "else the last number; published follows the rules of the response-priming paper; strict takes only a number "
+        "after ####.",
+    ),
     "points": Term("points", "Percentage points of accuracy: from 20% to 32.5% is +12.5 points."),
     "interval": Term(
         "95% CI, 95% interval",
@@ -33,10 +54,20 @@ COMPARISON = {
         "A problem that one of two students solved and the other did not. Only these problems tell the two apart.",
     ),
     "p": Term(
-        "p, p (Holm)",
-        "How probable a difference at least this large would be if both were equally good. Holm's adjustment raises "
-        "it, because among several comparisons some look large by chance. Below 0.05 the difference is called "
-        "significant.",
+        "p, significant",
+        "How probable a difference at least this large would be if both were equally good. Below 0.05, after Holm's "
+        "adjustment, the difference is called significant.",
+    ),
+    "mcnemar": Term(
+        "McNemar's test",
+        "The test of two students on the same problems: whether the discordant problems are split more unevenly than "
+        "tosses of a fair coin.",
+    ),
+    "holm": Term(
+        "p (Holm), family",
+        "Among several comparisons, some look large by chance. Holm's adjustment raises their p accordingly. It counts "
+        "the comparisons of one family, which answer the same question: all primed students against the unprimed one, "
+        "for example.",
     ),
     "detectable": Term(
         "detectable difference",
@@ -106,6 +137,45 @@ HEADS = {
 }
 
 
+def comparison_terms(comparison: Comparison) -> dict[str, Term]:
+    """The terms that the page of a comparison uses.
+
+    Args:
+        comparison: What came out.
+    """
+    arms, pairs = comparison.arms, comparison.pairs
+    known = {
+        "seed": any(arm.strategy for arm in arms),
+        "template": any(pair.clustered for pair in pairs),
+        "log-p": any(arm.log_p_interval or arm.log_p_gold_solution is not None for arm in arms),
+        "cut-off": any(arm.cut_off is not None for arm in arms),
+        **dict.fromkeys(("points", "discordant", "p", "mcnemar", "holm", "detectable"), bool(pairs)),
+    }
+    known["nats"] = known["log-p"]
+    return {key: term for key, term in COMPARISON.items() if known.get(key, True)}
+
+
+def head_terms(texts: Iterable[str]) -> dict[str, Term]:
+    """The terms that the part about heads uses, and those of its measures.
+
+    Args:
+        texts: The statements and the titles of measures.
+    """
+    said = " ".join(texts).lower()
+    used = {key: term for key, term in HEADS.items() if any(word in said for word in _USED.get(key, ("",)))}
+    measures = {key: COMPARISON[key] for key in ("gold", "log-p", "nats")} if "log p" in said else {}
+    return {"interval": COMPARISON["interval"], **measures, **used}
+
+
+_USED = {
+    "ablation": ("ablat",),
+    "exact": ("ablat", "patching"),
+    "patching": ("patching",),
+    "entropy": ("entropy",),
+    "circuits": ("circuit",),
+    "moved": ("moved",),
+}
+"""Words of which one stands wherever a term of heads is used."""
 _WRITTEN = {
     "95% CI": "interval",
     "95% interval": "interval",

@@ -78,6 +78,7 @@ class DivergenceAnalysis:
             ],
             statements=[
                 _variance_sentence(variance.value, leading, len(names)),
+                f'"Moved" means a Jensen-Shannon divergence per query row of {threshold.sentence("nats")}.',
                 *(_distance_sentence(arm, names[0], distance, threshold) for arm, distance in distances.items()),
                 *sink_sentences(divergences.sinks, "variances and divergences compare"),
             ],
@@ -180,8 +181,7 @@ def _distance_sentence(arm: str, against: str, distance: Means, threshold: Thres
     listed = "; ".join(
         f"{head_label(*head)} ({distance.value[head]:.3g} nats)" for head in (moved or order[:1])[:_NAMED]
     )
-    means = f'"moved" means a Jensen-Shannon divergence per query row of {threshold.sentence("nats")}'
     if not moved:
-        return f"{arm} and {against}: no head moved ({means}). The largest divergence is in {listed}."
+        return f"{arm} and {against}: no head moved. The largest divergence is in {listed}."
     most = ", most of all " if len(moved) > _NAMED else ": "
-    return f"{arm} and {against}: {len(moved)} of {distance.value.size} heads moved{most}{listed}. Here {means}."
+    return f"{arm} and {against}: {len(moved)} of {distance.value.size} heads moved{most}{listed}."

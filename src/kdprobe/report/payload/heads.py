@@ -19,14 +19,14 @@ _LOG_P = {"log_p_gold_solution": "log p(gold solution)", "log_p_gold_value": "lo
 _TITLES = {
     "heads": "{metric}",
     "differences": "Change in {metric}",
-    "ablation": "Ablation: change in {metric}",
-    "patching": "Patching into {into}: change in {metric}",
+    "ablation": "Ablation: {metric}",
+    "patching": "Patching into {into}: {metric}",
     "geometry": "Relative change in the {metric} circuit",
     "jensen_shannon": "Divergence of attention",
     "divergence": "Variance of attention between students",
 }
 _DIGITS = 5
-_SHOWN_DIGITS = 3
+_SHOWN_DIGITS = 4
 """What the page writes; it averages values, and only writes the ends of intervals."""
 _WHOLE = 1000
 """From here on, the page writes whole numbers."""
