@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from result_file import write_result
@@ -33,23 +34,27 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    random, rows = np.random.default_rng(1), []
-    print("| students | documents | effect of a seed | outcome | how often |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
+    random = np.random.default_rng(1)
+    rows: list[dict[str, Any]] = []
+    print("| students | documents | outcome | how often |")
+    print("| --- | --- | --- | --- |", flush=True)
     for documents in DOCUMENTS:
-        rows.append(("single students", documents, 0.0, "lost", lost(random, documents, None, given.repetitions)))
-        for effect in EFFECTS:
-            share = lost(random, documents, effect, given.repetitions)
-            rows.append((f"strategies of {SEEDS} seeds", documents, effect, "lost", share))
-        rows.append(("single students", documents, 0.0, "retained", retained(random, documents, given.repetitions)))
-    for students, documents, effect, outcome, share in rows:
-        print(f"| {students} | {documents} | {effect} | {outcome} | {share:.1%} |")
+        rows += [
+            _row(documents, effect, "lost", lost(random, documents, effect, given.repetitions))
+            for effect in (None, *EFFECTS)
+        ]
+        rows.append(_row(documents, None, "retained", retained(random, documents, given.repetitions)))
     most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / given.repetitions)
-    names = ("students", "documents", "effect", "outcome", "share")
     if given.json:
-        write_result(given.json, {"rows": [dict(zip(names, row, strict=True)) for row in rows]})
-    if max(row[-1] for row in rows) > most:
+        write_result(given.json, {"repetitions": given.repetitions, "rows": rows})
+    if max(row["share"] for row in rows) > most:
         sys.exit(f"An outcome is wrong in more than 5% ({most:.1%} with the chance of the simulation).")
+
+
+def _row(documents: int, effect: float | None, outcome: str, share: float) -> dict[str, Any]:
+    students = "single students" if effect is None else f"strategies of {SEEDS} seeds, effect {effect}"
+    print(f"| {students} | {documents} | {outcome} | {share:.1%} |", flush=True)
+    return {"students": students, "documents": documents, "outcome": outcome, "share": share}
 
 
 def lost(random: np.random.Generator, documents: int, effect: float | None, repetitions: int) -> float:
