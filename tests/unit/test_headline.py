@@ -1,11 +1,14 @@
 """The one sentence on top of a page."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
-from kdprobe.problems.extractors import Robust
+from kdprobe.problems.extractors import Published, Robust
+from kdprobe.report.facts import concerned
 from kdprobe.report.headline import headline
 
 
@@ -153,3 +156,30 @@ def test_no_difference_is_none_by_template_either():
     answer = by_template(np.arange(80) < 2, 10)
     assert not answer.shown
     assert answer.by_template.endswith("it is not significant either.")
+
+
+def test_findings_say_whether_they_concern_the_headline():
+    def told(strange):
+        """What is said if the answers of one arm are read differently by another extractor."""
+        arms = [arm("unprimed", np.arange(80) < 30, unprimed=True), arm("steps", np.arange(80) < 60)]
+        arms.append(arm("polite", np.arange(80) < 32))
+        outputs = next(each.outputs for each in arms if each.name == strange)
+        # Published takes the only number of the first line, Robust the marked one.
+        outputs.responses[:] = [f"{15 - int(text[-2])}\n{text}" for text in outputs.responses]
+        compared = compare(arms, {"robust": Robust(), "published": Published()})
+        return concerned(compared, headline(compared))["extractor-disagreement"]
+
+    assert told("steps") == "This concerns the headline's comparison."
+    assert told("polite") == "This does not concern the headline's comparison."
+
+
+def test_the_share_cut_off_is_said_of_the_headlines_arms():
+    arms = [arm("unprimed", np.arange(80) < 30, unprimed=True), arm("steps", np.arange(80) < 60)]
+    cut = [[True] * 8 + [False] * 72, [False] * 80]
+    known = [
+        replace(each, outputs=replace(each.outputs, cut_off=values)) for each, values in zip(arms, cut, strict=True)
+    ]
+    compared = compare(known, {"robust": Robust()})
+    assert concerned(compared, headline(compared)) == {
+        "cut-off": "In the headline's comparison: unprimed 10.0%, steps 0.0%."
+    }

@@ -7,7 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.report.deciding import deciding_problems
-from kdprobe.report.facts import chips, one_seed
+from kdprobe.report.facts import chips, concerned, one_seed
 from kdprobe.report.headline import Headline
 
 
@@ -34,6 +34,7 @@ def comparison_parts(
         "deciding": deciding_problems(payload["answers"], payload["arms"], headline.sides),
         "chips": chips(comparison),
         "one_seed": one_seed(comparison),
+        "concerned": concerned(comparison, headline),
         "facts": facts,
         "comparison": comparison,
         "scores": "Who beats whom" if len(comparison.arms) > 1 else "Accuracy",

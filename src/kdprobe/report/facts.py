@@ -7,6 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.experiment.results import Results
+from kdprobe.report.headline import Headline
 from kdprobe.words import counted
 
 _NAMED = 4
@@ -74,6 +75,31 @@ def one_seed(comparison: Comparison) -> str:
     """That all results are those of a single seed, in a few words; else empty."""
     seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
     return f"Single seed: {_THESE}" if len(seeds) == 1 and not comparison.strategies else ""
+
+
+def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
+    """What findings mean for the headline's comparison, in a sentence by code; without those that do not say it.
+
+    Args:
+        comparison: What came out.
+        headline: The same in one sentence.
+    """
+    if headline.sides is None:
+        return {}
+    members = [name for side in headline.sides for name in side.arms]
+    cut = [
+        f"{score.name} {score.cut_off:.1%}"
+        for score in comparison.arms
+        if score.name in members and score.cut_off is not None
+    ]
+    said = {"cut-off": f"In the headline's comparison: {', '.join(cut)}."} if cut else {}
+    for finding in comparison.findings:
+        if finding.code == "extractor-disagreement" and len(members) == len(headline.sides):
+            a, b = members
+            pairs = {part.partition(": ")[0] for part in finding.evidence.split("; ")}
+            named = bool(pairs & {f"{a} - {b}", f"{b} - {a}"})
+            said[finding.code] = f"This {'concerns' if named else 'does not concern'} the headline's comparison."
+    return said
 
 
 def chips(comparison: Comparison) -> list[str]:

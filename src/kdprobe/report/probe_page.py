@@ -56,6 +56,7 @@ def write_probe_page(
             names=names,
             subject=subject,
             one_seed="",
+            concerned={},
             findings=findings,
             analyses=analyses,
             data=packed(
