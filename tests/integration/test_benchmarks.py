@@ -33,28 +33,32 @@ def loaded(torch, tiny_record):
     return load(tiny_record)
 
 
-@pytest.fixture(scope="module")
-def plain(data, tiny_model, tmp_path_factory):
-    """The samples that plain `lm_eval run` writes for the same documents, by task."""
-    out = tmp_path_factory.mktemp("plain")
-    tasks = ",".join(TASKS)
-    arguments = [
+def _plain(data, out, model, tasks, *arguments):
+    """The samples that plain `lm_eval run` writes, by task."""
+    given = [
         "--model",
         "hf",
         "--model_args",
-        f"pretrained={tiny_model},dtype=float32",
+        f"pretrained={model},dtype=float32",
         "--tasks",
         tasks,
         "--batch_size",
         "4",
-        "--log_samples",
-        "--output_path",
-        str(out),
-        "--gen_kwargs",
-        "max_gen_toks=8",
     ]
     finished = subprocess.run(
-        [sys.executable, "-m", "lm_eval", "run", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "lm_eval",
+            "run",
+            *given,
+            "--tasks",
+            tasks,
+            "--log_samples",
+            "--output_path",
+            str(out),
+            *arguments,
+        ],
         cwd=data,
         capture_output=True,
         text=True,
@@ -67,6 +71,12 @@ def plain(data, tiny_model, tmp_path_factory):
         name = file.name.removeprefix("samples_").rsplit("_", 1)[0]
         read[name] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return read
+
+
+@pytest.fixture(scope="module")
+def plain(data, tiny_model, tmp_path_factory):
+    """All documents of all tasks."""
+    return _plain(data, tmp_path_factory.mktemp("plain"), tiny_model, ",".join(TASKS), "--gen_kwargs", "max_gen_toks=8")
 
 
 def test_every_document_scores_as_in_plain_lm_eval(here, plain, loaded):
@@ -89,3 +99,26 @@ def test_every_document_scores_as_in_plain_lm_eval(here, plain, loaded):
             assert record["score"] == pytest.approx(expected, abs=1e-5), (record["task"], record["metric"])
             compared += 1
     assert compared == 6 + 6 + 57 * 3 + 6 + 5 + 4
+
+
+def test_random_documents_with_examples_in_the_chat_template_score_as_in_plain_lm_eval(
+    here, tiny_model, loaded, tmp_path
+):
+    from kdprobe.evaluation.tasks.choice import TaskChoice
+    from kdprobe.evaluation.tasks.load import load_task
+    from kdprobe.evaluation.tasks.run import do_task
+
+    task = load_task(TaskChoice("mmlu_stem", limit=12, num_fewshot=2, chat_template=True))
+    assert 12 == task.size > len(task.documents) > 3
+    records = do_task(loaded, task, label="mmlu_stem")
+    samples = _plain(
+        here, tmp_path, tiny_model, ",".join(task.documents), "--num_fewshot", "2", "--apply_chat_template",
+        "--samples", json.dumps(task.documents),
+    )  # fmt: skip
+    assert len(records) == 12
+    for record in records:
+        [row] = [row for row in samples[record["task"]] if row["doc_id"] == record["doc_id"]]
+        assert (record["doc_hash"], record["prompt_hash"]) == (row["doc_hash"], row["prompt_hash"])
+        assert record["score"] == row["acc"]
+        expected = [float(answer[0][0]) for answer in row["resps"]]
+        assert [answer[0][0] for answer in json.loads(record["responses"])] == pytest.approx(expected, abs=1e-4)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.comparison_data import comparison_data
 from kdprobe.api.results.reading import reading_sentences
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
+from kdprobe.api.results.tasks import CHANGES as TASK_CHANGES
+from kdprobe.api.results.tasks import KNOWN as TASK_KNOWN
+from kdprobe.api.results.tasks import SHOWN as TASK_SCORES
 from kdprobe.api.score import KNOWN
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from kdprobe.comparison.finding import Finding
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.result import Comparison
-    from kdprobe.comparison.tasks.result import TaskComparison
 
 _SCORES = (
     "name", "correct", "n", "accuracy", "interval_low", "interval_high", "log_p_gold_value", "no_answer", "empty",
@@ -85,6 +88,28 @@ class CompareResult(Result):
         return frame(StrategyPair, self.comparison.strategies, unnested={"test"})
 
     @property
+    def task_scores(self) -> pd.DataFrame:
+        """A row per student and task besides the deciding one, with the fields of its score; empty without other tasks.
+
+        Scores of metrics of right and wrong are from 0 to 1; those of perplexities are log-likelihoods in nats.
+        """
+        from kdprobe.api.results.frames import frame
+        from kdprobe.comparison.tasks.scores import TaskScore
+
+        return frame(TaskScore, self.comparison.tasks.scores if self.comparison.tasks else [])
+
+    @property
+    def task_changes(self) -> pd.DataFrame:
+        """A row per student (or strategy) and other task, against the untrained student; empty without other tasks.
+
+        `change` is signed so that a loss is negative; `low` and `high` are its one-sided 95% bounds. The `outcome` on a
+        retention task is `retained`, `lost` or `not shown`.
+        """
+        from kdprobe.api.results.tasks import changes_frame
+
+        return changes_frame(self.comparison.tasks.changes if self.comparison.tasks else [])
+
+    @property
     def verdict(self) -> list[str]:
         """What the results support, as a list of sentences."""
         return self.comparison.verdict
@@ -102,6 +127,8 @@ class CompareResult(Result):
         yield Listed("Verdict", self.verdict)
         yield Tabled("Accuracy", self.scores, _SCORES, KNOWN)
         yield Tabled("Pairs", self.pairs, _PAIRS, ("log_p_difference",))
+        yield Tabled("Tasks", self.task_scores, TASK_SCORES, TASK_KNOWN)
+        yield Tabled("Retained or lost", self.task_changes, TASK_CHANGES)
         yield Listed("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
         yield Listed("Findings", [str(finding) for finding in self.findings])
         yield Listed("How the answers were read", reading_sentences({arm.name: arm for arm in self.comparison.arms}))
@@ -196,29 +223,6 @@ def compare(
 def _run_of(given: Any) -> tuple[str, Path] | None:
     """The name and the store of a finished run passed as the result of a call."""
     return given._run() if isinstance(given, Result) else None  # noqa: SLF001
-
-
-def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as plain data."""
-    return {
-        "verdict": comparison.verdict,
-        "arms": [asdict(score) for score in comparison.arms],
-        "pairs": [_flat_pair(asdict(pair)) for pair in comparison.pairs],
-        "strategies": [_flat_pair(asdict(pair)) for pair in comparison.strategies],
-        "findings": [asdict(finding) for finding in comparison.findings],
-        "pairing": comparison.pairing,
-        "absent": [asdict(arm) for arm in comparison.absent],
-        "tasks": _task_data(comparison.tasks) if comparison.tasks else None,
-    }
-
-
-def _task_data(tasks: TaskComparison) -> dict[str, Any]:
-    changes = [_flat_pair(asdict(change)) | {"outcome": change.outcome} for change in tasks.changes]
-    return {"roles": tasks.roles, "scores": [asdict(score) for score in tasks.scores], "changes": changes}
-
-
-def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:
-    return {**{key: value for key, value in pair.items() if key != "test"}, **pair["test"]}
 
 
 def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lm_eval.models.openai_completions import LocalChatCompletion, LocalCompletionsAPI
 from lm_eval.utils import hash_string
 
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.batch_size import plan_batches
+from kdprobe.evaluation.checked_replies import CheckedReplies
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import Protocol
-from kdprobe.evaluation.served_answer import refuse_other_than_texts, with_thinking
 from kdprobe.evaluation.student_lm import StudentLM
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.room import named, too_long
@@ -31,7 +30,7 @@ PLAN = "batch plan"
 """The ledger's entry for the batch size."""
 
 
-class Recording:
+class Recording(CheckedReplies):
     """Mixin in front of one of lm-eval's model classes; ledger entries are keyed by lm-eval's hash of the prompt.
 
     An entry has `response`, with thinking between marks, and, if known, `tokens`, `finished` and `prompt`, a digest of
@@ -61,20 +60,6 @@ class Recording:
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Called by lm-eval's models with each answer; the request is the prompt and the arguments."""
         self.keep({hash_string(request[0]): _entry(request[0], safe_text(response or ""))})
-
-    def parse_generations(self, outputs: Any, **arguments: Any) -> list[str]:
-        """As lm-eval's, but including thinking sent by chat servers, and without reading a malformed reply as empty.
-
-        Raises:
-            KdprobeError: A server's reply contains no completions.
-        """
-        parse = super().parse_generations  # type: ignore[misc]
-        if isinstance(self, LocalChatCompletion):
-            outputs = with_thinking(outputs)
-        elif parse is LocalCompletionsAPI.parse_generations:
-            refuse_other_than_texts(outputs)
-        parsed: list[str] = parse(outputs, **arguments)
-        return parsed
 
     def thinking_tokens(self, _written: Written) -> int | None:
         """Number of thinking tokens in an answer; unknown if the model is behind an API."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kdprobe.api.given.inputs import ProblemSource
     from kdprobe.evaluation.protocol import Protocol
     from kdprobe.evaluation.tasks.load import DrawnTask
+    from kdprobe.experiment.evaluations.models import EvalRequest
     from kdprobe.experiment.stages.stage import Stage
     from kdprobe.models.adapters import Adapters
     from kdprobe.models.conversation import Conversation
@@ -97,7 +98,7 @@ def eval_stages(
         UsageError: Arguments contradict each other, or a name does not exist.
         KdprobeError: A model, the problems or a task cannot be read.
     """
-    from kdprobe.experiment.evaluations.models import EvalRequest, eval_request, local_eval_stages, local_students
+    from kdprobe.experiment.evaluations.models import eval_request, local_eval_stages, local_students
     from kdprobe.experiment.evaluations.served import ServedModel, served_eval_stage
     from kdprobe.experiment.evaluations.tasks import local_task_stages, served_task_stage
     from kdprobe.models.adapters import named_adapters
@@ -131,11 +132,24 @@ def eval_stages(
     others = local_task_stages(
         base, records, tasks(), bases, conversation=conversation, dtype=protocol.dtype, batch_size=protocol.batch_size
     )
+    _refuse_unheard(conversation, asked, others)
     base, students = replace(base, conversation=conversation), {}
     for name, adapter in records.items():
         students[name] = Student(name, base, adapter.path, adapter.caution) if adapter else Student(name, base)
     digests = {name: adapter.digest if adapter else None for name, adapter in records.items()}
     return Evaluations(stages, students, digests, asked.problems if asked else (), given, others)
+
+
+def _refuse_unheard(
+    conversation: Conversation, asked: EvalRequest | None, tasks: Mapping[str, Mapping[str, Stage]]
+) -> None:
+    """Rejects conversation settings if no task uses a chat template; the deciding task checks its own."""
+    heard = asked or any(stage.settings.get("chat_template") for stages in tasks.values() for stage in stages.values())
+    if not heard and (conversation.system is not None or conversation.template_arguments):
+        raise UsageError(
+            f"{' and '.join(tasks)} use no chat template, so a system message or template arguments have no effect.",
+            "Leave them out, or set chat_template = true for a task in Python.",
+        )
 
 
 def _batch_size(size: int | str | None) -> int | Literal["auto"]:

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdprobe.api.compare import CompareResult, comparison_data
+from kdprobe.api.compare import CompareResult
 from kdprobe.api.results.analysed import Analysed, Tables
+from kdprobe.api.results.comparison_data import comparison_data
 from kdprobe.api.results.sections import Listed, Section
 from kdprobe.api.session import calling
 

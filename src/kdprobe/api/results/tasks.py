@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdprobe.comparison.tasks.retention import TaskChange
     from kdprobe.comparison.tasks.scores import TaskScore
 
+KNOWN = ["cut_off", "truncated"]
 SHOWN = ["student", "task", "metric", "n", "score", "interval_low", "interval_high", "cut_off", "truncated"]
 CHANGES = ["task", "a", "b", "change", "low", "high", "margin", "outcome"]
 
@@ -44,9 +45,7 @@ class TaskResults:
     @property
     def changes(self) -> pd.DataFrame:
         """A row per task and adapter, against the model without one: `change` and its one-sided 95% bounds."""
-        import pandas as pd
-
-        return pd.DataFrame([_row(change) for change in self.changes_against_base])
+        return changes_frame(self.changes_against_base)
 
     @property
     def documents(self) -> dict[str, dict[str, pd.DataFrame]]:
@@ -74,8 +73,15 @@ class TaskResults:
 
     def sections(self) -> Iterator[Section]:
         """The tables to display."""
-        yield Tabled("Tasks", self.scores, SHOWN, ["cut_off", "truncated"])
+        yield Tabled("Tasks", self.scores, SHOWN, KNOWN)
         yield Tabled("Changes against the model without an adapter", self.changes, CHANGES, ["margin", "outcome"])
+
+
+def changes_frame(changes: Sequence[TaskChange]) -> pd.DataFrame:
+    """A row per change."""
+    import pandas as pd
+
+    return pd.DataFrame([_row(change) for change in changes])
 
 
 NO_TASKS = TaskResults()

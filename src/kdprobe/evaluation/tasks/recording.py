@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kdprobe.console import progress
 from kdprobe.errors import NonFiniteError
+from kdprobe.evaluation.checked_replies import CheckedReplies
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.student_lm import StudentLM
 from kdprobe.evaluation.tasks.batch_size import likelihood_batch, writing_batch
@@ -24,7 +25,7 @@ from kdprobe.text import safe_text
 LIKELIHOOD, ROLLING, WRITING = "loglikelihood", "loglikelihood_rolling", "generate_until"
 
 
-class RecordedRequests:
+class RecordedRequests(CheckedReplies):
     """Mixin in front of one of lm-eval's model classes.
 
     Entries of the ledger are named by what was asked; the same question asked several times has several entries. An
