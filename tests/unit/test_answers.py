@@ -25,7 +25,7 @@ from kdprobe.problems.gold import gold_value
         ("8." + "3" * 50, Fraction("8." + "3" * 50), "last-number"),
         ("(3 + 4) - 5", 2, "last-number"),
         ("Tom - 5", 5, "last-number"),
-        ("x-5", 5, "last-number"),
+        ("x-5", None, "last-number"),
         ("The change is -$5", -5, "last-number"),
         ("The change: - 5", -5, "last-number"),
         ("The answer is 3/4.", Fraction(3, 4), "answer-is"),

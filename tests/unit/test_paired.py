@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom, norm
 
+from kdprobe.stats.cochran import critical_value, upper_tail
 from kdprobe.stats.paired import (
     documents_to_retain,
     paired_change,
@@ -108,3 +110,14 @@ def test_power_to_retain_is_that_of_samples():
     assert power_to_retain(n, margin, share) == pytest.approx(shown, abs=0.04)
     assert power_to_retain(documents_to_retain(margin, share, 0.8), margin, share) >= 0.8
     assert power_to_retain(documents_to_retain(margin, share, 0.8) - 1, margin, share) < 0.8
+
+
+def test_cochrans_critical_value_lies_between_those_of_its_parts():
+    few, many = (scipy.stats.t.isf(0.01, df) for df in (2, 200))
+    assert critical_value(0.01, 1.0, 2, 200) == pytest.approx(few)
+    assert critical_value(0.01, 0.0, 2, 200) == pytest.approx(many)
+    assert critical_value(0.01, 0.25, 2, 200) == pytest.approx(0.25 * few + 0.75 * many)
+    for share in (0.0, 0.3, 1.0):
+        for tail in (1e-6, 0.01, 0.3):
+            assert upper_tail(critical_value(tail, share, 2, 200), share, 2, 200) == pytest.approx(tail, rel=1e-4)
+            assert upper_tail(-critical_value(tail, share, 2, 200), share, 2, 200) == pytest.approx(1 - tail)

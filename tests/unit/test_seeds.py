@@ -145,7 +145,9 @@ def test_against_one_student_that_no_seed_made():
     variance = seeds[0] + added
     df = variance**2 / (seeds[0] ** 2 / 3 + (problems**2 / 59 if added else 0.0))
     assert test.df == pytest.approx(max(df, 3))
-    assert test.interval.high - test.difference == pytest.approx(t.ppf(0.975, test.df) * np.sqrt(variance))
+    # The critical values of both parts, weighted by their variances (Cochran).
+    critical = (seeds[0] * t.ppf(0.975, 3) + added * t.ppf(0.975, 59)) / variance
+    assert test.interval.high - test.difference == pytest.approx(critical * np.sqrt(variance))
     assert (test.seeds_a, test.seeds_b, test.spread_b) == (4, 1, 0.0)
     assert added > 0
 

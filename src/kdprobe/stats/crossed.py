@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
 from kdprobe.stats.clustered import Groups, unanimous_counts
+from kdprobe.stats.cochran import critical_value, upper_tail
 from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 from kdprobe.stats.least import FEWEST_SEEDS
 
@@ -38,7 +39,8 @@ class CrossedTest:
         difference: Mean accuracy of a's students minus that of b's.
         interval: Interval of the difference between the strategies' expected accuracies.
         p: Two-sided p-value.
-        df: Degrees of freedom of Student's t.
+        df: Degrees of freedom of Student's t (Satterthwaite); against a single student, Cochran's critical values are
+            used in its place.
         spread_a: Standard deviation of the accuracies of a's students, as a share (0.017 is 1.7 points).
         spread_b: The same for b's students; 0 for a single student.
     """
@@ -57,11 +59,12 @@ class CrossedTest:
 
 @dataclass(frozen=True)
 class CrossedEstimate:
-    """Differences, their standard errors and degrees of freedom, each of shape [...]."""
+    """Differences, their standard errors and degrees of freedom, and the share of seeds in the variance: [...]."""
 
     difference: NDArray[np.float64]
     error: NDArray[np.float64]
     df: NDArray[np.float64]
+    seeds_share: NDArray[np.float64]
 
 
 def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | None = None) -> CrossedTest:
@@ -95,7 +98,14 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
     centre, error, df = float(estimate.difference), float(estimate.error), float(estimate.df)
     if error == 0:
         centre, error = cautious_difference(*unanimous_counts(centre, grouping.count), grouping.count)
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    if np.ndim(b) == 1:
+        # Only one side has seeds, so few that their variance is often far too small by chance.
+        parts = (float(estimate.seeds_share), seeds_a - 1, grouping.df)
+        half = critical_value((1 - LEVEL) / 2, *parts) * error
+        p = min(1.0, 2 * upper_tail(abs(centre) / error, *parts))
+    else:
+        half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, df)) * error
+        p = float(2 * scipy.stats.t.sf(abs(centre) / error, df))
     return CrossedTest(
         n=n,
         groups=grouping.count,
@@ -103,7 +113,7 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
         seeds_b=seeds_b,
         difference=float(estimate.difference),
         interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
-        p=float(2 * scipy.stats.t.sf(abs(centre) / error, df)),
+        p=p,
         df=df,
         spread_a=float(np.sqrt(seeds_a * _seed_variance(left))),
         spread_b=float(np.sqrt(seeds_b * _seed_variance(right))),
@@ -135,8 +145,9 @@ def crossed_estimate(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Crosse
     spent = np.asarray((seeds[0] ** 2 + seeds[1] ** 2) / seeds_df + np.where(added > 0, problems, 0.0) ** 2 / groups.df)
     # Without any variance the ratio is undefined: use the largest number of degrees of freedom that seeds can give.
     df = np.divide(variance**2, spent, out=np.full_like(variance, 2.0 * seeds_df), where=variance > 0)
+    seeds_share = np.divide(seeds[0] + seeds[1], variance, out=np.zeros_like(variance), where=variance > 0)
     return CrossedEstimate(
-        np.asarray(differences.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df))
+        np.asarray(differences.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df)), seeds_share
     )
 
 

@@ -17,6 +17,7 @@ import scipy
 from numpy.typing import NDArray
 
 from kdprobe.stats.clustered import Groups, unanimous_counts
+from kdprobe.stats.cochran import critical_value, upper_tail
 from kdprobe.stats.crossed import crossed_estimate
 from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval, cautious_difference
 
@@ -78,13 +79,13 @@ def seeds_change(differences: NDArray[Any], weights: NDArray[Any] | None = None)
     n = values.shape[1]
     sizes = np.ones(n) if weights is None else np.asarray(weights, dtype=float) / np.mean(weights)
     estimate = crossed_estimate(values * sizes, np.zeros((1, n)), Groups(range(n)))
-    change, error, df = float(estimate.difference), float(estimate.error), float(estimate.df)
-    centre = change
+    change, error = float(estimate.difference), float(estimate.error)
+    centre, parts = change, (float(estimate.seeds_share), len(values) - 1, n - 1)
     if error == 0 and np.isin(values, (-1.0, 0.0, 1.0)).all():
         # All documents agree, which with few of them happens by chance, too.
         centre, error = cautious_difference(*unanimous_counts(change, n), n)
-    half = float(scipy.stats.t.ppf(ONE_SIDED, df)) * error
-    p = float(scipy.stats.t.cdf(centre / error, df)) if error else float(change >= 0)
+    half = critical_value(1 - ONE_SIDED, *parts) * error
+    p = upper_tail(-centre / error, *parts) if error else float(change >= 0)
     return PairedChange(n, change, centre - half, centre + half, p)
 
 

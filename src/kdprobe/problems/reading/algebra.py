@@ -21,7 +21,8 @@ _UNITS = (
 )
 """Up to three letters right behind a number that are no product of variables."""
 _TERM = re.compile(
-    rf"\d(?!(?:{_UNITS})(?![A-Za-z]))(?:(?-i:[a-z]{{2,3}}|[A-Z]{{2}})|(?-i:[ADEP]))(?![A-Za-z.])|\d[ ]{{1,2}}{PRODUCT}",
+    rf"\d(?!(?:{_UNITS})(?![A-Za-z]))(?:(?-i:[a-z]{{2,3}}|[A-Z]{{2}})|(?-i:[ADP]|E(?![-+]?\d)))(?![A-Za-z.])"
+    rf"|\d[ ]{{1,2}}{PRODUCT}",
     re.IGNORECASE,
 )
 """A coefficient with variables, as a box may hold."""
