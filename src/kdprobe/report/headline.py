@@ -143,10 +143,13 @@ def _by_template(pair: Pair | StrategyPair) -> str:
         found = "it is significant" if shown else "it is not significant either"
         return f"By template ({over.groups} templates: {measured}), {found}."
     least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
-    few = f"; with so few, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
+    few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
+    alone = isinstance(pair, Pair)
+    seeds = " With so few seeds, it is not shown for the strategies either." if alone and pair.family == PRIMED else ""
     return (
-        f"This is shown for problems of these {over.groups} templates, not for other kinds of problem: by template, "
-        f"the difference is not significant ({measured}{few})."
+        f"The difference is shown for these {'students' if alone else 'strategies'} on problems of these {over.groups} "
+        f"templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as the sample, it is "
+        f"not significant ({measured}{few}).{seeds}"
     )
 
 

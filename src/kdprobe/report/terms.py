@@ -78,8 +78,8 @@ COMPARISON = {
     ),
     "log-p": Term(
         "log p(gold value), log p(gold solution)",
-        "How likely the student finds the gold value, given the question and the gold reasoning before it; or the "
-        "whole gold solution, given the question. It is a log-probability in nats: 0 is certain, and the more "
+        "How much probability the student gives to the gold value, given the question and the gold reasoning before "
+        "it; or to the whole gold solution, given the question. It is a log-probability in nats: 0 is certain, and the more "
         "negative, the less likely. It shows differences between answers that are both right or both wrong.",
     ),
     "nats": Term(
@@ -131,8 +131,8 @@ HEADS = {
     ),
     "moved": Term(
         "moved",
-        "A head whose attention changed from the first student's by more than a threshold, and significantly so over "
-        "the problems. The results of the analysis state the threshold.",
+        "Said of a head whose attention differs from the first student's by more than a threshold, and significantly "
+        "so over the problems. The results of the analysis state the threshold.",
     ),
 }
 

@@ -1,32 +1,16 @@
-"""Batch sizes for lm-eval's requests: as many rows as fit into free memory, up to where more gain nothing."""
+"""The batch size for texts that are scored: as many as fit into free memory, up to where more gain nothing."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.batch_size import SHARE, free_bytes, plan_batches
+from kdprobe.evaluation.batch_size import SHARE, free_bytes
 from kdprobe.models.load import LoadedModel
 
 _LARGEST = {"cpu": 16, "cuda": 128}
 _LOGITS = 3
 """Copies of the logits of a whole row in memory at once: the model's, their log-softmax, and a temporary one."""
-
-
-def writing_batch(student: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> int:
-    """The number of answers to write at once.
-
-    Args:
-        student: The loaded model.
-        prompts: Token ids of all prompts.
-        new_tokens: The token budget of an answer.
-
-    Raises:
-        KdprobeError: Not even one answer fits into free memory.
-    """
-    return plan_batches(student, prompts, new_tokens).size
 
 
 def likelihood_batch(student: LoadedModel, longest: int) -> int:

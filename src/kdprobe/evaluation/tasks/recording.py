@@ -14,10 +14,11 @@ from torch import Tensor
 
 from kdprobe.console import progress
 from kdprobe.errors import NonFiniteError
+from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.checked_replies import CheckedReplies
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.student_lm import StudentLM
-from kdprobe.evaluation.tasks.batch_size import likelihood_batch, writing_batch
+from kdprobe.evaluation.tasks.batch_size import likelihood_batch
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.thinking import split_thinking, with_opening
 from kdprobe.text import safe_text
@@ -178,7 +179,7 @@ class TaskModel(RecordedRequests, StudentLM):
             if method == WRITING:
                 prompts = [self.tok_encode(request.args[0]) for request in requests]
                 budget = max(request.args[1].get("max_gen_toks") or self.max_gen_toks for request in requests)
-                size = writing_batch(self.student, prompts, budget)
+                size = plan_batches(self.student, prompts, budget).size
             else:
                 size = likelihood_batch(self.student, min(longest, self.max_length))
             self.ledger.add({name: min(size, self._largest or size)})
