@@ -148,8 +148,8 @@ def _by_template(pair: Pair | StrategyPair) -> str:
     seeds = " With so few seeds, it is not shown for the strategies either." if alone and pair.family == PRIMED else ""
     return (
         f"The difference is shown for these {'students' if alone else 'strategies'} on problems of these {over.groups} "
-        f"templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as the sample, it is "
-        f"not significant ({measured}{few}).{seeds}"
+        f"templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as the sample, it "
+        f"is not significant ({measured}{few}).{seeds}"
     )
 
 

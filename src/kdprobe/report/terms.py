@@ -79,8 +79,8 @@ COMPARISON = {
     "log-p": Term(
         "log p(gold value), log p(gold solution)",
         "How much probability the student gives to the gold value, given the question and the gold reasoning before "
-        "it; or to the whole gold solution, given the question. It is a log-probability in nats: 0 is certain, and the more "
-        "negative, the less likely. It shows differences between answers that are both right or both wrong.",
+        "it; or to the whole gold solution, given the question. It is a log-probability in nats: 0 is certain, and the "
+        "more negative, the less likely. It shows differences between answers that are both right or both wrong.",
     ),
     "nats": Term(
         "nats",
