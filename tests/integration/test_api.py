@@ -214,7 +214,7 @@ def test_an_evaluation_says_what_the_command_says(tiny_model, adapter, problem_r
         ({"batch_size": 0}, "The batch size must be 'auto' or a positive integer, not '0'"),
         ({"limit": 0}, "The limit must be positive, not 0"),
         ({"dtype": "int7"}, "Unknown dtype 'int7'"),
-        ({"task": "other"}, "Unknown task 'other'"),
+        ({"tasks": "other"}, "There is no lm-eval task 'other'"),
         ({"adapters": "folder"}, "The adapters are a single string"),
         ({"date": "soon"}, "must be a date such as"),
         ({"options": {"elsewhere": {"a": 1}}}, "--option refers to 'elsewhere'"),

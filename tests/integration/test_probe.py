@@ -123,7 +123,7 @@ def test_tables_are_tidy_and_the_page_stands_alone(run_cli, tiny_model, planted,
     name, grid = list(entropy["students"].items())[-1]
     rows = pooled[(pooled["metric"] == "entropy") & (pooled["student"] == name)].sort_values(["layer", "head"])
     np.testing.assert_allclose(grid["value"], rows["value"], rtol=1e-4)
-    assert grid["high"] == [float(f"{high:.3g}") for high in rows["high"]], "to the digits that the page writes"
+    assert grid["high"] == [float(f"{high:.4g}") for high in rows["high"]], "to the digits that the page writes"
     images = sorted(file.suffix for file in (out / "attention").iterdir() if file.suffix in {".png", ".svg"})
     assert images == [".png"] * 3 + [".svg"] * 3
 

@@ -105,6 +105,13 @@ class EvaluationConfig(Section):
         """How the deciding task is decoded: the arguments for a `Protocol`."""
         return self.model_dump(exclude={"tasks", "include_path"})
 
+    def __eq__(self, other: object) -> bool:
+        """Where a config lies does not make it another one."""
+        return isinstance(other, EvaluationConfig) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     def within(self, folder: Path) -> Self:
         """The section of a config in a folder, in which `include_path` begins."""
         placed = self.model_copy()
