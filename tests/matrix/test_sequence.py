@@ -40,7 +40,12 @@ def test_students_learn_the_teachers_text_and_the_ends_of_their_own_template(fin
     assert training["retokenised"] is True
     written = [own(answer.text, add_special_tokens=False)["input_ids"] for answer in answers if answer.text]
     ends = sum(answer.finished for answer in answers if answer.text)
-    assert training["alignment"]["positions"] == sum(map(len, written)) + ends
+    # What the template writes before an answer, such as Qwen3's empty thinking, is learned too.
+    asked, answered = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "X"}
+    begun = own.apply_chat_template([asked], add_generation_prompt=True, tokenize=False)
+    opening = own.apply_chat_template([asked, answered], tokenize=False).removeprefix(begun).partition("X")[0]
+    before = len(written) * len(own(opening, add_special_tokens=False)["input_ids"])
+    assert training["alignment"]["positions"] == before + sum(map(len, written)) + ends
     assert set(training["end_ids"]) == ({end} if ends else set())
 
 
