@@ -121,3 +121,25 @@ def test_cochrans_critical_value_lies_between_those_of_its_parts():
         for tail in (1e-6, 0.01, 0.3):
             assert upper_tail(critical_value(tail, share, 2, 200), share, 2, 200) == pytest.approx(tail, rel=1e-4)
             assert upper_tail(-critical_value(tail, share, 2, 200), share, 2, 200) == pytest.approx(1 - tail)
+
+
+def test_a_strategy_whose_students_all_lose_the_same_per_word_has_lost_that_much():
+    """Whatever the number of words: documents of other lengths are no evidence of other losses."""
+    words = np.array([10.0, 300.0, 40.0, 1000.0, 70.0])
+    change = seeds_change(np.full((3, 5), -0.1), words)
+    assert (change.low, change.change, change.high) == pytest.approx((-0.1, -0.1, -0.1))
+    random = np.random.default_rng(0)
+    values = random.normal(-0.1, 0.05, (3, 5))
+    change = seeds_change(values, words)
+    assert change.change == pytest.approx(np.average(values.mean(axis=0), weights=words))
+    shifted = seeds_change(values - 5, words)
+    assert shifted.high - shifted.low == pytest.approx(change.high - change.low)
+
+
+def test_one_document_has_no_bounds_but_those_of_right_and_wrong():
+    for change in (paired_change(np.array([-0.4])), seeds_change(np.full((3, 1), -0.4))):
+        assert (change.change, change.low, change.high) == (pytest.approx(-0.4), -np.inf, np.inf)
+        assert change.p_lower == 1
+    right = paired_change(np.array([-1.0]))
+    assert right.low == -1
+    assert right.p_lower == 0.5

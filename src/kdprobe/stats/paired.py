@@ -20,6 +20,7 @@ from kdprobe.stats.clustered import Groups, unanimous_counts
 from kdprobe.stats.cochran import critical_value, upper_tail
 from kdprobe.stats.crossed import crossed_estimate
 from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval, cautious_difference
+from kdprobe.stats.power import fewest_with
 
 ONE_SIDED = 0.95
 """Confidence of a one-sided bound."""
@@ -35,7 +36,7 @@ class PairedChange:
     Attributes:
         n: Number of documents.
         change: Weighted mean of the differences.
-        low: One-sided 95% lower bound of the change.
+        low: One-sided 95% lower bound of the change; minus infinity if there are too few documents for one.
         high: One-sided 95% upper bound of the change.
         p_lower: One-sided p-value against the hypothesis that the score did not fall.
     """
@@ -53,15 +54,13 @@ def paired_change(differences: NDArray[Any], weights: NDArray[Any] | None = None
     Args:
         differences: The difference on each document, `[n]`.
         weights: The weight of each document, `[n]`; by default, all count the same.
-
-    Raises:
-        ValueError: There are fewer than two documents.
     """
     values = np.asarray(differences, dtype=float)
-    if len(values) < _FEWEST:
-        raise ValueError("at least two documents are needed")
     if weights is None and np.isin(values, (-1.0, 0.0, 1.0)).all():
         return _of_shares(int((values == 1).sum()), int((values == -1).sum()), len(values))
+    if len(values) < _FEWEST:
+        # A single score says nothing of how much scores vary.
+        return PairedChange(len(values), float(values.mean()), -math.inf, math.inf, 1.0)
     change, error, df = _mean(values, np.ones_like(values) if weights is None else np.asarray(weights, dtype=float))
     half = float(scipy.stats.t.ppf(ONE_SIDED, df)) * error
     p = float(scipy.stats.t.cdf(change / error, df)) if error else float(0.0 if change < 0 else 1.0)
@@ -77,9 +76,12 @@ def seeds_change(differences: NDArray[Any], weights: NDArray[Any] | None = None)
     """
     values = np.asarray(differences, dtype=float)
     n = values.shape[1]
-    sizes = np.ones(n) if weights is None else np.asarray(weights, dtype=float) / np.mean(weights)
-    estimate = crossed_estimate(values * sizes, np.zeros((1, n)), Groups(range(n)))
-    change, error = float(estimate.difference), float(estimate.error)
+    if n < _FEWEST:
+        return PairedChange(n, float(values.mean()), -math.inf, math.inf, 1.0)
+    sizes = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
+    change = float(np.average(values, axis=1, weights=sizes).mean())
+    estimate = crossed_estimate(_weighted_residuals(values, change, sizes), np.zeros((1, n)), Groups(range(n)))
+    error = float(estimate.error)
     centre, parts = change, (float(estimate.seeds_share), len(values) - 1, n - 1)
     if error == 0 and np.isin(values, (-1.0, 0.0, 1.0)).all():
         # All documents agree, which with few of them happens by chance, too.
@@ -105,10 +107,15 @@ def weighted_interval(values: NDArray[Any], weights: NDArray[Any]) -> Interval:
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> tuple[float, float, int]:
     """A weighted mean, its leave-one-out standard error, and its degrees of freedom."""
-    mean = float((values * weights).sum() / weights.sum())
-    # The mean is a ratio of sums; to first order, a document changes it by its weighted residual.
-    residuals = (values - mean) * weights / weights.mean()
+    mean = float(np.average(values, weights=weights))
+    residuals = _weighted_residuals(values, mean, weights)
     return mean, math.sqrt(float(Groups(range(len(values))).left_out_variance(residuals))), len(values) - 1
+
+
+def _weighted_residuals(values: NDArray[np.float64], mean: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much, to first order, each document [..., n] changes a weighted mean, which is a ratio of sums."""
+    residuals: NDArray[np.float64] = (values - mean) * weights / weights.mean()
+    return residuals
 
 
 def _of_shares(gained: int, lost: int, n: int) -> PairedChange:
@@ -164,14 +171,4 @@ def power_to_retain(n: int, margin: float, discordant_share: float) -> float:
 
 def documents_to_retain(margin: float, discordant_share: float, power: float) -> int:
     """The number of documents at which `power_to_retain` reaches a power."""
-    enough = 1
-    while power_to_retain(enough, margin, discordant_share) < power:
-        enough *= 2
-    too_few = enough // 2
-    while enough - too_few > 1:
-        middle = (enough + too_few) // 2
-        if power_to_retain(middle, margin, discordant_share) < power:
-            too_few = middle
-        else:
-            enough = middle
-    return enough
+    return fewest_with(lambda n: power_to_retain(n, margin, discordant_share), power)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy
 
@@ -76,13 +78,18 @@ def problems_needed(difference: float, discordant_share: float, alpha: float = 0
     """
     if not 0 < difference <= discordant_share:
         return None
+    return fewest_with(lambda n: mcnemar_power(n, difference, discordant_share, alpha), power)
+
+
+def fewest_with(power_of: Callable[[int], float], power: float) -> int:
+    """The smallest number of problems at which a power is reached, if it increases with their number."""
     enough = 1
-    while mcnemar_power(enough, difference, discordant_share, alpha) < power:
+    while power_of(enough) < power:
         enough *= 2
     too_few = enough // 2
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
-        if mcnemar_power(middle, difference, discordant_share, alpha) < power:
+        if power_of(middle) < power:
             too_few = middle
         else:
             enough = middle
