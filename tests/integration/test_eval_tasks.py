@@ -139,3 +139,43 @@ def test_json_is_what_lm_eval_calls_it(tiny_model, folder, tmp_path, run_cli):
     arguments = ["--task", "mine", "--include-path", folder, "--limit", 3, "--store", tmp_path / "store"]
     [row] = json.loads(run_cli("eval", tiny_model, *arguments, "--json"))
     assert (row["task"], row["metric"], row["n"], row["unit"]) == ("mine", "acc", 3, "points")
+
+
+def test_a_group_of_ones_own_may_name_tasks_of_lm_evals(tmp_path, monkeypatch):
+    from benchmark_data import write_benchmarks
+    from kdprobe.evaluation.tasks.choice import TaskChoice
+    from kdprobe.evaluation.tasks.load import load_task
+
+    write_benchmarks(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path / "own", "mine", questions(4))
+    (tmp_path / "own" / "both.yaml").write_text("group: both\ntask: [mine, arc_easy]\n", encoding="utf-8")
+    task = load_task(TaskChoice("both"), [tmp_path / "own"])
+    assert task.documents == {"mine": [*range(4)], "arc_easy": [*range(6)]}
+    before = task.digest
+    (tmp_path / "own" / "used.py").write_text("CHANGED = 1\n", encoding="utf-8")
+    assert load_task(TaskChoice("both"), [tmp_path / "own"]).digest != before
+
+
+def test_only_tasks_of_lm_evals_need_its_list(tmp_path, monkeypatch):
+    from kdprobe.evaluation.tasks import load
+    from kdprobe.evaluation.tasks.choice import TaskChoice
+
+    write_task(tmp_path / "own", "mine", questions(4))
+    (tmp_path / "own" / "group.yaml").write_text("group: ours\ntask: [mine]\n", encoding="utf-8")
+    monkeypatch.setattr(load, "_lm_evals", lambda: pytest.fail("listed all of lm-eval's tasks"))
+    for name in ("mine", "ours"):
+        assert load.load_task(TaskChoice(name), [tmp_path / "own"]).size == 4
+
+
+def test_a_folder_precedes_lm_evals_tasks_in_groups(tmp_path, monkeypatch):
+    from benchmark_data import write_benchmarks
+    from kdprobe.evaluation.tasks.choice import TaskChoice
+    from kdprobe.evaluation.tasks.load import load_task
+
+    write_benchmarks(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_task(tmp_path / "own", "mmlu_astronomy", questions(7))
+    task = load_task(TaskChoice("mmlu_stem"), [tmp_path / "own"])
+    assert len(task.documents["mmlu_astronomy"]) == 7
+    assert len(task.documents["mmlu_anatomy"]) == 3

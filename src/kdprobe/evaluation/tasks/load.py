@@ -8,15 +8,15 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import lm_eval.tasks
 import numpy as np
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
 from kdprobe.evaluation.protocol import TASKS
 from kdprobe.evaluation.tasks.choice import TaskChoice
@@ -107,34 +107,49 @@ def _leaves(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], str | N
         if not folder.is_dir():
             raise UsageError(f"{folder} is not a local folder.", "Give the folder that holds the tasks' YAML files.")
     with quiet_lm_eval():
-        manager = TaskManager(include_path=own, include_defaults=False)
-        if name not in manager.all_tasks:
-            # Listing lm-eval's own tasks takes seconds.
-            manager = TaskManager(include_path=own)
+        mine = TaskManager(include_path=own, include_defaults=False)
+    manager, mixed = mine, name in mine.all_tasks
+    if not mixed or _names_others(mine, name):
+        manager = _lm_evals()
+        # A group of lm-eval's may name a task that a folder has, too.
+        mixed = mixed or not manager.task_index.keys().isdisjoint(mine.all_tasks)
+        if mixed:
+            with quiet_lm_eval():
+                manager = TaskManager(include_path=own)
     if name not in manager.all_tasks:
-        raise UsageError(f"There is no lm-eval task {name!r}.", _elsewhere(name, manager.all_tasks, own))
-    entry = manager.task_index[name]
+        raise UsageError(
+            f"There is no lm-eval task {name!r}.", _elsewhere(name, [*mine.all_tasks, *manager.all_tasks], own)
+        )
     try:
         # Tasks print while they load, and stdout is for results.
         with quiet_lm_eval(), redirect_stdout(io.StringIO()):
             leaves = dict(manager.load(name)["tasks"])
     except Exception as error:
         # The task's own Python may be involved, and any of the libraries that fetch data.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KdprobeError(
-            f"The task {name!r} cannot be loaded: {type(error).__name__}: {reason}",
+            f"The task {name!r} cannot be loaded: {type(error).__name__}: {first_line(error)}",
             "If its data are on the Hub, download them once while online; if the task is your own, check its YAML.",
         ) from error
     if not leaves:
         raise UsageError(f"The group {name!r} has no tasks.", "Name another group or task.")
-    shipped = Path(lm_eval.tasks.__file__).parent
-    files = [Path(part.yaml_path) for part in _entries(manager, entry, leaves) if part.yaml_path]
-    outside = [file for file in files if not file.resolve().is_relative_to(shipped)]
-    return leaves, _sources(folders) if outside else None
+    return leaves, _sources(folders) if mixed else None
 
 
-def _entries(manager: TaskManager, entry: Any, leaves: Mapping[str, Any]) -> list[Any]:
-    return [entry, *(manager.task_index[name] for name in leaves if name in manager.task_index)]
+@cache
+def _lm_evals() -> TaskManager:
+    """The index of lm-eval's own tasks, whose files take seconds to read."""
+    with quiet_lm_eval():
+        return TaskManager()
+
+
+def _names_others(manager: TaskManager, name: str) -> bool:
+    """Whether a group names a task, group or tag that is not listed with it."""
+    config = (manager.task_index[name].cfg or {}) if name in manager.all_groups else {}
+    members = config.get("task") or []
+    if not isinstance(members, list):
+        return False
+    named = [member if isinstance(member, str) else member.get("group", member.get("task")) for member in members]
+    return any(member not in manager.all_tasks or _names_others(manager, member) for member in named)
 
 
 def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kdprobe.errors import KdprobeError
+from kdprobe.errors import KdprobeError, first_line
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import COMPLETION, Protocol, task_of
 from kdprobe.experiment.evaluations.models import EvalRequest, refuse_unheard
@@ -93,9 +93,8 @@ class ServedModel:
             raise
         except Exception as error:
             # Any library or server may be involved, so any exception can occur.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise KdprobeError(
-                f"lm-eval's model type {self.model_type!r} failed: {reason}",
+                f"lm-eval's model type {self.model_type!r} failed: {first_line(error)}",
                 "The answers so far are saved. Check --model-type and --model-args, then rerun the command to resume.",
             ) from error
 
