@@ -179,3 +179,17 @@ def test_a_folder_precedes_lm_evals_tasks_in_groups(tmp_path, monkeypatch):
     task = load_task(TaskChoice("mmlu_stem"), [tmp_path / "own"])
     assert len(task.documents["mmlu_astronomy"]) == 7
     assert len(task.documents["mmlu_anatomy"]) == 3
+
+
+def test_documents_never_take_the_file_of_other_records(tiny_model, folder, adapters, tmp_path):
+    import kdprobe
+    from kdprobe.errors import UsageError
+
+    alike = {"a": adapters["copy"], "a-mine": adapters["other"]}
+    problems = [{"question": f"{n} + 1?", "answer": f"#### {n + 1}"} for n in range(2)]
+    with pytest.raises(UsageError, match="would be written to the same file"):
+        kdprobe.evaluate(
+            str(tiny_model), adapters=alike, tasks=["gsm8k_kdprobe", "mine"], store=tmp_path / "store",
+            out=tmp_path / "out", progress=False, include_path=folder, limit=2, problems=problems,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()

@@ -151,7 +151,7 @@ def evaluate(
         UsageError: An argument has an invalid value, arguments contradict each other, or a name is unknown.
         KdprobeError: A model or the problems cannot be read, or answering failed; answers so far are saved.
     """
-    from kdprobe.api.given.done_tasks import done_tasks, task_results
+    from kdprobe.api.given.done_tasks import document_names, done_tasks, task_results
     from kdprobe.api.results.evaluated_students import evaluated_students
     from kdprobe.comparison.answers import read_outputs
     from kdprobe.comparison.arms import Arm
@@ -201,7 +201,7 @@ def evaluate(
             batch_size=batch_size,
         )
         stages = evaluations.stages
-        copies = record_files(Path(out) if out else None, list(stages or evaluations.students))
+        copies = record_files(Path(out) if out else None, [*stages, *document_names(evaluations.tasks)])
         opened = open_store(store)
         opened.prepare()
         files, stored = {}, {}

@@ -21,14 +21,23 @@ Files = dict[str, dict[str, Path]]
 """The file with the documents, by task and model."""
 
 
+def document_names(stages: Mapping[str, Mapping[str, Stage]]) -> list[str]:
+    """The names under which documents are copied, for each task and model."""
+    return [_named(name, task) for task, models in stages.items() for name in models]
+
+
+def _named(model: str, task: str) -> str:
+    # With a slash, so that it differs from the name of any other model, of which the same file could be made.
+    return f"{model}/{task}"
+
+
 def done_tasks(store: Store, stages: Mapping[str, Mapping[str, Stage]], copies: Mapping[str, Path]) -> Files:
     """Makes the stages that are missing.
 
     Args:
         store: The store.
         stages: The stages by task and model.
-        copies: The files for the models' records of the deciding task, beside which documents are copied; empty if none
-            are.
+        copies: The files to which documents are copied, by the names of `document_names`; empty if none are.
 
     Returns:
         The files in the store.
@@ -40,7 +49,7 @@ def done_tasks(store: Store, stages: Mapping[str, Mapping[str, Stage]], copies: 
                 note(f"{task}, {name}: all documents are already in the store.")
             stored = files.setdefault(task, {})[name] = store.folder(stage) / DOCUMENTS
             if copies:
-                write_records(stored, copies[name].with_name(f"{copies[name].stem}-{task}.jsonl"))
+                write_records(stored, copies[_named(name, task)])
     return files
 
 
