@@ -131,7 +131,7 @@ def test_patterns_are_no_models(files):
     probed = kdprobe.probe(patterns=files)
     assert list(probed.students) == []
     with pytest.raises(
-        KdprobeError, match=r"There is no model 'a' to load: only attention patterns were probed\. Pass"
+        KdprobeError, match=r"The model 'a' cannot be loaded: only attention patterns were probed\. Pass"
     ):
         probed.students["a"].load()
 

@@ -62,6 +62,11 @@ class Conversation:
         """A description for people; empty if nothing but the default date is set."""
         return "" if self == PLAIN_CONVERSATION else f"Chat template settings: {json.dumps(self.as_key())}."
 
+    @property
+    def instructs(self) -> bool:
+        """Whether anything but the date is set, which only a chat template can use."""
+        return self.system is not None or bool(self.template_arguments)
+
     def as_key(self) -> dict[str, Any]:
         """All settings, ready for JSON."""
         return {
@@ -83,7 +88,7 @@ def bind(tokenizer: Any, conversation: Conversation) -> Any:
             rejects or drops the system message, or is not a string.
     """
     if not tokenizer.chat_template:
-        if conversation.system is not None or conversation.template_arguments:
+        if conversation.instructs:
             raise KdprobeError(
                 f"The model {tokenizer.name_or_path!r} has no chat template, so a system message or template arguments "
                 "have no effect.",

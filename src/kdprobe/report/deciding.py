@@ -98,11 +98,11 @@ def deciding_problems(
 
 
 def _split(answers: Answers, arms: Sequence[ShownArm], sides: tuple[Side, Side]) -> list[_Split]:
-    places = {arm["name"]: place for place, arm in enumerate(arms)}
-    members = [[places[visible(name)] for name in side.arms] for side in sides]
+    indices = {arm["name"]: index for index, arm in enumerate(arms)}
+    members = [[indices[visible(name)] for name in side.arms] for side in sides]
     found = []
     for problem in range(len(answers["problems"])):
-        held = [[answer for place in side if (answer := answers["arms"][place][problem])] for side in members]
+        held = [[answer for arm in side if (answer := answers["arms"][arm][problem])] for side in members]
         if all(held) and (solved := _difference(held, lambda answer: float(answer["right"]))):
             known = all(answer["log_p"] is not None for side in held for answer in side)
             log_p = _difference(held, lambda answer: answer["log_p"] or 0.0) if known else 0.0

@@ -145,9 +145,10 @@ def _refuse_unheard(
 ) -> None:
     """Rejects conversation settings if no task uses a chat template; the deciding task checks its own."""
     heard = asked or any(stage.settings.get("chat_template") for stages in tasks.values() for stage in stages.values())
-    if not heard and (conversation.system is not None or conversation.template_arguments):
+    if not heard and conversation.instructs:
         raise UsageError(
-            f"{' and '.join(tasks)} use no chat template, so a system message or template arguments have no effect.",
+            f"No chat template is used for {' and '.join(tasks)}, so a system message or template arguments have no "
+            "effect.",
             "Leave them out, or set chat_template = true for a task in Python.",
         )
 

@@ -29,7 +29,9 @@ def record_files(out: Path | None, names: Sequence[str]) -> dict[str, Path]:
         return {}
     if out.suffix == ONE_FILE:
         if len(names) > 1:
-            raise UsageError(f"{out} is a single file, but there are {len(names)} models.", "Set --out to a folder.")
+            raise UsageError(
+                f"{out} is a single file, but there are {len(names)} sets of records.", "Set --out to a folder."
+            )
         return {names[0]: out}
     # Some file systems do not distinguish composed from decomposed letters, or A from a.
     stems = {name: _OTHER.sub("-", unicodedata.normalize("NFC", name)).strip("-.") for name in names}

@@ -154,5 +154,5 @@ class NamedStudents(dict[str, Loadables]):
             UsageError: No student has this name.
         """
         if not self:
-            raise KdprobeError(f"There is no model {name!r} to load: {self.none}.", self.advice)
+            raise KdprobeError(f"The model {name!r} cannot be loaded: {self.none}.", self.advice)
         raise UsageError(f"There is no student {name!r}.", f"Available students: {', '.join(self)}.")

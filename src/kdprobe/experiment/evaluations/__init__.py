@@ -1,1 +1,1 @@
-"""The work behind `kdprobe eval`: models are evaluated outside of experiments, each in its own stages."""
+"""Evaluations: their section of a config, an experiment's other tasks, and the work behind `kdprobe eval`."""

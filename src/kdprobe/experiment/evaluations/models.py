@@ -165,7 +165,7 @@ def _prompts_key(tokenizer: Any, request: EvalRequest, task: str) -> dict[str, A
 
 def refuse_unheard(task: str, conversation: Conversation) -> None:
     """Rejects conversation settings that only a chat template can use if the task uses none."""
-    if task.endswith(COMPLETION) and (conversation.system is not None or conversation.template_arguments):
+    if task.endswith(COMPLETION) and conversation.instructs:
         raise UsageError(
             f"The task {task} uses no chat template, so a system message or template arguments have no effect.",
             "Remove them, or use a task for chat models.",

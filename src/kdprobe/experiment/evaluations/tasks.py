@@ -14,7 +14,7 @@ from kdprobe.experiment.stages.absence import Records
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.task import done, done_stage, reading_key
 from kdprobe.models.adapters import AdapterRecord
-from kdprobe.models.conversation import PLAIN_CONVERSATION, Conversation
+from kdprobe.models.conversation import Conversation
 from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.models.reference import Dtype, ModelRecord
 from kdprobe.students.student import Student
@@ -82,7 +82,7 @@ def served_task_stage(served: ServedModel, task: DrawnTask, conversation: Conver
     Raises:
         UsageError: There are conversation settings, which only the deciding task passes on to servers.
     """
-    if replace(conversation, date=PLAIN_CONVERSATION.date) != PLAIN_CONVERSATION:
+    if conversation.instructs:
         raise UsageError(
             f"A system message and template arguments are not passed on to the model type {served.model_type!r} in "
             f"the task {task.choice.name!r}.",

@@ -20,7 +20,7 @@ from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
-from kdprobe.models.conversation import Conversation, Messages, texts_digest
+from kdprobe.models.conversation import Messages, texts_digest
 from kdprobe.models.outline.blueprint import Blueprint, Modules, blueprint, modules
 from kdprobe.models.outline.memory import Memory
 from kdprobe.models.outline.reader import Reader
@@ -73,7 +73,7 @@ class StageContext:
         teacher = self.host.create("teachers", config.name, config.options)
         if hasattr(teacher, "conversation"):
             teacher.conversation = conversation
-        elif conversation != Conversation(date=conversation.date):
+        elif conversation.instructs:
             raise KdprobeError(
                 f"The teacher {config.name!r} supports neither a system message nor template arguments.",
                 "Remove [conversation], or choose another teacher.",
