@@ -193,3 +193,14 @@ def test_documents_never_take_the_file_of_other_records(tiny_model, folder, adap
             out=tmp_path / "out", progress=False, include_path=folder, limit=2, problems=problems,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_yaml_is_named(tiny_model, tmp_path, capsys):
+    from kdprobe.cli import _run
+
+    write_task(tmp_path / "own", "mine", questions(4))
+    damaged = tmp_path / "own" / "other.yaml"
+    damaged.write_text("task: other\ndataset_path: [1\n", encoding="utf-8")
+    given = ["--include-path", str(tmp_path / "own"), "--store", str(tmp_path / "store")]
+    assert _run(["eval", str(tiny_model), "--task", "other", *given]) == 2
+    assert f"Not valid YAML: {damaged}." in " ".join(capsys.readouterr().err.split())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
@@ -155,9 +156,22 @@ def _names_others(manager: TaskManager, name: str) -> bool:
 def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:
     if package := package_of("tasks", name):
         return f"Install or upgrade the package that provides it: pip install --upgrade {package}"
+    if damaged := _not_yaml(folders):
+        return f"Not valid YAML: {', '.join(damaged)}."
     looked = f"lm-eval's own tasks{' and in ' + ', '.join(folders) if folders else ''}"
     # kdprobe's own forms of the deciding task are not among lm-eval's.
     return f"{suggested(name, [*names, *TASKS])} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()
+
+
+def _not_yaml(folders: Sequence[str]) -> list[str]:
+    """The files in folders that lm-eval leaves out without a word, because they cannot be parsed."""
+    damaged = []
+    for file in sorted(file for folder in folders for file in Path(folder).rglob("*.yaml")):
+        try:
+            yaml.compose(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            damaged.append(str(file))
+    return damaged
 
 
 def _sources(folders: Sequence[Path]) -> str:
