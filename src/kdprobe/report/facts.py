@@ -96,8 +96,9 @@ def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
     for finding in comparison.findings:
         if finding.code == "extractor-disagreement" and len(members) == len(headline.sides):
             a, b = members
-            pairs = {part.partition(": ")[0] for part in finding.evidence.split("; ")}
-            named = bool(pairs & {f"{a} - {b}", f"{b} - {a}"})
+            # Each pair begins a part of the evidence; names may hold any of its marks.
+            parts = f"; {finding.evidence}"
+            named = f"; {a} - {b}: " in parts or f"; {b} - {a}: " in parts
             said[finding.code] = f"This {'concerns' if named else 'does not concern'} the headline's comparison."
     return said
 
