@@ -10,7 +10,7 @@ from typing import Any
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.tasks.choice import TaskChoice
 
-_OF_SUCCESS = ("acc", "exact_match", "em", "math_verify", "pass@", "mc1")
+OF_SUCCESS = ("acc", "exact_match", "em", "math_verify", "pass@", "mc1")
 """Prefixes of metrics that say whether an answer is correct; they take precedence over others."""
 _OF_LIKELIHOOD = ("perplexity", "weighted_perplexity", "bits_per_byte")
 """lm-eval's aggregations of log-likelihoods: what a document has is higher for better models, whatever is reported."""
@@ -61,7 +61,7 @@ def document_score(task: Any, rows: Sequence[dict[str, Any]], choice: TaskChoice
 
 
 def _of_success(name: str) -> bool:
-    return name.startswith(_OF_SUCCESS) or name.endswith("_acc")
+    return name.startswith(OF_SUCCESS) or name.endswith("_acc")
 
 
 def _number(value: Any) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ from kdprobe.comparison.reading.columns import PROMPT_HASH, QUESTION
 from kdprobe.comparison.reading.delimited import Rows
 from kdprobe.comparison.reading.replies import written_value
 from kdprobe.comparison.reading.tools.samples import METRICS, SampleRows, number, texts_of
+from kdprobe.evaluation.tasks.metric import OF_SUCCESS
 from kdprobe.models.thinking import with_opening
 
 _METRICS = ("exact_match", "acc", "acc_norm", "em", "math_verify", "pass@1", "mc1", "mc2", "f1")
@@ -27,7 +28,7 @@ class LmEvalRows(SampleRows):
 
     tool = "lm-eval"
     of_values = ("exact_match", "math_verify")
-    of_success = ("acc", "exact_match", "em", "math_verify", "pass@", "mc1")
+    of_success = OF_SUCCESS
     of_document = False
     response, gold, id = "resps", "target", "doc_id"
 
