@@ -96,7 +96,7 @@ def test_a_limit_is_a_number_above_zero(monkeypatch, text):
 def test_a_rendering_is_stopped_and_nothing_after_it(monkeypatch):
     """The exception that stops it never reaches what comes later in the thread."""
     from kdprobe.limits import TEMPLATE_SECONDS
-    from kdprobe.models.bounded import bounded
+    from kdprobe.models.templates.bounded import bounded
 
     monkeypatch.setenv(TEMPLATE_SECONDS.variable, "0.05")
 
@@ -114,7 +114,7 @@ def test_a_rendering_is_stopped_and_nothing_after_it(monkeypatch):
 
 def test_a_rendering_that_takes_too_much_memory_is_refused(monkeypatch):
     from kdprobe.limits import TEMPLATE_GB
-    from kdprobe.models.bounded import bounded
+    from kdprobe.models.templates.bounded import bounded
 
     monkeypatch.setenv(TEMPLATE_GB.variable, "0.1")
     with pytest.raises(KdprobeError, match=r"takes more than 0\.1 GB of memory"), bounded("m"):

@@ -11,15 +11,13 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from threading import RLock
-from typing import Any, Self
+from typing import Any
 
 from kdprobe.errors import KdprobeError, first_line
-from kdprobe.models.bounded import bounded
+from kdprobe.models.templates.bounded import bounded
+from kdprobe.models.templates.stopped_clock import stopped_clock
 
 PLAIN_FORM = "Question: {question}\nAnswer:"
 """The prompt of a model without a chat template; the lm-eval task for completion models uses the same form."""
@@ -32,7 +30,6 @@ OWN_ARGUMENTS = frozenset(
 )
 """Parameters of `apply_chat_template` that do not reach the template by name and unchanged."""
 _OTHER_MESSAGES = "Use a strategy or a task without such messages, or another model."
-_CLOCK = RLock()
 
 Messages = Sequence[dict[str, str]]
 
@@ -134,7 +131,7 @@ def _as_told(model: str, render: Callable[..., Any], told: Conversation) -> Call
         opened = [told.opened(one) for one in conversation] if is_batch else told.opened(conversation)
         # Callers such as lm-eval's vLLM pass None for arguments they leave unset.
         said = {name: value for name, value in named.items() if value is not None}
-        with _today(told.date), bounded(model):
+        with stopped_clock(told.date), bounded(model):
             return render(opened, *arguments, **{**said, **told.template_arguments})
 
     return apply_chat_template
@@ -190,33 +187,6 @@ def tokenizer_digest(tokenizer: Any) -> str:
     """Digest of the vocabulary: equal digests mean that token ids have the same meaning."""
     pairs = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     return hashlib.sha256(repr(pairs).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _today(day: dt.date) -> Iterator[None]:
-    """Sets the time that templates see while the block runs: midnight of that day.
-
-    transformers gives templates a function that reads the clock, and converts anything else of that name to text.
-    """
-    from transformers.utils import chat_template_utils
-
-    with _CLOCK:
-        clock = chat_template_utils.datetime
-        chat_template_utils.datetime = _stopped_clock(day)
-        try:
-            yield
-        finally:
-            chat_template_utils.datetime = clock
-
-
-@lru_cache(maxsize=8)
-def _stopped_clock(day: dt.date) -> type[dt.datetime]:
-    class Fixed(dt.datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Self:
-            return cls(day.year, day.month, day.day, tzinfo=tz)
-
-    return Fixed
 
 
 def rendered(tokenizer: Any, messages: Messages, **arguments: Any) -> str:
