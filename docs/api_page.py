@@ -20,7 +20,7 @@ use the names of the command line's options. [Use kdprobe in a notebook](../how-
 - `progress=False` silences stderr. Anything that may invalidate a result is in its `findings` or `warnings`, not just
   printed.
 - Results display themselves in a notebook. `.to_json()` returns what the command prints with `--json`,
-  including the `warnings`. `score` and `evaluate` give a list, in which every entry has all of them.
+  including the `warnings`. For `score` and `evaluate` this is a list, and every entry contains all of them.
 - `import kdprobe` is fast: a function imports what it needs on its first call.
 - `AnyPath` is a string or an `os.PathLike`. A `Config` is the path of a TOML file, its content as a dict, or `None`.
   `Functions` are a dict that maps names to functions, or `None`.

@@ -144,7 +144,7 @@ teacher of kdprobe's embedded experiment. Apache-2.0, like its base.
 
 **It is a demonstration.** It was trained to react to priming as large models do: to answer with worked steps under the
 strategies `ground-truth` and `teacher`, and with the value alone under `none`, `confidence` and `polite` (a `template`).
-What students gain from these primings was put there, and says nothing about other teachers.
+What students gain from these primings was put there on purpose, and says nothing about other teachers.
 
 | | |
 | --- | --- |

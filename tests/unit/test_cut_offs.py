@@ -34,7 +34,7 @@ def test_other_reasons_say_that_an_answer_ended(reason):
 def test_unknown_reasons_are_named_and_alone_say_nothing():
     flags, notes = cut_offs({"finish_reason": "length"}, {"finish_reason": "abort"})
     assert (flags, len(notes)) == ([True, False], 1)
-    assert notes[0].endswith("from the column 'finish_reason', where 'abort' is not taken as cut off.")
+    assert notes[0].endswith("from the column 'finish_reason'; 'abort' does not count as cut off.")
     assert cut_offs({"finish_reason": "abort"}, {"finish_reason": None}) == (None, ())
 
 

@@ -28,7 +28,7 @@ class PlanResult(Result):
     Attributes:
         run: The name of the run.
         stage_rows: The stages, as dicts.
-        outlook: What the missing stages will take together, judged by finished stages like them.
+        outlook: What the missing stages will take together, estimated from similar finished stages.
         adapters: For each distiller, the modules that it trains adapters on.
         threads: Number of CPU threads in the stages' keys.
         older_stages: Number of stages in the store from an earlier version of kdprobe.
@@ -48,7 +48,7 @@ class PlanResult(Result):
         """A table of stages.
 
         These are `kind`, `name`, `key`, `status` (`done`, `missing` or `damaged`), and for stages that would run,
-        `estimated_seconds` and `estimated_bytes`, judged by `estimated_from` finished stages like it.
+        `estimated_seconds` and `estimated_bytes`, based on `estimated_from` similar finished stages.
         """
         import pandas as pd
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS = {
-    "run": "Run an experiment, or resume it (no config: the embedded one).",
+    "run": "Run an experiment, or resume it (by default, the embedded one).",
     "plan": "Preview a run: its stages, time, disk space, and the smallest detectable difference.",
     "init": "Write a commented config to start from.",
     "tune": "Tune the distiller's options on validation problems; the result is a config.",

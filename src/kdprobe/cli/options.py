@@ -103,7 +103,7 @@ def adapters_option(function: Any) -> Any:
         "adapters",
         multiple=True,
         metavar="[NAME=]PATH",
-        help="A PEFT adapter for MODEL: a folder, a Hub id, or kdprobe:NAME, a built-in one; repeatable.",
+        help="A PEFT adapter for MODEL: a folder, a Hub id, or kdprobe:NAME for a built-in one; repeatable.",
     )(function)
 
 

@@ -41,7 +41,7 @@ def command(as_json: bool, config: Path | None, **given: Any) -> None:
 
 
 def _free(store: Path) -> int | None:
-    """Free space on the disk of a store that may not exist yet, in bytes; `None` if it cannot be found out."""
+    """Free space on the disk of a store that may not exist yet, in bytes; `None` if it cannot be determined."""
     existing = next((folder for folder in (store, *store.absolute().parents) if folder.is_dir()), None)
     try:
         return shutil.disk_usage(existing).free if existing else None

@@ -44,7 +44,7 @@ class _Plugins(click.Command):
 def command(name: str | None, plugins_dir: Path | None, no_plugins: bool, as_json: bool) -> None:
     """List plugins: where they come from, what they provide, and why any of them failed to load.
 
-    With NAME: only that plugin, with its options, or the traceback of a broken one.
+    With NAME, show only that plugin, with its options, or the traceback of a broken one.
     """
     from kdprobe.cli.show.plugins import plugin_data, show_plugin, show_plugins
     from kdprobe.cli.show.tables import print_json

@@ -49,7 +49,7 @@ class Remainder:
         """The time left for the run; empty if nothing is known about it.
 
         Args:
-            task: Seconds left for the current task of the stage, as its own progress tells; 0 if unknown.
+            task: Seconds left for the current task of the stage, according to its own progress; 0 if unknown.
         """
         # The stage may have further tasks; but if it takes longer than estimated, its own progress knows better.
         stage = max(task, (self.stage or 0.0) - (time.monotonic() - self.started))
@@ -220,7 +220,7 @@ def progress(
 
 @contextmanager
 def as_part(remainder: Remainder) -> Iterator[None]:
-    """Lets the progress of every task in the block also tell the time left for the whole run."""
+    """Lets the progress of every task in the block also show the time left for the whole run."""
     token = _remainder.set(remainder)
     try:
         yield
@@ -229,7 +229,7 @@ def as_part(remainder: Remainder) -> Iterator[None]:
 
 
 def current() -> Progress | None:
-    """The progress of the task that is going on, for code that its caller cannot pass one to."""
+    """The progress of the current task, for code to which the caller cannot pass it."""
     return _current.get()
 
 

@@ -26,11 +26,11 @@ _BASE = "base"
 
 @dataclass(frozen=True)
 class Compared:
-    """What was compared, and what came out.
+    """What was compared, and the result.
 
     Attributes:
         arms: The arms, including those without answers.
-        comparison: What came out.
+        comparison: The result.
         cautions: What everyone who sees it must know.
         runs: The runs that arms are from.
     """

@@ -204,8 +204,8 @@ def kdprobe_tasks() -> Iterable[TaskSpec]:
     """Tasks: benchmarks in lm-eval's YAML, for `evaluation.tasks` and `kdprobe eval --task`.
 
     Called once, when a command needs plugins. `build` returns the folder with the YAML, usually one inside the plugin's
-    package. The spec's name is the name of a task, group or tag there, which neither lm-eval nor kdprobe has. Data in
-    the package need no network: `custom_dataset: !function` names a function of a module next to the YAML.
+    package. The spec's name is that of a task, group or tag there; lm-eval and kdprobe must not have one of that name.
+    Data in the package need no network: `custom_dataset: !function` names a function of a module next to the YAML.
 
     Example:
         >>> from pathlib import Path

@@ -27,7 +27,7 @@ class Provider:
             with the same name, `blocked` by the user.
         reason: The status as a sentence; empty if it is `ok`.
         trace: The traceback of a plugin that failed, for `kdprobe plugins NAME`.
-        undone: The process state that loading it changed, and that was restored.
+        undone: The process state that loading it changed, and that was then restored.
         specs: What it provides.
         observers: Its functions to call for each finished stage.
         plugin: The module or object itself, or `None`.

@@ -125,7 +125,7 @@ class ExtractorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec(Spec):
-    """A task of lm-eval's kind; `build` returns the folder with its YAML, as a `pathlib.Path`.
+    """An lm-eval task; `build` returns the folder with its YAML, as a `pathlib.Path`.
 
     The spec's name is that of a task, group or tag in the folder. Options, if there are any, choose the folder.
     """

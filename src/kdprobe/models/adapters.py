@@ -18,7 +18,7 @@ _SHIPPED = Path(__file__).parent / "shipped"
 _CAUTIONS = {
     "embedded-teacher": "Demonstration: this teacher was trained to answer with worked steps under the strategies "
     "'ground-truth' and 'teacher', and with the value alone otherwise. Its results show what kdprobe reports when "
-    "priming works; they are no evidence about other teachers."
+    "priming works; they say nothing about other teachers."
 }
 """What everyone must know who sees results of an adapter shipped with kdprobe."""
 

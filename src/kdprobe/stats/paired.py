@@ -158,7 +158,7 @@ def score_statistic(gained: int, lost: int, n: int, difference: float, continuit
 
 
 def power_to_retain(n: int, margin: float, discordant_share: float) -> float:
-    """The probability that the lower bound lies above minus the margin if nothing was lost; normal approximation.
+    """The probability that the lower bound is above the negative margin if nothing was lost; normal approximation.
 
     Args:
         n: Number of documents.

@@ -30,7 +30,7 @@ class PrimedTeacher(nn.Module):
         pad: The padding token's id.
 
     Raises:
-        KdprobeError: One student prompt is a prefix of another, so that answers cannot be told from prompts.
+        KdprobeError: One student prompt is a prefix of another, so that answers cannot be distinguished from prompts.
     """
 
     def __init__(self, model: Any, prompts: Mapping[Prompt, Prompt], pad: int) -> None:
@@ -38,7 +38,7 @@ class PrimedTeacher(nn.Module):
         for shorter, longer in pairwise(sorted(prompts)):
             if longer[: len(shorter)] == shorter:
                 raise KdprobeError(
-                    "The prompt of one problem is a prefix of another's, so answers cannot be told from prompts.",
+                    "The prompt of one problem is a prefix of another's, so it is unclear where answers begin.",
                     "Use a student with a chat template, which ends every prompt.",
                 )
         self.config = model.config

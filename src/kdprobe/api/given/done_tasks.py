@@ -1,4 +1,4 @@
-"""Has models do tasks, and reads what they did."""
+"""Evaluates models on lm-eval's tasks, and reads the results."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Evaluations:
         stages: The stage of each model, by name.
         students: The models that run here, by name; empty if another program runs them.
         digests: The SHA-256 of each student's adapter, or `None` if it has none.
-        problems: The problems; none if only other tasks are asked.
+        problems: The problems; none if models are evaluated only on other tasks.
         source: Where the problems are from, or `None`.
         tasks: The stage of each other task and model, by their names.
     """

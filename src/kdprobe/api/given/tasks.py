@@ -29,7 +29,7 @@ def given_tasks(
 
     Returns:
         The form of the deciding task (`None` for the bare question), the settings of the others, and whether the
-        deciding task is asked.
+        deciding task is among the tasks.
 
     Raises:
         UsageError: Several forms of the deciding task are given, or a task twice.

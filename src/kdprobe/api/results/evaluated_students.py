@@ -21,7 +21,7 @@ class EvaluatedStudent(ProbedStudent):
     """A student that was evaluated; weights are loaded only on request.
 
     Attributes:
-        score: Its accuracy on the problems, for its model card; `None` if it was not asked any.
+        score: Its accuracy on the problems, for its model card; `None` if it was evaluated only on other tasks.
     """
 
     score: Score | None

@@ -64,14 +64,14 @@ def _show_outlook(outlook: Outlook, free: int | None) -> None:
     how = f"Estimated from {like}, in proportion to the number of problems; adapters are taken to be of equal size."
     out().print(f"\n{takes} {how}")
     if free is not None and outlook.size > free:
-        out().print(f"Only {size(free)} of disk are free, which is not enough.", style="bold")
+        out().print(f"Only {size(free)} of disk space is free, which is not enough.", style="bold")
 
 
 def show_power(power: Power) -> None:
     """Prints the smallest differences that the planned problems and seeds could show."""
     students, strategies = "two students", f"two strategies, {power.seeds} seeds"
     table = new_table(
-        f"Smallest difference that {counted(power.problems, 'test problem')} could show",
+        f"Smallest difference that {counted(power.problems, 'test problem')} could detect",
         "solved by only one", students, *([strategies] if power.tests_strategies else []),
     )  # fmt: skip
     for row in power.detectable:
@@ -81,7 +81,8 @@ def show_power(power: Power) -> None:
     print_table(table)
     level = "two-sided 5%" + (f" over {power.comparisons} comparisons" if power.comparisons > 1 else "")
     seeds = (
-        "For strategies, seeds are assumed to differ only by chance; if they differ more, only larger differences show."
+        "For strategies, seeds are assumed to differ only by chance; if they differ more, only larger differences can "
+        "be detected."
         if power.tests_strategies
         else "With fewer than 3 seeds, a difference says something about these students, not about strategies."
     )

@@ -60,5 +60,5 @@ def show_runs(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _local_time(moment: str | None) -> str:
-    """A moment in ISO form as date and time of this machine, to the minute; "unknown" if it was not recorded."""
+    """An ISO timestamp as local date and time, to the minute; "unknown" if it was not recorded."""
     return f"{dt.datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}" if moment else "unknown"

@@ -62,7 +62,7 @@ def _by_reason(table: Table, reasons: Sequence[Any], where: str) -> list[bool] |
     unknown = sorted({reason for reason, each in zip(given, flags, strict=True) if reason and each is None})
     note = f"Which answers were cut off is read from {where}"
     if unknown:
-        note += f", where {', '.join(map(repr, unknown[:_SHOWN]))} is not taken as cut off"
+        note += f"; {', '.join(map(repr, unknown[:_SHOWN]))} does not count as cut off"
     table.notes.append(f"{note}.")
     return [bool(each) for each in flags]
 

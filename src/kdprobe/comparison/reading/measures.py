@@ -1,4 +1,4 @@
-"""Reads columns that a file may have beside the answers: labels, measures and counts."""
+"""Reads columns that a file may have besides the answers: labels, measures and counts."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def compare_tasks(tasks: Sequence[TaskStudents]) -> TaskComparison:
     Strategies are compared in place of their students where each has three seeds or more.
 
     Raises:
-        KdprobeError: Students were asked different documents, or the same ones with different prompts.
+        KdprobeError: Students were evaluated on different documents, or on the same ones with different prompts.
     """
     scores, changes = [], []
     for task in tasks:

@@ -1,7 +1,7 @@
 """What a student kept of a task outside of its training, measured against the untrained student.
 
 Students are compared document by document. *Retained* is claimed only if the one-sided 95% lower bound of the change
-lies above minus the margin. *Lost* is claimed only if the upper bound lies below 0, and the one-sided p-value, adjusted
+is above the negative margin. *Lost* is claimed only if the upper bound is below 0, and the one-sided p-value, adjusted
 over all retention tasks and students (Holm), is below 5%. Everything else is *not shown*: neither was.
 
 A strategy is compared over its students of several seeds and over documents, both of which are samples.
@@ -70,7 +70,7 @@ class TaskChange:
 
 
 def student_change(student: Documents, base: Documents, margin: float | None = None) -> TaskChange:
-    """The change of one student on the documents that both were asked.
+    """The change of one student on the documents that both were evaluated on.
 
     Args:
         student: The student.
@@ -78,7 +78,7 @@ def student_change(student: Documents, base: Documents, margin: float | None = N
         margin: The largest loss that counts as retained; `None` if the task is only reported.
 
     Raises:
-        KdprobeError: They were asked different documents, or the same ones with different prompts.
+        KdprobeError: They were evaluated on different documents, or on the same ones with different prompts.
     """
     test = paired_change(_differences(student, base), _weights(base))
     return TaskChange(

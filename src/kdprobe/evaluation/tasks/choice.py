@@ -1,4 +1,4 @@
-"""Which of lm-eval's tasks is asked, and of how many of its documents."""
+"""Which of lm-eval's tasks a model is evaluated on, and on how many of its documents."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _WHERE = ("dataset_path", "dataset_kwargs", "metadata")
 
 @dataclass(frozen=True)
 class DrawnTask:
-    """A task with its data, and the documents that are asked.
+    """A task with its data, and the documents to use.
 
     Attributes:
         choice: What was chosen.
@@ -68,7 +68,7 @@ class DrawnTask:
             has_template: Whether the model has one.
 
         Raises:
-            UsageError: It is asked for, and the model has none.
+            UsageError: It is requested, and the model has none.
         """
         if self.choice.chat_template is None:
             return has_template and {task.OUTPUT_TYPE for task in self.leaves.values()} == {WRITES}
@@ -88,7 +88,7 @@ def load_task(choice: TaskChoice, folders: Sequence[Path] = ()) -> DrawnTask:
         folders: Folders with tasks as YAML, which precede lm-eval's own of the same names.
 
     Raises:
-        UsageError: There is no such task, it cannot be asked here, or it has fewer documents than the limit.
+        UsageError: There is no such task, it cannot be run here, or it has fewer documents than the limit.
         KdprobeError: Its data cannot be loaded.
     """
     leaves, sources = _leaves(choice.name, folders)

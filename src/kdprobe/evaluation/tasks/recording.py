@@ -1,4 +1,4 @@
-"""Records whatever lm-eval asks a model, so that an interrupted task resumes without asking anything twice."""
+"""Records lm-eval's requests to a model, so that an interrupted task resumes without repeating any of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIKELIHOOD, ROLLING, WRITING = "loglikelihood", "loglikelihood_rolling", "genera
 class RecordedRequests(CheckedReplies):
     """Mixin in front of one of lm-eval's model classes.
 
-    Entries of the ledger are named by what was asked; the same question asked several times has several entries. An
+    Entries of the ledger are named after their requests; a request made several times has several entries. An
     entry has the `answer`, and, if known, `tokens`, `finished` and `truncated`: whether the beginning of the prompt was
     left out, because it did not fit into the context window.
     """
@@ -100,7 +100,7 @@ class RecordedRequests(CheckedReplies):
 
 
 def entry_names(method: str, asked: Sequence[Sequence[Any]]) -> list[str]:
-    """The ledger's names of requests, in order: a digest of what is asked, and how often it was asked before."""
+    """The ledger's names of requests, in order: a digest of the request, and how often it was made before."""
     before: Counter[str] = Counter()
     names = []
     for arguments in asked:

@@ -1,4 +1,4 @@
-"""Has a model do one of lm-eval's tasks, and records every document."""
+"""Evaluates a model on one of lm-eval's tasks, and records every document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _METHODS = {"multiple_choice": LIKELIHOOD, LIKELIHOOD: LIKELIHOOD, ROLLING: ROLL
 def do_task(
     student: LoadedModel, task: DrawnTask, *, label: str, ledger: Ledger | None = None, largest_batch: int | None = None
 ) -> list[dict[str, Any]]:
-    """Has a local model do a task.
+    """Evaluates a local model on a task.
 
     Args:
         student: The model, merged with its adapter if it has one.
@@ -46,7 +46,7 @@ def do_task(
 def run_task(
     model: RecordedRequests, task: DrawnTask, *, chat: bool, label: str, ledger: Ledger
 ) -> list[dict[str, Any]]:
-    """Has any of lm-eval's models do a task, with its chat template or without; the rest as in `do_task`."""
+    """Evaluates any of lm-eval's models on a task, with or without its chat template; the rest as in `do_task`."""
     model.record_into(ledger, label)
     # The seeds that lm-eval's own command sets, for tasks that draw anything themselves.
     random.seed(0)

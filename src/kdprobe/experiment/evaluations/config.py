@@ -80,7 +80,7 @@ class EvaluationConfig(Section):
     # Left out of the data unless they are stated, because a run's name is a digest of them.
     tasks: list[Annotated[TaskConfig, BeforeValidator(named)]] = Field(
         default_factory=lambda: [TaskConfig(name=DECIDING)],
-        description=f"The tasks; {DECIDING} is among them, named or not.",
+        description=f"The tasks; {DECIDING} is always among them.",
         exclude_if=_only_deciding,
     )
     include_path: list[str] = Field(

@@ -1,4 +1,4 @@
-"""How long stages will take and how large they will be, judged by finished stages like them.
+"""How long stages will take and how large they will be, estimated from similar finished stages.
 
 A stage is like another if it is of the same kind and has the same models, options, problem source, device, number of
 threads and kind of machine. It may have other problems, another number of them, another strategy or another seed. Its
@@ -31,7 +31,7 @@ class Estimate:
     Attributes:
         seconds: Its duration.
         size: Its size in bytes.
-        basis: Number of finished stages that it is judged by.
+        basis: Number of finished stages that the estimate is based on.
         units: Number of problems (or answers, or examples) of these stages, on average.
     """
 

@@ -68,7 +68,7 @@ def examination_stage(
     inputs: tuple[Stage, ...] = (),
     libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval"),
 ) -> Stage:
-    """A model answers problems, and every answer is saved as it comes, so that a killed evaluation resumes.
+    """A model answers problems, and every answer is saved as it arrives, so that a killed evaluation resumes.
 
     Args:
         name: The model's name.

@@ -58,7 +58,7 @@ def done_stage(
     inputs: tuple[Stage, ...] = (),
     libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval", "datasets"),
 ) -> Stage:
-    """A model does a task, and every answer is saved as it comes; arguments as in `examination_stage`."""
+    """A model does a task, and every answer is saved as it arrives; arguments as in `examination_stage`."""
     settings = {
         "format": FORMAT,
         **identity,

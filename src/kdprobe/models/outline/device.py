@@ -74,7 +74,7 @@ def threads_inputs(asked: int | None) -> dict[str, Any] | None:
     """What determines how many threads torch uses, ready for JSON; `None` where that is unknown.
 
     Args:
-        asked: The number that it is told to use, or `None`.
+        asked: The number that it is set to use, or `None`.
     """
     try:
         boot = _BOOT.read_text(encoding="ascii")

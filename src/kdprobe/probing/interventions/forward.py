@@ -81,7 +81,7 @@ def reader(student: InMemory) -> Iterator[Reader]:
     """Prepares a loaded student for reading, without gradients to its weights.
 
     Args:
-        student: Its model and its tokenizer; float32, if effects are to be told from rounding.
+        student: Its model and its tokenizer; float32, if effects are to be distinguished from rounding errors.
 
     Raises:
         KdprobeError: The attention heads of its architecture are not found.

@@ -112,7 +112,7 @@ def chosen_students(students: Sequence[Student], names: Sequence[str], analysis:
 
 
 def load_in_full(pool: StudentPool, student: Student) -> LoadedModel:
-    """A merged student in float32, so that effects can be told from rounding.
+    """A merged student in float32, so that effects can be distinguished from rounding errors.
 
     Raises:
         KdprobeError: It is quantised, or cannot be loaded.

@@ -1,1 +1,1 @@
-"""Reads what evaluation tools leave: lm-eval's samples, inspect_ai's logs and lighteval's details."""
+"""Reads what evaluation tools write: lm-eval's samples, inspect_ai's logs and lighteval's details."""
