@@ -1,22 +1,22 @@
-"""Exact ablation of heads with everything before the head kept, against a forward pass per head.
+"""Exact ablation of heads that keeps everything before the head, against one forward pass per head.
 
     python benchmarks/ablation.py [--problems 8] [--stride 5] [--skip batched bridge] [--threads N] [--json FILE]
 
-Every head of SmolLM2-135M-Instruct is set to zero, in float32, and the log-probability of gold solutions is read: of
-GSM8K where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
+Sets every head of SmolLM2-135M-Instruct to zero, in float32, and computes the log-probability of gold solutions: of
+GSM8K if KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
-    restarted    `interventions.exact_effects`: starts behind the head's attention, the heads of a layer at once
-    singly       the same, one head at once: in the shapes of `forward`, so rounded as it is
+    restarted    `interventions.exact_effects`: starts after the head's attention, all heads of a layer together
+    singly       the same, one head at a time: with the same shapes, and so the same rounding, as `forward`
     forward      a forward pass per head and problem, z set to zero in a hook, logits at the answer's rows only
     batched      the same with all problems in one padded batch
     bridge       the same in TransformerLens: `run_with_hooks` on `hook_z`, with `logits_to_keep`
 
-`--stride 5` takes all heads of every fifth layer, placed so that their mean depth is that of all layers; `--stride 1`
-takes all heads. The slow ways alternate layer by layer; `restarted` goes through all layers before and after them, and
-its two times are averaged; `singly` comes last. Their undisturbed passes count in full, so a subset makes them look
-slower than they are. How far effects are from those of `forward` is said of single problems and of means over problems.
-Memory is the peak of a process of its own above what it held before (Linux). The floor is the ratio of multiplications,
-attention's own included.
+`--stride 5` takes all heads of every fifth layer, chosen so that their mean depth is that of all layers; `--stride 1`
+takes all heads. The slow variants alternate layer by layer; `restarted` goes through all layers before and after them,
+and its two times are averaged; `singly` comes last. Their unmodified passes count in full, so a subset makes them look
+slower than they are. Differences from the effects of `forward` are reported for single problems and for means over
+problems. Memory is the peak of a separate process above what it held before (Linux). The floor is the ratio of the
+numbers of multiplications, including those of attention.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     ways = [way for way in WAYS if way not in given.skip]
     seconds, apart = times(setting, ways)
     memory = {way: child(way, given) for way in ways}
-    print(f"{len(setting.sequences)} problems, {setting.tokens} tokens, {setting.answers} of them answer")
+    print(f"{len(setting.sequences)} problems, {setting.tokens} tokens, {setting.answers} of them in answers")
     print(f"{len(setting.layers) * setting.heads} heads of {len(setting.layers)} layers")
     print(f"{'way':<11}{'s':>9}{'ratio':>7}{'MiB':>7}{'largest difference: one problem':>33}{'mean':>9}")
     for way in ways:
@@ -92,7 +92,7 @@ class Setting:
 
     @property
     def tokens(self) -> int:
-        """Read in one pass over all problems; the end of turn is not."""
+        """Number of tokens read in one pass over all problems, without the end of turn."""
         return sum(len(one.ids) - 1 for one in self.sequences)
 
     @property
@@ -101,7 +101,7 @@ class Setting:
         return sum(len(one.ids) - 1 - one.begin for one in self.sequences)
 
     def floor(self) -> float:
-        """Multiplications of a forward pass over those of a restarted one, in the mean over all layers."""
+        """Multiplications of a forward pass divided by those of a restarted one, averaged over all layers."""
         config = self.student.model.config
         wide, heads, shared = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
         projections = 2 * wide * wide + 2 * wide * wide * shared // heads
@@ -143,7 +143,7 @@ def forward_each(way: str, setting: Setting, layer: int, bridged: Any) -> Any:
 
 
 def without(z: Any, head: int, width: int) -> Any:
-    """What goes into the output projection, with a head's columns at zero."""
+    """The input of the output projection, with a head's columns set to zero."""
     z = z.clone()
     z[..., head * width : (head + 1) * width] = 0
     return z
@@ -193,7 +193,7 @@ def in_bridge(setting: Setting, bridged: Any, layer: int, head: int) -> Any:
 
 
 def prepared(way: str, setting: Setting) -> Any:
-    """What a way needs before its time counts: a donor of zeros, or the student inside TransformerLens."""
+    """What a variant needs before it is timed: a donor of zeros, or the student in TransformerLens."""
     from kdprobe.console import progress
     from kdprobe.probing.interventions.forward import head_outputs, reader
     from kdprobe.probing.interventions.replacement import ablated
@@ -202,13 +202,13 @@ def prepared(way: str, setting: Setting) -> Any:
 
     if way == "bridge":
         return boot(Student("base", setting.record), [one.ids for one in setting.sequences[:2]])
-    # The other ways read the sequences once: weights that lie on disk until they are touched are not their memory.
+    # The other variants read the sequences once, so that weights paged in from disk do not count as their memory.
     with reader(setting.student) as reading, progress(way) as bar:
         return ablated(head_outputs(reading, setting.sequences, bar=bar), "zero")
 
 
 def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Seconds of every way, and its largest difference from the effects of `forward`, per problem and on average."""
+    """Seconds of every variant, and its largest difference from `forward`, per problem and on average."""
     import torch
 
     ready = {way: prepared(way, setting) for way in ways}
@@ -243,7 +243,7 @@ def times(setting: Setting, ways: list[str]) -> tuple[dict[str, float], dict[str
 
 
 def child(way: str, given: argparse.Namespace) -> float:
-    """Peak memory of one way in a process of its own, in MiB."""
+    """Peak memory of one variant in a separate process, in MiB."""
     return peak_in_child(__file__, f"--problems={given.problems}", "--memory-of", way)
 
 

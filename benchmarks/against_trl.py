@@ -1,20 +1,21 @@
 """An optimiser step of kdprobe on a stored transfer set, against TRL's KD with the teacher in the loop.
 
-    pip install 'trl>=1.16,<2'        # beside kdprobe; no other requirement moves
+    pip install 'trl>=1.16,<2'        # next to kdprobe; changes no other package
     python benchmarks/against_trl.py [--steps 4] [--rounds 3] [--json FILE]
 
-Both train the same LoRA adapter on the same model of SmolLM2-135M's shape, same data, AdamW and precision (float32).
+Both train the same LoRA adapter on the same model in SmolLM2-135M's shape, with the same data, AdamW and precision
+(float32).
 
     kdprobe   `kdprobe.distill.training.trainer.train`: forward KL to the stored top k, through the sparse head
     TRL       `trl.experimental.gkd.GKDTrainer` with lmbda = 0 (given responses) and beta = 0 (forward KL): the teacher,
-              another model of that size, runs in every step, and both give logits at every position. TRL turns gradient
-              checkpointing and bf16 on unless told otherwise; both are off here.
+              another model of that size, runs in every step, and both compute logits at every position. TRL turns
+              gradient checkpointing and bf16 on by default; both are off here.
 
-First a check that both minimise the same: with k = V, kdprobe's loss at the first step is TRL's, which is also a mean
-over the response tokens of the step. Then each trains in processes of its own, in turns. A step is the time between the
-ends of two, seen by the same callback in both, so collating is part of it; the first of each process is left out. The
-processor's seconds are given too: with OMP_NUM_THREADS=1 they say most on a busy machine. Memory is the peak of a
-process while it trains above what it held before it had a model (Linux).
+First, the script checks that both minimise the same loss: with k = V, kdprobe's loss at the first step equals TRL's,
+which is also a mean over the step's response tokens. Then each trains in separate processes, in turn. A step lasts from
+the end of one to the end of the next, as seen by the same callback in both, so it includes collating; the first step of
+each process is left out. CPU seconds are reported too: with OMP_NUM_THREADS=1, they are the most reliable measure on a
+busy machine. Memory is a process's peak during training above what it held before it loaded a model (Linux).
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ WAYS = ("kdprobe", "TRL")
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4, help="timed optimiser steps of a process")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each way")
+    parser.add_argument("--steps", type=int, default=4, help="timed optimiser steps per process")
+    parser.add_argument("--rounds", type=int, default=3, help="processes per variant")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--prompt", type=int, default=110, help="tokens")
     parser.add_argument("--response", type=int, default=110, help="tokens")
@@ -91,7 +92,7 @@ def model_of(seed: int) -> Any:
 
 
 def tokenizer() -> Any:
-    """One word per id: both trainers want a tokenizer, and neither uses it but for its padding id and size."""
+    """One word per id: both trainers require a tokenizer, but use only its padding id and its size."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
@@ -109,7 +110,7 @@ def token_ids(examples: int, length: int) -> Any:
 
 
 def teacher_rows(ids: Any, prompt: int, k: int) -> list[Any]:
-    """What a teacher that was asked beforehand left for every example, as `SparseRows`."""
+    """The distributions that a teacher produced beforehand for every example, as `SparseRows`."""
     import torch
 
     from kdprobe.teachers.teacher import SparseRows
@@ -127,7 +128,7 @@ def teacher_rows(ids: Any, prompt: int, k: int) -> list[Any]:
 
 
 def store(given: argparse.Namespace) -> None:
-    """Writes the teacher's rows as a transfer set holds them, log-probabilities as fp16."""
+    """Writes the teacher's rows as in a transfer set, with log-probabilities in fp16."""
     import numpy as np
 
     ids = token_ids(given.batch * (given.steps + 1), given.prompt + given.response)
@@ -219,7 +220,7 @@ def train_trl(ids: Any, prompt: int, batch: int, folder: Path) -> list[float]:
             dataloader_pin_memory=False,
         ),
         train_dataset=Dataset.from_list(
-            # The prompt's text is asked for but not used where there are ids.
+            # The prompt's text is required, but not used if there are ids.
             [{"prompt": "", "input_ids": one.tolist(), "completion_mask": mask} for one in ids]
         ),
         processing_class=tokenizer(),
@@ -233,7 +234,7 @@ def train_trl(ids: Any, prompt: int, batch: int, folder: Path) -> list[float]:
 
 
 def check() -> None:
-    """Whether both minimise the same: one step on little data, with k = V.
+    """Checks that both minimise the same loss: one step on little data, with k = V.
 
     Raises:
         SystemExit: They do not.
@@ -244,12 +245,12 @@ def check() -> None:
         ours = train_kdprobe(ids, teacher_rows(ids, prompt, VOCABULARY), prompt, batch, Path(folder) / "kdprobe")
         theirs = train_trl(ids, prompt, batch, Path(folder) / "trl")
     if len(ours) != len(theirs) or abs(ours[0] - theirs[0]) > 1e-3 * theirs[0]:
-        raise SystemExit(f"kdprobe's loss is {ours}, TRL's {theirs}: they do not minimise the same.")
+        raise SystemExit(f"kdprobe's loss is {ours}, TRL's {theirs}: they do not minimise the same loss.")
     print(f"same loss at the first step, k = V: kdprobe {ours[0]:.6f}, TRL {theirs[0]:.6f} nats per token")
 
 
 def child(way: str, given: argparse.Namespace) -> dict[str, Any]:
-    """`measure` in a process of its own."""
+    """`measure` in a separate process."""
     sizes = [f"--{name}={getattr(given, name)}" for name in ("steps", "batch", "prompt", "response", "rows")]
     command = [sys.executable, __file__, *sizes, "--child", way]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
@@ -258,11 +259,11 @@ def child(way: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of every step but the first, those of the processor in them, and the peak in MiB."""
+    """Seconds and CPU seconds of every step except the first, and the peak in MiB."""
     from transformers import TrainerCallback, trainer
 
     class Clock(TrainerCallback):  # type: ignore[misc]
-        """Notes when a step ends."""
+        """Records when a step ends."""
 
         ends: list[tuple[float, float]]
 
@@ -273,7 +274,7 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
             self.ends.append((time.perf_counter(), time.process_time()))
 
     clock = Clock()
-    # Every Trainer gets these, whoever makes it.
+    # Every Trainer gets these, whoever creates it.
     trainer.DEFAULT_CALLBACKS.append(clock)
     # Both, so that both start from the same size.
     for module in ("kdprobe.distill.training.trainer", "trl.experimental.gkd"):

@@ -1,10 +1,10 @@
-"""How often the tests of kdprobe are wrong where nothing is to be found, how often intervals hold the truth, and power.
+"""How often kdprobe's tests are wrong if there is no effect, how often intervals contain the true value, and power.
 
     python benchmarks/calibration.py [--replications 4000] [--workers 2] [--only one-seed crossed ...]
 
-Students are drawn from a model of right and wrong answers: on the scale of log-odds a problem has a difficulty, a
-strategy suits some problems more than others, a seed makes a better or worse student, and that student has luck with
-single problems. Every number is a percentage with a Monte Carlo standard error of at most
+Students are drawn from a model of correct and wrong answers, on the log-odds scale: a problem has a difficulty, a
+strategy is better at some problems than at others, a seed makes a student better or worse, and that student is lucky
+or unlucky with single problems. Every number is a percentage with a Monte Carlo standard error of at most
 50 / sqrt(replications) points: about 0.35 near 5% with 4,000.
 """
 
@@ -53,11 +53,11 @@ class World:
 
     Attributes:
         n: Problems.
-        groups: Groups of problems; 0 where problems are independent.
-        uneven: Whether group sizes go down as 1, 1/2, 1/3, and so on, rather than being equal.
+        groups: Groups of problems; 0 if problems are independent.
+        uneven: Whether group sizes fall as 1, 1/2, 1/3, and so on, rather than being equal.
         difficulty: Standard deviation over problems, log-odds.
         suits: Of a strategy at single problems, log-odds.
-        luck: Of a student at single problems, log-odds, beside that each answer is a draw with the odds it has.
+        luck: Of a student at single problems, log-odds, in addition to the draw of each answer with the odds it has.
         by_group: How much of the variance of difficulty, suits and luck belongs to the group.
         same_seeds: Correlation of the seeds of both strategies with the same number.
     """
@@ -178,7 +178,7 @@ class Cell:
 
 
 def rates(cell: Cell, replications: int, seed: Sequence[int]) -> dict[str, float]:
-    """Percentages: how often each way rejects, and how often the intervals hold the true difference."""
+    """Percentages: how often each test rejects, and how often the intervals contain the true difference."""
     random = np.random.default_rng(list(seed))
     groups = Groups((cell.world.codes if cell.by_group else np.arange(cell.world.n)).tolist())
     truth = cell.a.accuracy - cell.b.accuracy
@@ -235,26 +235,26 @@ def no_effect(run: Run) -> None:
 
 
 def harder(run: Run) -> None:
-    """False positives where the assumptions are strained."""
-    print("\n## Seeds crossed with problems: false positives where it is made harder, %\n")
+    """False positives in settings that strain the assumptions."""
+    print("\n## Seeds crossed with problems: false positives in harder settings, %\n")
     even = Side(0.4, 0.017)
     cases = {
-        "strategies suit no problem more": (World(319, suits=0.0), even, even),
-        "strategies suit problems strongly": (World(319, suits=1.5), even, even),
+        "strategies good at the same problems": (World(319, suits=0.0), even, even),
+        "strategies good at very different problems": (World(319, suits=1.5), even, even),
         "the same, no spread of seeds": (World(80, suits=1.5), Side(0.4, 0.0, 5), Side(0.4, 0.0, 5)),
-        "problems alike": (World(319, difficulty=0.5), even, even),
-        "problems very unlike": (World(319, difficulty=4.0), even, even),
+        "problems of similar difficulty": (World(319, difficulty=0.5), even, even),
+        "problems of very different difficulty": (World(319, difficulty=4.0), even, even),
         "20 problems": (World(20), even, even),
         "20 problems, accuracy 0.1": (World(20), Side(0.1), Side(0.1)),
         "spread of seeds 0 and 3 points": (World(319), Side(0.4, 0.03), Side(0.4)),
         "3 and 10 seeds": (World(319), even, replace(even, seeds=10)),
         "3 seeds with spread 3, 10 with 0": (World(319), Side(0.4, 0.03), Side(0.4, 0.0, 10)),
-        "the same, strategies suit problems more": (World(319, suits=1.0), Side(0.4, 0.03), Side(0.4, 0.0, 10)),
+        "the same, strategies good at different problems": (World(319, suits=1.0), Side(0.4, 0.03), Side(0.4, 0.0, 10)),
         "3 seeds with spread 0, 10 with 3": (World(319), Side(0.4), Side(0.4, 0.03, 10)),
-        "5 seeds against one student that no seed made": (World(319), Side(0.4, 0.017, 5), Side(0.4, 0.0, 1)),
-        "3 seeds against one student that no seed made": (World(319), even, Side(0.4, 0.0, 1)),
-        "seeds of one number correlated 0.5": (World(1319, same_seeds=0.5), even, even),
-        "seeds of one number correlated 0.9": (World(1319, same_seeds=0.9), even, even),
+        "5 seeds against one student without a seed": (World(319), Side(0.4, 0.017, 5), Side(0.4, 0.0, 1)),
+        "3 seeds against one student without a seed": (World(319), even, Side(0.4, 0.0, 1)),
+        "equal seed numbers correlated by 0.5": (World(1319, same_seeds=0.5), even, even),
+        "equal seed numbers correlated by 0.9": (World(1319, same_seeds=0.9), even, even),
     }
     header("case", "McNemar, one seed", "naive bootstrap", "kdprobe")
     for name, told in zip(cases, run.all([Cell(*case) for case in cases.values()]), strict=True):
@@ -263,7 +263,7 @@ def harder(run: Run) -> None:
 
 def effect(run: Run) -> None:
     """Coverage and power with a true effect."""
-    print("\n## Seeds crossed with problems: with a true effect, accuracy 0.4 of the weaker strategy\n")
+    print("\n## Seeds crossed with problems: with a true effect, the weaker strategy at 0.4\n")
     grid = list(product((319, 1319), (0.0, 0.017), (3, 5, 10), (0.02, 0.05, 0.1)))
     table = [Cell(World(n), Side(0.4 + gain, spread, s), Side(0.4, spread, s)) for n, spread, s, gain in grid]
     header(
@@ -331,7 +331,7 @@ def groups_alone(run: Run) -> None:
     header(
         "groups",
         "sizes",
-        "suits templates",
+        "good at templates",
         "McNemar",
         "cluster bootstrap",
         "t",
@@ -348,7 +348,7 @@ def groups_alone(run: Run) -> None:
 
 def few_discordant(_: Run) -> None:
     """Exact coverage of the paired interval, by summing over all outcomes: no Monte Carlo."""
-    print("\n## Interval of two students' difference when few problems differ: exact coverage, %\n")
+    print("\n## Interval of two students' difference with few discordant problems: exact coverage, %\n")
     n, most = 319, 45
     outcomes = [(a, b) for a in range(most) for b in range(most)]
     counts = np.array([(a, b, n - a - b) for a, b in outcomes])
@@ -357,7 +357,7 @@ def few_discordant(_: Run) -> None:
         "kdprobe": lambda a, b: paired_interval(a, b, n),
     }
     told = {way: [interval(a, b) for a, b in outcomes] for way, interval in ways.items()}
-    header("expected number that differ", "of them solved by a", "bootstrap", "kdprobe")
+    header("expected discordant problems", "share that a solved", "bootstrap", "kdprobe")
     for expected, share in product((0.5, 1, 2, 3, 5, 8, 12, 20), (0.5, 0.8, 1.0)):
         a, b = expected * share / n, expected * (1 - share) / n
         chance = multinomial.pmf(counts, n, [a, b, 1 - a - b])
@@ -370,9 +370,9 @@ def few_discordant(_: Run) -> None:
 
 def detectable(run: Run) -> None:
     """The smallest detectable difference, and how often simulated tests find it."""
-    print("\n## Smallest difference that McNemar's exact test finds with 80% power\n")
+    print("\n## Smallest difference that McNemar's exact test detects with 80% power\n")
     random = np.random.default_rng(0)
-    header("n", "discordant share", "smallest difference, points", "found in simulation, %")
+    header("n", "discordant share", "smallest difference, points", "detected in simulation, %")
     for n, share in product((20, 80, 319, 1319), (0.05, 0.1, 0.3)):
         apart = detectable_difference(n, share)
         if apart is None:
@@ -395,7 +395,7 @@ class Run:
         return self.map(partial(rates, cell, self.replications, (0, place)) for place, cell in enumerate(cells))
 
     def map(self, work: Iterable[Callable[[], dict[str, float]]]) -> list[dict[str, float]]:
-        """What each returns, in order."""
+        """The results of all calls, in order."""
         return [job.result() for job in [self._pool.submit(one) for one in work]]
 
 

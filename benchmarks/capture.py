@@ -2,18 +2,19 @@
 
     python benchmarks/capture.py [--dtype float32] [--batch 32] [--new-tokens 64] [--repeats 5] [--json FILE]
 
-All ways decode the same batch greedily with a model of SmolLM2-135M's shape, as many new tokens for every sequence.
+All variants decode the same batch greedily with a model in SmolLM2-135M's shape, with the same number of new tokens for
+every sequence.
 
     plain               `model.generate` alone
-    capture, T = 1      the top k and the tail's exact mass at temperature 1, taken while decoding
-    capture, 3 T        the tail's mass at temperatures 1, 2 and 4
+    capture, T = 1      with the top k and the tail's exact mass at temperature 1, captured while decoding
+    capture, 3 T        with the tail's mass at temperatures 1, 2 and 4
     second pass         plain, then a teacher-forced pass over prompt and response, a few sequences at a time, that
-                        takes the same as capture at temperature 1: what a tool without capture does
+                        captures the same as at temperature 1: what a tool without capture does
 
-All must write the same tokens. Ways alternate within one process, so that a slow moment of the machine meets all of
-them; ratios are of medians. `own` is the time inside the capture alone as a share of the rest of its run: far less
-noisy than a difference of two runs. Memory is the peak of a process of its own above what it held before (Linux);
-with `--model` that includes the weights, which loading only maps and decoding touches first.
+All must write the same tokens. The variants alternate within one process, so that other load on the machine affects all
+of them; ratios are of medians. `own` is the time inside the capture alone as a share of the rest of its run, which is
+far less noisy than a difference of two runs. Memory is the peak of a separate process above what it held before
+(Linux); with `--model`, that includes the weights, which are only mapped by loading and first touched by decoding.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=110, help="tokens; plain decoding reads them, capture does not")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--model", help="a model that kdprobe can load, in place of random weights")
+    parser.add_argument("--model", help="a model that kdprobe can load, instead of random weights")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -76,7 +77,7 @@ def prepare(given: argparse.Namespace) -> tuple[Any, Any]:
         from kdprobe.testing.models import random_llama
 
         model = random_llama(dtype=given.dtype, **SHAPES["smollm2-135m"]).eval()
-    # No end of turn: every sequence is as long as asked for.
+    # No end of turn: every sequence has the requested length.
     model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=given.new_tokens, pad_token_id=0)
     torch.manual_seed(0)
     return model, torch.randint(model.config.vocab_size, (given.batch, given.prompt))
@@ -90,7 +91,7 @@ def run(way: str, model: Any, prompts: Any) -> tuple[Any, float]:
     from kdprobe.teachers.top_k_capture import TopKCapture, top_k
 
     class Timed(LogitsProcessor):  # type: ignore[misc]
-        """Hands every step on to a capture and keeps the time."""
+        """Passes every step on to a capture, and measures the time."""
 
         def __init__(self, capture: TopKCapture) -> None:
             self.capture, self.seconds = capture, 0.0
@@ -121,13 +122,13 @@ def run(way: str, model: Any, prompts: Any) -> tuple[Any, float]:
 
 
 def times(given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of every way, and the median share that the capture itself has."""
+    """Median seconds of every variant, and the median share of the capture itself."""
     model, prompts = prepare(given)
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     own: dict[str, list[float]] = {way: [] for way in TEMPERATURES}
     expected, _ = run("plain", model, prompts)
     for repeat in range(given.repeats):
-        # In turns from the other end, so that no way is always first.
+        # In alternating order, so that no variant is always first.
         for way in WAYS if repeat % 2 == 0 else reversed(WAYS):
             started = time.perf_counter()
             sequences, inside = run(way, model, prompts)
@@ -136,7 +137,7 @@ def times(given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]
             if way in own:
                 own[way].append(inside / (whole - inside))
             if not sequences.equal(expected):
-                raise SystemExit(f"{way} wrote other tokens than plain decoding.")
+                raise SystemExit(f"{way} wrote different tokens from plain decoding.")
     return (
         {way: statistics.median(values) for way, values in taken.items()},
         {way: statistics.median(values) for way, values in own.items()},
@@ -144,7 +145,7 @@ def times(given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]
 
 
 def child(way: str, given: argparse.Namespace) -> float:
-    """Peak memory of one way in a process of its own, in MiB."""
+    """Peak memory of one variant in a separate process, in MiB."""
     asked = [f"--dtype={given.dtype}", f"--batch={given.batch}", f"--prompt={given.prompt}"]
     model = [f"--model={given.model}"] if given.model else []
     return peak_in_child(__file__, *asked, f"--new-tokens={given.new_tokens}", *model, "--memory-of", way)

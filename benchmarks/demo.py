@@ -1,11 +1,11 @@
-"""Whether the embedded experiment shows what it is there to show, whatever is drawn.
+"""Checks that the embedded experiment shows what it is meant to show, whichever problems are drawn.
 
     python benchmarks/demo.py [--repetitions 10] [--json FILE]
 
-Each repetition draws transfer and test problems anew and trains with another seed; of the rest of the embedded
-experiment it leaves out only the probing and the controls. The priming that matters should make a significant
-difference in at least nine of ten, the priming in other words in at most two, and at least half of the teacher's
-answers under the latter should differ in text from the unprimed ones. Exits with 1 if that is not so.
+Each repetition draws new transfer and test problems and trains with a different seed; it leaves out only the probing
+and the controls of the embedded experiment. The priming that matters should make a significant difference in at least
+nine of ten repetitions, the priming that is only worded differently in at most two, and at least half of the teacher's
+answers under the latter should differ in text from the unprimed ones. Exits with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST_DRAW = 101
 
 
 def main() -> None:
-    """Prints a row per repetition and what they show together, and says whether that is enough."""
+    """Prints a row per repetition and the totals, and fails if they are not as expected."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--json", type=Path)
@@ -62,11 +62,11 @@ def main() -> None:
         write_result(given.json, {"repetitions": rows, **shown})
     enough = shown["positive"] >= 0.9 * len(rows) and shown["negative"] <= 0.2 * len(rows)
     if not enough or shown["texts_that_differ"] < 0.5:
-        sys.exit("That is not what the experiment is there to show.")
+        sys.exit("That is not what the experiment is meant to show.")
 
 
 def repeated(draw: int, store: Path) -> dict[str, Any]:
-    """One repetition: correct answers of the arms, p-values after adjustment, and the share of texts that differ."""
+    """One repetition: correct answers per arm, adjusted p-values, and the share of texts that differ."""
     config = tomllib.loads(EMBEDDED.read_text(encoding="utf-8"))
     config["name"], config["seeds"] = f"demo-{draw}", [draw]
     config["problems"]["options"]["seed"] = draw

@@ -1,17 +1,17 @@
-"""`kdprobe eval`'s batches, whose size is chosen and whose rows leave as they end, against lm-eval's static ones.
+"""Batches of `kdprobe eval`, with an automatic size and rows that leave when they end, against lm-eval's static ones.
 
     KDPROBE_GSM8K=FOLDER python benchmarks/evaluation.py [--problems 192] [--sizes 1 8 16 32 48 64] [--json FILE]
     python benchmarks/evaluation.py --problems 16 --max-new-tokens 32 --sizes 1 8    # quick
 
-All ways answer the same problems with the same model, each in a process of its own.
+All variants answer the same problems with the same model, each in its own process.
 
-    static N      lm-eval's Hugging Face model with a batch of N, as `lm_eval run --batch_size N` has it
-    N, shrinking  a batch of N whose rows leave as they end
-    automatic     what `kdprobe eval` does: the size by the memory that is free, rows leave as they end
+    static N      lm-eval's Hugging Face model with a batch size of N, as in `lm_eval run --batch_size N`
+    N, shrinking  a batch size of N, with rows that leave when they end
+    automatic     what `kdprobe eval` does: the size depends on free memory, and rows leave when they end
 
-A token counts when it is part of an answer: what rows of lm-eval write after their end is work for nothing. Seconds are
-those of answering; the model is loaded by then. Memory is the peak of the process, the model included (Linux); on a GPU
-also that of the device. Exits with 1 where the automatic way is below 0.95 of the best static batch.
+Only tokens that are part of an answer count; what lm-eval's rows generate after their end is wasted. Seconds cover
+answering, not loading the model. Memory is the peak of the process, including the model (Linux); on a GPU, also the
+peak on the device. Exits with 1 if the automatic variant reaches less than 0.95 of the best static batch's throughput.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ LEAST = 0.95
 
 
 def main() -> None:
-    """Prints the table, writes it as JSON where asked, and says whether the automatic way is fast enough."""
+    """Prints the table, writes it as JSON if requested, and fails if the automatic variant is too slow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--source", default="gsm8k", help="a problem source or a JSONL file")
-    parser.add_argument("--option", action="append", default=[], help="of the source: NAME.KEY=VALUE")
+    parser.add_argument("--option", action="append", default=[], help="an option of the source: NAME.KEY=VALUE")
     parser.add_argument("--problems", type=int, default=192)
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 16, 32, 48, 64], help="of static batches")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 16, 32, 48, 64], help="sizes of static batches")
     parser.add_argument("--shrinking", type=int, nargs="*", default=[], help="sizes of batches that shrink")
-    parser.add_argument("--repeats", type=int, default=1, help="the ways take turns; figures are medians")
+    parser.add_argument("--repeats", type=int, default=1, help="the variants are run in turn; results are medians")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -69,11 +69,11 @@ def main() -> None:
         asked = {name: value for name, value in vars(given).items() if name not in {"json", "way"}}
         write_result(given.json, {**asked, "table": table})
     if table[-1]["ratio"] < LEAST:
-        sys.exit(f"The automatic way has less than {LEAST} of the throughput of the best static batch.")
+        sys.exit(f"The automatic variant has less than {LEAST} of the throughput of the best static batch.")
 
 
 def child(way: str) -> dict[str, float]:
-    """One way in a process of its own."""
+    """One variant in a separate process."""
     print(f"{way} …", file=sys.stderr)
     command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -82,12 +82,12 @@ def child(way: str) -> dict[str, float]:
 
 
 def median(runs: list[dict[str, float]]) -> dict[str, Any]:
-    """The median of each figure."""
+    """The median of each measurement."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def measured(way: str, given: argparse.Namespace) -> dict[str, float]:
-    """Answers the problems in one way."""
+    """Answers the problems with one variant."""
     import torch
 
     from kdprobe.cli.inputs import is_finite, open_problems, read_settings

@@ -2,8 +2,8 @@
 
     KDPROBE_TEST_DATA=FOLDER python benchmarks/extractors.py [--texts 100000] [--json FILE]
 
-The time per 10 kB, the largest of all texts; a text shorter than that counts as 10 kB long. Exits with 1 where it is
-above 50 ms. Time is linear where 100 kB take about ten times what 10 kB take.
+Reports the largest time per 10 kB of any text; a shorter text counts as 10 kB. Exits with 1 if it exceeds 50 ms. The
+time is linear if 100 kB take about ten times as long as 10 kB.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LIMIT = 50.0
 
 
 def main() -> None:
-    """Prints the table, writes it as JSON where asked, and says whether all is within the limit."""
+    """Prints the table, writes it as JSON if requested, and fails if a text exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=100_000, help="random texts, besides the repeated ones")
+    parser.add_argument("--texts", type=int, default=100_000, help="random texts, in addition to the repeated ones")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     data = os.environ.get("KDPROBE_TEST_DATA")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def readers() -> dict[str, Callable[[str], object]]:
-    """Every extractor, with its comparison, and the reading of arithmetic."""
+    """Every extractor with its comparison, and the reading of arithmetic."""
 
     def extracting(extractor: object) -> Callable[[str], object]:
         return lambda text: extractor.is_right(extractor.extract(text), "18")  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def _measured(name: str, read: Callable[[str], object], hostile: list[str]) -> d
 
 
 def milliseconds(read: Callable[[str], object], text: str) -> float:
-    """Time of one call; the faster of two, so that a pause of the machine counts less."""
+    """Time of one call: the faster of two, so that pauses of the machine matter less."""
     taken = []
     for _ in range(2):
         started = time.perf_counter()

@@ -3,19 +3,19 @@
     python benchmarks/head_metrics.py [--problems 64] [--batch 4] [--repeats 3] [--json FILE]
 
 The four published metrics of every head of SmolLM2-135M-Instruct in float32, over questions and gold solutions of GSM8K
-where KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
+if KDPROBE_GSM8K names its folder, else of procedural problems, which are shorter:
 
-    forward        Hugging Face's eager forward pass of the same batches, logits at the last position only: the floor
-    streamed       `patterns.stream.head_metrics`: patterns are reduced as they appear, none outlives the next
-                   layer, and what all sequences begin with is read once
-    all metrics    the same with every metric that is built in
+    forward        Hugging Face's eager forward pass over the same batches, logits at the last position only: the floor
+    streamed       `patterns.stream.head_metrics`: patterns are reduced as they appear, none is kept beyond the next
+                   layer, and the common prefix of all sequences is read once
+    all metrics    the same with all built-in metrics
     vectorised     `run_with_cache` of all patterns, logits at the last position, then the same formulas, batched
-    per matrix     `run_with_cache` of all patterns, then numpy and scipy for one matrix after the other, as published
+    per matrix     `run_with_cache` of all patterns, then numpy and scipy matrix by matrix, as published
 
-All must give the same values. Ways alternate within one process; ratios are of medians. `beyond` is the time beyond the
-forward pass. Memory is the peak of a process of its own above what it held before (Linux). The last line compares the
-peak of the streamed way over a quarter of the problems with that over the same ones sixteen times: with other problems,
-the longest of them would decide.
+All must give the same values. The variants alternate within one process; ratios are of medians. `beyond` is the time
+beyond the forward pass. Memory is the peak of a separate process above what it held before (Linux). The last line
+compares the streamed variant's peak over a quarter of the problems with its peak over the same problems sixteen times;
+with different problems, the longest of them would determine the peak.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def prepare(count: int) -> tuple[Any, list[Any]]:
 
 
 def metrics_of(way: str) -> dict[str, Any]:
-    """The published four, or all that are built in."""
+    """The four published metrics, or all built-in ones."""
     from kdprobe.host.registry import Host
     from kdprobe.probing.metrics.metric import head_metrics_of
 
@@ -98,7 +98,7 @@ def metrics_of(way: str) -> dict[str, Any]:
 
 
 def batches(sequences: list[Any], size: int, student: Any) -> Any:
-    """Places, ids and mask of batches of like length, as `head_metrics` makes them."""
+    """Indices, ids and mask of batches of similar length, as `head_metrics` makes them."""
     from kdprobe.models.batching import right_padded
     from kdprobe.probing.patterns.stream import batches as batches_of
 
@@ -136,7 +136,7 @@ def run(way: str, student: Any, sequences: list[Any], size: int) -> dict[str, An
 
 
 def vectorised(cache: Any, places: list[int], mask: Any, values: dict[str, Any], shape: tuple[int, ...]) -> None:
-    """The same formulas on patterns that are all there, as torch's users write them, a batch at once."""
+    """The same formulas on cached patterns, as one would write them in torch, one batch at a time."""
     import numpy as np
     import torch
 
@@ -161,7 +161,7 @@ def vectorised(cache: Any, places: list[int], mask: Any, values: dict[str, Any],
 
 
 def per_matrix(cache: Any, places: list[int], mask: Any, values: dict[str, Any], shape: tuple[int, ...]) -> None:
-    """One matrix after the other, as a script for one prompt does it."""
+    """Matrix by matrix, as in a script for one prompt."""
     import numpy as np
     from scipy.spatial.distance import cosine
     from scipy.stats import entropy
@@ -186,28 +186,28 @@ def per_matrix(cache: Any, places: list[int], mask: Any, values: dict[str, Any],
 
 
 def times(given: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of every way; refuses ways that disagree."""
+    """Median seconds of every variant; fails if variants disagree."""
     import numpy as np
 
     student, sequences = prepare(given.problems)
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     expected = run("streamed", student, sequences, given.batch)
     for repeat in range(given.repeats):
-        # In turns from the other end, so that no way is always first.
+        # In alternating order, so that no variant is always first.
         for way in WAYS if repeat % 2 == 0 else reversed(WAYS):
             started = time.perf_counter()
             values = run(way, student, sequences, given.batch)
             taken[way].append(time.perf_counter() - started)
             for name, measured in values.items():
                 if name in expected and not np.allclose(measured, expected[name], atol=TOLERANCE, equal_nan=True):
-                    raise SystemExit(f"{way} gives another {name} than streaming.")
+                    raise SystemExit(f"{way} gives a different {name} from streaming.")
     return {way: statistics.median(values) for way, values in taken.items()}
 
 
 def child(way: str, problems: int, given: argparse.Namespace, times: int = 1) -> float:
-    """Peak memory of one way in a process of its own, in MiB."""
+    """Peak memory of one variant in a separate process, in MiB."""
     asked = (f"--problems={problems}", f"--batch={given.batch}", f"--times={times}", "--memory-of", way)
-    # The C library gives memory back at once, or the peak would be what it holds in reserve, another in every run.
+    # The C library returns memory at once; otherwise the peak would depend on what it keeps in reserve.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     return peak_in_child(__file__, *asked, env=env)
 

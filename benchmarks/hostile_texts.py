@@ -1,4 +1,4 @@
-"""Texts that an extractor may meet on a bad day: what the fuzz test and the benchmark of the extractors both read."""
+"""Hostile texts, for both the fuzz test and the benchmark of the extractors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWERS = (
     "Let x be the number of eggs. 2x + 3 = 7, so x = (7 - 3) / 2 = 2. He has 2 eggs, or \\frac{1}{2} of 4.",
     "I think it is -3. No, wait: 5 - 8 = -3, and 3/4 of 8 = 6. The answer is 6",
 )
-"""Where no real answers are at hand."""
+"""Used if no real answers are available."""
 LONGEST_WINDOW = 160
 
 
@@ -62,7 +62,7 @@ def texts(count: int, answers: Sequence[str] = ANSWERS, seed: int = 0) -> Iterat
 
 
 def repeated(size: int) -> Iterator[str]:
-    """One piece over and over, for each piece; `size` characters."""
+    """For each piece, a text of `size` characters that repeats it."""
     for piece in PIECES:
         yield piece * (size // len(piece))
 

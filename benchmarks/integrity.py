@@ -1,12 +1,12 @@
-"""What it costs that nothing is lost and no damage goes unnoticed: in an experiment, and in `kdprobe report`.
+"""What the integrity of files costs, in an experiment and in `kdprobe report`.
 
     python benchmarks/integrity.py [CONFIG] [--report-of STORE] [--rounds 15] [--json FILE]
 
-Runs an experiment, the embedded one unless told otherwise, and times every operation that syncs, hashes, seals, checks
-or locks files, or compares the process's state around plugins, within that very run; of nested ones the outermost
-counts. The share is that of the rest of the run. Then `kdprobe report` takes turns with itself without all of these;
-with --report-of that of a store's newest run, and no experiment is run. Exits with 1 where they take more than 1% of
-the rest, or the report more than 1.2 times as long as without them.
+Runs an experiment, by default the embedded one, and times every operation within it that syncs, hashes, seals, checks
+or locks files, or compares the process's state before and after plugins are loaded; of nested operations, only the
+outermost counts. The share is relative to the rest of the run. Then `kdprobe report` is run with and without all of
+these, in turn; with --report-of, this is the report of a store's newest run, and no experiment is run. Exits with 1 if
+they take more than 1% of the rest, or if the report takes more than 1.2 times as long as without them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_OF_A_RUN, MOST_OF_A_REPORT = 0.01, 1.2
 
 
 def main() -> None:
-    """Prints both tables, and says whether all is within the limits."""
+    """Prints both tables, and fails if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?")
     parser.add_argument("--report-of", type=Path)
@@ -63,7 +63,7 @@ def _compare_reports(folder: str, store: Path, rounds: int) -> dict[str, Any]:
     for _ in range(rounds + 1):
         for variant, rows in measured.items():
             rows.append(_child(variant, folder, "report", "--store", str(store)))
-    # The first of each compiles, and reads from a cold disk.
+    # The first run of each compiles, and reads from a cold disk.
     seconds = {variant: statistics.median(row["seconds"] for row in rows[1:]) for variant, rows in measured.items()}
     memory = {variant: statistics.median(row["mb"] for row in rows[1:]) for variant, rows in measured.items()}
     for variant in measured:
@@ -74,7 +74,7 @@ def _compare_reports(folder: str, store: Path, rounds: int) -> dict[str, Any]:
 
 
 def _child(way: str, folder: str, *command: str) -> dict[str, Any]:
-    """A command in a process of its own: its seconds and memory, and where it is timed, its own operations."""
+    """A command in a separate process: its seconds and memory, and its own operations if they are timed."""
     told = Path(folder, "told.json")
     # stderr stays visible: a run takes minutes.
     subprocess.run(
@@ -92,7 +92,7 @@ class Clock:
         self._inside = False
 
     def timed(self, owner: Any, name: str) -> None:
-        """Puts a timed function in the place of one."""
+        """Replaces a function with a timed one."""
         function: Callable[..., Any] = getattr(owner, name)
 
         @functools.wraps(function)
@@ -112,7 +112,7 @@ class Clock:
 
 
 def _time_all(clock: Clock) -> None:
-    """Times all operations; names are bound when modules are imported, so each comes before those that take it over."""
+    """Times all operations; names are bound on import, so each module is patched before those that import from it."""
     from kdprobe import files
 
     clock.timed(os, "fsync")

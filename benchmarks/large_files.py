@@ -1,9 +1,9 @@
-"""How long `kdprobe score` and `kdprobe compare` take on large files of short answers, and how much memory.
+"""How much time and memory `kdprobe score` and `kdprobe compare` need for large files of short answers.
 
     python benchmarks/large_files.py [--score-rows 1000000] [--compare-rows 200000] [--folder FOLDER]
 
-Each command runs in a process of its own on files that are written into a temporary folder. Peak memory is the
-process's largest resident size (Linux). Exits with 1 where it is 2 GiB or more.
+Each command runs in its own process, on files written into a temporary folder. Peak memory is the process's largest
+resident size (Linux). Exits with 1 if it reaches 2 GiB.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--score-rows", type=int, default=1_000_000)
     parser.add_argument("--compare-rows", type=int, default=200_000)
-    parser.add_argument("--folder", type=Path, help="Where the temporary folder is made.")
+    parser.add_argument("--folder", type=Path, help="The folder in which to create the temporary folder.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         names = {kind: Path(folder) / f"score.{kind}" for kind in ("csv", "jsonl", "json")}

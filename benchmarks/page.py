@@ -2,11 +2,11 @@
 
     python benchmarks/page.py STORE/runs/RUN/report.html [--rounds 7] [--json FILE]
 
-Pages take turns: the one that is given (the embedded experiment's, by `kdprobe run`), a made-up one of 1,319 problems
-and 20 students, and a blank one that loads the plotly bundle that the pages contain. A page is ready when everything
-but its plotly figures is drawn; the blank one, when plotly is loaded. Medians over rounds count. Exits with 1 if a page
-is too large or too slow: more than 2.5 MB or three times the blank page for the one that is given; more than 25 MB, or
-3 s including the first search, for the large one.
+Pages are opened in turn: the given one (the embedded experiment's, written by `kdprobe run`), a synthetic one with
+1,319 problems and 20 students, and a blank one that loads the plotly bundle that the pages contain. A page is ready
+when everything but its plotly figures is drawn; the blank one, when plotly is loaded. Results are medians over rounds.
+Exits with 1 if a page is too large or too slow: for the given page, more than 2.5 MB or three times as slow as the
+blank one; for the large page, more than 25 MB, or 3 s including the first search.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SEARCH = """() => new Promise((resolve) => {
 
 
 def main() -> None:
-    """Prints the table, and says whether all is within the limits."""
+    """Prints the table, and fails if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def opened(browser: Browser, file: Path, *, search: bool) -> dict[str, float]:
-    """Milliseconds from the start of the navigation until a page is ready, and those of its first search."""
+    """Milliseconds from the start of navigation until a page is ready, and those of its first search."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.add_init_script(READY_AT)
@@ -121,13 +121,13 @@ def blank_page() -> str:
 
 
 def large_page() -> str:
-    """A run of 1,319 problems and 20 students, with answers and heads as long and as many as real ones."""
+    """A run of 1,319 problems and 20 students, with answers and heads of realistic length and number."""
     random = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(random.choice(letters, random.integers(2, 10))) for _ in range(3000)]
 
     def text(count: int) -> str:
-        # Common words are common, as in a language.
+        # Some words are frequent, as in natural language.
         return " ".join(words[index % len(words)] for index in random.zipf(1.3, count))
 
     ids = [f"test-{index}" for index in range(PROBLEMS)]

@@ -1,10 +1,10 @@
-"""How long `kdprobe plan` takes for many problems and four strategies: for the first time, again, and after a change.
+"""How long `kdprobe plan` takes for many problems and four strategies: the first time, again, and after a change.
 
     KDPROBE_GSM8K=FOLDER python benchmarks/planning.py [--problems 4000] [--rounds 3] [--against CHECKOUT] [--json FILE]
 
-Each plan is a process of its own, and each round begins with an empty store. With another checkout of kdprobe, the two
-take turns. Seconds are medians, memory is the largest resident size (Linux). Exits with 1 if a plan takes longer than
-`--limit` seconds.
+Each plan runs in its own process, and each round begins with an empty store. With another checkout of kdprobe, the two
+are run in turn. Seconds are medians; memory is the largest resident size (Linux). Exits with 1 if a plan takes longer
+than `--limit` seconds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ HERE = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Prints the table, writes it as JSON where asked, and says whether all plans are fast enough."""
+    """Prints the table, writes it as JSON if requested, and fails if a plan is too slow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--problems", type=int, default=4000)
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _measured(checkout: Path, config: Path, store: Path) -> tuple[float, float, float]:
-    """Seconds, seconds of processors and peak memory in MiB of one plan."""
+    """Seconds, CPU seconds and peak memory in MiB of one plan."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "kdprobe", "plan", str(config), "--store", str(store), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}

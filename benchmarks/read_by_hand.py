@@ -1,14 +1,15 @@
-"""How often a reading rule reads the value that a reader by hand found in 200 answers of real students.
+"""How often an extraction rule reads the value that was read by hand, in 200 answers of real students.
 
     python benchmarks/read_by_hand.py [DATA] [--rule robust] [--json FILE]
     python benchmarks/read_by_hand.py [DATA] --draw IDS.json
 
-DATA is the folder of test data; without it, the one that KDPROBE_TEST_DATA names. The values are in
-tests/data/read_by_hand, whose README.md says how they were found. `--draw` writes which 200 answers were drawn: about
-as many of each form, in turn from the files. Forms are plain features of the text: no extractor has a say in the draw.
+DATA is the folder of test data, by default the one that KDPROBE_TEST_DATA names. The values are in
+tests/data/read_by_hand, whose README.md explains how they were found. `--draw` writes which 200 answers were drawn:
+about as many of each form, taken from the files in turn. Forms are simple features of the text, so no extractor
+influences the draw.
 
-Counted are answers read right, a wrong value, missed (no value where there is one) and invented (a value where there is
-none). Ambiguous answers count nowhere.
+Answers are counted as right, wrong (a different value), missed (no value although there is one) and invented (a value
+although there is none). Ambiguous answers are excluded.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ OUTCOMES = ("right", "wrong value", "missed", "invented")
 
 
 def main() -> None:
-    """Draws, or prints the table and writes it as JSON where asked."""
+    """Draws, or prints the table and writes it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("KDPROBE_TEST_DATA"))
     parser.add_argument("--rule", default="robust", help="the extractor; default: robust")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--draw", type=Path, metavar="IDS", help="write the ids of the draw and measure nothing")
+    parser.add_argument("--draw", type=Path, metavar="IDS", help="write the drawn ids without measuring")
     given = parser.parse_args()
     if given.data is None:
         parser.error("name the folder of test data, or set KDPROBE_TEST_DATA")
@@ -84,7 +85,7 @@ def answers(data: Path) -> dict[Answer, str]:
 
 
 def _boxed(text: str) -> str:
-    """What the last box holds, up to its end or that of the text."""
+    """The contents of the last box, up to its end or the end of the text."""
     return text.rpartition("boxed{")[2].partition("}")[0] if "boxed{" in text else ""
 
 
@@ -149,21 +150,21 @@ def drawn(texts: dict[Answer, str]) -> list[Answer]:
 
 
 def digest(texts: dict[Answer, str], chosen: list[Answer]) -> str:
-    """Tells the answers that were read from others under the same ids."""
+    """Distinguishes the answers that were read from others under the same ids."""
     return hashlib.sha256(json.dumps([texts[answer] for answer in chosen]).encode()).hexdigest()
 
 
 def marked(texts: dict[Answer, str]) -> dict[Answer, str | None]:
-    """What each drawn answer says, as it was read by hand: a number, `None` or `ambiguous`."""
+    """What each drawn answer says, read by hand: a number, `None` or `ambiguous`."""
     stored = json.loads(VALUES.read_text(encoding="utf-8"))
     values = {(file, int(row)): value for file, rows in stored["values"].items() for row, value in rows.items()}
     if stored["texts_sha256"] != digest(texts, sorted(values)):
-        sys.exit("The folder of test data holds other answers than those that were read by hand.")
+        sys.exit("The folder of test data does not hold the answers that were read by hand.")
     return values
 
 
 def measured(texts: dict[Answer, str], values: dict[Answer, str | None], rule: str) -> dict[str, dict[str, int]]:
-    """How many answers of each form had each outcome, and of all."""
+    """How many answers had each outcome, by form and in total."""
     extractor = Host().create("extractors", rule)
     table = {name: dict.fromkeys(OUTCOMES, 0) for name in (*FORMS, "all")}
     for answer, value in values.items():
@@ -175,7 +176,7 @@ def measured(texts: dict[Answer, str], values: dict[Answer, str | None], rule: s
 
 
 def outcome(read: Fraction | None, value: str | None) -> str:
-    """How what a rule read compares with what was read by hand."""
+    """How the value that a rule read compares with the one read by hand."""
     if value is None:
         return "right" if read is None else "invented"
     if read is None:

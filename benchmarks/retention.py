@@ -2,9 +2,10 @@
 
     python benchmarks/retention.py [--repetitions 2000] [--json FILE]
 
-*Lost* where nothing was lost, over four retention tasks together, for single students (documents are a sample) and for
-strategies of three seeds whose students differ by chance (documents and seeds are); and *retained* where the true loss
-equals the margin. Each should happen in at most 5%, up to two standard errors of the simulation. Exits with 1 if not.
+Counts *lost* if nothing was lost, over four retention tasks together, for single students (documents are sampled) and
+for strategies of three seeds whose students differ by chance (documents and seeds are sampled); and *retained* if the
+true loss equals the margin. Each should happen in at most 5% of cases, plus two standard errors of the simulation.
+Exits with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MARGIN = 0.05
 
 
 def main() -> None:
-    """Prints a row per setting, and says whether all are within 5%."""
+    """Prints a row per setting, and fails if any exceeds 5%."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--json", type=Path)
@@ -48,7 +49,7 @@ def main() -> None:
     if given.json:
         write_result(given.json, {"repetitions": given.repetitions, "rows": rows})
     if max(row["share"] for row in rows) > most:
-        sys.exit(f"An outcome is wrong in more than 5% ({most:.1%} with the chance of the simulation).")
+        sys.exit(f"An outcome is wrong in more than 5% ({most:.1%} allowing for simulation error).")
 
 
 def _row(documents: int, effect: float | None, outcome: str, share: float) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _row(documents: int, effect: float | None, outcome: str, share: float) -> di
 
 
 def lost(random: np.random.Generator, documents: int, effect: float | None, repetitions: int) -> float:
-    """The share of repetitions in which one of several tasks is called lost, though no student lost anything."""
+    """The share of repetitions in which one of several tasks is called lost although no student lost anything."""
     found = 0
     for _ in range(repetitions):
         changes = [_without_loss(random, documents, effect) for _ in range(TASKS)]
@@ -78,7 +79,7 @@ def _without_loss(random: np.random.Generator, documents: int, effect: float | N
 
 
 def retained(random: np.random.Generator, documents: int, repetitions: int) -> float:
-    """The share of repetitions called retained, though the true loss is the margin; a tenth of the documents differ."""
+    """The share called retained although the true loss equals the margin; a tenth of the documents differ."""
     shares = [(0.1 - MARGIN) / 2, (0.1 + MARGIN) / 2, 0.9]
     outcomes = np.array([1.0, -1.0, 0.0])
     draws = random.multinomial(documents, shares, size=repetitions)

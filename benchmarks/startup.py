@@ -1,9 +1,9 @@
-"""How long `kdprobe --help` and `kdprobe plugins` take, against importing the four libraries that they stand on.
+"""How long `kdprobe --help` and `kdprobe plugins` take, compared with importing the four libraries that they use.
 
     python benchmarks/startup.py [--rounds 20] [--json FILE]
 
-The commands take turns, so that whatever else the machine does strikes them alike; medians count. Exits with 1 where
-`--help` takes more than twice, or `plugins` more than three times, what the imports take.
+The commands are run in turn, so that other load on the machine affects all of them alike. Results are medians. Exits
+with 1 if `--help` takes more than twice as long as the imports, or `plugins` more than three times as long.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ COMMANDS = {
 }
 LIMITS = {"kdprobe --help": 2.0, "kdprobe plugins": 3.0, "kdprobe plugins --json": 3.0}
 """Times of the imports."""
-# Where Python may not write what it compiles, every round would compile kdprobe again.
+# If Python could not write compiled files, every round would compile kdprobe again.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def main() -> None:
-    """Prints the table, writes it as JSON where asked, and says whether all is within the limits."""
+    """Prints the table, writes it as JSON if requested, and fails if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)

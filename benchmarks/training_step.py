@@ -1,20 +1,19 @@
-"""One training step, five ways: what the sparse KD head costs and saves.
+"""One training step in several variants: what the sparse KD head costs and saves.
 
     python benchmarks/training_step.py [--dtype float32] [--repeats 7] [--json FILE]
     python benchmarks/training_step.py --device cuda --shape llama-3.1-8b --dtype bfloat16
 
-All ways train the same LoRA adapter on the same random batch: forward, backward, AdamW. Weights are random, in
-SmolLM2-135M's shape unless another is asked for.
+All variants train the same LoRA adapter on the same random batch: forward, backward, AdamW. Weights are random, by
+default in SmolLM2-135M's shape.
 
-    ordinary            peft's model with its own loss, as a plain fine-tuning script has it: logits of every position
-    dense CE            cross-entropy on response rows only, logits of those rows
+    ordinary            peft's model with its own loss, as in a plain fine-tuning script: logits at every position
+    dense CE            cross-entropy on response rows only, from the logits of these rows
     dense KD            sparse forward KL from the logits of response rows
     head CE, head KD    the same two through kdprobe's head, without logits
-    teacher in the loop  dense forward KL, the teacher's forward pass in every step
+    teacher in the loop  dense forward KL, with the teacher's forward pass in every step
 
-Times alternate between the ways within one process, so that a slow moment of the machine meets all of them; ratios are
-of medians. Memory is the peak of a process of its own above what it held before the step (Linux), on a GPU that of the
-allocator.
+The variants alternate within one process, so that other load on the machine affects all of them; ratios are of medians.
+Memory is the peak of a separate process above what it held before the step (Linux); on a GPU, that of the allocator.
 """
 
 from __future__ import annotations
@@ -73,14 +72,14 @@ def main() -> None:
 
 
 def prepare(given: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
-    """Model with adapter, a batch with a teacher's rows, and the output matrix."""
+    """A model with an adapter, a batch with a teacher's rows, and the output matrix."""
     import torch
     from peft import LoraConfig, get_peft_model
 
     from kdprobe.distill.objectives import SparseLogprobs
     from kdprobe.testing.models import random_llama
 
-    # The weights, the batch and all that the steps make.
+    # The weights, the batch and everything that the steps allocate.
     torch.set_default_device(given.device)
     base = random_llama(dtype=given.dtype, **SHAPES[given.shape])
     model = get_peft_model(base, LoraConfig(r=8, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
@@ -140,7 +139,7 @@ def times(given: argparse.Namespace) -> dict[str, float]:
 
 
 def child(way: str, given: argparse.Namespace) -> float:
-    """Peak memory of a step in a process of its own, in MiB."""
+    """Peak memory of a step in a separate process, in MiB."""
     asked = [f"--{name}={getattr(given, name)}" for name in ("dtype", "device", "shape")]
     return peak_in_child(__file__, *asked, "--memory-of", way)
 

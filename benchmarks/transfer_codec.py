@@ -1,10 +1,10 @@
-"""What a transfer set costs on disk, and what the rounding of its log-probabilities costs in nats.
+"""What a transfer set costs on disk, and what rounding its log-probabilities costs in nats.
 
     python benchmarks/transfer_codec.py [--problems 32] [--tokens 80] [--json FILE]
 
-The built-in small model answers word problems at k = 64; its rows are written in several ways, the codec's own among
-them, and read back. KL is from the captured distribution over the k + 1 cells to the one read back, with the exact
-tail, as the trainer brings it to a temperature.
+The built-in small model answers word problems with k = 64. Its rows are written in several ways, including the codec's
+own, and read back. KL is from the captured distribution over the k + 1 cells to the one read back, with the exact tail,
+converted to a temperature as the trainer does it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 
 def main() -> None:
-    """Prints the table, and writes it as JSON where asked."""
+    """Prints the table, and writes it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=80)
@@ -81,7 +81,7 @@ def captured(problems: int, tokens: int) -> tuple[list[Any], int, float]:
 
 
 def steps(per_nat: int) -> Callable[[Any], tuple[Any, Any]]:
-    """The codec's way, at another resolution."""
+    """The codec's method at a different resolution."""
 
     def encode(logprobs: Any) -> tuple[Any, Any]:
         below = np.rint(-logprobs.astype(np.float64) * per_nat).astype(np.int64)
@@ -108,7 +108,7 @@ WAYS = {
 
 
 def size(values: Any) -> int:
-    """Bytes of a Parquet file that holds these numbers as the codec writes them."""
+    """Size in bytes of a Parquet file with these numbers, as written by the codec."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         pa.table({"x": pa.array(values)}),
