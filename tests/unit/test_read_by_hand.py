@@ -28,7 +28,7 @@ def test_the_values_are_those_of_the_answers_that_are_drawn():
 def test_other_answers_under_the_same_ids_are_refused():
     texts = read_by_hand.answers(DATA)
     changed = {answer: text + " " for answer, text in texts.items()}
-    with pytest.raises(SystemExit, match="other answers"):
+    with pytest.raises(SystemExit, match="does not hold the answers that were read by hand"):
         read_by_hand.marked(changed)
 
 
