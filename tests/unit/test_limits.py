@@ -14,7 +14,7 @@ import pytest
 from kdprobe.comparison.answers import read_outputs
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.limits import UNPACKED_GB, Limit
-from kdprobe.probing.patterns.arrays import arrays_of
+from kdprobe.probing.patterns.containers import arrays_of
 from kdprobe.problems.sources.jsonl import read
 
 ROW = b'{"response": "#### 1", "answer": "#### 1"}\n'

@@ -22,7 +22,8 @@ def pattern():
 
 def read(path):
     (file,) = read_patterns([str(path)])
-    return file.pattern
+    (prompt,) = file.prompts
+    return prompt.pattern
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -88,7 +89,8 @@ def test_what_is_no_attention_is_told_in_a_sentence(tmp_path, pattern):
     refused(tmp_path, "dtype int64", a=np.ones((LAYERS, HEADS, 1, 1), dtype=int))
     refused(tmp_path, "different shapes", layer_0=pattern[0], layer_1=pattern[1, :, 1:, 1:])
     refused(tmp_path, "with gaps or duplicates", layer_0=pattern[0], layer_2=pattern[1])
-    refused(tmp_path, "do not identify the layer of each array", first=pattern[0], second=pattern[1], x3=pattern[2])
+    refused(tmp_path, "may count layers, heads or prompts", a_0=pattern, a_1=pattern)
+    refused(tmp_path, "differ in how many numbers they contain", first=pattern[0], second=pattern[1], x3=pattern[2])
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path, pattern):
@@ -120,8 +122,8 @@ def test_files_of_other_shapes_are_not_compared(tmp_path, pattern, run_cli):
     arguments = [word for name in ("a{x}", "b", "c") for word in ("--patterns", tmp_path / f"{name}.npy")]
     found = json.loads(run_cli("probe", *arguments, "--json"))["analyses"]["heads"]
     assert set(found["moved"]) == {"b"}
-    assert found["statements"][-1] == "c is not compared, because its layers, heads or tokens differ."
-    with pytest.raises(KdprobeError, match="patterns in the files have different shapes"):
+    assert found["statements"][-1] == "c is not compared, because its layers, heads, prompts or tokens differ."
+    with pytest.raises(KdprobeError, match=r"'c' and 'a{x}' differ in their layers, heads, prompts or tokens"):
         app.main(args=["probe", *map(str, arguments), "--analysis", "divergence"], standalone_mode=False)
 
 

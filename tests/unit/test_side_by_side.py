@@ -7,6 +7,7 @@ from scipy.spatial.distance import jensenshannon
 
 from kdprobe.probing.patterns.files import PatternFile
 from kdprobe.probing.patterns.pairwise import files_side_by_side, jensen_shannon
+from kdprobe.probing.patterns.prompts import PromptPatterns
 
 
 def patterns(random, layers=2, heads=3, length=6):
@@ -39,7 +40,10 @@ def test_variance_over_students_is_numpys(random):
     # One is near the first student: sums of squares of the patterns themselves would lose the difference.
     base = patterns(random)
     students = [base, base + np.float32(1e-4) * base**2, patterns(random)]
-    files = [PatternFile(f"s{number}", Path("x"), pattern, arm=f"s{number}") for number, pattern in enumerate(students)]
+    files = [
+        PatternFile(f"s{number}", Path("x"), (PromptPatterns("prompt", pattern),), arm=f"s{number}")
+        for number, pattern in enumerate(students)
+    ]
     for count in (2, 3):
         expected = np.stack(students[:count]).astype(float).var(axis=0).mean(axis=(-2, -1))
         found = files_side_by_side(files[:count]).variance[0]

@@ -39,7 +39,7 @@ def probe(
     template_of: str | None = None,
     limit: int = 16,
     batch_size: int = 8,
-    patterns: Mapping[str, AnyPath | NDArray[np.floating]] | Sequence[str] = (),
+    patterns: Mapping[str, AnyPath | NDArray[np.floating] | Sequence[Any]] | Sequence[str] = (),
     analyses: Sequence[str | Callable[..., Any]] | Mapping[str, Callable[..., Any]] = DEFAULT_ANALYSES,
     head_metrics: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] = (),
     options: Options | None = None,
@@ -64,8 +64,8 @@ def probe(
         template_of: The student whose chat template is used for all; by default the first.
         limit: Use only the first N problems.
         batch_size: Sequences per batch.
-        patterns: Attention patterns of one prompt, `[layer, head, query, key]`: a dict that maps names to files,
-            folders or arrays, or a list of paths.
+        patterns: Attention patterns of one or several prompts: a dict that maps names to files, folders, arrays
+            `[layer, head, query, key]` or the `attentions` that a model returns; or a list of paths.
         analyses: A list of names and functions, or a dict that maps names to functions. A function requests what it
             needs by the names of its parameters: any of `students`, `problems`, `sequences`, `bridges`, `pool`,
             `patterns`, `head_metrics`, `batch_size` and `seed`, which are attributes of
@@ -90,6 +90,7 @@ def probe(
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
     from kdprobe.probing.few_problems import few_problems
     from kdprobe.probing.metrics.metric import head_metrics_of
+    from kdprobe.probing.patterns.findings import pattern_findings
 
     with calling(progress=progress) as call:
         if (model is None) == (not patterns):
@@ -112,7 +113,8 @@ def probe(
         if model is None:
             from kdprobe.probing.patterns.files import read_patterns
 
-            context = AnalysisContext(patterns=read_patterns(patterns), head_metrics=head_metrics_of(host))
+            files = read_patterns(patterns)
+            context = AnalysisContext(patterns=files, head_metrics=head_metrics_of(host))
         else:
             from kdprobe.problems.draw import first_problems
             from kdprobe.students.resolve import resolve_students
@@ -126,10 +128,12 @@ def probe(
             )
         # Recorded before the analyses run, so that the students loaded later are the ones examined.
         students = ProbedStudents(context.students, context.problems, template_of)
-        findings = []
-        if students:
-            chosen = {name: dict(given.get(name, {})) for name in names}
-            findings = [*_read_problems(context, built), *few_problems(host, chosen, len(context.problems))]
+        chosen = {name: dict(given.get(name, {})) for name in names}
+        findings = [
+            *(_read_problems(context, built) if students else pattern_findings(context.patterns)),
+            # With a single prompt, the analyses say themselves that there are no intervals.
+            *(few_problems(host, chosen, context.samples) if students or context.samples > 1 else []),
+        ]
         results = {name: run_analysis(name, analysis, context) for name, analysis in built.items()}
         return ProbeResult(
             tables={name: result.tables for name, result in results.items()},

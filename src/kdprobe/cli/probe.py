@@ -62,7 +62,7 @@ def command(as_json: bool, model: str | None, analyses: tuple[str, ...], **given
 
     MODEL is an alias, a folder, a GGUF file or a Hub id. All students read the same tokens: the bare question,
     then the gold solution. With --patterns no model is needed: attention patterns are read from .npz, .safetensors or
-    .npy files, or from folders of .npy.
+    .npy files, or from folders of them.
     """
     from kdprobe.cli.show.run import show_analyses
     from kdprobe.cli.show.scores import show_findings

@@ -89,14 +89,15 @@ class HeadMetricSpec(Spec):
 
     Attributes:
         unit: The unit of its values, for axes and tables, such as `nats`; empty for a share.
-        needs: What it reads in addition to the patterns: `tokens`, `spans`. Patterns from files have neither, so
-            metrics that need them are skipped there.
+        needs: What it reads in addition to the patterns: `tokens`, `spans`; or `causal`, if its formula assumes that no
+            token attends to later ones. Patterns from files have no spans and may lack the others; metrics that need
+            what is missing are skipped there.
     """
 
     kind: ClassVar[str] = "head-metrics"
 
     unit: str = ""
-    needs: frozenset[Literal["tokens", "spans"]] = frozenset()
+    needs: frozenset[Literal["tokens", "spans", "causal"]] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,11 @@ class AnalysisContext:
         return self.pool.bridges(self.students, [sequence.ids for sequence in self.sequences[:_CHECKED]])
 
     @property
+    def samples(self) -> int:
+        """The number of problems that students read, or of prompts in the first pattern file."""
+        return len(self.patterns[0].prompts) if self.patterns else len(self.problems)
+
+    @property
     def has(self) -> frozenset[Need]:
         """The needs that are met; patterns come from files, or from students that read problems."""
         available: dict[Need, bool] = {

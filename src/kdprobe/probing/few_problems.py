@@ -42,6 +42,6 @@ def few_problems(host: Host, analyses: Mapping[str, dict[str, Any]], problems: i
             "few-probed-problems",
             f"Problems read by analyses: {listed}. {meaning}.",
             f"Read at least {FEWEST_PROBLEMS}: raise `limit` (in runs, probe.problems and problems.test), or the "
-            "option `problems` of the analysis. Narrow intervals need more.",
+            "option `problems` of the analysis; files can hold several prompts. Narrow intervals need more.",
         )
     ]

@@ -21,8 +21,9 @@ from kdprobe.probing.options import (
     HeadsOptions,
 )
 
-_TOKENS: frozenset[Literal["tokens", "spans"]] = frozenset({"tokens"})
-_SPANS: frozenset[Literal["tokens", "spans"]] = frozenset({"spans"})
+_TOKENS: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"tokens"})
+_SPANS: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"spans"})
+_CAUSAL: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"causal"})
 _FORMATS = {
     "ablation": 4,
     "association": 2,
@@ -123,13 +124,19 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         ("similarity", "", "Similarity to the layer below"),
     ):
         yield HeadMetricSpec(name=name, summary=summary, unit=unit, build=_function("published", name))
-    for name, unit, summary in (
-        ("entropy", "", "Attention entropy relative to uniform attention"),
-        ("self_attention", "", "Self-attention focus beyond uniform attention"),
-        ("sparsity", "keys", "Keys above 0.1, per query"),
-        ("similarity", "", "Similarity to the layer below, row by row"),
+    for name, unit, summary, metric_needs in (
+        ("entropy", "", "Attention entropy relative to uniform attention", _CAUSAL),
+        ("self_attention", "", "Self-attention focus beyond uniform attention", _CAUSAL),
+        ("sparsity", "keys", "Keys above 0.1, per query", frozenset()),
+        ("similarity", "", "Similarity to the layer below, row by row", frozenset()),
     ):
-        yield HeadMetricSpec(name=f"{name}_normalised", summary=summary, unit=unit, build=_function("normalised", name))
+        yield HeadMetricSpec(
+            name=f"{name}_normalised",
+            summary=summary,
+            unit=unit,
+            build=_function("normalised", name),
+            needs=metric_needs,
+        )
     yield HeadMetricSpec(name="sink", summary="Attention on the first token", build=_selection("sink"))
     yield HeadMetricSpec(
         name="learned_sink",
@@ -143,6 +150,7 @@ def kdprobe_head_metrics() -> Iterator[HeadMetricSpec]:
         name="mean_distance",
         summary="Mean attention distance, as a share of the distance to the first token",
         build=_selection("mean_distance"),
+        needs=_CAUSAL,
     )
     yield HeadMetricSpec(
         name="duplicate_token",

@@ -36,14 +36,19 @@ def pooled(measured: Measured, seed: int) -> pd.DataFrame:
     )
 
 
-def by_problem(measured: Measured, problems: Sequence[str]) -> pd.DataFrame:
-    """A table with the same columns and a row per problem; a single observation has no interval."""
+def by_problem(measured: Measured, problems: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """A table with the same columns and a row per problem; a single observation has no interval.
+
+    Args:
+        measured: The values.
+        problems: For each student or file, the names of the problems or prompts.
+    """
     return pd.concat(
         [
             means(Means(value, np.full_like(value, np.nan), np.full_like(value, np.nan)), **keys)
             for student, metrics in measured.items()
             for metric, values in metrics.items()
-            for problem, value in zip(problems, values, strict=True)
+            for problem, value in zip(problems[student], values, strict=True)
             for keys in [{"student": student, "metric": metric, "problem": problem}]
         ],
         ignore_index=True,

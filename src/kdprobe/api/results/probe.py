@@ -62,6 +62,7 @@ class ProbeResult(Result, Analysed):
                 {
                     "name": pattern.name,
                     "file": str(pattern.file) if pattern.file else None,
+                    "prompts": [prompt.name for prompt in pattern.prompts],
                     "per_layer": per_layer(measure_file(pattern, self.head_metrics)),
                 }
                 for pattern in self.patterns

@@ -123,12 +123,13 @@ def arm_divergences(
 
 def _divergences(context: AnalysisContext) -> Divergences:
     if context.patterns:
-        shapes = {file.pattern.shape for file in context.patterns}
-        if len(shapes) > 1:
-            raise KdprobeError(
-                f"The patterns in the files have different shapes: {', '.join(map(str, sorted(shapes)))}.",
-                "Divergence compares identical layers and heads on identical tokens.",
-            )
+        first = context.patterns[0]
+        for file in context.patterns[1:]:
+            if not file.reads_like(first):
+                raise KdprobeError(
+                    f"The patterns {file.name!r} and {first.name!r} differ in their layers, heads, prompts or tokens.",
+                    "Divergence compares identical layers and heads on identical tokens.",
+                )
         return files_side_by_side(context.patterns)
     _refuse_different_heads(context)
     with progress("Students side by side", len(context.sequences), unit="tok") as bar:

@@ -45,7 +45,11 @@ class HeadsAnalysis:
         replicates: Sequence[Replicate] = context.patterns or context.students
         comparisons, threshold = compare_arms(comparable, replicates, self.options, context.seed)
         deciding = [comparison for comparison in comparisons if comparison.metric == deciding_metric.name]
-        problems = ["prompt"] if context.patterns else [sequence.id for sequence in context.sequences]
+        problems = (
+            {file.name: [prompt.name for prompt in file.prompts] for file in context.patterns}
+            if context.patterns
+            else {name: [sequence.id for sequence in context.sequences] for name in measured}
+        )
         return AnalysisResult(
             tables={
                 "heads": tables.pooled(measured, context.seed),
@@ -65,7 +69,7 @@ class HeadsAnalysis:
                 *moved_definition(deciding, threshold, deciding_metric.unit),
                 *(moved_sentence(comparison, threshold, deciding_metric.unit) for comparison in deciding),
                 *(
-                    f"{name} is not compared, because its layers, heads or tokens differ."
+                    f"{name} is not compared, because its layers, heads, prompts or tokens differ."
                     for name in measured
                     if name not in comparable
                 ),
@@ -105,7 +109,11 @@ def compare_arms(
 
 
 def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
-    names = [other for other, metric in context.head_metrics.items() if not (context.patterns and metric.needs)]
+    names = [
+        other
+        for other, metric in context.head_metrics.items()
+        if all(metric.needs <= file.offers for file in context.patterns)
+    ]
     if name not in names:
         raise UsageError(f"There is no head metric {name!r} for these patterns.", f"Available: {', '.join(names)}.")
     return context.head_metrics[name]
@@ -113,11 +121,12 @@ def _deciding_metric(name: str, context: AnalysisContext) -> HeadMetric:
 
 def _comparable(context: AnalysisContext, measured: Measured) -> Measured:
     """The students that read what the first one read, and have the same layers and heads."""
-    shapes = {file.name: file.pattern.shape for file in context.patterns} or {
-        name: next(iter(values.values())).shape for name, values in measured.items()
-    }
-    first = next(iter(shapes.values()))
-    return {name: values for name, values in measured.items() if shapes[name] == first}
+    if context.patterns:
+        first = context.patterns[0]
+        return {file.name: measured[file.name] for file in context.patterns if file.reads_like(first)}
+    shapes = {name: next(iter(values.values())).shape for name, values in measured.items()}
+    first_shape = next(iter(shapes.values()))
+    return {name: values for name, values in measured.items() if shapes[name] == first_shape}
 
 
 def _difference_table(

@@ -38,9 +38,11 @@ class AttentionAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Shows one problem, or the prompt of the pattern files."""
+        """Shows one problem, or one prompt of the pattern files."""
         tokens, patterns, sinks = (
-            _from_files(context) if context.patterns else _from_students(context, self.options.problem)
+            _from_files(context, self.options.problem)
+            if context.patterns
+            else _from_students(context, self.options.problem)
         )
         layers, heads = next(iter(patterns.values())).shape[:2]
         chosen = self.options.heads or _most_varied(patterns)
@@ -71,17 +73,22 @@ def patterns_on(bridged: BridgedStudent, ids: Sequence[int]) -> tuple[Patterns, 
     return np.stack(layers), float(np.mean(shares))
 
 
-def _from_files(context: AnalysisContext) -> Shown:
-    first = context.patterns[0].pattern
-    patterns = {file.name: file.pattern for file in context.patterns if file.pattern.shape == first.shape}
-    return [str(position) for position in range(first.shape[-1])], patterns, {}
+def _from_files(context: AnalysisContext, problem: int) -> Shown:
+    first, *others = context.patterns
+    _refuse_beyond(problem, len(first.prompts))
+    shown = [first, *(file for file in others if file.reads_like(first))]
+    patterns = {file.name: file.prompts[problem].pattern for file in shown}
+    return [str(position) for position in range(first.prompts[problem].pattern.shape[-1])], patterns, {}
+
+
+def _refuse_beyond(problem: int, count: int) -> None:
+    if problem >= count:
+        there = f"there {'is' if count == 1 else 'are'} {counted(count, 'problem')}"
+        raise UsageError(f"There is no problem {problem}: {there}, numbered from 0.")
 
 
 def _from_students(context: AnalysisContext, problem: int) -> Shown:
-    if problem >= len(context.sequences):
-        count = len(context.sequences)
-        there = f"there {'is' if count == 1 else 'are'} {counted(count, 'problem')}"
-        raise UsageError(f"There is no problem {problem}: {there}, numbered from 0.")
+    _refuse_beyond(problem, len(context.sequences))
     ids = context.sequences[problem].ids
     patterns: dict[str, Patterns] = {}
     sinks: dict[str, float] = {}

@@ -12,6 +12,7 @@ from kdprobe.errors import UsageError
 from kdprobe.probing.analysis import AnalysisContext
 from kdprobe.probing.metrics.metric import HeadMetric
 from kdprobe.probing.patterns.files import PatternFile
+from kdprobe.probing.patterns.prompts import PromptPatterns
 from kdprobe.stats.bootstrap import known_mean
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def measure(context: AnalysisContext, metrics: Mapping[str, HeadMetric] | None =
         KdprobeError: A student failed its self-check.
     """
     metrics = context.head_metrics if metrics is None else metrics
-    measured = {file.name: measure_file(file, metrics) for file in context.patterns}
+    offered = frozenset.intersection(*(file.offers for file in context.patterns)) if context.patterns else frozenset()
+    shared = {name: metric for name, metric in metrics.items() if metric.needs <= offered}
+    measured = {file.name: measure_file(file, shared) for file in context.patterns}
     if context.students and context.problems:
         for student in context.students:
             measured[student.name] = _measure_student(context, student, metrics)
@@ -111,29 +114,36 @@ def measure_student(
 
 
 def measure_file(file: PatternFile, metrics: Mapping[str, HeadMetric]) -> dict[str, NDArray[np.float64]]:
-    """Measures patterns from a file with the metrics that need nothing else.
+    """Measures patterns from a file with the metrics that need nothing it lacks.
 
     Rows are first divided by their sums, as published; only the published similarity uses the patterns as dumped.
 
     Returns:
-        Metric to values `[1, layer, head]`.
+        Metric to values `[prompt, layer, head]`.
     """
+    applicable = {name: metric for name, metric in metrics.items() if metric.needs <= file.offers}
+    by_prompt = [_measure_prompt(prompt, applicable) for prompt in file.prompts]
+    return {name: np.stack([values[name] for values in by_prompt]) for name in applicable}
+
+
+def _measure_prompt(prompt: PromptPatterns, metrics: Mapping[str, HeadMetric]) -> dict[str, NDArray[np.float64]]:
+    """Values `[layer, head]` by metric."""
     import torch
 
     from kdprobe.probing.patterns.view import PatternView
 
-    applicable = {name: metric for name, metric in metrics.items() if not metric.needs}
-    layers, heads, length, _ = file.pattern.shape
+    layers, heads, length, _ = prompt.pattern.shape
     valid = torch.ones(1, length, dtype=torch.bool)
+    tokens = None if prompt.tokens is None else torch.from_numpy(prompt.tokens)[None]
     shared: dict[str, object] = {}
-    values = {name: np.full((1, layers, heads), np.nan) for name in applicable}
+    values = {name: np.full((layers, heads), np.nan) for name in metrics}
     below = None
-    for layer, array in enumerate(file.pattern):
+    for layer, array in enumerate(prompt.pattern):
         dumped = torch.from_numpy(array)[None]
         divided = dumped / dumped.sum(dim=-1, keepdim=True)
-        view = PatternView(divided, below, None, valid, valid, {}, layer, dumped=dumped, shared=shared)
-        for name, metric in applicable.items():
-            values[name][:, layer] = metric.measure(view).double().numpy()
+        view = PatternView(divided, below, tokens, valid, valid, {}, layer, dumped=dumped, shared=shared)
+        for name, metric in metrics.items():
+            values[name][layer] = metric.measure(view).double().numpy()[0]
         below = dumped
     return values
 

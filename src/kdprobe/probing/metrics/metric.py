@@ -23,7 +23,7 @@ class HeadMetric:
         name: Its registered name.
         summary: What it is, in a few words.
         unit: The unit of its values; empty for a share.
-        needs: What it reads besides the patterns: `tokens`, `spans`.
+        needs: What it reads besides the patterns (`tokens`, `spans`), and whether they must be `causal`.
         measure: From a view to `[batch, head]`.
     """
 

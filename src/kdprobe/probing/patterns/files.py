@@ -1,42 +1,64 @@
-"""Attention patterns from files: `.npz`, `.safetensors`, `.npy`, and folders of `.npy`. Pickles are never loaded."""
+"""Attention patterns from files: `.npz`, `.safetensors`, `.npy`, and folders of them. Pickles are never loaded."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError, first_line
-from kdprobe.probing.labels import head_label
-from kdprobe.probing.patterns.arrays import HINT, arrays_of, assembled
+from kdprobe.probing.patterns.containers import HINT, arrays_of
+from kdprobe.probing.patterns.prompts import PromptPatterns, prompts_of
 from kdprobe.students.replicates import named_replicate
 
-ROW_SUM_TOLERANCE = 0.02
-"""How far a row may be from summing to one: patterns dumped in bfloat16 are off by up to 0.003."""
+_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
 class PatternFile:
-    """One student's attention patterns on one prompt.
+    """One student's attention patterns, on one or several prompts.
 
     Attributes:
         name: The user's name for it, or the file's name.
-        file: Where it was read from, or `None`.
-        pattern: `[layer, head, query, key]`, float32, as dumped.
+        file: The file or folder it was read from, or `None`.
+        prompts: The patterns on each prompt, all with the same layers and heads.
         arm: The student's arm; files of one arm differ only by the training seed.
     """
 
     name: str
     file: Path | None
-    pattern: NDArray[np.float32]
+    prompts: tuple[PromptPatterns, ...]
     arm: str
 
+    @property
+    def heads(self) -> tuple[int, int]:
+        """The number of layers, and of heads per layer."""
+        layers, heads = self.prompts[0].pattern.shape[:2]
+        return layers, heads
 
-Patterns = Mapping[str, str | os.PathLike[str] | NDArray[np.floating]] | Sequence[str]
+    @property
+    def offers(self) -> frozenset[str]:
+        """What head metrics may need and these patterns have: `tokens`, `causal`."""
+        offered = {"tokens": all(prompt.tokens is not None for prompt in self.prompts)}
+        offered["causal"] = all(prompt.causal for prompt in self.prompts)
+        return frozenset(name for name, present in offered.items() if present)
+
+    def reads_like(self, other: PatternFile) -> bool:
+        """Whether both have the same layers, heads and prompts, as far as the files say."""
+        return (
+            self.heads == other.heads
+            and len(self.prompts) == len(other.prompts)
+            and all(map(PromptPatterns.reads_like, self.prompts, other.prompts))
+        )
+
+
+Patterns = Mapping[str, Any] | Sequence[str]
 """A mapping of names to files or arrays, or a list of `PATH` and `NAME=PATH` as on the command line."""
 
 
@@ -44,8 +66,8 @@ def read_patterns(arguments: Patterns) -> list[PatternFile]:
     """Reads files or folders of patterns.
 
     Args:
-        arguments: A mapping of names to files, folders or arrays, or a list of `PATH` or `NAME=PATH`; a name may be
-            `ARM@SEED`. An array is `[layer, head, query, key]`.
+        arguments: A mapping of names to files, folders, arrays or what a model returns as `attentions`; or a list of
+            `PATH` or `NAME=PATH`; a name may be `ARM@SEED`.
 
     Raises:
         UsageError: One cannot be read, contains no patterns, or has the same name as another.
@@ -67,12 +89,46 @@ def _named(text: str) -> tuple[str, Path]:
     return name if file != Path(text) else file.stem or file.name, file
 
 
-def _pattern_file(name: str, given: str | os.PathLike[str] | NDArray[np.floating]) -> PatternFile:
+def _pattern_file(name: str, given: Any) -> PatternFile:
     file = Path(given) if isinstance(given, str | os.PathLike) else None
-    called = file or Path(name)
-    pattern = assembled(arrays_of(file) if file else {name: _array(given, name)}, called)
-    _refuse_wrong(pattern, called)
-    return PatternFile(name, file, pattern, arm=named_replicate(name)[0])
+    prompts = _read(file) if file else prompts_of(_arrays(given, name), Path(name))
+    shapes = {prompt.pattern.shape[:2] for prompt in prompts}
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{layers} x {heads}" for layers, heads in sorted(shapes))
+        raise UsageError(f"The prompts of {name} have different layers and heads ({sizes}).", HINT)
+    return PatternFile(name, file, tuple(prompts), arm=named_replicate(name)[0])
+
+
+def _read(file: Path) -> list[PromptPatterns]:
+    """The prompts of a file, or of a folder with a file for each prompt or batch, in the order of their numbers."""
+    inside = sorted([*file.glob("*.npz"), *file.glob("*.safetensors")], key=_by_number) if file.is_dir() else []
+    if not inside:
+        return prompts_of(arrays_of(file), file)
+    read = {each.stem: prompts_of(arrays_of(each), each) for each in inside}
+    return [
+        prompt.named(stem if len(prompts) == 1 else f"{stem} {prompt.name}")
+        for stem, prompts in read.items()
+        for prompt in prompts
+    ]
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdigit() else -1, part) for part in _DIGITS.split(file.name)]
+
+
+def _arrays(given: object, name: str) -> dict[str, NDArray[Any]]:
+    """Arrays by name: one array, one per layer, or one per step and layer, as models return them."""
+    if not isinstance(given, list | tuple) or not given:
+        return {name: _array(given, name)}
+    if all(isinstance(step, list | tuple) and hasattr(step[0] if step else None, "shape") for step in given):
+        return {
+            f"step_{step}_layer_{layer}": _array(array, name)
+            for step, layers in enumerate(given)
+            for layer, array in enumerate(layers)
+        }
+    if all(hasattr(array, "shape") for array in given):
+        return {f"layer_{layer}": _array(array, name) for layer, array in enumerate(given)}
+    return {name: _array(given, name)}
 
 
 def _array(given: object, name: str) -> NDArray[np.floating]:
@@ -82,19 +138,3 @@ def _array(given: object, name: str) -> NDArray[np.floating]:
     except Exception as error:
         # A tensor must be on the CPU and without gradients, as its own message explains.
         raise UsageError(f"The patterns {name!r} are not an array: {first_line(error)}", HINT) from error
-
-
-def _refuse_wrong(pattern: NDArray[np.float32], file: Path) -> None:
-    """Raises if the array is not a valid attention pattern."""
-    if not np.isfinite(pattern).all():
-        raise UsageError(f"The patterns in {file} contain NaN or infinity.", HINT)
-    if pattern.min() < 0:
-        raise UsageError(f"The patterns in {file} contain negative weights.", HINT)
-    errors = np.abs(pattern.sum(axis=-1, dtype=np.float64) - 1)
-    if errors.max() > ROW_SUM_TOLERANCE:
-        layer, head, query = (int(index) for index in np.unravel_index(errors.argmax(), errors.shape))
-        raise UsageError(
-            f"The patterns in {file} do not sum to one over keys: {head_label(layer, head)}, query {query} is off by "
-            f"{errors.max():.2g}.",
-            f"{HINT} Omit padding.",
-        )

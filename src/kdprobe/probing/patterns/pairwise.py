@@ -148,23 +148,23 @@ def students_side_by_side(
 
 
 def files_side_by_side(files: Sequence[PatternFile]) -> Divergences:
-    """Compares patterns from files with the same shape.
+    """Compares patterns from files with the same layers, heads and prompts.
 
     The variance is that of the patterns as dumped; for the divergence, rows are divided by their sums.
     """
     first, *others = files
-    shape = (1, *first.pattern.shape[:2])
+    shape = (len(first.prompts), *first.heads)
     variance = np.zeros(shape)
     divergences = {(other.name, first.name): np.zeros(shape) for other in others}
-    for layer in range(shape[1]):
-        first_pattern = torch.from_numpy(first.pattern[layer])
+    for prompt, layer in np.ndindex(*shape[:2]):
+        first_pattern = torch.from_numpy(first.prompts[prompt].pattern[layer])
         moments = _Moments(first_pattern)
         for other in others:
-            pattern = torch.from_numpy(other.pattern[layer])
+            pattern = torch.from_numpy(other.prompts[prompt].pattern[layer])
             moments.add(pattern)
             p, q = (weights / weights.sum(dim=-1, keepdim=True) for weights in (pattern, first_pattern))
-            divergences[other.name, first.name][0, layer] = jensen_shannon(p, q).double().numpy()
-        variance[0, layer] = moments.variance(len(files)).numpy()
+            divergences[other.name, first.name][prompt, layer] = jensen_shannon(p, q).double().numpy()
+        variance[prompt, layer] = moments.variance(len(files)).numpy()
     return Divergences(variance, divergences)
 
 

@@ -1,0 +1,75 @@
+"""What may mislead about attention patterns from files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from kdprobe.comparison.finding import Finding
+from kdprobe.probing.patterns.files import PatternFile
+from kdprobe.probing.patterns.prompts import PromptPatterns
+from kdprobe.words import counted
+
+_REPEATED = 3
+"""How many equal tokens in a row at an end of a prompt look like padding."""
+
+
+def pattern_findings(files: Sequence[PatternFile]) -> list[Finding]:
+    """Says which files had padding, attention to later tokens, or tokens that look like padding."""
+    return [*_padding(files), *_bidirectional(files), *_repeated(files)]
+
+
+def _padding(files: Sequence[PatternFile]) -> list[Finding]:
+    guessed = {
+        file.name: [prompt for prompt in file.prompts if any(prompt.padding) and not prompt.masked] for file in files
+    }
+    listed = ", ".join(
+        f"{name}: {counted(sum(sum(prompt.padding) for prompt in prompts), 'position')} in "
+        f"{counted(len(prompts), 'prompt')}"
+        for name, prompts in guessed.items()
+        if prompts
+    )
+    if not listed:
+        return []
+    return [
+        Finding(
+            "padding-left-out",
+            f"Nothing attends to some positions at the ends of prompts ({listed}). They were taken for padding and "
+            "left out.",
+            "To say what is padding, save the attention_mask of the forward pass in the same file.",
+        )
+    ]
+
+
+def _bidirectional(files: Sequence[PatternFile]) -> list[Finding]:
+    names = [file.name for file in files if "causal" not in file.offers]
+    if not names:
+        return []
+    return [
+        Finding(
+            "bidirectional-attention",
+            f"Tokens attend to later tokens: {', '.join(names)}. Metrics that assume causal attention are skipped.",
+            "If the model is causal, record its attention again with its causal mask.",
+        )
+    ]
+
+
+def _repeated(files: Sequence[PatternFile]) -> list[Finding]:
+    names = [file.name for file in files if any(map(_looks_padded, file.prompts))]
+    if not names:
+        return []
+    return [
+        Finding(
+            "repeated-tokens",
+            f"Prompts begin or end with at least {_REPEATED} equal tokens that others attend to: {', '.join(names)}. "
+            "They may be padding that the model read as text.",
+            "Pass the attention_mask to the model when you record its attention, and save it in the same file.",
+        )
+    ]
+
+
+def _looks_padded(prompt: PromptPatterns) -> bool:
+    if prompt.tokens is None or prompt.masked or len(set(prompt.tokens.tolist())) == 1:
+        return False
+    runs = [len(list(run)) for _, run in groupby(prompt.tokens.tolist())]
+    return max(runs[0], runs[-1]) >= _REPEATED
