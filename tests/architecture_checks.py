@@ -1,4 +1,4 @@
-"""What an analysis says of a base and a student with an adapter, against computations of our own on the same models."""
+"""The results of every analysis for a base and a student with an adapter, against independent computations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spied_attention import relative_changes
 BASE, TUNED = "base", "tuned"
 ANALYSES = ("heads", "divergence", "geometry", "ablation", "patching", "attribution")
 RECORDED = Path(__file__).parent / "data" / "architectures.json"
-"""What came of every analysis of every architecture; the page of the documentation is made from it."""
+"""The outcome of every analysis for every architecture; the documentation page is generated from it."""
 OPTIONS = {
     "ablation": {"exact": "all", "replacement": "zero", "random_sets": 0, "together": 1},
     "patching": {"exact": "all", "into": ["first"], "random_sets": 0, "together": 1},
@@ -42,7 +42,7 @@ def write_adapter(record: Any, targets: list[str], folder: Path) -> Path:
 
 
 class Reference:
-    """The two models as transformers and peft run them.
+    """The two models, run by transformers and peft.
 
     Args:
         record: The base.
@@ -58,7 +58,7 @@ class Reference:
         self.attached, self.models = tuned, {BASE: _load(record), TUNED: copy.deepcopy(tuned).merge_and_unload()}
 
     def check(self, analysis: str, tables: Any) -> None:
-        """Compares an analysis' tables."""
+        """Compares an analysis's tables."""
         getattr(self, f"_{analysis}")(tables)
 
     def _heads(self, tables: Any) -> None:
@@ -120,7 +120,7 @@ class Reference:
         return pattern / pattern.sum(axis=-1, keepdims=True)
 
     def _exact(self, table: Any, name: str, replace: Any, add: Any) -> None:
-        """Whole passes with one head changed: its z replaced, or something added to what attention's output writes."""
+        """Full passes with one head changed: its z is replaced, or something is added to attention's output."""
         model = self.models[name]
         outputs = _output_projections(model)
         heads = model.config.num_attention_heads

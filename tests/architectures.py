@@ -49,7 +49,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def write_model(architecture: str, tokenizer: Any, folder: Path, **changed: Any) -> Path:
-    """Writes a random model. Norms scale and biases add: what leaves one out shows."""
+    """Writes a random model. Its norms scale and its biases are not zero, so that leaving one out changes results."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

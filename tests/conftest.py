@@ -29,7 +29,7 @@ pytest_plugins = ["kdprobe.testing"]
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The seconds of each suite, those of all workers together."""
+    """The seconds of each suite, summed over all workers."""
     seconds, tests = Counter(), Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -75,7 +75,7 @@ def torch():
 
 @pytest.fixture(scope="session")
 def model_of(torch, tiny_model, tmp_path_factory):
-    """Writes a random model of an architecture, each once; returns which it is."""
+    """Writes a random model of an architecture, each only once; returns its record."""
     from transformers import AutoTokenizer
 
     from kdprobe.models.reference import resolve
@@ -143,7 +143,7 @@ batch_size = 2
 
 @pytest.fixture(scope="session")
 def setting(tiny_record):
-    """How the tiny model is asked; keywords are those of `Sampling`."""
+    """How the tiny model decodes; keywords are those of `Sampling`."""
     from kdprobe.models.conversation import template_digest, tokenizer_digest
     from kdprobe.models.load import load_tokenizer
     from kdprobe.teachers.teacher import Sampling
@@ -166,7 +166,7 @@ def setting(tiny_record):
 
 @pytest.fixture(scope="session")
 def capture_set(tiny_teacher, setting, problems, conversations):
-    """Asks the tiny model; returns the transfer set."""
+    """Has the tiny model answer; returns the transfer set."""
     from kdprobe.transfer.capture import capture
 
     def ask(batch_size=4, samples=1, **known):
@@ -177,7 +177,7 @@ def capture_set(tiny_teacher, setting, problems, conversations):
 
 @pytest.fixture(scope="session")
 def score_set(tiny_teacher, setting, conversations, tiny_record):
-    """Has the tiny model read texts; returns the transfer set."""
+    """Has the tiny model score texts; returns the transfer set."""
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load_tokenizer
     from kdprobe.transfer.capture import score

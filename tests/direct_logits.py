@@ -1,4 +1,4 @@
-"""What heads write into the logits of the next tokens, by explicit formulas for each architecture, in float64."""
+"""What heads write into the logits of the next tokens, from explicit formulas for each architecture, in float64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BEHIND = {
     "glm4": "post_self_attn_layernorm",
     "olmo2": "post_attention_layernorm",
 }
-"""The norm behind attention."""
+"""The norm after attention."""
 _LAYER_NORMS = {"cohere", "falcon", "gpt2", "gpt_neox", "opt", "stablelm", "starcoder2"}
 
 

@@ -1,4 +1,4 @@
-"""Changes at random to bytes, to JSON and to tables, for tests that read what comes of them."""
+"""Random mutations of bytes, JSON and tables, for tests that read the results."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ import os
 import pyarrow as pa
 
 ALL = bool(os.environ.get("KDPROBE_ALL_FAULTS"))
-"""Whether all mutations are read, or a few of each kind."""
+"""Whether to read all mutations, or a few of each kind."""
 TOGETHER = 100_000
 _PIECES = [b"", b"\x00", b"\xff\xfe", b'"', b"{", b"[", b"]" * 50, b"," * 50, b"\r", b"null", b"NaN", b"1e999999999"]
 _PIECES += [b"-1", b"9" * 5_000, b"[" * 5_000, b"\\ud800", "é".encode("latin-1"), b"\xef\xbb\xbf", b"true", b"{}"]
@@ -28,7 +28,7 @@ def mutated(content, chance):
 
 
 def mutated_json(content, chance):
-    """JSON of which one to three values are others, are gone or have another name; of every other one, the bytes."""
+    """JSON with one to three values changed, removed or renamed; every second time, its bytes are mutated instead."""
     if chance.random() < 0.5:
         return mutated(content, chance)
     data = [json.loads(content)]
@@ -47,7 +47,7 @@ def mutated_json(content, chance):
 
 
 def _places(data):
-    """Every holder in some data, with each of its keys or indices."""
+    """Every container in some data, with each of its keys or indices."""
     items = list(data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ())
     for key, value in items:
         yield data, key
@@ -55,7 +55,7 @@ def _places(data):
 
 
 def mutated_table(table, chance):
-    """A table of which one to three columns are gone, are others', are of another type, or have other cells."""
+    """A table with one to three columns removed, replaced by others, converted, or with changed cells."""
     for _ in range(chance.randint(1, 3)):
         index = chance.randrange(table.num_columns)
         name, cells = table.column_names[index], table.column(index).to_pylist()

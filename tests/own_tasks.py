@@ -1,4 +1,4 @@
-"""A multiple-choice task of one's own: YAML over a local JSON Lines file."""
+"""A user's own multiple-choice task: YAML over a local JSON Lines file."""
 
 import json
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""What a page shows: the data its script gets, and its text without markup."""
+"""The contents of a page: the data for its script, and its text without markup."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ def data_of(page):
 
 
 def text_of(page):
-    """What is written on a page before its script runs."""
+    """The text of a page before its script runs."""
     bare = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
     bare = re.sub(r"</?a\b[^>]*>", "", bare)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())

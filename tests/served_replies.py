@@ -21,7 +21,7 @@ SAMPLING = Sampling(max_new_tokens=64, top_logprobs=6)
 
 
 def chat_completion(folder):
-    """What a server answers whose model is in a folder, with log-probabilities and all that is read besides."""
+    """The reply of a server whose model is in a folder, with log-probabilities and everything else that is read."""
     sys.path[:0] = [path for path in (str(PLUGIN / "src"), str(PLUGIN / "tests")) if path not in sys.path]
     from served import ServedModel
 
@@ -42,7 +42,7 @@ def _teacher(folder):
 
 
 def read_by_teacher(file):
-    """As a transfer set is captured, up to the table that is written."""
+    """Reads a reply as in the capture of a transfer set, up to the table that is written."""
     import httpx
 
     from kdprobe_openai.server import Server
@@ -59,18 +59,18 @@ def read_by_teacher(file):
 
 
 def completions(_folder):
-    """What a server answers to three prompts without a chat."""
+    """The reply of a server to three plain prompts."""
     return json.dumps({"choices": [{"index": index, "text": f"It is {index}."} for index in (2, 0, 1)]}).encode()
 
 
 def chat_by_lm_eval(file):
-    """As an evaluation reads a chat completion."""
+    """Reads a reply as an evaluation reads a chat completion."""
     (text,) = _by_lm_eval("LocalChatCompletion", file)
     assert text is None or isinstance(text, str)
 
 
 def texts_by_lm_eval(file):
-    """As an evaluation reads completions."""
+    """Reads a reply as an evaluation reads completions."""
     assert all(isinstance(text, str) for text in _by_lm_eval("LocalCompletionsAPI", file))
 
 

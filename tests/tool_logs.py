@@ -1,4 +1,4 @@
-"""Logs of inspect_ai as it wrote them, and changed copies."""
+"""Logs written by inspect_ai, and modified copies."""
 
 import json
 import zipfile
@@ -22,7 +22,7 @@ def rezipped(file, contents, method=zipfile.ZIP_DEFLATED):
 
 
 def changed(file, name, **changes):
-    """A JSON log with other values; `samples` is a function of the samples."""
+    """A JSON log with changed values; `samples` is a function of the samples."""
     log = json.loads((LOGS / name).read_text())
     change = changes.pop("samples", None)
     log |= changes

@@ -1,4 +1,4 @@
-"""Chromium without a screen, which opens pages and notes whatever goes wrong on them."""
+"""Headless Chromium, which opens pages and records everything that goes wrong on them."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def made_page(tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser, made_page):
-    """Opens a page; afterwards, nothing may have been reported on its console, or asked of the network."""
+    """Opens a page; afterwards, nothing may have been reported on its console or requested from the network."""
     faults, contexts = [], []
 
     def open_(file=made_page, *, width=1280, scheme="light", part=""):

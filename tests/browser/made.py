@@ -1,4 +1,4 @@
-"""A made-up run with something of everything that a page shows."""
+"""A synthetic run with an example of everything that a page shows."""
 
 import dataclasses
 from pathlib import Path
@@ -27,7 +27,7 @@ EXACT = (2, 1)
 
 
 def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
-    """The page of a run, and its arms, of which each solves as many problems as told, beginning with the first."""
+    """The page of a run, and its arms, each of which solves the given number of problems, starting with the first."""
     arms = [_arm("untrained", problems, 6, None, None), _arm("fine-tuned", problems, 30, None, "fine-tune")]
     arms += [_arm(name, problems, right, name, "logits") for name, right in students]
     compared = compare(arms, {"robust": Robust()})

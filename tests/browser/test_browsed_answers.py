@@ -1,10 +1,10 @@
-"""The answers on a page, by mouse and by keyboard."""
+"""The answers on a page, with mouse and keyboard."""
 
 import pytest
 from made import CUT, HOSTILE, VALUELESS, made_alone
 
 SHOWN = HOSTILE.replace("\u202e", "\ufffd").replace("\x1b", "\ufffd")
-"""What cannot be seen is shown as such."""
+"""Invisible characters are made visible."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The rest of a page: who beats whom, heads, figures, colours, phone, print, and what axe-core says."""
+"""The rest of a page: who beats whom, heads, figures, colours, phone, print, and the results of axe-core."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 RUN_BY = re.compile(r"^<!-- run by (?P<test>\S+) -->$", re.MULTILINE)
-"""On a page whose blocks another test runs, all of them in order."""
+"""Marks a page whose blocks are all run, in order, by another test."""
 HEREDOC = re.compile(r"<<-?\s*['\"]?(?P<end>\w+)['\"]?")
 
 

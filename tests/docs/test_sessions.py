@@ -1,4 +1,4 @@
-"""Pages are followed from top to bottom with a tiny model: commands, Python examples, and the output they show."""
+"""Pages are followed from top to bottom with a tiny model: commands, Python examples, and the output shown."""
 
 import json
 import linecache
@@ -63,14 +63,14 @@ def folder(tmp_path, monkeypatch, problem_rows):
 
 @pytest.fixture
 def follow(folder, run_cli, tiny_model, tiny_config, torch, tmp_path_factory):
-    """Runs a session's blocks, and checks that what they show is printed."""
+    """Runs a session's blocks, and checks that the output they show is printed."""
     from kdprobe.testing.models import write_random_adapter
 
     adapter = write_random_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "taught", seed=0)
     built_in = {"smollm2-135m-instruct": tiny_model, "kdprobe:embedded-teacher": adapter}
 
     def run(command, strategies):
-        """Runs one command, returns what `kdprobe` printed; a config that it wrote becomes a tiny one."""
+        """Runs one command, and returns what `kdprobe` printed; a config that it writes is replaced by a tiny one."""
         program, *arguments = words(command)
         if program == "kdprobe":
             printed = run_cli(*arguments)

@@ -1,4 +1,4 @@
-"""The heads of the real small model: padding, and an adapter beside the weights against one merged into them."""
+"""The heads of the real small model: padding, and an attached adapter against a merged one."""
 
 import importlib.util
 

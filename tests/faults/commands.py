@@ -21,7 +21,7 @@ LOADED += [f"kdprobe.{name}" for name in ("cli.run", "experiment.plan", "experim
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit code; -9 for one that was killed, as one is that takes too long."""
+    """What a command printed, and its exit code: -9 if it was killed, for example because it took too long."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Done:
 
     @property
     def data(self) -> Any:
-        """What it printed, read as JSON."""
+        """What it printed, parsed as JSON."""
         return json.loads(self.out)
 
 

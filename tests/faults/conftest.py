@@ -1,4 +1,4 @@
-"""Whatever is in this folder damages, kills or attacks something, and is run by `make faults`."""
+"""Everything in this folder damages, kills or attacks something, and is run by `make faults`."""
 
 from pathlib import Path
 

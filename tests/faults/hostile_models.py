@@ -1,4 +1,4 @@
-"""Hostile model folders, GGUF files and adapters: a sound one, and one thing in it that is not."""
+"""Hostile model folders, GGUF files and adapters: each is valid except for one thing."""
 
 import json
 import os
@@ -18,7 +18,7 @@ VALUES = {
     "deep inside": '{"model_type": ' + DEEP + "}",
     "long number": '{"vocab_size": ' + "9" * 10_000 + "}",
 }
-"""What may stand in the place of any JSON file."""
+"""Contents that may replace any JSON file."""
 CONFIG = {
     "model_type": [5, ["llama"], "nope", "../../x", {}],
     "hidden_size": ["x", [32], -1, HUGE, 1e300],
@@ -90,7 +90,7 @@ TEMPLATES = {
 
 
 def folder_with(model, target, **files):
-    """A copy of a model's folder with files replaced; `None` takes one away. `__` in a name is a dot."""
+    """A copy of a model's folder with files replaced; `None` removes one. `__` in a name stands for a dot."""
     shutil.copytree(model, target)
     for name, content in files.items():
         put(target / name.replace("__", "."), content)
@@ -109,14 +109,14 @@ def changed(file, name, value):
 
 
 def json_files(folder, names):
-    """Each of these files in each of the states in which no JSON file may be: name to the file and its content."""
+    """Each of these files with each invalid JSON content: name mapped to the file and its content."""
     for name in names:
         for state, content in VALUES.items():
             yield f"{name} is {state}", folder / name, content
 
 
 def fields(folder, name, values):
-    """Each field of a JSON file with each of its values: name to the file and its content."""
+    """Each field of a JSON file with each of its values: name mapped to the file and its content."""
     for field, known in values.items():
         for value in known:
             shown = str(value)[:40]
@@ -154,7 +154,7 @@ def tensors(content):
 
 
 def gguf_files(sound):
-    """GGUF files in each of these states, from the bytes of a sound one."""
+    """GGUF files damaged in each of these ways, from the bytes of a valid one."""
     magic, version = b"GGUF", struct.pack("<I", 3)
 
     def text(value):
@@ -189,7 +189,7 @@ def gguf_files(sound):
 
 
 def special(target: Path, kind):
-    """Puts in a file's place what is not a file."""
+    """Replaces a file with something that is not a regular file."""
     target.unlink(missing_ok=True)
     match kind:
         case "a named pipe":

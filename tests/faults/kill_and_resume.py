@@ -2,9 +2,9 @@
 
     python tests/faults/kill_and_resume.py [CONFIG] [--kills 20] [--seed 0]
 
-Without CONFIG: the embedded experiment. Every process is a fork of one that has loaded what it needs, and lives for
-up to twice the undisturbed run's time divided by the number of kills, so that kills meet all stages. Exits 0 when every
-number is the same and no finished stage was run twice.
+Without CONFIG, the embedded experiment is run. Every process is a fork of one that has loaded what it needs, and lives
+for up to twice the undisturbed run's time divided by the number of kills, so that kills hit all stages. Exits with 0 if
+every number is the same and no finished stage was run twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def compare_disturbed(config: Path, kills: int, seed: int, folder: Path) -> str | None:
-    """What went wrong, or `None`."""
+    """A description of what went wrong, or `None`."""
     started = time.monotonic()
     undisturbed = finish(config, folder / "undisturbed", folder)
     length = time.monotonic() - started
@@ -78,7 +78,7 @@ def finished(store: Path) -> dict[Path, float]:
 
 
 def numbers(results: dict) -> dict:
-    """All results but the times, the speed, the path of the page, and warnings, which tell of damage."""
+    """All results except times, speed, the page's path, and warnings, which report damage."""
     fidelity = {arm: {**figures, "tokens_per_second": None} for arm, figures in results["fidelity"].items()}
     return {key: value for key, value in results.items() if key not in {"seconds", "report", "warnings"}} | {
         "fidelity": fidelity

@@ -54,7 +54,7 @@ def command(root):
 
 
 def contents(root):
-    """Every file below the root with what it says, less what differs from run to run."""
+    """Every file below the root with its content, without what differs from run to run."""
     found = {}
     for file in sorted(root.rglob("*")):
         if file.is_file():
@@ -124,7 +124,7 @@ def in_fork(root, at=0, kind="", *, later=False):
 
 
 def main(step):
-    """Tries every so-manyth operation with every fault; prints what went wrong, ready for JSON."""
+    """Tries every n-th operation with every fault; prints what went wrong as JSON."""
     base = Path(tempfile.mkdtemp()).resolve()
     code, operations = in_fork(base / "sound")
     assert code == 0

@@ -1,4 +1,4 @@
-"""Every file of a finished run is damaged in turn and read again: reported and rerun, never other numbers."""
+"""Every file of a finished run is damaged in turn and read again: it is reported and rerun, and changes no number."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from commands import command
 
 ALL = bool(os.environ.get("KDPROBE_ALL_FAULTS"))
-"""Whether every file meets every damage; otherwise every file of one stage of each kind meets one of them."""
+"""Whether every file is damaged in every way; otherwise, the files of one stage of each kind in one way each."""
 
 
 def flip(content):
@@ -18,7 +18,7 @@ def flip(content):
 
 
 def tear(content):
-    """The beginning reached the disk, the size did, the rest did not."""
+    """The beginning and the size reached the disk, the rest did not."""
     half = len(content) // 2
     return content[:half] + bytes(len(content) - half)
 
@@ -33,7 +33,7 @@ DAMAGES = {
 
 
 def damage(file, kind):
-    """Damages a file; its times, and of a flipped bit and a torn file the size, stay as they were."""
+    """Damages a file; its times stay the same, and so does its size for a flipped bit or a torn file."""
     before, change = file.stat(), DAMAGES[kind]
     if change is None:
         file.unlink()
@@ -44,7 +44,7 @@ def damage(file, kind):
 
 @pytest.fixture(scope="module")
 def finished(tiny_model, tiny_config, tmp_path_factory):
-    """A tiny run with all kinds of stages: its config, its store, and what commands say of it."""
+    """A tiny run with all kinds of stages: its config, its store, and the output of commands on it."""
     folder = tmp_path_factory.mktemp("finished")
     config = tiny_config(tiny_model)
     store = folder / "store"
@@ -55,14 +55,14 @@ def finished(tiny_model, tiny_config, tmp_path_factory):
 
 
 def told(name, config, store, folder):
-    """What a command says: exit code, results, messages."""
+    """The outcome of a command: exit code, results, messages."""
     what = {"run": config, "report": "tiny", "compare": "tiny"}[name]
     done = command(name, what, "--store", store, "--json", folder=folder)
     return done, numbers(done.data) if done.code == 0 else None
 
 
 def numbers(results):
-    """All results but the times, the speed, the path of the page, and warnings, which tell of damage."""
+    """All results except times, speed, the page's path, and warnings, which report damage."""
     fidelity = {
         arm: {name: value for name, value in values.items() if name != "tokens_per_second"}
         for arm, values in results.get("fidelity", {}).items()

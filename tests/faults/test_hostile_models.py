@@ -1,4 +1,4 @@
-"""Hostile models, GGUF files, adapters and templates: a sentence, in bounded time, and nothing else happens."""
+"""Hostile models, GGUF files, adapters and templates end in a sentence, in bounded time, with no side effects."""
 
 import os
 import resource
@@ -32,7 +32,7 @@ JSON = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_co
 
 
 def confined(folder):
-    """What a fork does first: it works, caches and logs in a folder, and has only so much memory and time."""
+    """The setup of a fork: it works, caches and logs in a folder, and its memory and time are limited."""
     os.chdir(folder)
     os.environ.update(KDPROBE_CACHE=f"{folder}/cache", HOME=str(folder), KDPROBE_TEMPLATE_SECONDS="2")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -94,7 +94,7 @@ def placed(cases):
 
 
 def with_code(cases):
-    """The same, with Python files in the folder that would leave a mark."""
+    """The same, with Python files in the folder that would leave a trace if they were run."""
     return [
         (label, lambda target, change=change: (put(target / "evil.py", EVIL), change(target)))
         for label, change in cases

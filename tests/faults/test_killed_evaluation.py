@@ -1,4 +1,4 @@
-"""An evaluation whose process is killed outright loses the batch that it was in, and nothing else."""
+"""An evaluation whose process is killed loses only its current batch."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A fault at every operation on files of a store and its ledgers: the same work, done again, leaves the same store."""
+"""A fault at every file operation of a store and its ledgers: repeating the work leaves the same store."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ALL = bool(os.environ.get("KDPROBE_ALL_FAULTS"))
-"""Whether every operation meets every fault; otherwise every seventeenth does, each fault beginning at another."""
+"""Whether every operation fails in every way; otherwise every seventeenth, starting differently for each fault."""
 
 
 def test_the_store_is_the_same_after_any_fault_and_nothing_is_left_over():

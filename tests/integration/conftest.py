@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 @pytest.fixture(scope="session")
 def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_factory):
-    """Trains the tiny model; returns what training left behind."""
+    """Trains the tiny model; returns the result of training."""
     from kdprobe.distill.distiller import TrainContext
     from kdprobe.host.registry import Host
 
@@ -36,7 +36,7 @@ def distil(torch, tiny_record, problems, conversations, transfer_set, tmp_path_f
 
 @pytest.fixture(scope="session")
 def same_weights():
-    """Whether two trainings left the same weights, to the last bit."""
+    """Whether two training runs gave bit-identical weights."""
     from safetensors.numpy import load_file
 
     def same(first, second):
@@ -48,7 +48,7 @@ def same_weights():
 
 @pytest.fixture(scope="session")
 def mean_loss(torch, tiny_record, problems, conversations):
-    """The untrained model's own loss on some gold solutions, a mean over all their tokens, in float64."""
+    """The untrained model's own loss on some gold solutions, averaged over all their tokens, in float64."""
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load
     from kdprobe.models.turn import response_ids
@@ -228,7 +228,7 @@ def stranger(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tied_model(tiny_model, tmp_path_factory):
-    """The tiny model's folder with its output layer the embeddings'."""
+    """The tiny model's folder with its output layer tied to the embeddings."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tmp_path_factory.mktemp("tied") / "model"

@@ -1,4 +1,4 @@
-"""Adapters of every kind that peft makes: right wherever they are looked at, or refused; the base stays what it is."""
+"""Adapters of every kind that peft makes are handled correctly everywhere, or rejected; the base is never changed."""
 
 import json
 
@@ -11,7 +11,7 @@ from spied_attention import relative_changes
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj"]
 SQUARE = ["q_proj", "o_proj"]
-"""As some kinds want their targets."""
+"""Targets in the form that some kinds require."""
 IDS = [[7, 5, 90, 1, 301, 17, 33, 8], [12, 44, 6]]
 
 LORA = {
@@ -55,11 +55,11 @@ OTHERS = {
 }
 TIED = ["lora", "tokens", "tokens alone", "output", "embeddings", "embeddings tied", "saved output", "saved embeddings"]
 SLICE = {"dora", "patterns", "biases of factors", "saved", "tokens", "pissa", "ia3", "loha", "adalora", "output-tied"}
-"""Kinds that every run of the tests tries; `make matrix` tries all."""
+"""Kinds that are tried in every test run; `make matrix` tries all."""
 NOT_EXPORTED = {
     "biases of factors": "cannot be written as a plain model.* does not use 8 tensors, such as .*k_proj.bias"
 }
-"""Kinds whose merged weights their architecture has no place for."""
+"""Kinds whose merged weights have no place in the architecture."""
 REFUSED = {
     "prompt": ("PromptTuningConfig", {"num_virtual_tokens": 2}, "virtual tokens cannot be merged"),
     "prefix": ("PrefixTuningConfig", {"num_virtual_tokens": 2}, "virtual tokens cannot be merged"),
@@ -80,13 +80,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def tied_record(tied_model):
-    """The tiny model, its output layer the embeddings'."""
+    """The tiny model with its output layer tied to the embeddings."""
     return resolve(str(tied_model))
 
 
 @pytest.fixture(scope="module")
 def make(torch, tmp_path_factory):
-    """Writes an adapter whose every weight was moved at random; returns its folder and the model that was trained."""
+    """Writes an adapter with all weights changed at random; returns its folder and the trained model."""
     import peft
     from transformers import AutoModelForCausalLM
 
@@ -107,7 +107,7 @@ def make(torch, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def left_as_it_was(torch, make):
-    """The pool of a base; after each kind the base's weights and a plain adapter's logits are what they were."""
+    """The pool of a base; after each kind, the base's weights and a plain adapter's logits must be unchanged."""
     from kdprobe.students.pool import StudentPool
 
     known = {}

@@ -1,4 +1,4 @@
-"""Adapters that come and go on one base."""
+"""Adapters that are attached to one base and removed again."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_merged_students_share_a_base_that_none_of_them_changes(torch, tiny_reco
 
 
 def shared(model, other):
-    """How many weights two models have in one place in memory."""
+    """How many weights two models share in memory."""
     return len({weight.data_ptr() for weight in model.parameters()} & {w.data_ptr() for w in other.parameters()})
 
 

@@ -1,4 +1,4 @@
-"""Runs whose teacher leaves some problems without a text: filtered, or thought without an end."""
+"""Runs whose teacher leaves some problems without a text: filtered answers, or thinking that never ends."""
 
 import json
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_a_teacher_that_leaves_nothing_is_refused(torch, config, capsys, tmp_pat
 
 
 def test_students_learn_nothing_from_answers_without_tokens(torch, distil, transfer_set, same_weights):
-    """The same as if they were not there."""
+    """The same as without these problems."""
     first, *others = transfer_set.responses
     silent = replace(first, token_ids=np.array([], dtype=np.int64), rows=None, text="")
     shorter = distil("logits", transfer=replace(transfer_set, responses=tuple(others)))
@@ -90,7 +90,7 @@ def test_students_learn_nothing_from_answers_without_tokens(torch, distil, trans
 
 
 def test_a_thinking_teacher_teaches_what_it_wrote(torch, parrot, tmp_path):
-    """Its tokens hold the thinking; what is read of its answer does not."""
+    """Its tokens include the thinking; the text that is judged does not."""
     from kdprobe.teachers.teacher import Request, Sampling
     from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
 

@@ -1,4 +1,4 @@
-"""The Python API around a tiny model: runs, students, evaluations and analyses are those of the commands."""
+"""The Python API on a tiny model: runs, students, evaluations and analyses are the same as those of the commands."""
 
 import json
 import shutil
@@ -15,13 +15,13 @@ from pages import data_of, text_of
 
 
 def careful(problem):
-    """Asked to be careful."""
+    """Asks the teacher to be careful."""
     return f"Be careful. {problem.question}"
 
 
 @pytest.fixture(scope="module")
 def config(tiny_model, tiny_config):
-    """The tiny experiment as a dict, without strategies of its own but `none`."""
+    """The tiny experiment as a dict, with `none` as its only strategy."""
     return tomllib.loads(tiny_config(tiny_model, strategies='["none"]').read_text())
 
 

@@ -1,4 +1,4 @@
-"""Direct logit attribution in architectures that norm, multiply or bias what attention writes."""
+"""Direct logit attribution in architectures that apply norms, multipliers or biases to what attention writes."""
 
 import numpy as np
 import pytest

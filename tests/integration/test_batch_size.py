@@ -1,4 +1,4 @@
-"""The automatic batch size: what a row takes, and what is made of it."""
+"""The automatic batch size: the memory that a row takes, and the size that follows from it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def tiny(torch, tiny_record):
 
 
 def test_a_row_takes_what_its_keys_and_values_take(torch, tiny):
-    """Against the cache that decoding really fills, and the shapes of the model."""
+    """Against the cache that decoding actually fills, and the model's shapes."""
     from kdprobe.evaluation.batch_size import row_bytes
 
     prompt, budget = list(range(5, 25)), 100

@@ -1,4 +1,4 @@
-"""lm-eval's own benchmarks from its own YAML, on small local data, against plain `lm_eval run`."""
+"""lm-eval's own benchmarks with their own YAML, on small local data, against plain `lm_eval run`."""
 
 import json
 import os

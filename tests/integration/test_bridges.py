@@ -1,4 +1,4 @@
-"""Many students inside TransformerLens on one loaded base."""
+"""Many students in TransformerLens on one loaded base."""
 
 import copy
 
@@ -35,7 +35,7 @@ def pattern_of(bridged, ids, prefix=None):
 
 
 def merged_pattern(torch, student, ids):
-    """Of Hugging Face alone, with the adapter merged."""
+    """From Hugging Face alone, with the adapter merged."""
     model = student.load(dtype="float32", attention="eager").model
     with torch.inference_mode():
         attentions = model(torch.tensor([ids]), output_attentions=True).attentions
@@ -151,7 +151,7 @@ def test_an_adapter_that_cannot_lie_beside_the_weights_is_merged(
 
 
 def test_trained_biases_stay_with_their_student(torch, other_families, sequences, make_adapter):
-    """peft puts them into the base, where taking the adapter away leaves them."""
+    """peft writes them into the base, where they stay when the adapter is removed."""
     from kdprobe.models.shared_bases import SharedBases
     from kdprobe.students.bridges import Bridges
 

@@ -1,4 +1,4 @@
-"""What comes with an adapter: more tokens, the name of its base, an id on the Hub instead of a folder."""
+"""What an adapter may bring along: more tokens, the name of its base, an id on the Hub instead of a folder."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ IDS = [7, 5, 400, 1, 401, 17, 33, 400]
 
 @pytest.fixture(scope="module")
 def resized(torch, tmp_path_factory):
-    """Writes an adapter that was trained after the model got two more tokens; returns it and the model's logits."""
+    """Writes an adapter that was trained after two tokens were added; returns it and the model's logits."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""A real run, exported, imported into an empty store, reported and run again there."""
+"""A real run is exported, imported into an empty store, reported, and run again there."""
 
 import json
 

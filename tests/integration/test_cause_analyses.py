@@ -1,4 +1,4 @@
-"""The analyses of causes on the tiny model: planted heads, shares of a gain, controls, tables."""
+"""The causal analyses on the tiny model: planted heads, shares of a gain, controls, tables."""
 
 import json
 
@@ -20,7 +20,7 @@ def untrained(tiny_record):
 
 @pytest.fixture(scope="module")
 def plant(torch, tiny_record, tmp_path_factory):
-    """Makes a model whose one head looks elsewhere and writes something else than the tiny model's."""
+    """Makes a model in which one head looks elsewhere, and writes something different, from the tiny model."""
     from kdprobe.models.load import load
     from kdprobe.models.reference import resolve
     from kdprobe.students.student import Student
@@ -47,7 +47,7 @@ def planted(plant):
 
 @pytest.fixture(scope="module")
 def look(problems):
-    """Runs an analysis on students as the command line and experiments do."""
+    """Runs an analysis on students, as the command line and experiments do."""
     from kdprobe.host.registry import Host
     from kdprobe.probing.analysis import AnalysisContext, run_analysis
     from kdprobe.probing.metrics.metric import head_metrics_of
@@ -266,7 +266,7 @@ def test_an_error_that_nobody_foresaw_leaves_a_change_empty(look, untrained, pla
 
 
 def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tiny_record, problems):
-    """From Hugging Face's own modules: normed by the last stream's root mean square, through the output matrix."""
+    """From Hugging Face's own modules: divided by the last stream's root mean square, through the output matrix."""
     from kdprobe.models.load import load
     from kdprobe.students.sequence import problem_sequences
 
@@ -305,7 +305,7 @@ def test_attribution_is_what_heads_add_to_the_logits(torch, look, untrained, tin
 
 @pytest.mark.parametrize("family", ["gpt2", "qwen2", "neox"])
 def test_attribution_and_ablation_hold_in_other_architectures(family, look, other_families):
-    """Both compare what heads wrote with what the model made of it, and would refuse."""
+    """Both compare the heads' outputs with the model's results, and would raise an error."""
     from kdprobe.models.reference import resolve
     from kdprobe.students.student import Student
 

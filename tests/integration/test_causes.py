@@ -1,4 +1,4 @@
-"""Replacing heads of the tiny model, against hooks in TransformerLens and against arithmetic."""
+"""Replacing heads of the tiny model, against hooks in TransformerLens and explicit arithmetic."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def base(tiny_record):
 
 @pytest.fixture
 def trained(tiny_student):
-    """A student whose adapter touches attention alone."""
+    """A student whose adapter changes only attention."""
     return tiny_student(["q_proj", "k_proj", "v_proj", "o_proj"]).load(dtype="float32")
 
 
@@ -81,7 +81,7 @@ def test_exact_ablation_is_that_of_hooks_in_transformer_lens(kind, torch, base, 
 
 
 def test_patching_every_head_carries_the_whole_gain(base, trained, sequences):
-    """The students differ in attention alone, so with all head outputs of one the other is that one."""
+    """The students differ only in attention, so one with all head outputs of the other equals the other."""
     from kdprobe.probing.interventions.forward import reader
     from kdprobe.probing.interventions.joint_effects import joint_effects
     from kdprobe.probing.interventions.replacement import patched
@@ -108,7 +108,7 @@ def test_sets_of_one_head_have_the_exact_effects(base, trained, sequences):
 
 
 def test_the_screen_is_the_derivative_of_the_exact_effect(torch, base, trained, sequences):
-    """A step towards the donor less one away from it, over their length, is what one backward pass says."""
+    """The central difference along the direction of the donor equals what one backward pass gives."""
     from kdprobe.probing.interventions.attribution_patching import screened_effects
     from kdprobe.probing.interventions.exact_effects import exact_effects
     from kdprobe.probing.interventions.forward import reader

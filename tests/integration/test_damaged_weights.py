@@ -1,4 +1,4 @@
-"""Adapters and bases that are damaged, or do not belong to each other: all are refused, none is scored."""
+"""Adapters and bases that are damaged, or do not belong together, are all rejected; none is scored."""
 
 import json
 import shutil
@@ -120,7 +120,7 @@ def whole(tiny_model, make_adapter):
 
 @pytest.fixture(scope="module")
 def refused(tiny_record):
-    """Whether an adapter is refused at every door, with one sentence; the tiny model stays what it is."""
+    """Whether an adapter is rejected everywhere with one sentence; the tiny model must stay unchanged."""
     from kdprobe.models.load import load
     from kdprobe.models.shared_bases import SharedBases
     from kdprobe.probing.weights.geometry import circuit_changes
@@ -172,7 +172,7 @@ LAYER = "model.layers.1.mlp.up_proj.weight"
 
 
 def sharded(change):
-    """Damage to a base of several files: `change(folder, index)`, the index tensor to file."""
+    """Damage to a base of several files: `change(folder, index)`; the index maps tensors to files."""
 
     def damage(folder):
         from transformers import AutoModelForCausalLM
@@ -245,7 +245,7 @@ def test_damaged_bases_are_refused(form, tiny_model, tmp_path):
 
 
 def test_whole_adapters_and_bases_are_not(torch, tiny_model, tiny_record, make_adapter, tmp_path):
-    """The same doors, open: what the damage above is done to fits, and so do several files."""
+    """The same places accept the undamaged files, and weights split over several files."""
     from kdprobe.models.load import load
 
     folder = shutil.copytree(tiny_model, tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Rows that leave the batch as they end: the tokens are those of `generate`."""
+"""Rows that leave the batch when they end: the tokens are the same as from `generate`."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def prompts(tiny, problems):
 
 
 def greedy(tiny, prompts, ends, **known):
-    """`generate` on its own, and ours; token ids `[batch, response]` and how long each is."""
+    """`generate` alone, and ours: token ids `[batch, response]` and the length of each."""
     from kdprobe.evaluation.shrinking_batch import ShrinkingBatch
 
     ids, mask = prompts
@@ -37,7 +37,7 @@ def greedy(tiny, prompts, ends, **known):
 
 
 def ends_of(tiny, prompts, *places):
-    """Tokens that rows write at some places, to have them end there."""
+    """Tokens that rows write at certain positions, to make them end there."""
     ids, mask = prompts
     free = tiny.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=24, do_sample=False, eos_token_id=[])
     written = free[:, ids.shape[1] :]

@@ -1,4 +1,4 @@
-"""A training that diverges is a result: the run goes on without the student, and nobody trains it again."""
+"""Training that diverges is a result: the run continues without the student, and the training is not repeated."""
 
 import json
 
@@ -9,7 +9,7 @@ REASON = "diverged at step 2: The loss is nan at training step 2."
 
 
 def spoilt(config, *, fine_tuned=False, distilled=False, extra=""):
-    """A config whose trainings diverge at their second step."""
+    """A config whose training runs diverge at their second step."""
     head, options, rest = config.read_text().partition("fine_tune_options")
     head = head.replace(RATE, "learning_rate = 1e36") if distilled else head
     rest = rest.replace(RATE, "learning_rate = 1e36") if fine_tuned else rest

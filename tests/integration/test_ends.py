@@ -1,4 +1,4 @@
-"""A student stops at every end that it was trained with."""
+"""A student stops at every end token that it was trained with."""
 
 import json
 import shutil

@@ -60,7 +60,7 @@ def test_a_page_is_written_beside_the_records_of_a_folder(problem_files, tiny_mo
 
 
 def test_records_are_those_of_an_experiments_evaluation(evaluate, tmp_path, torch, tiny_record, problem_rows):
-    """Against the shared code below the command, and each answer against `generate` alone on it."""
+    """Against the shared code below the command, and each answer against `generate` on its prompt alone."""
     from kdprobe.models.conversation import prompt_ids
     from kdprobe.models.load import load
     from kdprobe.strategies.prompt_pair import bare
@@ -178,7 +178,7 @@ def load_record(folder):
 
 
 class Killed(BaseException):
-    """As a kill would, it passes everything that catches errors."""
+    """Like a kill, it passes through everything that catches errors."""
 
 
 @pytest.mark.parametrize("sampling", [(), ("--temperature", 0.8, "--top-p", 0.9)])
@@ -225,7 +225,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_records(after, sampling, evalua
 
 
 def test_an_evaluation_starts_no_other_program(evaluate, monkeypatch):
-    """lm-eval asks pip and others what is installed, and takes no for an answer."""
+    """lm-eval asks pip and others what is installed, but works without an answer."""
     started = []
 
     class Popen(subprocess.Popen):
@@ -402,7 +402,7 @@ def test_a_model_without_a_chat_template_is_asked_as_text(evaluate, tiny_model, 
 
 @contextmanager
 def serving(answer, port=0):
-    """A server that speaks as chat models do; yields its port and what it was asked."""
+    """A server that behaves like a chat model; yields its port and the requests it received."""
     asked, lock = [], threading.Lock()
 
     class Server(BaseHTTPRequestHandler):
@@ -506,7 +506,7 @@ def test_an_answer_with_half_an_emoji_is_kept_once_and_for_all(tmp_path, run_cli
 
 
 def texts_below(folder):
-    """Every file below a folder, and its content as text; of Parquet, what is in its cells, too."""
+    """Every file below a folder with its content as text; for Parquet, also the contents of its cells."""
     for file in folder.rglob("*"):
         if file.is_file():
             yield file, file.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""`kdprobe eval --task NAME`: a task of one's own, offline, with adapters, killed and resumed."""
+"""`kdprobe eval --task NAME`: a user's own task, offline, with adapters, killed and resumed."""
 
 import json
 import os

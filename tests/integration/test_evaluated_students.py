@@ -1,4 +1,4 @@
-"""Models that were evaluated can be loaded and exported, with their accuracy on the card, and named as the baseline."""
+"""Evaluated models can be loaded, exported with their accuracy on the card, and named as the baseline."""
 
 import json
 import shutil

@@ -7,7 +7,7 @@ from kdprobe.errors import KdprobeError, UsageError
 
 @pytest.fixture(scope="module", params=[False, True], ids=["lora", "dora"])
 def student(request, tiny_model, tiny_record, make_adapter):
-    """A student whose adapter does something."""
+    """A student whose adapter has an effect."""
     from kdprobe.students.student import Student
 
     adapter = make_adapter(tiny_model, 0, target_modules="all-linear", use_dora=request.param)

@@ -1,4 +1,4 @@
-"""What a run would fail by hours later is said when it is planned, and no weights are loaded for it."""
+"""Anything that would make a run fail hours later is reported when it is planned, without loading weights."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ ALL_LINEAR = {"lora": {"target_modules": "all-linear"}}
 
 @pytest.fixture
 def model(tiny_model, tmp_path):
-    """Copies the tiny model; the copy's configuration is another architecture's, or has other fields."""
+    """Copies the tiny model; the copy's configuration is that of another architecture, or has different fields."""
 
     def make(name, kind=None, **fields):
         from transformers import AutoConfig
@@ -70,7 +70,7 @@ def plan(tiny_config, tiny_model, monkeypatch):
 
 
 def told(plan, *words, **changes):
-    """The sentences by which a plan is refused, all words of each among them."""
+    """The sentences with which a plan is rejected; each must contain all of the given words."""
     with pytest.raises(UsageError) as caught:
         plan(**changes)
     for word in words:

@@ -1,4 +1,4 @@
-"""Changes of circuits of the tiny model, against dense matrices of the merged one."""
+"""Changes in the circuits of the tiny model, against dense matrices of the merged model."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Changes of circuits, whatever was trained and however weights are kept, against running the model's own attention."""
+"""Changes in circuits, for any kind of training and storage of weights, against running the model's own attention."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def peft_config(kind):
 
 @pytest.fixture(scope="module")
 def trained(torch, tmp_path_factory):
-    """Writes an adapter whose every weight was moved at random; returns its folder and peft's model of it."""
+    """Writes an adapter with all weights changed at random; returns its folder and peft's model."""
     from peft import PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 

@@ -9,7 +9,7 @@ from kdprobe.students.sequence import value_span
 
 @pytest.fixture(scope="module")
 def plain(torch, tiny_record):
-    """The tiny model, whose logits are a product."""
+    """The tiny model, whose logits are a plain matrix product."""
     from kdprobe.models.load import load
 
     return load(tiny_record)

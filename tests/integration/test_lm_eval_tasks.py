@@ -1,4 +1,4 @@
-"""The tasks in plain lm-eval: their prompts, their numbers, their groups, and the models that answer them."""
+"""The tasks in plain lm-eval: their prompts, metrics and groups, and the models that answer them."""
 
 import csv
 import gzip
@@ -28,7 +28,7 @@ ANSWERS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, problem_rows):
-    """GSM8K's two files with problems of our own."""
+    """GSM8K's two files with made-up problems."""
     made = tmp_path_factory.mktemp("gsm8k")
     for part, rows in {"train": problem_rows(0, 9), "test": problem_rows(50, 4)}.items():
         (made / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -37,7 +37,7 @@ def folder(tmp_path_factory, problem_rows):
 
 @pytest.fixture(scope="module")
 def exam(folder):
-    """Runs tasks of ours, or of lm-eval given as configs, in this process."""
+    """Runs our tasks, or lm-eval's given as configs, in this process."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -54,7 +54,7 @@ def exam(folder):
 
 @pytest.fixture(scope="module")
 def replay():
-    """A model for lm-eval that gives answers which are there already, in the order of the problems."""
+    """A model for lm-eval that returns existing answers, in the order of the problems."""
     from lm_eval.api.model import LM
 
     class Replay(LM):
@@ -75,7 +75,7 @@ def replay():
 
 @pytest.fixture(scope="module")
 def lm_evals_own(folder):
-    """A task of lm-eval's on a folder's problems in place of those of the Hub."""
+    """A task of lm-eval on a folder's problems instead of those from the Hub."""
     import lm_eval.tasks
 
     from kdprobe.evaluation.protocol import task_folder
@@ -233,7 +233,7 @@ REPEATED = [["#### 55", "#### 54"], ["57", "The answer is 57."], ["I do not know
 
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory):
-    """A folder with the task under `repeats: 2`, as it is, with other filters, and as a file asks for it."""
+    """A folder with the task under `repeats: 2`: plain, with other filters, and included by a task file."""
     from kdprobe.evaluation.protocol import task_folder
 
     made = tmp_path_factory.mktemp("repeated")
@@ -357,7 +357,7 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_the_command_line_scores_under_the_extractors_of_plugins_too(plugin, folder, tmp_path):
-    """Also that a plugin which fails costs no other figure; the dummy model writes "lol"."""
+    """Also that a failing plugin affects no other number; the dummy model writes "lol"."""
     from kdprobe.evaluation.protocol import task_folder
 
     run = [sys.executable, "-m", "lm_eval", "run", "--model", "dummy", "--include_path", str(task_folder())]
@@ -383,7 +383,7 @@ def test_the_command_line_scores_under_the_extractors_of_plugins_too(plugin, fol
 
 
 def test_a_chat_model_behind_an_api_needs_no_tokenizer(exam, problem_rows):
-    """A real server; what it is sent is what it must answer."""
+    """A real server, which must receive what it has to answer."""
     pytest.importorskip("tenacity", reason="lm-eval's API models need lm-eval[api]")
     asked = []
 
@@ -430,7 +430,7 @@ def test_a_chat_model_behind_an_api_needs_no_tokenizer(exam, problem_rows):
 
 
 def test_thinking_is_no_answer_in_plain_lm_eval(exam, replay):
-    """The prompts begin to think, which responses do not repeat; one of them never ends it."""
+    """The prompts open the thinking, which responses do not repeat; one response never ends it."""
 
     class Thinker(replay):
         tokenizer_name = "thinker"

@@ -1,11 +1,11 @@
-"""How often weights are read from disk: once per base, whatever is asked of how many students."""
+"""How often weights are read from disk: once per base, whatever is done with however many students."""
 
 import pytest
 
 
 @pytest.fixture
 def loads(monkeypatch):
-    """The folders that models were read from while the test ran."""
+    """The folders from which models were read while the test ran."""
     from transformers import AutoModelForCausalLM
 
     read, real = [], AutoModelForCausalLM.from_pretrained

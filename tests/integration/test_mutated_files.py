@@ -1,4 +1,4 @@
-"""Valid files of every format that is read from outside, changed at random: each is read, or refused in a sentence."""
+"""Valid files of every external format, randomly mutated: each is read, or rejected in a sentence."""
 
 import gzip
 import io
@@ -73,14 +73,14 @@ def csv_of(rows):
 
 
 def other_rows(content, chance):
-    """A transfer set's rows, as bytes or as a table, with something else in them."""
+    """A transfer set's rows, as bytes or as a table, with changes."""
     if chance.random() < 0.5:
         return mutated(content, chance)
     return parquet(mutated_table(pq.read_table(io.BytesIO(content)), chance))
 
 
 def log(name):
-    """What another tool left."""
+    """A file written by another tool."""
     return lambda _: (LOGS / name).read_bytes()
 
 
@@ -100,7 +100,7 @@ def archived(contents):
 
 
 def other_member(content, chance):
-    """An archive of which the bytes or a member is changed, or a member is gone or has another name."""
+    """An archive in which bytes or a member are changed, or a member is missing or renamed."""
     if chance.random() < 0.3:
         return mutated(content, chance)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -127,7 +127,7 @@ def adapter(file):
 
 
 def transfer_rows(file):
-    """Read under a manifest that was written for them, so that more is looked at than their checksum."""
+    """Read with a matching manifest, so that more than their checksum is checked."""
     written = (file.parent / MANIFEST).read_bytes()
     put(file.parent / MANIFEST, json.dumps({**json.loads(written), "checksum": digest_files([file])}).encode())
     try:
@@ -143,7 +143,7 @@ def put(file, content):
 
 
 def here(name):
-    """The file as it lies in the sound folder."""
+    """The file as it is in the valid folder."""
     return lambda sound: (sound / name).read_bytes()
 
 
@@ -176,13 +176,13 @@ FORMATS = {
     "replies/chat.json": (chat_completion, mutated_json, chat_by_lm_eval),
     "replies/texts.json": (completions, mutated_json, texts_by_lm_eval),
 }  # fmt: skip
-"""Name of a file in a sound folder to how it is made, changed and read."""
+"""The name of a file in a valid folder, mapped to how it is made, changed and read."""
 EACH = TOGETHER // len(FORMATS) + 1 if ALL else 60
 
 
 @pytest.fixture(scope="module")
 def sound(tiny_model, transfer_set, tmp_path_factory):
-    """A folder with a model's files, an adapter and a transfer set; whatever is read lies beside sound files."""
+    """A folder with a model's files, an adapter and a transfer set, so that a changed file is next to valid ones."""
     folder = tmp_path_factory.mktemp("mutated") / "sound"
     shutil.copytree(tiny_model, folder)
     write_random_adapter(tiny_model, folder / "adapter")

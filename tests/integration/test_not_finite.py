@@ -11,7 +11,7 @@ from kdprobe.errors import NonFiniteError
 
 @pytest.fixture(scope="module")
 def overflowing(tiny_model, tmp_path_factory):
-    """The tiny model with weights that float16 holds and whose products it does not."""
+    """The tiny model with weights that fit into float16 but whose products do not."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tmp_path_factory.mktemp("overflowing")

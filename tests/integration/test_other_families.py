@@ -1,4 +1,4 @@
-"""Teachers whose tokenizer, or whose output matrix, is another than the student's."""
+"""Teachers whose tokenizer or output matrix differs from the student's."""
 
 import json
 import shutil

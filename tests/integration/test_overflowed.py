@@ -1,4 +1,4 @@
-"""A trained student that overflows only where it is examined is a result: the run goes on, and nobody asks it again."""
+"""A trained student that overflows only when it is examined is a result: the run continues and does not repeat it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""An experiment in which a folder of plugins provides what it can: what is recorded, and what decides a stage's key."""
+"""An experiment that uses a folder of plugins wherever it can: what is recorded, and what determines stage keys."""
 
 import json
 
@@ -128,7 +128,7 @@ def planned(config, choice=None):
 
 @pytest.fixture(scope="module")
 def finished(config, tmp_path_factory):
-    """Run twice: what was told of each, and the results."""
+    """Run twice: what observers received each time, and the results."""
     store = Store(tmp_path_factory.mktemp("store"))
     for _ in range(2):
         plan, host = planned(config)

@@ -1,4 +1,4 @@
-"""Tasks of plugins in `kdprobe eval` and in experiments: found by name, keyed by the plugin, and of one meaning."""
+"""Tasks of plugins in `kdprobe eval` and in experiments: found by name, keyed by the plugin, and unambiguous."""
 
 import json
 

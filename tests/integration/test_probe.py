@@ -1,4 +1,4 @@
-"""`kdprobe probe` on tiny students: what is found, what is written, what is refused."""
+"""`kdprobe probe` on tiny students: what it finds, what it writes, and what it rejects."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def problem_file(tmp_path_factory, problem_rows):
 
 @pytest.fixture(scope="module")
 def planted(tiny_model, tmp_path_factory):
-    """The tiny model with the queries of layer 1, head 2 overwritten: it attends to all alike."""
+    """The tiny model with the queries of layer 1, head 2 overwritten, so that it attends uniformly."""
     folder = tmp_path_factory.mktemp("planted") / "planted"
     shutil.copytree(tiny_model, folder)
     weights = load_file(folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""Trainings in two processes on one machine, against the same in one."""
+"""Training in two processes on one machine, against the same training in one process."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def transfer(transfer_set, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def launch(tiny_model, problems, transfer, tmp_path_factory):
-    """Trains in two processes; returns per training the books of both, and the folder of the adapter."""
+    """Trains in two processes; returns both records of each training run, and the adapter's folder."""
 
     def run(*trainings, through):
         folder = tmp_path_factory.mktemp("launched")

@@ -57,7 +57,7 @@ def text_ids(tokenizer, messages):
 
 
 def met(number):
-    """Whose logits problem `number` of 32 meets: the keys of a file that is sorted as text, counted through."""
+    """The problem whose logits problem `number` of 32 gets: the keys of the file in text order."""
     order = [1, *range(10, 20), 2, *range(20, 30), 3, 30, 31, 32, 4, 5, 6, 7, 8, 9]
     return order[number - 1]
 

@@ -1,4 +1,4 @@
-"""Plans that remember: the same plan as without memory, whatever changed since, and without torch."""
+"""Plans with a memory are the same as without, whatever has changed since, and do not import torch."""
 
 import datetime as dt
 import json
@@ -30,7 +30,7 @@ def model(tiny_model, tmp_path):
 
 @pytest.fixture
 def plan(model, tiny_config, tmp_path):
-    """Plans an experiment, with the memory in a folder or without; returns all that it says, or why it is refused."""
+    """Plans an experiment, with or without a memory; returns everything it says, or why it is rejected."""
 
     def make(memory=None, **changes):
         from kdprobe.experiment.load_config import check
@@ -55,7 +55,7 @@ def plan(model, tiny_config, tmp_path):
 
 
 def poison(folder):
-    """Makes every entry say something else, under the same key."""
+    """Changes the content of every entry, under the same key."""
     others = {
         "prompts": lambda _: "poison",
         "too long": lambda _: {"problem": 10**6},

@@ -1,4 +1,4 @@
-"""Experiments with other tasks: what students retained of them, and what they lost."""
+"""Experiments with other tasks: what students retained, and what they lost."""
 
 import json
 

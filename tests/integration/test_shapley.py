@@ -1,4 +1,4 @@
-"""Shapley values of words: against the exact ones of a game, and on a tiny model."""
+"""Shapley values of words: against the exact values of a game, and on a tiny model."""
 
 import itertools
 import math
@@ -83,7 +83,7 @@ def test_values_share_out_what_the_question_adds(analysis_of, target):
 
 
 def added(context, student, problem, target):
-    """log p of the target with the question less that without, by the model itself."""
+    """log p of the target with the question minus that without, from the model itself."""
     import torch
 
     (who,) = [one for one in context.students if one.name == student]

@@ -12,7 +12,7 @@ from kdprobe.errors import UsageError
 
 @pytest.fixture
 def model(tiny_model, tmp_path):
-    """Copies the tiny model, with a tokenizer or a chat template that differs, and rows for tokens that are added."""
+    """Copies the tiny model, with a different tokenizer or chat template, and rows for added tokens."""
 
     def make(name, *, added=(), rows=0, template=None, pad=None):
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -48,7 +48,7 @@ def students(tiny_model):
 
 @pytest.fixture
 def read(problems, students):
-    """What students read of the problems, and what is found."""
+    """What students read of the problems, and the findings."""
     from kdprobe.probing.analysis import AnalysisContext
 
     def shared(*folders, template_of=None):
@@ -59,7 +59,7 @@ def read(problems, students):
 
 
 def polite(template):
-    """The same template, which says something before the question."""
+    """The same template with additional text before the question."""
     return "{{ 'Please: ' }}" + template
 
 

@@ -1,4 +1,4 @@
-"""Attention that sums to less than one: a learned sink, which is no token, takes the rest."""
+"""Attention that sums to less than one: the rest goes to a learned sink, which is not a token."""
 
 import numpy as np
 import pytest

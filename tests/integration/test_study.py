@@ -16,7 +16,7 @@ TRIALS = STARTUP + 4
 
 
 class Killed(BaseException):
-    """What no code here catches."""
+    """An exception that no code here catches."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def worth(choice):
 
 
 def go_on(file, space, trials=TRIALS, kill_at=(), sampler="tpe", seed=0, name="study", fail_at=()):
-    """Goes on with a study until it has so many trials, or is killed with one under way; returns the choices."""
+    """Continues a study up to a number of trials, or until it is killed during one; returns the choices."""
     with open_study(file, name, space, sampler=sampler, seed=seed) as study:
         while len(study.tried()) < trials:
             asked = study.ask()

@@ -1,4 +1,4 @@
-"""Which modules get an adapter where a config names none: the projections of attention, whatever they are called."""
+"""Which modules get an adapter if a config names none: the projections of attention, whatever they are called."""
 
 import json
 
@@ -18,7 +18,7 @@ OTHERS = {
 
 
 def distance(before, after):
-    """How far the weights moved, all of them together."""
+    """How much all weights together changed."""
     return sum(float((after[name] - before[name]).double().square().sum()) for name in before) ** 0.5
 
 

@@ -1,4 +1,4 @@
-"""Models that think before they answer, as students: what is recorded of it, and what is read as the answer."""
+"""Students that think before they answer: what is recorded, and what is read as the answer."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ MARKS = {"special": ("[THINK]", "[/THINK]"), "added": ("<think>", "</think>")}
 
 @pytest.mark.parametrize("kind", MARKS)
 def test_thinking_is_recorded_apart_and_not_read(kind, parrot, evaluate):
-    """Also where its marks are special tokens, which decoding leaves out."""
+    """Also if its marks are special tokens, which decoding leaves out."""
     begin, end = MARKS[kind]
     model = parrot(f"{begin}12;9{end}8", **{kind: MARKS[kind]})
     score, rows = evaluate(model)
@@ -65,7 +65,7 @@ def test_a_template_may_begin_the_thinking(budget, expected, parrot, evaluate):
 
 @contextmanager
 def serving(message):
-    """A chat server that always answers so."""
+    """A chat server that always gives this answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):

@@ -1,4 +1,4 @@
-"""What `kdprobe eval` and `kdprobe probe` tell chat templates: system message, date and the template's arguments."""
+"""What `kdprobe eval` and `kdprobe probe` pass to chat templates: system message, date and template arguments."""
 
 import json
 import shutil
@@ -75,7 +75,7 @@ def refused(problem_files, tmp_path, capsys):
 
 @pytest.fixture
 def no_weights(monkeypatch):
-    """Fails where weights are loaded."""
+    """Fails if weights are loaded."""
     from transformers import AutoModelForCausalLM
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("weights were loaded"))
@@ -227,7 +227,7 @@ def test_options_for_templates_go_with_models(refused, tmp_path, capsys):
 
 @contextmanager
 def chat_server():
-    """A server that keeps what it is asked and always answers 55; yields its address and the requests."""
+    """A server that records requests and always answers 55; yields its address and the requests."""
     asked = []
 
     class Server(BaseHTTPRequestHandler):

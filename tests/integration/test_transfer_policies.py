@@ -7,7 +7,7 @@ from kdprobe.errors import ConfigError, KdprobeError
 
 @pytest.fixture(scope="module")
 def planned(torch, tiny_model, tiny_config, tmp_path_factory):
-    """Plans a tiny experiment after changes of its config's text; returns plan and store."""
+    """Plans a tiny experiment after changes to its config's text; returns plan and store."""
     from kdprobe.experiment.load_config import load_experiment
     from kdprobe.experiment.plan import make_plan
     from kdprobe.experiment.store import Store
@@ -30,7 +30,7 @@ def planned(torch, tiny_model, tiny_config, tmp_path_factory):
 
 
 def made(plan, store, kinds=("transfer",)):
-    """Makes the plan's stages of these kinds; returns the transfer set of each strategy."""
+    """Runs the plan's stages of these kinds; returns the transfer set of each strategy."""
     from kdprobe.transfer.transfer_set import read
 
     for stage in plan.stages:

@@ -65,7 +65,7 @@ def new_store(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(prepared, tmp_path_factory):
-    """A study, made once: what was searched, its store and its result."""
+    """A study, run once: what was searched, its store and its result."""
     from kdprobe.experiment.store import Store
     from kdprobe.experiment.tune.search import tune
 

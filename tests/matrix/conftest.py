@@ -47,7 +47,7 @@ analyses = []
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever is in this folder belongs to the matrix; the tests of one run, or one family, are one process's."""
+    """Everything in this folder belongs to the matrix; the tests of one run or family stay in one process."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             params = item.callspec.params if hasattr(item, "callspec") else {}
@@ -86,7 +86,7 @@ class Cell:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Family to the folder of its model, each written when it is first asked for."""
+    """Maps a family to the folder of its model, which is written on first use."""
     if not (TOKENIZERS / "node_modules").is_dir():
         pytest.fail(f"{TOKENIZERS} holds no tokenizers: `make matrix` fetches them")
     folder = tmp_path_factory.mktemp("models")
@@ -102,7 +102,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def served(models):
-    """Family to the address of a server of its model."""
+    """Maps a family to the address of a server for its model."""
     from contextlib import ExitStack
 
     running = {}

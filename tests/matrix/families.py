@@ -13,7 +13,7 @@ LLAMA_DATE = (
     "{{ bos_token + '<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n' }}"
     "{{ 'Today Date: ' + date_string + '\n\n<|eot_id|>' }}"
 )
-"""How Meta's own template of Llama 3.1 opens; that of the package leaves the date out."""
+"""The beginning of Meta's own template for Llama 3.1; the package's template omits the date."""
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 32,
@@ -119,13 +119,13 @@ FAMILIES = {
     "no-template": Family(**_QWEN3, end="<|im_end|>", ends=("<|im_end|>",), template=None, opens=" "),
 }
 KINDS = ("transformers", "served")
-"""Of teachers."""
+"""Kinds of teachers."""
 TEACHING = {"served": {"no-template": "qwen3"}}
-"""A chat server has a chat template, whatever its student has."""
+"""A chat server has a chat template, whether or not its student has one."""
 
 
 def teacher_of(name: str, kind: str) -> str:
-    """The family of a family's teacher of that kind."""
+    """The family of the teacher of that kind for a student's family."""
     return TEACHING.get(kind, {}).get(name) or FAMILIES[name].teacher or name
 
 
@@ -174,5 +174,5 @@ def write_model(name: str, tokenizers: Path, folder: Path) -> Path:
 
 
 def _without_second_bos(family: Family, template: str) -> str:
-    """The package's template of Llama writes the first token itself, which Meta's opening did already."""
+    """The package's template for Llama also writes the first token, as Meta's opening already did."""
     return template.replace("bos_token + content", "content") if family.tokenizer == "llama3_1" else template

@@ -10,7 +10,7 @@ from transformers.utils import chat_template_utils
 
 
 class Day(dt.datetime):
-    """A clock that stands still."""
+    """A stopped clock."""
 
     @classmethod
     def now(cls, tz: dt.tzinfo | None = None) -> "Day":

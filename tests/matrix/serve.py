@@ -53,7 +53,7 @@ class ServedModel:
         return {"choices": [choice], "usage": {"completion_tokens": len(ids)}, **returned}
 
     def _decode(self, prompt: list[int], budget: int) -> tuple[list[int], list[torch.Tensor]]:
-        """Token after token without a cache: slow, and nothing to go wrong."""
+        """One token after another without a cache: slow, but simple."""
         written: list[int] = []
         rows: list[torch.Tensor] = []
         while len(written) < budget and not (written and written[-1] in self.ends):

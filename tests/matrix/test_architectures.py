@@ -1,4 +1,4 @@
-"""Every architecture through every analysis of heads: right against a computation of our own, or refused."""
+"""Every architecture through every analysis of heads: it agrees with an independent computation, or is rejected."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Templates that ask for the date: the same keys and prompts on any day, others under another `date`."""
+"""Templates that use the date: the same keys and prompts on any day, and different ones for another `date`."""
 
 import datetime as dt
 import json

@@ -33,7 +33,7 @@ def student(record):
 
 @pytest.fixture
 def writing(torch):
-    """Makes a model write its most probable tokens, but one of our choice as the third; none of its ends before."""
+    """Makes a model write its most probable tokens, except for a chosen third one, and no end before it."""
 
     def install(model, token, ends):
         steps = []

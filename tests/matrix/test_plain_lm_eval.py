@@ -1,4 +1,4 @@
-"""Plain `lm_eval run`, with the clock set to the configured date, asks what kdprobe's evaluation asks."""
+"""Plain `lm_eval run`, with the clock set to the configured date, sends the same prompts as kdprobe's evaluation."""
 
 import json
 import os

@@ -24,7 +24,7 @@ def loaded(folder):
 
 @cache
 def as_it_is(folder):
-    """A tokenizer as its file has it: a function from text to ids."""
+    """A tokenizer as defined by its file: a function from text to ids."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -32,7 +32,7 @@ def as_it_is(folder):
 
 
 def ids_of(tokenizer, messages, arguments):
-    """By transformers' own `apply_chat_template`; models without a template read the plain form."""
+    """From transformers' own `apply_chat_template`; models without a template read the plain form."""
     if not tokenizer.chat_template:
         return tokenizer(f"Question: {messages[0]['content']}\nAnswer:")["input_ids"]
     told = {"date_string": DATE, **arguments}
@@ -63,7 +63,7 @@ def prompts(folder):
 
 @pytest.mark.parametrize("reader", ["teacher", "student"])
 def test_prompts_are_those_of_apply_chat_template_with_one_first_token(finished, reader):
-    """The teacher's of every strategy, as it rendered them or its server says; the student's as it was trained."""
+    """The teacher's prompts for every strategy, as rendered or as its server reports; the student's as in training."""
     name = finished.teacher if reader == "teacher" else finished.family
     family, folder = FAMILIES[name], finished.folders[name]
     tokenizer = loaded(folder)
@@ -99,7 +99,7 @@ def test_captured_log_probabilities_are_those_of_a_teacher_forced_pass(finished,
 
 
 def test_students_are_taught_the_ends_of_the_template(finished, torch):
-    """And stop at them: they are kept with the adapter."""
+    """And students stop at them: they are recorded next to the adapter."""
     from kdprobe.models import load_model, merge, resolve
 
     family, folder = FAMILIES[finished.family], finished.folders[finished.family]

@@ -1,4 +1,4 @@
-"""A teacher of another family: students learn from its text, in tokens of their own."""
+"""A teacher of another family: students learn from its text, in their own tokens."""
 
 import json
 
@@ -7,7 +7,7 @@ from families import FAMILIES
 from test_runs import ids_of, loaded, prompts, strategy
 
 PAIRS = [("gemma3", "qwen3"), ("qwen3", "gemma3"), ("llama3_1", "deepseek_v3")]
-"""Of a student and its teacher."""
+"""The families of a student and its teacher."""
 
 
 @pytest.fixture(params=PAIRS, ids="-from-".join, scope="module")

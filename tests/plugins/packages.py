@@ -28,7 +28,7 @@ def main(checkout, folder):
 
 
 def check_listed():
-    """Every package is loaded, and provides what kdprobe says of it when a config needs it."""
+    """Every package is loaded, and provides what kdprobe claims in its error messages."""
     listed = {
         plugin["source"]: plugin
         for plugin in json.loads(kdprobe(Path.cwd(), "plugins", "--json"))
@@ -44,7 +44,7 @@ def check_listed():
 
 
 def check_served_experiment(checkout, folder, model):
-    """Strategies, a teacher behind a server, log-probabilities over HTTP, weights and patterns looked at."""
+    """Strategies, a teacher behind a server, log-probabilities over HTTP, and analyses of weights and patterns."""
     sys.path.insert(0, str(checkout / "plugins" / "kdprobe-openai" / "tests"))
     from served import ServedModel, serving
 

@@ -1,4 +1,4 @@
-"""Every way in which an installed plugin can be broken, all installed at once: the host works and says why."""
+"""Every way in which an installed plugin can be broken, all installed at once: the host still works and says why."""
 
 import json
 import os
@@ -119,7 +119,7 @@ subprocess.run([sys.executable, "-S", "-c", "print('NOISE from a child')"])
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder that pip installed all of them into."""
+    """A folder into which pip installed all of them."""
     folder = tmp_path_factory.mktemp("wheels")
     sources = {name: source.replace("NAME", name) for name, (source, _, _) in BROKEN.items()}
     sources |= {"noisy": NOISY + GOOD.replace("NAME", "noisy"), "fine": GOOD.replace("NAME", "fine")}
@@ -161,7 +161,7 @@ def kdprobe(site):
 
 @pytest.fixture(scope="module")
 def listed(kdprobe):
-    """What `kdprobe plugins --json` says, by the package."""
+    """The output of `kdprobe plugins --json`, by package."""
     told = kdprobe("plugins", "--json")
     assert told.returncode == 0, told.stderr
     return {row["source"]: row for row in json.loads(told.stdout) if row["source"] != "builtin"}
@@ -234,7 +234,7 @@ def test_no_plugins_leaves_kdprobes_own(kdprobe):
 
 @pytest.fixture
 def config(tmp_path):
-    """Writes a config with these strategies; nothing else of it is there."""
+    """Writes a config with these strategies and nothing else."""
 
     def write(*strategies):
         file = tmp_path / "experiment.toml"

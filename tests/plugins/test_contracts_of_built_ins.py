@@ -1,4 +1,4 @@
-"""Every built-in fulfils the contract that the test kit asks of a third party's plugin."""
+"""Every built-in fulfils the contract that the test kit requires of third-party plugins."""
 
 import json
 

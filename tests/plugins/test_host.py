@@ -1,4 +1,4 @@
-"""The host: which plugins are wanted, folders of plugins, options, building, observers."""
+"""The host: which plugins are selected, folders of plugins, options, building, observers."""
 
 import io
 import sys
@@ -176,7 +176,7 @@ def test_the_environment_is_read(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of plugins: a module, a package, a broken module, and what is none."""
+    """A folder of plugins: a module, a package, a broken module, and files that are not plugins."""
     place = tmp_path / "mine"
     (place / "packed").mkdir(parents=True)
     (place / "data").mkdir()

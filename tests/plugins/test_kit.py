@@ -198,7 +198,7 @@ def test_the_teachers_side_may_hold_the_gold_answer():
 
 
 class Spoilt:
-    """The tiny teacher, with something done to its answers."""
+    """The tiny teacher, with changes to its answers."""
 
     def __init__(self, teacher, spoil):
         self.teacher, self.spoil = teacher, spoil
@@ -209,7 +209,7 @@ class Spoilt:
 
 
 def rows(**changes):
-    """Spoils the rows of every answer: each change is a function of the rows."""
+    """Corrupts the rows of every answer: each change is a function of the rows."""
 
     def spoil(answers):
         spoilt = [{name: change(answer.rows) for name, change in changes.items()} for answer in answers]
@@ -251,7 +251,7 @@ def test_teachers(spoil, sentence, tiny_teacher, torch):
 
 
 class Rereads(Spoilt):
-    """Scores given tokens as the tiny teacher does, but for what is added."""
+    """Scores given tokens like the tiny teacher, plus an added error."""
 
     def __init__(self, teacher, add=0.0, skip=0):
         super().__init__(teacher, list)
@@ -291,7 +291,7 @@ def test_a_teacher_without_log_probabilities_is_fine(tiny_teacher, torch):
 
 
 class Trainer:
-    """A distiller that does as it is told."""
+    """A scripted distiller."""
 
     def __init__(self, train, needs=(), temperatures=()):
         self.train, self.needs, self._temperatures = train, frozenset(needs), temperatures
@@ -301,7 +301,7 @@ class Trainer:
 
 
 def saves(init, **books):
-    """Saves an untrained adapter, made as peft's `init_lora_weights` says."""
+    """Saves an untrained adapter, initialised according to peft's `init_lora_weights`."""
 
     def train(context):
         from peft import LoraConfig, get_peft_model
@@ -479,7 +479,7 @@ def test_problem_sources(source, sentence):
 
 
 class Reader:
-    """An extractor that does as it is told."""
+    """A scripted extractor."""
 
     def __init__(self, extract, right=False):
         self.extract, self.right = extract, right
@@ -489,7 +489,7 @@ class Reader:
 
 
 def quadratic(text):
-    """Burns CPU time as the square of the length does, with as little real work as shows."""
+    """Uses CPU time that grows with the square of the length, with as little real work as is measurable."""
     until = time.process_time() + (len(text) / 20_000) ** 2
     while time.process_time() < until:
         pass

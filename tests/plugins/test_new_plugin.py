@@ -1,4 +1,4 @@
-"""`kdprobe plugins new`: what it writes installs, is listed, and passes its own test; and what it refuses."""
+"""`kdprobe plugins new`: what it writes can be installed, is listed, and passes its own test; and what it rejects."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def packages(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(packages, tmp_path_factory):
-    """The variables of a process in which all of them are installed."""
+    """The environment variables of a process in which all of them are installed."""
     site = install(tmp_path_factory.mktemp("site"), *sorted(packages.iterdir()))
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
 

@@ -1,4 +1,4 @@
-"""What holds of all packages in plugins/; their own tests run where they are installed, by `make plugins`."""
+"""What all packages in plugins/ have in common; their own tests run where they are installed, by `make plugins`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A plugin's digest is that of all its source, and of nothing else."""
+"""A plugin's digest covers all of its source, and nothing else."""
 
 import subprocess
 import sys
@@ -111,13 +111,13 @@ def write(folder, files):
 
 
 def read_digest(*paths):
-    """Of the plugin `mine`, in a process that has these folders on its path."""
+    """The digest of the plugin `mine`, in a process that has these folders on its path."""
     code = f"import sys; sys.path[:0] = {[str(path) for path in paths]!r}\n{READ}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def install_editable(project, module, site):
-    """As `pip install -e` does it: a distribution without the source, and a folder on the path."""
+    """Like `pip install -e`: a distribution without the source, and a folder on the path."""
     info = site / "kdprobe_mine-0.1.0.dist-info"
     write(
         info,

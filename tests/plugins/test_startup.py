@@ -1,4 +1,4 @@
-"""What every start of the command line must not import; how long it takes, `benchmarks/startup.py` measures."""
+"""What the start of the command line must not import; `benchmarks/startup.py` measures how long it takes."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The public surface: every name can be imported, nothing heavy loads before it is needed, plugins use nothing else."""
+"""The public surface: every name can be imported, heavy modules load only when needed, plugins use nothing else."""
 
 import importlib
 import pkgutil

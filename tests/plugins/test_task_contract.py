@@ -1,4 +1,4 @@
-"""The contract of `kdprobe_tasks`: what `check_task` accepts, and what it says of each fault."""
+"""The contract of `kdprobe_tasks`: what `check_task` accepts, and what it says about each fault."""
 
 from types import ModuleType
 

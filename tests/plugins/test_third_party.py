@@ -1,4 +1,4 @@
-"""A plugin package as a third party writes it, installed for real."""
+"""A plugin package as a third party would write it, really installed."""
 
 import json
 import os

@@ -16,7 +16,7 @@ BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<text>.*?)```", 
 
 
 def shims(folder, site):
-    """`kdprobe`, `pip` and `pytest` of this environment, but for where pip installs to."""
+    """`kdprobe`, `pip` and `pytest` of this environment, except for where pip installs."""
     folder.mkdir()
     pip = f"-m pip --disable-pip-version-check $1 --no-deps --no-build-isolation --upgrade --target {site} ${{@:2}}"
     for name, words in {"kdprobe": '-m kdprobe "$@"', "pytest": '-m pytest "$@"', "pip": pip}.items():
@@ -27,7 +27,7 @@ def shims(folder, site):
 
 
 def script(tiny_model):
-    """The tutorial as one script: commands are run, modules written, the config's lines changed."""
+    """The tutorial as one script: it runs commands, writes modules, and changes lines of the config."""
     lines = ["set -euo pipefail"]
     for block in BLOCK.finditer(TUTORIAL.read_text(encoding="utf-8")):
         text, file = block["text"], re.search(r"`([\w./]+\.(?:py|toml))`", block["before"])

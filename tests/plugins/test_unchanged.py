@@ -1,4 +1,4 @@
-"""A plugin that is merely installed changes nothing: what it does to the process when it is loaded is undone."""
+"""A plugin that is merely installed changes nothing: its changes to the process on loading are undone."""
 
 import decimal
 import json
@@ -76,7 +76,7 @@ def write(folder, code, offer=OFFER):
 
 
 def read_all():
-    """The state, where everything that has one is there."""
+    """The state if every library that has one is loaded."""
     import numpy.random  # noqa: F401
     import torch
 
@@ -157,7 +157,7 @@ print(json.dumps({
 
 
 def alone(folder, code):
-    """What a plugin leaves behind in a process in which neither torch nor NumPy was loaded before."""
+    """The changes that a plugin leaves in a process in which neither torch nor NumPy was loaded before."""
     write(folder, textwrap.dedent(code))
     command = [sys.executable, "-W", "default", "-c", AFTER, str(folder)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""Wheels of one module each, written by hand and installed by pip: as real as a distribution gets, within a second."""
+"""Single-module wheels, written by hand and installed by pip: realistic distributions in under a second."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def write_wheel(folder, package, module, source, points):
 
 
 def install(site, *wheels):
-    """Installs wheels, or folders of sources, into a folder of their own."""
+    """Installs wheels, or source folders, into a separate folder."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", "--target", site, *wheels], check=True)
     return site

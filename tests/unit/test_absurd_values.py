@@ -1,4 +1,4 @@
-"""Values in configs and options that no computation can take: a sentence that names the key, before any work."""
+"""Values in configs and options that no computation can use are rejected early, in a sentence that names the key."""
 
 import copy
 import tomllib

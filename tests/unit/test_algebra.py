@@ -1,4 +1,4 @@
-r"""Numbers that are part of something larger have no value of their own; units, also with exponents, are not larger."""
+r"""Numbers that are part of an expression have no value of their own; units, even with exponents, do not matter."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""`score` and `compare` in Python: the numbers of the commands, from files, tables and lists."""
+"""`score` and `compare` in Python give the numbers of the commands, from files, tables and lists."""
 
 import json
 

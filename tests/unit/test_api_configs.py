@@ -1,4 +1,4 @@
-"""Configs in Python: a dict is what its TOML would be."""
+"""Configs in Python: a dict is equivalent to its TOML."""
 
 import datetime as dt
 import tomllib

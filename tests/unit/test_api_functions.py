@@ -1,4 +1,4 @@
-"""Plain functions as strategies and analyses: what their key holds, and what is refused because it has none."""
+"""Plain functions as strategies and analyses: what their keys cover, and which are rejected for lack of a key."""
 
 import functools
 import linecache
@@ -13,7 +13,7 @@ from kdprobe.host.functions import function_digest
 
 
 def cell(source, name="mine", **names):
-    """A function as a notebook's cell defines it."""
+    """A function as defined in a notebook cell."""
     COUNTER.append(source)
     file = f"<cell-{len(COUNTER)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)

@@ -1,4 +1,4 @@
-"""`probe` on attention patterns in Python: those of the command, from files and from arrays."""
+"""`probe` on attention patterns in Python gives the results of the command, from files and from arrays."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from kdprobe.errors import KdprobeError, UsageError
 
 
 def pattern(seed):
-    """`[layer, head, query, key]`, causal, rows sum to one."""
+    """Patterns `[layer, head, query, key]`: causal, with rows that sum to one."""
     scores = np.random.default_rng(seed).normal(size=(2, 3, 5, 5))
     weights = np.where(np.tri(5, dtype=bool), np.exp(scores), 0)
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)

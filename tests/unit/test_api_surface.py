@@ -1,4 +1,4 @@
-"""The API and the command line are one: the same names, the same defaults; nothing heavy is imported."""
+"""The API and the command line match: the same names, the same defaults; nothing heavy is imported."""
 
 import inspect
 import subprocess
@@ -14,11 +14,11 @@ from kdprobe import cli
 from kdprobe.api.results.students import RunStudent
 
 ONLY_COMMAND = {"as_json", "strict", "quiet"}
-"""Printing JSON, exit codes, and silence, which `progress` is in Python."""
+"""Printing JSON, exit codes, and silence, which is `progress` in Python."""
 ONLY_PYTHON = {"progress", "strategies", "analyses", "head_metrics"}
-"""What the command line has no words for: silence, and functions."""
+"""What the command line cannot express: silence, and functions."""
 OF_COMPARE = {"baseline", "out"}
-"""What `kdprobe report` gives `kdprobe.compare` where several runs are named."""
+"""Arguments that `kdprobe report` passes to `kdprobe.compare` if several runs are named."""
 RENAMED = {"runs": "run"}
 PAIRS = [
     ("score", kdprobe.score),
@@ -33,7 +33,7 @@ PAIRS = [
 
 
 def unsaid(command):
-    """What a command gives its function where nothing is said but what must be."""
+    """The arguments that a command passes to its function if only required ones are given."""
     taken = import_module(f"kdprobe.cli.{command}").command
     needed = [each.name for each in taken.params if isinstance(each, click.Argument) and each.required]
     given = taken.make_context(command, ["x"] * len(needed)).params

@@ -1,4 +1,4 @@
-"""Runs in archives: what is carried, what is refused, and that a refusal changes nothing."""
+"""Archives of runs: what they carry, what is rejected, and that a rejected import changes nothing."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ def stages(answer="4"):
 
 
 def write_run(root, answer="4"):
-    """A run as `kdprobe run` leaves it, of stages that no model made; returns its store."""
+    """A run as written by `kdprobe run`, but with stages made without a model; returns its store."""
     store = Store(root)
     store.prepare()
     made = stages(answer)
@@ -66,7 +66,7 @@ def archive(store, tmp_path):
 
 
 def held(root):
-    """Every file of a store, but locks, to its content."""
+    """Maps every file of a store, except locks, to its content."""
     return {
         file.relative_to(root).as_posix(): file.read_bytes()
         for file in root.rglob("*")
@@ -136,7 +136,7 @@ def test_what_is_damaged_in_the_store_is_set_aside_and_taken_from_the_archive(st
 
 
 def test_another_outcome_of_a_stage_is_not_mixed_with_the_one_in_the_store(archive, tmp_path):
-    """A server may have answered otherwise there; the run would say other numbers than where it comes from."""
+    """A server may have answered differently there; the run's numbers would then differ from the original."""
     other = write_run(tmp_path / "other", answer="5")
     before = held(other.root)
     shutil.rmtree(other.folder(stages()[0]))
@@ -197,7 +197,7 @@ def flipped(end):
 
 
 def forged_weights(name, content):
-    """Other weights under a manifest that has their checksum, but of a training with another rank."""
+    """Different weights with a matching manifest, but from training with another rank."""
     if name.endswith("weights.safetensors"):
         return {name: b"forged"}
     if "distill" in name and name.endswith("stage.json"):
@@ -260,7 +260,7 @@ CHANGES = {
 
 
 def check_refused(archive, folder, match="was not imported|has format"):
-    """A store that exists stays as it is, and one that does not is not made."""
+    """An existing store stays unchanged, and a missing one is not created."""
     there = Store(folder / "there")
     there.prepare()
     for root in (there.root, folder / "new" / "store"):
@@ -330,7 +330,7 @@ def test_what_is_no_archive_is_refused(content, tmp_path):
 
 
 def test_a_compressed_archive_is_refused(archive, tmp_path):
-    """A small one may hold what no disk has room for."""
+    """A small archive may unpack to more than any disk can hold."""
     import gzip
 
     file = tmp_path / "run.tar.gz"
@@ -357,7 +357,7 @@ def test_every_cut_of_an_archive_is_refused(archive, tmp_path):
 
 
 def test_no_flipped_byte_changes_what_is_read(store, archive, tmp_path):
-    """Where a name of an owner or a time was hit, the files are still what they were."""
+    """If only an owner's name or a time was hit, the files are unchanged."""
     content, expected = archive.read_bytes(), held(store.root)
     draw, file, refused = random.Random(1), tmp_path / "flipped.tar", 0
     positions = [0, 99, 124, 156, 257, *(draw.randrange(len(content)) for _ in range(40))]
@@ -377,7 +377,7 @@ def test_no_flipped_byte_changes_what_is_read(store, archive, tmp_path):
 
 
 def killed_after(calls, root, archive):
-    """Imports in a fork that is killed at so many calls of what writes, or ends; returns its exit status."""
+    """Imports in a fork that is killed after a number of writing calls, or ends; returns its exit status."""
     from kdprobe.experiment.archive import read
 
     def dying(real):

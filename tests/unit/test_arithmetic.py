@@ -212,7 +212,7 @@ def test_a_hundred_kilobytes_of_anything_come_to_an_end(piece):
 
 @needs_data
 def test_gold_solutions_calculate_right():
-    """What is not: 44 steps of 24,601, most of them slips of the gold solutions themselves."""
+    """The exceptions: 44 of 24,601 steps, most of them slips in the gold solutions themselves."""
     lines = (DATA / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     steps = [arithmetic_steps(json.loads(line)["answer"]) for line in lines]
     right = [step.right for found in steps for step in found]

@@ -1,4 +1,4 @@
-"""Many conversations at once: as each alone, and refused as each alone."""
+"""Batches of conversations give the same results, and the same errors, as conversations one by one."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_one_that_is_refused_is_refused_in_its_own_words(tokenizer, template, co
 
 
 def test_a_batch_may_take_longer_than_a_single_rendering_may(tokenizer, monkeypatch):
-    """Limits are those of one rendering, so a batch that exceeds them is rendered one by one."""
+    """Limits apply to a single rendering, so the conversations of a batch that exceeds them are rendered one by one."""
     slow = "{% for i in range(20000) %}{% for j in range(10) %}{% endfor %}{% endfor %}{{ messages[0]['content'] }}"
     monkeypatch.setenv("KDPROBE_TEMPLATE_SECONDS", "inf")
     bound = tokenizer(slow)

@@ -1,4 +1,4 @@
-"""Shares of a gain, random controls and rank correlations, on numbers that can be worked out by hand."""
+"""Shares of a gain, random controls and rank correlations, on numbers that can be checked by hand."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from kdprobe.students.student import Student
 
 
 def both(values):
-    """The same for both targets, on a last axis."""
+    """The same values for both targets, along a last axis."""
     return np.stack([values, values], axis=-1)
 
 
@@ -56,7 +56,7 @@ def test_a_loss_counts_as_gain_downwards():
 
 
 def swept(together, random):
-    """A sweep of which only the sets matter; the effects are the same on two problems."""
+    """A sweep in which only the sets matter; the effects are the same on two problems."""
     nothing = np.zeros((2, 1, 4, 2))
     twice = np.broadcast_to(both(np.array(random)), (2, len(random), 2))
     top = {"top": [(0, 0), (0, 1)]}

@@ -1,4 +1,4 @@
-"""Libraries are kept quiet, but not where they warn that a result may be wrong."""
+"""Libraries are silenced, except for warnings that a result may be wrong."""
 
 import logging
 import warnings

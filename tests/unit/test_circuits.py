@@ -1,4 +1,4 @@
-"""The norms of changed circuits, against the dense matrices in float64."""
+"""The norms of changes in circuits, against dense matrices in float64."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def circuits(draw):
 
 
 def dense(left, right, left_change, right_change):
-    """The change's own expansion: a difference of circuits would lose the digits that are compared."""
+    """Expands the change itself, because a difference of circuits would lose the digits that are compared."""
     left, right = left.numpy(), right.numpy()
     zero = np.zeros_like(left)
     d_left = zero if left_change is None else np.einsum("hir,hrd->hid", *_numpy(left_change))
@@ -71,7 +71,7 @@ def test_a_zero_change_is_exactly_zero(sides):
 
 
 def test_terms_that_nearly_cancel_keep_their_digits():
-    """W_Q grows by e and W_K shrinks by e: of the circuit only e^2 is left, and Gram matrices would lose it."""
+    """W_Q grows by e and W_K shrinks by e: the circuit changes only by e^2, which Gram matrices would lose."""
     left, right, e = random(1, 4, 30, seed=0), random(1, 4, 30, seed=1), 1e-5
     identity = torch.eye(4, dtype=torch.float64)[None]
     norm = change_norm(left, right, Change(e * identity, left), Change(-e * identity, right))

@@ -1,4 +1,4 @@
-"""Numbers of sources, notes and equations are no values."""
+"""Numbers of sources, notes and equations are not values."""
 
 import pytest
 

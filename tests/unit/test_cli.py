@@ -20,7 +20,7 @@ def kdprobe(*arguments, cwd, **variables):
 
 @pytest.fixture
 def model(tmp_path):
-    """A folder that looks like a model to whoever does not load it."""
+    """A folder that looks like a model until it is loaded."""
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")

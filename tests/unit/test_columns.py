@@ -1,4 +1,4 @@
-"""Which column of a file is the model's answer and which is gold, what a cell holds, and when either is refused."""
+"""Which column of a file holds the answers and which the gold answers, what a cell holds, and what is rejected."""
 
 import csv
 import json

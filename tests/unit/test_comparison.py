@@ -18,7 +18,7 @@ def compare(arms):
 
 
 def arm(name, correct, strategy=None, distiller="logits", seed=0, **changes):
-    """An arm that solves the first so many problems."""
+    """An arm that solves a number of problems, starting with the first."""
     random = np.random.default_rng(len(name))
     outputs = Outputs(
         file=f"run/{name}",
@@ -61,7 +61,7 @@ def test_pairs_are_of_one_seed():
 
 
 def called(arms, names):
-    """The same arms under other names, and no other roles."""
+    """The same arms with other names but the same roles."""
 
     def renamed(name):
         strategy, at, seed = name.partition("@")
@@ -141,7 +141,7 @@ def test_verdict_speaks_of_students_not_of_strategies():
 
 
 def seeded(seeds, teacher, unprimed=(20, 21, 19)):
-    """Students of two strategies; each solves so many problems, spread evenly over them."""
+    """Students of two strategies; each solves a number of problems, spread evenly."""
 
     def student(strategy, seed, correct):
         solved = [(index * correct) % N < correct for index in range(N)]
@@ -312,7 +312,7 @@ def test_arms_examined_in_different_ways_are_found(kind, aspect, code):
 
 
 def test_where_prompts_were_rendered_is_said_in_words():
-    """Records say `here`, which in a finding would be wherever it is read."""
+    """Records say `here`, which would be ambiguous in a finding."""
     served, local = (
         arm(name, 20, conditions={"prompt": {"rendered": where}})
         for name, where in (("a", "by the server"), ("b", "here"))

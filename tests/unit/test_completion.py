@@ -25,7 +25,7 @@ def store(tmp_path):
 
 
 def offered(*words):
-    """The plain words that are offered for the last one."""
+    """The plain words that are offered for the last word."""
     *before, incomplete = map(str, words)
     found = ShellComplete(app, {}, "kdprobe", "_KDPROBE_COMPLETE").get_completions(before, incomplete)
     return [item.value for item in found if item.type == "plain"]

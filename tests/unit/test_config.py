@@ -72,7 +72,7 @@ def test_a_label_is_the_display_name_whatever_it_is(host):
 
 
 def named(host, strategies, name, seeds=(0,), student=None):
-    """What `transfer.texts`, `tune.strategy` and the students of an analysis become, each of them given a name."""
+    """The values of `transfer.texts`, `tune.strategy` and an analysis's students if each is given this name."""
     data = {
         **DATA,
         "seeds": list(seeds),

@@ -1,4 +1,4 @@
-"""Conversations as text: the same on any day, complete, or refused in a sentence."""
+"""Conversations as text: the same on any day, complete, or rejected in a sentence."""
 
 import datetime as dt
 
@@ -40,7 +40,7 @@ def tokenizer(torch, tiny_model):
 
 @pytest.fixture
 def another_day(monkeypatch):
-    """The clock of chat templates says the year 2031."""
+    """Sets the clock of chat templates to the year 2031."""
     from transformers.utils import chat_template_utils
 
     class Later(dt.datetime):
@@ -66,7 +66,7 @@ def test_the_clock_is_left_as_it_was(tokenizer, another_day):
 
 
 def test_lm_evals_own_rendering_is_the_same(tokenizer, another_day):
-    """As lm-eval calls it: the tokenizer's method, with arguments of its own."""
+    """As called by lm-eval: the tokenizer's method, with lm-eval's own arguments."""
     bound = tokenizer(DATED, system="Be brief.", template_arguments={"enable_thinking": False})
     rendered = bound.apply_chat_template(HI, tokenize=False, add_generation_prompt=True, continue_final_message=False)
     assert rendered == prompt_text(bound, HI)
@@ -75,7 +75,7 @@ def test_lm_evals_own_rendering_is_the_same(tokenizer, another_day):
 
 
 def test_a_batch_of_conversations_is_rendered_as_each_alone(tokenizer, another_day):
-    """As trainers call it: several conversations at once, by transformers' own name of the argument."""
+    """As called by trainers: several conversations at once, by transformers' name for the argument."""
     bound = tokenizer(DATED, system="Be brief.")
     bye = [{"role": "user", "content": "Bye"}]
     rendered = bound.apply_chat_template(conversation=[HI, bye], tokenize=False, add_generation_prompt=True)

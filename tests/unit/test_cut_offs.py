@@ -1,4 +1,4 @@
-"""Which answers were cut off: by columns, by the reasons that servers give, and by their replies."""
+"""Which answers were cut off: according to columns, the reasons that servers give, and servers' replies."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from kdprobe.comparison.answers import outputs_of, read_outputs
 
 
 def cut_offs(*columns):
-    """What is read from rows with these cells beside a response and a gold value."""
+    """What is read from rows with these cells next to a response and a gold value."""
     outputs = outputs_of([{"response": "7", "gold": "7"} | more for more in columns], "rows")
     return outputs.cut_off, outputs.notes
 

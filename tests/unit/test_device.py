@@ -1,4 +1,4 @@
-"""What models run on, asked without torch where it can be."""
+"""What models run on, determined without torch if possible."""
 
 import os
 import subprocess

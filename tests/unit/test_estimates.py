@@ -1,4 +1,4 @@
-"""How long stages will take, judged by finished stages like them, and the time left for a run."""
+"""How long stages will take, estimated from similar finished stages, and the time left for a run."""
 
 import types
 

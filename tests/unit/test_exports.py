@@ -1,4 +1,4 @@
-"""Files as other tools export them, and several answers to one problem."""
+"""Files as exported by other tools, and several answers to one problem."""
 
 import json
 

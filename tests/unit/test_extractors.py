@@ -43,7 +43,7 @@ def paper_rows(name):
 
 @pytest.fixture(scope="module")
 def lm_eval_says():
-    """What lm-eval's own filter and metric make of answers; its task file says which."""
+    """The results of lm-eval's own filter and metric, as named in its task file."""
     import lm_eval.tasks
     import yaml
     from lm_eval.api.metrics import exact_match_hf_evaluate

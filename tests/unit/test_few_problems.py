@@ -1,4 +1,4 @@
-"""Analyses that read too few problems for their intervals, whoever provides them."""
+"""Analyses that read too few problems for their intervals, whichever plugin provides them."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Files of answers in the formats and encodings that other tools leave, and the sentences that refuse the rest."""
+"""Files of answers in the formats and encodings that other tools write, and the errors for all others."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""A full disk is called that, whichever library meets it."""
+"""A full disk is reported as such, whichever library runs into it."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Random texts through every reader of answers; benchmarks/extractors.py times the very same ones."""
+"""Random texts through every extractor; benchmarks/extractors.py times the very same ones."""
 
 import importlib.util
 import os
@@ -81,7 +81,7 @@ READERS = (algebra, calculations, final_value, labels, marks, number_words, numb
 
 @pytest.mark.parametrize("module", [*READERS, expression_tokens], ids=lambda module: module.__name__)
 def test_every_pattern_matches_a_bounded_stretch(module):
-    """So that each place of a text costs at most so much, and a text twice as long at most twice."""
+    """Each position of a text costs a bounded number of calls, so a text twice as long costs at most twice as much."""
     found = patterns(module)
     assert found
     for name, pattern in found.items():

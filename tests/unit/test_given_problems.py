@@ -1,4 +1,4 @@
-"""What problems that cannot be used are told."""
+"""The errors for problems that cannot be used."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Gold answers: where their value stands, and what becomes of those that have none."""
+"""Gold answers: where their value is, and what happens to those without one."""
 
 import json
 from fractions import Fraction

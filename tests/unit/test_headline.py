@@ -1,4 +1,4 @@
-"""The one sentence on top of a page."""
+"""The headline of a page."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from kdprobe.report.headline import headline
 
 
 def arm(name, right, strategy="name", groups=None, **fields):
-    """An arm that is right where told."""
+    """An arm that is right on the given problems."""
     answers = ["The answer is 7." if each else "The answer is 8." for each in right]
     ids = list(map(str, range(len(answers))))
     outputs = Outputs(file=name, responses=answers, gold=["7"] * len(answers), ids=ids, groups=groups)
@@ -125,7 +125,7 @@ def test_a_single_arm_that_is_left_has_nothing_to_be_compared_with():
 
 
 def by_template(better, templates):
-    """What is said of a student that solves more where told; the other one solves every second problem."""
+    """The headline for a student that also solves the given problems; the other one solves every second problem."""
     unprimed = np.arange(80) % 2 == 0
     groups = [f"t{index}" for index in np.arange(80) * templates // 80]
     primed = arm("steps", unprimed | better, groups=groups)
@@ -163,7 +163,7 @@ def test_no_difference_is_none_by_template_either():
 
 def test_findings_say_whether_they_concern_the_headline():
     def told(strange):
-        """What is said if the answers of one arm are read differently by another extractor."""
+        """The finding if another extractor reads one arm's answers differently."""
         arms = [arm("unprimed", np.arange(80) < 30, unprimed=True), arm("steps", np.arange(80) < 60)]
         arms.append(arm("polite", np.arange(80) < 32))
         outputs = next(each.outputs for each in arms if each.name == strange)

@@ -1,4 +1,4 @@
-"""Logs of inspect_ai, as it wrote them: answers, own scores, epochs and errors."""
+"""Logs written by inspect_ai: answers, the log's own scores, epochs and errors."""
 
 import gzip
 import json

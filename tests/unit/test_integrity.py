@@ -1,4 +1,4 @@
-"""Damage, power cuts and what dead processes leave behind, on stages of plain files."""
+"""Damage, power cuts and the remains of dead processes, on stages of plain files."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def stage(work=write, inputs=(), **settings):
 
 
 def flip(file):
-    """Changes one bit and leaves size and times as they were."""
+    """Changes one bit, but not size and times."""
     before = file.stat()
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -50,7 +50,7 @@ def cut(file):
 
 
 def put_another_stage_there(file):
-    """A whole manifest, but of another key."""
+    """A complete manifest, but with another key."""
     if file.name == "stage.json":
         write_sealed(file, {**read_sealed(file), "key": "0" * 20})
     else:
@@ -127,7 +127,7 @@ def test_a_stage_that_another_process_made_again_is_not_taken_for_damaged(store)
 
 
 def test_what_was_made_from_another_outcome_is_made_again_and_else_it_is_not(store, capsys):
-    """A server's model may answer otherwise when a damaged transfer stage is rerun."""
+    """A server's model may answer differently when a damaged transfer stage is rerun."""
     made, said = [], ["first", "first", "second"]
 
     def answer(folder, inputs, scratch):
@@ -253,7 +253,7 @@ def test_nor_does_one_that_appears_while_the_stage_is_made(store, capsys):
 
 
 def test_all_is_on_the_disk_before_it_has_its_name_and_before_the_scratch_goes(store, monkeypatch):
-    """No power can be cut here: the order of the calls is what can be looked at."""
+    """A test cannot cut the power, but it can check the order of the calls."""
     calls = []
     real_sync, real_rename, real_remove = os.fsync, os.rename, shutil.rmtree
     monkeypatch.setattr(
@@ -310,7 +310,7 @@ def test_a_whole_store_on_another_disk_works(tmp_path, other_disk):
 
 
 def killed(store, line):
-    """A process that makes a stage, and is killed after this line of the store's work."""
+    """A process that runs a stage, and is killed after this line of the store's code."""
     script = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom kdprobe.experiment import store as module\n"
         f"def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)\n{line}\n"
@@ -369,7 +369,7 @@ def test_what_a_living_process_makes_is_left_alone(store):
 
 
 def test_a_lock_whose_file_was_removed_still_keeps_two_processes_apart(store):
-    """The one that waits holds a file that is gone when it gets the lock."""
+    """The waiting process holds a file that is gone when it gets the lock."""
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom kdprobe.experiment.integrity.upkeep import exclusive\n"
         "log = Path(sys.argv[2])\n"

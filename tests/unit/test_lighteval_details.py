@@ -1,4 +1,4 @@
-"""Details of lighteval, as it wrote them: answers, own metrics, and documents that have two rows."""
+"""Details written by lighteval: answers, the tool's own metrics, and documents with two rows."""
 
 import json
 import shutil

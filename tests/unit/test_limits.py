@@ -1,4 +1,4 @@
-"""Files that unpack to too much, pipes and devices are refused in a sentence; limits can be raised."""
+"""Files that unpack to too much, pipes and devices are rejected in a sentence; limits can be raised."""
 
 import bz2
 import gzip
@@ -94,7 +94,7 @@ def test_a_limit_is_a_number_above_zero(monkeypatch, text):
 
 
 def test_a_rendering_is_stopped_and_nothing_after_it(monkeypatch):
-    """The exception that stops it never reaches what comes later in the thread."""
+    """The exception that stops it never reaches later code in the thread."""
     from kdprobe.limits import TEMPLATE_SECONDS
     from kdprobe.models.templates.bounded import bounded
 

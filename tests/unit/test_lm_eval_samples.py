@@ -1,4 +1,4 @@
-"""What `lm_eval --log_samples` writes: documents once, whatever its filters; metrics where there is no text."""
+"""What `lm_eval --log_samples` writes: each document once, whatever the filters; metrics if there is no text."""
 
 import csv
 import json

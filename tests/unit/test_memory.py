@@ -1,4 +1,4 @@
-"""What plans remember: old or absent, never wrong."""
+"""What plans remember may be old or missing, but never wrong."""
 
 import json
 
@@ -10,7 +10,7 @@ from kdprobe.models.outline.memory import Memory
 
 @pytest.fixture
 def recall(tmp_path):
-    """Asks for a value; returns what was recalled, and whether it was computed."""
+    """Requests a value; returns it, and whether it was computed."""
 
     def ask(value, inputs=None, what="sum", folder=tmp_path / "store" / "remembered"):
         computed = []

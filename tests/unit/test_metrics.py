@@ -60,7 +60,7 @@ class Batch:
         return {name: metric.measure(view).numpy() for name, metric in METRICS.items()}
 
     def by_hand(self, name):
-        """The metric one matrix at a time, in float64, NaN where it says nothing."""
+        """The metric one matrix at a time, in float64; NaN if it is undefined."""
         return np.array(
             [
                 [REFERENCES[name](self.here[row][head], self.below[row][head], self, row) for head in range(HEADS)]

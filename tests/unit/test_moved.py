@@ -11,7 +11,7 @@ PROBLEMS, LAYERS, HEADS = 12, 2, 3
 
 
 def measured(**shifts):
-    """Students on the same problems; each is the base, a little noise, and a shift of single heads."""
+    """Students on the same problems; each is the base plus a little noise and a shift of single heads."""
     random = np.random.default_rng(0)
     base = random.normal(1, 0.3, (PROBLEMS, LAYERS, HEADS))
     students = {"base": {"entropy": base}}

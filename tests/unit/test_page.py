@@ -1,4 +1,4 @@
-"""A run's page: what stands on it before its script runs, and that text of models is never markup."""
+"""A run's page: its contents before the script runs, and that text from models is never markup."""
 
 import dataclasses
 import re
@@ -26,7 +26,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31mred 7"
 
 
 def page(count, analyses=(), **answers):
-    """The page of a run of two students that answered so many problems."""
+    """The page of a run of two students that answered this many problems."""
     outputs = Outputs(
         file="run/unprimed",
         responses=[answers.get("unprimed", "2 + 5 = 7")] * count,

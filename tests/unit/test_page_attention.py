@@ -1,4 +1,4 @@
-"""What a page shows of attention on one problem."""
+"""How a page shows attention on one problem."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The data behind a page: every number is a record's."""
+"""The data behind a page: every number comes from a record."""
 
 import numpy as np
 import pandas as pd

@@ -124,7 +124,7 @@ def test_cochrans_critical_value_lies_between_those_of_its_parts():
 
 
 def test_a_strategy_whose_students_all_lose_the_same_per_word_has_lost_that_much():
-    """Whatever the number of words: documents of other lengths are no evidence of other losses."""
+    """Regardless of the number of words: different lengths of documents are not evidence of different losses."""
     words = np.array([10.0, 300.0, 40.0, 1000.0, 70.0])
     change = seeds_change(np.full((3, 5), -0.1), words)
     assert (change.low, change.change, change.high) == pytest.approx((-0.1, -0.1, -0.1))

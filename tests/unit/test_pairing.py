@@ -1,4 +1,4 @@
-"""What answers of two files are paired by, and when ids are refused."""
+"""How the answers of two files are paired, and when ids are rejected."""
 
 import json
 

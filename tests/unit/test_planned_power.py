@@ -1,4 +1,4 @@
-"""The smallest difference that the planned problems and seeds could show, before anything is paid for."""
+"""The smallest difference that the planned problems and seeds could show, before anything is run."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_it_is_computed_once(tmp_path, monkeypatch):
 
 
 def simulated_power(n, seeds, share, difference, runs=400):
-    """How often `crossed_test` rejects if a share of the problems is decided by a coin, which the strategies bias."""
+    """How often `crossed_test` rejects if a coin that depends on the strategy decides a share of the problems."""
     random, rejected = np.random.default_rng(1), 0
     for _ in range(runs):
         coins = random.random(n) < 2 * share

@@ -1,4 +1,4 @@
-"""Progress on stderr: nothing for what is quick, plain lines in a notebook, a bar on a terminal, silence on request."""
+"""Progress on stderr: nothing for quick work, plain lines in a notebook, a bar on a terminal, silence on request."""
 
 import io
 import json
@@ -95,7 +95,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Puts a terminal in the place of stderr when it is called: pytest replaces stderr after the fixtures."""
+    """Replaces stderr with a terminal when called, because pytest replaces stderr after the fixtures."""
     monkeypatch.setenv("TERM", "xterm")
 
     def here():

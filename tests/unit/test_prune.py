@@ -53,7 +53,7 @@ def paths(items):
 
 
 def make_waste(store):
-    """One of everything that no run needs; returns path to reason."""
+    """Writes one of everything that no run needs; returns path mapped to reason."""
     lost = stage("analyse", lost=True)
     store.make(lost)
     old = store.root / "stages" / "distill" / "0123456789abcdef0123"
@@ -188,7 +188,7 @@ def test_who_is_done_with_a_store_leaves_nothing_behind(store):
 
 
 def test_a_reader_of_a_store_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch):
-    """Root may write everywhere, so the file system is asked to refuse."""
+    """Root may write everywhere, so the file system is made to refuse."""
     from filelock import FileLock
 
     def refuse(*_, **__):

@@ -1,4 +1,4 @@
-"""The case study's figures are those of the files."""
+"""The numbers of the case study are those of the files."""
 
 import os
 import runpy

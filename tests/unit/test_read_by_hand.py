@@ -1,4 +1,4 @@
-"""The values that were read by hand belong to the answers that the script draws, and are counted as they should be."""
+"""The values read by hand belong to the answers that the script draws, and are counted correctly."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Secrets are left out of what is written and blacked out in what is said; nothing else is touched."""
+"""Secrets are left out of files and blacked out in messages; nothing else is changed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Archives that are no logs of inspect_ai, logs in unknown forms, and damaged ones: each is refused in a sentence."""
+"""Archives that are not logs of inspect_ai, logs in unknown formats, and damaged logs are rejected in a sentence."""
 
 import zipfile
 

@@ -1,4 +1,4 @@
-"""What a page has to make a run again: its prompts, its config, a summary."""
+"""What a page provides for reproducing a run: its prompts, its config, and a summary."""
 
 import tomllib
 

@@ -1,4 +1,4 @@
-"""Where an answer runs on into another exercise: to the character, also right behind a number."""
+"""Where an answer runs on into another exercise: exact to the character, even right after a number."""
 
 import pytest
 

@@ -15,7 +15,7 @@ def students(random, seeds, n, *, spread=0.3, level=0.0, hard=None):
 
 
 def parts(a, b, groups):
-    """What each side's seeds, the problems, and chance give to the variance, leaving out one after the other."""
+    """The contributions of each side's seeds, problems and chance to the variance, by leaving out one at a time."""
 
     def left_out(values, names):
         if len(values) == 1:

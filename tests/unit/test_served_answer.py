@@ -1,4 +1,4 @@
-"""What a chat server answers is read as it is, or refused; lm-eval would count what it cannot read as wrong."""
+"""A chat server's replies are read as they are, or rejected; lm-eval would count unreadable ones as wrong."""
 
 import pytest
 

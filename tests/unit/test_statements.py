@@ -1,4 +1,4 @@
-"""What `robust` takes for the statement of the answer, and what it leaves alone."""
+"""What `robust` takes as the statement of the answer, and what it ignores."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""What is suggested for a key, a command or an alias that does not exist."""
+"""Suggestions for keys, commands and aliases that do not exist."""
 
 import pytest
 from pydantic import BaseModel

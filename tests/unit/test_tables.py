@@ -1,4 +1,4 @@
-"""Tables as files: in their folder, and safe to open in a spreadsheet."""
+"""Tables as files: they stay in their folder, and are safe to open in a spreadsheet."""
 
 import numpy as np
 import pandas as pd

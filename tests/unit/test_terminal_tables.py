@@ -1,4 +1,4 @@
-"""What stands on a terminal of 80 columns: no broken word, no line of help that is too long."""
+"""Output on a terminal of 80 columns: no broken words, and no help line that is too long."""
 
 import io
 import re

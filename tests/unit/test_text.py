@@ -1,4 +1,4 @@
-"""Text that enters can be written into every file, and ordinary text is left as it is."""
+"""External text can be written to any file, and ordinary text is left unchanged."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a model thinks is told from what it answers, in every form that models, templates, servers and files have."""
+"""Thinking is separated from the answer, in every form used by models, templates, servers and files."""
 
 import json
 import os

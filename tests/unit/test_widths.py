@@ -1,4 +1,4 @@
-"""Intervals keep their width where outcomes are all alike, and there is none of a single value."""
+"""Intervals have a width even if all outcomes are alike, and a single value has none."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Circuits against references of our own, from Hugging Face's modules, over the whole vocabulary, in float64."""
+"""Circuits against independent references, from Hugging Face's modules, over the whole vocabulary, in float64."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def host():
 
 @pytest.fixture(scope="module")
 def context(tiny_model, analysis_context, tmp_path_factory):
-    """The kit's context around a model whose norms scale, and which has a layer more: the order of layers shows."""
+    """The kit's context around a model whose norms scale, with one more layer, so that the order of layers matters."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("model") / "scaled"

@@ -1,4 +1,4 @@
-"""The tasks by their contract, and documents whose right answer is the only right one."""
+"""The contract of the tasks, and that every document has exactly one right answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A server that answers as it is told, and options that name it."""
+"""A scripted server, and options that point to it."""
 
 import pytest
 from served import ServedModel, serving
@@ -22,7 +22,7 @@ def server(tokenizer):
 
 @pytest.fixture
 def options(server, tiny_model, monkeypatch):
-    """Options for the server; without waiting between attempts."""
+    """Options for the server, without waiting between attempts."""
     monkeypatch.setattr("kdprobe_openai.server.FIRST_WAIT", 0.01)
     return {"base_url": server.url, "model": "small", "tokenizer": str(tiny_model), "timeout": 2}
 

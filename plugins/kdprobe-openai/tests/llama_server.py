@@ -1,4 +1,4 @@
-"""Runs llama.cpp's server, as the package xllamacpp contains it: llama_server.py MODEL PORT."""
+"""Runs llama.cpp's server from the package xllamacpp: llama_server.py MODEL PORT."""
 
 import signal
 import sys

@@ -36,7 +36,7 @@ class ServedModel:
         self.write(ANSWER)
 
     def write(self, text):
-        """What it answers from now on."""
+        """Sets what it answers from now on."""
         tokenizer = self.tokenizer
         self.ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         logits = np.random.default_rng(0).normal(size=(len(self.ids), len(tokenizer))) * 2

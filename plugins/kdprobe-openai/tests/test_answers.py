@@ -1,4 +1,4 @@
-"""What servers answer besides text: nothing, for many reasons, and thinking beside it."""
+"""Answers without text, for many reasons, and answers with thinking."""
 
 import subprocess
 import sys
@@ -183,7 +183,7 @@ def test_tokens_of_thinking_are_the_servers_count_or_ours(make, server):
 
 
 def test_log_probabilities_of_thinking_are_cut_or_kept(make, server):
-    """A server that describes every token, the thinking's among them, and gives the thinking apart."""
+    """A server that describes every token, including the thinking's, and returns the thinking separately."""
     whole = f"<think>{THOUGHT}</think>{ANSWER}"
     server.write(whole)
     server.always = lambda data: data["choices"][0]["message"].update(content=ANSWER, reasoning_content=THOUGHT)
@@ -199,7 +199,7 @@ def test_log_probabilities_of_thinking_are_cut_or_kept(make, server):
 
 @pytest.fixture
 def capture(make, tokenizer):
-    """Captures answers to some problems, asked one after the other."""
+    """Captures answers to some problems, requested one after the other."""
 
     def run(count=6, scratch=None, **options):
         problems = some_problems(count)

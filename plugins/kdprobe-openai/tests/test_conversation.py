@@ -1,4 +1,4 @@
-"""What the server's chat template gets besides the messages, and what the server reports having read."""
+"""What the server's chat template receives besides the messages, and what the server reports having read."""
 
 import pytest
 from served import REQUESTS, SAMPLING
@@ -45,7 +45,7 @@ def test_prompt_ids_are_kept_where_the_server_returns_them(make, server, served,
 
 
 def test_an_end_of_turn_that_is_none_of_the_tokenizers_named_tokens_is_one(tiny_record):
-    """As Gemma's `<end_of_turn>`, where the tokenizer's end of sequence is `<eos>`."""
+    """Like Gemma's `<end_of_turn>`, while the tokenizer's end of sequence is `<eos>`."""
     from tokenizers import AddedToken
 
     tokenizer = load_tokenizer(tiny_record)

@@ -1,4 +1,4 @@
-"""The teacher on a server that misbehaves: what passes is tried again, what stays is told in a sentence."""
+"""The teacher on a server that misbehaves: temporary faults are retried, permanent ones are reported in a sentence."""
 
 import json
 import logging

@@ -96,7 +96,7 @@ def transfer_set(url, problems, conversations):
 def test_log_probabilities_are_those_of_transformers_within_the_noise_of_quantised_activations(
     transfer_set, conversations
 ):
-    """llama.cpp rounds activations to 8 bits where the dequantised model calculates in float32."""
+    """llama.cpp rounds activations to 8 bits; the dequantised model calculates in float32."""
     reference = TransformersTeacher(TransformersOptions(model=MODEL, dtype="float32", batch_size=4))
     tokenizer = load_tokenizer(reference.record)
     passages = [

@@ -1,4 +1,4 @@
-"""The teacher on a server that behaves: answers, log-probabilities, the tail, seeds, rates, and resuming."""
+"""The teacher on a server that behaves: answers, log-probabilities, the tail, seeds, rates and resuming."""
 
 import json
 import time

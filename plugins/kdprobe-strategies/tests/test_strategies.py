@@ -1,4 +1,4 @@
-"""Every strategy by its contract, and what each option changes in what the teacher reads."""
+"""The contract of every strategy, and how each option changes what the teacher reads."""
 
 import json
 

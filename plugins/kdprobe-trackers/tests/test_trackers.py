@@ -1,4 +1,4 @@
-"""Stages told to a real MLflow database, and read back."""
+"""Stages reported to a real MLflow database, and read back."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def tell(database, capsys):
 
 @pytest.fixture
 def stages(tmp_path):
-    """What a run of two arms tells."""
+    """The stages reported by a run of two arms."""
     (tmp_path / "training.json").write_text(
         json.dumps({"history": [{"step": 1, "loss": 2.0, "note": None}, {"step": 2, "loss": 1.0}]})
     )

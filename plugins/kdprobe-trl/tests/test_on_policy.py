@@ -1,4 +1,4 @@
-"""TRL's trainer under kdprobe's conversations, against references of our own in float64."""
+"""TRL's trainer on kdprobe's conversations, against independent references in float64."""
 
 import json
 from dataclasses import replace
@@ -32,7 +32,7 @@ def context(train_context):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What TRL gave to the teacher: ids and masks, a pair per forward pass."""
+    """What TRL passed to the teacher: a pair of ids and mask per forward pass."""
     from kdprobe_trl.primed import PrimedBackbone
 
     calls, forward = [], PrimedBackbone.forward
@@ -78,7 +78,7 @@ def test_the_student_answers_the_bare_question_and_the_teacher_reads_the_primed_
 
 
 def log_probabilities(loaded, prompt, answer):
-    """Of all tokens at every position of an answer, `[tokens, V]`, float64."""
+    """Log-probabilities of all tokens at every position of an answer, `[tokens, V]`, float64."""
     with torch.inference_mode():
         logits = loaded.model(torch.tensor([[*prompt, *answer]])).logits[0]
     return logits[len(prompt) - 1 : -1].double().log_softmax(dim=-1)
@@ -151,7 +151,7 @@ def test_a_teacher_without_weights_here_is_refused(host, context):
 
 
 def padded(tiny_model, folder, extra, added=()):
-    """The tiny model with `extra` rows that are no tokens, and with added tokens among them."""
+    """The tiny model with `extra` rows that are not tokens, some of them taken by added tokens."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
@@ -172,7 +172,7 @@ def of_teacher(context, folder):
 def test_models_of_one_tokenizer_may_be_padded_differently(
     host, context, tiny_model, tmp_path, student_extra, teacher_extra
 ):
-    """What pads a matrix has no part in the loss: it is that of the models without padding, to the bit."""
+    """Padding rows of a matrix do not affect the loss: it is bit-identical to that of the models without padding."""
     expected = train(host, context, max_steps=1).history[0]["loss"]
     student = resolve(str(padded(tiny_model, tmp_path / "student", student_extra)))
     teacher = padded(tiny_model, tmp_path / "teacher", teacher_extra, added=["<tool>"] if teacher_extra else [])

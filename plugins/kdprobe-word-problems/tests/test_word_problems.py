@@ -1,4 +1,4 @@
-"""Collections in their authors' formats (with problems of our own), stories, and the extractor."""
+"""Collections in their authors' formats (with made-up problems), stories, and the extractor."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Writes small details of lighteval with a model that says what it is told.
+"""Writes small details of lighteval with a model that returns given answers.
 
 It needs `pip install lighteval`, but no network and no model.
 

@@ -1,4 +1,4 @@
-"""Trains on what a test wrote down, in as many processes as it was launched in: `train.py SETTINGS.json`."""
+"""Trains as described by a test's settings, in as many processes as were launched: `train.py SETTINGS.json`."""
 
 import json
 import sys
