@@ -19,30 +19,30 @@ SEED ?= 0
 demo: $(INSTALLED)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
 
-test: $(READY)  ## All tests, the real small model among them.
+test: $(READY)  ## All tests, including those with the real small model.
 	$(PYTEST)
 
-test-quick: $(READY)  ## Without the real small model.
+test-quick: $(READY)  ## Tests without the real small model.
 	$(PYTEST) -m "not e2e and not matrix and not packages and not faults and not notebooks and not browser"
 
 notebooks: $(READY)  ## The notebooks in examples/, with the real small model.
 	$(BIN)/python -m pytest -m notebooks -n $(WORKERS) tests/e2e
 
-matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapters: make matrix [SLICE=gemma3]; needs npm.
+matrix: $(READY) .tokenizers/.ready  ## All model families, architectures and kinds of adapter: make matrix [SLICE=gemma3]; needs npm.
 	$(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist loadgroup $(if $(SLICE),-k "$(SLICE)")
 
 faults: $(READY)  ## Damages every file of a run in every way, reads 100,000 random texts, hostile models and 100,000 changed files and replies, fails every operation of a store, kills and resumes a run: [CONFIG=mine.toml] [KILLS=20] [SEED=0].
 	KDPROBE_ALL_FAULTS=1 $(PYTEST) -m "faults or not faults" tests/faults tests/unit/test_fuzz.py tests/integration/test_mutated_files.py
 	$(BIN)/python tests/faults/kill_and_resume.py $(CONFIG) --kills $(KILLS) --seed $(SEED)
 
-faults-slice: $(READY)  ## Some of these faults, as CI tries them.
+faults-slice: $(READY)  ## Some of these faults, as in CI.
 	$(PYTEST) -m faults tests/faults
 
-plugins: $(READY)  ## The packages in plugins/ as their users get them, as wheels; the tutorial and the templates for plugins.
+plugins: $(READY)  ## The packages in plugins/, installed as wheels; the plugin tutorial and the plugin templates.
 	$(PYTEST) -m packages tests/plugins
 	.ci/plugins $(PACKAGES)
 
-lint: $(READY)  ## Style, types, the one direction of data, generated pages, public imports.
+lint: $(READY)  ## Style, types, import directions, generated pages, public imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,7 +52,7 @@ lint: $(READY)  ## Style, types, the one direction of data, generated pages, pub
 frontend: frontend/node_modules/.ready  ## The script and the style of the pages, from frontend/; needs npm.
 	npm --prefix frontend run --silent build
 
-test-frontend: frontend/node_modules/.ready  ## Types and tests of the pages' script; that what is committed was built from it.
+test-frontend: frontend/node_modules/.ready  ## Types and tests of the pages' script, and a check that the committed assets are up to date.
 	npm --prefix frontend run --silent check
 	npm --prefix frontend test --silent
 	npm --prefix frontend run --silent build
@@ -61,7 +61,7 @@ test-frontend: frontend/node_modules/.ready  ## Types and tests of the pages' sc
 browser: $(READY) frontend/node_modules/.ready  ## Pages in Chromium: every control, hostile text, print, phone, accessibility.
 	$(BIN)/python -m pytest -m browser tests/browser
 
-docs: $(READY)  ## The reference pages that come from the code.
+docs: $(READY)  ## The reference pages that are generated from the code.
 	$(BIN)/python docs/generate.py
 
 docs-site: $(READY)  ## The documentation as a website in site/, with all links checked.

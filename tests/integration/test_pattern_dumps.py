@@ -110,7 +110,7 @@ def test_one_array_with_prompts_and_layers_needs_tokens_to_tell_them_apart(model
     ids, mask = batch(prompts, "right")
     stacked = torch.stack(recorded(model, ids, mask)).numpy()  # [layer, prompt, head, query, key], 3 of each
     np.save(tmp_path / "a.npy", stacked)
-    with pytest.raises(UsageError, match="which axis is the prompts' is ambiguous"):
+    with pytest.raises(UsageError, match="it is unclear which axis counts the prompts"):
         one(tmp_path / "a.npy")
     two = stacked[:, :2]
     for array in (two, two.swapaxes(0, 1)):

@@ -122,7 +122,7 @@ def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> li
         for prompt, layer, head, matrix in _matrices(each, _axes(each, named, prompts, file)):
             cells = grouped.setdefault(prompt, {})
             if (layer, head) in cells:
-                raise UsageError(f"Two arrays in {file} hold the same layer and head: {each.key} is one.", _NAMES)
+                raise UsageError(f"Two arrays in {file} hold the same layer and head; one is {each.key}.", _NAMES)
             cells[layer, head] = matrix
     return [_filled(cells, file) for _, cells in sorted(grouped.items())]
 
@@ -176,7 +176,7 @@ def _with_prompts(each: Numbered, needed: list[Axis], prompts: int | None, file:
         if len(places) == 1 or (places and batch == 1):
             return ["prompt", "layer", "head"] if places[0] == 0 else ["layer", "prompt", "head"]
     raise UsageError(
-        f"{each.key} in {file} has the shape {list(each.array.shape)}: which axis is the prompts' is ambiguous.",
+        f"{each.key} in {file} has the shape {list(each.array.shape)}: it is unclear which axis counts the prompts.",
         "Save one array per layer (layer_0, ...) or per prompt (prompt_0, ...), or the prompts' input_ids in the same "
         "file.",
     )
