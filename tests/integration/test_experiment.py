@@ -171,11 +171,13 @@ def test_heads_table_has_a_row_per_student_metric_layer_and_head(finished):
     assert (np.abs(means["teacher"] - means["untrained"]) > 0).any()
 
 
-def test_findings_say_which_heads_moved_or_that_none_did(finished):
+def test_two_problems_are_too_few_to_tell_which_heads_moved(finished):
     (heads,) = finished[2].analyses
     moved = [sentence for sentence in heads.statements if " against untrained: " in sentence]
     assert [sentence.split(" against ")[0] for sentence in moved] == ["fine-tuned", "unprimed", "teacher"]
-    assert all("heads moved" in sentence or "no head moved" in sentence for sentence in moved)
+    assert all(": 2 problems are too few to tell whether a head moved." in sentence for sentence in moved)
+    table = pd.read_parquet(heads.tables["differences"])
+    assert table.moved.isna().all()
 
 
 def test_other_analyses_of_a_finished_run_take_its_students_and_scores(finished, tiny_model, tiny_config, tmp_path):

@@ -31,7 +31,7 @@ _FORMATS = {
     "attribution": 2,
     "divergence": 3,
     "geometry": 2,
-    "heads": 4,
+    "heads": 5,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset({"heads", "divergence", "association", "confidence", "ablation", "patching", "attribution"})

@@ -60,7 +60,8 @@ def differences(comparisons: Sequence[Comparison], heads_moved: Mapping[str, Seq
 
     Args:
         comparisons: All comparisons.
-        heads_moved: For each arm, the heads that moved by the deciding metric; `moved` is missing for other metrics.
+        heads_moved: For each arm, the heads that moved by the deciding metric. `moved` is missing for other metrics and
+            if there are too few problems to tell.
     """
     frames = []
     for comparison in comparisons:

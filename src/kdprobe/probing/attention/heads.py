@@ -134,7 +134,11 @@ def _difference_table(
 ) -> dict[str, pd.DataFrame]:
     if not comparisons:
         return {}
-    heads_moved = {f"{comparison.arm} {comparison.metric}": moved(comparison, threshold) for comparison in deciding}
+    heads_moved = {
+        f"{comparison.arm} {comparison.metric}": moved(comparison, threshold)
+        for comparison in deciding
+        if comparison.decidable
+    }
     return {"differences": tables.differences(comparisons, heads_moved)}
 
 

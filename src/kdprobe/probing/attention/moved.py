@@ -42,6 +42,11 @@ class Comparison:
     p: Array
     problems: int
 
+    @property
+    def decidable(self) -> bool:
+        """Whether a head could count as moved; with one problem there is no test, with few p cannot be small enough."""
+        return self.problems == 1 or self.problems >= FEWEST_PROBLEMS
+
 
 def compare(
     measured: Measured, arms: Mapping[str, Sequence[str]], metrics: Sequence[str], *, permutations: int, seed: int
@@ -110,8 +115,10 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
 
     pair = f"{comparison.arm} against {comparison.against}"
     if not heads:
-        largest = ranked(np.abs(value))[0]
-        return f"{pair}: no head moved. The largest change is in {change(largest)}."
+        largest = f"The largest change is in {change(ranked(np.abs(value))[0])}."
+        if not comparison.decidable:
+            return f"{pair}: {comparison.problems} problems are too few to tell whether a head moved. {largest}"
+        return f"{pair}: no head moved. {largest}"
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
     most = ", most of all " if len(heads) > _NAMED else ": "
