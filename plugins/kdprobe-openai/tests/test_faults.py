@@ -138,9 +138,9 @@ UNUSABLE = {
     ),
     "too few alternatives": (
         lambda data: content(data)[1]["top_logprobs"].pop(),
-        r"6 alternatives were requested \(transfer.top_logprobs\) and 5 served",
+        r"6 alternatives were requested \(transfer.top_logprobs\), but only 5 served",
     ),
-    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "and 0 served"),
+    "no alternatives": (lambda data: content(data)[1].pop("top_logprobs"), "but only 0 served"),
     "an alternative twice": (
         lambda data: content(data)[1]["top_logprobs"].__setitem__(1, content(data)[1]["top_logprobs"][0]),
         "an alternative is served twice|sum to",

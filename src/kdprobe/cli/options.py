@@ -112,8 +112,8 @@ def baseline_option(function: Any) -> Any:
     return click.option(
         "--baseline",
         metavar="ARM|RUN",
-        help="An arm: compare all others with it, instead of all pairs. Or a run: compare the arms of other runs with "
-        "its arms of the same strategies.",
+        help="An arm to compare all others with, instead of comparing all pairs; or a run, whose arms are compared "
+        "with those of the same strategies in other runs.",
     )(function)
 
 
