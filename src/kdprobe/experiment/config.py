@@ -22,7 +22,9 @@ from kdprobe.redaction import without_secrets
 
 EMBEDDED = Path(__file__).parent / "embedded.toml"
 ALL_STRATEGIES = ["none", "teacher", "ground-truth", "confidence"]
-ALL_ANALYSES = ["heads", "divergence", "association", "confidence", "geometry", "ablation", "patching", "attribution"]
+ALL_ANALYSES = [
+    *("heads", "divergence", "association", "confidence", "drift", "geometry", "ablation", "patching", "attribution")
+]
 """kdprobe's own analyses that need no further package."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")

@@ -1,4 +1,4 @@
-"""Options of the attention analyses and `confidence`; fast to import, so that listing plugins stays fast."""
+"""Options of the attention analyses, `confidence` and `drift`; fast to import, so that listing plugins stays fast."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ class AttentionOptions(BaseModel):
         description="Heads as [layer, head]; by default the three that vary most between students on this problem.",
     )
     problem: int = Field(default=0, ge=0, description="Index of the problem, from 0.")
+
+
+class DriftOptions(BaseModel):
+    """Options of `drift`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    students: list[str] = Field(default=[], description="Students or arms; by default all.")
+    max_new_tokens: int = Field(default=64, ge=1, description="Token budget of a sample.")
+    samples: int = Field(default=2, ge=1, description="Samples per prompt; two or more show the error from sampling.")
+    batch_size: int = Field(default=32, ge=1, description="Samples decoded at once.")
+    neutral: list[str] = Field(default=[], description="Neutral prompts; by default 32 everyday requests.")

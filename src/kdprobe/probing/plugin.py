@@ -18,6 +18,7 @@ from kdprobe.probing.options import (
     AttentionOptions,
     ConfidenceOptions,
     DivergenceOptions,
+    DriftOptions,
     HeadsOptions,
 )
 
@@ -34,7 +35,9 @@ _FORMATS = {
     "heads": 5,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
-_SAMPLING = frozenset({"heads", "divergence", "association", "confidence", "ablation", "patching", "attribution"})
+_SAMPLING = frozenset(
+    {"heads", "divergence", "association", "confidence", "drift", "ablation", "patching", "attribution"}
+)
 """The analyses whose intervals or tests treat problems as a sample."""
 
 
@@ -67,6 +70,13 @@ def kdprobe_analyses() -> Iterator[AnalysisSpec]:
             scored,
             ConfidenceOptions,
             "Is a student more confident in its correct answers? Needs scores",
+        ),
+        (
+            "drift",
+            "drift.analysis",
+            reading,
+            DriftOptions,
+            "How far students' next-token distributions moved from the untrained model's, without labels",
         ),
         (
             "geometry",

@@ -118,6 +118,11 @@ HEADS = {
         "Exact effects come from running the student with the head replaced. First-order estimates come from a "
         "gradient, for all heads at once; they can be far off for large effects.",
     ),
+    "kl": Term(
+        "KL(p || q)",
+        "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much less "
+        "likely q finds the text that p writes, on average. 0 if both are the same.",
+    ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
     ),
@@ -173,6 +178,7 @@ _USED = {
     "patching": ("patching",),
     "entropy": ("entropy",),
     "circuits": ("circuit",),
+    "kl": ("kl(",),
     "moved": ("moved",),
 }
 """Words of which one stands wherever a term of heads is used."""
@@ -182,6 +188,7 @@ _WRITTEN = {
     "log p(gold value)": "log-p",
     "log p(gold solution)": "log-p",
     "nats": "nats",
+    "KL": "kl",
     "Attention entropy": "entropy",
     '"moved"': "moved",
     '"Moved"': "moved",

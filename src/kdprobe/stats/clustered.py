@@ -16,7 +16,7 @@ import scipy
 from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
-from kdprobe.stats.intervals import LEVEL, Interval, accuracy_interval, cautious_difference
+from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval, accuracy_interval, cautious_difference
 
 Numbers = NDArray[np.float64]
 _MOST_STEPS = 10**9
@@ -43,6 +43,21 @@ class ClusterTest:
     interval: Interval
     p: float
     smallest_p: float
+
+
+@dataclass(frozen=True)
+class ClusteredMean:
+    """A mean over units that come in groups, such as the tokens of several texts: a ratio of sums over groups.
+
+    Attributes:
+        value: The sum over all units divided by their number.
+        error: Its leave-one-group-out standard error; NaN for a single group.
+        interval: Its interval over groups: Student's t; not known for a single group.
+    """
+
+    value: float
+    error: float
+    interval: Interval
 
 
 class Groups:
@@ -130,9 +145,23 @@ def clustered_interval(values: Sequence[float], groups: Sequence[Hashable]) -> I
     Raises:
         KdprobeError: Fewer than two groups.
     """
-    grouping, measured = Groups(groups), np.asarray(values, dtype=float)
-    half = _quantile(grouping.df) * float(np.sqrt(grouping.left_out_variance(measured)))
-    return Interval(float(measured.mean()) - half, float(measured.mean()) + half)
+    grouping = Groups(groups)
+    return clustered_mean(grouping.sums(np.asarray(values, dtype=float)), grouping.sizes).interval
+
+
+def clustered_mean(sums: NDArray[Any], sizes: NDArray[Any]) -> ClusteredMean:
+    """The mean over all units from the totals of each group, with the same interval.
+
+    Args:
+        sums: Sum of each group's values, `[groups]`.
+        sizes: Number of units in each group, `[groups]`; at least one each.
+    """
+    mean = float(sums.sum() / sizes.sum())
+    if len(sizes) < 2:  # noqa: PLR2004
+        return ClusteredMean(mean, np.nan, NO_INTERVAL)
+    error = float(np.sqrt(_left_out_variance(sums, sizes, mean)))
+    half = _quantile(_degrees_of_freedom(sizes)) * error
+    return ClusteredMean(mean, error, Interval(mean - half, mean + half))
 
 
 def clustered_accuracy_interval(right: Sequence[bool], groups: Sequence[Hashable]) -> Interval:

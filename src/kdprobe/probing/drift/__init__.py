@@ -1,0 +1,1 @@
+"""Drift: how far students' next-token distributions moved from the untrained model's, without labels."""

@@ -1,0 +1,143 @@
+"""The analysis `drift`: how far students' next-token distributions moved from the untrained model's, without labels.
+
+The KL divergence from the untrained model, on the new task, predicts how much a fine-tuned model forgets of others
+(Shenfeld et al., 2025, arXiv 2509.04259).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from kdprobe.console import progress
+from kdprobe.errors import KdprobeError, UsageError
+from kdprobe.models.conversation import tokenizer_digest
+from kdprobe.models.load import LoadedModel
+from kdprobe.probing.analysis import AnalysisContext, AnalysisResult
+from kdprobe.probing.drift import tables
+from kdprobe.probing.drift.divergence import Reader, divergences, reading
+from kdprobe.probing.drift.measured import Direction, Measured
+from kdprobe.probing.drift.prompts import KINDS, NEUTRAL, Prompt, drift_prompts
+from kdprobe.probing.drift.report import figures, statements, summary
+from kdprobe.probing.drift.sampling import Sample, draw_samples
+from kdprobe.probing.interventions.sweep import chosen_students
+from kdprobe.probing.options import DriftOptions
+from kdprobe.students.student import Student
+
+UNTRAINED = "untrained"
+
+
+class DriftAnalysis:
+    """KL(untrained || student) on text of the untrained model, and the reverse on the student's own text."""
+
+    def __init__(self, options: DriftOptions) -> None:
+        self.options = options
+
+    def run(self, context: AnalysisContext) -> AnalysisResult:
+        """Measures every student except the untrained model itself.
+
+        Raises:
+            UsageError: A student has another vocabulary, or a prompt does not fit into a model's context.
+            KdprobeError: There is no other student, or a model cannot be loaded.
+            NonFiniteError: A model's logits are NaN or infinite.
+        """
+        untrained = untrained_of(context.students)
+        chosen = chosen_students(context.students, self.options.students, "drift")
+        students = [student for student in chosen if student != untrained]
+        if not students:
+            raise KdprobeError(
+                f"Drift needs a student besides the untrained model {untrained.name!r}.", "Add one, such as an adapter."
+            )
+        _refuse_other_vocabularies(untrained, students)
+        prompts = self._prompts(context)
+        base = context.pool.merged(untrained)
+        shared = self._draw(context, untrained.name, base, prompts)
+        written, measured = {untrained.name: shared}, list[Measured]()
+        with reading(untrained.name, base, keeps=True) as reference:
+            for student in students:
+                # In a function of its own, so that one student is released before the next is loaded.
+                written[student.name], found = self._student(context, student, reference, prompts, shared)
+                measured += found
+        return AnalysisResult(
+            tables=tables.drift_tables(measured, written, untrained.name, base.tokenizer),
+            figures=figures(measured, untrained.name),
+            statements=statements(measured, written, untrained.name, self.options, context.seed),
+            summary=summary(measured, untrained.name),
+        )
+
+    def _prompts(self, context: AnalysisContext) -> list[Prompt]:
+        names = [student.name for student in context.students]
+        reader = context.students[names.index(context.template_of) if context.template_of else 0]
+        return drift_prompts(reader.load_tokenizer(), context.problems, self.options.neutral or NEUTRAL)
+
+    def _draw(self, context: AnalysisContext, name: str, model: LoadedModel, prompts: Sequence[Prompt]) -> list[Sample]:
+        return draw_samples(
+            *(model, prompts),
+            samples=self.options.samples,
+            max_new_tokens=self.options.max_new_tokens,
+            seed=context.seed,
+            batch_size=self.options.batch_size,
+            label=f"Text of {name}",
+        )
+
+    def _student(
+        self,
+        context: AnalysisContext,
+        student: Student,
+        reference: Reader,
+        prompts: Sequence[Prompt],
+        shared: Sequence[Sample],
+    ) -> tuple[list[Sample], list[Measured]]:
+        """A student's own text, and its divergence in both directions on both kinds of prompt."""
+        loaded = context.pool.merged(student)
+        own = self._draw(context, student.name, loaded, prompts)
+        measured = []
+        with (
+            reading(student.name, loaded) as reader,
+            progress(f"Drift of {student.name}", len(shared) + len(own), unit="tok") as bar,
+        ):
+            # Rows on the text of one student are of no use to the next.
+            passing = replace(reference, kept=None)
+            directions: dict[Direction, tuple[Reader, Reader, Sequence[Sample]]] = {
+                "forward": (reference, reader, shared),
+                "reverse": (reader, passing, own),
+            }
+            for direction, (p, q, samples) in directions.items():
+                sums = divergences(p, q, samples, batch_size=context.batch_size, bar=bar)
+                for kind in KINDS:
+                    places = [place for place, sample in enumerate(samples) if sample.prompt.kind == kind]
+                    of_kind = [samples[place] for place in places], np.array([sums[place] for place in places])
+                    measured.append(Measured(student.name, student.arm, student.seed, direction, kind, *of_kind))
+        return own, measured
+
+
+def build(options: DriftOptions) -> DriftAnalysis:
+    """The analysis."""
+    return DriftAnalysis(options)
+
+
+def untrained_of(students: Sequence[Student]) -> Student:
+    """The model that drift is measured from: the first student, without its adapter if it has one."""
+    first = students[0]
+    if first.adapter is None:
+        return first
+    base = [student for student in students if student.adapter is None and student.base.digest == first.base.digest]
+    taken = any(student.name == UNTRAINED for student in students)
+    return base[0] if base else Student(f"{UNTRAINED} model" if taken else UNTRAINED, first.base)
+
+
+def _refuse_other_vocabularies(untrained: Student, students: Sequence[Student]) -> None:
+    vocabularies: dict[object, str] = {}
+    expected = tokenizer_digest(untrained.load_tokenizer())
+    for student in students:
+        if student.reader == untrained.reader:
+            continue
+        if student.reader not in vocabularies:
+            vocabularies[student.reader] = tokenizer_digest(student.load_tokenizer())
+        if vocabularies[student.reader] != expected:
+            raise UsageError(
+                f"{student.name!r} has a different vocabulary from the untrained model {untrained.name!r}.",
+                "Distributions over different tokens cannot be compared; leave this student out.",
+            )
