@@ -47,9 +47,9 @@ def show_retention_power(planned: Sequence[RetentionPower]) -> None:
     print_table(table)
     typical = ", ".join(f"{counted(task.needed, 'document')} of {plain(task.task)}" for task in planned)
     out().print(
-        "For metrics that are right or wrong per document. The share of documents that only one of the two students "
-        "answers correctly is unknown before the run, so three shares are assumed. If 20% differ, an 80% chance "
-        f"takes {typical}."
+        "For metrics that judge each document as right or wrong. The share of documents that only one of the two "
+        "students answers correctly is unknown before the run, so three shares are assumed. If 20% differ, an 80% "
+        f"chance takes {typical}."
     )
 
 

@@ -34,7 +34,7 @@ def _padding(files: Sequence[PatternFile]) -> list[Finding]:
     return [
         Finding(
             "padding-left-out",
-            f"Nothing attends to some positions at the ends of prompts ({listed}). They were taken for padding and "
+            f"Nothing attends to some positions at the ends of prompts ({listed}). They were treated as padding and "
             "left out.",
             "To say what is padding, save the attention_mask of the forward pass in the same file.",
         )
