@@ -63,7 +63,7 @@ def test_scores_and_changes_of_adapters_against_their_base(tiny_model, folder, a
     assert len((tmp_path / "out" / "copy-mine.jsonl").read_text().splitlines()) == 40
 
 
-def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
+def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch, capsys):
     from kdprobe.evaluation.ledger import Ledger
     from kdprobe.evaluation.tasks.recording import TaskModel
 
@@ -92,8 +92,9 @@ def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
     import kdprobe
 
     given = {"tasks": ["long"], "include_path": own, "batch_size": 4, "progress": False}
-    resumed = kdprobe.evaluate(str(tiny_model), store=store, **given)
+    resumed = kdprobe.evaluate(str(tiny_model), store=store, **{**given, "progress": True})
     assert asked == [16_000 - saved]
+    assert f"resuming; {saved} of 16000 answers already saved" in capsys.readouterr().err.replace("\n", " ")
     whole = kdprobe.evaluate(str(tiny_model), store=tmp_path / "other", **given)
     one, other = (result.tasks.documents["long"] for result in (resumed, whole))
     [name] = one
@@ -106,6 +107,7 @@ def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
         (["--task", "mine", "--task", "mine"], "is given twice"),
         (["--task", "gsm8k_kdprobe", "--task", "gsm8k_kdprobe_cot"], "are forms of the same task"),
         (["--task", "mine", "--limit", "61"], "has only 60 documents"),
+        (["--task", "humaneval"], "runs code that the model writes"),
         (["--task", "mine", "--num-fewshot", "70"], "has only 60 documents to draw 70 examples from"),
         (["--include-path", "OWN"], "has no effect without a task of lm-eval"),
     ],

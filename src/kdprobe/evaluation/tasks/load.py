@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from kdprobe.errors import KdprobeError, UsageError, first_line
-from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
-from kdprobe.evaluation.protocol import TASKS
+from kdprobe.errors import UsageError
 from kdprobe.evaluation.tasks.choice import TaskChoice
+from kdprobe.evaluation.tasks.find import find_task, refuse_code
 from kdprobe.files import digest
-from kdprobe.host.packages import package_of
-from kdprobe.host.suggestions import suggested
 from kdprobe.words import counted
 
 FEWSHOT_SEED = 1234
@@ -91,7 +83,7 @@ def load_task(choice: TaskChoice, folders: Sequence[Path] = ()) -> DrawnTask:
         UsageError: There is no such task, it cannot be run here, or it has fewer documents than the limit.
         KdprobeError: Its data cannot be loaded.
     """
-    leaves, sources = _leaves(choice.name, folders)
+    leaves, sources = find_task(choice.name, folders)
     for task in leaves.values():
         _refuse_others(choice.name, task)
         _show_examples(choice, task)
@@ -101,90 +93,9 @@ def load_task(choice: TaskChoice, folders: Sequence[Path] = ()) -> DrawnTask:
     return DrawnTask(choice, drawn, documents, digest({"tasks": parts, "sources": sources}))
 
 
-def _leaves(name: str, folders: Sequence[Path]) -> tuple[dict[str, Any], str | None]:
-    """The task objects, and, if the task comes from a folder, a digest of the Python and YAML files there."""
-    own = [str(folder) for folder in folders]
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is not a local folder.", "Give the folder that holds the tasks' YAML files.")
-    with quiet_lm_eval():
-        mine = TaskManager(include_path=own, include_defaults=False)
-    manager, mixed = mine, name in mine.all_tasks
-    if not mixed or _names_others(mine, name):
-        manager = _lm_evals()
-        # A group of lm-eval's may name a task that a folder has, too.
-        mixed = mixed or not manager.task_index.keys().isdisjoint(mine.all_tasks)
-        if mixed:
-            with quiet_lm_eval():
-                manager = TaskManager(include_path=own)
-    if name not in manager.all_tasks:
-        raise UsageError(
-            f"There is no lm-eval task {name!r}.", _elsewhere(name, [*mine.all_tasks, *manager.all_tasks], own)
-        )
-    try:
-        # Tasks print while they load, and stdout is for results.
-        with quiet_lm_eval(), redirect_stdout(io.StringIO()):
-            leaves = dict(manager.load(name)["tasks"])
-    except Exception as error:
-        # The task's own Python may be involved, and any of the libraries that fetch data.
-        raise KdprobeError(
-            f"The task {name!r} cannot be loaded: {type(error).__name__}: {first_line(error)}",
-            "If its data are on the Hub, download them once while online; if the task is your own, check its YAML.",
-        ) from error
-    if not leaves:
-        raise UsageError(f"The group {name!r} has no tasks.", "Name another group or task.")
-    return leaves, _sources(folders) if mixed else None
-
-
-@cache
-def _lm_evals() -> TaskManager:
-    """The index of lm-eval's own tasks, whose files take seconds to read."""
-    with quiet_lm_eval():
-        return TaskManager()
-
-
-def _names_others(manager: TaskManager, name: str) -> bool:
-    """Whether a group names a task, group or tag that is not listed with it."""
-    config = (manager.task_index[name].cfg or {}) if name in manager.all_groups else {}
-    members = config.get("task") or []
-    if not isinstance(members, list):
-        return False
-    named = [member if isinstance(member, str) else member.get("group", member.get("task")) for member in members]
-    return any(member not in manager.all_tasks or _names_others(manager, member) for member in named)
-
-
-def _elsewhere(name: str, names: Sequence[str], folders: Sequence[str]) -> str:
-    if package := package_of("tasks", name):
-        return f"Install or upgrade the package that provides it: pip install --upgrade {package}"
-    if damaged := _not_yaml(folders):
-        return f"Not valid YAML: {', '.join(damaged)}."
-    looked = f"lm-eval's own tasks{' and in ' + ', '.join(folders) if folders else ''}"
-    # kdprobe's own forms of the deciding task are not among lm-eval's.
-    return f"{suggested(name, [*names, *TASKS])} Searched in {looked}; `lm_eval ls tasks` lists lm-eval's.".lstrip()
-
-
-def _not_yaml(folders: Sequence[str]) -> list[str]:
-    """The files in folders that lm-eval leaves out without a word, because they cannot be parsed."""
-    damaged = []
-    for file in sorted(file for folder in folders for file in Path(folder).rglob("*.yaml")):
-        try:
-            yaml.compose(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            damaged.append(str(file))
-    return damaged
-
-
-def _sources(folders: Sequence[Path]) -> str:
-    """A digest of the tasks' code, which lm-eval's configuration holds only in part."""
-    files = sorted(file for folder in folders for kind in ("*.py", "*.yaml", "*.yml") for file in folder.rglob(kind))
-    return digest([file.read_text(encoding="utf-8", errors="replace") for file in files])
-
-
 def _refuse_others(name: str, task: Any) -> None:
     if getattr(task, "UNSAFE_CODE", False):
-        raise UsageError(
-            f"The task {name!r} runs code that the model writes.", "kdprobe does not run it; use lm_eval in a sandbox."
-        )
+        refuse_code(name)
     if getattr(task, "MULTIMODAL", False):
         raise UsageError(f"The task {name!r} needs images or sound.", "Use a text-only task.")
 

@@ -12,7 +12,7 @@ import torch
 from lm_eval.utils import hash_string
 from torch import Tensor
 
-from kdprobe.console import progress
+from kdprobe.console import note, progress
 from kdprobe.errors import NonFiniteError
 from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.checked_replies import CheckedReplies
@@ -83,6 +83,9 @@ class RecordedRequests(CheckedReplies):
     def _recorded(self, method: str, requests: Sequence[Any]) -> list[Any]:
         names = entry_names(method, [request.args for request in requests])
         missing = {name: request for name, request in zip(names, requests, strict=True) if name not in self.ledger}
+        if missing and len(missing) < len(requests):
+            answered = len(requests) - len(missing)
+            note(f"{self._label}: resuming; {answered} of {len(requests)} answers already saved.")
         with progress(self._label, len(requests)) as self.bar:
             self.bar.skip(len(requests) - len(missing))
             if missing:
