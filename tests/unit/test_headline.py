@@ -140,19 +140,19 @@ def test_a_difference_in_few_templates_is_not_shown_for_others():
     answer = by_template(np.arange(80) < 40, 4)
     assert answer.shown
     assert answer.by_template.startswith(
-        "The difference is shown for these students on problems of these 4 templates (p = 2e-06), but not for other "
-        "kinds of problem: with templates as the sample, it is not significant (95% CI "
+        "The difference has been shown for these students on problems from these 4 templates (p = 2e-06), but not for "
+        "other kinds of problem: with templates as the sample, it is not significant (95% CI "
     )
     assert answer.by_template.endswith(
-        "unadjusted p = 0.50; with so few templates, p cannot be below 0.50). With so few seeds, it is not shown for "
-        "the strategies either."
+        "unadjusted p = 0.50; with so few templates, p cannot be below 0.50). With so few seeds, it has not been "
+        "shown for the strategies either."
     )
 
 
 def test_a_difference_in_many_templates_also_holds_for_others():
     answer = by_template(np.arange(80) % 8 < 4, 10)
     assert answer.by_template.startswith("It also holds by template (10 templates: 95% CI ")
-    assert answer.by_template.endswith("unadjusted p = 0.002), so for other templates like these.")
+    assert answer.by_template.endswith("unadjusted p = 0.002), so it generalises to other templates like these.")
 
 
 def test_no_difference_is_none_by_template_either():

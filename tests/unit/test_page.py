@@ -73,8 +73,9 @@ def test_first_screen_says_what_came_out_and_about_what():
     text = text_of(page(12))
     start = text.index("Did the way")
     assert text[start:].startswith(
-        "Did the way the teacher was prompted make a better student? Points are of the students' accuracy. “teacher” "
-        "is a prompt given to the teacher; “unprimed” is the bare question. Priming with primed: -100.0 points against "
+        "Did the way the teacher was prompted make a better student? Points are percentage points of the students' "
+        "accuracy. “teacher” is a prompt given to the teacher; “unprimed” is the bare question. Priming with primed: "
+        "-100.0 points against "
     )
     assert "Single seed: results apply to these students, not to the strategies" in text
 
@@ -135,10 +136,11 @@ def test_a_prompt_is_told_by_what_it_adds():
     conversations = {name: {"teacher": read, "student": messages["bare"]} for name, read in messages.items()}
     parts = prompt_diffs(conversations, "bare")
     assert told(parts["bare"]) == ("the bare question", "")
-    assert told(parts["steps"]) == ("the question, and", "\u201cThink in steps.\u201d")
-    assert told(parts["other"])[0] == "a prompt in other words, with"
+    assert told(parts["steps"]) == ("the question and", "\u201cThink in steps.\u201d")
+    assert told(parts["other"])[0] == "a reworded prompt, with"
+    assert told([("same", "How many? "), ("left out", "Think.")]) == ("a shortened prompt", "")
     lead, quoted = told(parts["long"])
-    assert (lead, len(quoted) < 250, quoted[-4:]) == ("the question, and", True, "9 \u2026\u201d")
+    assert (lead, len(quoted) < 250, quoted[-4:]) == ("the question and", True, "9 \u2026\u201d")
 
 
 def test_terms_are_linked_where_they_are_used_first_and_each_link_has_a_definition():

@@ -32,10 +32,10 @@ def write_compare_page(
     Args:
         file: Where to.
         arms: The arms that were compared, including those without answers; or the only one.
-        comparison: What came out.
+        comparison: The result of the comparison.
         extractor: The extractor that decided.
-        facts: What is known about the arms besides, as names and values.
-        cautions: What stands above everything else.
+        facts: What else is known about the arms, as names and values.
+        cautions: Sentences that are shown above everything else.
 
     Returns:
         The file.

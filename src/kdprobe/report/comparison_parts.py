@@ -19,14 +19,14 @@ def comparison_parts(
     facts: Sequence[tuple[str, str]],
     cautions: Sequence[str],
 ) -> dict[str, Any]:
-    """The arguments of the templates of the first screen and of the comparison.
+    """The arguments for the templates of the first screen and of the comparison.
 
     Args:
-        comparison: What came out.
-        headline: The same in one sentence.
-        payload: The same as the page's script gets it.
+        comparison: The result of the comparison.
+        headline: The result in one sentence.
+        payload: The data for the page's script.
         facts: What was compared, as names and values.
-        cautions: What stands above everything else.
+        cautions: Sentences that are shown above everything else.
     """
     return {
         "headline": headline,

@@ -13,10 +13,10 @@ from kdprobe.report.payload.arms import ShownArm
 from kdprobe.words import counted
 
 _ALL = 3
-"""So many problems are all shown; of more, the clearest ones."""
+"""Up to this many problems are all shown; of more, only the clearest."""
 _CLEAREST = 2
 _BEGINNING = 70
-"""Characters of a question that are shown."""
+"""How many characters of a question are shown."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Deciding:
 
 @dataclass(frozen=True)
 class _Split:
-    """A problem at which two sides differ.
+    """A problem on which two sides differ.
 
     Attributes:
         problem: Its index.

@@ -34,7 +34,7 @@ def write_eval_page(
         chosen: The extractor that decides.
         model: The model, as it was named.
         source: Where the problems are from.
-        protocol: How the models were evaluated.
+        protocol: The settings of the evaluation.
         baseline: The model that all others are compared with, or `None` for all pairs.
 
     Returns:

@@ -11,7 +11,7 @@ from kdprobe.report.headline import Headline
 from kdprobe.words import counted
 
 _NAMED = 4
-"""So many primings are named; of more, only what they are is said."""
+"""Up to this many primings are named; if there are more, the page only says what the names mean."""
 _THESE = "results apply to these students, not to the strategies"
 
 
@@ -59,7 +59,7 @@ def comparison_facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def names_told(comparison: Comparison) -> str:
-    """What the names of the headline are, in a sentence; empty if no teacher was primed."""
+    """What the names in the headline mean, in a sentence; empty if no teacher was primed."""
     primed = list(dict.fromkeys(arm.strategy for arm in comparison.arms if arm.strategy and not arm.unprimed))
     unprimed = next((arm.strategy for arm in comparison.arms if arm.unprimed), None)
     if not primed:
@@ -68,17 +68,17 @@ def names_told(comparison: Comparison) -> str:
     named = f"{', '.join(others)} and {last} are prompts" if others else f"{last} is a prompt"
     which = named if len(primed) <= _NAMED else "The names are those of prompts"
     bare = f"; “{unprimed}” is the bare question" if unprimed else ""
-    return f"Points are of the students' accuracy. {which} given to the teacher{bare}."
+    return f"Points are percentage points of the students' accuracy. {which} given to the teacher{bare}."
 
 
 def one_seed(comparison: Comparison) -> str:
-    """That all results are those of a single seed, in a few words; else empty."""
+    """States in a few words that all results come from a single seed; empty if they do not."""
     seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
     return f"Single seed: {_THESE}" if len(seeds) == 1 and not comparison.strategies else ""
 
 
 def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
-    """What findings mean for the headline's comparison, in a sentence by code; without those that do not say it.
+    """What findings mean for the headline's comparison, in one sentence per code, if they say so.
 
     Args:
         comparison: What came out.

@@ -57,7 +57,7 @@ def loss_figure(arms: Sequence[ArmResults]) -> dict[str, Any]:
 
 
 def retained_figure(fidelity: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Share of response positions by mass outside the top k, with one trace per strategy and temperature."""
+    """Share of response positions by the mass outside their top k, with one trace per strategy and temperature."""
     borders = [f"{edge:g}" for edge in TAIL_EDGES]
     bins = [f"{low} to {high}" for low, high in pairwise(borders)]
     figure = go.Figure()

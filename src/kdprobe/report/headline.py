@@ -15,7 +15,7 @@ from kdprobe.stats.p_values import SIGNIFICANT, p_text
 from kdprobe.words import counted
 
 _NAMED = 3
-"""Comparisons without a significant difference that are named; more are counted."""
+"""Up to this many comparisons without a significant difference are named; more are only counted."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Headline:
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
         sentence: The answer.
         shown: Whether it is a difference that the data show.
-        rest: What came out of the other comparisons of the same kind, as sentences.
+        rest: The results of the other comparisons of the same kind, as sentences.
         sides: What the sentence compares, or `None` if it compares nothing.
         by_template: Whether it also holds if templates are the sample, in a sentence; empty without templates.
     """
@@ -82,7 +82,7 @@ def _accuracy(score: ArmScore) -> str:
 
 
 def _asked(comparison: Comparison) -> Sequence[Pair | StrategyPair]:
-    """The comparisons that the arms are there for: priming, else any that were planned."""
+    """The comparisons for which the arms exist: priming, else any that were planned."""
     for family in (PRIMED, AGAINST_UNTRAINED):
         for pairs in (comparison.strategies, comparison.pairs):
             if members := [pair for pair in pairs if pair.family == family]:
@@ -96,7 +96,7 @@ def _difference(pair: Pair | StrategyPair) -> str:
 
 
 def _treatment(pair: Pair | StrategyPair) -> str:
-    """What goes before the first arm's name."""
+    """What precedes the first arm's name in a sentence."""
     return "Priming with " if pair.family == PRIMED else ""
 
 
@@ -115,7 +115,7 @@ def _missed(pairs: Sequence[Pair | StrategyPair]) -> list[str]:
 
 
 def _nothing(asked: Sequence[Pair | StrategyPair], arms: Sequence[ArmScore]) -> Headline:
-    """That no difference is significant, and which could have been detected."""
+    """States that no difference is significant, and which differences could have been detected."""
     first = max(asked, key=lambda pair: abs(pair.test.difference))
     if len(asked) > 1:
         sentence = (
@@ -131,30 +131,34 @@ def _nothing(asked: Sequence[Pair | StrategyPair], arms: Sequence[ArmScore]) -> 
 
 
 def _by_template(pair: Pair | StrategyPair) -> str:
-    """What the same difference is worth if templates, not problems, are the sample."""
+    """Whether the same difference holds if templates, not problems, are the sample."""
     over = pair.clustered
     if over is None:
         return ""
     measured = f"95% CI {points_interval(over.interval)}, unadjusted p = {p_text(over.p)}"
     shown = over.p < SIGNIFICANT
     if pair.significant and shown:
-        return f"It also holds by template ({over.groups} templates: {measured}), so for other templates like these."
+        return (
+            f"It also holds by template ({over.groups} templates: {measured}), so it generalises to other templates "
+            "like these."
+        )
     if not pair.significant:
         found = "it is significant" if shown else "it is not significant either"
         return f"By template ({over.groups} templates: {measured}), {found}."
     least = over.smallest_p if isinstance(over, ClusterTest) else 0.0
     few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)
-    seeds = " With so few seeds, it is not shown for the strategies either." if alone and pair.family == PRIMED else ""
+    primed = alone and pair.family == PRIMED
+    seeds = " With so few seeds, it has not been shown for the strategies either." if primed else ""
     return (
-        f"The difference is shown for these {'students' if alone else 'strategies'} on problems of these {over.groups} "
-        f"templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as the sample, it "
-        f"is not significant ({measured}{few}).{seeds}"
+        f"The difference has been shown for these {'students' if alone else 'strategies'} on problems from these "
+        f"{over.groups} templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as "
+        f"the sample, it is not significant ({measured}{few}).{seeds}"
     )
 
 
 def _reach(pairs: Sequence[Pair]) -> list[str]:
-    """The smallest difference that pairs of students could have detected, and which pairs could have detected none."""
+    """The smallest difference that pairs of students could have detected, and which pairs could not detect any."""
     known = [(pair.test.n, pair.detectable) for pair in pairs if pair.detectable is not None]
     blind = [pair.test for pair in pairs if pair.detectable is None]
     sentences = []

@@ -1,8 +1,7 @@
 """Writes a run's page: one HTML file that needs no network.
 
-What does not change while somebody reads is HTML from a template, in which all text is escaped. What does change is
-drawn by the page's script from data that is compressed, so that no text in it can be markup, and reaches the page as
-text.
+What does not change while somebody reads is HTML from a template, in which all text is escaped. The rest is
+drawn by the page's script from compressed data, so that no text in it can be markup, and is inserted as text.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def write_probe_page(
         names: The students or files.
         subject: What was analysed, as a sentence.
         results: Results by analysis.
-        findings: What may be misleading.
+        findings: Findings about results that may mislead.
 
     Returns:
         The file.

@@ -41,15 +41,15 @@ def word_diff(before: str, after: str) -> list[Part]:
 
 
 def told(parts: Sequence[Part]) -> tuple[str, str]:
-    """What a strategy's prompt says that the unprimed one does not: a lead in words, and the quoted text.
+    """What a strategy's prompt says that the unprimed one does not: an introduction, and the quoted text.
 
     Args:
-        parts: Of the prompt, from `prompt_diffs`.
+        parts: The parts of the prompt, from `prompt_diffs`.
     """
     added = " ".join("".join(text for kind, text in parts if kind == "added").split())
     if any(kind == "left out" and text.strip() for kind, text in parts):
-        return "a prompt in other words, with", _quoted(added) if added else ""
-    return ("the question, and", _quoted(added)) if added else ("the bare question", "")
+        return ("a reworded prompt, with", _quoted(added)) if added else ("a shortened prompt", "")
+    return ("the question and", _quoted(added)) if added else ("the bare question", "")
 
 
 def _quoted(text: str) -> str:

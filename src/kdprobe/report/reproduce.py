@@ -1,4 +1,4 @@
-"""How to reproduce a run, and what to save from its page."""
+"""How to reproduce a run, and what can be saved from its page."""
 
 from __future__ import annotations
 

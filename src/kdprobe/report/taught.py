@@ -1,4 +1,4 @@
-"""How each student of a run came about: what its teacher read, and how well teacher and student do."""
+"""How each student of a run was taught: what its teacher read, and how well teacher and student do."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def taught_arms(
 
 def _taught_by(score: ArmScore, prompts: Mapping[str, Sequence[Part]]) -> tuple[str, str]:
     if score.strategy is None:
-        return "the gold solutions, without a teacher" if score.distiller else "nobody: the student before training", ""
+        how = "the gold solutions, without a teacher" if score.distiller else "nobody (the student before training)"
+        return how, ""
     if score.strategy not in prompts:
         return "the teacher", ""
     read, quoted = told(prompts[score.strategy])

@@ -93,7 +93,7 @@ def _plotly(*, whole: bool) -> str:
 
 
 def packed(data: Any) -> str:
-    """Data as compressed JSON in base64, which no text in it can leave."""
+    """Data as compressed JSON in base64, so that no text in it can become markup."""
     return _packed(json.dumps(clean(data), allow_nan=False, separators=(",", ":")))
 
 
@@ -102,7 +102,7 @@ def _packed(text: str) -> str:
 
 
 def safe_names(figure: dict[str, Any]) -> dict[str, Any]:
-    """A figure with escaped trace names, because plotly interprets a subset of HTML in them."""
+    """A figure with its trace names escaped, because plotly interprets a subset of HTML in them."""
     traces = [
         {**trace, "name": html.escape(str(trace["name"]))} if "name" in trace else trace
         for trace in figure.get("data", [])

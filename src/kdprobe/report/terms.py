@@ -181,7 +181,7 @@ _USED = {
     "kl": ("kl(",),
     "moved": ("moved",),
 }
-"""Words of which one stands wherever a term of heads is used."""
+"""For each term about heads, words of which at least one occurs wherever it is used."""
 _WRITTEN = {
     "95% CI": "interval",
     "95% interval": "interval",
@@ -199,7 +199,7 @@ _SPLIT = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, _WRITTEN))})(?!\w)")
 
 @pass_context
 def with_terms(context: Context, text: str | Sequence[str]) -> Markup | list[Markup]:
-    """A sentence, or several, in which each term that the page defines is a link where it is used first.
+    """One or several sentences in which the first use of each term that the page defines is a link.
 
     Args:
         context: The page's; its `terms` are those that the page defines.
@@ -220,7 +220,7 @@ def with_terms(context: Context, text: str | Sequence[str]) -> Markup | list[Mar
 
 
 def term_link(key: str, words: str) -> Markup:
-    """Words that link to their definition, which also shows when one points at them.
+    """Words that link to their definition, which also appears on hover.
 
     Args:
         key: The term's key.

@@ -1,8 +1,8 @@
 """Samples at temperature 1 from the whole distribution, independent of how prompts are batched.
 
 Each token is drawn by inverting the cumulative distribution at a random number that belongs to the prompt, the sample
-and the position. So text does not depend on what else is in its batch, and students whose distributions are alike write
-much the same text.
+and the position. Text therefore does not depend on what else is in its batch, and students with similar distributions
+write much the same text.
 """
 
 from __future__ import annotations

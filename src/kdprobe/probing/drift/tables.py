@@ -48,7 +48,7 @@ def drift_rows(measured: Sequence[Measured], untrained: str) -> list[dict[str, A
 
 
 def pair_rows(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Each student minus each other on the shared text, and likewise strategies with at least three seeds."""
+    """The difference for each pair of students, and of strategies with at least three seeds, on the shared text."""
     rows = []
     for cell in _cells([each for each in measured if each.direction == "forward"]):
         for a, b in combinations(cell, 2):

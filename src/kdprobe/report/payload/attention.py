@@ -1,4 +1,4 @@
-"""What heads attend to on one problem, in a form that compresses: students stand side by side, and often agree."""
+"""What heads attend to on one problem, in a form that compresses well: equal values of students are adjacent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KEYS = 4
 _MOST = 4_000_000
-"""Numbers in all; more would make a page that is slow to open."""
+"""The most numbers in all; more would make the page slow to open."""
 
 
 class ShownAttention(TypedDict):

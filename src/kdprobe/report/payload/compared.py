@@ -29,11 +29,11 @@ def compared(
     """The data of a comparison; `Payload` in `frontend/src/payload.ts` says what all of it is.
 
     Args:
-        name: How files that are saved from the page are named.
+        name: The name of files that are saved from the page.
         arms: The arms that were compared, including those without answers.
-        comparison: What came out.
+        comparison: The result of the comparison.
         extractor: The extractor that decided.
-        headline: What came out, in one sentence.
+        headline: The result in one sentence.
         facts: What was compared, as names and values.
         solutions: The gold solutions that are known.
     """

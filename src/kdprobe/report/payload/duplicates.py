@@ -1,4 +1,4 @@
-"""Figures that the page leaves out, because its explorer of heads shows the same."""
+"""Figures that the page leaves out because its explorer of heads shows the same values."""
 
 from __future__ import annotations
 

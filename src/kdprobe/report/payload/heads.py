@@ -27,9 +27,9 @@ _TITLES = {
 }
 _DIGITS = 5
 _SHOWN_DIGITS = 4
-"""What the page writes; it averages values, and only writes the ends of intervals."""
+"""For the ends of intervals, which the page only prints; values need more digits, because it averages them."""
 _WHOLE = 1000
-"""From here on, the page writes whole numbers."""
+"""Numbers from here on are printed without decimals."""
 _UNITS = {"ablation": "nats", "patching": "nats", "jensen_shannon": "nats"}
 
 
@@ -42,8 +42,8 @@ class Grid(TypedDict):
         value: The values.
         low: The lower ends of their 95% intervals.
         high: The upper ends.
-        exact: Whether each was run exactly, or `None` if all were measured in the same way.
-        moved: Whether each head moved, or `None` if that was not asked.
+        exact: Whether each value is exact, not an estimate, or `None` if all were measured in the same way.
+        moved: Whether each head moved, or `None` if this was not tested.
     """
 
     layers: int

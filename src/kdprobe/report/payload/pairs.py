@@ -56,12 +56,12 @@ class ShownDifference(TypedDict):
 
 
 class Baseline(TypedDict):
-    """What arms are compared with.
+    """An arm or strategy that others are compared with.
 
     Attributes:
         name: Its name.
-        label: The same, and over what the tests are made.
-        rows: A difference each.
+        label: Its name, and what the tests generalise over.
+        rows: The differences, one for each arm that is compared with it.
         note: What the differences are, as a sentence.
     """
 
