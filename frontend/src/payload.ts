@@ -21,6 +21,10 @@ export interface ShownAnswer {
   span: [number, number] | null;
   value: string | null;
   right: boolean;
+  /** How many answers the problem has; this is the first. */
+  samples: number;
+  /** The share of these that are correct. */
+  share: number;
   cut: boolean | null;
   tokens: number | null;
   /** In nats. */

@@ -283,7 +283,7 @@ def test_repeats_are_scored_by_their_mean_over_each_problem(task, right, silent,
 
 
 def test_a_model_is_asked_as_often_as_a_task_repeats(repeated, folder, torch, tiny_record, tmp_path):
-    """From generation to `kdprobe score`, which reads the first answer to each problem and says so."""
+    """From generation to `kdprobe score`, which reads all answers to each problem."""
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
     from lm_eval.models.huggingface import HFLM
@@ -310,8 +310,8 @@ def test_a_model_is_asked_as_often_as_a_task_repeats(repeated, folder, torch, ti
     tracker.date_id = "now"
     tracker.save_results_samples("repeated_all", samples)
     outputs = read_outputs(tmp_path / "tiny" / "samples_repeated_all_now.jsonl")
-    assert outputs.responses == [sample["resps"][0][0] for sample in samples]
-    assert outputs.notes == ("'resps' contains up to 2 samples per row; only the first is scored.",)
+    assert outputs.responses == [response for sample in samples for response in sample["resps"][0]]
+    assert outputs.samples == [0, 1] * 4
 
 
 PLUGIN = """

@@ -57,9 +57,10 @@ def test_epochs_are_answers_to_the_same_problem(run_cli):
     assert "The 12 answers belong to 4 problems; intervals are over problems." in score["notes"]
     compared = json.loads(run_cli("compare", LOGS / "epochs.eval", LOGS / "sums.json", "--json"))
     (pair,) = compared["pairs"]
-    assert (pair["n"], pair["only_a"], pair["only_b"]) == (4, 2, 0)
-    assert [arm["n"] for arm in compared["arms"]] == [4, 4]
-    assert compared["arms"][0]["notes"][-1].endswith("of the 12 answers, the first to each problem is compared.")
+    assert [(arm["n"], arm["problems"], arm["samples"]) for arm in compared["arms"]] == [(12, 4, 3), (4, 4, 1)]
+    right = [arm["correct"] / arm["n"] for arm in compared["arms"]]
+    assert (pair["n"], pair["samples"]) == (4, [1, 3])
+    assert pair["difference"] == pytest.approx(right[0] - right[1])
 
 
 def test_thinking_is_not_the_answer_and_a_used_up_budget_is_cut_off():

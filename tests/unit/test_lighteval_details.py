@@ -70,12 +70,10 @@ def test_a_document_with_a_row_for_each_kind_of_request_counts_once():
     assert set(outputs.notes) == {"Correct by lighteval's own metrics: acc 3 of 4, em 0 of 4."}
 
 
-def test_the_first_of_several_samples_is_scored_and_said():
-    result = kdprobe.score(DETAILS / "lighteval_samples.parquet", progress=False)
-    assert (result.details[0].n, result.details[0].correct) == (4, 2)
-    assert result.details[0].notes == [
-        "'model_response.text' contains up to 2 samples per row; only the first is scored."
-    ]
+def test_several_samples_are_answers_to_the_same_problem():
+    (score,) = kdprobe.score(DETAILS / "lighteval_samples.parquet", progress=False).details
+    assert (score.n, score.problems, score.samples, score.correct) == (8, 4, 2, 4)
+    assert score.notes == ["The 8 answers belong to 4 problems; intervals are over problems."]
 
 
 def test_models_are_compared_across_tools_by_question(tmp_path, run_cli):

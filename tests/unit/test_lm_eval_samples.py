@@ -97,9 +97,11 @@ def test_samples_are_known_in_other_formats_too(kind, tmp_path):
 @pytest.mark.parametrize("resps", ["so 7", ["so 7"], [["so 7"]], [["so 7", "so 8"]], ["so 7", "so 8"]])
 def test_flat_and_nested_responses_are_read(resps, tmp_path):
     outputs = read_outputs(samples_file(tmp_path, [sample(n, "", resps=resps) for n in range(3)]))
-    assert outputs.responses == ["so 7"] * 3
-    said = ("'resps' contains up to 2 samples per row; only the first is scored.",)
-    assert outputs.notes == (said if "so 8" in str(resps) else ())
+    several = "so 8" in str(resps)
+    assert outputs.responses == (["so 7", "so 8"] if several else ["so 7"]) * 3
+    assert outputs.ids == (["0", "0", "1", "1", "2", "2"] if several else ["0", "1", "2"])
+    assert outputs.samples == ([0, 1] * 3 if several else None)
+    assert outputs.notes == ()
 
 
 def test_what_a_filter_left_is_read_where_there_is_nothing_else(tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.at_k import SHOWN as AT_K
+from kdprobe.api.results.at_k import at_k_pairs, at_k_scores
 from kdprobe.api.results.comparison_data import comparison_data
 from kdprobe.api.results.reading import reading_sentences
 from kdprobe.api.results.result import Result
@@ -18,14 +19,11 @@ from kdprobe.api.results.tasks import SHOWN as TASK_SCORES
 from kdprobe.api.score import KNOWN
 from kdprobe.api.session import AnyPath, calling, open_store
 from kdprobe.errors import UsageError
-from kdprobe.words import with_article
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdprobe.comparison.arms import Arm
     from kdprobe.comparison.finding import Finding
-    from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.result import Comparison
 
 _SCORES = (
@@ -69,11 +67,24 @@ class CompareResult(Result):
         within the family. `detectable` is the smallest true difference that would be found four times in five. The
         columns that start with `clustered_` are the same test over groups of problems, `log_p_` the difference in log
         p(gold value) in nats, and `arithmetic_` the difference in the share of correct steps.
+
+        With several samples per problem (`samples`), means over them are compared: `only_a` and `only_b` count the
+        problems on which one arm has the higher mean, and `p` is that of the exact sign-flip test over problems.
         """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.result import Pair
 
         return frame(Pair, self.comparison.pairs, unnested={"test"})
+
+    @property
+    def at_k(self) -> pd.DataFrame:
+        """A row per arm and measure (pass@k, maj@k) of answers with several samples per problem; see `ScoreResult`."""
+        return at_k_scores([(arm.name, arm) for arm in self.comparison.arms])
+
+    @property
+    def at_k_pairs(self) -> pd.DataFrame:
+        """A row per pair of arms and measure: `difference`, its 95% interval, and an unadjusted `p` (sign flips)."""
+        return at_k_pairs(self.comparison.pairs)
 
     @property
     def strategies(self) -> pd.DataFrame:
@@ -127,6 +138,8 @@ class CompareResult(Result):
         yield Listed("Verdict", self.verdict)
         yield Tabled("Accuracy", self.scores, _SCORES, KNOWN)
         yield Tabled("Pairs", self.pairs, _PAIRS, ("log_p_difference",))
+        yield Tabled("Several samples per problem", self.at_k, AT_K)
+        yield Tabled("Differences in pass@k and maj@k", self.at_k_pairs, AT_K)
         yield Tabled("Tasks", self.task_scores, TASK_SCORES, TASK_KNOWN)
         yield Tabled("Retained or lost", self.task_changes, TASK_CHANGES)
         yield Listed("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
@@ -179,6 +192,7 @@ def compare(
         KdprobeError: A file or a run cannot be read, or the arms answered different problems.
     """
     from kdprobe.api.given.answers import expanded
+    from kdprobe.api.given.compared import run_of, sources_of
     from kdprobe.comparison.claims import claim_findings, read_claims
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.experiment.compare_runs import compare_named
@@ -193,10 +207,10 @@ def compare(
         host.get("extractors", extractor)
         columns = Columns(response_column, gold_column, id_column, optional=True)
         read = read_claims(Path(claims)) if claims else []
-        with_runs = [(name, _run_of(name)) for name in names]
+        with_runs = [(name, run_of(name)) for name in names]
         runs = [run for _, run in with_runs if run]
         given = [each for name, run in with_runs for each in ([run[0]] if run else expanded(name))]
-        sources = [source for each in given for source in _sources(each, columns, encoding)]
+        sources = [source for each in given for source in sources_of(each, columns, encoding)]
         bases = [base for name in names if isinstance(name, Result) and (base := name._base())]  # noqa: SLF001
         opened = open_store(store or (runs[0][1] if runs else None))
         extractors = host.all("extractors")
@@ -218,25 +232,3 @@ def compare(
                 cautions=named.cautions,
             )
         return CompareResult(comparison, warnings=tuple(call.warnings))
-
-
-def _run_of(given: Any) -> tuple[str, Path] | None:
-    """The name and the store of a finished run passed as the result of a call."""
-    return given._run() if isinstance(given, Result) else None  # noqa: SLF001
-
-
-def _sources(given: Any, columns: Columns, encoding: str | None) -> Iterator[str | Arm]:
-    """Resolves a name: a file or a run stands for itself; other answers have already been read."""
-    from kdprobe.api.given.answers import read_answers
-    from kdprobe.comparison.arms import Arm
-
-    if isinstance(given, str | os.PathLike):
-        yield os.fspath(given)
-    elif isinstance(given, Mapping):
-        for name, answers in given.items():
-            yield Arm(str(name), read_answers(answers, columns, encoding, str(name)))
-    else:
-        raise UsageError(
-            f"The answers are {with_article(type(given))}, which has no name.",
-            "Name it: compare({'NAME': answers, ...}).",
-        )

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import ONE_FILE, record_files
-from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, task_folders
+from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, refuse_impossible, task_folders
 from kdprobe.api.results.tasks import NO_TASKS, TaskResults
 from kdprobe.api.score import ScoreResult
 from kdprobe.api.session import AnyPath, calling, open_store
-from kdprobe.errors import UsageError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -93,6 +92,7 @@ def evaluate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
+    samples: int = 1,
     batch_size: int | str | None = None,
     system: str | None = None,
     date: dt.date | str | None = None,
@@ -131,6 +131,7 @@ def evaluate(
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling.
         seed: Sampling seed.
+        samples: Answers to each problem of the deciding task; more than one need a temperature above 0.
         batch_size: Problems per batch, or `auto`; by default, chosen to fit memory and maximise throughput.
         system: A system message for conversations without one.
         date: The date passed to chat templates that use one; a fixed date by default.
@@ -176,10 +177,10 @@ def evaluate(
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            samples=samples,
             dtype=dtype,
         )
-        if limit is not None and limit < 1:
-            raise UsageError(f"The limit must be positive, not {limit}.", "Omit it to use all problems.")
+        refuse_impossible(limit, samples, decides=decides)
 
         def source() -> ProblemSource:
             given = checked_options(options)

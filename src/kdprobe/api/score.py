@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.at_k import SHOWN as AT_K
+from kdprobe.api.results.at_k import at_k_scores
 from kdprobe.api.results.reading import reading_sentences
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
@@ -56,6 +58,14 @@ class ScoreResult(Result):
         return table
 
     @property
+    def at_k(self) -> pd.DataFrame:
+        """A row for each pass@k and maj@k of answers with several samples per problem; empty without any.
+
+        `value` is the mean over problems, from 0 to 1, with its 95% interval `interval_low` to `interval_high`.
+        """
+        return at_k_scores(list(zip(self.names, self.details, strict=True)))
+
+    @property
     def findings(self) -> list[Finding]:
         """What may invalidate the scores, such as truncated answers, each with `code`, `evidence` and `action`."""
         from kdprobe.comparison.findings import share_findings
@@ -88,6 +98,7 @@ class ScoreResult(Result):
 
     def _sections(self) -> Iterator[Section]:
         yield Tabled("Scores", self.scores, SHOWN, KNOWN)
+        yield Tabled("Several samples per problem", self.at_k, AT_K)
         yield Listed("Findings", [str(finding) for finding in self.findings])
         yield Listed("How the answers were read", reading_sentences(dict(zip(self.names, self.details, strict=True))))
 

@@ -170,7 +170,7 @@ def tasks_options(function: Any) -> Any:
 
 
 def sampling_options(function: Any) -> Any:
-    """`--max-new-tokens`, `--temperature`, `--top-p` and `--seed`, as in `[evaluation]` of an experiment."""
+    """`--max-new-tokens`, `--temperature`, `--top-p`, `--seed` and `--samples`, as in `[evaluation]`."""
     budget = click.option("--max-new-tokens", type=click.IntRange(min=1), show_default=True, help="Token budget.")
     temperature = click.option(
         "--temperature", type=float, callback=_temperature, show_default=True, help="Sampling temperature; 0 is greedy."
@@ -179,7 +179,13 @@ def sampling_options(function: Any) -> Any:
         "--top-p", type=click.FloatRange(0, 1, min_open=True), show_default=True, help="Top-p of nucleus sampling."
     )
     seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default=True, help="Sampling seed.")
-    return budget(temperature(top_p(seed(function))))
+    samples = click.option(
+        "--samples",
+        type=click.IntRange(1, 1000),
+        show_default=True,
+        help="Answers to each problem; more than one need a temperature above 0.",
+    )
+    return budget(temperature(top_p(seed(samples(function)))))
 
 
 def _quiet(context: click.Context, _option: click.Parameter, given: bool) -> None:

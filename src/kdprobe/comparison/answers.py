@@ -15,7 +15,6 @@ from typing import Any
 
 from kdprobe.comparison.reading.cells import gold_texts, id_texts, question_texts, response_texts, text
 from kdprobe.comparison.reading.columns import (
-    EPOCH,
     PROMPT_HASH,
     QUESTION,
     TOKENS,
@@ -25,7 +24,7 @@ from kdprobe.comparison.reading.columns import (
     stated_columns,
 )
 from kdprobe.comparison.reading.endings import cut_off
-from kdprobe.comparison.reading.measures import counts, numbers, texts
+from kdprobe.comparison.reading.measures import counts, numbers, sample_numbers, texts
 from kdprobe.comparison.reading.table import Table, read_table, table_of
 from kdprobe.comparison.reading.thoughts import thinking_tokens, with_thinking
 from kdprobe.comparison.reading.tools.rows import ToolRows
@@ -63,7 +62,8 @@ class Outputs:
         tool: The evaluation tool whose samples these are, or `None`.
         metric: The tool's metric that judged the answers, or `None` if an extractor judges them.
         right: Whether that metric judged each answer correct, or `None`.
-        epochs: Which of several answers to its problem each answer is, if the tool says so, or `None`.
+        samples: Which of several answers to its problem each answer is, if problems have several and the file says
+            which, or `None`.
         prompts: lm-eval's hash of each prompt, or `None`.
         left_out: Number of samples of an evaluation that have no result, such as those that ended in an error.
     """
@@ -85,7 +85,7 @@ class Outputs:
     tool: str | None = None
     metric: str | None = None
     right: list[bool] | None = None
-    epochs: list[int] | None = None
+    samples: list[int] | None = None
     prompts: list[str] | None = None
     left_out: int = 0
 
@@ -141,7 +141,9 @@ def _read(table: Table, source: str, rows: ToolRows, columns: Columns) -> Output
     columns = stated_columns(table, columns)
     tool, judged = rows.found, None
     if tool:
-        judged = tool.metric(table, extracted=columns.response is not None)
+        documents = tool.judged_rows(table)
+        if judged := tool.metric(documents, extracted=columns.response is not None):
+            table = documents
         response = columns.response or (tool.response if tool.written else None)
         identified = any(map(text, table.cells.get(tool.id, ())))
         columns = Columns(response, columns.gold or tool.gold, columns.id or (tool.id if identified else None))
@@ -157,13 +159,14 @@ def _outputs(
     if columns.response:
         responses = with_thinking(table, response_texts(table, columns.response), columns.response)
     log_p, solution, size = (numbers(table, (name,)) for name in ("log_p_gold_value", *GOLD_SOLUTION))
+    ids, questions = _ids(table, columns.id), _questions(table)
     named = {"response": columns.response, "gold": columns.gold, "id": columns.id}
     return Outputs(
         file=source,
         responses=responses,
         gold=_gold(table, columns.gold, needed=not metric),
-        ids=_ids(table, columns.id),
-        questions=_questions(table),
+        ids=ids,
+        questions=questions,
         groups=texts(table, ("group",)),
         cut_off=cut_off(table, columns.response),
         tokens=counts(table, TOKENS),
@@ -175,7 +178,7 @@ def _outputs(
         notes=(*notes, *table.notes),
         metric=metric,
         tool=tool.tool if tool else None,
-        epochs=counts(table, (EPOCH,)) if tool else None,
+        samples=sample_numbers(table, ids or questions),
         right=right,
         prompts=texts(table, (PROMPT_HASH,)),
         left_out=tool.left_out.total() if tool else 0,

@@ -1,12 +1,17 @@
 """Compares arms on the problems they share: scores, planned families of paired tests, findings and a verdict.
 
+Arms are paired by problem, whatever the number of answers to each: with several, the mean over them is compared.
+
 If strategies are known, the families are those an experiment plans; otherwise all pairs form one family.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +25,22 @@ from kdprobe.comparison.findings import (
     prompt_findings,
     share_findings,
 )
+from kdprobe.comparison.judging import JudgedAnswers, Right, judge_arms
 from kdprobe.comparison.pairing import Rows, pair_up
 from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
-from kdprobe.comparison.scoring import JudgedAnswers, Right, calculated, judge_arms, score_fields, shared_groups
-from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy, step_accuracy_difference
+from kdprobe.comparison.samples.at_k import AtProblems, at_k_differences, at_problems
+from kdprobe.comparison.samples.by_problem import ByProblem, by_problem, repeated_problems
+from kdprobe.comparison.scoring import calculated, score_fields, shared_groups
+from kdprobe.comparison.step_accuracy import StepCounts, step_accuracy, step_accuracy_difference
 from kdprobe.comparison.strategy_tests import strategy_pairs
 from kdprobe.comparison.text_shares import text_shares
 from kdprobe.comparison.verdict import few_problems, verdict
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.clustered import clustered_test
-from kdprobe.stats.mcnemar import PairedTest, paired_test
+from kdprobe.stats.mcnemar import PairedTest, paired_means_test, paired_test
 from kdprobe.stats.p_values import SIGNIFICANT, holm
-from kdprobe.stats.power import detectable_difference
+from kdprobe.stats.power import detectable_difference, detectable_mean_difference
 
 
 def compare(
@@ -57,17 +65,22 @@ def compare(
         return Comparison([], [], [], verdict([], [], []), absent=absent)
     present = {name: [(a, b) for a, b in members if not (a.absent or b.absent)] for name, members in everything.items()}
     planned = {name: members for name, members in present.items() if members}
-    pairing = pair_up(arms)
+    grouped = {arm.name: by_problem(arm.outputs) for arm in arms}
+    by_row = [replace(arm, outputs=grouped[arm.name].first) for arm in arms]
+    pairing = pair_up(by_row)
     shared = {(a.name, b.name): pairing.shared(a.name, b.name) for a, b in combinations(arms, 2)}
     judged = judge_arms(arms, extractors, chosen)
-    right = {name: {arm: found.right for arm, found in answers.items()} for name, answers in judged.items()}
+    right = {
+        name: {arm: grouped[arm].means(found.right) for arm, found in answers.items()}
+        for name, answers in judged.items()
+    }
     planned_rows = {
         (a.name, b.name): pairing.shared(a.name, b.name) for members in planned.values() for a, b in members
     }
-    tests = {name: _tests(planned_rows, solved) for name, solved in right.items()}
+    tests = {name: _tests(planned_rows, solved, grouped) for name, solved in right.items()}
     steps = {arm.name: calculated(arm.outputs) for arm in arms}
-    scores = [_score(arm, chosen, judged[chosen][arm.name], step_accuracy(steps[arm.name])) for arm in arms]
-    outputs = {arm.name: arm.outputs for arm in arms}
+    scores = [_score(arm, chosen, judged[chosen][arm.name], steps[arm.name]) for arm in arms]
+    outputs = {arm.name: arm.outputs for arm in by_row}
     findings = [
         *problem_findings(outputs, shared),
         *condition_findings(outputs),
@@ -75,9 +88,13 @@ def compare(
         *share_findings({score.name: score for score in scores}),
         *extractor_findings(chosen, judged, tests),
     ]
-    pairs = _pairs(planned, planned_rows, right[chosen], tests[chosen], steps)
+    solved = {
+        arm.name: _solved(arm.outputs, grouped[arm.name], judged[chosen][arm.name], steps[arm.name]) for arm in arms
+    }
+    pairs = _pairs(planned, planned_rows, tests[chosen], solved)
     findings.extend(few_problems(pairs))
-    strategies = strategy_pairs(arms, right[chosen], pairing)
+    samples = {name: each.samples for name, each in grouped.items()}
+    strategies = strategy_pairs(by_row, right[chosen], pairing, samples)
     sentences = verdict(scores, pairs, strategies)
     return Comparison(scores, pairs, strategies, sentences, findings, pairing.sentence, absent)
 
@@ -90,8 +107,9 @@ def _pairs_with(arm: Arm, planned: Families) -> list[str]:
     )
 
 
-def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepAccuracy) -> ArmScore:
-    fields = score_fields(arm.outputs, extractor, judged, steps, text_shares(arm.outputs))
+def _score(arm: Arm, extractor: str, judged: JudgedAnswers, steps: StepCounts) -> ArmScore:
+    accuracy = step_accuracy(steps, repeated_problems(arm.outputs))
+    fields = score_fields(arm.outputs, extractor, judged, accuracy, text_shares(arm.outputs))
     return ArmScore(
         name=arm.name,
         strategy=arm.strategy,
@@ -106,25 +124,68 @@ PairedRows = Mapping[tuple[str, str], Sequence[Rows]]
 """For each pair of arms, the rows of the shared problems in the first arm and in the second."""
 
 
-def _tests(rows: PairedRows, right: Right) -> dict[tuple[str, str], PairedTest]:
-    return {(a, b): paired_test(right[a][rows_a], right[b][rows_b]) for (a, b), (rows_a, rows_b) in rows.items()}
+def _tests(rows: PairedRows, right: Right, grouped: Mapping[str, ByProblem]) -> dict[tuple[str, str], PairedTest]:
+    return {
+        (a, b): _test(right[a][rows_a], right[b][rows_b], _denominator(grouped[a], grouped[b]))
+        for (a, b), (rows_a, rows_b) in rows.items()
+    }
+
+
+def _test(a: NDArray[Any], b: NDArray[Any], denominator: int) -> PairedTest:
+    return paired_test(a, b) if a.dtype == b.dtype == bool else paired_means_test(a, b, denominator)
+
+
+def _denominator(a: ByProblem, b: ByProblem) -> int:
+    """A common denominator of the means of two arms."""
+    return math.lcm(a.denominator, b.denominator)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """One arm by problem, each with the mean over its answers.
+
+    Attributes:
+        grouped: Its answers by problem.
+        right: Whether each problem is solved, or the share of correct answers.
+        steps: Calculation steps and correct ones, `[problem, 2]`.
+        at: pass@k and maj@k.
+        log_p: log p(gold value), or `None`.
+    """
+
+    grouped: ByProblem
+    right: NDArray[Any]
+    steps: StepCounts
+    at: AtProblems
+    log_p: NDArray[np.float64] | None
+
+
+def _solved(outputs: Outputs, grouped: ByProblem, judged: JudgedAnswers, steps: StepCounts) -> _Solved:
+    log_p = outputs.log_p_gold_value
+    return _Solved(
+        grouped,
+        grouped.means(judged.right),
+        grouped.sums(steps),
+        at_problems(grouped, judged.right, judged.votes),
+        None if log_p is None else grouped.means(np.asarray(log_p)),
+    )
 
 
 def _pairs(
     planned: Families,
     rows: PairedRows,
-    right: Right,
     tests: Mapping[tuple[str, str], PairedTest],
-    steps: Mapping[str, StepCounts],
+    solved: Mapping[str, _Solved],
 ) -> list[Pair]:
     pairs = []
     for family, members in planned.items():
         family_tests = [tests[a.name, b.name] for a, b in members]
         for (a, b), test, p_holm in zip(members, family_tests, holm([test.p for test in family_tests]), strict=True):
-            rows_a, rows_b = rows[a.name, b.name]
-            groups = shared_groups(a.outputs, rows_a)
-            differences = _log_p_differences(a.outputs, b.outputs, rows_a, rows_b)
-            discordant = (test.only_a + test.only_b) / test.n
+            held = rows_a, rows_b = rows[a.name, b.name]
+            of_a, of_b = solved[a.name], solved[b.name]
+            left, other = of_a.right[rows_a], of_b.right[rows_b]
+            groups = shared_groups(of_a.grouped.first, rows_a)
+            denominator = _denominator(of_a.grouped, of_b.grouped)
+            differences = None if of_a.log_p is None or of_b.log_p is None else of_a.log_p[rows_a] - of_b.log_p[rows_b]
             pairs.append(
                 Pair(
                     family=family,
@@ -132,19 +193,22 @@ def _pairs(
                     b=b.name,
                     test=test,
                     p_holm=p_holm,
-                    detectable=detectable_difference(test.n, discordant, SIGNIFICANT / len(members)),
-                    clustered=clustered_test(right[a.name][rows_a], right[b.name][rows_b], groups) if groups else None,
+                    detectable=_detectable(test, left, other, SIGNIFICANT / len(members)),
+                    clustered=clustered_test(left, other, groups, denominator) if groups else None,
                     log_p_difference=None if differences is None else float(differences.mean()),
                     log_p_interval=None if differences is None else mean_interval(differences),
-                    arithmetic=step_accuracy_difference(steps[a.name][rows_a], steps[b.name][rows_b]),
+                    arithmetic=step_accuracy_difference(of_a.steps[rows_a], of_b.steps[rows_b]),
+                    samples=sorted({of_a.grouped.samples, of_b.grouped.samples}),
+                    at_k=at_k_differences(of_a.at, of_b.at, held),
                 )
             )
     return pairs
 
 
-def _log_p_differences(a: Outputs, b: Outputs, rows_a: Rows, rows_b: Rows) -> NDArray[np.float64] | None:
-    """The difference in log p(gold value) on every shared problem."""
-    if a.log_p_gold_value is None or b.log_p_gold_value is None:
-        return None
-    differences: NDArray[np.float64] = np.asarray(a.log_p_gold_value)[rows_a] - np.asarray(b.log_p_gold_value)[rows_b]
-    return differences
+def _detectable(test: PairedTest, a: NDArray[Any], b: NDArray[Any], alpha: float) -> float | None:
+    """The smallest true difference that the test would have found; see `Pair`."""
+    split = test.only_a + test.only_b
+    if a.dtype == b.dtype == bool:
+        return detectable_difference(test.n, split / test.n, alpha)
+    deviation = float(np.sqrt(np.mean((np.asarray(a, dtype=float) - b) ** 2)))
+    return detectable_mean_difference(split, test.n, deviation, alpha)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.finding import Finding
+from kdprobe.comparison.judging import JudgedAnswers
 from kdprobe.comparison.pairing import Rows
-from kdprobe.comparison.scoring import JudgedAnswers, Score
+from kdprobe.comparison.scoring import Score
 from kdprobe.problems.gold import gold_value
 from kdprobe.stats.mcnemar import PairedTest
 from kdprobe.stats.p_values import SIGNIFICANT
@@ -176,6 +177,11 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
     if runs_on := over({name: score.run_on for name, score in scores.items()}):
         action = "Stop generation at the next question or the end of the turn; `robust` ignores the extra text."
         findings.append(Finding("run-on", f"Answers that run on into another problem: {runs_on}.", action))
+    if same := ", ".join(name for name, score in scores.items() if score.identical_samples):
+        action = (
+            "Check that the model samples: with greedy decoding, or a server that ignores seeds, one answer is enough."
+        )
+        findings.append(Finding("identical-samples", f"All answers to a problem are the same text: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:
         action = "Complete the evaluation; until then, the accuracy covers only the samples that it finished."
         findings.append(Finding("left-out", f"Samples without a result: {', '.join(left_out)}.", action))

@@ -158,7 +158,8 @@ def _refuse_doubles(arm: Arm, keys: Sequence[str]) -> None:
     key, count = Counter(keys).most_common(1)[0]
     raise KdprobeError(
         f"{arm.outputs.file} answers the problem {key[:60]!r} {count} times.",
-        "Answers are paired by problem: select a column of unique ids with --id-column, or split the file.",
+        "Answers are paired by problem: select a column of unique ids with --id-column, number the answers to each "
+        "problem in a column 'sample', or split the file.",
     )
 
 

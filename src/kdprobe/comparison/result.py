@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kdprobe.comparison.finding import Finding
+from kdprobe.comparison.samples.at_k import AtKDifference
 from kdprobe.comparison.scoring import Score
 from kdprobe.comparison.step_accuracy import StepAccuracyDifference
 from kdprobe.comparison.strategy_tests import StrategyPair
@@ -45,11 +46,15 @@ class Pair:
         test: The test of a against b.
         p_holm: The p-value, adjusted within the family.
         detectable: The smallest true difference that this test would detect with 80% power, at a level of 5% for the
-            whole family (Bonferroni), with the same number of disagreements; `None` if it would detect none.
+            whole family (Bonferroni), with the same number of disagreements (with several samples, with differences
+            that vary as much); `None` if it would detect none.
         clustered: The same test over groups of problems, or `None` if there are no groups.
         log_p_difference: Mean log p(gold value) of a minus that of b, in nats, or `None` if unknown.
         log_p_interval: The interval of that mean, or `None`.
         arithmetic: The difference in step accuracy.
+        samples: The numbers of answers per problem, one if it is the same for both; with more than 1, the test compares
+            the means over them.
+        at_k: With several samples of both, the differences in pass@k and maj@k.
     """
 
     family: str
@@ -62,6 +67,8 @@ class Pair:
     log_p_difference: float | None
     log_p_interval: Interval | None
     arithmetic: StepAccuracyDifference
+    samples: list[int] = field(default_factory=lambda: [1])
+    at_k: list[AtKDifference] = field(default_factory=list)
 
     @property
     def significant(self) -> bool:

@@ -1,27 +1,30 @@
-"""Judges answers with an extractor and summarises them as scores."""
+"""Summarises judged answers as scores."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.comparison.answers import Outputs
-from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.gold_values import gold_notes, refuse_gold_without_values
-from kdprobe.comparison.repeats import by_problem, interval_over_problems, repeat_notes, repeated_problems
+from kdprobe.comparison.judging import JudgedAnswers, judge_name, judge_outputs
+from kdprobe.comparison.samples.at_k import AtK, at_k, at_problems
+from kdprobe.comparison.samples.by_problem import (
+    by_problem,
+    interval_over_problems,
+    repeat_notes,
+    repeated_problems,
+    sums_by_problem,
+)
 from kdprobe.comparison.step_accuracy import StepAccuracy, StepCounts, step_accuracy
 from kdprobe.comparison.text_shares import TextShares, text_shares
 from kdprobe.console import progress
-from kdprobe.console.messages import warn
-from kdprobe.errors import KdprobeError
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.arithmetic import arithmetic
-from kdprobe.problems.correctness import judge
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval
@@ -35,6 +38,7 @@ class Score:
         file: The file or stage the answers come from.
         extractor: The extractor that judged the answers, or the metric of the tool that made the file.
         n: Number of answers.
+        problems: Number of problems.
         correct: Number of correct answers.
         accuracy: Share of correct answers.
         interval: 95% interval of the accuracy.
@@ -57,11 +61,15 @@ class Score:
         left_out: Number of samples of an evaluation that have no result, and so do not count among the answers.
         columns: The file's columns for `response`, `gold` and `id`; `None` for a column it lacks.
         notes: Notes on how the file was read.
+        samples: Number of answers sampled for each problem; if it differs, the smallest.
+        at_k: With several samples, pass@k and maj@k for some k.
+        identical_samples: Whether all samples of each problem are the same text, so that nothing was sampled.
     """
 
     file: str
     extractor: str
     n: int
+    problems: int
     correct: int
     accuracy: float
     interval: Interval
@@ -82,76 +90,9 @@ class Score:
     left_out: int
     columns: dict[str, str | None]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class JudgedAnswers:
-    """All answers of a model, judged by an extractor or by the metric of an evaluation tool.
-
-    Attributes:
-        right: Whether each answer is correct, `[answer]`.
-        found: Whether each answer has a value, `[answer]`.
-        rules: How often each rule applied.
-    """
-
-    right: NDArray[np.bool_]
-    found: NDArray[np.bool_]
-    rules: Counter[str]
-
-
-Right = Mapping[str, NDArray[np.bool_]]
-"""For each arm, whether each of its answers is correct."""
-
-
-def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
-    """Judges every answer with one extractor, in order; keeps two bytes per answer."""
-    count = len(outputs.responses)
-    judged = JudgedAnswers(np.zeros(count, dtype=bool), np.ones(count, dtype=bool), Counter())
-    if outputs.right is not None:
-        judged.right[:] = outputs.right
-        return judged
-    with progress(f"Judging {outputs.file}", count, brief=True) as bar:
-        for index, (response, gold) in enumerate(bar.over(zip(outputs.responses, outputs.gold, strict=True))):
-            answer = judge(response, gold, extractor)
-            judged.right[index], judged.found[index] = answer.right, answer.found
-            judged.rules[answer.extraction.rule] += 1
-    return judged
-
-
-def judge_arms(
-    arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str
-) -> dict[str, dict[str, JudgedAnswers]]:
-    """Judged answers by extractor, then by arm. A plugin's extractor that fails affects only its own scores.
-
-    Args:
-        arms: The arms; their names must be unique.
-        extractors: Extractors by name, including the chosen one.
-        chosen: The extractor used for the scores.
-
-    Raises:
-        KdprobeError: The chosen extractor fails (any other that fails is skipped with a note), the arms are judged by
-            different metrics, or `refuse_gold_without_values` rejects one.
-    """
-    judges = {arm.name: _judge_name(arm.outputs, chosen) for arm in arms}
-    if len(set(judges.values())) > 1:
-        listed = "; ".join(f"{arm.outputs.file} by {judges[arm.name]}" for arm in arms)
-        raise KdprobeError(
-            f"The answers are judged in different ways: {listed}.", "Only compare arms that answered the same task."
-        )
-    judged = {}
-    for name, extractor in extractors.items():
-        if name != chosen and any(arm.outputs.metric for arm in arms):
-            continue
-        try:
-            judged[name] = {arm.name: judge_outputs(arm.outputs, extractor) for arm in arms}
-        except Exception as error:
-            fault = f"The extractor {name!r} failed on an answer: {type(error).__name__}: {error}."
-            if name == chosen:
-                raise KdprobeError(fault, "This is a bug in its plugin; choose another extractor.") from error
-            warn(f"Skipped: {fault}")
-    for arm in arms:
-        refuse_gold_without_values(arm.outputs, (answers[arm.name].right for answers in judged.values()))
-    return judged
+    samples: int = 1
+    at_k: list[AtK] = field(default_factory=list)
+    identical_samples: bool = False
 
 
 def shared_groups(outputs: Outputs, rows: Sequence[int] | NDArray[np.intp]) -> list[str] | None:
@@ -194,11 +135,13 @@ def score_fields(
     n, correct, problems = len(judged.right), int(judged.right.sum()), repeated_problems(outputs)
     log_p = None if outputs.log_p_gold_value is None else np.asarray(outputs.log_p_gold_value, dtype=float)
     style = outputs.log_p_gold_solution
+    grouped = by_problem(outputs)
     thinking_tokens = [tokens for tokens in outputs.thinking_tokens or [] if tokens]
     return {
         "file": outputs.file,
-        "extractor": _judge_name(outputs, name),
+        "extractor": judge_name(outputs, name),
         "n": n,
+        "problems": n if problems is None else len(set(problems)),
         "correct": correct,
         "accuracy": correct / n,
         "interval": interval_over_problems(judged.right, problems),
@@ -218,16 +161,15 @@ def score_fields(
         "gold_without_value": 0 if outputs.metric else outputs.gold_without_value,
         "left_out": outputs.left_out,
         "columns": dict(outputs.columns),
-        "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(problems)],
+        "notes": [*outputs.notes, *gold_notes(outputs), *repeat_notes(outputs, problems)],
+        "samples": grouped.samples,
+        "at_k": at_k(at_problems(grouped, judged.right, judged.votes)),
+        "identical_samples": grouped.identical(outputs.responses),
     }
 
 
 def _log_p_interval(log_p: NDArray[np.float64], problems: Sequence[str] | None) -> Interval:
     """The interval of the mean over problems, each with the mean of its answers; at most 0, as log p is."""
-    answers = by_problem(np.ones(len(log_p)), problems)
-    interval = mean_interval(by_problem(log_p, problems) / answers)
+    answers = sums_by_problem(np.ones(len(log_p)), problems)
+    interval = mean_interval(sums_by_problem(log_p, problems) / answers)
     return Interval(interval.low, min(0.0, interval.high)) if interval.known else interval
-
-
-def _judge_name(outputs: Outputs, extractor: str) -> str:
-    return f"{outputs.tool}'s {outputs.metric}" if outputs.metric else extractor

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.comparison.repeats import by_problem
+from kdprobe.comparison.samples.by_problem import sums_by_problem
 from kdprobe.problems.arithmetic import Arithmetic
 from kdprobe.stats.intervals import Interval
 from kdprobe.stats.pooled_shares import pooled_share, pooled_share_difference_interval, pooled_share_interval
@@ -72,7 +72,7 @@ def step_accuracy(answers: Sequence[Arithmetic] | StepCounts, problems: Sequence
         steps=steps,
         right=right,
         share=pooled_share(counts),
-        interval=pooled_share_interval(by_problem(counts, problems)),
+        interval=pooled_share_interval(sums_by_problem(counts, problems)),
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from kdprobe.comparison.arms import AGAINST_FINE_TUNED, AGAINST_UNTRAINED, PRIMED, Arm
+from kdprobe.comparison.judging import Right
 from kdprobe.comparison.pairing import Pairing
-from kdprobe.comparison.scoring import Right, shared_groups
+from kdprobe.comparison.scoring import shared_groups
 from kdprobe.stats.crossed import CrossedTest, crossed_test
 from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.p_values import SIGNIFICANT, holm
@@ -28,6 +29,7 @@ class StrategyPair:
         test: The test of a against b.
         clustered: The same test over groups of problems, or `None` if there are no groups.
         p_holm: The p-value, adjusted within the family.
+        samples: The numbers of answers per problem of all students, from the smallest to the largest.
     """
 
     family: str
@@ -36,6 +38,7 @@ class StrategyPair:
     test: CrossedTest
     clustered: CrossedTest | None
     p_holm: float
+    samples: list[int] = field(default_factory=lambda: [1])
 
     @property
     def significant(self) -> bool:
@@ -43,15 +46,18 @@ class StrategyPair:
         return self.p_holm < SIGNIFICANT
 
 
-def strategy_pairs(arms: Sequence[Arm], right: Right, pairing: Pairing) -> list[StrategyPair]:
+def strategy_pairs(
+    arms: Sequence[Arm], right: Right, pairing: Pairing, samples: Mapping[str, int]
+) -> list[StrategyPair]:
     """Tests primed strategies against unprimed ones, and all against the controls, given three seeds or more of each.
 
     The untrained student does not depend on a seed, so a single one is enough.
 
     Args:
-        arms: All arms.
-        right: Whether each of an arm's answers is correct.
-        pairing: The answers by problem.
+        arms: All arms, with one row per problem.
+        right: What each arm solved.
+        pairing: The arms' problems.
+        samples: The number of answers per problem of each arm.
     """
     students: dict[str, list[Arm]] = {}
     untrained = [arm for arm in arms if arm.control and arm.distiller is None]
@@ -72,7 +78,8 @@ def strategy_pairs(arms: Sequence[Arm], right: Right, pairing: Pairing) -> list[
         tests = [_tests(enough[a], enough[b], right, pairing) for a, b in members]
         adjusted = holm([test.p for test, _ in tests])
         for (a, b), (test, clustered), p_holm in zip(members, tests, adjusted, strict=True):
-            pairs.append(StrategyPair(family, a, b, test, clustered, p_holm))
+            taken = sorted({samples[arm.name] for arm in (*enough[a], *enough[b])})
+            pairs.append(StrategyPair(family, a, b, test, clustered, p_holm, taken))
     return pairs
 
 

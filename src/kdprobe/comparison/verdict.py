@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from kdprobe.comparison.arms import AGAINST, AGAINST_UNTRAINED, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.result import ArmScore, Pair
+from kdprobe.comparison.samples.words import in_mean, is_several
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.stats.clustered import ClusterTest
 from kdprobe.stats.least import fewest_problems, smallest_p
@@ -57,13 +58,14 @@ def few_problems(pairs: Sequence[Pair]) -> list[Finding]:
     if not pairs or pairs[0].family in PLANNED:
         return []
     problems, tests = max(pair.test.n for pair in pairs), len(pairs)
+    test = "the sign-flip" if is_several(pairs[0].samples) else "McNemar's exact"
     if smallest_p(problems, tests) < SIGNIFICANT:
         return []
     return [
         Finding(
             "too-few-problems",
             f"With {counted(problems, 'shared problem')}, no difference can be significant: the smallest Holm-adjusted "
-            f"p that McNemar's exact test can reach is {smallest_p(problems, tests):.2g}.",
+            f"p that {test} test can reach is {smallest_p(problems, tests):.2g}.",
             f"Compare on {fewest_problems(tests)} problems or more; detecting a small difference takes many more.",
         )
     ]
@@ -106,11 +108,11 @@ def _strategy_sentence(pair: StrategyPair) -> str:
     if pair.significant:
         return (
             f"The strategies {pair.a} and {pair.b} differ: students trained with {pair.a} score {difference} students "
-            f"trained with {pair.b} ({measured})."
+            f"trained with {pair.b}{in_mean(pair.samples)} ({measured})."
         )
     return (
         f"The strategies {pair.a} and {pair.b} do not differ significantly: students trained with {pair.a} score "
-        f"{difference} students trained with {pair.b} ({measured})."
+        f"{difference} students trained with {pair.b}{in_mean(pair.samples)} ({measured})."
     )
 
 
@@ -133,7 +135,8 @@ def _could_show(pair: Pair) -> str:
     split = test.only_a + test.only_b
     if pair.detectable is None:
         few = "1 disagreement is" if split == 1 else f"{split} disagreements are"
-        agree = f"{pair.a} and {pair.b} agree on {test.n - split} of {test.n} problems"
+        alike = "have the same accuracy" if is_several(pair.samples) else "agree"
+        agree = f"{pair.a} and {pair.b} {alike} on {test.n - split} of {test.n} problems"
         return f"{agree}; {few} too few to detect a difference."
     return (
         f"With {split} disagreements on {test.n} problems, a true difference of less than "
@@ -160,12 +163,15 @@ def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:
 
 def _sentence(pair: Pair) -> str:
     test = pair.test
+    several = is_several(pair.samples)
+    only = "solved only by" if not several else "with a higher accuracy of"
+    other = "only by" if not several else "of"
     kind = "differ" if pair.significant else "do not differ significantly"
+    problems = "problem" if test.only_a == 1 else "problems"
     sentence = (
-        f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} "
-        f"{pair.b} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{test.only_a} {'problem' if test.only_a == 1 else 'problems'} solved only by {pair.a}, {test.only_b} only by "
-        f"{pair.b}; p = {p_text(pair.p_holm)})."
+        f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} {pair.b}"
+        f"{in_mean(pair.samples)} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
+        f"{test.only_a} {problems} {only} {pair.a}, {test.only_b} {other} {pair.b}; p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence

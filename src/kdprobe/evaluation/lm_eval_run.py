@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lm_eval.tasks import TaskManager
 
 from kdprobe.console import note, progress
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.draws import Draws, answer_name
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.lm_eval_conversation import NOTHING_TOLD, Told
 from kdprobe.evaluation.prompt_check import PromptCheck
@@ -29,7 +30,7 @@ from kdprobe.evaluation.recording import PLAN, Recording, RecordingModel
 from kdprobe.models.chatter import quiet
 from kdprobe.models.conversation import prompt_form
 from kdprobe.models.load import LoadedModel
-from kdprobe.models.thinking import Written, split_thinking
+from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.correctness import judge
 from kdprobe.problems.problem import Problem
 
@@ -54,9 +55,10 @@ def evaluate(
         shots: The problems from which a few-shot task takes its examples.
 
     Returns:
-        One record per problem, in order: id, group, gold, response, thinking, thinking_closed, thinking_tokens, value,
-        rule, correct, cut_off, tokens, prompt_hash, prompt_form, and by_server: whether a server rendered the prompt
-        from the messages that the form shows.
+        One record per problem, in order; with several samples, one for each, the samples of a problem together. A
+        record has id, sample (its number from 0, if there are several), group, gold, response, thinking,
+        thinking_closed, thinking_tokens, value, rule, correct, cut_off, tokens, prompt_hash, prompt_form, and
+        by_server: whether a server rendered the prompt from the messages that the form shows.
 
     Raises:
         KdprobeError: lm-eval's prompt differs from the conversation that students are trained on, or memory ran out.
@@ -76,8 +78,9 @@ def evaluate(
         ) from error
     if check is not None:
         # Answers of an earlier process were checked then, but each must still belong to its own problem.
-        for problem, record in zip(problems, records, strict=True):
-            check.of_record(problem, ledger[record["prompt_hash"]]["prompt"])
+        for problem, record in zip(protocol.each_sample(problems), records, strict=True):
+            name = answer_name(record["prompt_hash"], record.get("sample", 0), protocol.samples)
+            check.of_record(problem, ledger[name]["prompt"])
     return records
 
 
@@ -96,18 +99,22 @@ def run_task(
 
     `told` has the conversation settings for a model whose server renders the prompts.
     """
+    count = len(problems) * protocol.samples
     if answered := len(ledger) - (PLAN in ledger):
-        note(f"{label}: resuming; {answered} of {len(problems)} answers already saved.")
-    with tempfile.TemporaryDirectory() as folder, progress(label, len(problems), unit="tok") as bar, quiet_lm_eval():
+        note(f"{label}: resuming; {answered} of {count} answers already saved.")
+    with tempfile.TemporaryDirectory() as folder, progress(label, count, unit="tok") as bar, quiet_lm_eval():
         _write(problems, Path(folder) / "test.jsonl")
         _write(shots or problems, Path(folder) / "train.jsonl")
-        model.record_into(ledger, bar)
+        model.record_into(ledger, bar, Draws(protocol.seed, protocol.samples))
+        manager = TaskManager(include_path=str(task_folder()), include_defaults=False, metadata={"folder": folder})
+        asked = task
+        if protocol.samples > 1:
+            asked = manager.load([task])["tasks"][task]
+            asked.set_config("repeats", protocol.samples)
         results = simple_evaluate(
             model=model,
-            tasks=[task],
-            task_manager=TaskManager(
-                include_path=str(task_folder()), include_defaults=False, metadata={"folder": folder}
-            ),
+            tasks=[asked],
+            task_manager=manager,
             apply_chat_template=not task.endswith("completion"),
             fewshot_as_multiturn=not task.endswith("completion"),
             system_instruction=told.system,
@@ -116,33 +123,32 @@ def run_task(
             bootstrap_iters=0,
             log_samples=True,
         )
-    if (repeats := results["configs"][task].get("repeats") or 1) > 1:
-        note(
-            f"{label}: the task repeats each problem {repeats} times; kdprobe asks once. "
-            "For more answers, use other seeds."
-        )
+    if (repeats := results["configs"][task].get("repeats") or 1) > protocol.samples:
+        note(f"{label}: the task repeats each problem {repeats} times; kdprobe asks once. For more, set --samples.")
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
     return [
-        _record(problem, sample, ledger[sample["prompt_hash"]], model.thinking_tokens)
+        {
+            "id": problem.id,
+            **({"sample": index} if protocol.samples > 1 else {}),
+            **_record(problem, sample, ledger[answer_name(sample["prompt_hash"], index, protocol.samples)], model),
+        }
         for problem, sample in zip(problems, samples, strict=True)
+        for index in range(protocol.samples)
     ]
 
 
-def _record(
-    problem: Problem, sample: dict[str, Any], entry: dict[str, Any], thinking_tokens: Callable[[Written], int | None]
-) -> dict[str, Any]:
+def _record(problem: Problem, sample: dict[str, Any], entry: dict[str, Any], model: Recording) -> dict[str, Any]:
     response, prompt = entry["response"], sample["arguments"][0][0]
     written = split_thinking(response)
     judged = judge(response, problem.value)
     extraction = judged.extraction
     return {
-        "id": problem.id,
         "group": problem.group,
         "gold": problem.value,
         "response": written.answer,
         "thinking": written.thinking,
         "thinking_closed": written.closed,
-        "thinking_tokens": thinking_tokens(written),
+        "thinking_tokens": model.thinking_tokens(written),
         "value": None if extraction.value is None else str(extraction.value),
         "rule": extraction.rule,
         "correct": judged.right,

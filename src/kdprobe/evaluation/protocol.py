@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from kdprobe.errors import UsageError
 from kdprobe.models.reference import Dtype
 
+_T = TypeVar("_T")
 TASK = "gsm8k_kdprobe"
 TASK_FORMAT = 5
 """Incremented when a prompt, filter or metric of the task changes, or the values that `robust` extracts."""
@@ -37,6 +39,7 @@ class Protocol:
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling threshold.
         seed: Sampling seed.
+        samples: Number of answers to each problem; more than one are sampled.
         batch_size: Problems decoded at once; `auto` chooses according to free memory and throughput.
         dtype: Data type of the student's weights.
         task: The task's name; `None` is the bare question, with a chat template if the model has one.
@@ -46,6 +49,7 @@ class Protocol:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    samples: int = 1
     batch_size: int | Literal["auto"] = 32
     dtype: Dtype = "auto"
     task: str | None = None
@@ -55,9 +59,14 @@ class Protocol:
         sampled = {"temperature": self.temperature, "top_p": self.top_p} if self.temperature > 0 else {}
         return {"max_gen_toks": self.max_new_tokens, "do_sample": self.temperature > 0, **sampled}
 
+    def each_sample(self, problems: Sequence[_T]) -> list[_T]:
+        """What belongs to each problem, once for every answer: the samples of a problem follow one another."""
+        return [problem for problem in problems for _ in range(self.samples)]
+
     def as_row(self) -> dict[str, Any]:
-        """All fields as JSON data."""
-        return asdict(self)
+        """All fields as JSON data; without `samples` if there is one, as in earlier versions."""
+        row = asdict(self)
+        return row if self.samples > 1 else {name: value for name, value in row.items() if name != "samples"}
 
 
 def task_of(protocol: Protocol, *, chat: bool) -> str:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lm_eval.utils import hash_string
-
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.checked_replies import CheckedReplies
+from kdprobe.evaluation.draws import Draws
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import Protocol
@@ -31,20 +30,21 @@ PLAN = "batch plan"
 
 
 class Recording(CheckedReplies):
-    """Mixin in front of one of lm-eval's model classes; ledger entries are keyed by lm-eval's hash of the prompt.
+    """Mixin in front of one of lm-eval's model classes; ledger entries are named as in `draws`.
 
     An entry has `response`, with thinking between marks, and, if known, `tokens`, `finished` and `prompt`, a digest of
     the prompt's token ids.
     """
 
-    def record_into(self, ledger: Ledger, bar: Progress) -> None:
-        """Sets the ledger for answers and the progress bar."""
-        self.ledger, self.bar = ledger, bar
+    def record_into(self, ledger: Ledger, bar: Progress, draws: Draws) -> None:
+        """Sets the ledger for answers, the progress bar, and how many answers to each problem are requested."""
+        self.ledger, self.bar, self.draws = ledger, bar, draws
         self.cache_hook = self
 
     def generate_until(self, requests: Any, disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
         """As lm-eval's, but only for requests without a saved answer."""
-        self._requests = {hash_string(request.args[0]): request for request in requests}
+        named = self.draws.requests(requests)
+        self._requests = dict(named)
         self._judged = self._right = 0
         unanswered = {name: request for name, request in self._requests.items() if name not in self.ledger}
         self._count({name: self.ledger[name] for name in self._requests if name in self.ledger})
@@ -55,11 +55,11 @@ class Recording(CheckedReplies):
                 # lm-eval does not pass on empty answers of an API.
                 if name not in self.ledger:
                     self.keep({name: _entry(unanswered[name].args[0], safe_text(response or ""))})
-        return [self.ledger[hash_string(request.args[0])]["response"] for request in requests]
+        return [self.ledger[name]["response"] for name, _ in named]
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Called by lm-eval's models with each answer; the request is the prompt and the arguments."""
-        self.keep({hash_string(request[0]): _entry(request[0], safe_text(response or ""))})
+        self.keep({self.draws.name(request): _entry(request[0], safe_text(response or ""))})
 
     def thinking_tokens(self, _written: Written) -> int | None:
         """Number of thinking tokens in an answer; unknown if the model is behind an API."""
@@ -143,7 +143,7 @@ class RecordingModel(Recording, StudentLM):
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Receives the answers of a batch, in the order of its rows; they are saved together once all have arrived."""
-        self._batch[hash_string(request[0])] = _entry(request[0], response) | self.decoded.popleft()
+        self._batch[self.draws.name(request)] = _entry(request[0], response) | self.decoded.popleft()
         if not self.decoded:
             self.keep(self._batch)
             self._batch = {}

@@ -31,11 +31,15 @@ class ShrinkingBatch:
 
     Args:
         on_step: Called after each step with the number of new tokens.
+        draw: Draws a token for each unfinished row, from scores `[rows, V]` and the rows' indices in the batch; by
+            default, all from torch's global generator.
     """
 
-    def __init__(self, on_step: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, on_step: Callable[[int], None] = lambda _: None, draw: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> None:
         self.lengths: list[int] = []
-        self._on_step = on_step
+        self._on_step, self._draw = on_step, draw or _multinomial
 
     def __call__(
         self,
@@ -78,10 +82,7 @@ class ShrinkingBatch:
             if logits_processor:
                 all_scores = scores.new_zeros(rows, scores.shape[1]).index_copy_(0, alive, scores)
                 scores = logits_processor(input_ids, all_scores)[alive]
-            if generation_config.do_sample:
-                chosen = torch.multinomial(scores.softmax(-1), num_samples=1)[:, 0]
-            else:
-                chosen = scores.argmax(-1)
+            chosen = self._draw(scores, alive) if generation_config.do_sample else scores.argmax(-1)
             written = input_ids.new_full((rows,), pad).index_copy_(0, alive, chosen)
             input_ids = torch.cat([input_ids, written[:, None]], dim=-1)
             self._on_step(len(alive))
@@ -95,6 +96,10 @@ class ShrinkingBatch:
                 alive = alive[stay]
                 _keep(model_kwargs, stay)
             inputs = model.prepare_inputs_for_generation(input_ids[alive], next_sequence_length=1, **model_kwargs)
+
+
+def _multinomial(scores: Tensor, _rows: Tensor) -> Tensor:
+    return torch.multinomial(scores.softmax(-1), num_samples=1)[:, 0]
 
 
 def refuse_non_finite(scores: Tensor, token: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from kdprobe.console import Progress
+from kdprobe.evaluation.draws import SEED, SeededRows
 from kdprobe.evaluation.prompt_check import prompt_digest
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, StopTexts, can_shrink
 from kdprobe.models.load import LoadedModel
@@ -58,16 +59,17 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         return text
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: Any) -> Tensor:
+        sample = kwargs.pop(SEED, None)
         if kwargs.get("do_sample"):
             # One seed per batch, so that its answers do not depend on what was decoded before it.
-            torch.manual_seed(_seed(self._seed, context))
+            torch.manual_seed(_seed(self._seed if sample is None else sample, context))
         width = context.shape[1]
         prompts = [row[mask.bool()].tolist() for row, mask in zip(context, kwargs["attention_mask"], strict=True)]
         self.before_batch(prompts)
         lengths: list[int] | None = None
         self.bar.begin(len(prompts), max_length - width)
         if can_shrink(self.model):
-            batch = ShrinkingBatch(self.bar.within)
+            batch = ShrinkingBatch(self.bar.within, None if sample is None else SeededRows(sample, prompts))
             sequences = self._shrinking(batch, context, max_length, stop, kwargs)
             lengths = batch.lengths
         else:

@@ -13,7 +13,6 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.comparison.reading.columns import Columns, refuse_unused
 from kdprobe.comparison.reading.folders import no_answers_in
 from kdprobe.comparison.reading.table import ENDINGS
-from kdprobe.comparison.repeats import first_answers
 from kdprobe.comparison.result import Comparison
 from kdprobe.errors import UsageError
 from kdprobe.experiment.audit import audit
@@ -93,7 +92,6 @@ def compare_named(
             ]
         else:
             arms.append(Arm(stems[Path(name)], read_outputs(Path(name), columns, encoding=encoding)))
-    arms = [replace(arm, outputs=first_answers(arm.outputs)) for arm in arms]
     refuse_unused(columns, (arm.outputs.columns for arm in arms))
     if len(arms) < 2:  # noqa: PLR2004
         raise UsageError(

@@ -51,8 +51,8 @@ def _metrics(kind: str, folder: Path) -> dict[str, float]:
             if not (folder / RECORDS).is_file():
                 # Either training diverged, as its own stage records, or the student overflowed during evaluation.
                 return {}
-            records = pq.read_table(folder / RECORDS, columns=["correct", "cut_off", "log_p_gold_value"])
-            return {"problems": float(len(records)), **_means(records.to_pylist())}
+            records = pq.read_table(folder / RECORDS, columns=["id", "correct", "cut_off", "log_p_gold_value"])
+            return {"problems": float(len(records["id"].unique())), **_means(records.to_pylist())}
         case _:
             return {}
 

@@ -142,7 +142,7 @@ def make_plan(experiment: Experiment, host: Host, memory: Memory | None = None) 
     benchmarks = planned_tasks(experiment, host)
     arms = [replace(arm, tasks=arm_tasks(context, arm.student, arm.distill, benchmarks)) for arm in arms]
     compared, tested = planned_families(arms), len(drawn.test)
-    power = planned_power(compared, tested, len(experiment.seeds), context.memory)
+    power = planned_power(compared, tested, len(experiment.seeds), context.memory, experiment.evaluation.samples)
     findings += too_little_evidence(arms, compared, tested, power)
     retention = retention_power(experiment, benchmarks)
     findings += hopeless_retention(retention)

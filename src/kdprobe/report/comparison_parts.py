@@ -7,7 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.report.deciding import deciding_problems
-from kdprobe.report.facts import chips, concerned, one_seed
+from kdprobe.report.facts import chips, concerned, one_seed, several_told
 from kdprobe.report.headline import Headline
 
 
@@ -38,5 +38,6 @@ def comparison_parts(
         "facts": facts,
         "comparison": comparison,
         "scores": "Who beats whom" if len(comparison.arms) > 1 else "Accuracy",
+        "several": several_told(comparison),
         "thinking": any(score.thinking for score in comparison.arms),
     }

@@ -21,7 +21,7 @@ _BEGINNING = 70
 
 @dataclass(frozen=True)
 class DecidingProblem:
-    """A problem that one side solved and the other did not, or not in as many seeds.
+    """A problem that one side solved and the other did not, or not in as many seeds or samples.
 
     Attributes:
         id: Its id.
@@ -56,7 +56,8 @@ class _Split:
     Attributes:
         problem: Its index.
         sides: The answers of each side's students.
-        solved: The share of the first side's students that solved it, minus that of the second side's.
+        solved: The share of the first side's students (or of their samples) that solved it, minus that of the second
+            side's.
         log_p: How much higher log p(gold value) is on the side that solved it more often; 0 if unknown.
     """
 
@@ -103,7 +104,7 @@ def _split(answers: Answers, arms: Sequence[ShownArm], sides: tuple[Side, Side])
     found = []
     for problem in range(len(answers["problems"])):
         held = [[answer for arm in side if (answer := answers["arms"][arm][problem])] for side in members]
-        if all(held) and (solved := _difference(held, lambda answer: float(answer["right"]))):
+        if all(held) and (solved := _difference(held, lambda answer: answer["share"])):
             known = all(answer["log_p"] is not None for side in held for answer in side)
             log_p = _difference(held, lambda answer: answer["log_p"] or 0.0) if known else 0.0
             found.append(_Split(problem, held, solved, log_p if solved > 0 else -log_p))
@@ -119,7 +120,8 @@ def _sentence(
     split: Sequence[_Split], names: Sequence[str], seeds: Sequence[int], shown: Sequence[_Split], *, few: bool
 ) -> str:
     a, b = names
-    how = "only" if seeds == [1, 1] else "in more seeds"
+    sampled = any(answer["samples"] > 1 for each in split for side in each.sides for answer in side)
+    how = "more often" if sampled else "only" if seeds == [1, 1] else "in more seeds"
     by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
     counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a}, {by[1]} {how} by {b}."
     if few:
@@ -128,7 +130,9 @@ def _sentence(
     total = sum(each.solved for each in split)
     of = by[0] + by[1] if total == 0 else by[total < 0]
     first = "the two where log p(gold value) differs most" if known else "the first two"
-    if seeds != [1, 1]:
+    if sampled:
+        first = "the two where the shares of correct answers differ most"
+    elif seeds != [1, 1]:
         first = "the two where the numbers of seeds differ most"
     return f"{counts} Of these {of}, {first}:"
 
@@ -142,6 +146,9 @@ def _shown(answers: Answers, split: _Split, names: Sequence[str]) -> DecidingPro
 
 
 def _said(name: str, side: Sequence[ShownAnswer], *, read: bool) -> str:
+    answers = sum(answer["samples"] for answer in side)
+    if answers > len(side):
+        return f"{name} is right in {round(sum(a['share'] * a['samples'] for a in side))} of {answers} samples"
     if len(side) > 1:
         return f"{name} is right in {sum(answer['right'] for answer in side)} of {len(side)} seeds"
     (answer,) = side

@@ -49,5 +49,6 @@ def write_eval_page(
 
 
 def _decoding(protocol: Protocol) -> str:
-    sampled = f"temperature {protocol.temperature:g}, top-p {protocol.top_p:g}, seed {protocol.seed}"
+    several = f"{protocol.samples} samples per problem, " if protocol.samples > 1 else ""
+    sampled = f"{several}temperature {protocol.temperature:g}, top-p {protocol.top_p:g}, seed {protocol.seed}"
     return f"{sampled if protocol.temperature > 0 else 'greedy'}, at most {protocol.max_new_tokens} tokens"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdprobe.comparison.result import Comparison
+from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.experiment.results import Results
 from kdprobe.report.headline import Headline
 from kdprobe.words import counted
@@ -29,6 +30,7 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
         "Student": str(record["student"].get("name", "")),
         "Teacher": taught or teacher.get("name", ""),
         "Problems": f"{f'{source}: ' if source else ''}{tested} for testing{learnt}",
+        "Answers": _answers(config.get("evaluation", {})),
         "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
         "Seeds": f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})" if seeds else "",
         # In UTC as an ISO date and time; earlier versions did not record it.
@@ -36,6 +38,12 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
         "Run": results.run,
     }
     return [(name, value) for name, value in named.items() if value]
+
+
+def _answers(evaluation: Mapping[str, Any]) -> str:
+    """How several answers to each problem were sampled; empty for one answer."""
+    samples = evaluation.get("samples", 1)
+    return f"{samples} samples per problem, temperature {evaluation['temperature']:g}" if samples > 1 else ""
 
 
 def runs_facts(runs: Sequence[Results]) -> list[tuple[str, str]]:
@@ -48,10 +56,12 @@ def runs_facts(runs: Sequence[Results]) -> list[tuple[str, str]]:
 def comparison_facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Arms, problems and how answers were judged and paired, as names and values."""
     several = len(comparison.arms) > 1
-    problems = sorted({score.n for score in comparison.arms})
+    problems = sorted({score.problems for score in comparison.arms})
+    samples = sorted({score.samples for score in comparison.arms})
     named = {
         "Arms": str(len(comparison.arms)) if several else "",
         "Problems": " to ".join(map(str, dict.fromkeys([*problems[:1], *problems[-1:]]))),
+        "Answers": f"{samples_text(samples)} per problem" if is_several(samples) else "",
         "Judged by": ", ".join(dict.fromkeys(score.extractor for score in comparison.arms)),
         "Pairing": comparison.pairing if several else "",
     }
@@ -69,6 +79,17 @@ def names_told(comparison: Comparison) -> str:
     which = named if len(primed) <= _NAMED else "The names are those of prompts"
     bare = f"; “{unprimed}” is the bare question" if unprimed else ""
     return f"Points are percentage points of the students' accuracy. {which} given to the teacher{bare}."
+
+
+def several_told(comparison: Comparison) -> str:
+    """Which of several answers to a problem are shown, in a sentence; empty if each problem has one."""
+    samples = sorted({score.samples for score in comparison.arms})
+    if not is_several(samples):
+        return ""
+    return (
+        f"Problems have {samples_text(samples)}. The first of each is shown here, and outcomes and filters are those "
+        "of the first; accuracies, differences and tests use all."
+    )
 
 
 def one_seed(comparison: Comparison) -> str:

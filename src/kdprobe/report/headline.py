@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kdprobe.comparison.arms import AGAINST_UNTRAINED, PRIMED
 from kdprobe.comparison.result import ArmScore, Comparison, Pair
+from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.report.numbers import percent, percent_interval, points_interval
 from kdprobe.report.payload.arms import taught
@@ -77,6 +78,11 @@ def headline(comparison: Comparison) -> Headline:
 
 
 def _accuracy(score: ArmScore) -> str:
+    if score.samples > 1:
+        return (
+            f"{score.name}: mean accuracy {percent(score.accuracy)} (95% CI {percent_interval(score.interval)}), "
+            f"{counted(score.n, 'answer')} with {score.samples} samples per problem."
+        )
     solved = f"{score.correct} of {counted(score.n, 'problem')}"
     return f"{score.name} solves {solved}: {percent(score.accuracy)} (95% CI {percent_interval(score.interval)})."
 
@@ -161,6 +167,7 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
     """The smallest difference that pairs of students could have detected, and which pairs could not detect any."""
     known = [(pair.test.n, pair.detectable) for pair in pairs if pair.detectable is not None]
     blind = [pair.test for pair in pairs if pair.detectable is None]
+    several = any(is_several(pair.samples) for pair in pairs)
     sentences = []
     if known:
         problems, largest = max(known, key=lambda item: item[1])
@@ -171,8 +178,9 @@ def _reach(pairs: Sequence[Pair]) -> list[str]:
     if len(blind) == 1:
         split = blind[0].only_a + blind[0].only_b
         few = "1 disagreement is" if split == 1 else f"{split} disagreements are"
+        agree = "have the same accuracy" if several else "agree"
         sentences.append(
-            f"The two agree on {blind[0].n - split} of {blind[0].n} problems; {few} too few to show a difference."
+            f"The two {agree} on {blind[0].n - split} of {blind[0].n} problems; {few} too few to show a difference."
         )
     elif blind:
         sentences.append(f"{len(blind)} pairs disagree on too few problems to show a difference.")
@@ -183,7 +191,8 @@ def _interval(pair: Pair | StrategyPair) -> str:
     interval = pair.test.interval
     if not interval.known:
         return "too few problems for an interval"
-    return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}"
+    sampled = f"; {samples_text(pair.samples)} per problem" if is_several(pair.samples) else ""
+    return f"95% CI {interval.low * 100:+.1f} to {interval.high * 100:+.1f}{sampled}"
 
 
 def _sides(pair: Pair | StrategyPair, arms: Sequence[ArmScore]) -> tuple[Side, Side]:

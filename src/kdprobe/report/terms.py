@@ -63,6 +63,11 @@ COMPARISON = {
         "The test of two students on the same problems: whether the discordant problems are split more unevenly than "
         "tosses of a fair coin.",
     ),
+    "at-k": Term(
+        "pass@k, maj@k",
+        "Of k sampled answers to a problem: the probability that at least one is correct (pass@k), and that the most "
+        "frequent value is correct (maj@k).",
+    ),
     "holm": Term(
         "p (Holm), family",
         "Among several comparisons, some look large by chance. Holm's adjustment raises their p accordingly. It counts "
@@ -154,8 +159,12 @@ def comparison_terms(comparison: Comparison) -> dict[str, Term]:
         "template": any(pair.clustered for pair in pairs),
         "log-p": any(arm.log_p_interval or arm.log_p_gold_solution is not None for arm in arms),
         "cut-off": any(arm.cut_off is not None for arm in arms),
+        "at-k": any(arm.at_k for arm in arms),
         **dict.fromkeys(("points", "discordant", "p", "mcnemar", "holm", "detectable"), bool(pairs)),
     }
+    if known["at-k"]:
+        # Means over samples are compared by another test.
+        known |= {"discordant": False, "mcnemar": False}
     known["nats"] = known["log-p"]
     return {key: term for key, term in COMPARISON.items() if known.get(key, True)}
 

@@ -105,21 +105,22 @@ class Groups:
 
 
 def clustered_test(
-    a: Sequence[bool] | NDArray[np.bool_], b: Sequence[bool] | NDArray[np.bool_], groups: Sequence[Hashable]
+    a: Sequence[bool] | NDArray[Any], b: Sequence[bool] | NDArray[Any], groups: Sequence[Hashable], denominator: int = 1
 ) -> ClusterTest:
     """Compares two students on problems that come in groups.
 
     Args:
-        a: Whether student `a` solved each problem.
+        a: Whether student `a` solved each problem; or the mean of several answers to it, from 0 to 1.
         b: The same for student `b`, in the same order.
         groups: Each problem's group.
+        denominator: A common denominator of all means.
 
     Raises:
         KdprobeError: Fewer than two groups.
     """
     grouping = Groups(groups)
-    differences = np.asarray(a, dtype=int) - np.asarray(b, dtype=int)
-    totals = np.rint(grouping.sums(differences)).astype(int)
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    totals = np.rint(grouping.sums(differences) * denominator).astype(int)
     difference, error = float(differences.mean()), float(np.sqrt(grouping.left_out_variance(differences)))
     centre = difference
     if error == 0:

@@ -61,6 +61,30 @@ def detectable_difference(n: int, discordant_share: float, alpha: float = 0.05, 
     )
 
 
+def detectable_mean_difference(
+    differing: int, n: int, deviation: float, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """The smallest true difference in mean accuracy that the sign-flip test over problems detects with this power.
+
+    With several answers to each problem; normal approximation.
+
+    Args:
+        differing: Number of problems whose means differ.
+        n: Number of problems.
+        deviation: Root mean square of the differences over problems.
+        alpha: As in `mcnemar_power`.
+        power: Probability of detecting the difference.
+
+    Returns:
+        A difference above 0, or `None` if so few problems differ that even one direction of all of them would not be
+        significant.
+    """
+    if 2.0 ** (1 - differing) > alpha:
+        return None
+    quantiles = scipy.stats.norm.ppf([1 - alpha / 2, power])
+    return min(1.0, float(quantiles.sum()) * deviation / float(np.sqrt(n)))
+
+
 def problems_needed(difference: float, discordant_share: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
     """Number of problems that McNemar's exact test needs to detect a difference with this power.
 

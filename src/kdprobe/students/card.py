@@ -24,11 +24,12 @@ class Score:
     Attributes:
         dataset: Where the problems are from.
         dataset_id: The same as an id on the Hub, or `None`.
-        correct: Number of problems that it solved.
-        n: Number of problems.
+        correct: Number of correct answers.
+        n: Number of answers.
         low: Lower end of the 95% interval of the accuracy, as a share.
         high: Upper end.
         extractor: What read the answers.
+        samples: Number of answers to each problem.
     """
 
     dataset: str
@@ -38,11 +39,18 @@ class Score:
     low: float
     high: float
     extractor: str
+    samples: int = 1
 
     @property
     def sentence(self) -> str:
         """The score in words."""
         accuracy = f"{self.correct / self.n:.1%}, 95% CI {self.low:.1%} to {self.high:.1%}"
+        if self.samples > 1:
+            return (
+                f"Of {self.n} answers to test problems from {self.dataset}, {self.samples} sampled for each, "
+                f"{self.correct} are correct ({accuracy}, over problems); they were read by the extractor "
+                f"`{self.extractor}`."
+            )
         return (
             f"It solved {self.correct} of {self.n} test problems from {self.dataset} ({accuracy}); "
             f"answers were read by the extractor `{self.extractor}`."

@@ -50,7 +50,7 @@ def protocol_of(task: str | None, batch_size: int | str | None, **settings: Any)
     Args:
         task: A variant of the task, or `None`.
         batch_size: Problems per batch.
-        settings: `max_new_tokens`, `temperature`, `top_p`, `seed` and `dtype`.
+        settings: `max_new_tokens`, `temperature`, `top_p`, `seed`, `samples` and `dtype`.
 
     Raises:
         UsageError: An argument is invalid.

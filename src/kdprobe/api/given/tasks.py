@@ -52,6 +52,26 @@ def given_tasks(
     return (forms[0] if forms else None), others, bool(forms) or not rows
 
 
+def refuse_impossible(limit: int | None, samples: int, *, decides: bool) -> None:
+    """Rejects a limit of no problems, and several samples where the deciding task is not asked.
+
+    Args:
+        limit: The number of problems, or `None`.
+        samples: Answers to each problem.
+        decides: Whether the deciding task is asked.
+
+    Raises:
+        UsageError: There would be nothing to ask, or no effect.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"The limit must be positive, not {limit}.", "Omit it to use all problems.")
+    if samples > 1 and not decides:
+        raise UsageError(
+            "--samples is for the problems of the deciding task; other tasks are asked as their own files say.",
+            "Leave it out, or add --task gsm8k_kdprobe.",
+        )
+
+
 def task_folders(given: AnyPath | Sequence[AnyPath], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """The folders of tasks.
 

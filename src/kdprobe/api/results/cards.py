@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+
+from kdprobe.comparison.samples.by_problem import interval_over_problems
 from kdprobe.experiment.arm_names import BARE
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.results import Results
@@ -12,7 +15,6 @@ from kdprobe.files import without_none
 from kdprobe.models.merging.files import adapter_methods
 from kdprobe.models.public_names import without_paths
 from kdprobe.models.reference import ModelRecord
-from kdprobe.stats.intervals import accuracy_interval
 from kdprobe.students.card import Card, Score
 
 _DECIDING = "robust"
@@ -34,11 +36,14 @@ def run_card(results: Results, arm: ArmResults, base: ModelRecord, library: Lite
     source = config["problems"]["source"]
     # Runs of earlier versions do not have it.
     dataset = results.record.get("dataset")
-    correct, n = sum(bool(record["correct"]) for record in arm.records), len(arm.records)
+    right = np.array([bool(record["correct"]) for record in arm.records])
+    correct, n = int(right.sum()), len(right)
     score = None
     if n:
-        interval = accuracy_interval(correct, n)
-        score = Score(source, dataset, correct, n, interval.low, interval.high, _DECIDING)
+        samples = 1 + max(record.get("sample", 0) for record in arm.records)
+        problems = [record["id"] for record in arm.records] if samples > 1 else None
+        interval = interval_over_problems(right, problems)
+        score = Score(source, dataset, correct, n, interval.low, interval.high, _DECIDING, samples)
     return Card(
         name=f"{results.run}/{arm.name}",
         base=base,

@@ -76,7 +76,16 @@ def evaluated_students(evaluations: Evaluations, scores: Mapping[str, ScoredAnsw
             return None
         source, found = evaluations.source, scores[name]
         low, high = found.interval.low, found.interval.high
-        return Score(without_paths(source.name), source.dataset, found.correct, found.n, low, high, found.extractor)
+        return Score(
+            without_paths(source.name),
+            source.dataset,
+            found.correct,
+            found.n,
+            low,
+            high,
+            found.extractor,
+            found.samples,
+        )
 
     return EvaluatedStudents(
         EvaluatedStudent(name, student, student, evaluations.problems, evaluations.digests[name], card_score(name))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kdprobe.cli.show.scores import other_measures, show_findings, show_reading
+from kdprobe.cli.show.scores import at_k_tables, other_measures, show_findings, show_reading
 from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
 from kdprobe.cli.show.tasks import task_tables
+from kdprobe.comparison.samples.words import is_several
 from kdprobe.console.streams import plain
 
 if TYPE_CHECKING:
@@ -39,14 +40,17 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     tables: dict[str, Table] = {}
     for pair in comparison.pairs:
         if pair.family not in tables:
-            tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}")
+            several = any(is_several(each.samples) for each in comparison.pairs if each.family == pair.family)
+            tables[pair.family] = _pair_table(f"{pair.family[0].upper()}{pair.family[1:]}", several=several)
         tables[pair.family].add_row(*_pair_row(pair))
     if not comparison.arms:
         return []
     return [
         _accuracies(comparison.arms),
+        *at_k_tables({score.name: score for score in comparison.arms}),
         other_measures({score.name: score for score in comparison.arms}),
         *tables.values(),
+        *_pair_at_k(comparison.pairs),
         _pair_measures(comparison.pairs),
         *_strategy_tables(comparison.strategies),
         *task_tables(comparison.tasks),
@@ -106,8 +110,9 @@ def _accuracies(scores: Sequence[ArmScore]) -> Table:
     return table
 
 
-def _pair_table(title: str) -> Table:
-    return new_table(f"{title} (exact McNemar, Holm)", "a - b", "points", "95% CI", "only a : b", "p", "p (Holm)")
+def _pair_table(title: str, *, several: bool) -> Table:
+    test, counts = ("mean accuracies: exact sign flips", "higher a : b") if several else ("exact McNemar", "only a : b")
+    return new_table(f"{title} ({test}, Holm)", "a - b", "points", "95% CI", counts, "p", "p (Holm)")
 
 
 def _pair_row(pair: Pair) -> list[str | Text]:
@@ -122,6 +127,22 @@ def _pair_row(pair: Pair) -> list[str | Text]:
         p_text(test.p),
         p_text(pair.p_holm),
     ]
+
+
+def _pair_at_k(pairs: Sequence[Pair]) -> list[Table]:
+    """Differences in pass@k and maj@k, if problems have several samples; not adjusted for multiplicity."""
+    rows = {(pair.a, pair.b): pair for pair in pairs if pair.at_k}
+    if not rows:
+        return []
+    from kdprobe.stats.p_values import p_text
+
+    title = "pass@k and maj@k, in points (sign flips, not adjusted)"
+    table = new_table(title, "a - b", "measure", "points, 95% CI", "p")
+    for (a, b), pair in rows.items():
+        for each in pair.at_k:
+            difference = f"{each.difference * 100:+.1f}, {points(each.interval, '+.1f')}"
+            table.add_row(plain(f"{a} - {b}"), each.measure, difference, p_text(each.p))
+    return [table]
 
 
 def _pair_measures(pairs: Sequence[Pair]) -> Table:

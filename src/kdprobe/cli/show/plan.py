@@ -86,7 +86,13 @@ def show_power(power: Power) -> None:
         if power.tests_strategies
         else "With fewer than 3 seeds, a difference says something about these students, not about strategies."
     )
+    several = (
+        f" These numbers are for one answer per problem. Means over {power.samples} samples vary less, so differences "
+        "like these, or smaller ones, can be detected; by how much depends on how often answers to a problem differ."
+        if power.samples > 1
+        else ""
+    )
     out().print(
         f"With 80% power at {level} ({power.family}, McNemar's exact test). The share of problems that only one of two "
-        f"students solves is unknown before the run, so three shares are assumed. {seeds}"
+        f"students solves is unknown before the run, so three shares are assumed. {seeds}{several}"
     )

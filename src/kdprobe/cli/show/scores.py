@@ -43,6 +43,8 @@ def show_scores(scores: Sequence[Score], names: Mapping[str, str], findings: Seq
         )
     print_table(table)
     by_name = {names[score.file]: score for score in scores}
+    for more in at_k_tables(by_name):
+        print_table(more)
     print_table(other_measures(by_name))
     show_reading(by_name)
     show_findings(findings)
@@ -56,6 +58,21 @@ def show_findings(findings: Sequence[Finding]) -> None:
 def show_reading(scores: Mapping[str, Score]) -> None:
     """Prints which columns were read, and other notes on how the files were read."""
     sentence_list("How the answers were read", reading_sentences(scores))
+
+
+def at_k_tables(scores: Mapping[str, Score]) -> list[Table]:
+    """pass@k and maj@k, if problems have several samples."""
+    sampled = {name: score for name, score in scores.items() if score.at_k}
+    if not sampled:
+        return []
+    table = new_table(
+        "Several samples per problem: at least one of k correct (pass@k), the majority of k correct (maj@k)",
+        "answers", "samples", "measure", "value, 95% CI",
+    )  # fmt: skip
+    for name, score in sampled.items():
+        for each in score.at_k:
+            table.add_row(plain(name), str(score.samples), each.measure, f"{each.value:.1%}, {points(each.interval)}")
+    return [table]
 
 
 def other_measures(scores: Mapping[str, Score]) -> Table:

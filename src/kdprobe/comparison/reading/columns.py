@@ -39,13 +39,12 @@ THINKING_CLOSED, THINKING_TOKENS = ("thinking_closed",), ("thinking_tokens", "re
 CUT_OFF = ("cut_off", "model_max_tokens", "truncated")
 ENDINGS = ("finish_reason", "finish_reasons", "finishreason", "stop_reason", "done_reason")
 """Columns that say why an answer ended; the first that does is read."""
-EPOCH = "epoch"
-TOKENS = ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
+SAMPLE, TOKENS = ("sample", "sample_index"), ("tokens", "model_output_tokens", "output_tokens", "completion_tokens")
 PROMPT_HASH = "prompt_hash"
 MEASURES = ("group", "conditions", PROMPT_HASH, "log_p_gold_value", "log_p_gold_solution", "gold_tokens")
 _USUAL = frozenset((
     *RESPONSE, *GOLD, *EITHER, *REPLIES, *ID, *QUESTION, *CUT_OFF, *ENDINGS, *TOKENS, *MEASURES, *THINKING,
-    *THINKING_CLOSED, *THINKING_TOKENS,
+    *THINKING_CLOSED, *THINKING_TOKENS, *SAMPLE,
 ))  # fmt: skip
 _DOUBT = 0.05
 """Share of rows in which two columns of gold values may differ in notation."""
@@ -181,11 +180,17 @@ def _gold(table: Table, response: str) -> str:
 
 
 def _id(table: Table) -> str | None:
-    """The first id column without duplicates, else the first with one of the most common names."""
+    """The first id column that is unique, in samples with the sample's number; else one of the most common names."""
     found = [name for name in find(table, ID) if any(cell not in {None, ""} for cell in map(text, table.cells[name]))]
     unique = [name for name in found if len({*map(text, table.cells[name])}) == table.size]
     common = [name for name in found if usual(name) in ID[:5]]
-    return next(iter([*unique, *common]), None)
+    again = [name for name in common if name not in unique and _is_numbered(table, map(text, table.cells[name]))]
+    return next(iter([*again, *unique, *common]), None)
+
+
+def _is_numbered(table: Table, ids: Iterable[str]) -> bool:
+    """Whether ids are unique together with the number of a sample."""
+    return len({*zip(ids, *(map(str, table.cells[key]) for key in find(table, SAMPLE)[:1]), strict=True)}) == table.size
 
 
 def _is_worked(table: Table, gold: str) -> bool:

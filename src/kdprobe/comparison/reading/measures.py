@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from kdprobe.comparison.reading.cells import text
-from kdprobe.comparison.reading.columns import find
+from kdprobe.comparison.reading.columns import SAMPLE, find
 from kdprobe.comparison.reading.table import Table
 
 
@@ -35,4 +35,23 @@ def counts(table: Table, names: Sequence[str]) -> list[int] | None:
     if found is None or all(map(math.isfinite, found)):
         return None if found is None else list(map(round, found))
     table.notes.append(f"The column {find(table, names)[0]!r} is ignored: not every cell is a finite number.")
+    return None
+
+
+def sample_numbers(table: Table, problems: Sequence[str] | None) -> list[int] | None:
+    """Which of several answers to its problem each row is.
+
+    Args:
+        table: The table.
+        problems: The problem of each row, by id or question, or `None`.
+
+    Returns:
+        The numbers, or `None` if each problem has one row, or if no column numbers the rows of each problem.
+    """
+    if problems is None or len(set(problems)) == len(problems):
+        return None
+    for name in find(table, SAMPLE):
+        numbers = counts(table, (name,))
+        if numbers is not None and len({*zip(problems, numbers, strict=True)}) == table.size:
+            return numbers
     return None

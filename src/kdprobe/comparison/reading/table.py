@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -62,6 +62,12 @@ class Table:
     lines: array[int] = field(default_factory=lambda: array("q"))
     notes: list[str] = field(default_factory=list)
     size: int = 0
+
+    def only(self, rows: Sequence[int]) -> Table:
+        """The table with only some of its rows."""
+        cells = {name: [column[row] for row in rows] for name, column in self.cells.items()}
+        lines = array("q", [self.lines[row] for row in rows] if self.lines else [])
+        return Table(self.file, self.names, cells, lines, self.notes, len(rows))
 
     def place(self, index: int) -> str:
         """The location of a row, for messages."""

@@ -74,6 +74,13 @@ class EvaluationConfig(Section):
     temperature: Temperature = 0.0
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: Seed = 0
+    samples: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="Answers to each problem of the deciding task. More than one requires a `temperature` above 0.",
+        exclude_if=lambda samples: samples == 1,
+    )
     batch_size: int | Literal["auto"] = Field(
         default=32, description="Problems decoded at once; 'auto' adapts to the free memory."
     )
@@ -91,6 +98,12 @@ class EvaluationConfig(Section):
 
     _folder: Path = PrivateAttr(default=Path())
     """The config's folder, which does not affect results; set by whoever read the config."""
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("several samples need a temperature above 0: greedy answers are all the same")
+        return self
 
     @field_validator("tasks")
     @classmethod

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kdprobe.errors import KdprobeError, first_line
+from kdprobe.errors import KdprobeError, UsageError, first_line
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.protocol import COMPLETION, Protocol, task_of
 from kdprobe.experiment.evaluations.models import EvalRequest, refuse_unheard
@@ -19,6 +19,11 @@ from kdprobe.experiment.stages.evaluate import examination_stage
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.models.conversation import Conversation
 from kdprobe.models.reference import digest_files, short_name
+
+_SEEDED = frozenset(
+    {"local-chat-completions", "local-completions", "openai-chat-completions", "openai-completions", "vllm"}
+)
+"""Model types that send each answer's own seed on."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,12 @@ def served_eval_stage(served: ServedModel, request: EvalRequest) -> Stage:
     )
     task = protocol.task or ""
     refuse_unheard(task, request.conversation)
+    if protocol.samples > 1 and served.model_type not in _SEEDED:
+        raise UsageError(
+            f"Answers of the model type {served.model_type!r} have no seeds of their own, so several samples could be "
+            "the same answer.",
+            f"Use --samples 1, or one of these types: {', '.join(sorted(_SEEDED))}.",
+        )
 
     def answer(_inputs: list[Path], scratch: Path, label: str) -> Records:
         from kdprobe.evaluation.lm_eval_run import run_task

@@ -52,10 +52,11 @@ def too_little_evidence(
     if hopeless := {family: p for family, p in least.items() if p >= SIGNIFICANT}:
         listed = ", ".join(f"{p:.2g} ({family})" for family, p in hopeless.items())
         largest = max(map(len, planned.values()))
+        test = "the sign-flip" if power and power.samples > 1 else "McNemar's exact"
         yield Finding(
             "too-few-problems",
             f"With {counted(problems, 'test problem')}, no difference can be significant: the smallest Holm-adjusted p "
-            f"that McNemar's exact test can reach is {listed}.",
+            f"that {test} test can reach is {listed}.",
             f"Set problems.test to {fewest_problems(largest)} or more; detecting a small difference takes many more.",
         )
     elif power and power.hopeless:

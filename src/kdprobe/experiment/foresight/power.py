@@ -47,6 +47,8 @@ class Power:
         comparisons: Number of pairs of students in it.
         detectable: The smallest differences for each assumed share.
         needed: Number of problems needed to detect 10 points between two students at the typical share.
+        samples: Number of answers to each problem. Differences and number are those for one answer; the mean over
+            several varies less, so smaller differences may be detected.
     """
 
     problems: int
@@ -55,6 +57,7 @@ class Power:
     comparisons: int
     detectable: tuple[Detectable, ...]
     needed: int
+    samples: int = 1
 
     @property
     def tests_strategies(self) -> bool:
@@ -63,12 +66,14 @@ class Power:
 
     @property
     def hopeless(self) -> bool:
-        """Whether at the typical share no difference would be detected, however one-sided."""
+        """Whether at the typical share no difference would be detected, however one-sided; unknown for samples."""
+        if self.samples > 1:
+            return False
         typical = next(row for row in self.detectable if row.share == TYPICAL_SHARE)
         return typical.students is None and typical.strategies is None
 
 
-def planned_power(planned: Families, problems: int, seeds: int, memory: Memory) -> Power | None:
+def planned_power(planned: Families, problems: int, seeds: int, memory: Memory, samples: int = 1) -> Power | None:
     """What the planned comparisons could show; `None` if there are none.
 
     Args:
@@ -76,6 +81,7 @@ def planned_power(planned: Families, problems: int, seeds: int, memory: Memory) 
         problems: The number of test problems.
         seeds: The number of students of each strategy.
         memory: Remembers the result, because its computation imports scipy.
+        samples: The number of answers to each problem.
     """
     pairs = {family: len(members) for family, members in planned.items() if members}
     if not pairs:
@@ -84,7 +90,7 @@ def planned_power(planned: Families, problems: int, seeds: int, memory: Memory) 
     inputs = {"problems": problems, "seeds": seeds, "comparisons": pairs[family], "shares": ASSUMED_SHARES}
     found = memory.recall("detectable differences", inputs, lambda: _computed(problems, seeds, pairs[family]))
     rows = tuple(Detectable(**row) for row in found["detectable"])
-    return Power(problems, seeds, family, pairs[family], rows, found["needed"])
+    return Power(problems, seeds, family, pairs[family], rows, found["needed"], samples)
 
 
 def _computed(problems: int, seeds: int, comparisons: int) -> dict[str, Any]:

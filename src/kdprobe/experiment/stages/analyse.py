@@ -79,7 +79,12 @@ def analyse_stage(
             problems=problems,
             batch_size=config.batch_size,
             records={
-                arm: [row for row in pq.read_table(path / RECORDS).to_pylist() if row["id"] in problem_ids]
+                # Of several samples, the first stands for the problem.
+                arm: [
+                    row
+                    for row in pq.read_table(path / RECORDS).to_pylist()
+                    if row["id"] in problem_ids and not row.get("sample")
+                ]
                 for arm, path in scores.items()
                 if arm not in lost
             },

@@ -27,17 +27,18 @@ FORMAT = 7
 RECORDS = "records.parquet"
 
 
-def evaluate_stage(context: StageContext, student: Student, distill: Stage | None) -> Stage:
+def evaluate_stage(context: StageContext, student: Student, distill: Stage | None, samples: int | None = None) -> Stage:
     """Evaluates a student of an experiment with lm-eval.
 
     Args:
         context: The experiment.
         student: The student, without its adapter.
         distill: Its training, or `None` for the untrained base.
+        samples: Answers to each problem, instead of the config's.
     """
     config = context.experiment.evaluation
     dtype = context.experiment.student.dtype
-    protocol = Protocol(**config.decoding, dtype=dtype)
+    protocol = Protocol(**config.decoding | ({"samples": samples} if samples else {}), dtype=dtype)
     problems = context.problems.test
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
@@ -100,11 +101,11 @@ def examination_stage(
         conditions = _conditions(settings, prompts)
         rows = [
             {**record, "question": problem.question, "conditions": conditions}
-            for problem, record in zip(problems, records, strict=True)
+            for problem, record in zip(protocol.each_sample(problems), records, strict=True)
         ]
         pd.DataFrame(rows).to_parquet(folder / RECORDS)
 
-    return Stage("evaluate", name, settings, inputs, work, len(problems))
+    return Stage("evaluate", name, settings, inputs, work, len(problems) * protocol.samples)
 
 
 def answers_of(
@@ -132,7 +133,7 @@ def answers_of(
     )
     return [
         {**record, "log_p_gold_value": log_p.value, "log_p_gold_solution": log_p.solution, "gold_tokens": log_p.tokens}
-        for record, log_p in zip(records, gold, strict=True)
+        for record, log_p in zip(records, protocol.each_sample(gold), strict=True)
     ]
 
 
@@ -164,7 +165,7 @@ def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> 
     """
     protocol, installation = settings["protocol"], settings["environment"]
     task = {"name": protocol["task"]} if protocol.get("task") else {}
-    decoding = {name: str(protocol[name]) for name in ("temperature", "top_p")}
+    decoding = {name: str(protocol[name]) for name in ("temperature", "top_p", "samples") if name in protocol}
     if "student" in settings:
         decoding["dtype"] = concrete_dtype(protocol["dtype"], installation["device"])
     conversation = {

@@ -121,7 +121,8 @@ def _trial_stages(context: StageContext, name: str, tuning: Tuning) -> tuple[Sta
         transfer=transfer,
         selected=selected,
     )
-    return distilled, evaluate_stage(context, Student(name, context.student), distilled)
+    # Trials are compared on one answer per problem, whatever the experiment samples.
+    return distilled, evaluate_stage(context, Student(name, context.student), distilled, samples=1)
 
 
 def tune(tuning: Tuning, store: Store) -> Tuned:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
+from kdprobe.comparison.judging import judge_outputs
 from kdprobe.comparison.pairing import pair_up
+from kdprobe.comparison.samples.by_problem import ByProblem, by_problem
 from kdprobe.console.streams import visible
 from kdprobe.models.thinking import split_thinking
 from kdprobe.problems.correctness import judge
@@ -39,6 +42,8 @@ class ShownAnswer(TypedDict):
         cut: Whether it reached the token budget, or `None` if unknown.
         tokens: Its tokens, or `None`.
         log_p: log p(gold value), in nats, or `None`.
+        samples: How many answers the problem has; this is the first.
+        share: The share of these that are correct.
     """
 
     text: str
@@ -49,6 +54,8 @@ class ShownAnswer(TypedDict):
     cut: bool | None
     tokens: int | None
     log_p: float | None
+    samples: int
+    share: float
 
 
 class Answers(TypedDict):
@@ -76,14 +83,20 @@ def shown_answers(arms: Sequence[Arm], extractor: Extractor, solutions: Solution
     answering = [arm for arm in arms if not arm.absent]
     if not answering:
         return None
+    grouped = {arm.name: by_problem(arm.outputs) for arm in answering}
+    answering = [replace(arm, outputs=grouped[arm.name].first) for arm in answering]
     rows = pair_up(answering).rows
+    shares = {arm.name: _shares(arm, grouped[arm.name], extractor) for arm in arms if not arm.absent}
+    by_name = {arm.name: arm.outputs for arm in answering}
     keys = list(dict.fromkeys(key for arm in answering for key in rows[arm.name]))
     first = {key: arm for arm in reversed(answering) for key in rows[arm.name]}
     return {
         "problems": [_problem(first[key].outputs, rows[first[key].name][key], solutions or {}) for key in keys],
         "arms": [
             [
-                _answer(arm.outputs, rows[arm.name][key], extractor) if key in rows.get(arm.name, {}) else None
+                _answer(by_name[arm.name], rows[arm.name][key], extractor, shares[arm.name])
+                if key in rows.get(arm.name, {})
+                else None
                 for key in keys
             ]
             for arm in arms
@@ -103,7 +116,17 @@ def _problem(outputs: Outputs, row: int, solutions: Solutions) -> ShownProblem:
     }
 
 
-def _answer(outputs: Outputs, row: int, extractor: Extractor) -> ShownAnswer:
+def _shares(arm: Arm, grouped: ByProblem, extractor: Extractor) -> list[tuple[int, float]] | None:
+    """For each problem, its number of answers and the share of correct ones; `None` if each has one answer."""
+    if grouped.problems is None:
+        return None
+    shares = grouped.means(judge_outputs(arm.outputs, extractor).right)
+    return list(zip(grouped.answers.tolist(), shares.tolist(), strict=True))
+
+
+def _answer(
+    outputs: Outputs, row: int, extractor: Extractor, shares: Sequence[tuple[int, float]] | None
+) -> ShownAnswer:
     written = split_thinking(outputs.responses[row])
     text = visible(written.answer)
     span, value = None, None
@@ -116,6 +139,7 @@ def _answer(outputs: Outputs, row: int, extractor: Extractor) -> ShownAnswer:
             span = (_units(text[:start]), _units(text[:end]))
     else:
         right = outputs.right[row]
+    samples, share = shares[row] if shares else (1, float(right))
     return {
         "text": text,
         "thinking": None if written.thinking is None else visible(written.thinking),
@@ -125,6 +149,8 @@ def _answer(outputs: Outputs, row: int, extractor: Extractor) -> ShownAnswer:
         "cut": outputs.cut_off[row] if outputs.cut_off else None,
         "tokens": outputs.tokens[row] if outputs.tokens else None,
         "log_p": outputs.log_p_gold_value[row] if outputs.log_p_gold_value else None,
+        "samples": samples,
+        "share": share,
     }
 
 

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from kdprobe.comparison.arms import AGAINST, ALL_PAIRS, PLANNED, PRIMED
 from kdprobe.comparison.result import Comparison, Pair
+from kdprobe.comparison.samples.words import is_several
 from kdprobe.comparison.strategy_tests import StrategyPair
 from kdprobe.console.streams import visible
 from kdprobe.report.numbers import percent, percent_interval, points, points_interval
@@ -40,7 +41,8 @@ class ShownDifference(TypedDict):
         arm: The arm.
         against: The arm it is compared with.
         difference: Its accuracy minus that of the other.
-        only: How many problems only `arm` solved, and how many only `against`; `None` for strategies.
+        only: How many problems only `arm` solved, and how many only `against` (with several samples, on how many each
+            has the higher accuracy); `None` for strategies.
         p: The p-value, adjusted in its family.
         significant: Whether the two differ at 5%.
         detectable: The smallest difference that would have been found; empty if there is none or it is unknown.
@@ -77,7 +79,7 @@ def shown_accuracies(comparison: Comparison) -> list[ShownAccuracy]:
         {
             "arm": visible(score.name),
             "accuracy": _interval(score.accuracy, score.interval, percent, percent_interval),
-            "solved": f"{score.correct} of {score.n}",
+            "solved": f"{score.correct} of {score.n}{' answers' if score.samples > 1 else ''}",
         }
         for score in comparison.arms
     ]
@@ -103,7 +105,9 @@ def baselines(comparison: Comparison) -> list[Baseline]:
     for tested in comparison.strategies:
         strategies.setdefault((tested.family, tested.b), []).append(_of_strategies(tested))
     over_seeds = "Over seeds and problems; p is Holm-adjusted within the family."
-    over_problems = "Exact McNemar test; p is Holm-adjusted within the family."
+    several = any(is_several(pair.samples) for pair in comparison.pairs)
+    test = "Exact sign-flip test of mean accuracies over problems" if several else "Exact McNemar test"
+    over_problems = f"{test}; p is Holm-adjusted within the family."
     return [
         *_listed(strategies, "{}, over seeds", over_seeds),
         *_listed(found, "{}", over_problems),

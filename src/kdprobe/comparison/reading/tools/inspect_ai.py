@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
-from kdprobe.comparison.reading.columns import CUT_OFF, EPOCH, THINKING_TOKENS, TOKENS
+from kdprobe.comparison.reading.columns import CUT_OFF, SAMPLE, THINKING_TOKENS, TOKENS
 from kdprobe.comparison.reading.delimited import Rows
 from kdprobe.comparison.reading.endings import is_cut_off
 from kdprobe.comparison.reading.replies import samples
@@ -40,6 +40,7 @@ class InspectRows(SampleRows):
 
     tool = "inspect_ai"
     of_values = ("match", "includes", "pattern", "answer", "exact", "math", "expression")
+    of_sample = True
     of_success = ()  # The metrics are in order.
     response, gold, id = "output", "target", "id"
 
@@ -124,7 +125,7 @@ class InspectRows(SampleRows):
             CUT_OFF[0]: True if limit in _TOKEN_LIMITS else ended,
             TOKENS[0]: usage.get("output_tokens"),
             THINKING_TOKENS[0]: usage.get("reasoning_tokens"),
-            EPOCH: sample["epoch"],
+            SAMPLE[0]: sample["epoch"],
             **self.named(sample, object_of(sample.get("metadata"))),
         }
 

@@ -16,7 +16,7 @@ _FLAT = frozenset({"example", "full_prompt", "predictions", "metrics", "gold_ind
 
 
 class LightevalRows(SampleRows):
-    """Reads details as one flat row per document.
+    """Reads details as one flat row per document and answer.
 
     A task that generates text and also compares log-probabilities has a row for each; they are joined.
     """
@@ -63,7 +63,9 @@ class LightevalRows(SampleRows):
             raise ValueError(f"it has several tasks ({', '.join(self._tasks):.100}); split it by task")
         self.written = all(flat[self.response] for flat, _ in documents.values())
         self.metrics = tuple(dict.fromkeys(name for _, marks in documents.values() for name in marks))
-        yield from ((0, flat | {METRICS: tuple(map(marks.get, self.metrics))}) for flat, marks in documents.values())
+        for flat, marks in documents.values():
+            for each in self.each_sample(flat | {METRICS: tuple(map(marks.get, self.metrics))}):
+                yield 0, each
 
     def _flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         document, reply = row["doc"], row["model_response"]

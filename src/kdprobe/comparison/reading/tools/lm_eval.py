@@ -1,4 +1,7 @@
-"""Reads `lm_eval --log_samples` files: they have a row per document and filter, and each document is taken once."""
+"""Reads `lm_eval --log_samples` files, which have a row per document and filter: each document is taken once.
+
+With `repeats`, a document has several answers, and each becomes a row.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _ASKED = (*QUESTION, "ctx", "goal", "sentence", "text")
 
 
 class LmEvalRows(SampleRows):
-    """Reads lm-eval's samples as one flat row per document.
+    """Reads lm-eval's samples as one flat row per document and answer.
 
     Attributes:
         filters: Names of the filters, in order of appearance.
@@ -51,7 +54,7 @@ class LmEvalRows(SampleRows):
                 raise ValueError(f"{_line(line)} is not a row of lm-eval's samples, but the first is")
             self.metrics = self.metrics if index else _metric_names(row)
             if self._is_new(line, row):
-                yield line, self._flat(row)
+                yield from ((line, flat) for flat in self.each_sample(self._flat(row)))
 
     def _is_new(self, line: int, row: dict[str, Any]) -> bool:
         """Whether a row's document has not occurred before, under any filter."""

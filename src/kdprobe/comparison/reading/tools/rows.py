@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from kdprobe.comparison.reading.columns import EPOCH, Columns
+from kdprobe.comparison.reading.columns import SAMPLE, Columns
 from kdprobe.comparison.reading.delimited import Rows
 from kdprobe.comparison.reading.tools.inspect_ai import InspectRows
 from kdprobe.comparison.reading.tools.lighteval import LightevalRows
@@ -26,7 +26,7 @@ class ToolRows:
 
     def known(self, name: str) -> bool:
         """Whether a column of this name is kept."""
-        own = {METRICS, EPOCH, self.found.response, self.found.gold, self.found.id} if self.found else set()
+        own = {METRICS, SAMPLE[0], self.found.response, self.found.gold, self.found.id} if self.found else set()
         return name in own or self._columns.known(name)
 
     def read(self, rows: Rows) -> Rows:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from kdprobe.comparison.reading.columns import Columns
+from kdprobe.comparison.reading.columns import SAMPLE, Columns
 from kdprobe.comparison.reading.delimited import Rows
 from kdprobe.comparison.reading.table import Table
 from kdprobe.errors import KdprobeError
@@ -30,6 +30,7 @@ class SampleRows(ABC):
         of_success: Prefixes of metrics that say whether an answer is correct; they take precedence over other metrics
             of 0 and 1.
         of_document: Whether a document has one value of each metric; lm-eval's have one for each filter.
+        of_sample: Whether each of several answers to a document has metrics of its own.
         response, gold, id: Names of the flat rows' columns.
         written: Whether every document has text that the model wrote.
         single: Whether every document has a single gold answer.
@@ -41,6 +42,7 @@ class SampleRows(ABC):
     of_values: ClassVar[tuple[str, ...]]
     of_success: ClassVar[tuple[str, ...]]
     of_document: ClassVar[bool] = True
+    of_sample: ClassVar[bool] = False
     response: str
     gold: str
     id: str
@@ -79,6 +81,20 @@ class SampleRows(ABC):
         stated = {name for name in self.columns.stated.values() if name not in {self.response, self.gold, self.id}}
         found = {name: next((each[name] for each in sources if name in each), None) for name in stated}
         return {name: value for name, value in found.items() if any(name in each for each in sources)}
+
+    def each_sample(self, flat: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A document's row for each of the answers to it."""
+        texts = flat[self.response] or ()
+        if len(texts) <= 1:
+            yield flat | {SAMPLE[0]: 0}
+        else:
+            yield from (flat | {self.response: [text], SAMPLE[0]: index} for index, text in enumerate(texts))
+
+    def judged_rows(self, table: Table) -> Table:
+        """The rows that a metric judges: one for each document, unless each sample has metrics of its own."""
+        if self.of_sample or SAMPLE[0] not in table.cells:
+            return table
+        return table.only([row for row, sample in enumerate(table.cells[SAMPLE[0]]) if not sample])
 
     def ask(self, prompt: str, question: str | None, settings: Any = None) -> None:
         """Records a document's prompt form and settings; at most two of each, enough to know that they differ."""
