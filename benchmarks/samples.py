@@ -24,9 +24,9 @@ from result_file import write_result
 
 from kdprobe.stats.clustered import sign_flip_p
 from kdprobe.stats.crossed import crossed_test
-from kdprobe.stats.mcnemar import flipped_p
 from kdprobe.stats.p_values import SIGNIFICANT
-from kdprobe.stats.repeated import majority_at, pass_at
+from kdprobe.stats.samples.at_k import majority_at, pass_at
+from kdprobe.stats.samples.means import flipped_p
 
 PROBLEMS, SAMPLES, SEEDS = (60, 200), (4, 8), 3
 EFFECTS = (0.0, 0.15)

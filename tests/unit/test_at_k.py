@@ -14,8 +14,9 @@ from kdprobe.comparison.samples.at_k import at_k_differences, at_problems
 from kdprobe.comparison.samples.by_problem import by_problem
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.extractors import Extraction, Robust
-from kdprobe.stats.mcnemar import flipped_p, means_interval, paired_means_test, paired_test
-from kdprobe.stats.repeated import MOST_ANSWERS, majority_at, pass_at, shown_ks
+from kdprobe.stats.mcnemar import paired_test
+from kdprobe.stats.samples.at_k import MOST_ANSWERS, majority_at, pass_at, shown_ks
+from kdprobe.stats.samples.means import flipped_p, means_interval, paired_means_test
 
 SILENT = None
 """An answer without a value."""

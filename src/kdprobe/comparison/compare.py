@@ -38,9 +38,10 @@ from kdprobe.comparison.verdict import few_problems, verdict
 from kdprobe.problems.extractors import Extractor
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.clustered import clustered_test
-from kdprobe.stats.mcnemar import PairedTest, paired_means_test, paired_test
+from kdprobe.stats.mcnemar import PairedTest, paired_test
 from kdprobe.stats.p_values import SIGNIFICANT, holm
 from kdprobe.stats.power import detectable_difference, detectable_mean_difference
+from kdprobe.stats.samples.means import paired_means_test
 
 
 def compare(

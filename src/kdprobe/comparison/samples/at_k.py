@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from kdprobe.comparison.samples.by_problem import ByProblem
 from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval
-from kdprobe.stats.mcnemar import flipped_p, means_interval
-from kdprobe.stats.repeated import MOST_ANSWERS, majority_at, pass_at, shown_ks
+from kdprobe.stats.samples.at_k import MOST_ANSWERS, majority_at, pass_at, shown_ks
+from kdprobe.stats.samples.means import flipped_p, means_interval
 
 NO_VALUE = -1
 """The vote of an answer without a value."""
