@@ -1,9 +1,9 @@
-/** A menu and a box to tick, each with its label. */
+/** A menu and a checkbox, each with its label. */
 
 interface MenuProps<Value> {
   label: string;
   value: Value;
-  /** What can be chosen, each with its text. */
+  /** The choices, each with its text. */
   options: readonly (readonly [Value, string])[];
   choose: (value: Value) => void;
   wide?: boolean;

@@ -1,4 +1,4 @@
-/** A word with a link to its definition among the page's terms, which also shows when one points at it. */
+/** A word with a link to its definition among the page's terms; the definition also appears on hover. */
 interface Props {
   /** The term's key. */
   of: string;

@@ -1,4 +1,4 @@
-/** How many problems both arms solved, only one of them, or neither; or one arm, or not. A click shows these problems. */
+/** How many problems both arms solved, only one, or neither; with one arm, how many it solved. A click shows them. */
 import { ArmName } from "../arms";
 import type { ShownArm } from "../payload";
 import type { Counts as Count, Outcome } from "./choose";

@@ -1,9 +1,9 @@
-/** On paper: every problem that was found, whole while there are few, else a row each. */
+/** On paper: every problem that was found, in full if there are few, otherwise in one row each. */
 import { ArmName } from "../arms";
 import type { Answers, ShownArm } from "../payload";
 import { Answer } from "./Answer";
 
-/** More problems than these would fill a book. */
+/** More problems than this would fill a book. */
 const WHOLE = 100;
 
 interface Props {

@@ -20,9 +20,9 @@ export interface Choice {
   a: number;
   b: number;
   outcome: Outcome | null;
-  /** Only problems that A or B was cut off at. */
+  /** Only problems on which A or B was cut off. */
   cut: boolean;
-  /** Only problems at which A's or B's answer has no value. */
+  /** Only problems on which A's or B's answer has no value. */
   valueless: boolean;
   group: string | null;
   search: string;
@@ -67,7 +67,7 @@ export class Chooser {
     );
     const key = this.#key(choice);
     if (!key) return found;
-    // Sorting is stable, so that equal problems stay as asked; unknown values come last.
+    // Sorting is stable, so equal problems keep their original order; unknown values come last.
     return found
       .map((index) => ({ index, key: key(index) }))
       .sort((one, other) => (one.key ?? Infinity) - (other.key ?? Infinity) || 0)
@@ -121,7 +121,7 @@ export class Chooser {
     }
   }
 
-  /** All that can be searched of a problem, in lower case. */
+  /** All text of a problem that can be searched, in lower case. */
   #text(index: number): string {
     this.#texts ??= this.#answers.problems.map((problem, place) =>
       [problem.id, problem.question, problem.gold, ...this.#answers.arms.map((answers) => answers[place]?.text ?? "")]

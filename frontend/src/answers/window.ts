@@ -9,14 +9,14 @@ export function inView(scrolled: number, height: number, count: number): { first
   return { first: Math.min(first, last), last };
 }
 
-/** How far to scroll so that a row is in view, or the same if it is. */
+/** The scroll position at which a row is in view; unchanged if it already is. */
 export function scrolledTo(row: number, scrolled: number, height: number): number {
   const top = row * ROW;
   if (top < scrolled) return top;
   return top + ROW > scrolled + height ? top + ROW - height : scrolled;
 }
 
-/** The row that a key leads to, or `null` if it is no key of a list. */
+/** The row that a key moves to, or `null` if the key does not move through a list. */
 export function rowAfter(key: string, row: number, count: number, page: number): number | null {
   const rows: Record<string, number> = {
     ArrowDown: row + 1,

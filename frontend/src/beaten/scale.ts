@@ -1,4 +1,4 @@
-/** Where numbers stand on an axis, and which of them are marked. */
+/** Where numbers lie on an axis, and which of them are marked. */
 import type { ShownInterval } from "../payload";
 
 export interface Scale {
@@ -10,7 +10,7 @@ export interface Scale {
 const STEPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5];
 const MOST_STEPS = 5;
 
-/** A scale that holds all of these estimates with their intervals, and zero; its ends are marked. */
+/** A scale that spans all of these estimates with their intervals, and zero; its ends are marked. */
 export function scaleOf(estimates: ShownInterval[], bounds: [number, number]): Scale {
   const ends = estimates.flatMap(({ value, low, high }) => [value, low ?? value, high ?? value]);
   const [least, most] = [Math.min(0, ...ends), Math.max(0, ...ends)];

@@ -1,4 +1,4 @@
-/** Draws plotly figures after the rest of the page; those that are folded away, when they come into view. */
+/** Draws plotly figures after the rest of the page; those that are collapsed are drawn when they come into view. */
 import { type Payload, type PlotlyFigure, unpack } from "../payload";
 import { tableOf } from "./table";
 import { pageColours, themed } from "./theme";
@@ -57,7 +57,7 @@ export function drawFigures({ figures, arms }: Payload, packedPlotly: string): v
     if (figure) element.after(foldedTable(figure), ...["png", "svg"].map((format) => imageButton(element, format)));
   }
 
-  // Neither printing nor a picture of the whole page scrolls to them, or waits.
+  // Printing the page or taking a picture of all of it neither scrolls to them nor waits.
   if (elements.length) void idle().then(load).then(() => drawOpen(elements));
   const drawOpen = async (waiting: HTMLElement[]): Promise<void> => {
     for (const element of waiting) {
@@ -68,7 +68,7 @@ export function drawFigures({ figures, arms }: Payload, packedPlotly: string): v
   };
   const again = (): void => drawn.forEach((element) => draw(element));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  // On paper the colours are the light ones, every figure is in view, and the width is not yet known here.
+  // On paper, the light colours are used, every figure is in view, and the width is not yet known here.
   window.addEventListener("beforeprint", () => {
     for (const element of elements) draw(element, element.closest(".figures") ? PRINTED / 2 - 15 : PRINTED);
   });
@@ -94,7 +94,7 @@ function imageButton(element: HTMLElement, format: string): HTMLElement {
   return button;
 }
 
-/** The figure's numbers, made when somebody wants to see them. */
+/** The figure's numbers, computed only when somebody opens them. */
 function foldedTable(figure: PlotlyFigure): HTMLElement {
   const folded = document.createElement("details");
   folded.className = "numbers";

@@ -10,7 +10,7 @@ export interface ChartTable {
 export function tableOf(figure: PlotlyFigure): ChartTable {
   const rows: string[][] = [];
   for (const trace of figure.data) {
-    // Bands have the values of the curves around them twice, and no name of their own.
+    // Bands only repeat the values of the curves around them, and have no name of their own.
     if (trace.fill === "toself") continue;
     const name = text(trace.name);
     if (Array.isArray(trace.z)) rows.push(...cells(trace, name));
@@ -48,7 +48,7 @@ function text(value: unknown): string {
   return value === undefined || value === null ? "" : plain(String(value));
 }
 
-/** Plotly's texts are escaped, because it reads some HTML in them. */
+/** Plotly's texts are escaped, because it interprets some HTML in them. */
 function plain(words: string): string {
   const entities: Record<string, string> = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'" };
   return words.replace(/&(?:amp|lt|gt|quot|#x27);/g, (entity) => entities[entity] ?? entity);

@@ -1,4 +1,4 @@
-/** Plotly figures in the page's colours: every arm in its own, and text and lines that can be read on the ground. */
+/** Plotly figures in the page's colours: each arm in its own; text and lines that are legible on the background. */
 import type { PlotlyFigure, ShownArm, Trace } from "../payload";
 
 export interface Colours {
@@ -8,7 +8,7 @@ export interface Colours {
   arms: string[];
 }
 
-/** Characters of a vertical title on one line. */
+/** The most characters in one line of a vertical title. */
 const ACROSS = 34;
 
 export function pageColours(): Colours {
@@ -18,7 +18,7 @@ export function pageColours(): Colours {
   return { ink: colour("--ink"), line: colour("--line"), arms };
 }
 
-/** The figure as it is drawn; the original stays as it was. */
+/** The figure as it is drawn; the original is not changed. */
 export function themed(figure: PlotlyFigure, arms: ShownArm[], colours: Colours): PlotlyFigure {
   const byName = new Map(arms.map((arm) => [escaped(arm.name), colours.arms[arm.colour] ?? colours.ink]));
   const data = figure.data.map((trace) => {
@@ -45,7 +45,7 @@ export function themed(figure: PlotlyFigure, arms: ShownArm[], colours: Colours)
   return { data, layout };
 }
 
-/** A vertical axis whose title has several lines if it is longer than a chart is high. */
+/** A vertical axis whose title is broken into lines if it would be longer than the chart is high. */
 function wrapped(axis: Record<string, unknown>): object {
   const { title } = axis;
   const text = typeof title === "string" ? title : (title as { text?: unknown } | undefined)?.text;
@@ -64,7 +64,7 @@ function coloured(trace: Trace, colour: string): Trace {
   return painted;
 }
 
-/** As Python's `html.escape` writes a name, which is how plotly is given it. */
+/** A name escaped as by Python's `html.escape`, which is how plotly receives it. */
 function escaped(name: string): string {
   const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;" };
   return name.replace(/[&<>"']/g, (char) => entities[char] ?? char);

@@ -92,7 +92,7 @@ function shadeOf(weight: number | undefined): string {
   return `color-mix(in oklab, var(--rises) ${Math.round((weight ?? 0) / 1.5)}%, var(--ground))`;
 }
 
-/** Spaces and line ends are shown, because models attend to them. */
+/** Spaces and line breaks are shown, because models attend to them. */
 function written(token: string): string {
   return token.replaceAll("\n", "⏎").replaceAll(" ", "·") || "∅";
 }

@@ -2,7 +2,7 @@
 import type { HeadGrid } from "../payload";
 import { labelOf, type rangeOf, shade, written } from "./measures";
 
-/** More columns than these are not all numbered, because their numbers would touch. */
+/** If there are more columns than this, only some are numbered, because the numbers would touch. */
 const NUMBERED = 12;
 
 interface Props {

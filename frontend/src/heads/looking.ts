@@ -6,7 +6,7 @@ const KEYS = 4;
 export interface Looking {
   /** By key, in percent; only the strongest, unless the head's whole pattern is known. */
   weights: Map<number, number>;
-  /** What all other keys got, in percent; 0 if all are known. */
+  /** The weight of all other keys, in percent; 0 if all are known. */
   rest: number;
 }
 
@@ -30,7 +30,7 @@ export function lookingAt(attention: ShownAttention, student: string, head: numb
   return { weights, rest: attention.rests[row] ?? 0 };
 }
 
-/** Keys by falling weight. */
+/** Keys in descending order of weight. */
 export function strongest({ weights }: Looking): [number, number][] {
   return [...weights].sort((one, other) => other[1] - one[1]).slice(0, KEYS);
 }

@@ -1,7 +1,7 @@
 /** Tables as files for a spreadsheet. */
 import type { Answers, ShownArm } from "../payload";
 
-/** How texts begin that a spreadsheet takes for formulas; numbers with a sign are none. */
+/** The beginnings of texts that a spreadsheet takes for formulas; signed numbers are not formulas. */
 const FORMULA = /^(?:[=@\t\r]|[+-](?!\d+(?:\.\d*)?(?:e[+-]?\d+)?$))/i;
 
 export function csv(rows: string[][]): string {

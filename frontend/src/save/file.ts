@@ -1,4 +1,4 @@
-/** Hands a text to whoever reads the page, as a file. */
+/** Lets the reader of the page download a text as a file. */
 export function save(name: string, text: string, type: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
