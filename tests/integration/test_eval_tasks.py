@@ -63,8 +63,9 @@ def test_scores_and_changes_of_adapters_against_their_base(tiny_model, folder, a
     assert len((tmp_path / "out" / "copy-mine.jsonl").read_text().splitlines()) == 40
 
 
-def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch, capsys):
+def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch):
     from kdprobe.evaluation.ledger import Ledger
+    from kdprobe.evaluation.tasks import recording
     from kdprobe.evaluation.tasks.recording import TaskModel
 
     own = tmp_path / "own"
@@ -89,12 +90,14 @@ def test_a_killed_task_repeats_no_document(tiny_model, tmp_path, monkeypatch, ca
     assert 0 < saved < 16_000
     asked, real = [], TaskModel.ask
     monkeypatch.setattr(TaskModel, "ask", lambda self, how, some: asked.append(len(some)) or real(self, how, some))
+    said: list[str] = []
+    monkeypatch.setattr(recording, "note", said.append)
     import kdprobe
 
     given = {"tasks": ["long"], "include_path": own, "batch_size": 4, "progress": False}
-    resumed = kdprobe.evaluate(str(tiny_model), store=store, **{**given, "progress": True})
+    resumed = kdprobe.evaluate(str(tiny_model), store=store, **given)
     assert asked == [16_000 - saved]
-    assert f"resuming; {saved} of 16000 answers already saved" in capsys.readouterr().err.replace("\n", " ")
+    assert any(f"resuming; {saved} of 16000 answers already saved." in sentence for sentence in said)
     whole = kdprobe.evaluate(str(tiny_model), store=tmp_path / "other", **given)
     one, other = (result.tasks.documents["long"] for result in (resumed, whole))
     [name] = one
@@ -160,12 +163,12 @@ def test_a_group_of_ones_own_may_name_tasks_of_lm_evals(tmp_path, monkeypatch):
 
 
 def test_only_tasks_of_lm_evals_need_its_list(tmp_path, monkeypatch):
-    from kdprobe.evaluation.tasks import load
+    from kdprobe.evaluation.tasks import find, load
     from kdprobe.evaluation.tasks.choice import TaskChoice
 
     write_task(tmp_path / "own", "mine", questions(4))
     (tmp_path / "own" / "group.yaml").write_text("group: ours\ntask: [mine]\n", encoding="utf-8")
-    monkeypatch.setattr(load, "_lm_evals", lambda: pytest.fail("listed all of lm-eval's tasks"))
+    monkeypatch.setattr(find, "_lm_evals", lambda: pytest.fail("listed all of lm-eval's tasks"))
     for name in ("mine", "ours"):
         assert load.load_task(TaskChoice(name), [tmp_path / "own"]).size == 4
 
