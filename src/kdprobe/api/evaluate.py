@@ -131,7 +131,7 @@ def evaluate(
         temperature: Sampling temperature; 0 decodes greedily.
         top_p: Nucleus sampling.
         seed: Sampling seed.
-        samples: Answers to each problem of the deciding task; more than one need a temperature above 0.
+        samples: Answers to each problem of the deciding task; more than one requires a temperature above 0.
         batch_size: Problems per batch, or `auto`; by default, chosen to fit memory and maximise throughput.
         system: A system message for conversations without one.
         date: The date passed to chat templates that use one; a fixed date by default.

@@ -183,7 +183,7 @@ def sampling_options(function: Any) -> Any:
         "--samples",
         type=click.IntRange(1, 1000),
         show_default=True,
-        help="Answers to each problem; more than one need a temperature above 0.",
+        help="Answers to each problem; more than one requires a temperature above 0.",
     )
     return budget(temperature(top_p(seed(samples(function)))))
 

@@ -62,8 +62,8 @@ class Outputs:
         tool: The evaluation tool whose samples these are, or `None`.
         metric: The tool's metric that judged the answers, or `None` if an extractor judges them.
         right: Whether that metric judged each answer correct, or `None`.
-        samples: Which of several answers to its problem each answer is, if problems have several and the file says
-            which, or `None`.
+        samples: The number of each answer among those to its problem, if problems have several and the file numbers
+            them; otherwise `None`.
         prompts: lm-eval's hash of each prompt, or `None`.
         left_out: Number of samples of an evaluation that have no result, such as those that ended in an error.
     """

@@ -61,7 +61,7 @@ def judge_outputs(outputs: Outputs, extractor: Extractor) -> JudgedAnswers:
             if votes is not None:
                 votes[index] = numbers.setdefault(answer.extraction.value, len(numbers))
     if (right & ~found).any():
-        # A plugin's extractor that compares something else than values: there is nothing to vote on.
+        # A plugin's extractor that compares something other than values: there is nothing to vote on.
         votes = None
     return JudgedAnswers(right, found, rules, votes)
 

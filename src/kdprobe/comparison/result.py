@@ -52,9 +52,9 @@ class Pair:
         log_p_difference: Mean log p(gold value) of a minus that of b, in nats, or `None` if unknown.
         log_p_interval: The interval of that mean, or `None`.
         arithmetic: The difference in step accuracy.
-        samples: The numbers of answers per problem, one if it is the same for both; with more than 1, the test compares
-            the means over them.
-        at_k: With several samples of both, the differences in pass@k and maj@k.
+        samples: The numbers of answers per problem, a single one if it is the same for both; with more than 1, the test
+            compares the means over them.
+        at_k: If both have several samples, the differences in pass@k and maj@k.
     """
 
     family: str

@@ -164,8 +164,8 @@ def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:
 def _sentence(pair: Pair) -> str:
     test = pair.test
     several = is_several(pair.samples)
-    only = "solved only by" if not several else "with a higher accuracy of"
-    other = "only by" if not several else "of"
+    only = "solved only by" if not several else "with a higher accuracy for"
+    other = "only by" if not several else "for"
     kind = "differ" if pair.significant else "do not differ significantly"
     problems = "problem" if test.only_a == 1 else "problems"
     sentence = (

@@ -60,7 +60,7 @@ class Protocol:
         return {"max_gen_toks": self.max_new_tokens, "do_sample": self.temperature > 0, **sampled}
 
     def each_sample(self, problems: Sequence[_T]) -> list[_T]:
-        """What belongs to each problem, once for every answer: the samples of a problem follow one another."""
+        """Repeats what belongs to each problem once for every answer; those of one problem are adjacent."""
         return [problem for problem in problems for _ in range(self.samples)]
 
     def as_row(self) -> dict[str, Any]:

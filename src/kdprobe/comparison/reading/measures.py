@@ -39,7 +39,7 @@ def counts(table: Table, names: Sequence[str]) -> list[int] | None:
 
 
 def sample_numbers(table: Table, problems: Sequence[str] | None) -> list[int] | None:
-    """Which of several answers to its problem each row is.
+    """The number of each row among the answers to its problem.
 
     Args:
         table: The table.

@@ -1,1 +1,1 @@
-"""Several answers to a problem: put together by problem, and judged by the best or the most frequent of k."""
+"""Several answers to a problem: grouped by problem, and judged by the best or the most frequent of k."""

@@ -1,4 +1,4 @@
-"""Several answers to a problem: which they are, and what they say of it together."""
+"""Several answers to a problem: finds those that belong together, and combines their values."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ByProblem:
 
 
 def by_problem(outputs: Outputs) -> ByProblem:
-    """Puts samples of the same problem together; answers that are not known to be samples stay on their own."""
+    """Groups samples of the same problem; answers that are not known to be samples stay on their own."""
     if outputs.samples is None:
         return ByProblem(outputs, None, np.ones(len(outputs.responses), dtype=np.intp))
     keys, first = outputs.keys, dict[str, int]()
@@ -77,7 +77,7 @@ def by_problem(outputs: Outputs) -> ByProblem:
 
 
 def repeated_problems(outputs: Outputs) -> Sequence[str] | None:
-    """The problem of each answer, by id or by question, whichever tells more apart; `None` if each has one answer.
+    """The problem of each answer, by id or question, whichever has more values; `None` if each has one answer.
 
     A column that is the same in every row names a problem only if the gold answers are the same, too.
     """

@@ -1,4 +1,4 @@
-"""How sentences and tables say that problems have several answers."""
+"""The wording of sentences and tables if problems have several answers."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def samples_text(samples: Sequence[int]) -> str:
 
 
 def in_mean(samples: Sequence[int]) -> str:
-    """What follows a difference in accuracy: ` in mean accuracy over 8 samples`; empty for one answer per problem."""
+    """Words after a difference in accuracy: ` in mean accuracy over 8 samples`; empty for one answer per problem."""
     return f" in mean accuracy over {samples_text(samples)}" if is_several(samples) else ""
