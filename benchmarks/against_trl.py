@@ -274,7 +274,7 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
             self.ends.append((time.perf_counter(), time.process_time()))
 
     clock = Clock()
-    # Every Trainer gets these, whoever creates it.
+    # Every Trainer gets these, no matter what creates it.
     trainer.DEFAULT_CALLBACKS.append(clock)
     # Both, so that both start from the same size.
     for module in ("kdprobe.distill.training.trainer", "trl.experimental.gkd"):

@@ -1,4 +1,4 @@
-"""Checks that the embedded experiment shows what it is meant to show, whichever problems are drawn.
+"""Checks that the embedded experiment shows what it is meant to show for any draw of problems.
 
     python benchmarks/demo.py [--repetitions 10] [--json FILE]
 

@@ -25,7 +25,7 @@ from kdprobe.stats.paired import PairedChange, paired_change, seeds_change
 TASKS, SEEDS = 4, 3
 DOCUMENTS = (60, 200, 500)
 EFFECTS = (0.0, 0.1, 0.3)
-"""Standard deviations of the effect of a seed, beside that of a document, which is 1."""
+"""Standard deviations of the effect of a seed, relative to that of a document."""
 MARGIN = 0.05
 
 

@@ -1,6 +1,6 @@
 """Compares arms on the problems they share: scores, planned families of paired tests, findings and a verdict.
 
-Arms are paired by problem, whatever the number of answers to each: with several, the mean over them is compared.
+Arms are paired by problem. If there are several answers to each, their means are compared.
 
 If strategies are known, the families are those an experiment plans; otherwise all pairs form one family.
 """

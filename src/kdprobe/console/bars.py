@@ -170,7 +170,7 @@ class _LiveProgress(Progress):
         class WithWords(Bar):
             def get_renderables(self) -> Iterator[RenderableType]:
                 yield from super().get_renderables()
-                # They don't fit beside the bar in 80 columns.
+                # They do not fit next to the bar in 80 columns.
                 yield from (Text(f"  {task.fields['state']}", no_wrap=True) for task in self.tasks)
 
         super().__init__(label, total, unit)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 ATTENTION: Final = "attention"
-"""Stands for the linear projections of attention, whatever the student's architecture calls them."""
+"""Stands for the linear projections of attention, under the names that the student's architecture gives them."""
 
 
 class LoraOptions(BaseModel):

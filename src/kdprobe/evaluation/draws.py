@@ -87,6 +87,6 @@ class SeededRows:
         """
         drawn = [self._rows[row].getrandbits(_BITS) / 2**_BITS for row in rows.tolist()]
         cumulative = scores.softmax(-1).double().cumsum(-1)
-        # Below the total, even after rounding: so many bits are never rounded up to 1.
+        # Below the total, even after rounding: a number of this many bits is never rounded up to 1.
         points = torch.tensor(drawn, dtype=torch.float64, device=scores.device)[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, points, right=True)[:, 0]

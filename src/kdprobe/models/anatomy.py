@@ -61,7 +61,7 @@ def anatomy(model: Any) -> Anatomy:
 
 
 def decoder_layers(model: Any) -> list[nn.Module]:
-    """The layers of a decoder, whatever they consist of; empty if they are not found."""
+    """The layers of a decoder, of any kind; empty if they are not found."""
     return list(next(iter(_stacks(model)), []))
 
 

@@ -2,7 +2,7 @@
 
 A base is never changed. Callers get separate modules over the same weights, so that hooks, adapters and another
 attention implementation stay with the caller. An adapter is merged into copies of the weights it changes; all other
-weights stay shared. So the base stays bit-identical, whatever kinds of adapters are used.
+weights stay shared. The base therefore stays bit-identical with any kind of adapter.
 """
 
 from __future__ import annotations

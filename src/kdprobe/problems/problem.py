@@ -35,7 +35,7 @@ class Problem:
     group: str | None = None
 
     def __post_init__(self) -> None:
-        """Makes its texts safe to write to any file, whatever the source."""
+        """Makes its texts, which come from any source, safe to write to any file."""
         for name, value in self.as_row().items():
             if isinstance(value, str):
                 object.__setattr__(self, name, safe_text(value))

@@ -21,7 +21,7 @@ def config_toml(config: Mapping[str, Any]) -> str:
 
 
 def summary(headline: Headline, comparison: Comparison, facts: Sequence[tuple[str, str]]) -> str:
-    """What came out, as Markdown."""
+    """The result, as Markdown."""
     lines = [f"# {headline.sentence}", "", *filter(None, [headline.by_template]), *headline.rest, ""]
     lines += [f"- {name}: {value}" for name, value in facts]
     scores = [

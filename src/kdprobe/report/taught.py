@@ -43,7 +43,7 @@ def taught_arms(
     """A row for each strategy and control, in the order of the arms; empty if no arm has a strategy.
 
     Args:
-        comparison: What came out.
+        comparison: The result of the comparison.
         shown: The arms as shown.
         prompts: The parts of each strategy's prompt, from `prompt_diffs`.
         fidelity: The fidelity of each strategy's transfer set.

@@ -1,8 +1,8 @@
 """Sign-flip permutation test of paired differences with max-T over all heads.
 
 If two students do not differ, each problem's difference is equally likely to have the opposite sign. Each observed |t|
-is compared with the largest |t| over heads under random signs. This controls the family-wise error over heads, whatever
-their dependence (Westfall and Young, 1993; Nichols and Holmes, 2002).
+is compared with the largest |t| over heads under random signs. This controls the family-wise error over heads under any
+dependence (Westfall and Young, 1993; Nichols and Holmes, 2002).
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class BridgedStudent:
         """A `TransformerBridge` over the model, float32, eager attention.
 
         Students of one base share its modules. Calls, methods and attributes of this object always use this student's
-        weights. A part that you keep, such as `bridge.blocks[0]`, has those of whichever student was used last.
+        weights. A part that you keep, such as `bridge.blocks[0]`, has those of the student that was used last.
         """
         return SwitchedBridge(self.take) if self.shared else self.take().bridge
 

@@ -52,7 +52,7 @@ def export(student: Student, folder: Path, *, dtype: Dtype = "auto", card: Card 
         student: The student.
         folder: The folder to write to; it must be empty or not exist.
         dtype: Data type of the weights.
-        card: The model card to write beside it.
+        card: The model card to write next to it.
 
     Raises:
         UsageError: The folder is not empty, or the adapter cannot be merged.

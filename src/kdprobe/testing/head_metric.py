@@ -1,4 +1,4 @@
-"""The contract of a head metric: one number per sequence and head, whatever the padding, and no overwritten input."""
+"""The contract of a head metric: one number per sequence and head, regardless of padding, and no overwritten input."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def score(
 
 
 def alike(responses: Sequence[Response]) -> list[Response]:
-    """Makes answers uniform: all with log-probabilities, or all without, whichever most of them are.
+    """Makes answers uniform: all with log-probabilities or all without, depending on what most of them have.
 
     If most have them, the others keep their text but students learn nothing from them.
     """

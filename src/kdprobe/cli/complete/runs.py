@@ -42,7 +42,7 @@ def _store(context: click.Context) -> Store:
 def _arms(store: Store, run: str) -> Iterator[str]:
     from kdprobe.experiment.integrity.upkeep import RECORD
 
-    # Not checked for damage, which takes longer; whoever reads the run does that.
+    # Not checked for damage, which takes longer; that is done when the run is read.
     with suppress(OSError, ValueError, LookupError, TypeError):
         record = json.loads(Path(store.run_folder(run), RECORD).read_bytes())
         yield from [str(arm["name"]) for arm in record["arms"]]

@@ -39,7 +39,7 @@ def new_table(title: str, *columns: str) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Prints a table, with a block for each row if its columns do not fit beside each other."""
+    """Prints a table, with a block for each row if its columns do not fit next to each other."""
     console = out()
     cells = [[column.header, *column.cells] for column in table.columns]
     widths = column_widths([[str(cell) for cell in column] for column in cells], console.width)

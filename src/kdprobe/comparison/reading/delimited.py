@@ -1,4 +1,4 @@
-"""Reads tables as text: CSV with commas, semicolons, tabs or bars, whatever the file is called."""
+"""Reads tables as text: CSV with commas, semicolons, tabs or bars, regardless of the file's name."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def head_of(file: Path) -> bytes:
 
 
 def open_bytes(file: Path) -> IO[bytes]:
-    """A file's bytes, decompressed; compression is recognised by the first bytes, whatever the file is called.
+    """A file's bytes, decompressed; compression is recognised by the first bytes, not by the file's name.
 
     Raises:
         ValueError: Its extension names a compression that it does not have.

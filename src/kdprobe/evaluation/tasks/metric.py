@@ -13,7 +13,7 @@ from kdprobe.evaluation.tasks.choice import TaskChoice
 OF_SUCCESS = ("acc", "exact_match", "em", "math_verify", "pass@", "mc1")
 """Prefixes of metrics that say whether an answer is correct; they take precedence over others."""
 _OF_LIKELIHOOD = ("perplexity", "weighted_perplexity", "bits_per_byte")
-"""lm-eval's aggregations of log-likelihoods: what a document has is higher for better models, whatever is reported."""
+"""lm-eval's aggregations of log-likelihoods: a document's value is higher for better models, unlike the result."""
 _PAIR = 2
 """lm-eval gives some of them a pair per document: a log-likelihood, and the words or bytes it is divided by."""
 

@@ -105,7 +105,7 @@ def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 
 class _Reading:
-    """A file that hashes with SHA-256 whatever is read from it."""
+    """A file that computes the SHA-256 of everything that is read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

@@ -97,7 +97,7 @@ class EvaluationConfig(Section):
     )
 
     _folder: Path = PrivateAttr(default=Path())
-    """The config's folder, which does not affect results; set by whoever read the config."""
+    """The config's folder, which does not affect results; set by the code that reads the config."""
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Self:

@@ -91,7 +91,7 @@ class ServedModel:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns whatever its library or server raises into a sentence."""
+        """Turns any error of its library or server into a sentence."""
         try:
             yield
         except KdprobeError:

@@ -1,4 +1,4 @@
-"""Test sets and seeds that are too few to show anything, whatever the students do."""
+"""Too few test problems or seeds for any result to be significant."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Records = list[dict[str, Any]]
 
 
 def records_or_absence(folder: Path, inputs: list[Path], answer: Callable[[], Records]) -> Records | None:
-    """The records of an evaluation; `None` once it is written that there are none.
+    """The records of an evaluation; `None` once it has been recorded that there are none.
 
     Args:
         folder: The folder of the evaluation's stage.

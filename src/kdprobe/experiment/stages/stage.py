@@ -33,7 +33,7 @@ class Stage:
     units: int = 1
 
     def __post_init__(self) -> None:
-        """Keeps secrets out of keys and manifests, whoever passed them on."""
+        """Keeps secrets out of keys and manifests."""
         object.__setattr__(self, "settings", without_secrets(self.settings))
 
     @property

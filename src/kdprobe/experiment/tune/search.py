@@ -121,7 +121,7 @@ def _trial_stages(context: StageContext, name: str, tuning: Tuning) -> tuple[Sta
         transfer=transfer,
         selected=selected,
     )
-    # Trials are compared on one answer per problem, whatever the experiment samples.
+    # Trials are compared on one answer per problem, even if the experiment samples several.
     return distilled, evaluate_stage(context, Student(name, context.student), distilled, samples=1)
 
 

@@ -1,6 +1,6 @@
 """A plugin must not change anything merely by being installed: its changes to the process's state are undone.
 
-Changes made by kdprobe's own libraries on import are kept: they are the same whoever imports them first.
+Changes made by kdprobe's own libraries on import are kept: they are the same no matter what imports them first.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Reader:
         return found
 
     def without_rows(self, rows: int, conversations: Sequence[Messages]) -> list[str]:
-        """The tokens in conversations that a matrix with so many rows lacks, as text; raises like `render`."""
+        """The tokens in conversations that a matrix of this many rows lacks, as text; raises like `render`."""
 
         def beyond() -> list[str]:
             return [text for text, token in self.tokenizer.get_vocab().items() if token >= rows]

@@ -1,7 +1,7 @@
 """Replacements for a head's output: zero, its mean over the data set, or the output of another student's head.
 
-Everything here speaks of what a head adds to the residual stream, z times its W_O. A donor brings both, so that a head
-from another student comes with that student's W_O, and patching carries whatever training did to the head.
+A head's output here means what it adds to the residual stream, z times its W_O. A donor provides both, so a head from
+another student comes with that student's W_O, and patching transfers everything that training did to the head.
 """
 
 from __future__ import annotations

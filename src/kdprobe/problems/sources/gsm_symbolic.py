@@ -2,8 +2,8 @@
 
 Mirzadeh et al., "GSM-Symbolic" (2024), arXiv 2410.05229. A problem's group is its template.
 
-Splits are disjoint by construction: the digest of a question decides which split may draw it, whatever the seed, the
-count or the order of drawing.
+Splits are disjoint by construction: the digest of a question decides which split may draw it, regardless of the seed,
+the count or the order of drawing.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
 from kdprobe.stats.mcnemar import FEW, PairedTest
 
 _DIGITS = 9
-"""Differences that agree in so many decimals are the same."""
+"""Differences that agree to this many decimals count as equal."""
 _PATTERNS, _CHUNK = 20_000, 500
-"""Sign patterns that are drawn if their distribution cannot be built up, and how many at a time."""
+"""Sign patterns that are drawn if the exact distribution cannot be computed, and how many at a time."""
 _MANY = 2_000
 """Number of problems that differ from which on a sum with random signs is normal to all digits that matter."""
 _MOST_ADDITIONS = 10**8
