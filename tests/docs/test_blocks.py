@@ -9,6 +9,7 @@ import types
 
 import click
 import pytest
+import yaml
 from doc_blocks import ROOT, RUN_BY, Block, blocks_of, commands, pages, words
 
 from kdprobe.cli import app
@@ -91,7 +92,7 @@ def host():
 
 
 def test_there_are_blocks_of_every_kind():
-    assert {block.kind for block in BLOCKS} == {"bash", "python", "toml", "json", "text"}
+    assert {block.kind for block in BLOCKS} == {"bash", "python", "toml", "yaml", "json", "text"}
     assert {"README.md", "CONTRIBUTING.md", "docs/how-to/probe.md"} <= {block.page for block in BLOCKS}
 
 
@@ -118,6 +119,11 @@ def test_configs_are_accepted(block, host):
     if block.reason is None:
         data = tomllib.loads(EMBEDDED.read_text(encoding="utf-8")) | fragment
         assert check(data, host, block.where)
+
+
+@chosen("yaml")
+def test_yaml_is_yaml(block):
+    assert isinstance(yaml.safe_load(block.text), dict)
 
 
 @chosen("json")
