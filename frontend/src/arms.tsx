@@ -1,6 +1,9 @@
 /** An arm's name beside its mark: the colour that it has everywhere. */
 import type { ShownArm } from "./payload";
 
+/** Longer names may break. */
+const SHORT = 24;
+
 export function colourOf(arm: ShownArm): string {
   return `var(--arm-${arm.colour})`;
 }
@@ -17,7 +20,7 @@ export function Mark({ arm }: { arm: ShownArm }) {
 
 export function ArmName({ arm }: { arm: ShownArm }) {
   return (
-    <span class="arm">
+    <span class={arm.name.length <= SHORT ? "arm short" : "arm"}>
       <Mark arm={arm} />
       <bdi>{arm.name}</bdi>
     </span>

@@ -14,8 +14,14 @@ type Part = (payload: Payload, printing: boolean) => ComponentChild;
 
 const PARTS: Record<string, Part> = {
   beaten: ({ arms, accuracies, baselines }) => <Beaten arms={arms} accuracies={accuracies} baselines={baselines} />,
-  answers: ({ answers, arms, pair }, printing) =>
-    answers && <Explorer answers={answers} arms={arms} pair={pair} printing={printing} />,
+  answers: ({ answers, arms, pair, teaching }, printing) =>
+    answers && (
+      <Explorer kind="problem" answers={answers} arms={arms} pair={pair} teaching={teaching} printing={printing} />
+    ),
+  taught: ({ teaching }, printing) =>
+    teaching?.answers && (
+      <Explorer kind="taught" answers={teaching.answers} arms={teaching.arms} pair={teaching.pair} printing={printing} />
+    ),
   heads: ({ heads, arms, attention }) => <Heads measures={heads} arms={arms} attention={attention} />,
   save: (payload) => <Save {...payload} />,
 };

@@ -2,8 +2,6 @@
 
 export function followParts(): void {
   const links = [...document.querySelectorAll<HTMLAnchorElement>("nav.parts a")];
-  const box = document.querySelector<HTMLElement>("nav.parts");
-  if (!box) return;
   let current: HTMLAnchorElement | undefined;
   const follow = (): void => {
     const reached = links.filter((link) => (document.querySelector(link.hash)?.getBoundingClientRect().top ?? 1) < 120);
@@ -11,7 +9,6 @@ export function followParts(): void {
     if (next === current) return;
     current?.removeAttribute("aria-current");
     next?.setAttribute("aria-current", "true");
-    if (next) box.scrollLeft = next.offsetLeft - box.clientWidth / 2 + next.offsetWidth / 2;
     current = next;
   };
   addEventListener("scroll", follow, { passive: true });

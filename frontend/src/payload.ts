@@ -83,6 +83,19 @@ export interface HeadGrid {
   moved: boolean[] | null;
 }
 
+/** Heads that were ablated together, compared with random sets of as many. */
+export interface HeadSet {
+  heads: number;
+  /** In nats. */
+  value: number;
+  random: number;
+  /** How many of the random sets cost at least as much. */
+  as_large: number;
+  p: string;
+  /** Whether p is the smallest that this many random sets can give. */
+  floor: boolean;
+}
+
 export interface HeadMeasure {
   table: string;
   /** Changes have the metric that they are changes in. */
@@ -91,6 +104,10 @@ export interface HeadMeasure {
   unit: string;
   against: string | null;
   students: Record<string, HeadGrid>;
+  /** By student, the heads that were estimated to matter most. */
+  top: Record<string, HeadSet>;
+  /** By student, the heads whose attention diverged most. */
+  diverged: Record<string, HeadSet>;
 }
 
 /** The attention of all heads on one problem; lists run over layer, head, query and student. */
@@ -108,6 +125,15 @@ export interface ShownAttention {
   rests: number[];
   /** By `layer head`, all weights by student, query and key up to the query. */
   whole: Record<string, number[][]>;
+}
+
+/** What the teacher answered to the problems that students were trained on. */
+export interface Teaching {
+  /** The strategies, in the colours of their students. */
+  arms: ShownArm[];
+  pair: [string, string] | null;
+  answers: Answers | null;
+  note: string;
 }
 
 export interface Trace {
@@ -133,6 +159,7 @@ export interface Payload {
   figures: PlotlyFigure[];
   heads: HeadMeasure[];
   attention: ShownAttention | null;
+  teaching: Teaching | null;
   /** As TOML; empty if there was none. */
   config: string;
   /** As Markdown. */

@@ -6,7 +6,7 @@ import { placeOf, scaleOf } from "../src/beaten/scale";
 import { tableOf } from "../src/charts/table";
 import { themed } from "../src/charts/theme";
 import { lookingAt, strongest } from "../src/heads/looking";
-import { byLayer, causesFirst, curves, ordered, rangeOf, shade, written } from "../src/heads/measures";
+import { byLayer, causesFirst, curves, isShown, leading, ordered, rangeOf, shade, written } from "../src/heads/measures";
 import { type HeadGrid, type ShownInterval, unpack } from "../src/payload";
 import { csv } from "../src/save/csv";
 
@@ -28,9 +28,9 @@ const estimate = (value: number, low: number | null, high: number | null): Shown
 });
 
 test("a link leads back to its problem, whatever its id", () => {
-  for (const id of ["test-1", "a/b#c d", "שלום", "100%"]) assert.equal(linked(linkTo(id)), id);
-  assert.equal(linked("#answers"), null);
-  assert.equal(linked("#problem=%"), null);
+  for (const id of ["test-1", "a/b#c d", "שלום", "100%"]) assert.equal(linked("problem", linkTo("problem", id)), id);
+  assert.equal(linked("problem", "#answers"), null);
+  assert.equal(linked("problem", "#problem=%"), null);
 });
 
 test("only rows in view are drawn", () => {
@@ -104,8 +104,22 @@ test("heads are ordered by size, and the unknown are left out", () => {
   assert.deepEqual(ordered(grid([-3, 1, null, 2]), "layer"), [0, 1, 3]);
 });
 
+test("heads that were run exactly come before all estimates, and the largest of them leads", () => {
+  const mixed = { ...grid([-3, 1, 7, 2]), exact: [true, true, false, false] };
+  assert.deepEqual(ordered(mixed, "size"), [0, 1, 2, 3]);
+  assert.deepEqual(ordered(mixed, "high"), [1, 0, 2, 3]);
+  assert.deepEqual(ordered(mixed, "layer"), [0, 1, 2, 3]);
+  assert.equal(leading({ ...mixed, exact: [false, true, false, false] }), 1);
+  assert.equal(leading(grid([-3, 1, 7, 2])), 2);
+});
+
+test("an effect is shown where its interval lies on one side of zero", () => {
+  const known = { ...grid([1, 1, -1, 1]), low: [0.5, -1, -2, null], high: [2, 2, -0.5, null] };
+  assert.deepEqual([0, 1, 2, 3].map((index) => isShown(known, index)), [true, false, true, false]);
+});
+
 test("colours lie around zero where a measure has both signs", () => {
-  const measure = { table: "heads", metric: "m", title: "t", unit: "", against: null };
+  const measure = { table: "heads", metric: "m", title: "t", unit: "", against: null, top: {}, diverged: {} };
   const signed = rangeOf({ ...measure, students: { a: grid([-4, 1, 2, null]) } });
   assert.deepEqual(signed, { least: -4, most: 4, signed: true });
   assert.match(shade(-4, signed), /falls\) 100%/);
@@ -122,6 +136,8 @@ test("what heads cause comes first, and all else in its order", () => {
     unit: "",
     against: null,
     students: {},
+    top: {},
+    diverged: {},
   }));
   const order = causesFirst(named).map(({ table }) => table);
   assert.deepEqual(order, ["ablation", "patching", "heads", "geometry"]);
@@ -140,7 +156,7 @@ test("numbers are written shortly, with a sign where there are two", () => {
 
 test("curves are means by layer, and differences from the first student of what both have", () => {
   assert.deepEqual(byLayer(grid([1, 3, null, null])), [2, null]);
-  const measure = { table: "heads", metric: "m", title: "t", unit: "", against: null };
+  const measure = { table: "heads", metric: "m", title: "t", unit: "", against: null, top: {}, diverged: {} };
   const students = { base: grid([1, 1, 2, 2]), other: grid([2, 4, 2, 3]) };
   assert.deepEqual(curves({ ...measure, students }), { against: "base", lines: { other: [2, 0.5] } });
   assert.deepEqual(curves({ ...measure, table: "ablation", students }).lines, { base: [1, 2], other: [3, 2.5] });

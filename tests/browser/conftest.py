@@ -38,8 +38,9 @@ def browser():
 
 @pytest.fixture(scope="session")
 def made_page(tmp_path_factory):
-    file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(made_run(), encoding="utf-8")
+    folder = tmp_path_factory.mktemp("page")
+    file = folder / "report.html"
+    file.write_text(made_run(folder=folder), encoding="utf-8")
     return file
 
 

@@ -15,6 +15,8 @@ from kdprobe.experiment.results import AnalysisResults, Results
 from kdprobe.problems.extractors import Robust
 from kdprobe.report.compare_page import write_compare_page
 from kdprobe.report.page import render
+from kdprobe.teachers.teacher import Response
+from kdprobe.transfer.transfer_set import TransferSet, write
 
 HOSTILE = (
     "</script><img src=x onerror=document.title='broken'><b>bold</b> \u202egnp \x1b[31mred \u05e9\u05dc\u05d5\u05dd"
@@ -22,12 +24,16 @@ HOSTILE = (
 VALUELESS, CUT = 3, 5
 """The problems at which every answer has no value, and was cut off."""
 LAYERS, HEADS = 4, 3
+TAUGHT = 12
+"""The number of problems that the teacher answered."""
 EXACT = (2, 1)
 """The layer and the head that was run exactly."""
 
 
-def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
-    """The page of a run, and its arms, each of which solves the given number of problems, starting with the first."""
+def made_run(problems=60, students=(("unprimed", 20), ("steps", 45)), folder=None):
+    """The page of a run whose arms solve as many problems as told, beginning with the first; the teacher's answers are
+    written to the folder.
+    """
     arms = [_arm("untrained", problems, 6, None, None), _arm("fine-tuned", problems, 30, None, "fine-tune")]
     arms += [_arm(name, problems, right, name, "logits") for name, right in students]
     compared = compare(arms, {"robust": Robust()})
@@ -36,9 +42,10 @@ def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
         {"id": f"test-{n}", "question": _question(n), "solution": f"{n} + 1 = 7", "value": "7", "group": f"g{n % 3}"}
         for n in range(problems)
     ]
+    taught = [{**row, "id": f"train-{n}", "question": f"Lesson {n}: how many pears?"} for n, row in enumerate(rows)]
     message = {"role": "user", "content": "How many?"}
     record = {
-        "problems": {"test": rows, "transfer": rows},
+        "problems": {"test": rows, "transfer": taught[:TAUGHT]},
         "conversations": {
             "unprimed": {"teacher": [message], "student": [message]},
             "steps": {"teacher": [{**message, "content": "Think in steps. How many?"}], "student": [message]},
@@ -51,7 +58,7 @@ def made_run(problems=60, students=(("unprimed", 20), ("steps", 45))):
         "seconds": {"transfer unprimed": 1.5},
         "adapters": {"logits": "q_proj"},
     }
-    results = Results("made-1234", Path(), record, [_results(arm) for arm in arms], [_analysis(arms)])
+    results = Results("made-1234", Path(), record, [_results(arm, folder) for arm in arms], [_analysis(arms)])
     return render(results, compared, arms)
 
 
@@ -86,11 +93,32 @@ def _arm(name, problems, right, strategy, distiller):
     return Arm(name, outputs, strategy, distiller, unprimed=name == "unprimed")
 
 
-def _results(arm):
+def _transfer(strategy, folder):
+    """Under `steps`, the teacher is right, and writes hostile text; unprimed, it is wrong."""
+    if strategy is None or folder is None:
+        return None
+    text = f"{HOSTILE} The answer is 7." if strategy == "steps" else "8"
+    responses = [Response(f"train-{n}", text, np.arange(5), finished=True) for n in range(TAUGHT)]
+    (folder / strategy).mkdir()
+    write(TransferSet(tuple(responses), {"vocabulary": 9, "tokenizer": ""}), folder / strategy)
+    return folder / strategy
+
+
+def _results(arm, folder):
     empty = {field.name: None for field in dataclasses.fields(ArmResults)}
     history = [{"step": step, "loss": 2.0 - step / 10} for step in range(6)]
     trained = {"training": {"history": history}} if arm.distiller else {}
-    return ArmResults(**{**empty, "name": arm.name, "strategy": arm.strategy, "seed": 0, "records": [], **trained})
+    return ArmResults(
+        **{
+            **empty,
+            "name": arm.name,
+            "strategy": arm.strategy,
+            "seed": 0,
+            "records": [],
+            **trained,
+            "transfer": _transfer(arm.strategy, folder),
+        }
+    )
 
 
 def _analysis(arms):
@@ -103,11 +131,13 @@ def _analysis(arms):
             for index, arm in enumerate(arms)
         ]
     ).assign(low=lambda table: table["value"] - 0.1, high=lambda table: table["value"] + 0.1)
-    screened = pd.DataFrame({"student": "steps", **shared, "metric": "log_p_gold_value", "value": value - 1.2})
-    screened = screened.assign(low=-3.0, high=3.0, method="gradient")
+    # The largest estimate is that of the last head, and larger than any exact effect.
+    solution = pd.DataFrame({"student": "steps", **shared, "metric": "log_p_gold_solution", "value": value * 8 - 1.2})
+    screened = pd.concat([solution, solution.assign(metric="log_p_gold_value", value=value)])
+    screened = screened.assign(low=-3.0, high=30.0, method="gradient")
     chosen = (screened["layer"] == EXACT[0]) & (screened["head"] == EXACT[1])
-    exact = screened[chosen].assign(value=-9.4, low=-12.0, high=-7.0, method="exact")
-    tables = {"heads": entropy, "ablation": pd.concat([screened, exact], ignore_index=True)}
+    exact = screened[chosen].assign(value=[-9.4, 0.2], low=[-12.0, -0.1], high=[-7.0, 0.5], method="exact")
+    tables = {"heads": entropy, "ablation": pd.concat([screened, exact], ignore_index=True), "ablation_sets": _sets()}
     tables |= _attention([arm.name for arm in arms])
     lines = [
         {"type": "scatter", "mode": "lines", "name": arm.name, "x": [0, 1, 2], "y": [index, index + 1, index]}
@@ -115,6 +145,13 @@ def _analysis(arms):
     ]
     figure = {"title": "A plugin's figure", "caption": "What it shows.", "plotly": {"data": lines, "layout": {}}}
     return AnalysisResults("mine", [figure], ["A statement."], tables)
+
+
+def _sets():
+    """The top head costs more than each of 19 random ones."""
+    rows = [("top", 0, -9.4), *(("random", n + 1, n / 10 - 2) for n in range(19))]
+    table = pd.DataFrame(rows, columns=["set", "number", "value"])
+    return table.assign(student="steps", heads=1, metric="log_p_gold_solution", problem="pooled")
 
 
 def _attention(names):

@@ -120,7 +120,7 @@ def test_a_link_leads_to_its_problem(open_page):
 
 def test_every_arm_answers_with_its_value_marked(answers):
     answers.get_by_label("Search").fill("apple 30;")
-    cards = answers.locator(".problem article")
+    cards = answers.locator(".problem > .cards article")
     said = {card.locator(".arm").inner_text(): card for card in cards.all()}
     assert list(said) == ["steps", "unprimed", "untrained", "fine-tuned"]
     assert said["steps"].locator("mark").inner_text() == "7"
@@ -141,3 +141,40 @@ def test_hostile_text_shows_as_text(open_page):
     assert SHOWN in badge.inner_text()
     assert page.locator("img, b:text-is('bold')").count() == 0
     assert page.title() == "kdprobe: made-1234"
+
+
+def test_the_teachers_answers_stand_beside_those_of_students(answers):
+    answers.get_by_label("Search").fill("apple 31;")
+    beside = answers.locator(".taught-beside")
+    assert beside.locator("summary").inner_text() == "The teacher on a training problem of g1"
+    assert "Lesson 1: how many pears?" in beside.inner_text()
+    names = [" ".join(name.split()) for name in beside.locator("header > span").all_inner_texts()]
+    assert names == ["teacher, unprimed", "teacher, steps"]
+    assert beside.locator("header > b").all_inner_texts() == ["✗ wrong", "✓ right"]
+    assert beside.locator("pre").last.inner_text() == f"{SHOWN} The answer is 7."
+
+
+def test_the_teachers_answers_can_be_browsed(open_page):
+    page = open_page()
+    answers = page.locator("[data-part=taught]")
+    assert (
+        "The teacher answered the 12 training problems under each strategy. Students learned from these. The teacher "
+        "was not asked the 60 test problems; these only measure students."
+    ) in page.locator("main").inner_text()
+    assert menu(answers, "A").locator("option:checked").inner_text() == "steps"
+    assert cell(answers, "Solved only by steps").inner_text() == "12"
+    answers.get_by_label("Search").fill("lesson 11")
+    assert listed(answers) == ["Lesson 11: how many pears?"]
+    answers.get_by_role("listbox").get_by_role("option").click()
+    assert page.url.endswith("#taught=train-11")
+    assert page.locator("[data-part=answers] .problem .asked").first.inner_text() == "Problem 20: how many apples?"
+    assert answers.locator(".problem article").count() == 2
+
+
+def test_a_link_from_a_test_problem_leads_to_what_the_teacher_wrote(answers):
+    answers.get_by_label("Search").fill("apple 32;")
+    answers.locator(".taught-beside a").press("Enter")
+    taught = answers.page.locator("[data-part=taught] .problem")
+    answers.page.locator("[data-part=taught] .problem:focus").wait_for()
+    assert taught.locator(".asked").inner_text() == "Lesson 2: how many pears?"
+    assert 0 < taught.bounding_box()["y"] < 200

@@ -57,11 +57,21 @@ def test_heads_can_be_explored(open_page):
     exact = heads.get_by_role("gridcell", name=label)
     assert exact.get_attribute("aria-selected") == "true", "the largest effect is shown first"
     table = heads.locator(".head-values")
-    heading = heads.get_by_role("heading", level=3).first.inner_text()
-    assert " ".join(heading.split()) == "Which head matters most in steps ?"
-    lead = "The largest effect of ablation on log p(gold value) is that of layer 2, head 1: -9.40 nats"
-    assert heads.locator(".lead").all_inner_texts() == [f"{lead} (95% CI -12.00 to -7.00), exact."]
-    assert heads.get_by_text('Ablated: only steps, as configured (students = ["steps"]).').is_visible()
+    assert heads.get_by_role("heading", level=3).first.inner_text() == "Which head matters most?"
+    (lead,) = heads.locator(".lead").all_inner_texts()
+    assert " ".join(lead.split()).replace(" ,", ",") == (
+        "In steps, layer 2, head 1: without it, log p(gold solution) changes by -9.40 nats (95% CI -12.00 to -7.00; "
+        "run exactly); the head estimated as most costly costs more than each of 19 random sets (p = 0.050, the "
+        "smallest that 19 sets can give). On log p(gold value), the same head shows no effect: +0.200 nats (95% CI "
+        "-0.100 to +0.500)."
+    )
+    assert heads.get_by_text('Ablated: only steps (students = ["steps"] in the config).').is_visible()
+    assert heads.get_by_text("Outlined: 1 head was run exactly. The other 11 have estimates (≈)").is_visible()
+    ranked = [" ".join(row.split()) for row in heads.locator(".ranking tbody tr").all_inner_texts()]
+    assert ranked[:2] == [
+        "layer 2, head 1 -9.40 -12.00 to -7.00 exact",
+        "layer 3, head 2 ≈ +14.80 -3.00 to +30.00 estimate",
+    ]
     assert "nats -9.40 (-12.00 to -7.00) exact" in said()
     exact.press("ArrowLeft")
     assert "Layer 2, head 0" in said()
@@ -145,6 +155,14 @@ def test_a_phone_does_not_scroll_sideways(open_page):
     for folded in page.locator("details").all():
         folded.evaluate("details => { details.open = true }")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 390])
+def test_a_heads_values_and_the_links_to_parts_are_all_in_view(open_page, width):
+    page = open_page(width=width)
+    assert page.locator(".head-values").evaluate("box => box.scrollWidth <= box.clientWidth")
+    links = [link.bounding_box() for link in page.locator("nav.parts a").all()]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in links)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -36,8 +36,10 @@ def script(tiny_model):
         elif block["kind"] == "python":
             lines.append(f"cat > {file[1]} <<'END'\n{text}END\n")
         elif block["kind"] == "toml" and file:
+            key = "strategies" if text.startswith("strategies") else "analyses"
             smaller = {
-                r"^strategies = \[[^\]]*\]": text.strip(),
+                # The list ends with a bracket at the beginning of a line.
+                rf"(?s)^{key} = \[.*?\n\]": text.removeprefix("[probe]\n").strip(),
                 r'"smollm2-135m-instruct"': f'"{tiny_model}"',
                 r"^adapter = .*": "",
                 r"^(transfer|test) = \d+": r"\1 = 4",

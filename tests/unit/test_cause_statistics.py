@@ -74,7 +74,7 @@ def test_p_counts_sets_that_do_as_much(together, sign, p):
 @pytest.mark.parametrize(
     ("together", "said"),
     [
-        (-5.0, "; none has as large an effect (p = 0.20)."),
+        (-5.0, "; none has as large an effect (p = 0.20, the smallest that 4 random sets can give)."),
         (-2.5, "; 1 of them has as large an effect, so these heads do not stand out (p = 0.40)."),
         (-1.0, "; 2 of them have as large an effect, so these heads do not stand out (p = 0.60)."),
     ],

@@ -93,8 +93,8 @@ def test_first_screen_says_how_each_student_was_taught_and_what_decides():
 def test_columns_that_are_unknown_for_all_are_left_out():
     text = text_of(page(12))
     assert "95% interval log p(gold value)" in text
-    assert "cut off" not in text[text.index("All numbers") : text.index("Terms arm")]
-    assert "unknown" not in text[: text.index("Terms arm")]
+    assert "cut off" not in text[text.index("All numbers") : text.index("Terms kdprobe")]
+    assert "unknown" not in text[: text.index("Terms kdprobe")]
 
 
 def test_first_screen_says_when_the_run_finished_if_that_is_known():

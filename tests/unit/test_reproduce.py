@@ -63,10 +63,11 @@ def test_the_summary_has_the_numbers_of_the_comparison():
 
     compared = compare([arm("a|b", 32), arm("c", 20)], {"robust": Robust()})
     compared.findings.append(Finding("cut-off", "Some were.", "Raise it."))
-    lines = summary(headline(compared), compared, [("Problems", "40")]).splitlines()
+    lines = summary(headline(compared), compared, [("Problems", "40")], ["A demonstration."]).splitlines()
     test = compared.pairs[0].test
     interval = f"{test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}"
     assert lines[0] == f"# a|b: +30.0 points over c (95% CI {interval})."
+    assert lines[2] == "> A demonstration."
     assert "- Problems: 40" in lines
     # A bar would end the cell.
     assert "| a/b | 32 of 40 | 80.0% | 65.2 to 89.5% |" in lines

@@ -1,6 +1,8 @@
 """A transfer set is read back completely, or rejected in a sentence that says what is wrong with it."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,7 @@ from kdprobe.errors import KdprobeError
 from kdprobe.files import UnreadableError
 from kdprobe.teachers.teacher import Response, SparseRows, Thinking
 from kdprobe.transfer.codec import from_table, to_table
-from kdprobe.transfer.transfer_set import MANIFEST, ROWS, TransferSet, read, write
+from kdprobe.transfer.transfer_set import MANIFEST, ROWS, TransferSet, read, read_answers, write
 
 ROWS_OF_TWO = SparseRows(
     ids=np.array([[1, 2], [3, 4]], np.int32),
@@ -35,6 +37,19 @@ def test_it_comes_back(folder):
     assert [response.id for response in back.responses] == ["p", "q"]
     assert back.responses[0].thinking == ANSWERS[0].thinking
     assert back.vocabulary == 400
+
+
+def test_answers_are_read_without_distributions_and_only_the_first_to_each_problem(tmp_path):
+    second = replace(ANSWERS[0], text="9", sample=1)
+    write(TransferSet((ANSWERS[0], second, ANSWERS[1]), {"vocabulary": 400, "tokenizer": "t"}), tmp_path)
+    answers = read_answers(tmp_path, 5)
+    assert [(answer.id, answer.text, answer.token_ids.tolist()) for answer in answers] == [
+        ("p", "7", [1, 3]),
+        ("q", "8", [1, 3]),
+    ]
+    assert [answer.rows for answer in answers] == [None, None]
+    assert answers[0].thinking == ANSWERS[0].thinking
+    assert [answer.id for answer in read_answers(tmp_path, 1)] == ["p"]
 
 
 def change(**fields):
@@ -62,8 +77,9 @@ def change(**fields):
 )
 def test_what_is_damaged_is_named(folder, damage, said):
     damage(folder)
-    with pytest.raises(KdprobeError, match=said):
-        read(folder)
+    for reading in (read, partial(read_answers, most=1)):
+        with pytest.raises(KdprobeError, match=said):
+            reading(folder)
 
 
 def test_rows_that_are_no_parquet_are_refused_whatever_the_manifest_says(folder):

@@ -7,9 +7,11 @@ interface Props {
   answer: ShownAnswer;
   /** Whether an extractor read the answers. */
   read: boolean;
+  /** Whether the teacher answered, under the strategy that has the arm's name. */
+  teacher?: boolean;
 }
 
-export function Answer({ arm, answer, read }: Props) {
+export function Answer({ arm, answer, read, teacher = false }: Props) {
   const { text, span, value } = answer;
   const facts = [
     answer.cut ? "cut off" : "",
@@ -20,7 +22,11 @@ export function Answer({ arm, answer, read }: Props) {
   return (
     <article class="answer">
       <header>
-        <ArmName arm={arm} /> <b class={answer.right ? "right" : "wrong"}>{answer.right ? "✓ right" : "✗ wrong"}</b>
+        <span>
+          {teacher ? <span class="soft">teacher, </span> : null}
+          <ArmName arm={arm} />
+        </span>{" "}
+        <b class={answer.right ? "right" : "wrong"}>{answer.right ? "✓ right" : "✗ wrong"}</b>
       </header>
       {facts.length ? <p class="soft">{facts.join(" · ")}</p> : null}
       {answer.thinking === null ? null : (

@@ -1,40 +1,43 @@
 /** Every answer to every problem: a pair of arms, filters, a list, and the chosen problem in full. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Answers, ShownArm } from "../payload";
+import type { Answers, ShownArm, Teaching } from "../payload";
 import { answering, Chooser, type Choice } from "./choose";
 import { Controls } from "./Controls";
 import { Counts } from "./Counts";
-import { linked, linkTo } from "./link";
+import { type Kind, linked, linkTo } from "./link";
 import { List } from "./List";
 import { Printed } from "./Printed";
 import { Problem } from "./Problem";
 
 interface Props {
+  kind: Kind;
   answers: Answers;
   arms: ShownArm[];
   /** The arms to begin with. */
   pair: [string, string] | null;
+  /** What the teacher answered to other problems, to stand beside the students' answers. */
+  teaching?: Teaching | null;
   printing: boolean;
 }
 
-export function Explorer({ answers, arms, pair, printing }: Props) {
+export function Explorer({ kind, answers, arms, pair, teaching = null, printing }: Props) {
   const chooser = useMemo(() => new Chooser(answers), [answers]);
   const [choice, setChoice] = useState<Choice>(() => firstChoice(answers, arms, pair));
-  const [problem, setProblem] = useState<number | null>(() => linkedProblem(answers));
+  const [problem, setProblem] = useState<number | null>(() => linkedProblem(kind, answers));
   const found = useMemo(() => chooser.choose(choice), [chooser, choice]);
   const counts = useMemo(() => chooser.count(choice), [chooser, choice]);
   const change = (part: Partial<Choice>) => setChoice((before) => ({ ...before, ...part }));
-  const shown = problem !== null && (found.includes(problem) || linkedProblem(answers) === problem) ? problem : found[0];
+  const shown = problem !== null && (found.includes(problem) || linkedProblem(kind, answers) === problem) ? problem : found[0];
 
   const open = (index: number) => {
     setProblem(index);
-    history.replaceState(null, "", linkTo(answers.problems[index]?.id ?? ""));
+    history.replaceState(null, "", linkTo(kind, answers.problems[index]?.id ?? ""));
   };
 
   const reader = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const follow = () => {
-      const index = linkedProblem(answers);
+      const index = linkedProblem(kind, answers);
       if (index === null) return;
       setProblem(index);
       const shownThere = reader.current?.querySelector<HTMLElement>(".problem");
@@ -53,7 +56,7 @@ export function Explorer({ answers, arms, pair, printing }: Props) {
       window.removeEventListener("hashchange", follow);
       document.removeEventListener("click", again);
     };
-  }, [answers]);
+  }, [kind, answers]);
 
   const [a, b] = [arms[choice.a], arms[choice.b]];
   if (!a || !b) return null;
@@ -71,7 +74,9 @@ export function Explorer({ answers, arms, pair, printing }: Props) {
       ) : (
         <div class="reader" ref={reader}>
           <List answers={answers} arms={arms} choice={choice} found={found} shown={shown ?? null} open={open} />
-          {shown === undefined ? null : <Problem answers={answers} arms={arms} choice={choice} index={shown} />}
+          {shown === undefined ? null : (
+            <Problem kind={kind} answers={answers} arms={arms} choice={choice} index={shown} teaching={teaching} />
+          )}
         </div>
       )}
     </div>
@@ -87,8 +92,8 @@ function firstChoice(answers: Answers, arms: ShownArm[], pair: [string, string] 
   return { a, b, ...unfiltered, sort: a === b ? "asked" : "disagreement" };
 }
 
-function linkedProblem(answers: Answers): number | null {
-  const id = linked(location.hash);
+function linkedProblem(kind: Kind, answers: Answers): number | null {
+  const id = linked(kind, location.hash);
   const index = answers.problems.findIndex((problem) => problem.id === id);
   return index < 0 ? null : index;
 }

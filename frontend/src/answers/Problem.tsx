@@ -1,20 +1,25 @@
 /** A problem, and what every arm answered. */
-import type { Answers, ShownArm } from "../payload";
+import type { Answers, ShownArm, Teaching } from "../payload";
 import { Answer } from "./Answer";
 import type { Choice } from "./choose";
-import { linkTo } from "./link";
+import { type Kind, linkTo } from "./link";
+import { Taught } from "./Taught";
 
 /** More arms than these are folded away, but for the two that are compared. */
 const OPEN = 4;
 
+const LABELS: Record<Kind, string> = { problem: "The chosen problem", taught: "The chosen training problem" };
+
 interface Props {
+  kind: Kind;
   answers: Answers;
   arms: ShownArm[];
   choice: Choice;
   index: number;
+  teaching: Teaching | null;
 }
 
-export function Problem({ answers, arms, choice, index }: Props) {
+export function Problem({ kind, answers, arms, choice, index, teaching }: Props) {
   const problem = answers.problems[index];
   if (!problem) return null;
   const pair = [...new Set([choice.a, choice.b])];
@@ -23,14 +28,14 @@ export function Problem({ answers, arms, choice, index }: Props) {
     <div class="cards">
       {places.map((place) => {
         const [arm, answer] = [arms[place], answers.arms[place]?.[index]];
-        return arm && answer ? <Answer key={arm.name} arm={arm} answer={answer} read={answers.read} /> : null;
+        return arm && answer ? <Answer key={arm.name} arm={arm} answer={answer} read={answers.read} teacher={kind === "taught"} /> : null;
       })}
     </div>
   );
   return (
-    <section class="problem" aria-label="The chosen problem" tabIndex={-1}>
+    <section class="problem" aria-label={LABELS[kind]} tabIndex={-1}>
       <p class="soft">
-        <a href={linkTo(problem.id)} title="A link to this problem">
+        <a href={linkTo(kind, problem.id)} title="A link to this problem">
           <bdi>{problem.id}</bdi>
         </a>
         {problem.group ? (
@@ -64,6 +69,7 @@ export function Problem({ answers, arms, choice, index }: Props) {
       ) : (
         cards(others)
       )}
+      {teaching ? <Taught teaching={teaching} group={problem.group} /> : null}
     </section>
   );
 }

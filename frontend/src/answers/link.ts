@@ -1,15 +1,17 @@
 /** The part of the address that names a problem, so that it can be sent to somebody. */
 
-const PREFIX = "#problem=";
+/** A test problem, or one that the teacher answered. */
+export type Kind = "problem" | "taught";
 
-export function linkTo(id: string): string {
-  return PREFIX + encodeURIComponent(id);
+export function linkTo(kind: Kind, id: string): string {
+  return `#${kind}=${encodeURIComponent(id)}`;
 }
 
-export function linked(hash: string): string | null {
-  if (!hash.startsWith(PREFIX)) return null;
+export function linked(kind: Kind, hash: string): string | null {
+  const prefix = `#${kind}=`;
+  if (!hash.startsWith(prefix)) return null;
   try {
-    return decodeURIComponent(hash.slice(PREFIX.length));
+    return decodeURIComponent(hash.slice(prefix.length));
   } catch {
     return null;
   }

@@ -20,12 +20,16 @@ export function Estimate({ estimate, scale, arm }: Props) {
         <line key={tick} class={tick === 0 ? "zero" : "tick"} x1={at(tick)} x2={at(tick)} y1="0" y2="28" />
       ))}
       {low === null || high === null ? null : (
-        <line x1={at(low)} x2={at(high)} y1="14" y2="14" style={{ stroke: colour }} stroke-width="3" />
+        <g style={{ stroke: colour }}>
+          <line x1={at(low)} x2={at(high)} y1="14" y2="14" stroke-width="3" />
+          <line x1={at(low)} x2={at(low)} y1="8" y2="20" stroke-width="2" />
+          <line x1={at(high)} x2={at(high)} y1="8" y2="20" stroke-width="2" />
+        </g>
       )}
       <circle
         cx={at(value)}
         cy="14"
-        r="6"
+        r="4.5"
         style={{ stroke: colour, fill: arm.hollow ? "var(--ground)" : colour }}
         stroke-width="2"
       />

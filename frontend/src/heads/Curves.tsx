@@ -8,6 +8,7 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 240, 96, 26];
 export function Curves({ measure, arms }: { measure: HeadMeasure; arms: ShownArm[] }) {
   const { against, lines } = curves(measure);
   const students = Object.keys(lines);
+  const mixed = Object.values(measure.students).some(({ exact }) => exact?.includes(false));
   const known = Object.values(lines).flatMap((line) => line.filter((value) => value !== null));
   const layers = Math.max(0, ...Object.values(lines).map((line) => line.length));
   if (!known.length || layers < 2) return null;
@@ -19,7 +20,8 @@ export function Curves({ measure, arms }: { measure: HeadMeasure; arms: ShownArm
   return (
     <figure class="card">
       <figcaption>
-        Mean over the heads of each layer{against === null ? "" : `, minus ${against}`}
+        Mean over the heads of each layer{mixed ? ", estimates included" : ""}
+        {against === null ? "" : `, minus ${against}`}
         {measure.unit ? `, ${measure.unit}` : ""}
       </figcaption>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width="100%" role="img" aria-label={`${measure.title} by layer`}>

@@ -65,7 +65,7 @@ export function Head({ measures, arms, student, index, grid }: Props) {
 
 function Values({ heading, children }: { heading: ComponentChild[]; children: ComponentChild }) {
   return (
-    <table class="head">
+    <table class="head" style={{ "--columns": heading.length - 1 }}>
       <thead>
         <tr>
           {heading.map((name, column) => (
@@ -104,7 +104,7 @@ function Value({ measure, student, index }: { measure: HeadMeasure | undefined; 
       {grid.exact ? (
         <span class="soft">
           {" "}
-          <Term of="exact">{grid.exact[index] ? "exact" : "first-order"}</Term>
+          <Term of="exact">{grid.exact[index] ? "exact" : "estimate"}</Term>
         </span>
       ) : null}
       {grid.moved?.[index] ? (

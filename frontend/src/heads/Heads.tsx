@@ -1,7 +1,7 @@
 /** Every head of every student under one measure at a time: a grid, the chosen head, a list, and curves by layer. */
 import { useMemo, useState } from "preact/hooks";
 import { Menu } from "../controls";
-import type { HeadMeasure, ShownArm, ShownAttention } from "../payload";
+import type { HeadGrid, HeadMeasure, ShownArm, ShownAttention } from "../payload";
 import { Attention } from "./Attention";
 import { Curves } from "./Curves";
 import { Grid } from "./Grid";
@@ -28,7 +28,7 @@ export function Heads({ measures: all, arms, attention }: Props) {
   const student = students.includes(name) ? name : (students.at(-1) ?? "");
   const grid = measure.students[student];
   if (!grid) return null;
-  const shown = head !== null && head < grid.value.length ? head : (leading(grid).first ?? 0);
+  const shown = head !== null && head < grid.value.length ? head : (leading(grid) ?? 0);
   const most = Math.max(...measures.map(({ students: measured }) => Object.keys(measured).length));
   return (
     <div class="heads">
@@ -47,11 +47,17 @@ export function Heads({ measures: all, arms, attention }: Props) {
         beside={besides(measure, measures)}
         arms={arms}
         student={student}
-        grid={grid}
         signed={range.signed}
-        open={setHead}
+        open={(of, index) => {
+          setName(of);
+          setHead(index);
+        }}
       />
-      <p class="soft">{noteOf(measure, grid.exact !== null, students.length < most)}</p>
+      {notesOf(measure, grid, student, students.length < most).map((notes, index) => (
+        <p key={index} class="soft">
+          {notes}
+        </p>
+      ))}
       <div class="two">
         <Grid grid={grid} range={range} unit={measure.unit} shown={shown} open={setHead} />
         <Head measures={measures} arms={arms} student={student} index={shown} grid={grid} />
@@ -70,14 +76,37 @@ function besides({ table, metric }: HeadMeasure, measures: HeadMeasure[]): HeadM
   return table === "ablation" ? measures.find((other) => other.table === table && other.metric !== metric) : undefined;
 }
 
-function noteOf({ against, table, students }: HeadMeasure, mixed: boolean, few: boolean): string {
+/** In a paragraph each: what the measure is; and what is exact, and what is missing. */
+function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boolean): string[] {
+  const { against, table, metric, students } = measure;
+  const names = Object.keys(students);
   const causal = table === "ablation" || table === "patching";
-  const notes = [
+  const meaning = [
     against === null ? "" : `Paired difference from ${against}.`,
-    table === "ablation" ? "Effects are changes in nats. A negative one means that the gold solution or value is less likely without the head." : "",
-    table === "ablation" && few ? `Ablated: only ${Object.keys(students).join(", ")}, as configured (students = ${JSON.stringify(Object.keys(students))}).` : "",
-    mixed ? "The effects of outlined heads were computed exactly; all others are first-order estimates." : "",
+    metric.startsWith("log_p_gold") ? TARGETS : "",
+    table === "ablation" ? "A negative effect: less likely without the head, so the student relies on it." : "",
     against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
   ];
-  return notes.filter(Boolean).join(" ");
+  const reach = [
+    grid.exact ? exactNote(grid.exact, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",
+    table === "ablation" && few ? `Ablated: only ${names.join(" and ")} (students = ${JSON.stringify(names)} in the config).` : "",
+  ];
+  return [meaning, reach].map((notes) => notes.filter(Boolean).join(" ")).filter(Boolean);
+}
+
+/** Both are said of either, because the sentence about one names the other. */
+const TARGETS =
+  "Gold solution: how likely the student finds the whole worked solution, word by word. Gold value: how likely it finds the final number, with the worked solution before it given.";
+
+/** Which heads were run exactly, and what the others have. */
+function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {
+  const count = exact.filter(Boolean).length;
+  const rest = exact.length - count;
+  const chosen =
+    top && diverged && count <= top + diverged
+      ? `: the ${top} estimated as most costly and the ${diverged} whose attention diverged most from the first student's`
+      : "";
+  const run = `${count} ${count === 1 ? "head was" : "heads were"} run exactly${chosen}.`;
+  if (!rest) return run;
+  return `Outlined: ${run} The other ${rest} have estimates (≈), which can be far off for large effects, so they rank below.`;
 }

@@ -1,60 +1,89 @@
-/** The question that the grid answers, of which student, and which head leads. */
+/** Which head leads, in a sentence: of an ablation, for every student that was ablated. */
 import { ArmName, armNamed } from "../arms";
-import type { HeadGrid, HeadMeasure, ShownArm } from "../payload";
+import type { HeadGrid, HeadMeasure, HeadSet, ShownArm } from "../payload";
 import { Term } from "../term";
-import { intervalOf, labelOf, leading, written } from "./measures";
+import { intervalOf, isShown, labelOf, leading, written } from "./measures";
+
+/** Of more students than these, only the chosen one has a sentence. */
+const SENTENCES = 4;
 
 interface Props {
   measure: HeadMeasure;
-  /** What is said beside it of the same head. */
+  /** The same intervention's effect on the other of gold solution and gold value. */
   beside: HeadMeasure | undefined;
   arms: ShownArm[];
   student: string;
-  grid: HeadGrid;
   signed: boolean;
-  open: (index: number) => void;
+  open: (student: string, index: number) => void;
 }
 
-export function Lead({ measure, beside, arms, student, grid, signed, open }: Props) {
-  const { first, second, exact } = leading(grid);
-  const name = <ArmName arm={armNamed(arms, student)} />;
-  const head = (index: number) => (
-    <>
-      <button type="button" class="link" onClick={() => open(index)}>
-        {labelOf(grid, index)}
-      </button>
-      : <Effect grid={grid} index={index} signed={signed} unit={measure.unit} />
-    </>
-  );
-  const same = beside?.students[student];
+export function Lead({ measure, beside, arms, student, signed, open }: Props) {
+  const students = Object.keys(measure.students);
   const ablation = measure.table === "ablation";
+  const told = ablation && students.length <= SENTENCES ? students : [student];
   return (
     <>
-      <h3>{ablation ? <>Which head matters most in {name}?</> : <>{measure.title}: {name}</>}</h3>
-      {first === null ? null : (
-        <p class="lead">
-          {ablation ? (
-            <>
-              The largest effect of <Term of="ablation">ablation</Term> on{" "}
-              <Term of="log-p">{onOf(measure)}</Term> is that of{" "}
-            </>
-          ) : (
-            "Largest: "
-          )}
-          {head(first)}.
-          {beside && same ? (
-            <>
-              {" "}
-              On {onOf(beside)}, the same head: <Effect grid={same} index={first} signed unit={beside.unit} />.
-            </>
-          ) : null}
-        </p>
-      )}
-      {exact === null || exact === first ? null : <p class="lead">Largest of those computed exactly: {head(exact)}.</p>}
-      {second !== null && first !== null && grid.exact?.[first] && !grid.exact[second] ? (
-        <p class="soft">Next comes {head(second)}.</p>
-      ) : null}
+      <h3>{ablation ? "Which head matters most?" : <>{measure.title}: <ArmName arm={armNamed(arms, student)} /></>}</h3>
+      {told.map((name) => {
+        const grid = measure.students[name];
+        const first = grid ? leading(grid) : null;
+        if (!grid || first === null) return null;
+        const head = (
+          <button type="button" class="link" onClick={() => open(name, first)}>
+            {labelOf(grid, first)}
+          </button>
+        );
+        return (
+          <p key={name} class="lead">
+            {ablation ? (
+              <>
+                In <ArmName arm={armNamed(arms, name)} />, {head}: <Term of="ablation">without it</Term>, <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
+                <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />
+                {among(grid)}
+                <Tested set={measure.top[name]} />.
+              </>
+            ) : (
+              <>
+                Largest: {head}: <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />.
+              </>
+            )}
+            {beside ? <Beside measure={beside} grid={beside.students[name]} index={first} /> : null}
+          </p>
+        );
+      })}
     </>
+  );
+}
+
+/** How many heads it leads. */
+function among({ exact }: HeadGrid): string {
+  const count = exact?.filter(Boolean).length ?? 0;
+  return count > 1 ? `, the largest of ${count} heads run exactly` : "";
+}
+
+/** The test against chance. */
+function Tested({ set }: { set: HeadSet | undefined }) {
+  if (!set) return null;
+  const { heads, random, as_large, p, floor } = set;
+  const those = heads === 1 ? "the head estimated as most costly costs" : `the ${heads} heads estimated as most costly together cost`;
+  const than = as_large === 0 ? `more than each of ${random} random sets` : `no more than ${as_large} of ${random} random sets`;
+  return (
+    <>
+      ; {those} {than} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
+      {floor ? `, the smallest that ${random} sets can give` : ""})
+    </>
+  );
+}
+
+/** What the same head does to the other of gold solution and gold value, and whether that is shown. */
+function Beside({ measure, grid, index }: { measure: HeadMeasure; grid: HeadGrid | undefined; index: number }) {
+  if (!grid) return null;
+  return (
+    <span class="soft">
+      {" "}
+      On {onOf(measure)}, the same head {isShown(grid, index) ? "has an effect of" : "shows no effect:"}{" "}
+      {`${written(grid.value[index] ?? null, true)} ${measure.unit}`.trim()} (95% CI {intervalOf(grid, index, true) || "unknown"}).
+    </span>
   );
 }
 
@@ -67,14 +96,17 @@ interface EffectProps {
 
 function Effect({ grid, index, signed, unit }: EffectProps) {
   const interval = intervalOf(grid, index, signed);
+  const method = grid.exact ? <Term of="exact">{grid.exact[index] ? "run exactly" : "a first-order estimate"}</Term> : null;
   return (
     <>
       <b>{`${written(grid.value[index] ?? null, signed)} ${unit}`.trim()}</b>
-      {interval ? ` (95% CI ${interval})` : ""}
-      {grid.exact ? (
+      {interval || method ? (
         <>
-          {", "}
-          <Term of="exact">{grid.exact[index] ? "exact" : "a first-order estimate"}</Term>
+          {" ("}
+          {interval ? `95% CI ${interval}` : ""}
+          {interval && method ? "; " : ""}
+          {method}
+          {")"}
         </>
       ) : null}
     </>

@@ -20,9 +20,9 @@ export function Ranking({ grid, signed, shown, open }: Props) {
   const known = grid.low.some((low) => low !== null);
   const listed = whole ? all : all.slice(0, FIRST);
   return (
-    <div class="card">
+    <div class="card ranking">
       <p class="choice">
-        <Menu label="Heads" value={order} options={Object.entries(ORDERS) as [Order, string][]} choose={setOrder} />
+        <Menu label="Order of heads" value={order} options={Object.entries(ORDERS) as [Order, string][]} choose={setOrder} />
       </p>
       <table>
         <thead>
@@ -30,20 +30,23 @@ export function Ranking({ grid, signed, shown, open }: Props) {
             <th scope="col">head</th>
             <th scope="col">value</th>
             {known ? <th scope="col">95% interval</th> : null}
-            {grid.exact ? <th scope="col">method</th> : null}
+            {grid.exact ? <th scope="col">how</th> : null}
           </tr>
         </thead>
         <tbody>
           {listed.map((index) => (
-            <tr key={index}>
+            <tr key={index} class={grid.exact && !grid.exact[index] ? "estimated" : ""}>
               <th scope="row">
                 <button type="button" class="link" aria-pressed={index === shown} onClick={() => open(index)}>
                   {labelOf(grid, index)}
                 </button>
               </th>
-              <td>{written(grid.value[index] ?? null, signed)}</td>
+              <td>
+                {grid.exact && !grid.exact[index] ? "≈ " : ""}
+                {written(grid.value[index] ?? null, signed)}
+              </td>
               {known ? <td>{intervalOf(grid, index, signed) || "unknown"}</td> : null}
-              {grid.exact ? <td>{grid.exact[index] ? "exact" : "first-order"}</td> : null}
+              {grid.exact ? <td>{grid.exact[index] ? "exact" : "estimate"}</td> : null}
             </tr>
           ))}
         </tbody>

@@ -2,15 +2,15 @@
 import type { HeadGrid, HeadMeasure } from "../payload";
 
 export const ORDERS = {
-  size: "Largest effect first",
+  size: "Largest first",
   high: "Highest first",
   low: "Lowest first",
   layer: "By layer and head",
 } as const;
 export type Order = keyof typeof ORDERS;
 
-/** Indexes of the heads with a value, in order. */
-export function ordered({ value }: HeadGrid, order: Order): number[] {
+/** Indexes of the heads with a value, in order; by value, those that were run exactly before all estimates. */
+export function ordered({ value, exact }: HeadGrid, order: Order): number[] {
   const known = value.flatMap((cell, index) => (cell === null ? [] : [{ index, cell }]));
   const key: Record<Order, (head: { index: number; cell: number }) => number> = {
     size: ({ cell }) => -Math.abs(cell),
@@ -18,13 +18,21 @@ export function ordered({ value }: HeadGrid, order: Order): number[] {
     low: ({ cell }) => cell,
     layer: ({ index }) => index,
   };
-  return known.sort((one, other) => key[order](one) - key[order](other)).map(({ index }) => index);
+  const estimated = ({ index }: { index: number }) => (exact && order !== "layer" && !exact[index] ? 1 : 0);
+  return known
+    .sort((one, other) => estimated(one) - estimated(other) || key[order](one) - key[order](other))
+    .map(({ index }) => index);
 }
 
-/** The heads with the largest effects: of all, the one after it, and of those run exactly; `null` if there is none. */
-export function leading(grid: HeadGrid): { first: number | null; second: number | null; exact: number | null } {
-  const all = ordered(grid, "size");
-  return { first: all[0] ?? null, second: all[1] ?? null, exact: all.find((index) => grid.exact?.[index]) ?? null };
+/** The head with the largest value, among those that were run exactly if there are any; `null` if there is none. */
+export function leading(grid: HeadGrid): number | null {
+  return ordered(grid, "size")[0] ?? null;
+}
+
+/** Whether an interval lies on one side of zero. */
+export function isShown({ low, high }: HeadGrid, index: number): boolean {
+  const [from, to] = [low[index] ?? null, high[index] ?? null];
+  return from !== null && to !== null && (from > 0 || to < 0);
 }
 
 const CAUSES = ["ablation", "patching"];

@@ -1,9 +1,24 @@
 /** What can be taken along: the config, the answers, and a summary. */
-import type { Payload } from "../payload";
+import type { Answers, Payload, ShownArm } from "../payload";
 import { answerRows, csv } from "./csv";
 import { save } from "./file";
 
-export function Save({ name, answers, arms, config, summary }: Payload) {
+interface TaughtProps {
+  name: string;
+  answers: Answers;
+  arms: ShownArm[];
+}
+
+function Taught({ name, answers, arms }: TaughtProps) {
+  const file = `${name}-teacher-answers.csv`;
+  return (
+    <button type="button" class="save" onClick={() => save(file, csv(answerRows(answers, arms)), "text/csv")}>
+      Save the teacher's answers (CSV)
+    </button>
+  );
+}
+
+export function Save({ name, answers, arms, teaching, config, summary }: Payload) {
   return (
     <p class="saves">
       {config ? (
@@ -20,6 +35,7 @@ export function Save({ name, answers, arms, config, summary }: Payload) {
           Save all answers (CSV)
         </button>
       ) : null}
+      {teaching?.answers ? <Taught name={name} answers={teaching.answers} arms={teaching.arms} /> : null}
       <button type="button" class="save" onClick={() => save(`${name}.md`, summary, "text/markdown")}>
         Save a summary (Markdown)
       </button>

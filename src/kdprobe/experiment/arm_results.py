@@ -31,6 +31,7 @@ class ArmResults:
         overflowed: `reason` and `hint` if the evaluation produced NaN or infinite numbers; otherwise `None`.
         tasks: The file with the documents of each task besides the deciding one, by its name; without those that the
             student could not be evaluated on.
+        transfer: The folder of its transfer set, or `None`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ArmResults:
     unprimed: bool = False
     overflowed: dict[str, Any] | None = None
     tasks: Mapping[str, Path] = field(default_factory=dict)
+    transfer: Path | None = None
 
     @property
     def other_name(self) -> str:

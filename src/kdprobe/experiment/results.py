@@ -214,6 +214,7 @@ def _arm(store: Store, arm: dict[str, Any]) -> ArmResults:
         unprimed=arm["unprimed"],
         overflowed=overflowed(evaluated),
         tasks=_task_files(store, arm),
+        transfer=store.folder_of("transfer", arm["transfer"]) if arm.get("transfer") else None,
     )
 
 

@@ -16,9 +16,9 @@ from kdprobe.models.reference import digest_files, refuse_unreadable
 SHIPPED_PREFIX = "kdprobe:"
 _SHIPPED = Path(__file__).parent / "shipped"
 _CAUTIONS = {
-    "embedded-teacher": "Demonstration: this teacher was trained to answer with worked steps under the strategies "
-    "'ground-truth' and 'teacher', and with the value alone otherwise. Its results show what kdprobe reports when "
-    "priming works; they say nothing about other teachers."
+    "embedded-teacher": "Demonstration: the model that teaches was trained to answer with worked steps if it is primed "
+    "with 'ground-truth' (or with the priming that is called 'teacher'), and with the value alone otherwise. These "
+    "results show what kdprobe reports when priming works; they say nothing about other models."
 }
 """What everyone must know who sees results of an adapter shipped with kdprobe."""
 

@@ -26,13 +26,14 @@ _TOKENS: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"tokens"})
 _SPANS: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"spans"})
 _CAUSAL: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"causal"})
 _FORMATS = {
-    "ablation": 4,
+    "ablation": 5,
     "association": 2,
     "attention": 2,
     "attribution": 2,
     "divergence": 3,
     "geometry": 2,
-    "heads": 5,
+    "heads": 6,
+    "patching": 2,
 }
 """Format numbers of the analyses whose results have changed since the first version."""
 _SAMPLING = frozenset(

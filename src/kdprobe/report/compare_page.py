@@ -48,7 +48,9 @@ def write_compare_page(
     if "Finished" not in known:
         shown.append(("Page written", f"{dt.datetime.now(dt.UTC):%Y-%m-%d} (UTC)"))
     answer = headline(comparison)
-    payload = compared(file.stem, arms, comparison, extractor, headline=answer, facts=shown, solutions={})
+    payload = compared(
+        file.stem, arms, comparison, extractor, headline=answer, facts=shown, solutions={}, cautions=cautions
+    )
     text = template("compare.html.jinja").render(
         title=file.stem,
         question="Which model solves more?" if len(arms) > 1 else "How many problems does this model solve?",

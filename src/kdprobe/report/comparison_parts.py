@@ -7,7 +7,7 @@ from typing import Any
 
 from kdprobe.comparison.result import Comparison
 from kdprobe.report.deciding import deciding_problems
-from kdprobe.report.facts import chips, concerned, one_seed, several_told
+from kdprobe.report.facts import concerned, one_seed, scope, several_told
 from kdprobe.report.headline import Headline
 
 
@@ -32,7 +32,7 @@ def comparison_parts(
         "headline": headline,
         "cautions": cautions,
         "deciding": deciding_problems(payload["answers"], payload["arms"], headline.sides),
-        "chips": chips(comparison),
+        "scope": scope(comparison),
         "one_seed": one_seed(comparison),
         "concerned": concerned(comparison, headline),
         "facts": facts,

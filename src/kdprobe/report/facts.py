@@ -29,7 +29,7 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
     named = {
         "Student": str(record["student"].get("name", "")),
         "Teacher": taught or teacher.get("name", ""),
-        "Problems": f"{f'{source}: ' if source else ''}{tested} for testing{learnt}",
+        "Problems": f"{f'{_described(source)}: ' if source else ''}{tested} for testing{learnt}",
         "Answers": _answers(config.get("evaluation", {})),
         "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
         "Seeds": f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})" if seeds else "",
@@ -44,6 +44,18 @@ def _answers(evaluation: Mapping[str, Any]) -> str:
     """How several answers to each problem were sampled; empty for one answer."""
     samples = evaluation.get("samples", 1)
     return f"{samples} samples per problem, temperature {evaluation['temperature']:g}" if samples > 1 else ""
+
+
+def _described(source: str) -> str:
+    """A problem source, with what it is if it is kdprobe's own."""
+    from kdprobe.problems.plugin import kdprobe_problem_sources
+
+    summary = next((spec.summary for spec in kdprobe_problem_sources() if spec.name == source), "")
+    if not summary:
+        return source
+    # Not `GSM8K`.
+    word = summary.partition(" ")[0]
+    return f"{source} ({summary[:1].lower() + summary[1:] if word[1:].islower() else summary})"
 
 
 def runs_facts(runs: Sequence[Results]) -> list[tuple[str, str]]:
@@ -124,18 +136,18 @@ def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
     return said
 
 
-def chips(comparison: Comparison) -> list[str]:
+def scope(comparison: Comparison) -> list[str]:
     """How far the results reach, in a few words each; without what the badge of the finding `single-seed` says."""
     said = []
     seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
     if comparison.strategies:
-        said.append("Several seeds: results apply to the strategies")
+        said.append("several seeds, so the results apply to the strategies")
     elif len(seeds) > 1:
-        said.append(f"{len(seeds)} seeds: {_THESE}")
+        said.append(f"{len(seeds)} seeds, but {_THESE}")
     elif seeds and not any(finding.code == "single-seed" for finding in comparison.findings):
         said.append(one_seed(comparison))
     if clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
-        said.append(f"{clustered[0].groups} templates")
+        said.append(f"problems made from {clustered[0].groups} templates")
     return said
 
 

@@ -24,6 +24,7 @@ from kdprobe.report.payload.attention import shown_attention
 from kdprobe.report.payload.compared import compared
 from kdprobe.report.payload.duplicates import is_explored
 from kdprobe.report.payload.heads import few_students, head_measures
+from kdprobe.report.payload.teaching import teacher_answers
 from kdprobe.report.prompt_diff import prompt_diffs
 from kdprobe.report.reproduce import config_toml
 from kdprobe.report.taught import taught_arms
@@ -81,9 +82,20 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
     answer, facts = headline(comparison), run_facts(results)
     solutions = {problem["id"]: problem["solution"] for problem in record["problems"]["test"]}
     config = config_toml(record["config"])
-    payload = compared(results.run, arms, comparison, ROBUST, headline=answer, facts=facts, solutions=solutions)
+    cautions = record.get("cautions", [])
+    payload = compared(
+        results.run,
+        arms,
+        comparison,
+        ROBUST,
+        headline=answer,
+        facts=facts,
+        solutions=solutions,
+        cautions=cautions,
+    )
     attention = [shown for analysis in results.analyses if (shown := shown_attention(analysis.tables))]
     payload |= {"figures": figures, "heads": measures, "attention": next(iter(attention), None), "config": config}
+    payload["teaching"] = teacher_answers(results.arms, payload["arms"], record, answer.pair)
     distilled = any(arm.strategy for arm in results.arms)
     terms = comparison_terms(comparison) | (TEACHING if distilled else {})
     if results.analyses:
@@ -101,6 +113,7 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         fidelity=fidelity,
         prompts=prompts,
         taught=taught_arms(comparison, payload["arms"], prompts, fidelity),
+        teaching=payload["teaching"],
         options=training_options(record["config"]),
         config=config,
         heads=bool(measures),
@@ -110,5 +123,5 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         data=packed(payload),
         plotly=plotly_for(figures),
         **places,
-        **comparison_parts(comparison, answer, payload, facts=facts, cautions=record.get("cautions", [])),
+        **comparison_parts(comparison, answer, payload, facts=facts, cautions=cautions),
     )

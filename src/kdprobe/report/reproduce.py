@@ -20,9 +20,18 @@ def config_toml(config: Mapping[str, Any]) -> str:
     return text
 
 
-def summary(headline: Headline, comparison: Comparison, facts: Sequence[tuple[str, str]]) -> str:
+def summary(
+    headline: Headline, comparison: Comparison, facts: Sequence[tuple[str, str]], cautions: Sequence[str] = ()
+) -> str:
     """The result, as Markdown."""
-    lines = [f"# {headline.sentence}", "", *filter(None, [headline.by_template]), *headline.rest, ""]
+    lines = [
+        f"# {headline.sentence}",
+        "",
+        *(f"> {caution}\n" for caution in cautions),
+        *filter(None, [headline.by_template]),
+        *headline.rest,
+        "",
+    ]
     lines += [f"- {name}: {value}" for name, value in facts]
     scores = [
         (row["arm"], row["solved"], row["accuracy"]["text"], row["accuracy"]["interval"])

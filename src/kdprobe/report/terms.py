@@ -22,6 +22,10 @@ class Term(NamedTuple):
 
 
 COMPARISON = {
+    "kdprobe": Term(
+        "kdprobe, distillation",
+        "kdprobe made this page. It trains students, small language models, to answer like a teacher (distillation).",
+    ),
     "arm": Term(
         "arm, student",
         "An arm is a student of the comparison, or the model before training. All arms answer the same test problems "
@@ -119,14 +123,19 @@ HEADS = {
         "changes. The further it falls, the more the student relies on the head.",
     ),
     "exact": Term(
-        "exact, first-order",
-        "Exact effects come from running the student with the head replaced. First-order estimates come from a "
+        "exact, estimate (first-order)",
+        "Exact effects come from running the student with the head replaced. Estimates (first-order) come from a "
         "gradient, for all heads at once; they can be far off for large effects.",
     ),
     "kl": Term(
         "KL(p || q)",
         "The Kullback-Leibler divergence of two models' next-token distributions, in nats per token: how much less "
         "likely q finds the text that p writes, on average. 0 if both are the same.",
+    ),
+    "random-sets": Term(
+        "p against random sets",
+        "The same number of heads, drawn at random, is replaced together several times. p is the share of sets, "
+        "including the chosen one, that cost at least as much. It cannot be below 1 / (sets + 1): 0.05 with 19 sets.",
     ),
     "patching": Term(
         "patching", "Replacing the output of a head in one student by that of the same head in another student."
@@ -184,6 +193,7 @@ def head_terms(texts: Iterable[str]) -> dict[str, Term]:
 _USED = {
     "ablation": ("ablat",),
     "exact": ("ablat", "patching"),
+    "random-sets": ("ablat",),
     "patching": ("patching",),
     "entropy": ("entropy",),
     "circuits": ("circuit",),
@@ -198,6 +208,7 @@ _WRITTEN = {
     "log p(gold solution)": "log-p",
     "nats": "nats",
     "KL": "kl",
+    "templates": "template",
     "Attention entropy": "entropy",
     '"moved"': "moved",
     '"Moved"': "moved",

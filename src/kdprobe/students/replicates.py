@@ -46,7 +46,7 @@ def chosen(replicates: Sequence[Replicate], names: Sequence[str], analysis: str)
     if unknown := [name for name in names if name not in members]:
         raise UsageError(
             f"The analysis {analysis!r} names an unknown student {unknown[0]!r}.",
-            f"Known students: {', '.join(all_names)}.",
+            f"Choose among {', '.join(all_names)} in its option `students`, or leave the option out to examine all.",
         )
     chosen_names = {member for name in names or all_names for member in members[name]}
     return [name for name in all_names if name in chosen_names]

@@ -20,6 +20,11 @@ _ROWS = {"top_ids": _IDS, "top_logprobs": _STEPS, "token_logprobs": _FLOATS}
 """List columns of the teacher's distributions, except the tail, and their allowed types."""
 
 
+def is_distribution(name: str) -> bool:
+    """Whether a column belongs to the teacher's distributions, without which a table still holds its answers."""
+    return name in _ROWS or name.startswith(TAIL)
+
+
 def refuse_malformed(table: pa.Table) -> None:
     """Checks that a table holds responses.
 

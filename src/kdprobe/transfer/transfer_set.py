@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kdprobe.errors import KdprobeError
@@ -16,6 +18,7 @@ from kdprobe.files import UnreadableError, json_of, refuse_special
 from kdprobe.models.reference import digest_files
 from kdprobe.teachers.teacher import Response
 from kdprobe.transfer.codec import from_table, to_table
+from kdprobe.transfer.columns import is_distribution, refuse_malformed
 
 FORMAT = 3
 ROWS = "responses.parquet"
@@ -70,8 +73,33 @@ def read(folder: Path) -> TransferSet:
         KdprobeError: There is none, its format differs, or it is damaged: the manifest or the rows are corrupt, or
             they do not belong together.
     """
+    with _damage(folder):
+        manifest = _whole(folder)
+        return TransferSet(read_rows(folder / ROWS)[0], manifest)
+
+
+def read_answers(folder: Path, most: int) -> tuple[Response, ...]:
+    """The first answer to each problem, without the teacher's distributions; raises like `read`.
+
+    Args:
+        folder: The transfer set.
+        most: The number of problems to stop at.
+    """
+    with _damage(folder):
+        _whole(folder)
+        table, _ = _read_table(folder / ROWS, distributions=False)
+        try:
+            refuse_malformed(table)
+        except UnreadableError as error:
+            raise UnreadableError(f"{ROWS} {error}") from error
+        return from_table(table.filter(pc.equal(table["sample"], 0)).slice(0, most))
+
+
+@contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    """Says of a transfer set that cannot be read what to do."""
     try:
-        return _read(folder)
+        yield
     except OSError as error:
         raise KdprobeError(
             f"{folder} is not a transfer set: {error.strerror or 'it cannot be read'}.", "Run the experiment again."
@@ -82,7 +110,8 @@ def read(folder: Path) -> TransferSet:
         ) from error
 
 
-def _read(folder: Path) -> TransferSet:
+def _whole(folder: Path) -> dict[str, Any]:
+    """The manifest of a transfer set whose rows are what was written."""
     manifest = _manifest(folder / MANIFEST)
     if manifest["format"] != FORMAT:
         raise KdprobeError(
@@ -91,7 +120,7 @@ def _read(folder: Path) -> TransferSet:
         )
     if digest_files([folder / ROWS]) != manifest["checksum"]:
         raise UnreadableError(f"{ROWS} does not match {MANIFEST}")
-    return TransferSet(read_rows(folder / ROWS)[0], manifest)
+    return manifest
 
 
 def _manifest(file: Path) -> dict[str, Any]:
@@ -129,14 +158,22 @@ def read_rows(file: Path) -> tuple[tuple[Response, ...], dict[str, str]]:
         UnreadableError: The file is damaged or was not written by it.
         OSError: It cannot be opened.
     """
-    refuse_special(file)
-    try:
-        with file.open("rb") as stream:
-            table = pq.ParquetFile(stream).read()
-        notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    except (pa.ArrowException, ValueError, MemoryError) as error:
-        raise UnreadableError(f"{file.name} is not a Parquet table") from error
+    table, notes = _read_table(file)
     try:
         return from_table(table), notes
     except UnreadableError as error:
         raise UnreadableError(f"{file.name} {error}") from error
+
+
+def _read_table(file: Path, *, distributions: bool = True) -> tuple[pa.Table, dict[str, str]]:
+    """The table and its notes, with or without the columns of the teacher's distributions."""
+    refuse_special(file)
+    try:
+        with file.open("rb") as stream:
+            parquet = pq.ParquetFile(stream)
+            names = [name for name in parquet.schema_arrow.names if distributions or not is_distribution(name)]
+            table = parquet.read(columns=names)
+        notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    except (pa.ArrowException, ValueError, MemoryError) as error:
+        raise UnreadableError(f"{file.name} is not a Parquet table") from error
+    return table, notes

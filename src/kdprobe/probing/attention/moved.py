@@ -121,7 +121,7 @@ def moved_sentence(comparison: Comparison, threshold: Threshold, unit: str) -> s
         return f"{pair}: no head moved. {largest}"
     changes = "; ".join(change(head) for head in heads[:_NAMED])
     lead = f"{len(heads)} of {value.size} heads moved"
-    most = ", most of all " if len(heads) > _NAMED else ": "
+    most = f"; the largest changes in {comparison.metric} are in " if len(heads) > _NAMED else ": "
     return f"{pair}: {lead}{most}{changes}."
 
 

@@ -34,7 +34,7 @@ class AblationAnalysis:
         self.options = options
 
     def run(self, context: AnalysisContext) -> AnalysisResult:
-        """Ablates heads of every student; for trained students also, exactly, those that moved most."""
+        """Ablates heads of every student; for trained students also, exactly, those whose attention diverged most."""
         first, pool, seed = context.students[0], context.pool, context.seed
         students = chosen_students(context.students, self.options.students, "ablation")
         sequences = context.sequences[: self.options.problems]

@@ -15,6 +15,7 @@ from kdprobe.stats.bootstrap import means_over_problems
 from kdprobe.words import counted
 
 _NAMED = 3
+DIVERGENCE = "divergence of attention"
 Controls = Mapping[str, Mapping[str, Control]]
 """Each student's sets (`top`, and for trained students `moved`) and their comparison with random sets."""
 
@@ -27,8 +28,7 @@ def ablation_statements(
     replaced = "its mean output over the problems" if options.replacement == "mean" else "zero"
     how = (
         f"A head is replaced by {replaced}; its effect is the change in log p(gold solution) over "
-        f"{counted(problems, 'problem')}. All heads are screened by gradient; the effects of the top ones are computed "
-        "exactly. These were selected on the same problems."
+        f"{counted(problems, 'problem')}. All heads are screened by gradient. {_computed_exactly(sweeps, options)}"
     )
     sentences = [how]
     for name, sweep in sweeps.items():
@@ -36,10 +36,29 @@ def ablation_statements(
         sentences.append(f"{name}: {_costly(sweep, seed)} {top}")
         if "moved" in controls[name]:
             moved, control = sweep.sets["moved"], controls[name]["moved"]
-            heads = "; ".join(head_label(*head) for head in moved[:_NAMED]) + (", ..." if len(moved) > _NAMED else "")
+            heads = "; ".join(head_label(*head) for head in moved[:_NAMED]) + ("; ..." if len(moved) > _NAMED else "")
             those = "head" if len(moved) == 1 else f"{len(moved)} heads"
-            sentences.append(f"{name}: the {those} whose attention moved most ({heads}): {control.sentence()}")
+            sentences.append(f"{name}: the {those} with the largest {DIVERGENCE} ({heads}): {control.sentence()}")
     return sentences
+
+
+def _computed_exactly(sweeps: Mapping[str, Sweep], options: AblationOptions) -> str:
+    """Which effects are exact, and where these heads were selected."""
+    if options.exact == "all":
+        return "The effects of all heads are computed exactly."
+    one = options.exact == 1
+    top = (
+        f"the {'head' if one else f'{options.exact} heads'} that {'is' if one else 'are'} most costly by this estimate"
+    )
+    also = max((len(sweep.sets.get("moved", ())) for sweep in sweeps.values()), default=0)
+    if not also:
+        return f"The effects of {top} are computed exactly. These were selected on the same problems."
+    changed = f"{'that' if also == 1 else f'the {also}'} with the largest {DIVERGENCE}"
+    return (
+        f"The effects of {top}, and of {changed}, are computed exactly. These were selected on the same problems. A "
+        f"head's {DIVERGENCE} is the Jensen-Shannon divergence of its pattern from the first student's; ranked by the "
+        "change in entropy, other heads may come first."
+    )
 
 
 def ablation_summary(sweeps: Mapping[str, Sweep], controls: Controls) -> dict[str, Any]:

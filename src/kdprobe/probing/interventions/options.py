@@ -37,7 +37,8 @@ class AblationOptions(InterventionOptions):
     exact: int | Literal["all"] = Field(
         default=8,
         description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`; in trained "
-        "students, so are those of the heads that moved most.",
+        "students, so are those of as many heads as `together` replaces whose attention diverged most from the first "
+        "student's.",
     )
     replacement: Literal["mean", "zero"] = Field(
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."

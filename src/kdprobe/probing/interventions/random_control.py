@@ -56,7 +56,8 @@ class Control:
         of_them = {0: "none has", 1: "1 of them has"}.get(reached, f"{reached} of them have")
         usual = ", so this head does not stand out" if self.heads == 1 else ", so these heads do not stand out"
         standing = "" if self.stands_out or reached == 0 else usual
-        return f"{effect}; {drawn}; {of_them} as large an effect{standing} (p = {p_text(self.p)})."
+        least = f", the smallest that {counted(len(self.random), 'random set')} can give" if reached == 0 else ""
+        return f"{effect}; {drawn}; {of_them} as large an effect{standing} (p = {p_text(self.p)}{least})."
 
 
 def random_control(sweep: Sweep, kind: str, sign: Sign, seed: int) -> Control:

@@ -25,6 +25,7 @@ def compared(
     headline: Headline,
     facts: Sequence[tuple[str, str]],
     solutions: Solutions,
+    cautions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The data of a comparison; `Payload` in `frontend/src/payload.ts` says what all of it is.
 
@@ -36,6 +37,7 @@ def compared(
         headline: The result in one sentence.
         facts: What was compared, as names and values.
         solutions: The gold solutions that are known.
+        cautions: What must stand wherever the results do.
     """
     return {
         "name": name,
@@ -47,6 +49,7 @@ def compared(
         "figures": [],
         "heads": [],
         "attention": None,
+        "teaching": None,
         "config": "",
-        "summary": summary(headline, comparison, facts),
+        "summary": summary(headline, comparison, facts, cautions),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from kdprobe.console.streams import visible
+from kdprobe.report.payload.head_sets import HeadSet, head_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,8 @@ class HeadMeasure(TypedDict):
         unit: Its unit; empty for a share or if unknown.
         against: The student whose values were subtracted, or `None`.
         students: Its grids, by student.
+        top: By student, the heads that were estimated to matter most, ablated together.
+        diverged: By student, those whose attention diverged most, ablated together.
     """
 
     table: str
@@ -73,6 +76,8 @@ class HeadMeasure(TypedDict):
     unit: str
     against: str | None
     students: dict[str, Grid]
+    top: dict[str, HeadSet]
+    diverged: dict[str, HeadSet]
 
 
 def head_measures(tables: Mapping[str, pd.DataFrame | Path]) -> list[HeadMeasure]:
@@ -81,7 +86,7 @@ def head_measures(tables: Mapping[str, pd.DataFrame | Path]) -> list[HeadMeasure
     Args:
         tables: Tables by name, or their Parquet files.
     """
-    return [measure for name, table in tables.items() for measure in _measures(name, table)]
+    return [measure for name in tables for measure in _measures(name, tables)]
 
 
 def few_students(measures: Mapping[str, Sequence[HeadMeasure]]) -> dict[str, list[str]]:
@@ -98,8 +103,8 @@ def few_students(measures: Mapping[str, Sequence[HeadMeasure]]) -> dict[str, lis
     return {analysis: names for analysis, names in students.items() if 0 < len(names) < most}
 
 
-def _measures(name: str, table: pd.DataFrame | Path) -> Iterator[HeadMeasure]:
-    frame = _read(name, table)
+def _measures(name: str, tables: Mapping[str, pd.DataFrame | Path]) -> Iterator[HeadMeasure]:
+    frame = _read(name, tables[name])
     if frame is None:
         return
     for keys, rows in frame.groupby(["metric", "into", "against"], sort=False):
@@ -118,6 +123,8 @@ def _measures(name: str, table: pd.DataFrame | Path) -> Iterator[HeadMeasure]:
                 "unit": visible(unit),
                 "against": visible(against) or None,
                 "students": students,
+                "top": head_sets(tables, metric, "top") if name == "ablation" else {},
+                "diverged": head_sets(tables, metric, "moved") if name == "ablation" else {},
             }
 
 

@@ -1,0 +1,40 @@
+/** Beside the answers to a test problem: what the teacher wrote to a training problem of the same group. */
+import type { Teaching } from "../payload";
+import { Answer } from "./Answer";
+import { linkTo } from "./link";
+
+interface Props {
+  teaching: Teaching;
+  /** The group of the test problem. */
+  group: string | null;
+}
+
+export function Taught({ teaching: { answers, arms }, group }: Props) {
+  const index = group === null ? -1 : (answers?.problems.findIndex((problem) => problem.group === group) ?? -1);
+  const problem = answers?.problems[index];
+  if (!answers || !problem) return null;
+  return (
+    <details class="taught-beside" open>
+      <summary>The teacher on a training problem of {group}</summary>
+      <p class="soft">
+        The teacher was not asked the problem above. This one is from the same template:{" "}
+        <a href={linkTo("taught", problem.id)}>
+          <bdi>{problem.id}</bdi>
+        </a>
+      </p>
+      <p dir="auto">{problem.question}</p>
+      <p>
+        Gold value{" "}
+        <b>
+          <bdi>{problem.gold}</bdi>
+        </b>
+      </p>
+      <div class="cards">
+        {arms.map((arm, place) => {
+          const answer = answers.arms[place]?.[index];
+          return answer ? <Answer key={arm.name} arm={arm} answer={answer} read={answers.read} teacher /> : null;
+        })}
+      </div>
+    </details>
+  );
+}

@@ -1,0 +1,110 @@
+"""What the teacher answered to the problems that students are trained on, under every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from kdprobe.comparison.answers import Outputs
+from kdprobe.comparison.arms import Arm
+from kdprobe.console.streams import visible
+from kdprobe.errors import KdprobeError
+from kdprobe.experiment.arm_results import ArmResults
+from kdprobe.experiment.config_checks import OWN
+from kdprobe.problems.correctness import ROBUST
+from kdprobe.report.payload.answers import Answers, shown_answers
+from kdprobe.report.payload.arms import ShownArm
+from kdprobe.teachers.teacher import Response
+from kdprobe.transfer.transfer_set import read_answers
+from kdprobe.words import counted
+
+_MOST = 4_000
+"""Answers in all; more would make a page that is slow to open."""
+_PAIR = 2
+
+
+class Teaching(TypedDict):
+    """The teacher's answers.
+
+    Attributes:
+        arms: The strategies, each in the colour of its student.
+        pair: The two strategies to begin with, or `None`.
+        answers: The answers to the problems for training, or `None` if they cannot be read.
+        note: What they are answers to, as sentences.
+    """
+
+    arms: list[ShownArm]
+    pair: list[str] | None
+    answers: Answers | None
+    note: str
+
+
+def teacher_answers(
+    arms: Sequence[ArmResults], shown: Sequence[ShownArm], record: Mapping[str, Any], pair: tuple[str, str] | None
+) -> Teaching | None:
+    """The teacher's answers, or `None` if no arm has a transfer set.
+
+    Args:
+        arms: The results of all arms.
+        shown: The same arms as they are shown.
+        record: The run's record.
+        pair: The two arms that the headline is about, or `None`.
+    """
+    problems = record["problems"].get("transfer", [])
+    colours: dict[str, ShownArm] = {}
+    taught: dict[str, Path] = {}
+    for arm, look in zip(arms, shown, strict=True):
+        if arm.strategy and arm.transfer:
+            taught.setdefault(arm.strategy, arm.transfer)
+            colours.setdefault(arm.strategy, {**look, "name": arm.strategy})
+    if not taught:
+        return None
+    most = min(len(problems), max(1, _MOST // len(taught)))
+    by_id = {problem["id"]: problem for problem in problems}
+    try:
+        asked = [_asked(strategy, read_answers(folder, most), by_id) for strategy, folder in taught.items()]
+    except KdprobeError as error:
+        note = f"The teacher's answers cannot be shown: {error.message}"
+        return {"arms": [], "pair": None, "answers": None, "note": note}
+    known = {arm.name: arm.strategy for arm in arms if arm.strategy in taught}
+    strategies = list(dict.fromkeys(visible(strategy) for name in pair or () if (strategy := known.get(name))))
+    solutions = {problem["id"]: problem["solution"] for problem in problems}
+    return {
+        "arms": list(colours.values()),
+        "pair": strategies if len(strategies) == _PAIR else None,
+        "answers": shown_answers(asked, ROBUST, solutions),
+        "note": _note(record, most, filtered=any(arm.kept is not None for arm in arms)),
+    }
+
+
+def _asked(strategy: str, responses: Sequence[Response], problems: Mapping[str, Mapping[str, Any]]) -> Arm:
+    """The answers under one strategy; `visible` is applied where they are shown."""
+    responses = [response for response in responses if response.id in problems]
+    asked = [problems[response.id] for response in responses]
+    groups = [problem.get("group") for problem in asked]
+    outputs = Outputs(
+        file=strategy,
+        responses=[response.text for response in responses],
+        gold=[problem["value"] for problem in asked],
+        ids=[problem["id"] for problem in asked],
+        questions=[problem["question"] for problem in asked],
+        groups=[str(group) for group in groups] if all(groups) else None,
+        cut_off=[response.cut_off for response in responses],
+        tokens=[len(response.token_ids) for response in responses],
+    )
+    return Arm(strategy, outputs, strategy)
+
+
+def _note(record: Mapping[str, Any], most: int, *, filtered: bool) -> str:
+    trained, tested = (len(record["problems"].get(split, [])) for split in ("transfer", "test"))
+    transfer = record["config"].get("transfer", {})
+    problems, learned = counted(trained, "training problem"), f"Students learned from {'some of ' * filtered}these."
+    if (texts := transfer.get("texts", OWN)) == OWN:
+        said = f"The teacher answered the {problems} under each strategy. {learned}"
+    else:
+        said = f"These answers to the {problems} come from texts = {texts!r}; the teacher scored them. {learned}"
+    several = " Of several answers to a problem, the first is shown." if transfer.get("samples", 1) > 1 else ""
+    part = f" The page shows the first {counted(most, 'problem')}." if most < trained else ""
+    untold = f" The teacher was not asked the {counted(tested, 'test problem')}; these only measure students."
+    return f"{said}{several}{part}{untold}"
