@@ -12,6 +12,7 @@ from kdprobe.host.hookspecs import hookimpl
 from kdprobe.host.specs import (
     AnalysisSpec,
     DistillerSpec,
+    EngineSpec,
     ExtractorSpec,
     HeadMetricSpec,
     ProblemSourceSpec,
@@ -27,9 +28,10 @@ from kdprobe.strategies.prompt_pair import PromptPair
 
 if TYPE_CHECKING:
     from kdprobe.api.compare import CompareResult, compare
-    from kdprobe.api.evaluate import EvaluateResult, evaluate
+    from kdprobe.api.evaluate import evaluate
     from kdprobe.api.plan import PlanResult, plan
     from kdprobe.api.probe import probe
+    from kdprobe.api.results.evaluate import EvaluateResult
     from kdprobe.api.results.evaluated_students import EvaluatedStudent
     from kdprobe.api.results.loadable import LoadedStudent
     from kdprobe.api.results.probe import ProbeResult
@@ -44,9 +46,10 @@ else:
         __name__,
         {
             "kdprobe.api.compare": ["CompareResult", "compare"],
-            "kdprobe.api.evaluate": ["EvaluateResult", "evaluate"],
+            "kdprobe.api.evaluate": ["evaluate"],
             "kdprobe.api.plan": ["PlanResult", "plan"],
             "kdprobe.api.probe": ["probe"],
+            "kdprobe.api.results.evaluate": ["EvaluateResult"],
             "kdprobe.api.results.evaluated_students": ["EvaluatedStudent"],
             "kdprobe.api.results.loadable": ["LoadedStudent"],
             "kdprobe.api.results.probe": ["ProbeResult"],
@@ -66,6 +69,7 @@ __all__ = [
     "AnalysisSpec",
     "CompareResult",
     "DistillerSpec",
+    "EngineSpec",
     "EvaluateResult",
     "EvaluatedStudent",
     "Extraction",

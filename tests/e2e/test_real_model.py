@@ -73,7 +73,7 @@ def test_a_run_ends_with_figures_and_a_page(finished):
 def test_plain_lm_eval_gives_the_same_scores(finished, tmp_path):
     import pyarrow.parquet as pq
 
-    from kdprobe.models.load import _converted
+    from kdprobe.models.load import model_folder
     from kdprobe.models.reference import SMOLLM2, resolve
 
     results, store = finished
@@ -83,7 +83,7 @@ def test_plain_lm_eval_gives_the_same_scores(finished, tmp_path):
     subprocess.run(
         [
             *(sys.executable, "-m", "lm_eval", "run", "--model", "hf"),
-            *("--model_args", f"pretrained={_converted(resolve(SMOLLM2))},dtype=float32"),
+            *("--model_args", f"pretrained={model_folder(resolve(SMOLLM2))},dtype=float32"),
             *("--include_path", str(ROOT / "tasks"), "--tasks", "gsm8k_kdprobe", "--apply_chat_template"),
             *("--limit", "2", "--batch_size", "2", "--gen_kwargs", "max_gen_toks=24", "--device", "cpu"),
             *("--log_samples", "--output_path", str(tmp_path)),

@@ -239,10 +239,10 @@ def test_an_evaluation_starts_no_other_program(evaluate, monkeypatch):
 
 
 def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path, monkeypatch):
-    from kdprobe.evaluation import likelihood
+    from kdprobe.evaluation.engines import builtin
     from kdprobe.evaluation.recording import RecordingModel
 
-    real, padded = likelihood.right_padded, []
+    real, padded = builtin.right_padded, []
 
     def pad(*arguments):
         if len(padded) == 1:
@@ -250,12 +250,12 @@ def test_a_kill_while_gold_solutions_are_read_repeats_neither(evaluate, tmp_path
         padded.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(likelihood, "right_padded", pad)
+    monkeypatch.setattr(builtin, "right_padded", pad)
     with pytest.raises(Killed):
         evaluate("--batch-size", 2)
     monkeypatch.undo()
     read = []
-    monkeypatch.setattr(likelihood, "right_padded", lambda *some: read.append(len(some[0])) or real(*some))
+    monkeypatch.setattr(builtin, "right_padded", lambda *some: read.append(len(some[0])) or real(*some))
     monkeypatch.setattr(
         RecordingModel, "_model_generate", lambda *_, **__: pytest.fail("an answer was asked for again")
     )
@@ -279,16 +279,17 @@ def test_whatever_decides_the_answers_is_in_the_key(evaluate, adapters, tmp_path
 
 def test_the_batch_plan_is_recorded_and_used_again(evaluate, tmp_path, monkeypatch):
     from kdprobe.evaluation import recording
+    from kdprobe.evaluation.engines import builtin
 
     planned = []
-    real = recording.plan_batches
-    monkeypatch.setattr(recording, "plan_batches", lambda *some: planned.append(real(*some)) or planned[-1])
+    real = builtin.plan_batches
+    monkeypatch.setattr(builtin, "plan_batches", lambda *some: planned.append(real(*some)) or planned[-1])
     monkeypatch.setattr(recording.RecordingModel, "_model_generate", lambda *_, **__: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         evaluate()
     assert [plan.size for plan in planned] == [6]
     monkeypatch.undo()
-    monkeypatch.setattr(recording, "plan_batches", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(builtin, "plan_batches", lambda *_: pytest.fail("planned again"))
     assert evaluate()[0]["n"] == 6
 
 
@@ -366,11 +367,11 @@ def test_few_shot_examples_come_from_the_sources_transfer_problems(evaluate, pro
 def test_another_prompt_than_that_of_training_is_refused(tiny_model, problem_files, tmp_path, monkeypatch, capsys):
     from kdprobe.cli import _run
     from kdprobe.evaluation import prompt_check
-    from kdprobe.evaluation.recording import RecordingModel
+    from kdprobe.evaluation.engines.builtin import TransformersStudent
 
     # Students are trained with a system message, say, and the task has none.
     trained = [{"role": "system", "content": "Be brief."}]
-    monkeypatch.setattr(RecordingModel, "_shrinking", lambda *_: pytest.fail("answered before the prompt was checked"))
+    monkeypatch.setattr(TransformersStudent, "decode", lambda *_: pytest.fail("answered before the prompt was checked"))
     monkeypatch.setattr(prompt_check, "bare", lambda problem: [*trained, {"role": "user", "content": problem.question}])
     told = ["eval", str(tiny_model), "--problems", str(problem_files[1]), "--store", str(tmp_path)]
     assert _run([*told, "--max-new-tokens", "4"]) == 1

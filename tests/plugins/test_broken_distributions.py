@@ -56,12 +56,12 @@ BROKEN = {
     "future-api": (
         "kdprobe_api = 99\n" + GOOD,
         "incompatible",
-        "It needs hook API 99, but kdprobe VERSION has 4: upgrade kdprobe, or install an older version of the plugin.",
+        "It needs hook API 99, but kdprobe VERSION has 5: upgrade kdprobe, or install an older version of the plugin.",
     ),
     "past-api": (
         "kdprobe_api = 1\n" + GOOD,
         "incompatible",
-        "It was written for hook API 1, but kdprobe VERSION has 4: upgrade the plugin, or install an older kdprobe.",
+        "It was written for hook API 1, but kdprobe VERSION has 5: upgrade the plugin, or install an older kdprobe.",
     ),
     "class": (
         "class Plugin:\n    pass\n",

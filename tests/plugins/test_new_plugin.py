@@ -24,6 +24,7 @@ OFFERS = {
     "problem-source": "problem-sources",
     "extractor": "extractors",
     "task": "tasks",
+    "engine": "engines",
 }
 
 
@@ -84,7 +85,7 @@ def test_they_install_and_are_listed_with_their_options(environment):
         assert (row["source"], row["version"]) == (f"kdprobe-my-{kind}", "0.1.0")
         options = row["offers"][0]["options"]
         assert all(option["description"] for option in options)
-        assert bool(options) == (kind not in {"extractor", "head-metric", "task"})
+        assert bool(options) == (kind not in {"engine", "extractor", "head-metric", "task"})
     assert rows["my-teacher"]["offers"][0]["options"][0] == {
         "name": "model",
         "type": "string",
@@ -106,7 +107,7 @@ def test_they_pass_their_own_tests_unchanged(packages, environment):
         check=False,
     )
     assert told.returncode == 0, told.stdout
-    assert "14 passed" in told.stdout
+    assert "15 passed" in told.stdout
 
 
 def test_a_second_module_is_in_the_wheel_and_in_the_hash(tmp_path):

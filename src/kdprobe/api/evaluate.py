@@ -3,77 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.given.engines import given_engine, recommend
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import ONE_FILE, record_files
 from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, refuse_impossible, task_folders
-from kdprobe.api.results.tasks import NO_TASKS, TaskResults
-from kdprobe.api.score import ScoreResult
+from kdprobe.api.results.evaluate import EvaluateResult
 from kdprobe.api.session import AnyPath, calling, open_store
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    import pandas as pd
-
     from kdprobe.api.given.inputs import Options, Problems, ProblemSource
-    from kdprobe.api.results.evaluated_students import EvaluatedStudents
-    from kdprobe.api.results.sections import Section
     from kdprobe.comparison.scoring import Score
-    from kdprobe.models.conversation import Conversation
     from kdprobe.models.reference import Dtype
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class EvaluateResult(ScoreResult):
-    """Scores of evaluated models.
-
-    Attributes:
-        files: For each model, the file of its records: in `out`, else in the store.
-        stored: For each model, the file of its records in the store.
-        conversation: What chat templates receive besides the messages.
-        page: The page, if `out` is a folder.
-        students: For each model that ran here, the student, with `load()`, `to_transformer_lens()` and `export()`.
-        tasks: Scores on lm-eval's other tasks, with paired changes and documents.
-        base: Name of the model without an adapter, if it was evaluated; `compare(result, baseline="base")` knows it.
-    """
-
-    files: dict[str, Path]
-    stored: dict[str, Path]
-    conversation: Conversation
-    students: EvaluatedStudents
-    base: str | None
-    page: Path | None = None
-    tasks: TaskResults = NO_TASKS
-
-    @property
-    def records(self) -> dict[str, pd.DataFrame]:
-        """For each model, a row per problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
-
-        `kdprobe.compare(result)` compares them.
-        """
-        import pandas as pd
-
-        return {name: pd.read_parquet(file) for name, file in self.stored.items()}
-
-    def _answers(self) -> Mapping[str, Any]:
-        return self.files
-
-    def _base(self) -> str | None:
-        return self.base
-
-    def _data(self) -> list[dict[str, Any]]:
-        """The output of `kdprobe eval --json`."""
-        return [row | {"conversation": self.conversation.as_key()} for row in (*super()._data(), *self.tasks.data())]
-
-    def _sections(self) -> Iterator[Section]:
-        yield from super()._sections()
-        yield from self.tasks.sections()
 
 
 def evaluate(
@@ -98,6 +46,7 @@ def evaluate(
     date: dt.date | str | None = None,
     template_arguments: Mapping[str, Any] | None = None,
     dtype: Dtype = "auto",
+    engine: str = "transformers",
     model_type: str = "hf",
     model_args: str = "",
     extractor: str = "robust",
@@ -119,7 +68,7 @@ def evaluate(
         with_base: With adapters: also evaluate the model without one; its answers have the model's name.
         problems: A problem source, a `.jsonl` file, a list of `kdprobe.Problem`, or a table (`pandas.DataFrame` or a
             list of dicts) with `question` and `answer`; every answer ends with a line `#### value`.
-        options: Options of the problem source: a dict that maps its name to its options.
+        options: Options of the problem source and the engine: a dict that maps a name to its options.
         limit: Use only the first N problems; of other tasks, N documents drawn at random.
         tasks: lm-eval's tasks, groups or tags: a name, a dict with `name` and any of `limit`, `num_fewshot`,
             `chat_template`, `metric`, `seed` (of the draw) and `options` (of a plugin's task), or a list of these. By
@@ -137,7 +86,9 @@ def evaluate(
         date: The date passed to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
-        model_type: `hf`, or any other lm-eval model type: `vllm`, `openai-chat-completions`, ...
+        engine: What runs the models: `transformers`, or an engine of a plugin, such as `vllm`.
+        model_type: `hf`, or any other lm-eval model type, which kdprobe does not run itself:
+            `openai-chat-completions`, ...
         model_args: lm-eval's arguments for this model type, `K=V,...`.
         extractor: An extractor's name, or `all`.
         out: Where to write the records: a folder, which also gets `eval.html`, a page to explore the answers and, for
@@ -156,6 +107,7 @@ def evaluate(
     from kdprobe.api.results.evaluated_students import evaluated_students
     from kdprobe.comparison.answers import read_outputs
     from kdprobe.comparison.arms import Arm
+    from kdprobe.comparison.engine_words import engine_words
     from kdprobe.comparison.reading.columns import Columns
     from kdprobe.comparison.scoring import scores
     from kdprobe.console import note
@@ -182,9 +134,11 @@ def evaluate(
         )
         refuse_impossible(limit, samples, decides=decides)
 
+        runner = given_engine(host, engine, checked_options(options))
+
         def source() -> ProblemSource:
             given = checked_options(options)
-            refuse_strays(given, {problems} if isinstance(problems, str) else set())
+            refuse_strays(given, {engine, *([problems] if isinstance(problems, str) else [])})
             return problem_source(host, problems, given)
 
         evaluations = eval_stages(
@@ -200,6 +154,7 @@ def evaluate(
             model_type=model_type,
             model_args=model_args,
             batch_size=batch_size,
+            engine=runner,
         )
         stages = evaluations.stages
         copies = record_files(Path(out) if out else None, [*stages, *document_names(evaluations.tasks)])
@@ -209,7 +164,8 @@ def evaluate(
         arms: list[Arm] = []
         found: list[Score] = []
         called: list[str] = []
-        with reproducible():
+        recommend(host, runner, [stage for stage in stages.values() if model_type == HUGGING_FACE], opened)
+        with reproducible(), closing(runner):
             for name, stage in stages.items():
                 if not opened.make(stage):
                     note(f"{name}: all answers are already in the store.")
@@ -233,7 +189,6 @@ def evaluate(
                 protocol=protocol,
                 baseline=arms[0].name if with_base and adapters else None,
             )
-        students = evaluated_students(evaluations, dict(zip(reversed(called), reversed(found), strict=True)))
         base = next((name for name, student in evaluations.students.items() if student.adapter is None), None)
         return EvaluateResult(
             tuple(found),
@@ -241,8 +196,9 @@ def evaluate(
             files,
             stored,
             conversation,
-            students,
+            evaluated_students(evaluations, dict(zip(reversed(called), reversed(found), strict=True))),
             base,
+            next((engine_words(arm.outputs.conditions) for arm in arms), ""),
             page,
             task_results(done, base if adapters else None),
             warnings=tuple(call.warnings),

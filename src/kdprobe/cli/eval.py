@@ -24,10 +24,11 @@ Examples:
       --task arc_easy --task mmlu --limit 500
   # with eight worked examples in the prompt
   kdprobe eval MODEL --task gsm8k_kdprobe_cot
-  # behind an API, and with vLLM
+  # behind an API
   kdprobe eval NAME --model-type local-chat-completions \\
       --model-args base_url=URL,num_concurrent=8
-  kdprobe eval MODEL --model-type vllm --batch-size 256
+  # with vLLM, by the package kdprobe-vllm
+  kdprobe eval BASE --adapter a --adapter b --engine vllm
 """
 
 
@@ -38,7 +39,7 @@ Examples:
 @options.adapters_option
 @click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one, under its own name.")
 @options.problems_option
-@options.settings_option("the problem source")
+@options.settings_option("the problem source or the engine")
 @click.option(
     "--limit", type=click.IntRange(1, 2**31), help="Use the first N problems, or N random documents of a task."
 )
@@ -47,9 +48,8 @@ Examples:
 @click.option("--batch-size", help="Problems per batch; by default, chosen to fit memory and maximise throughput.")
 @options.conversation_options
 @options.dtype_option
-@click.option(
-    "--model-type", show_default=True, help="Any lm-eval model type, such as vllm or openai-chat-completions."
-)
+@options.engine_option
+@click.option("--model-type", show_default=True, help="Any lm-eval model type, such as openai-chat-completions.")
 @click.option("--model-args", metavar="K=V,…", help="lm-eval's arguments for this model type.")
 @options.extractor_option
 @click.option(

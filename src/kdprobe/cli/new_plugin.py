@@ -15,7 +15,17 @@ Examples:
   kdprobe plugins new svamp --kind problem-source --folder mine
   cd kdprobe-step-back && pip install -e . && pytest
 """
-_KINDS = ("strategy", "teacher", "distiller", "analysis", "head-metric", "problem-source", "extractor", "task")
+_KINDS = (
+    "strategy",
+    "teacher",
+    "distiller",
+    "analysis",
+    "head-metric",
+    "problem-source",
+    "extractor",
+    "task",
+    "engine",
+)
 
 
 @click.command(epilog=EPILOG)

@@ -146,6 +146,17 @@ def conversation_options(function: Any) -> Any:
     return system(date(arguments(function)))
 
 
+def engine_option(function: Any) -> Any:
+    """`--engine`, for every command that runs models."""
+    return click.option(
+        "--engine",
+        show_default=True,
+        shell_complete=provided("engines"),
+        metavar="NAME",
+        help="What runs the models: transformers, or an engine of a plugin, such as vllm.",
+    )(function)
+
+
 def tasks_options(function: Any) -> Any:
     """`--task`, `--include-path` and `--num-fewshot`, for lm-eval's tasks."""
     task = click.option(

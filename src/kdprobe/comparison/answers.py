@@ -220,7 +220,11 @@ def _conditions(table: Table) -> dict[str, dict[str, str]]:
     first = cells[0] if cells else None
     if not isinstance(first, dict) or any(row is not first and row != first for row in cells):
         return {}
-    return {kind: _aspects(aspects) for kind, aspects in first.items() if aspects}
+    conditions = {kind: _aspects(aspects) for kind, aspects in first.items() if aspects}
+    if "dtype" in conditions.get("decoding", {}):
+        # Models that kdprobe itself ran, before there were other engines.
+        conditions["decoding"].setdefault("engine", "transformers")
+    return conditions
 
 
 def _aspects(aspects: Mapping[str, Any]) -> dict[str, str]:

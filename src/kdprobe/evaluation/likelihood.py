@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import torch
-
 from kdprobe.console import progress
+from kdprobe.evaluation.engines.builtin import as_engine_student
+from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
-from kdprobe.models.batching import right_padded
-from kdprobe.models.lm_head import log_probabilities, without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.problems.problem import Problem
 from kdprobe.students.sequence import problem_sequence
+from kdprobe.teachers.teacher import Passage
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class GoldLogP:
 
 
 def gold_log_probabilities(
-    student: LoadedModel,
+    student: LoadedModel | EngineStudent,
     problems: Sequence[Problem],
     *,
     batch_size: int,
@@ -51,11 +50,8 @@ def gold_log_probabilities(
 ) -> list[GoldLogP]:
     """Scores the gold solutions under teacher forcing, given their bare questions.
 
-    Logits are computed for a chunk of rows at a time, unless the model's head is more than a matrix product; then
-    sequences are read one at a time.
-
     Args:
-        student: The merged student.
+        student: The student: as an engine loaded it, or a merged model.
         problems: The problems, in the order of the result.
         batch_size: Number of sequences in a batch.
         label: The label of the progress bar.
@@ -68,40 +64,20 @@ def gold_log_probabilities(
         NonFiniteError: The student gives a gold solution a log-probability that is NaN or infinite.
     """
     ledger = Ledger(None) if ledger is None else ledger
-    sequences = [problem_sequence(student.tokenizer, problem) for problem in problems]
+    reader = as_engine_student(student)
+    sequences = [problem_sequence(reader.tokenizer, problem) for problem in problems]
     order = sorted(range(len(problems)), key=lambda index: -len(sequences[index].ids))
-    with (
-        progress(label, len(problems), unit="tok") as bar,
-        torch.inference_mode(),
-        without_lm_head(student.model, len(student.tokenizer)) as matrix,
-    ):
-        step = batch_size if matrix is not None else 1
-        for start in range(0, len(order), step):
-            batch = [sequences[index] for index in order[start : start + step]]
-            if batch[0].id in ledger:
+    with progress(label, len(problems), unit="tok") as bar:
+        for start in range(0, len(order), batch_size):
+            batch = [sequences[index] for index in order[start : start + batch_size]]
+            if all(sequence.id in ledger for sequence in batch):
                 bar.skip(len(batch))
                 continue
-            ids, mask = right_padded(
-                [sequence.ids_without_end for sequence in batch], student.tokenizer.pad_token_id, student.device
-            )
-            # Row t - 1 predicts token t; rows before the end of the shortest question are not needed.
-            first = min(sequence.begin for sequence in batch) - 1
-            keep = torch.arange(first, ids.shape[1] - 1, device=student.device)
-            rows = student.model(input_ids=ids, attention_mask=mask, logits_to_keep=keep, use_cache=False).logits
+            passages = [Passage(sequence.id, [*sequence.prompt], [*sequence.solution]) for sequence in batch]
             results: dict[str, GoldLogP] = {}
-            for row, sequence in enumerate(batch):
-                end = len(sequence.ids_without_end)
-                targets = ids[row, sequence.begin : end]
-                predicting = rows[row, sequence.begin - 1 - first : end - 1 - first]
-                log_p = log_probabilities(
-                    predicting,
-                    targets,
-                    matrix,
-                    len(student.tokenizer),
-                    subject=f"the gold solution of problem {sequence.id!r}",
-                )
-                value = sum(float(log_p[position - sequence.begin]) for position in sequence.value)
-                results[sequence.id] = GoldLogP(value, float(log_p.sum()), len(log_p))
+            for sequence, scored in zip(batch, reader.score(passages), strict=True):
+                value = sum(scored.log_p[position - sequence.begin] for position in sequence.value)
+                results[sequence.id] = GoldLogP(value, sum(scored.log_p), len(scored.log_p))
             ledger.add({id_: asdict(result) for id_, result in results.items()})
-            bar.advance(len(batch), work=int(mask.sum()))
+            bar.advance(len(batch), work=sum(len(sequence.ids_without_end) for sequence in batch))
     return [GoldLogP(**ledger[problem.id]) for problem in problems]

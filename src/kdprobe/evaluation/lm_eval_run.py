@@ -20,8 +20,9 @@ from lm_eval import evaluator, simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from kdprobe.console import note, progress
-from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.draws import Draws, answer_name
+from kdprobe.evaluation.engines.builtin import as_engine_student
+from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.lm_eval_conversation import NOTHING_TOLD, Told
 from kdprobe.evaluation.prompt_check import PromptCheck
@@ -36,7 +37,7 @@ from kdprobe.problems.problem import Problem
 
 
 def evaluate(
-    student: LoadedModel,
+    student: LoadedModel | EngineStudent,
     problems: Sequence[Problem],
     protocol: Protocol,
     *,
@@ -44,10 +45,10 @@ def evaluate(
     ledger: Ledger | None = None,
     shots: Sequence[Problem] = (),
 ) -> list[dict[str, Any]]:
-    """Has a local model answer the problems.
+    """Has a student answer the problems.
 
     Args:
-        student: The model, merged with its adapter if it has one.
+        student: The student: as an engine loaded it, or a model, merged with its adapter if it has one.
         problems: The problems.
         protocol: How to evaluate.
         label: The label of the progress bar.
@@ -63,19 +64,14 @@ def evaluate(
     Raises:
         KdprobeError: lm-eval's prompt differs from the conversation that students are trained on, or memory ran out.
     """
-    chat = bool(student.tokenizer.chat_template)
+    runner = as_engine_student(student)
+    chat = bool(runner.tokenizer.chat_template)
     task = task_of(protocol, chat=chat)
     ledger = Ledger(None) if ledger is None else ledger
-    check = PromptCheck(student.tokenizer, problems) if task == BARE[chat] else None
+    check = PromptCheck(runner.tokenizer, problems) if task == BARE[chat] else None
     with quiet_lm_eval():
-        model = RecordingModel(student, protocol, check)
-    try:
-        records = run_task(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
-    except torch.OutOfMemoryError as error:
-        raise KdprobeError(
-            f"{ledger[PLAN]['size']} answers in one batch do not fit into the memory of {student.device}.",
-            "Lower the batch size; finished answers are saved.",
-        ) from error
+        model = RecordingModel(runner, protocol, check)
+    records = run_task(model, problems, protocol, task=task, label=label, ledger=ledger, shots=shots)
     if check is not None:
         # Answers of an earlier process were checked then, but each must still belong to its own problem.
         for problem, record in zip(protocol.each_sample(problems), records, strict=True):

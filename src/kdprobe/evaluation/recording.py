@@ -6,19 +6,17 @@ answers. But all of lm-eval's models pass each answer to the cache, and that cal
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError
-from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.checked_replies import CheckedReplies
 from kdprobe.evaluation.draws import Draws
+from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.prompt_check import PromptCheck
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.evaluation.student_lm import StudentLM
-from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.room import named, too_long
 from kdprobe.models.thinking import Written, with_opening
 from kdprobe.problems.correctness import judge
@@ -92,12 +90,12 @@ class RecordingModel(Recording, StudentLM):
     """A student that answers the problems of the deciding task.
 
     Args:
-        student: The model.
+        student: The student, as an engine loaded it.
         protocol: How it decodes.
         check: The check of its prompts, if they are known.
     """
 
-    def __init__(self, student: LoadedModel, protocol: Protocol, check: PromptCheck | None = None) -> None:
+    def __init__(self, student: EngineStudent, protocol: Protocol, check: PromptCheck | None = None) -> None:
         # A chat template writes its own beginning-of-sequence token.
         add_bos_token = False if student.tokenizer.chat_template else None
         super().__init__(student, seed=protocol.seed, add_bos_token=add_bos_token)
@@ -139,7 +137,7 @@ class RecordingModel(Recording, StudentLM):
         if self._protocol.batch_size != "auto":
             return {"size": self._protocol.batch_size}
         ids = [self.tok_encode(prompt) for prompt in prompts]
-        return asdict(plan_batches(self.student, ids, self._protocol.max_new_tokens))
+        return {"size": self.student.answers_at_once(ids, self._protocol.max_new_tokens)}
 
     def add_partial(self, _method: str, request: Any, response: str | None) -> None:
         """Receives the answers of a batch, in the order of its rows; they are saved together once all have arrived."""

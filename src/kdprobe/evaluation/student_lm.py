@@ -1,32 +1,31 @@
-"""lm-eval's Hugging Face model with rows that leave the batch when they end, and recorded lengths."""
+"""lm-eval's Hugging Face model on top of an engine: lm-eval's prompts and batches, the engine's tokens, recorded."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
-from transformers import LogitsProcessorList
 
 from kdprobe.console import Progress
-from kdprobe.evaluation.draws import SEED, SeededRows
+from kdprobe.evaluation.draws import SEED
+from kdprobe.evaluation.engines.engine import Decoding, EngineStudent
 from kdprobe.evaluation.prompt_check import prompt_digest
-from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, StopTexts, can_shrink
-from kdprobe.models.load import LoadedModel
-from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.thinking import written_text
+from kdprobe.teachers.teacher import Passage
 
 
 class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
-    """A loaded model for lm-eval.
+    """A student for lm-eval.
 
     Subclasses set `bar`, the progress bar, before they decode.
 
     Args:
-        student: The model.
+        student: The student, as an engine loaded it.
         seed: The seed for sampling.
         add_bos_token: As lm-eval's; `None` leaves the choice to the tokenizer.
 
@@ -37,19 +36,23 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
 
     bar: Progress
 
-    def __init__(self, student: LoadedModel, *, seed: int, add_bos_token: bool | None, **arguments: Any) -> None:
+    def __init__(self, student: EngineStudent, *, seed: int, add_bos_token: bool | None, **arguments: Any) -> None:
+        # If the model is not in this process, lm-eval still reads its configuration.
+        model = student.model
+        if model is None:
+            model = SimpleNamespace(config=student.config, device=torch.device("cpu"))
         super().__init__(
-            pretrained=student.model,
+            pretrained=model,
             tokenizer=student.tokenizer,
             add_bos_token=add_bos_token,
-            max_length=context_length(student.model.config),
+            max_length=student.context_length,
             **arguments,
         )
         self.student, self._seed = student, seed
         self.decoded: deque[dict[str, Any]] = deque()
 
     def before_batch(self, prompts: list[list[int]]) -> None:
-        """Called with the token ids of the prompts of each batch, before it is decoded."""
+        """Called with the token ids of the prompts of each batch, before it is decoded or scored by the engine."""
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """As lm-eval's, but keeps the special tokens that mark thinking."""
@@ -60,56 +63,54 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **kwargs: Any) -> Tensor:
         sample = kwargs.pop(SEED, None)
-        if kwargs.get("do_sample"):
-            # One seed per batch, so that its answers do not depend on what was decoded before it.
-            torch.manual_seed(_seed(self._seed if sample is None else sample, context))
-        width = context.shape[1]
-        prompts = [row[mask.bool()].tolist() for row, mask in zip(context, kwargs["attention_mask"], strict=True)]
+        mask, width = kwargs.pop("attention_mask"), context.shape[1]
+        prompts = [row[kept.bool()].tolist() for row, kept in zip(context, mask, strict=True)]
         self.before_batch(prompts)
-        lengths: list[int] | None = None
         self.bar.begin(len(prompts), max_length - width)
-        if can_shrink(self.model):
-            batch = ShrinkingBatch(self.bar.within, None if sample is None else SeededRows(sample, prompts))
-            sequences = self._shrinking(batch, context, max_length, stop, kwargs)
-            lengths = batch.lengths
-        else:
-            checked = LogitsProcessorList([FiniteLogits(width)])
-            sequences = super()._model_generate(context, max_length, stop, logits_processor=checked, **kwargs)
-        for index, (row, prompt) in enumerate(zip(sequences, prompts, strict=True)):
-            written = row[width:].tolist() if lengths is None else row[width : width + lengths[index]].tolist()
-            tokens, finished = self._length(written, max_length - width, stop)
-            self.decoded.append({"tokens": tokens, "finished": finished, "prompt": prompt_digest(prompt)})
-        return sequences
-
-    def _shrinking(
-        self, batch: ShrinkingBatch, context: Tensor, max_length: int, stop: list[str], kwargs: dict[str, Any]
-    ) -> Tensor:
-        ends = sorted(self.student.eos_ids)
         # lm-eval adds the end of turn as a text, but the model has a token for it.
-        texts = [text for text in stop if text not in {self.tokenizer.decode(id_) for id_ in ends}]
-        if not kwargs.get("do_sample"):
-            kwargs = {name: value for name, value in kwargs.items() if name not in {"temperature", "top_p", "top_k"}}
-        sequences: Tensor = self.model.generate(
-            input_ids=context,
-            max_length=max_length,
-            stopping_criteria=[StopTexts(self.tokenizer, texts, context.shape[1])] if texts else [],
-            eos_token_id=ends,
-            pad_token_id=self.tokenizer.pad_token_id,
-            use_cache=True,
-            custom_generate=batch,
-            **{"do_sample": False, **kwargs},
+        ends = {self.tokenizer.decode(id_) for id_ in self.student.end_ids}
+        answers = self.student.decode(
+            prompts,
+            Decoding(
+                max_new_tokens=max_length - width,
+                end_ids=self.student.end_ids,
+                stop_texts=tuple(text for text in stop if text not in ends),
+                settings=kwargs,
+                seed=self._seed if sample is None else sample,
+                draws_by_row=sample is not None,
+            ),
+            self.bar.within,
         )
-        return sequences
+        longest = max(len(answer.token_ids) for answer in answers)
+        written = context.new_full((len(answers), longest), self.tokenizer.pad_token_id)
+        for row, (answer, prompt) in enumerate(zip(answers, prompts, strict=True)):
+            written[row, : len(answer.token_ids)] = context.new_tensor(answer.token_ids)
+            # lm-eval cuts the text where it finds a stop text, even in an answer that went on.
+            finished = answer.finished or any(mark in self.tokenizer.decode(answer.token_ids) for mark in stop)
+            entry = {"tokens": len(answer.token_ids), "finished": finished, "prompt": prompt_digest(prompt)}
+            self.decoded.append(entry)
+        return torch.cat([context, written], dim=1)
 
-    def _length(self, written: list[int], budget: int, stop: list[str]) -> tuple[int, bool]:
-        """The number of tokens, including the end of turn, and whether the response ended by itself."""
-        for position, id_ in enumerate(written):
-            if id_ in self.student.eos_ids:
-                return position + 1, True
-        text = self.tokenizer.decode(written)
-        return len(written), len(written) < budget or any(mark in text for mark in stop)
-
-
-def _seed(seed: int, context: Tensor) -> int:
-    digest = hashlib.sha256(repr((seed, context.tolist())).encode()).digest()
-    return int.from_bytes(digest[:7])
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Any], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        """As lm-eval's; if the model is not in this process, the engine scores the continuations."""
+        if self.student.model is not None:
+            own: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+            return own
+        answers: list[tuple[float, bool]] = []
+        step = override_bs or self.batch_size_per_gpu
+        for start in range(0, len(requests), step):
+            batch = requests[start : start + step]
+            passages = []
+            for index, (_, context, continuation) in enumerate(batch):
+                # What lm-eval's model reads, and the last token, which it only predicts.
+                whole = [*context, *continuation][-self.max_length - 1 :]
+                begin = len(whole) - len(continuation)
+                passages.append(Passage(str(start + index), whole[:begin], whole[begin:]))
+            self.before_batch([])
+            for (texts, _, _), scored in zip(batch, self.student.score(passages), strict=True):
+                answers.append((sum(scored.log_p), bool(scored.greedy)))
+                if texts is not None:
+                    self.cache_hook.add_partial("loglikelihood", texts, answers[-1])
+        return answers

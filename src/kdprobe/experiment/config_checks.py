@@ -198,6 +198,15 @@ def _plugged(data: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
         if isinstance(table, dict) and isinstance(table.get("name", default), str):
             name = table.get("name", default)
             yield kind, f"{section}.name", name, f"{section}.options", _table(table.get("options"))
+    evaluation = _table(data.get("evaluation"))
+    if isinstance(engine := evaluation.get("engine", "transformers"), str):
+        yield (
+            "engines",
+            "evaluation.engine",
+            engine,
+            "evaluation.engine_options",
+            _table(evaluation.get("engine_options")),
+        )
     tuning = _table(_table(data.get("controls")).get("fine_tune_options"))
     yield "distillers", "controls", "fine-tune", "controls.fine_tune_options", tuning
     analyses = _table(data.get("probe")).get("analyses")

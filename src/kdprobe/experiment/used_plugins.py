@@ -37,6 +37,7 @@ def plugins_used(experiment: Experiment, host: Host) -> dict[str, dict[str, str]
         *(("analyses", analysis.name) for analysis in experiment.probe.analyses),
         *([("distillers", "fine-tune")] if experiment.controls.fine_tuned else []),
         *(("tasks", task.name) for task in experiment.evaluation.benchmarks if task.name in host.names("tasks")),
+        ("engines", experiment.evaluation.engine),
         *(("extractors", name) for name in host.unique_names("extractors")),
     ]
     return {f"{kind}/{name}": _provenance(host.get(kind, name).provider) for kind, name in entries}

@@ -20,6 +20,7 @@ BUILTIN_PLUGINS = (
     "kdprobe.strategies.plugin",
     "kdprobe.teachers.plugin",
     "kdprobe.distill.plugin",
+    "kdprobe.evaluation.plugin",
     "kdprobe.probing.plugin",
 )
 

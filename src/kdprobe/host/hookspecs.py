@@ -2,6 +2,8 @@
 
 A hook returns an iterable of specs; a generator is fine. A plugin may implement any number of hooks. The exception is
 the observer `kdprobe_stage_finished`, which is called after every stage of a run and returns nothing.
+
+This file is long because it specifies every hook, each with an example.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from kdprobe.host.specs import (
     KINDS,
     AnalysisSpec,
     DistillerSpec,
+    EngineSpec,
     ExtractorSpec,
     HeadMetricSpec,
     ProblemSourceSpec,
@@ -216,6 +219,31 @@ def kdprobe_tasks() -> Iterable[TaskSpec]:
         ...     yield TaskSpec(name="capitals", summary="Capital cities", build=build)
         >>> [spec.name for spec in kdprobe_tasks()]
         ['capitals']
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def kdprobe_engines() -> Iterable[EngineSpec]:
+    """Engines: run students in evaluations, for `evaluation.engine` and `kdprobe eval --engine`.
+
+    Called once, when a command needs plugins. `build` returns a `kdprobe.evaluation.Engine` and loads nothing, because
+    plans build engines too. An engine turns token ids into token ids and log-probabilities; lm-eval writes the prompts,
+    and kdprobe records, checks and judges. It must read prompts exactly as they are, end answers with the given tokens
+    only, and give the student's numbers, not those of its base: `check_engine` compares them with transformers.
+
+    Example:
+        >>> class Remote:
+        ...     versions = {"remote": "1.0"}
+        ...     def load(self, student, *, dtype, bases):
+        ...         raise NotImplementedError("return a kdprobe.evaluation.EngineStudent")
+        ...     def close(self):
+        ...         pass
+        >>> @hookimpl
+        ... def kdprobe_engines():
+        ...     yield EngineSpec(name="remote", summary="Runs elsewhere", build=lambda options: Remote())
+        >>> [spec.name for spec in kdprobe_engines()]
+        ['remote']
     """
     raise NotImplementedError
 

@@ -29,6 +29,7 @@ SINGULAR = {
     "problem-sources": "problem source",
     "extractors": "extractor",
     "tasks": "task",
+    "engines": "engine",
 }
 
 

@@ -134,6 +134,20 @@ class TaskSpec(Spec):
     kind: ClassVar[str] = "tasks"
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec(Spec):
+    """What runs students in evaluations; `build` returns a `kdprobe.evaluation.Engine` and loads nothing.
+
+    Attributes:
+        fast: Whether it is installed completely and usually answers faster than the built-in engine; `kdprobe eval`
+            then recommends it.
+    """
+
+    kind: ClassVar[str] = "engines"
+
+    fast: bool = False
+
+
 KINDS: tuple[type[Spec], ...] = (
     StrategySpec,
     TeacherSpec,
@@ -143,4 +157,5 @@ KINDS: tuple[type[Spec], ...] = (
     ProblemSourceSpec,
     ExtractorSpec,
     TaskSpec,
+    EngineSpec,
 )

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from kdprobe.models.adapters import AdapterRecord, resolve_adapter
     from kdprobe.models.batching import left_padded, right_padded
     from kdprobe.models.chatter import quiet
-    from kdprobe.models.load import LoadedModel, load_tokenizer
+    from kdprobe.models.load import LoadedModel, load_tokenizer, model_folder
     from kdprobe.models.load import load as load_model
+    from kdprobe.models.merging.files import lies_beside as only_adds
     from kdprobe.models.merging.merge import merge
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -23,7 +24,8 @@ else:
         {
             "kdprobe.models.adapters": ["AdapterRecord", "resolve_adapter"],
             "kdprobe.models.batching": ["left_padded", "right_padded"],
-            "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer"],
+            "kdprobe.models.load": ["LoadedModel", "load as load_model", "load_tokenizer", "model_folder"],
+            "kdprobe.models.merging.files": ["lies_beside as only_adds"],
             "kdprobe.models.merging.merge": ["merge"],
             "kdprobe.models.chatter": ["quiet"],
         },
@@ -43,6 +45,8 @@ __all__ = [
     "load_tokenizer",
     "match_tokenizers",
     "merge",
+    "model_folder",
+    "only_adds",
     "process_count",
     "prompt_ids",
     "prompt_text",

@@ -93,7 +93,7 @@ def load(
         # transformers only warns about an unknown quantisation, and loads the weights as if they were not quantised.
         refuse_unknown_quantisation(record, load_config(record).quantization_config)
     settings = {"dtype": getattr(torch, dtype_name), "attn_implementation": attention}
-    model = complete_model(record, _converted(record), **settings, use_safetensors=True)
+    model = complete_model(record, model_folder(record), **settings, use_safetensors=True)
     # Padding is masked, so any token that has a row in the model will do.
     if (tokenizer.pad_token_id or 0) >= model.get_input_embeddings().weight.shape[0]:
         tokenizer.pad_token = tokenizer.eos_token
@@ -111,7 +111,7 @@ def load_tokenizer(record: ModelRecord) -> Any:
     """
     from transformers import AutoTokenizer
 
-    folder = _converted(record)
+    folder = model_folder(record)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -141,7 +141,7 @@ def load_config(record: ModelRecord) -> Any:
 
     try:
         with quiet():
-            return AutoConfig.from_pretrained(_converted(record), trust_remote_code=False)
+            return AutoConfig.from_pretrained(model_folder(record), trust_remote_code=False)
     except KdprobeError:
         raise
     except Exception as error:
@@ -153,7 +153,7 @@ def load_config(record: ModelRecord) -> Any:
         ) from error
 
 
-def _converted(record: ModelRecord) -> Path:
+def model_folder(record: ModelRecord) -> Path:
     """The folder to load from: the record's own, or that of a GGUF file's weights, converted once per digest."""
     if record.path.suffix != ".gguf":
         return record.path

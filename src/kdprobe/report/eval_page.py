@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
+from kdprobe.comparison.engine_words import engine_words
 from kdprobe.evaluation.protocol import Protocol
 from kdprobe.problems.extractors import Extractor
 from kdprobe.report.compare_page import write_compare_page
@@ -43,7 +44,9 @@ def write_eval_page(
     Raises:
         KdprobeError: It cannot be written.
     """
+    engines = dict.fromkeys(engine_words(arm.outputs.conditions) for arm in arms)
     facts = [("Model", model), ("Problem source", source), ("Decoding", _decoding(protocol))]
+    facts += [("Engine", words) for words in engines if words]
     comparison = compare(arms, extractors, chosen, baseline)
     return write_compare_page(folder / PAGE, arms, comparison, extractors[chosen], facts=facts)
 

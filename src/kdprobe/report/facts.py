@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdprobe.comparison.engine_words import engine_words
 from kdprobe.comparison.result import Comparison
 from kdprobe.comparison.samples.words import is_several, samples_text
 from kdprobe.experiment.results import Results
@@ -26,6 +27,7 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
     tested, trained = (len(record["problems"].get(split, [])) for split in ("test", "transfer"))
     learnt = f", {trained} for training" if trained else ""
     seeds = sorted({arm.seed for arm in results.arms if arm.strategy is not None})
+    engines = dict.fromkeys(engine_words(arm.records[0].get("conditions") or {}) for arm in results.arms if arm.records)
     named = {
         "Student": str(record["student"].get("name", "")),
         "Teacher": taught or teacher.get("name", ""),
@@ -33,6 +35,7 @@ def run_facts(results: Results) -> list[tuple[str, str]]:
         "Answers": _answers(config.get("evaluation", {})),
         "Strategies": ", ".join(dict.fromkeys(arm.strategy for arm in results.arms if arm.strategy)),
         "Seeds": f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})" if seeds else "",
+        "Engine": "; ".join(filter(None, engines)),
         # In UTC as an ISO date and time; earlier versions did not record it.
         "Finished": f"{finished[:10]} (UTC)" if (finished := record.get("finished")) else "",
         "Run": results.run,

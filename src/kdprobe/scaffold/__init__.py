@@ -19,6 +19,7 @@ KINDS = {
     "problem-source": "kdprobe_problem_sources",
     "extractor": "kdprobe_extractors",
     "task": "kdprobe_tasks",
+    "engine": "kdprobe_engines",
 }
 """The kinds with a template, and the hook of each."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -82,6 +83,7 @@ _USE = {
     "head-metric": '[probe]\nanalyses = ["heads"]  # measures all installed head metrics',
     "problem-source": '[problems]\nsource = "NAME"\ntransfer = 100\ntest = 100',
     "extractor": "# kdprobe score answers.csv --extractor NAME",
+    "engine": '[evaluation]\nengine = "NAME"',
     "task": '[evaluation]\ntasks = [{ name = "NAME", role = "retention" }]',
 }
 """How a config uses it."""

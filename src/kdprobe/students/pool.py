@@ -22,6 +22,7 @@ class StudentPool:
 
     def __init__(self) -> None:
         self._results: dict[Hashable, Any] = {}
+        self._closers: list[Callable[[], None]] = []
 
     @cached_property
     def bases(self) -> SharedBases:
@@ -30,18 +31,24 @@ class StudentPool:
 
         return SharedBases()
 
+    def opened(self, close: Callable[[], None]) -> None:
+        """Has `close` called before students are loaded for analyses, which need the memory, and by `clear`."""
+        self._closers.append(close)
+
     def merged(self, student: Student, *, dtype: Dtype = "float32") -> LoadedModel:
         """A student with its adapter merged; its weights are shared with others and must not be changed.
 
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
         """
+        self._close()
         return self.bases.merged(student.base, student.adapter, dtype=dtype)
 
     def bridges(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> Bridges:
         """These students in TransformerLens; the same call returns the same object."""
         from kdprobe.students.bridges import Bridges
 
+        self._close()
         key = ("bridges", tuple(students), tuple(map(tuple, check)))
         return self.once(key, lambda: Bridges(students, check, self.bases))
 
@@ -63,5 +70,10 @@ class StudentPool:
 
     def clear(self) -> None:
         """Releases everything."""
+        self._close()
         self.bases.clear()
         self._results.clear()
+
+    def _close(self) -> None:
+        for close in self._closers:
+            close()

@@ -8,6 +8,7 @@ nothing here asserts, and a test module that imports from here must not get a wa
 from kdprobe.testing.analysis import check_analysis
 from kdprobe.testing.contract import ContractError
 from kdprobe.testing.distiller import check_distiller
+from kdprobe.testing.engine import check_engine
 from kdprobe.testing.extractor import check_extractor
 from kdprobe.testing.fixtures import (
     analysis_context,
@@ -33,6 +34,7 @@ __all__ = [
     "analysis_context",
     "check_analysis",
     "check_distiller",
+    "check_engine",
     "check_extractor",
     "check_head_metric",
     "check_problem_source",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kdprobe.evaluation.protocol import Protocol
     from kdprobe.evaluation.tasks.load import DrawnTask
     from kdprobe.experiment.evaluations.models import EvalRequest
+    from kdprobe.experiment.stages.engine import ChosenEngine
     from kdprobe.experiment.stages.stage import Stage
     from kdprobe.models.adapters import Adapters
     from kdprobe.models.conversation import Conversation
@@ -91,6 +92,7 @@ def eval_stages(
     model_type: str,
     model_args: str,
     batch_size: int | str | None,
+    engine: ChosenEngine,
 ) -> Evaluations:
     """Returns the stages of all models, and the students they test; arguments as in `kdprobe.evaluate`.
 
@@ -98,6 +100,7 @@ def eval_stages(
         UsageError: Arguments contradict each other, or a name does not exist.
         KdprobeError: A model, the problems or a task cannot be read.
     """
+    from kdprobe.evaluation.engines.engine import BUILT_IN
     from kdprobe.experiment.evaluations.models import eval_request, local_eval_stages, local_students
     from kdprobe.experiment.evaluations.served import ServedModel, served_eval_stage
     from kdprobe.experiment.evaluations.tasks import local_task_stages, served_task_stage
@@ -107,6 +110,11 @@ def eval_stages(
     from kdprobe.students.student import Student
 
     here = model_type == HUGGING_FACE
+    if not here and engine.name != BUILT_IN:
+        raise UsageError(
+            f"--engine is for models that kdprobe runs, but the model type {model_type!r} is lm-eval's.",
+            "Remove --engine or --model-type.",
+        )
     if here and model_args:
         raise UsageError("--model-args applies only to model types other than hf.", "Set --model-type.")
     if not here and (adapters or with_base or revision):
@@ -128,9 +136,16 @@ def eval_stages(
     base, named, bases = resolve(model, revision), named_adapters(adapters), SharedBases()
     records = local_students(base, named, with_base=with_base)
     given, asked = request()
-    stages = local_eval_stages(base, records, asked, bases) if asked else {}
+    stages = local_eval_stages(base, records, asked, bases, engine) if asked else {}
     others = local_task_stages(
-        base, records, tasks(), bases, conversation=conversation, dtype=protocol.dtype, batch_size=protocol.batch_size
+        base,
+        records,
+        tasks(),
+        bases,
+        engine,
+        conversation=conversation,
+        dtype=protocol.dtype,
+        batch_size=protocol.batch_size,
     )
     _refuse_unheard(conversation, asked, others)
     base, students = replace(base, conversation=conversation), {}

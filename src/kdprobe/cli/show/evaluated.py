@@ -9,7 +9,7 @@ from kdprobe.cli.show.tasks import show_tasks
 from kdprobe.console import note
 
 if TYPE_CHECKING:
-    from kdprobe.api.evaluate import EvaluateResult
+    from kdprobe.api.results.evaluate import EvaluateResult
 
 
 def show_evaluated(result: EvaluateResult) -> None:
@@ -17,6 +17,8 @@ def show_evaluated(result: EvaluateResult) -> None:
     if result.details:
         show_scores(result.details, {str(file): name for name, file in result.files.items()}, result.findings)
     show_tasks(result.tasks)
+    if result.engine:
+        note(f"Engine: {result.engine}")
     if result.conversation.sentence:
         note(result.conversation.sentence)
     for name, file in result.files.items():

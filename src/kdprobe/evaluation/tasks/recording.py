@@ -14,12 +14,10 @@ from torch import Tensor
 
 from kdprobe.console import note, progress
 from kdprobe.errors import NonFiniteError
-from kdprobe.evaluation.batch_size import plan_batches
 from kdprobe.evaluation.checked_replies import CheckedReplies
+from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.student_lm import StudentLM
-from kdprobe.evaluation.tasks.batch_size import likelihood_batch
-from kdprobe.models.load import LoadedModel
 from kdprobe.models.thinking import split_thinking, with_opening
 from kdprobe.text import safe_text
 
@@ -123,12 +121,12 @@ class TaskModel(RecordedRequests, StudentLM):
     """A student that answers any of lm-eval's requests.
 
     Args:
-        student: The model.
+        student: The student, as an engine loaded it.
         seed: The seed for sampling.
         largest: The largest batch to use; the batch also has to fit into free memory.
     """
 
-    def __init__(self, student: LoadedModel, *, seed: int, largest: int | None) -> None:
+    def __init__(self, student: EngineStudent, *, seed: int, largest: int | None) -> None:
         # As in lm-eval: the tokenizer adds its beginning-of-sequence token unless the text has one.
         super().__init__(student, seed=seed, add_bos_token=None)
         self._largest = largest
@@ -182,9 +180,9 @@ class TaskModel(RecordedRequests, StudentLM):
             if method == WRITING:
                 prompts = [self.tok_encode(request.args[0]) for request in requests]
                 budget = max(request.args[1].get("max_gen_toks") or self.max_gen_toks for request in requests)
-                size = plan_batches(self.student, prompts, budget).size
+                size = self.student.answers_at_once(prompts, budget)
             else:
-                size = likelihood_batch(self.student, min(longest, self.max_length))
+                size = self.student.passages_at_once(min(longest, self.max_length))
             self.ledger.add({name: min(size, self._largest or size)})
         size = self.ledger[name]
         return int(size)

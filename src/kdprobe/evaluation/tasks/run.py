@@ -12,23 +12,28 @@ import torch
 from lm_eval.evaluator import evaluate
 
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
 from kdprobe.evaluation.tasks.load import FEWSHOT_SEED, DrawnTask
 from kdprobe.evaluation.tasks.metric import document_score
 from kdprobe.evaluation.tasks.recording import LIKELIHOOD, ROLLING, WRITING, RecordedRequests, TaskModel, entry_names
-from kdprobe.models.load import LoadedModel
 
 _METHODS = {"multiple_choice": LIKELIHOOD, LIKELIHOOD: LIKELIHOOD, ROLLING: ROLLING, WRITING: WRITING}
 
 
 def do_task(
-    student: LoadedModel, task: DrawnTask, *, label: str, ledger: Ledger | None = None, largest_batch: int | None = None
+    student: EngineStudent,
+    task: DrawnTask,
+    *,
+    label: str,
+    ledger: Ledger | None = None,
+    largest_batch: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Evaluates a local model on a task.
+    """Evaluates a student on a task.
 
     Args:
-        student: The model, merged with its adapter if it has one.
+        student: The student, as an engine loaded it.
         task: The task.
         label: The label of the progress bar.
         ledger: The ledger in which answers are saved; answers already in it are not requested again.

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
+from kdprobe.evaluation.engines.engine import BUILT_IN
 from kdprobe.evaluation.tasks.choice import TaskChoice
 from kdprobe.experiment.section import Section, Seed, Temperature, named
 
@@ -96,6 +97,15 @@ class EvaluationConfig(Section):
         exclude_if=lambda folders: not folders,
     )
 
+    engine: str = Field(
+        default=BUILT_IN,
+        description="What runs the students: an engine as listed by `kdprobe plugins`.",
+        exclude_if=lambda name: name == BUILT_IN,
+    )
+    engine_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the engine.", exclude_if=lambda options: not options
+    )
+
     _folder: Path = PrivateAttr(default=Path())
     """The config's folder, which does not affect results; set by the code that reads the config."""
 
@@ -116,7 +126,7 @@ class EvaluationConfig(Section):
     @property
     def decoding(self) -> dict[str, Any]:
         """How the deciding task is decoded: the arguments for a `Protocol`."""
-        return self.model_dump(exclude={"tasks", "include_path"})
+        return self.model_dump(exclude={"tasks", "include_path", "engine", "engine_options"})
 
     def __eq__(self, other: object) -> bool:
         """Where a config lies does not make it another one."""

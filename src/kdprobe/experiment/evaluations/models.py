@@ -13,6 +13,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.protocol import BARE, COMPLETION, Protocol, task_of
 from kdprobe.experiment.stages.absence import Records
 from kdprobe.experiment.stages.context import problems_digest
+from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.evaluate import answers_of, examination_stage
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.models.adapters import AdapterRecord
@@ -106,7 +107,11 @@ def local_students(
 
 
 def local_eval_stages(
-    base: ModelRecord, students: Mapping[str, AdapterRecord | None], request: EvalRequest, bases: SharedBases
+    base: ModelRecord,
+    students: Mapping[str, AdapterRecord | None],
+    request: EvalRequest,
+    bases: SharedBases,
+    engine: ChosenEngine,
 ) -> dict[str, Stage]:
     """A stage for each local model, in which it answers the problems of the deciding task.
 
@@ -115,6 +120,7 @@ def local_eval_stages(
         students: The models, as from `local_students`.
         request: What they are evaluated on.
         bases: Loads the base when it is first needed.
+        engine: Runs the students.
 
     Returns:
         Stages by name.
@@ -138,11 +144,11 @@ def local_eval_stages(
         protocol, identity = asked(student.reader[1])
 
         def answer(_made: list[Path], scratch: Path, label: str) -> Records:
-            loaded = bases.merged(base, student.adapter, dtype=dtype)
+            loaded = engine.load(student, dtype=dtype, bases=bases)
             return answers_of(loaded, request.problems, protocol, scratch, label=label, shots=request.shots)
 
         identity = {"student": base.as_key(), **identity, **({"adapter": adapter.digest} if adapter else {})}
-        return examination_stage(name, request.problems, protocol, identity=identity, answer=answer)
+        return examination_stage(name, request.problems, protocol, identity=identity, answer=answer, engine=engine)
 
     return {name: stage(name, adapter) for name, adapter in students.items()}
 

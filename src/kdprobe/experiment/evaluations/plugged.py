@@ -13,7 +13,7 @@ from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.evaluation.protocol import TASKS
 from kdprobe.experiment.config_checks import sentences
 from kdprobe.experiment.evaluations.config import TaskConfig
-from kdprobe.experiment.stages.context import plugin_key
+from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.host.provider import Provider
 from kdprobe.host.registry import Host
 

@@ -11,6 +11,7 @@ from kdprobe.errors import UsageError
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.experiment.evaluations.served import ServedModel
 from kdprobe.experiment.stages.absence import Records
+from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.stages.task import done, done_stage, reading_key
 from kdprobe.models.adapters import AdapterRecord
@@ -29,6 +30,7 @@ def local_task_stages(
     students: Mapping[str, AdapterRecord | None],
     tasks: Sequence[DrawnTask],
     bases: SharedBases,
+    engine: ChosenEngine,
     *,
     conversation: Conversation,
     dtype: Dtype,
@@ -41,6 +43,7 @@ def local_task_stages(
         students: The models by name, each with its adapter or none.
         tasks: The tasks.
         bases: Loads the base when it is first needed.
+        engine: Runs the students.
         conversation: What chat templates get besides the messages.
         dtype: Data type of the weights.
         batch_size: The largest batch, or `auto`.
@@ -54,7 +57,7 @@ def local_task_stages(
         student = Student(name, base, adapter.path if adapter else None)
 
         def answer(_inputs: list[Path], scratch: Path, label: str) -> Records:
-            loaded = bases.merged(base, student.adapter, dtype=concrete)
+            loaded = engine.load(student, dtype=concrete, bases=bases)
             return done(loaded, task, scratch, label=label, batch_size=batch_size)
 
         identity: dict[str, Any] = {
@@ -64,7 +67,7 @@ def local_task_stages(
             **reading_key(student.load_tokenizer(), conversation, task),
             **({"adapter": adapter.digest} if adapter else {}),
         }
-        return done_stage(name, task, identity=identity, answer=answer)
+        return done_stage(name, task, identity=identity, answer=answer, engine=engine)
 
     return {
         task.choice.name: {name: stage(name, adapter, task) for name, adapter in students.items()} for task in tasks

@@ -9,10 +9,11 @@ from typing import Any
 
 from kdprobe.errors import KdprobeError, NonFiniteError
 from kdprobe.experiment.stages.absence import overflow_sentence, overflowed
-from kdprobe.experiment.stages.context import StageContext, plugin_key, problems_key
+from kdprobe.experiment.stages.context import StageContext, problems_key
 from kdprobe.experiment.stages.distill import diverged, divergence_sentence, trained_student
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.evaluate import RECORDS
+from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import write_json
 from kdprobe.students.replicates import chosen

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from kdprobe.errors import KdprobeError
 from kdprobe.experiment.config import Experiment
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
+from kdprobe.experiment.stages.engine import ChosenEngine
+from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.files import digest
 from kdprobe.host.candidates import BUILTIN
 from kdprobe.host.registry import Host
@@ -79,6 +81,16 @@ class StageContext:
                 "Remove [conversation], or choose another teacher.",
             )
         return teacher
+
+    @cached_property
+    def engine(self) -> ChosenEngine:
+        """The engine that runs the students in evaluations; it is closed when the pool releases everything."""
+        config = self.experiment.evaluation
+        engine = ChosenEngine(
+            self.host, config.engine, self.host.options("engines", config.engine, config.engine_options)
+        )
+        self.pool.opened(engine.close)
+        return engine
 
     @property
     def uses_teacher(self) -> bool:
@@ -147,16 +159,6 @@ class StageContext:
             self._known[key] = make()
         known: Known = self._known[key]
         return known
-
-
-def plugin_key(host: Host, kind: str, name: str) -> dict[str, Any]:
-    """The parts of a plugin that determine what it makes."""
-    entry = host.get(kind, name)
-    provider = entry.provider
-    key = {"plugin": name, "format": entry.spec.format}
-    if provider.source == BUILTIN:
-        return key
-    return key | {"package": provider.name, "version": provider.version, "source": provider.source_hash}
 
 
 def problems_key(context: StageContext, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from kdprobe.errors import NonFiniteError
 from kdprobe.experiment.stages.adapter_card import adapter_card, caution_of
 from kdprobe.experiment.stages.context import (
     StageContext,
-    plugin_key,
     problems_key,
     refuse_other_prompts,
     strategy_key,
     teacher_key,
 )
 from kdprobe.experiment.stages.environment import environment
+from kdprobe.experiment.stages.plugin_key import plugin_key
 from kdprobe.experiment.stages.prompts import write_prompts
 from kdprobe.experiment.stages.select import SELECTION
 from kdprobe.experiment.stages.stage import Stage

@@ -13,15 +13,16 @@ from kdprobe.evaluation.protocol import TASK_FORMAT, Protocol
 from kdprobe.experiment.stages.absence import Records, records_or_absence
 from kdprobe.experiment.stages.context import StageContext, problems_digest, source_key
 from kdprobe.experiment.stages.distill import trained_student
+from kdprobe.experiment.stages.engine import ChosenEngine, engine_name
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.files import clean
-from kdprobe.models.outline.device import concrete_dtype
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.problems.problem import Problem
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
-    from kdprobe.models.load import LoadedModel
+    from kdprobe.evaluation.engines.engine import EngineStudent
 
 FORMAT = 7
 RECORDS = "records.parquet"
@@ -42,7 +43,9 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
     problems = context.problems.test
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
-        loaded = context.pool.merged(trained_student(student, inputs), dtype=dtype)
+        loaded = context.engine.load(
+            trained_student(student, inputs), dtype=concrete_dtype(dtype, default_device()), bases=context.pool.bases
+        )
         return answers_of(loaded, problems, protocol, scratch, label=label)
 
     return examination_stage(
@@ -56,6 +59,7 @@ def evaluate_stage(context: StageContext, student: Student, distill: Stage | Non
         },
         answer=answer,
         inputs=(distill,) if distill else (),
+        engine=context.engine,
     )
 
 
@@ -68,6 +72,7 @@ def examination_stage(
     answer: Callable[[list[Path], Path, str], Records],
     inputs: tuple[Stage, ...] = (),
     libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval"),
+    engine: ChosenEngine | None = None,
 ) -> Stage:
     """A model answers problems, and every answer is saved as it arrives, so that a killed evaluation resumes.
 
@@ -79,8 +84,9 @@ def examination_stage(
         answer: Asks the model: `(folders of the inputs, scratch folder, label) -> records`.
         inputs: The stages that made it.
         libraries: Libraries whose versions affect the answers.
+        engine: The engine that runs the model, if it is one of kdprobe's.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "format": FORMAT,
         **identity,
         "problems": problems_digest(problems),
@@ -88,6 +94,8 @@ def examination_stage(
         "task": TASK_FORMAT,
         "environment": environment(*libraries),
     }
+    if engine:
+        settings = engine.added_to(settings)
 
     def work(folder: Path, input_folders: list[Path], scratch: Path) -> None:
         import pandas as pd
@@ -109,7 +117,7 @@ def examination_stage(
 
 
 def answers_of(
-    student: LoadedModel,
+    student: EngineStudent,
     problems: Sequence[Problem],
     protocol: Protocol,
     scratch: Path,
@@ -117,7 +125,7 @@ def answers_of(
     label: str,
     shots: Sequence[Problem] = (),
 ) -> Records:
-    """A local model answers the problems and reads their gold solutions; arguments as for `evaluate`."""
+    """A student answers the problems and reads their gold solutions; arguments as for `evaluate`."""
     from kdprobe.evaluation.likelihood import gold_log_probabilities
     from kdprobe.evaluation.lm_eval_run import evaluate
     from kdprobe.evaluation.recording import PLAN
@@ -168,6 +176,7 @@ def _conditions(settings: Mapping[str, Any], prompts: set[tuple[str, bool]]) -> 
     decoding = {name: str(protocol[name]) for name in ("temperature", "top_p", "samples") if name in protocol}
     if "student" in settings:
         decoding["dtype"] = concrete_dtype(protocol["dtype"], installation["device"])
+        decoding["engine"] = engine_name(settings)
     conversation = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in settings.get("conversation", {}).items()

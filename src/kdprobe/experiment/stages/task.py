@@ -10,14 +10,16 @@ from kdprobe.evaluation.ledger import Ledger
 from kdprobe.experiment.stages.absence import Records, records_or_absence
 from kdprobe.experiment.stages.context import StageContext
 from kdprobe.experiment.stages.distill import trained_student
+from kdprobe.experiment.stages.engine import ChosenEngine
 from kdprobe.experiment.stages.environment import environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.models.conversation import Conversation, template_digest
+from kdprobe.models.outline.device import concrete_dtype, default_device
 from kdprobe.students.student import Student
 
 if TYPE_CHECKING:
+    from kdprobe.evaluation.engines.engine import EngineStudent
     from kdprobe.evaluation.tasks.load import DrawnTask
-    from kdprobe.models.load import LoadedModel
 
 FORMAT = 1
 DOCUMENTS = "documents.parquet"
@@ -36,7 +38,9 @@ def task_stage(context: StageContext, student: Student, distill: Stage | None, t
     largest = context.experiment.evaluation.batch_size
 
     def answer(inputs: list[Path], scratch: Path, label: str) -> Records:
-        loaded = context.pool.merged(trained_student(student, inputs), dtype=dtype)
+        loaded = context.engine.load(
+            trained_student(student, inputs), dtype=concrete_dtype(dtype, default_device()), bases=context.pool.bases
+        )
         return done(loaded, task, scratch, label=label, batch_size=largest)
 
     reads = reading_key(context.student_reader.tokenizer, context.experiment.conversation.conversation, task)
@@ -46,6 +50,7 @@ def task_stage(context: StageContext, student: Student, distill: Stage | None, t
         identity={"student": context.student.as_key(), "dtype": dtype, "batch_size": largest, **reads},
         answer=answer,
         inputs=(distill,) if distill else (),
+        engine=context.engine,
     )
 
 
@@ -57,9 +62,10 @@ def done_stage(
     answer: Callable[[list[Path], Path, str], Records],
     inputs: tuple[Stage, ...] = (),
     libraries: tuple[str, ...] = ("torch", "transformers", "peft", "lm-eval", "datasets"),
+    engine: ChosenEngine | None = None,
 ) -> Stage:
     """A model does a task, and every answer is saved as it arrives; arguments as in `examination_stage`."""
-    settings = {
+    settings: dict[str, Any] = {
         "format": FORMAT,
         **identity,
         "task": task.choice.as_row(),
@@ -67,6 +73,8 @@ def done_stage(
         **({"plugin": dict(task.plugin)} if task.plugin else {}),
         "environment": environment(*libraries),
     }
+    if engine:
+        settings = engine.added_to(settings)
 
     def work(folder: Path, input_folders: list[Path], scratch: Path) -> None:
         import pandas as pd
@@ -80,8 +88,8 @@ def done_stage(
     return Stage("task", f"{task.choice.name} {name}", settings, inputs, work, task.size)
 
 
-def done(student: LoadedModel, task: DrawnTask, scratch: Path, *, label: str, batch_size: int | str) -> Records:
-    """A local model does a task; `batch_size` is the largest, or `auto`."""
+def done(student: EngineStudent, task: DrawnTask, scratch: Path, *, label: str, batch_size: int | str) -> Records:
+    """A student does a task; `batch_size` is the largest, or `auto`."""
     from kdprobe.evaluation.tasks.run import do_task
 
     largest = batch_size if isinstance(batch_size, int) else None
