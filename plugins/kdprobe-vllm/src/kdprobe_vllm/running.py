@@ -1,0 +1,188 @@
+"""A running vLLM: its processes, its log, and requests in token ids."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kdprobe import KdprobeError
+from kdprobe.models import Dtype
+from kdprobe_vllm.lora import LoraNeeds
+from kdprobe_vllm.options import VllmOptions
+
+_CPU_CACHE_GIB = 2.0
+_ENVIRONMENT = {
+    # It would report to its makers.
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    # torch already runs threads in this process, with which a forked child may hang.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # It would bind threads to cores that others may be using.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+_CAUSE = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception): .*)")
+
+
+class Running:
+    """vLLM with one set of weights.
+
+    Args:
+        weights: The folder of the model.
+        tokenizer: The folder of its tokenizer.
+        dtype: Data type of the weights.
+        needs: What adapters need.
+        options: The engine's options.
+
+    Raises:
+        KdprobeError: It does not start.
+    """
+
+    def __init__(self, weights: Path, tokenizer: Path, *, dtype: Dtype, needs: LoraNeeds, options: VllmOptions) -> None:
+        self.weights, self.dtype, self.needs = weights, dtype, needs
+        self._adapters: dict[Path, Any] = {}
+        self._failed = False
+        with tempfile.NamedTemporaryFile(prefix="kdprobe-vllm-", suffix=".log", delete=False) as file:
+            self._log = Path(file.name)
+        with self._explained("vLLM did not start"), _environment(), _output_to(self._log):
+            self._llm = _start(weights, tokenizer, dtype, needs, options)
+        self.max_model_len: int = self._llm.model_config.max_model_len
+
+    def ask(
+        self, prompts: Sequence[list[int]], parameters: Sequence[dict[str, Any]], adapter: Path | None
+    ) -> list[Any]:
+        """The outputs for prompts, in order.
+
+        Args:
+            prompts: Token ids.
+            parameters: Of vLLM's `SamplingParams`, for each prompt.
+            adapter: The folder of the adapter, or `None`.
+
+        Raises:
+            KdprobeError: vLLM fails, or did not read a prompt as it is.
+        """
+        from vllm import SamplingParams
+
+        with self._explained("vLLM failed"):
+            outputs: list[Any] = self._llm.generate(
+                [{"prompt_token_ids": ids} for ids in prompts],
+                [SamplingParams(**each) for each in parameters],
+                use_tqdm=False,
+                lora_request=self._request(adapter) if adapter else None,
+            )
+        for ids, output in zip(prompts, outputs, strict=True):
+            if list(output.prompt_token_ids) != list(ids):
+                raise KdprobeError(
+                    "vLLM read another prompt than it was given.",
+                    "Its scores would be those of another prompt; use the engine transformers.",
+                )
+        return outputs
+
+    def close(self) -> None:
+        """Ends its processes."""
+        core = getattr(self._llm.llm_engine, "engine_core", None)
+        if core is not None:
+            core.shutdown()
+        del self._llm
+        gc.collect()
+        if not self._failed:
+            self._log.unlink(missing_ok=True)
+
+    def _request(self, adapter: Path) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        if adapter not in self._adapters:
+            number = len(self._adapters) + 1
+            self._adapters[adapter] = LoRARequest(f"adapter-{number}", number, str(adapter))
+        return self._adapters[adapter]
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turns whatever vLLM raises into a sentence; the cause is often only in the log of its own processes."""
+        try:
+            yield
+        except KdprobeError:
+            raise
+        except Exception as error:
+            self._failed = True
+            causes = _CAUSE.findall(self._log.read_text(encoding="utf-8", errors="replace"))
+            cause = next((line for line in causes if "Engine core initialization failed" not in line), str(error))
+            raise KdprobeError(
+                f"{what}: {' '.join(cause.split())[:300]}",
+                f"Its log is {self._log}. In a script, call kdprobe below `if __name__ == '__main__':`, because vLLM "
+                "starts further processes.",
+            ) from error
+
+
+def _start(weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds, options: VllmOptions) -> Any:
+    import torch
+    from vllm import LLM
+
+    on_cpu = not torch.cuda.is_available()
+    cache = options.kv_cache_gib or (_CPU_CACHE_GIB if on_cpu else None)
+    adapters: dict[str, Any] = {}
+    if needs.rank:
+        # Without the list of modules, vLLM also prepares the output layer, and then cannot score several prompts.
+        modules = sorted(needs.modules)
+        adapters = {"enable_lora": True, "max_loras": 1, "max_lora_rank": needs.rank, "lora_target_modules": modules}
+    return LLM(
+        model=str(weights),
+        tokenizer=str(tokenizer),
+        dtype=dtype,
+        seed=0,
+        max_model_len=options.max_model_len,
+        tensor_parallel_size=options.tensor_parallel_size,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        kv_cache_memory_bytes=int(cache * 2**30) if cache else None,
+        # Compiling pays on a GPU only.
+        enforce_eager=on_cpu,
+        # No pickles, and no settings from the model's generation_config.json.
+        load_format="safetensors",
+        generation_config="vllm",
+        # Before temperature and penalties.
+        logprobs_mode="raw_logprobs",
+        # An answer must not depend on what was asked before.
+        enable_prefix_caching=False,
+        disable_log_stats=True,
+        **adapters,
+    )
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """The environment in which vLLM's processes start, without what the user has set already."""
+    import torch
+
+    wanted = {**_ENVIRONMENT, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    added = {name: value for name, value in wanted.items() if name not in os.environ or name == "OMP_NUM_THREADS"}
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Sends what this process and those it starts print to a file; they keep the file when the block ends."""
+    saved = [os.dup(1), os.dup(2)]
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    try:
+        yield
+    finally:
+        for stream, descriptor in zip((1, 2), saved, strict=True):
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
