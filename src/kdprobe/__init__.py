@@ -29,9 +29,9 @@ from kdprobe.strategies.prompt_pair import PromptPair
 if TYPE_CHECKING:
     from kdprobe.api.compare import CompareResult, compare
     from kdprobe.api.evaluate import evaluate
+    from kdprobe.api.evaluated import EvaluateResult
     from kdprobe.api.plan import PlanResult, plan
     from kdprobe.api.probe import probe
-    from kdprobe.api.results.evaluate import EvaluateResult
     from kdprobe.api.results.evaluated_students import EvaluatedStudent
     from kdprobe.api.results.loadable import LoadedStudent
     from kdprobe.api.results.probe import ProbeResult
@@ -47,9 +47,9 @@ else:
         {
             "kdprobe.api.compare": ["CompareResult", "compare"],
             "kdprobe.api.evaluate": ["evaluate"],
+            "kdprobe.api.evaluated": ["EvaluateResult"],
             "kdprobe.api.plan": ["PlanResult", "plan"],
             "kdprobe.api.probe": ["probe"],
-            "kdprobe.api.results.evaluate": ["EvaluateResult"],
             "kdprobe.api.results.evaluated_students": ["EvaluatedStudent"],
             "kdprobe.api.results.loadable": ["LoadedStudent"],
             "kdprobe.api.results.probe": ["ProbeResult"],

@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.evaluated import EvaluateResult
 from kdprobe.api.given.engines import given_engine, recommend
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
 from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
 from kdprobe.api.given.record_files import ONE_FILE, record_files
 from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, refuse_impossible, task_folders
-from kdprobe.api.results.evaluate import EvaluateResult
 from kdprobe.api.session import AnyPath, calling, open_store
 
 if TYPE_CHECKING:

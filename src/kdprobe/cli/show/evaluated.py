@@ -9,7 +9,7 @@ from kdprobe.cli.show.tasks import show_tasks
 from kdprobe.console import note
 
 if TYPE_CHECKING:
-    from kdprobe.api.results.evaluate import EvaluateResult
+    from kdprobe.api.evaluated import EvaluateResult
 
 
 def show_evaluated(result: EvaluateResult) -> None:
