@@ -1,4 +1,4 @@
-/** An arm's name beside its mark: the colour that it has everywhere. */
+/** An arm's name next to its mark, whose colour it has everywhere. */
 import type { ShownArm } from "./payload";
 
 /** Longer names may break. */

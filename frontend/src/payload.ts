@@ -78,7 +78,7 @@ export interface HeadGrid {
   value: (number | null)[];
   low: (number | null)[];
   high: (number | null)[];
-  /** Whether each was run exactly; `null` if all were measured in the same way. */
+  /** Whether each is exact, not an estimate; `null` if all were measured in the same way. */
   exact: boolean[] | null;
   moved: boolean[] | null;
 }

@@ -27,7 +27,7 @@ LAYERS, HEADS = 4, 3
 TAUGHT = 12
 """The number of problems that the teacher answered."""
 EXACT = (2, 1)
-"""The layer and the head that was run exactly."""
+"""The layer and the head that was computed exactly."""
 
 
 def made_run(problems=60, students=(("unprimed", 20), ("steps", 45)), folder=None):

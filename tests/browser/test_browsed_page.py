@@ -61,12 +61,12 @@ def test_heads_can_be_explored(open_page):
     (lead,) = heads.locator(".lead").all_inner_texts()
     assert " ".join(lead.split()).replace(" ,", ",") == (
         "In steps, layer 2, head 1: without it, log p(gold solution) changes by -9.40 nats (95% CI -12.00 to -7.00; "
-        "run exactly); the head estimated as most costly costs more than each of 19 random sets (p = 0.050, the "
+        "computed exactly); the head estimated as most costly costs more than each of 19 random sets (p = 0.050, the "
         "smallest that 19 sets can give). On log p(gold value), the same head shows no effect: +0.200 nats (95% CI "
         "-0.100 to +0.500)."
     )
     assert heads.get_by_text('Ablated: only steps (students = ["steps"] in the config).').is_visible()
-    assert heads.get_by_text("Outlined: 1 head was run exactly. The other 11 have estimates (≈)").is_visible()
+    assert heads.get_by_text("Outlined: 1 head was computed exactly. The other 11 have estimates (≈)").is_visible()
     ranked = [" ".join(row.split()) for row in heads.locator(".ranking tbody tr").all_inner_texts()]
     assert ranked[:2] == [
         "layer 2, head 1 -9.40 -12.00 to -7.00 exact",

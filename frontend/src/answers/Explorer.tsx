@@ -15,7 +15,7 @@ interface Props {
   arms: ShownArm[];
   /** The arms to begin with. */
   pair: [string, string] | null;
-  /** What the teacher answered to other problems, to stand beside the students' answers. */
+  /** The teacher's answers to other problems, to show next to the students' answers. */
   teaching?: Teaching | null;
   printing: boolean;
 }

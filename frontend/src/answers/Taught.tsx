@@ -1,4 +1,4 @@
-/** Beside the answers to a test problem: what the teacher wrote to a training problem of the same group. */
+/** Next to the answers to a test problem: the teacher's answers to a training problem of the same group. */
 import type { Teaching } from "../payload";
 import { Answer } from "./Answer";
 import { linkTo } from "./link";

@@ -9,7 +9,7 @@ interface Props {
   arm: ShownArm;
 }
 
-/** Drawn for the eye only: the same numbers stand beside it. */
+/** Purely visual: the same numbers are next to it as text. */
 export function Estimate({ estimate, scale, arm }: Props) {
   const at = (value: number) => `${placeOf(value, scale)}%`;
   const { low, high, value } = estimate;

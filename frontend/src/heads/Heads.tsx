@@ -76,7 +76,7 @@ function besides({ table, metric }: HeadMeasure, measures: HeadMeasure[]): HeadM
   return table === "ablation" ? measures.find((other) => other.table === table && other.metric !== metric) : undefined;
 }
 
-/** In a paragraph each: what the measure is; and what is exact, and what is missing. */
+/** Two paragraphs: what the measure is; and what is exact, and what is missing. */
 function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boolean): string[] {
   const { against, table, metric, students } = measure;
   const names = Object.keys(students);
@@ -84,7 +84,7 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
   const meaning = [
     against === null ? "" : `Paired difference from ${against}.`,
     metric.startsWith("log_p_gold") ? TARGETS : "",
-    table === "ablation" ? "A negative effect: less likely without the head, so the student relies on it." : "",
+    table === "ablation" ? "A negative effect means less likely without the head, so the student relies on it." : "",
     against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
   ];
   const reach = [
@@ -94,11 +94,11 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
   return [meaning, reach].map((notes) => notes.filter(Boolean).join(" ")).filter(Boolean);
 }
 
-/** Both are said of either, because the sentence about one names the other. */
+/** Both are explained for either measure, because the sentence about one names the other. */
 const TARGETS =
-  "Gold solution: how likely the student finds the whole worked solution, word by word. Gold value: how likely it finds the final number, with the worked solution before it given.";
+  "Gold solution: how likely the student finds the whole worked solution, word by word. Gold value: how likely it finds the final number, given the worked solution before it.";
 
-/** Which heads were run exactly, and what the others have. */
+/** Which heads were computed exactly, and what is known of the others. */
 function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {
   const count = exact.filter(Boolean).length;
   const rest = exact.length - count;
@@ -106,7 +106,7 @@ function exactNote(exact: boolean[], top: number | undefined, diverged: number |
     top && diverged && count <= top + diverged
       ? `: the ${top} estimated as most costly and the ${diverged} whose attention diverged most from the first student's`
       : "";
-  const run = `${count} ${count === 1 ? "head was" : "heads were"} run exactly${chosen}.`;
+  const run = `${count} ${count === 1 ? "head was" : "heads were"} computed exactly${chosen}.`;
   if (!rest) return run;
   return `Outlined: ${run} The other ${rest} have estimates (≈), which can be far off for large effects, so they rank below.`;
 }

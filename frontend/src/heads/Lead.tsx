@@ -58,7 +58,7 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
 /** How many heads it leads. */
 function among({ exact }: HeadGrid): string {
   const count = exact?.filter(Boolean).length ?? 0;
-  return count > 1 ? `, the largest of ${count} heads run exactly` : "";
+  return count > 1 ? `, the largest of ${count} heads computed exactly` : "";
 }
 
 /** The test against chance. */
@@ -96,7 +96,7 @@ interface EffectProps {
 
 function Effect({ grid, index, signed, unit }: EffectProps) {
   const interval = intervalOf(grid, index, signed);
-  const method = grid.exact ? <Term of="exact">{grid.exact[index] ? "run exactly" : "a first-order estimate"}</Term> : null;
+  const method = grid.exact ? <Term of="exact">{grid.exact[index] ? "computed exactly" : "a first-order estimate"}</Term> : null;
   return (
     <>
       <b>{`${written(grid.value[index] ?? null, signed)} ${unit}`.trim()}</b>

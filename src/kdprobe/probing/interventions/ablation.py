@@ -104,7 +104,7 @@ def ablate(
     Args:
         student: The student, merged, in float32.
         sequences: What it reads.
-        options: What replaces a head, how many heads to run exactly, and what to compare them with.
+        options: What replaces a head, how many heads to compute exactly, and what to compare them with.
         name: The student's name in progress output.
         batch_size: Heads, or sets of heads, per batch.
         seed: Seed of the random sets.

@@ -37,8 +37,7 @@ class AblationOptions(InterventionOptions):
     exact: int | Literal["all"] = Field(
         default=8,
         description="Number of top heads, ranked by gradient, whose effects are computed exactly, or `all`; in trained "
-        "students, so are those of as many heads as `together` replaces whose attention diverged most from the first "
-        "student's.",
+        "students, also of the heads whose attention diverged most from the first student's, as many as `together`.",
     )
     replacement: Literal["mean", "zero"] = Field(
         default="mean", description="What replaces a head's output: its mean over the problems, or zero."

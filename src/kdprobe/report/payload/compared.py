@@ -37,7 +37,7 @@ def compared(
         headline: The result in one sentence.
         facts: What was compared, as names and values.
         solutions: The gold solutions that are known.
-        cautions: What must stand wherever the results do.
+        cautions: Sentences that must accompany the results everywhere.
     """
     return {
         "name": name,

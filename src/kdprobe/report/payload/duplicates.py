@@ -12,7 +12,7 @@ from kdprobe.report.payload.heads import Grid, HeadMeasure
 def is_explored(figure: Mapping[str, Any], measures: Iterable[HeadMeasure]) -> bool:
     """Whether a figure is a map of heads, layers across and heads down, with the values of a grid of the explorer.
 
-    Where heads were run exactly, the grid has the exact value and a map may have the estimate.
+    Where effects were computed exactly, the grid has the exact value and a map may have the estimate.
 
     Args:
         figure: The plotly figure.
