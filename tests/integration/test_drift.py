@@ -353,7 +353,10 @@ def test_from_the_command_line_and_on_the_page(tiny_model, make_adapter, problem
 def test_in_an_experiment(tiny_config, tiny_model, run_cli, tmp_path):
     extra = 'analyses = [{ name = "drift", options = { max_new_tokens = 4, samples = 1, neutral = ["Hi!", "Why?"] } }]'
     config = tiny_config(tiny_model, extra=extra)
+    task = '[evaluation]\ntasks = [{ name = "basics_kdprobe", role = "retention", limit = 12, margin = 0.9 }]'
+    config.write_text(config.read_text().replace("[evaluation]", task))
     data = json.loads(run_cli("run", config, "--store", tmp_path, "--json"))
+    assert {change["outcome"] for change in data["tasks"]["changes"]} == {"retained"}
     statements = data["analyses"]["drift"]["statements"]
     assert [sentence.split(":")[0] for sentence in statements[1:4]] == ["fine-tuned", "unprimed", "teacher"]
     (folder,) = tmp_path.glob("stages/analyse/*")

@@ -14,6 +14,7 @@ from kdprobe.testing import (
     check_head_metric,
     check_problem_source,
     check_strategy,
+    check_task,
     check_teacher,
     problem_rows,
 )
@@ -40,6 +41,11 @@ def test_problem_sources(name, tmp_path, monkeypatch):
     monkeypatch.setenv("KDPROBE_GSM8K", str(tmp_path))
     options = {"jsonl": {key: str(file) for key, file in files.items()}, "gsm-symbolic": {"templates": [6, 16]}}
     check_problem_source(HOST, name, options.get(name))
+
+
+@pytest.mark.parametrize("name", HOST.names("tasks"))
+def test_tasks(name):
+    check_task(HOST, name)
 
 
 @pytest.mark.parametrize("name", HOST.names("teachers"))

@@ -43,12 +43,21 @@ def test_full_adds_strategies_seeds_and_analyses_under_another_name(host):
     ablation = next(analysis for analysis in experiment.probe.analyses if analysis.name == "ablation")
     assert ablation.options["exact"] == 4
     assert experiment.name == "embedded-full"
+    (task,) = experiment.evaluation.benchmarks
+    assert (task.name, task.role, task.margin) == ("basics_kdprobe", "retention", 0.05)
+    assert not load_experiment(None, host).evaluation.benchmarks
 
 
 def test_full_keeps_what_a_config_has(host):
     experiment = check(in_full({**DATA, "strategies": ["teacher"], "seeds": [5, 1]}), host, "mine.toml")
     assert [strategy.name for strategy in experiment.strategies] == ["teacher", "none", "ground-truth", "confidence"]
     assert experiment.seeds == [5, 1, 0]
+    own = [{"name": "arc_easy", "role": "retention"}]
+    assert [
+        task.name for task in check(in_full({**DATA, "evaluation": {"tasks": own}}), host, "").evaluation.benchmarks
+    ] == ["arc_easy"]
+    # Nothing to measure retention against.
+    assert not check(in_full({**DATA, "controls": {"untrained": False}}), host, "").evaluation.benchmarks
     several = check(in_full({**DATA, "seeds": [7, 8, 9, 10]}), host, "mine.toml")
     assert several.seeds == [7, 8, 9, 10]
 

@@ -81,7 +81,7 @@ def full_option(function: Any) -> Any:
         "--full",
         is_flag=True,
         help="Add the remaining strategies of the response-priming paper, train at least three seeds of "
-        "each, and run all analyses.",
+        "each, run all analyses, and evaluate the retention task basics_kdprobe unless the config has one.",
     )(function)
 
 

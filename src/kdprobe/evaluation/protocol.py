@@ -19,6 +19,8 @@ COMPLETION = "_completion"
 """Suffix of tasks for models without a chat template."""
 BARE = {True: TASK, False: f"{TASK}{COMPLETION}"}
 """The task with the bare question, as in training, for models with a chat template (`True`) and without."""
+RETENTION_TASK = "basics_kdprobe"
+"""A task outside of mathematics, on which students should lose nothing."""
 FORMS = ("", "_fewshot", "_cot")
 TASKS = tuple(f"{TASK}{form}{ending}" for ending in ("", COMPLETION) for form in FORMS)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from kdprobe.evaluation.protocol import RETENTION_TASK
 from kdprobe.experiment.arm_names import display_name
 from kdprobe.experiment.config_checks import GOLD, OWN, TEXT_FILE, listed_seeds
 from kdprobe.experiment.evaluations.config import EvaluationConfig
@@ -26,6 +27,8 @@ ALL_ANALYSES = [
     *("heads", "divergence", "association", "confidence", "drift", "geometry", "ablation", "patching", "attribution")
 ]
 """kdprobe's own analyses that need no further package."""
+ALL_TASKS = [{"name": RETENTION_TASK, "role": "retention", "margin": 0.05}]
+"""What `--full` asks of students besides the deciding task, if the config has no retention task of its own."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from kdprobe.errors import ConfigError, UsageError
 from kdprobe.experiment.arm_names import resolved, student_name
-from kdprobe.experiment.config import ALL_ANALYSES, ALL_STRATEGIES, EMBEDDED, Experiment
+from kdprobe.experiment.config import ALL_ANALYSES, ALL_STRATEGIES, ALL_TASKS, EMBEDDED, Experiment
 from kdprobe.experiment.config_checks import (
     GOLD,
     OWN,
@@ -39,8 +39,8 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
     Args:
         path: The TOML file, or `None` for the embedded experiment.
         host: The plugins, to check names and options; the config's own plugin folder is loaded into it.
-        full: Add the remaining strategies of the response-priming paper, train at least three seeds of each, and run
-            all analyses.
+        full: Add the remaining strategies of the response-priming paper, train at least three seeds of each, run all
+            analyses, and evaluate the retention task `basics_kdprobe` unless the config has a retention task.
 
     Raises:
         ConfigError: Lists all the errors.
@@ -50,7 +50,7 @@ def load_experiment(path: Path | None, host: Host, *, full: bool = False) -> Exp
 
 
 def in_full(data: dict[str, Any]) -> dict[str, Any]:
-    """A config with all strategies of the response-priming paper, at least three seeds, and all analyses."""
+    """A config with all strategies of the paper, at least three seeds, a retention task, and all analyses."""
     seeds = data.get("seeds", [0])
     if isinstance(seeds, list):
         unused = (seed for seed in range(len(seeds) + _SEEDS) if seed not in seeds)
@@ -58,21 +58,38 @@ def in_full(data: dict[str, Any]) -> dict[str, Any]:
     probe = data.get("probe", {})
     if isinstance(probe, dict):
         probe = {**probe, "analyses": with_missing(probe.get("analyses", []), ALL_ANALYSES)}
+    evaluation, controls = data.get("evaluation", {}), data.get("controls", {})
+    # Retention is measured against the untrained student.
+    if isinstance(evaluation, dict) and isinstance(controls, dict) and controls.get("untrained", True):
+        evaluation = {**evaluation, "tasks": with_retention(evaluation.get("tasks", []))}
     return {
         **data,
         "name": f"{data.get('name', 'experiment')}-full",
         "strategies": with_missing(data.get("strategies", []), ALL_STRATEGIES),
         "seeds": seeds,
+        "evaluation": evaluation,
         "probe": probe,
     }
 
 
-def with_missing(listed: Any, names: Iterable[str]) -> Any:
-    """A config's list of names and tables, with the names that it lacks; anything else is left to the checks."""
+def with_retention(tasks: Any) -> Any:
+    """A config's list of tasks, with a retention task if it has none; anything else is left to the checks."""
+    if not isinstance(tasks, list):
+        return tasks
+    retained = any(isinstance(task, dict) and task.get("role") == "retention" for task in tasks)
+    return tasks if retained else with_missing(tasks, ALL_TASKS)
+
+
+def with_missing(listed: Any, entries: Iterable[str | dict[str, Any]]) -> Any:
+    """A config's list of names and tables, with the entries that it lacks; anything else is left to the checks."""
     if not isinstance(listed, list):
         return listed
-    named = {entry.get("name") if isinstance(entry, dict) else entry for entry in listed}
-    return [*listed, *(name for name in names if name not in named)]
+    named = {_name(entry) for entry in listed}
+    return [*listed, *(entry for entry in entries if _name(entry) not in named)]
+
+
+def _name(entry: Any) -> Any:
+    return entry.get("name") if isinstance(entry, dict) else entry
 
 
 def read_config(path: Path | None) -> tuple[dict[str, Any], str, Path]:
