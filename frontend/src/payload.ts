@@ -14,6 +14,12 @@ export interface ShownProblem {
   group: string | null;
 }
 
+export interface ShownSample {
+  text: string;
+  value: string | null;
+  right: boolean;
+}
+
 export interface ShownAnswer {
   text: string;
   thinking: string | null;
@@ -21,14 +27,12 @@ export interface ShownAnswer {
   span: [number, number] | null;
   value: string | null;
   right: boolean;
-  /** How many answers the problem has; this is the first. */
-  samples: number;
-  /** The share of these that are correct. */
-  share: number;
   cut: boolean | null;
   tokens: number | null;
   /** In nats. */
   log_p: number | null;
+  /** The other samples of the problem, if it has several; this is the first. */
+  others: ShownSample[];
 }
 
 export interface Answers {
@@ -58,6 +62,8 @@ export interface ShownDifference {
   against: string;
   difference: ShownInterval;
   only: [number, number] | null;
+  /** Whether means over several samples are compared: `only` says on how many problems each has the higher one. */
+  sampled: boolean;
   p: string;
   significant: boolean;
   detectable: string;

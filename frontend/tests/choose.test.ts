@@ -5,7 +5,7 @@ import type { Answers, ShownAnswer } from "../src/payload";
 
 function answer(right: boolean, more: Partial<ShownAnswer> = {}): ShownAnswer {
   const plain = { text: "Seven", thinking: null, span: null, value: "7", cut: false, tokens: 1, log_p: null };
-  return { ...plain, right, samples: 1, share: Number(right), ...more };
+  return { ...plain, right, others: [], ...more };
 }
 
 const ANSWERS: Answers = {

@@ -34,7 +34,7 @@ def test_a_plan_says_that_its_power_is_for_one_answer(config, tmp_path, run_cli)
 
 
 def test_every_student_has_all_samples_and_pairs_are_over_problems(run):
-    for records in run.records.values():
+    for records in run.answers.values():
         assert len(records) == 4 * SAMPLES
         assert sorted(set(records["sample"])) == list(range(SAMPLES))
     assert all(arm.n == 4 * SAMPLES and arm.problems == 4 for arm in run.comparison.arms)
@@ -49,16 +49,16 @@ def test_verdict_page_and_data_say_how_many_samples_there_are(run):
     text = text_of(run.report().read_text(encoding="utf-8"))
     assert f"{SAMPLES} samples per problem, temperature 1.1" in text
     assert f"; {SAMPLES} samples per problem)" in text
-    assert "The first of each is shown here" in text
+    assert "Outcomes and filters are those of the first sample" in text
     assert "McNemar" not in text
     arms = run.to_dict()["arms"]
     assert {each["measure"] for arm in arms for each in arm["at_k"]} == {"pass@2", "pass@3", "maj@2", "maj@3"}
 
 
 def test_analyses_read_the_first_sample(run):
-    answers = run.tables["confidence"]["answers"]
+    answers = run.analyses.table("confidence", "answers")
     for student, rows in answers.groupby("student"):
-        first = run.records[student].query("sample == 0").set_index("id")["correct"]
+        first = run.answers[student].query("sample == 0").set_index("id")["correct"]
         assert rows.set_index("problem")["correct"].to_dict() == {id_: first[id_] for id_ in rows["problem"]}
 
 
@@ -73,7 +73,7 @@ def test_arms_of_runs_are_compared_by_problem_too(run, config, tmp_path):
     greedy = config.with_name("greedy.toml")
     text = config.read_text(encoding="utf-8").replace(f"samples = {SAMPLES}\ntemperature = 1.1", "temperature = 0.0")
     greedy.write_text(text, encoding="utf-8")
-    store = run.folder.parents[1]
+    store = run.store.root
     other = kdprobe.run(greedy, store=store, progress=False)
     compared = kdprobe.compare(run, other, progress=False)
     mixed = [pair for pair in compared.comparison.pairs if pair.samples == [1, SAMPLES]]

@@ -195,7 +195,8 @@ def test_the_page_says_how_many_samples_there_are(evaluated):
     assert "24 answers with 4 samples per problem" in text
     assert "4 samples per problem, temperature 1.3" in text
     assert "maj@4" in text
-    assert "The first of each is shown here" in text
+    assert "Outcomes and filters are those of the first sample" in text
     (records,) = evaluated.records.values()
-    shares = [each["share"] for each in data_of(page)["answers"]["arms"][0]]
-    assert shares == pytest.approx(records.groupby("id", sort=False)["correct"].mean().tolist())
+    for shown, (_, answers) in zip(data_of(page)["answers"]["arms"][0], records.groupby("id", sort=False), strict=True):
+        assert [shown["right"], *(each["right"] for each in shown["others"])] == answers["correct"].tolist()
+        assert [each["text"] for each in shown["others"]] == answers["response"].tolist()[1:]

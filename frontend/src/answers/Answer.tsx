@@ -12,7 +12,8 @@ interface Props {
 }
 
 export function Answer({ arm, answer, read, teacher = false }: Props) {
-  const { text, span, value } = answer;
+  const { text, span, value, others } = answer;
+  const correct = [answer, ...others].filter(({ right }) => right).length;
   const facts = [
     answer.cut ? "cut off" : "",
     read ? (value === null ? "no value" : `read as ${value}`) : "",
@@ -26,7 +27,13 @@ export function Answer({ arm, answer, read, teacher = false }: Props) {
           {teacher ? <span class="soft">teacher, </span> : null}
           <ArmName arm={arm} />
         </span>{" "}
-        <b class={answer.right ? "right" : "wrong"}>{answer.right ? "✓ right" : "✗ wrong"}</b>
+        <Verdict right={answer.right} />
+        {others.length ? (
+          <span class="soft">
+            {" "}
+            first of {others.length + 1} samples, {correct} right
+          </span>
+        ) : null}
       </header>
       {facts.length ? <p class="soft">{facts.join(" · ")}</p> : null}
       {answer.thinking === null ? null : (
@@ -46,6 +53,24 @@ export function Answer({ arm, answer, read, teacher = false }: Props) {
           text || <i>empty</i>
         )}
       </pre>
+      {others.length ? (
+        <details>
+          <summary>The other {others.length === 1 ? "sample" : `${others.length} samples`}</summary>
+          {others.map((other, place) => (
+            <section key={place}>
+              <p class="soft">
+                <Verdict right={other.right} />
+                {read ? ` · ${other.value === null ? "no value" : `read as ${other.value}`}` : ""}
+              </p>
+              <pre dir="auto">{other.text || <i>empty</i>}</pre>
+            </section>
+          ))}
+        </details>
+      ) : null}
     </article>
   );
+}
+
+function Verdict({ right }: { right: boolean }) {
+  return <b class={right ? "right" : "wrong"}>{right ? "✓ right" : "✗ wrong"}</b>;
 }

@@ -39,7 +39,7 @@ function Accuracies({ arms, accuracies }: { arms: ShownArm[]; accuracies: ShownA
   return (
     <div class="card">
       <table class="forest">
-        <caption>Accuracy: problems solved, with the 95% interval</caption>
+        <caption>Accuracy, with the 95% interval</caption>
         <thead>
           <tr>
             <th scope="col">arm</th>
@@ -117,7 +117,11 @@ function Differences({ arms, baseline }: { arms: ShownArm[]; baseline: Baseline 
                 <br />
                 <span class="soft">
                   {row.significant ? "differs" : "no significant difference"}, p = {row.p}
-                  {row.only ? (
+                  {row.only && row.sampled ? (
+                    <>
+                      , better on {row.only[0]} problems, worse on {row.only[1]}
+                    </>
+                  ) : row.only ? (
                     <>
                       , {row.only[0]} solved only by <bdi>{shown.name}</bdi>, {row.only[1]} only by <bdi>{row.against}</bdi>
                     </>

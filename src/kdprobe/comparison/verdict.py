@@ -163,15 +163,16 @@ def _about(arms: Sequence[ArmScore], strategies: Sequence[StrategyPair]) -> str:
 
 def _sentence(pair: Pair) -> str:
     test = pair.test
-    several = is_several(pair.samples)
-    only = "solved only by" if not several else "with a higher accuracy for"
-    other = "only by" if not several else "for"
     kind = "differ" if pair.significant else "do not differ significantly"
-    problems = "problem" if test.only_a == 1 else "problems"
+    problems = counted(test.only_a, "problem")
+    if is_several(pair.samples):
+        counts = f"{pair.a} is better on {problems}, {pair.b} on {test.only_b}"
+    else:
+        counts = f"{problems} solved only by {pair.a}, {test.only_b} only by {pair.b}"
     sentence = (
         f"The students {pair.a} and {pair.b} {kind}: {pair.a} scores {_points_text(test.difference)} {pair.b}"
         f"{in_mean(pair.samples)} (95% interval {test.interval.low * 100:+.1f} to {test.interval.high * 100:+.1f}; "
-        f"{test.only_a} {problems} {only} {pair.a}, {test.only_b} {other} {pair.b}; p = {p_text(pair.p_holm)})."
+        f"{counts}; p = {p_text(pair.p_holm)})."
     )
     if pair.log_p_difference is None or pair.log_p_interval is None:
         return sentence

@@ -8,7 +8,7 @@ from textwrap import shorten
 
 from kdprobe.console.streams import visible
 from kdprobe.report.headline import Side
-from kdprobe.report.payload.answers import Answers, ShownAnswer
+from kdprobe.report.payload.answers import Answers, ShownAnswer, right_of
 from kdprobe.report.payload.arms import ShownArm
 from kdprobe.words import counted
 
@@ -104,7 +104,7 @@ def _split(answers: Answers, arms: Sequence[ShownArm], sides: tuple[Side, Side])
     found = []
     for problem in range(len(answers["problems"])):
         held = [[answer for arm in side if (answer := answers["arms"][arm][problem])] for side in members]
-        if all(held) and (solved := _difference(held, lambda answer: answer["share"])):
+        if all(held) and (solved := _difference(held, _share)):
             known = all(answer["log_p"] is not None for side in held for answer in side)
             log_p = _difference(held, lambda answer: answer["log_p"] or 0.0) if known else 0.0
             found.append(_Split(problem, held, solved, log_p if solved > 0 else -log_p))
@@ -116,11 +116,16 @@ def _difference(sides: Sequence[Sequence[ShownAnswer]], of: Callable[[ShownAnswe
     return a - b
 
 
+def _share(answer: ShownAnswer) -> float:
+    right, answers = right_of(answer)
+    return right / answers
+
+
 def _sentence(
     split: Sequence[_Split], names: Sequence[str], seeds: Sequence[int], shown: Sequence[_Split], *, few: bool
 ) -> str:
     a, b = names
-    sampled = any(answer["samples"] > 1 for each in split for side in each.sides for answer in side)
+    sampled = any(answer["others"] for each in split for side in each.sides for answer in side)
     how = "more often" if sampled else "only" if seeds == [1, 1] else "in more seeds"
     by = [sum(each.solved > 0 for each in split), sum(each.solved < 0 for each in split)]
     counts = f"{counted(by[0], 'problem was', 'problems were')} solved {how} by {a}, {by[1]} {how} by {b}."
@@ -146,9 +151,9 @@ def _shown(answers: Answers, split: _Split, names: Sequence[str]) -> DecidingPro
 
 
 def _said(name: str, side: Sequence[ShownAnswer], *, read: bool) -> str:
-    answers = sum(answer["samples"] for answer in side)
+    right, answers = (sum(counts) for counts in zip(*map(right_of, side), strict=True))
     if answers > len(side):
-        return f"{name} is right in {round(sum(a['share'] * a['samples'] for a in side))} of {answers} samples"
+        return f"{name} is right in {right} of {answers} samples"
     if len(side) > 1:
         return f"{name} is right in {sum(answer['right'] for answer in side)} of {len(side)} seeds"
     (answer,) = side

@@ -102,8 +102,8 @@ def several_told(comparison: Comparison) -> str:
     if not is_several(samples):
         return ""
     return (
-        f"Problems have {samples_text(samples)}. The first of each is shown here, and outcomes and filters are those "
-        "of the first; accuracies, differences and tests use all."
+        f"Problems have {samples_text(samples)}. Outcomes and filters are those of the first sample of each; the "
+        "others are below it. Accuracies, differences and tests use all."
     )
 
 

@@ -8,7 +8,6 @@ from typing import TypedDict
 
 from kdprobe.comparison.answers import Outputs
 from kdprobe.comparison.arms import Arm
-from kdprobe.comparison.judging import judge_outputs
 from kdprobe.comparison.pairing import pair_up
 from kdprobe.comparison.samples.by_problem import ByProblem, by_problem
 from kdprobe.console.streams import visible
@@ -30,6 +29,14 @@ class ShownProblem(TypedDict):
     group: str | None
 
 
+class ShownSample(TypedDict):
+    """One more answer of an arm to the same problem."""
+
+    text: str
+    value: str | None
+    right: bool
+
+
 class ShownAnswer(TypedDict):
     """One answer of one arm.
 
@@ -42,8 +49,7 @@ class ShownAnswer(TypedDict):
         cut: Whether it reached the token budget, or `None` if unknown.
         tokens: Its tokens, or `None`.
         log_p: log p(gold value), in nats, or `None`.
-        samples: How many answers the problem has; this is the first.
-        share: The share of these that are correct.
+        others: The other samples of the problem, if it has several; this is the first.
     """
 
     text: str
@@ -54,8 +60,7 @@ class ShownAnswer(TypedDict):
     cut: bool | None
     tokens: int | None
     log_p: float | None
-    samples: int
-    share: float
+    others: list[ShownSample]
 
 
 class Answers(TypedDict):
@@ -86,15 +91,14 @@ def shown_answers(arms: Sequence[Arm], extractor: Extractor, solutions: Solution
     grouped = {arm.name: by_problem(arm.outputs) for arm in answering}
     answering = [replace(arm, outputs=grouped[arm.name].first) for arm in answering]
     rows = pair_up(answering).rows
-    shares = {arm.name: _shares(arm, grouped[arm.name], extractor) for arm in arms if not arm.absent}
-    by_name = {arm.name: arm.outputs for arm in answering}
+    held = {name: _rows_by_problem(each) for name, each in grouped.items()}
     keys = list(dict.fromkeys(key for arm in answering for key in rows[arm.name]))
     first = {key: arm for arm in reversed(answering) for key in rows[arm.name]}
     return {
         "problems": [_problem(first[key].outputs, rows[first[key].name][key], solutions or {}) for key in keys],
         "arms": [
             [
-                _answer(by_name[arm.name], rows[arm.name][key], extractor, shares[arm.name])
+                _answer(arm.outputs, held[arm.name][rows[arm.name][key]], extractor)
                 if key in rows.get(arm.name, {})
                 else None
                 for key in keys
@@ -116,17 +120,26 @@ def _problem(outputs: Outputs, row: int, solutions: Solutions) -> ShownProblem:
     }
 
 
-def _shares(arm: Arm, grouped: ByProblem, extractor: Extractor) -> list[tuple[int, float]] | None:
-    """For each problem, its number of answers and the share of correct ones; `None` if each has one answer."""
+def _rows_by_problem(grouped: ByProblem) -> list[list[int]]:
+    """The rows of each problem's answers, the first sample before the others."""
     if grouped.problems is None:
-        return None
-    shares = grouped.means(judge_outputs(arm.outputs, extractor).right)
-    return list(zip(grouped.answers.tolist(), shares.tolist(), strict=True))
+        return [[row] for row in range(len(grouped.answers))]
+    rows: list[list[int]] = [[] for _ in grouped.answers]
+    for row, problem in enumerate(grouped.problems.tolist()):
+        rows[problem].append(row)
+    return rows
 
 
-def _answer(
-    outputs: Outputs, row: int, extractor: Extractor, shares: Sequence[tuple[int, float]] | None
-) -> ShownAnswer:
+def _answer(outputs: Outputs, rows: Sequence[int], extractor: Extractor) -> ShownAnswer:
+    first, *others = sorted(rows, key=outputs.samples.__getitem__ if outputs.samples else None)
+    return {**_one(outputs, first, extractor), "others": [_sample(_one(outputs, row, extractor)) for row in others]}
+
+
+def _sample(answer: ShownAnswer) -> ShownSample:
+    return {"text": answer["text"], "value": answer["value"], "right": answer["right"]}
+
+
+def _one(outputs: Outputs, row: int, extractor: Extractor) -> ShownAnswer:
     written = split_thinking(outputs.responses[row])
     text = visible(written.answer)
     span, value = None, None
@@ -139,7 +152,6 @@ def _answer(
             span = (_units(text[:start]), _units(text[:end]))
     else:
         right = outputs.right[row]
-    samples, share = shares[row] if shares else (1, float(right))
     return {
         "text": text,
         "thinking": None if written.thinking is None else visible(written.thinking),
@@ -149,9 +161,13 @@ def _answer(
         "cut": outputs.cut_off[row] if outputs.cut_off else None,
         "tokens": outputs.tokens[row] if outputs.tokens else None,
         "log_p": outputs.log_p_gold_value[row] if outputs.log_p_gold_value else None,
-        "samples": samples,
-        "share": share,
+        "others": [],
     }
+
+
+def right_of(answer: ShownAnswer) -> tuple[int, int]:
+    """How many of an arm's answers to a problem are correct, and how many there are."""
+    return answer["right"] + sum(each["right"] for each in answer["others"]), 1 + len(answer["others"])
 
 
 def _units(text: str) -> int:

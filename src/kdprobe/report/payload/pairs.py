@@ -41,8 +41,9 @@ class ShownDifference(TypedDict):
         arm: The arm.
         against: The arm it is compared with.
         difference: Its accuracy minus that of the other.
-        only: How many problems only `arm` solved, and how many only `against` (with several samples, on how many each
-            has the higher accuracy); `None` for strategies.
+        only: How many problems only `arm` solved, and how many only `against`; `None` for strategies.
+        sampled: Whether means over several samples are compared, so that `only` counts the problems on which either
+            has the higher one.
         p: The p-value, adjusted in its family.
         significant: Whether the two differ at 5%.
         detectable: The smallest difference that would have been found; empty if there is none or it is unknown.
@@ -52,6 +53,7 @@ class ShownDifference(TypedDict):
     against: str
     difference: ShownInterval
     only: tuple[int, int] | None
+    sampled: bool
     p: str
     significant: bool
     detectable: str
@@ -134,6 +136,7 @@ def _difference(pair: Pair, *, swapped: bool = False) -> ShownDifference:
         # Adding zero turns -0.0 into 0.0.
         "difference": _interval(sign * test.difference + 0.0, interval, points, points_interval),
         "only": only,
+        "sampled": is_several(pair.samples),
         "p": p_text(pair.p_holm),
         "significant": pair.significant,
         "detectable": "" if pair.detectable is None else f"{pair.detectable * 100:.1f} points",
@@ -146,6 +149,7 @@ def _of_strategies(pair: StrategyPair) -> ShownDifference:
         "against": visible(pair.b),
         "difference": _interval(pair.test.difference, pair.test.interval, points, points_interval),
         "only": None,
+        "sampled": is_several(pair.samples),
         "p": p_text(pair.p_holm),
         "significant": pair.significant,
         "detectable": "",
