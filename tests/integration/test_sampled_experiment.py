@@ -56,15 +56,15 @@ def test_verdict_page_and_data_say_how_many_samples_there_are(run):
 
 
 def test_analyses_read_the_first_sample(run):
-    answers = run.analyses.table("confidence", "answers")
+    answers = run.analyses.table("answers")
     for student, rows in answers.groupby("student"):
         first = run.answers[student].query("sample == 0").set_index("id")["correct"]
         assert rows.set_index("problem")["correct"].to_dict() == {id_: first[id_] for id_ in rows["problem"]}
 
 
 def test_a_card_has_the_accuracy_of_all_answers(run, tmp_path):
-    folder = run.students["unprimed"].export(tmp_path / "exported")
-    card = (folder / "README.md").read_text(encoding="utf-8")
+    run.students["unprimed"].export(tmp_path / "exported", progress=False)
+    card = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
     assert f"Of {4 * SAMPLES} answers to test problems" in card
     assert f"{SAMPLES} sampled for each" in card
 

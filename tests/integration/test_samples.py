@@ -9,6 +9,7 @@ from statistics import fmean
 import pytest
 
 import kdprobe
+from kdprobe.console.streams import visible
 
 SAMPLES = 4
 ASKED = {"samples": SAMPLES, "temperature": 1.3, "max_new_tokens": 12, "batch_size": 4, "progress": False}
@@ -199,4 +200,4 @@ def test_the_page_says_how_many_samples_there_are(evaluated):
     (records,) = evaluated.records.values()
     for shown, (_, answers) in zip(data_of(page)["answers"]["arms"][0], records.groupby("id", sort=False), strict=True):
         assert [shown["right"], *(each["right"] for each in shown["others"])] == answers["correct"].tolist()
-        assert [each["text"] for each in shown["others"]] == answers["response"].tolist()[1:]
+        assert [each["text"] for each in shown["others"]] == list(map(visible, answers["response"].tolist()[1:]))
