@@ -44,7 +44,7 @@ class EvaluateResult(ScoreResult):
 
     @property
     def records(self) -> dict[str, pd.DataFrame]:
-        """For each model, a row per problem: `response`, `correct`, `log_p_gold_value` in nats, and more.
+        """For each model, a row per answer: `response`, `correct`, `log_p_gold_value` in nats, and more.
 
         `kdprobe.compare(result)` compares them.
         """

@@ -61,7 +61,7 @@ class Score:
         left_out: Number of samples of an evaluation that have no result, and so do not count among the answers.
         columns: The file's columns for `response`, `gold` and `id`; `None` for a column it lacks.
         notes: Notes on how the file was read.
-        samples: Number of answers sampled for each problem; if it differs, the smallest.
+        samples: Number of answers sampled for each problem; if it differs, the largest.
         at_k: With several samples, pass@k and maj@k for some k.
         identical_samples: Whether all samples of each problem are the same text, so that nothing was sampled.
     """

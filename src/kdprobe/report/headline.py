@@ -79,9 +79,10 @@ def headline(comparison: Comparison) -> Headline:
 
 def _accuracy(score: ArmScore) -> str:
     if score.samples > 1:
+        uneven = "up to " if score.n < score.samples * score.problems else ""
         return (
             f"{score.name}: mean accuracy {percent(score.accuracy)} (95% CI {percent_interval(score.interval)}), "
-            f"{counted(score.n, 'answer')} with {score.samples} samples per problem."
+            f"{counted(score.n, 'answer')} with {uneven}{score.samples} samples per problem."
         )
     solved = f"{score.correct} of {counted(score.n, 'problem')}"
     return f"{score.name} solves {solved}: {percent(score.accuracy)} (95% CI {percent_interval(score.interval)})."

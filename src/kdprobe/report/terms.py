@@ -171,7 +171,7 @@ def comparison_terms(comparison: Comparison) -> dict[str, Term]:
         "at-k": any(arm.at_k for arm in arms),
         **dict.fromkeys(("points", "discordant", "p", "mcnemar", "holm", "detectable"), bool(pairs)),
     }
-    if known["at-k"]:
+    if any(arm.samples > 1 for arm in arms):
         # Means over samples are compared by another test.
         known |= {"discordant": False, "mcnemar": False}
     known["nats"] = known["log-p"]

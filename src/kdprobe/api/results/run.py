@@ -57,7 +57,7 @@ class RunResult(CompareResult):
 
     @property
     def answers(self) -> ArmTables:
-        """Answers by arm: tables with a row per test problem; names find arms as in `students`.
+        """Answers by arm: tables with a row per answer to a test problem; names find arms as in `students`.
 
         Columns: `response`, `correct`, `log_p_gold_value` in nats, and the others of `records.parquet`.
         """

@@ -75,7 +75,7 @@ def at_problems(grouped: ByProblem, right: NDArray[np.bool_], votes: NDArray[np.
     """
     if grouped.problems is None:
         return {}
-    ks = [k for k in shown_ks(grouped.samples) if k > 1]
+    ks = [k for k in shown_ks(int(grouped.answers.min())) if k > 1]
     correct, sizes = grouped.sums(right), {int(size) for size in grouped.answers}
     subsets = {k: math.lcm(*(math.comb(size, k) for size in sizes)) for k in ks}
     found = {f"pass@{k}": ProblemValues(pass_at(correct, grouped.answers, k), subsets[k]) for k in ks}

@@ -31,8 +31,8 @@ class ByProblem:
 
     @property
     def samples(self) -> int:
-        """Number of answers to each problem; if it differs, the smallest."""
-        return int(self.answers.min()) if len(self.answers) else 1
+        """Number of answers to each problem; if it differs, the largest."""
+        return int(self.answers.max()) if len(self.answers) else 1
 
     @property
     def denominator(self) -> int:
