@@ -93,6 +93,51 @@ def test_findings_are_those_of_the_answers_and_of_the_training(compared):
     assert not codes & {"adapter-did-not-move", "unequal-budget", "unequal-versions"}
 
 
+def test_answers_are_audited_for_traces_of_the_priming(finished, compared):
+    from kdprobe.api.results.run import run_data
+    from kdprobe.experiment.results import arms_of
+    from kdprobe.report.page import render
+    from kdprobe.strategies.plugin import TEACHER
+    from pages import text_of
+
+    results = finished[2]
+    conversations = results.record["conversations"]
+    passage = re.sub(r"[^a-z ]", "", TEACHER.lower())
+    assert conversations["teacher"]["priming"] == [passage]
+    assert conversations["unprimed"]["priming"] == []
+    rates = {
+        (rate["name"], rate["kind"]): rate for rate in run_data(results, compared, results.folder)["leaks"]["rates"]
+    }
+    kinds = {"hedging", "self-correction", "hint", "quote"}
+    tested = {key for key, rate in rates.items() if rate["p_holm"] is not None}
+    assert tested == {("teacher", kind) for kind in kinds}
+    for kind in kinds:
+        assert rates["teacher", kind]["against"] == "unprimed"
+        assert 0 <= rates["teacher", kind]["teacher"] <= 1
+    lengths = {length.name: length.tokens for length in compared.leaks.lengths}
+    for arm in results.arms:
+        assert lengths[arm.name] == pytest.approx(np.mean([record["tokens"] for record in arm.records]))
+    text = text_of(render(results, compared, arms_of(results)))
+    assert "Length of the answers" in text
+    assert re.search(r"teacher quote [\d.]+% unprimed", text)
+
+
+def test_records_without_the_priming_give_it_from_the_first_conversation(finished):
+    from kdprobe.experiment.teaching.texts import teachings
+
+    results = finished[2]
+    older = {
+        strategy: {key: value for key, value in pair.items() if key != "priming"}
+        for strategy, pair in results.record["conversations"].items()
+    }
+    known = teachings(results.arms, results.record | {"conversations": older})
+    [passage] = known["teacher"].priming
+    [recorded] = results.record["conversations"]["teacher"]["priming"]
+    assert passage.startswith(recorded)
+    assert known["unprimed"].priming == []
+    assert len(known["teacher"].answers) == len(known["teacher"].questions) == 4
+
+
 def test_correct_is_what_the_response_says(finished):
     from kdprobe.problems.answers import extract, matches
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.results.at_k import SHOWN as AT_K
 from kdprobe.api.results.at_k import at_k_pairs, at_k_scores
-from kdprobe.api.results.comparison_data import comparison_data
+from kdprobe.api.results.compared.data import comparison_data
+from kdprobe.api.results.compared.leaks import LeakTables
 from kdprobe.api.results.reading import reading_sentences
 from kdprobe.api.results.result import Result
 from kdprobe.api.results.sections import Listed, Section, Tabled
@@ -37,7 +38,7 @@ _PAIRS = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CompareResult(Result):
+class CompareResult(LeakTables, Result):
     """A comparison of arms on the problems they share.
 
     Attributes:
@@ -142,6 +143,7 @@ class CompareResult(Result):
         yield Tabled("Differences in pass@k and maj@k", self.at_k_pairs, AT_K)
         yield Tabled("Tasks", self.task_scores, TASK_SCORES, TASK_KNOWN)
         yield Tabled("Retained or lost", self.task_changes, TASK_CHANGES)
+        yield from self._leak_sections()
         yield Listed("Without a student", [f"{arm.name} {arm.reason}" for arm in self.comparison.absent])
         yield Listed("Findings", [str(finding) for finding in self.findings])
         yield Listed("How the answers were read", reading_sentences({arm.name: arm for arm in self.comparison.arms}))

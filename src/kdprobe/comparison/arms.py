@@ -48,6 +48,11 @@ class Arm:
         """Whether it has no known strategy."""
         return self.strategy is None
 
+    @property
+    def group(self) -> str:
+        """What arms that differ only by their seed have in common: the strategy, or the name without the seed."""
+        return self.strategy or self.name.removesuffix(f"@{self.seed}")
+
 
 Families = Mapping[str, Sequence[tuple[Arm, Arm]]]
 """Pairs by family."""

@@ -26,6 +26,9 @@ from kdprobe.comparison.findings import (
     share_findings,
 )
 from kdprobe.comparison.judging import JudgedAnswers, Right, judge_arms
+from kdprobe.comparison.leaks.audit import leak_audit
+from kdprobe.comparison.leaks.findings import leak_findings, leak_sentences
+from kdprobe.comparison.leaks.teaching import Teaching
 from kdprobe.comparison.pairing import Rows, pair_up
 from kdprobe.comparison.result import AbsentArm, ArmScore, Comparison, Pair
 from kdprobe.comparison.samples.at_k import AtProblems, at_k_differences, at_problems
@@ -45,7 +48,12 @@ from kdprobe.stats.samples.means import paired_means_test
 
 
 def compare(
-    arms: Sequence[Arm], extractors: Mapping[str, Extractor], chosen: str = "robust", baseline: str | None = None
+    arms: Sequence[Arm],
+    extractors: Mapping[str, Extractor],
+    chosen: str = "robust",
+    baseline: str | None = None,
+    *,
+    teaching: Mapping[str, Teaching] | None = None,
 ) -> Comparison:
     """Compares arms problem by problem: scores, paired tests in planned families, findings, and a verdict.
 
@@ -55,6 +63,7 @@ def compare(
         chosen: The extractor used for the scores.
         baseline: The arm that all others are compared with, instead of the planned pairs; or a run, whose arms those of
             the same strategies are compared with.
+        teaching: What teachers read and wrote, by strategy, where it is known.
 
     Raises:
         KdprobeError: See `pair_up` and `judge_arms`.
@@ -93,11 +102,12 @@ def compare(
         arm.name: _solved(arm.outputs, grouped[arm.name], judged[chosen][arm.name], steps[arm.name]) for arm in arms
     }
     pairs = _pairs(planned, planned_rows, tests[chosen], solved)
-    findings.extend(few_problems(pairs))
+    leaks = leak_audit(by_row, planned, pairing, teaching)
+    findings.extend([*few_problems(pairs), *leak_findings(leaks)])
     samples = {name: each.samples for name, each in grouped.items()}
     strategies = strategy_pairs(by_row, right[chosen], pairing, samples)
-    sentences = verdict(scores, pairs, strategies)
-    return Comparison(scores, pairs, strategies, sentences, findings, pairing.sentence, absent)
+    sentences = [*verdict(scores, pairs, strategies), *leak_sentences(leaks)]
+    return Comparison(scores, pairs, strategies, sentences, findings, pairing.sentence, absent, leaks=leaks)
 
 
 def _pairs_with(arm: Arm, planned: Families) -> list[str]:

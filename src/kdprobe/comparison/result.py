@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kdprobe.comparison.finding import Finding
+from kdprobe.comparison.leaks.result import LeakAudit
 from kdprobe.comparison.samples.at_k import AtKDifference
 from kdprobe.comparison.scoring import Score
 from kdprobe.comparison.step_accuracy import StepAccuracyDifference
@@ -104,6 +105,7 @@ class Comparison:
         pairing: How answers were paired, as a sentence.
         absent: Arms without answers, and why.
         tasks: The same students on other tasks, if an experiment has any.
+        leaks: Traces of priming in the answers, and their lengths; `None` without texts.
     """
 
     arms: list[ArmScore]
@@ -114,3 +116,4 @@ class Comparison:
     pairing: str = ""
     absent: list[AbsentArm] = field(default_factory=list)
     tasks: TaskComparison | None = None
+    leaks: LeakAudit | None = None

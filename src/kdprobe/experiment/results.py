@@ -14,6 +14,7 @@ from kdprobe.comparison.answers import read_outputs
 from kdprobe.comparison.arms import NO_ANSWERS, Arm
 from kdprobe.comparison.compare import compare
 from kdprobe.comparison.result import Comparison
+from kdprobe.comparison.tasks.gain import gain_with_loss
 from kdprobe.errors import KdprobeError, UsageError
 from kdprobe.experiment.arm_names import BARE, display_name, resolved
 from kdprobe.experiment.arm_results import ArmResults
@@ -29,6 +30,7 @@ from kdprobe.experiment.stages.task import DOCUMENTS
 from kdprobe.experiment.stages.transfer import FIDELITY
 from kdprobe.experiment.store import Store
 from kdprobe.experiment.teacher_audit import teacher_findings
+from kdprobe.experiment.teaching.texts import teachings
 from kdprobe.files import UnreadableError, read_json, read_sealed
 from kdprobe.host.suggestions import suggested
 from kdprobe.problems.extractors import Extractor
@@ -144,10 +146,12 @@ def comparison_of(results: Results, extractors: Mapping[str, Extractor], chosen:
         extractors: Extractors by name, including the chosen one.
         chosen: The extractor that decides.
     """
-    compared = compare(arms_of(results), extractors, chosen)
+    taught = teachings(results.arms, results.record)
+    compared = compare(arms_of(results), extractors, chosen, teaching=taught)
     if tasks := task_comparison(results.arms, results.record["config"]["evaluation"].get("tasks", [])):
         compared = replace(compared, tasks=tasks)
         compared.verdict.extend(tasks.verdict)
+        compared.findings.extend(gain_with_loss(compared.pairs, compared.strategies, tasks.changes))
     compared.findings.extend([*teacher_findings(results.arms), *audit(results.arms, results.record)])
     # A verdict on students of a distiller with a caution must not be read without it.
     compared.verdict[:0] = results.record.get("cautions", [])

@@ -26,11 +26,11 @@ from kdprobe.experiment.stages.distill import adapted_modules, diverged, diverge
 from kdprobe.experiment.stages.environment import LIBRARIES, environment
 from kdprobe.experiment.stages.stage import Stage
 from kdprobe.experiment.store import Store
+from kdprobe.experiment.teaching.conversations import recorded_conversations
 from kdprobe.files import UnreadableError, read_sealed, sync, write_sealed
 from kdprobe.host.candidates import own_version
 from kdprobe.host.stage import FinishedStage
 from kdprobe.models import processes
-from kdprobe.strategies.prompt_pair import bare
 
 
 def set_threads(threads: int | None) -> None:
@@ -170,15 +170,7 @@ def _record(plan: Plan, store: Store, finished: str) -> dict[str, Any]:
             "transfer": [problem.as_row() for problem in plan.draw.transfer],
             "test": [problem.as_row() for problem in plan.draw.test],
         },
-        "conversations": {
-            strategy: {
-                "teacher": pair.teacher,
-                "student": pair.student,
-                "bare": all(pairs[p.id].student == bare(p) for p in plan.draw.transfer),
-            }
-            for strategy, pairs in plan.conversations.items()
-            for pair in [next(iter(pairs.values()))]
-        },
+        "conversations": recorded_conversations(plan.conversations, plan.draw.transfer),
         "student": plan.student.as_provenance(),
         "plugins": plan.plugins,
         "loaded_plugins": plan.loaded,

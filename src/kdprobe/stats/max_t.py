@@ -42,7 +42,7 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
     observed = np.abs(scaled.sum(axis=0))
     exceeded = np.zeros(flat.shape[1])
     total = 0
-    for signs in _signs(len(flat), permutations, np.random.default_rng(seed)):
+    for signs in sign_patterns(len(flat), permutations, np.random.default_rng(seed)):
         largest = np.abs(signs @ scaled).max(axis=1)
         # The observed pattern is included, and equals itself only up to rounding.
         exceeded += (largest[:, None] >= observed - _ROUNDING).sum(axis=0)
@@ -51,7 +51,7 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
     return p.reshape(differences.shape[1:])
 
 
-def _signs(problems: int, permutations: int, random: np.random.Generator) -> Iterator[Array]:
+def sign_patterns(problems: int, permutations: int, random: np.random.Generator) -> Iterator[Array]:
     """Sign patterns `[pattern, problem]` in chunks: all of them, or the observed one (all plus) and random ones."""
     if 2**problems <= permutations:
         yield 1.0 - 2.0 * ((np.arange(2**problems)[:, None] >> np.arange(problems)) & 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdprobe.api.compare import CompareResult
 from kdprobe.api.results.analysed import Analysed, Tables
-from kdprobe.api.results.comparison_data import comparison_data
+from kdprobe.api.results.compared.data import comparison_data
 from kdprobe.api.results.sections import Listed, Section
 from kdprobe.api.session import calling
 

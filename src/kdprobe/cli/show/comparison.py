@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kdprobe.cli.show.leaks import leak_tables
 from kdprobe.cli.show.scores import at_k_tables, other_measures, show_findings, show_reading
 from kdprobe.cli.show.tables import nats, new_table, points, print_table, sentence_list, share
 from kdprobe.cli.show.tasks import task_tables
@@ -54,6 +55,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         _pair_measures(comparison.pairs),
         *_strategy_tables(comparison.strategies),
         *task_tables(comparison.tasks),
+        *leak_tables(comparison.leaks),
     ]
 
 

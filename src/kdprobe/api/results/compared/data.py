@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.results.compared.leaks import TEST_FIELDS
+
 if TYPE_CHECKING:
+    from kdprobe.comparison.leaks.result import LeakAudit, LeakRate
     from kdprobe.comparison.result import Comparison
     from kdprobe.comparison.tasks.result import TaskComparison
 
@@ -21,12 +24,29 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "pairing": comparison.pairing,
         "absent": [asdict(arm) for arm in comparison.absent],
         "tasks": _task_data(comparison.tasks) if comparison.tasks else None,
+        "leaks": _leak_data(comparison.leaks) if comparison.leaks else None,
     }
 
 
 def _task_data(tasks: TaskComparison) -> dict[str, Any]:
     changes = [_flat_pair(asdict(change)) | {"outcome": change.outcome} for change in tasks.changes]
     return {"roles": tasks.roles, "scores": [asdict(score) for score in tasks.scores], "changes": changes}
+
+
+def _leak_data(audit: LeakAudit) -> dict[str, Any]:
+    """The audit; each rate has the fields of its test beside its own, or `None` for all of them."""
+    return {
+        "language": audit.language,
+        "rates": [_flat_rate(rate) for rate in audit.rates],
+        "lengths": [asdict(length) for length in audit.lengths],
+    }
+
+
+def _flat_rate(rate: LeakRate) -> dict[str, Any]:
+    fields, test = asdict(rate), {name: getattr(rate.test, name, None) for name in TEST_FIELDS}
+    del fields["test"]
+    interval = asdict(rate.test.interval) if rate.test else None
+    return {**fields, **test, "interval": interval, "significant": rate.significant}
 
 
 def _flat_pair(pair: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What results of comparisons give: the data of `--json`, and tables."""

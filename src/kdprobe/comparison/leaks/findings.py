@@ -1,0 +1,69 @@
+"""Findings about traces of the priming in students' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdprobe.comparison.finding import Finding
+from kdprobe.comparison.leaks.phrases import Kind
+from kdprobe.comparison.leaks.result import LeakAudit, LeakRate
+from kdprobe.stats.least import FEWEST_SEEDS
+from kdprobe.stats.p_values import p_text
+from kdprobe.words import counted
+
+CODES: dict[Kind, tuple[str, str]] = {
+    "hedging": ("leaked-hedging", "hedge"),
+    "self-correction": ("leaked-self-correction", "correct themselves or announce a check"),
+    "hint": ("leaked-hint", "talk about an answer or instructions that the student never saw"),
+    "quote": ("leaked-priming", "quote the priming, which the student never saw"),
+}
+"""The code of each kind's finding, and what the answers do."""
+
+
+def leak_findings(audit: LeakAudit | None) -> list[Finding]:
+    """Finds arms whose answers show a kind of trace significantly more often than the unprimed ones."""
+    if audit is None:
+        return []
+    findings = []
+    for kind, (code, action) in CODES.items():
+        found = [rate for rate in audit.rates if rate.kind == kind and rate.significant]
+        if found:
+            evidence = f"Some answers {action}: {' '.join(map(_evidence, found))}"
+            findings.append(Finding(code, evidence, _action(found)))
+    return findings
+
+
+def leak_sentences(audit: LeakAudit | None) -> list[str]:
+    """The same for a verdict: a sentence for each arm."""
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for rate in audit.rates if audit else []:
+        if rate.significant and rate.test:
+            points = f"{rate.kind} {rate.test.difference * 100:+.1f} points"
+            found.setdefault((rate.name, rate.against), []).append(points)
+    return [
+        f"Answers of {name} show traces of priming more often than those of {against}: {', '.join(points)}."
+        for (name, against), points in found.items()
+    ]
+
+
+def _evidence(rate: LeakRate) -> str:
+    test = rate.test
+    assert test is not None  # noqa: S101 - significant rates were tested
+    over = f"{counted(test.seeds, 'seed')}, {counted(test.n, 'problem')}"
+    low, high = test.interval.low * 100, test.interval.high * 100
+    interval = f"95% CI {low:+.1f} to {high:+.1f}, " if test.interval.known else ""
+    measured = (
+        f"{rate.name} {test.rate_a:.1%}, {rate.against} {test.rate_b:.1%} ({test.difference * 100:+.1f} points, "
+        f"{interval}Holm-adjusted p = {p_text(rate.p_holm or 0.0)}, {over})."
+    )
+    teacher = f" Of the teacher's own answers, {rate.teacher:.1%} do." if rate.teacher is not None else ""
+    examples = "; ".join(f"{example.problem}: “{example.text}”" for example in rate.examples)
+    return f"{measured}{teacher} For example, {examples}."
+
+
+def _action(found: Sequence[LeakRate]) -> str:
+    few = any(rate.test and rate.test.seeds < FEWEST_SEEDS for rate in found if rate.teacher is not None)
+    alone = " With so few seeds, this describes these students; train more to show it for the strategy." if few else ""
+    primed = any(rate.teacher for rate in found)
+    where = "Change the priming, or remove these answers from the transfer set" if primed else "Read these answers"
+    return f"{where}, and report the rates with the accuracies.{alone}"

@@ -1,0 +1,1 @@
+"""What each strategy's teacher read and wrote, for the audit of what students show of it."""
