@@ -138,6 +138,18 @@ def test_records_without_the_priming_give_it_from_the_first_conversation(finishe
     assert len(known["teacher"].answers) == len(known["teacher"].questions) == 4
 
 
+def test_answers_of_a_damaged_transfer_set_are_not_audited(finished, tmp_path):
+    from dataclasses import replace
+
+    from kdprobe.experiment.teaching.texts import teachings
+
+    results = finished[2]
+    arms = [replace(arm, transfer=tmp_path / "gone") if arm.transfer else arm for arm in results.arms]
+    known = teachings(arms, results.record)
+    assert known["teacher"].answers == []
+    assert known["teacher"].priming
+
+
 def test_correct_is_what_the_response_says(finished):
     from kdprobe.problems.answers import extract, matches
 
