@@ -19,6 +19,9 @@ def test_passages_are_what_only_the_teacher_read():
     expected = ["you are a patient teacher so explain each step in clear and simple words"]
     assert passages(lambda question: f"{PRIMING}\n\n{question}") == expected
     assert passages(lambda question: question) == []
+    # Runs that cross the border to the question are none, even if all questions begin with the same words.
+    readings = [Reading([f"{PRIMING} Tom has {n} eggs now."], [f"Tom has {n} eggs now."]) for n in range(3)]
+    assert priming_passages(readings) == expected
     # What the student reads, too, is no priming.
     assert passages(lambda question: f"{PRIMING}\n\n{question}", [PRIMING]) == []
 

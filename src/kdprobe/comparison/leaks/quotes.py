@@ -24,14 +24,24 @@ class Reading:
     """What a teacher and its student read of one problem.
 
     Attributes:
-        primed: The teacher's messages.
-        known: What the student reads, the question and the gold solution.
+        primed: The words of the teacher's messages, in parts: what stands before and after a text that the student
+            reads, too.
+        known: The runs of words of what the student reads, the question and the gold solution.
     """
 
     def __init__(self, primed: Sequence[str], known: Sequence[str]) -> None:
         """Keeps both as words."""
-        self.primed = [words(text) for text in primed]
-        self.known = {gram for text in known for gram in grams(words(text))}
+        read = sorted((words(text) for text in known), key=len, reverse=True)
+        self.primed = [part for text in primed for part in _parts(words(text), [text for text in read if text])]
+        self.known = {gram for text in read for gram in grams(text)}
+
+
+def _parts(text: Sequence[str], known: Sequence[Sequence[str]]) -> list[list[str]]:
+    """What is left of a text without the known ones in it, so that no run of words crosses their borders."""
+    parts = [f" {' '.join(text)} "]
+    for one in known:
+        parts = [rest for part in parts for rest in part.split(f" {' '.join(one)} ")]
+    return [part.split() for part in parts]
 
 
 def grams(text: Sequence[str]) -> list[Gram]:
