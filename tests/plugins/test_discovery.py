@@ -163,4 +163,4 @@ def test_every_built_in_strategy_leaves_the_student_the_bare_question():
 def test_a_plugins_source_is_part_of_its_identity():
     hashes = {provider.source_hash for provider in discover(builtin_candidates())}
     assert "" not in hashes
-    assert len(hashes) == 5
+    assert len(hashes) == 6
