@@ -60,13 +60,15 @@ def test_heads_can_be_explored(open_page):
     assert heads.get_by_role("heading", level=3).first.inner_text() == "Which head matters most?"
     (lead,) = heads.locator(".lead").all_inner_texts()
     assert " ".join(lead.split()).replace(" ,", ",") == (
-        "In steps, layer 2, head 1: without it, log p(gold solution) changes by -9.40 nats (95% CI -12.00 to -7.00; "
-        "computed exactly); the head estimated as most costly costs more than each of 19 random sets (p = 0.050, the "
+        "In steps, without layer 2, head 1, log p(gold solution) changes by -9.40 nats (95% CI -12.00 to -7.00; "
+        "computed exactly); none of 19 random sets costs as much as the head estimated as most costly (p = 0.050, the "
         "smallest that 19 sets can give). On log p(gold value), the same head shows no effect: +0.200 nats (95% CI "
         "-0.100 to +0.500)."
     )
-    assert heads.get_by_text('Ablated: only steps (students = ["steps"] in the config).').is_visible()
-    assert heads.get_by_text("Outlined: 1 head was computed exactly. The other 11 have estimates (≈)").is_visible()
+    assert heads.get_by_text("Only steps was ablated.").is_visible()
+    assert heads.get_by_text(
+        "The outlined head was computed exactly. The other 11 have only estimates (≈)"
+    ).is_visible()
     ranked = [" ".join(row.split()) for row in heads.locator(".ranking tbody tr").all_inner_texts()]
     assert ranked[:2] == [
         "layer 2, head 1 -9.40 -12.00 to -7.00 exact",

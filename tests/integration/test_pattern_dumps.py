@@ -99,7 +99,7 @@ def test_a_mask_that_the_model_did_not_use_is_refused(model, prompts, tmp_path):
     ids, mask = batch(prompts, "left")
     wrong = recorded(model, ids, torch.ones_like(mask))
     np.savez(tmp_path / "a.npz", **{f"layer_{n}": a.numpy() for n, a in enumerate(wrong)}, attention_mask=mask.numpy())
-    with pytest.raises(UsageError, match="attend to positions that the attention mask calls padding"):
+    with pytest.raises(UsageError, match="attend to positions that the attention mask marks as padding"):
         one(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", **{f"layer_{n}": a.numpy() for n, a in enumerate(wrong)}, input_ids=ids.numpy())
     probed = kdprobe.probe(patterns={"b": tmp_path / "b.npz"}, progress=False)

@@ -15,9 +15,9 @@ export function Taught({ teaching: { answers, arms }, group }: Props) {
   if (!answers || !problem) return null;
   return (
     <details class="taught-beside" open>
-      <summary>The teacher on a training problem of {group}</summary>
+      <summary>The teacher on a training problem from {group}</summary>
       <p class="soft">
-        The teacher was not asked the problem above. This one is from the same template:{" "}
+        The teacher was not given the problem above. This one is from the same template:{" "}
         <a href={linkTo("taught", problem.id)}>
           <bdi>{problem.id}</bdi>
         </a>

@@ -84,19 +84,19 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
   const meaning = [
     against === null ? "" : `Paired difference from ${against}.`,
     metric.startsWith("log_p_gold") ? TARGETS : "",
-    table === "ablation" ? "A negative effect means less likely without the head, so the student relies on it." : "",
+    table === "ablation" ? "A negative effect means that the gold text is less likely without the head, so the student relies on it." : "",
     against === null && !causal ? "Mean over problems, unless the measure is computed from the weights alone." : "",
   ];
   const reach = [
     grid.exact ? exactNote(grid.exact, measure.top[student]?.heads, measure.diverged[student]?.heads) : "",
-    table === "ablation" && few ? `Ablated: only ${names.join(" and ")} (students = ${JSON.stringify(names)} in the config).` : "",
+    table === "ablation" && few ? `Only ${names.join(" and ")} ${names.length === 1 ? "was" : "were"} ablated.` : "",
   ];
   return [meaning, reach].map((notes) => notes.filter(Boolean).join(" ")).filter(Boolean);
 }
 
 /** Both are explained for either measure, because the sentence about one names the other. */
 const TARGETS =
-  "Gold solution: how likely the student finds the whole worked solution, word by word. Gold value: how likely it finds the final number, given the worked solution before it.";
+  "Gold solution: how likely the student finds the whole worked solution, word by word. Gold value: how likely it finds the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
 
 /** Which heads were computed exactly, and what is known of the others. */
 function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {
@@ -106,7 +106,8 @@ function exactNote(exact: boolean[], top: number | undefined, diverged: number |
     top && diverged && count <= top + diverged
       ? `: the ${top} estimated as most costly and the ${diverged} whose attention diverged most from the first student's`
       : "";
-  const run = `${count} ${count === 1 ? "head was" : "heads were"} computed exactly${chosen}.`;
-  if (!rest) return run;
-  return `Outlined: ${run} The other ${rest} have estimates (≈), which can be far off for large effects, so they rank below.`;
+  const run = `computed exactly${chosen}.${chosen ? " They were selected on the same problems." : ""}`;
+  if (!rest) return `All ${count} heads were ${run}`;
+  const outlined = count === 1 ? "The outlined head was" : `The ${count} outlined heads were`;
+  return `${outlined} ${run} The other ${rest} have only estimates (≈), which can be far off for large effects, so they rank below these.`;
 }

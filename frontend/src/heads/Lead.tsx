@@ -6,6 +6,8 @@ import { intervalOf, isShown, labelOf, leading, written } from "./measures";
 
 /** Of more students than these, only the chosen one has a sentence. */
 const SENTENCES = 4;
+/** As in the tests of the analyses. */
+const SIGNIFICANT = 0.05;
 
 interface Props {
   measure: HeadMeasure;
@@ -37,7 +39,8 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
           <p key={name} class="lead">
             {ablation ? (
               <>
-                In <ArmName arm={armNamed(arms, name)} />, {head}: <Term of="ablation">without it</Term>, <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
+                In <ArmName arm={armNamed(arms, name)} />, {standsOut(grid, first, measure.top[name]) ? "" : "no head stands out: "}
+                <Term of="ablation">without</Term> {head}, <Term of="log-p">{onOf(measure)}</Term> changes by{" "}
                 <Effect grid={grid} index={first} signed={signed} unit={measure.unit} />
                 {among(grid)}
                 <Tested set={measure.top[name]} />.
@@ -55,21 +58,30 @@ export function Lead({ measure, beside, arms, student, signed, open }: Props) {
   );
 }
 
+/** Whether the student relies on a head: its loss costs something, and the top heads more than random ones. */
+function standsOut(grid: HeadGrid, index: number, set: HeadSet | undefined): boolean {
+  const costs = (grid.value[index] ?? 0) < 0 && (isShown(grid, index) || grid.low[index] === null);
+  return costs && (!set || (1 + set.as_large) / (1 + set.random) <= SIGNIFICANT);
+}
+
 /** How many heads it leads. */
 function among({ exact }: HeadGrid): string {
   const count = exact?.filter(Boolean).length ?? 0;
-  return count > 1 ? `, the largest of ${count} heads computed exactly` : "";
+  return count > 1 ? `, the largest change among the ${count} heads computed exactly` : "";
 }
 
 /** The test against chance. */
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p, floor } = set;
-  const those = heads === 1 ? "the head estimated as most costly costs" : `the ${heads} heads estimated as most costly together cost`;
-  const than = as_large === 0 ? `more than each of ${random} random sets` : `no more than ${as_large} of ${random} random sets`;
+  const those = heads === 1 ? "the head estimated as most costly" : `the ${heads} heads estimated as most costly, together`;
+  const compared =
+    as_large === 0
+      ? `none of ${random} random sets costs as much as ${those}`
+      : `${as_large} of ${random} random sets ${as_large === 1 ? "costs" : "cost"} at least as much as ${those}`;
   return (
     <>
-      ; {those} {than} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
+      ; {compared} (<Term of="random-sets">{`p\u00a0=\u00a0${p}`}</Term>
       {floor ? `, the smallest that ${random} sets can give` : ""})
     </>
   );

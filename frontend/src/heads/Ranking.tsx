@@ -18,11 +18,15 @@ export function Ranking({ grid, signed, shown, open }: Props) {
   const [whole, setWhole] = useState(false);
   const all = ordered(grid, order);
   const known = grid.low.some((low) => low !== null);
+  const orders = (Object.entries(ORDERS) as [Order, string][]).map(([name, label]): [Order, string] =>
+    // Estimates follow, because they can be far off.
+    grid.exact?.some((one) => !one) && name !== "layer" ? [name, `Exact, then estimates: ${label.toLowerCase()}`] : [name, label],
+  );
   const listed = whole ? all : all.slice(0, FIRST);
   return (
     <div class="card ranking">
       <p class="choice">
-        <Menu label="Order of heads" value={order} options={Object.entries(ORDERS) as [Order, string][]} choose={setOrder} />
+        <Menu label="Order of heads" value={order} options={orders} choose={setOrder} />
       </p>
       <table>
         <thead>

@@ -86,7 +86,7 @@ def evaluate(
         date: The date passed to chat templates that use one; a fixed date by default.
         template_arguments: Arguments of the chat template, such as `enable_thinking`.
         dtype: Data type of the weights; `auto` is float32 on a CPU and bfloat16 on a GPU.
-        engine: What runs the models: `transformers`, or an engine of a plugin, such as `vllm`.
+        engine: What runs the models: `transformers`, or an engine from a plugin, such as `vllm`.
         model_type: `hf`, or any other lm-eval model type, which kdprobe does not run itself:
             `openai-chat-completions`, ...
         model_args: lm-eval's arguments for this model type, `K=V,...`.

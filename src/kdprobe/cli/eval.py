@@ -27,7 +27,7 @@ Examples:
   # behind an API
   kdprobe eval NAME --model-type local-chat-completions \\
       --model-args base_url=URL,num_concurrent=8
-  # with vLLM, by the package kdprobe-vllm
+  # with vLLM, through the package kdprobe-vllm
   kdprobe eval BASE --adapter a --adapter b --engine vllm
 """
 
@@ -64,8 +64,8 @@ Examples:
 def command(as_json: bool, model: str, **given: Any) -> None:
     """Evaluate any model: from the Hub, a folder or a GGUF file, with adapters, or behind an API.
 
-    By default, problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); use --problems to
-    choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same
+    By default, the problems are GSM8K's test split (from the Hub, or from the folder in KDPROBE_GSM8K); use --problems
+    to choose others. Every batch of answers is saved before the next one starts. After an interruption, rerun the same
     command to resume. For models that run locally, log p(gold value) is also computed, from the gold solutions.
     """
     from kdprobe.cli.show.evaluated import show_evaluated

@@ -153,7 +153,7 @@ def engine_option(function: Any) -> Any:
         show_default=True,
         shell_complete=provided("engines"),
         metavar="NAME",
-        help="What runs the models: transformers, or an engine of a plugin, such as vllm.",
+        help="What runs the models: transformers, or an engine from a plugin, such as vllm.",
     )(function)
 
 
@@ -164,7 +164,7 @@ def tasks_options(function: Any) -> Any:
         "tasks",
         multiple=True,
         metavar="NAME",
-        help="A task, group or tag of lm-eval or a plugin; by default, the one with the bare question; repeatable.",
+        help="A task, group or tag of lm-eval or a plugin; by default, gsm8k_kdprobe; repeatable.",
     )
     folder = click.option(
         "--include-path",

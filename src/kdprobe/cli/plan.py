@@ -24,8 +24,8 @@ def command(as_json: bool, config: Path | None, **given: Any) -> None:
     """Preview a run: its stages, time, disk space, and the smallest detectable difference.
 
     Nothing is computed. Time and disk space are estimated from similar finished stages in the store. The smallest
-    detectable difference depends on how many problems only one of two students solves; because that is unknown before
-    the run, the plan shows the difference for three assumed shares.
+    detectable difference depends on how many problems are solved by only one of two students; because that is unknown
+    before the run, the plan shows the difference for three assumed shares of such problems.
     """
     from kdprobe.cli.show.plan import show_plan
     from kdprobe.console import note

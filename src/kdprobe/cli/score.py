@@ -33,7 +33,7 @@ Examples:
 def command(as_json: bool, files: tuple[Path, ...], **given: Any) -> None:
     """Score existing answers from files; no model is needed.
 
-    Files are CSV, JSON or Parquet, samples of lm-eval, logs of inspect_ai, details of lighteval, or folders of .jsonl.
+    Files can be CSV, JSON or Parquet, lm-eval samples, inspect_ai logs, lighteval details, or folders of .jsonl files.
 
     The output says which columns were read. A file with ambiguous columns or cells is rejected with an explanation.
     An empty answer counts as wrong and is reported. Extractors differ in how they read the final value and when they

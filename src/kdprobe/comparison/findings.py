@@ -179,7 +179,8 @@ def share_findings(scores: Mapping[str, Score]) -> list[Finding]:
         findings.append(Finding("run-on", f"Answers that run on into another problem: {runs_on}.", action))
     if same := ", ".join(name for name, score in scores.items() if score.identical_samples):
         action = (
-            "Check that the model samples: with greedy decoding, or a server that ignores seeds, one answer is enough."
+            "Check that the model is really sampling: with greedy decoding, or a server that ignores seeds, one answer "
+            "is enough."
         )
         findings.append(Finding("identical-samples", f"All answers to a problem are the same text: {same}.", action))
     if left_out := [f"{name} {s.left_out} of {s.n + s.left_out}" for name, s in scores.items() if s.left_out]:

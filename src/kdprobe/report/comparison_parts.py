@@ -18,6 +18,7 @@ def comparison_parts(
     *,
     facts: Sequence[tuple[str, str]],
     cautions: Sequence[str],
+    reach: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The arguments for the templates of the first screen and of the comparison.
 
@@ -27,12 +28,13 @@ def comparison_parts(
         payload: The data for the page's script.
         facts: What was compared, as names and values.
         cautions: Sentences that are shown above everything else.
+        reach: How far the results reach, as sentences, beyond what the comparison says.
     """
     return {
         "headline": headline,
         "cautions": cautions,
         "deciding": deciding_problems(payload["answers"], payload["arms"], headline.sides),
-        "scope": scope(comparison),
+        "scope": scope(comparison, reach),
         "one_seed": one_seed(comparison),
         "concerned": concerned(comparison, headline),
         "facts": facts,

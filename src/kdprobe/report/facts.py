@@ -139,8 +139,13 @@ def concerned(comparison: Comparison, headline: Headline) -> dict[str, str]:
     return said
 
 
-def scope(comparison: Comparison) -> list[str]:
-    """How far the results reach, in a few words each; without what the badge of the finding `single-seed` says."""
+def scope(comparison: Comparison, reach: Sequence[str] = ()) -> list[str]:
+    """How far the results reach, in a few words each; without what the badge of the finding `single-seed` says.
+
+    Args:
+        comparison: The result of the comparison.
+        reach: What is known of the problems that students were trained on, as sentences.
+    """
     said = []
     seeds = {arm.seed for arm in comparison.arms if arm.strategy is not None}
     if comparison.strategies:
@@ -149,7 +154,9 @@ def scope(comparison: Comparison) -> list[str]:
         said.append(f"{len(seeds)} seeds, but {_THESE}")
     elif seeds and not any(finding.code == "single-seed" for finding in comparison.findings):
         said.append(one_seed(comparison))
-    if clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
+    if reach:
+        said += [sentence.removesuffix(".") for sentence in reach]
+    elif clustered := [pair.clustered for pair in comparison.pairs if pair.clustered]:
         said.append(f"problems made from {clustered[0].groups} templates")
     return said
 

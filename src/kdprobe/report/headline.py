@@ -156,7 +156,7 @@ def _by_template(pair: Pair | StrategyPair) -> str:
     few = f"; with so few templates, p cannot be below {p_text(least)}" if least > SIGNIFICANT else ""
     alone = isinstance(pair, Pair)
     primed = alone and pair.family == PRIMED
-    seeds = " With so few seeds, it has not been shown for the strategies either." if primed else ""
+    seeds = " With fewer than three seeds, it has not been shown for the strategies either." if primed else ""
     return (
         f"The difference has been shown for these {'students' if alone else 'strategies'} on problems from these "
         f"{over.groups} templates (p = {p_text(pair.p_holm)}), but not for other kinds of problem: with templates as "

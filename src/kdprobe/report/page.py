@@ -14,6 +14,7 @@ from typing import Any
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.result import Comparison
 from kdprobe.distill.targets import adapters_sentence
+from kdprobe.experiment.audit import scope
 from kdprobe.experiment.results import Results, arms_of
 from kdprobe.problems.correctness import ROBUST
 from kdprobe.report.comparison_parts import comparison_parts
@@ -123,5 +124,5 @@ def render(results: Results, comparison: Comparison, arms: Sequence[Arm]) -> str
         data=packed(payload),
         plotly=plotly_for(figures),
         **places,
-        **comparison_parts(comparison, answer, payload, facts=facts, cautions=cautions),
+        **comparison_parts(comparison, answer, payload, facts=facts, cautions=cautions, reach=scope(record)),
     )

@@ -28,18 +28,18 @@ COMPARISON = {
     ),
     "arm": Term(
         "arm, student",
-        "An arm is a student of the comparison, or the model before training. All arms answer the same test problems "
+        "An arm is a student in the comparison, or the model before training. All arms answer the same test problems "
         "in the same way.",
     ),
     "seed": Term(
         "seed",
-        "The number that fixes the randomness of a student's training. Students that differ only by their seed differ "
-        "by chance, so a statement about a strategy needs several.",
+        "The number that fixes the randomness of a student's training. Students trained alike but for the seed "
+        "differ by chance, so a statement about a strategy needs several seeds.",
     ),
     "template": Term(
         "template",
-        "A text from which problems are made by filling in other numbers and names. Problems of one template tend to "
-        "be solved or missed together, so many problems of few templates say little about other kinds of problem.",
+        "A text from which problems are made by filling in other numbers and names. Problems from one template tend to "
+        "be solved or missed together, so many problems from few templates say little about other kinds of problem.",
     ),
     "extractor": Term(
         "extractor: robust, published, strict",

@@ -67,7 +67,7 @@ def refuse_impossible(limit: int | None, samples: int, *, decides: bool) -> None
         raise UsageError(f"The limit must be positive, not {limit}.", "Omit it to use all problems.")
     if samples > 1 and not decides:
         raise UsageError(
-            "--samples is for the problems of the deciding task; other tasks are asked as their own files say.",
+            "--samples applies only to gsm8k_kdprobe and its forms; other tasks set the number of answers themselves.",
             "Leave it out, or add --task gsm8k_kdprobe.",
         )
 

@@ -30,8 +30,8 @@ def _retained(task: str, changes: Sequence[TaskChange]) -> str:
     first = changes[0]
     least = min(changes, key=lambda change: change.test.low)
     return (
-        f"Retained on {task}, compared with {first.b} on {first.test.n} documents, with a margin of "
-        f"{margin_text(first)}: {_names(changes)} (one-sided 95% lower bounds of the change: "
+        f"Students that retained their score on {task}, compared with {first.b} on {first.test.n} documents, with a "
+        f"margin of {margin_text(first)}: {_names(changes)} (one-sided 95% lower bounds of the change: "
         f"{amount(least.test.low, first.unit)} or higher)."
     )
 

@@ -28,7 +28,8 @@ def ablation_statements(
     replaced = "its mean output over the problems" if options.replacement == "mean" else "zero"
     how = (
         f"A head is replaced by {replaced}; its effect is the change in log p(gold solution) over "
-        f"{counted(problems, 'problem')}. All heads are screened by gradient. {_computed_exactly(sweeps, options)}"
+        f"{counted(problems, 'problem')}. All heads are screened with a gradient-based estimate. "
+        f"{_computed_exactly(sweeps, options)}"
     )
     sentences = [how]
     for name, sweep in sweeps.items():

@@ -102,7 +102,10 @@ def _unnamed(
     if len(columns) == 1 and leading > 1 and len({array.shape[-1] for array in arrays}) > 1:
         # The layers of a model read prompts of one length.
         return {columns[0]: "prompt"}
-    raise UsageError(f"The numbers in the names of the arrays in {file} may count layers, heads or prompts.", _NAMES)
+    raise UsageError(
+        f"It is unclear whether the numbers in the names of the arrays in {file} count layers, heads or prompts.",
+        _NAMES,
+    )
 
 
 def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> list[NDArray[Any]]:

@@ -41,7 +41,7 @@ def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) 
         file: For messages.
 
     Raises:
-        UsageError: The mask has another length, is empty or has holes, or tokens attend to what it calls padding.
+        UsageError: The mask has another length, is empty or has holes, or tokens attend to what it marks as padding.
     """
     length = pattern.shape[-1]
     # While a model generates, the mask covers only the prompt; what follows are tokens.
@@ -55,7 +55,8 @@ def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) 
     reached = pattern[:, :, first : last + 1][..., ~mask]
     if reached.size and float(np.nan_to_num(reached, nan=1.0).max()) > _NEGLIGIBLE:
         raise UsageError(
-            f"Tokens in {file} attend to positions that the attention mask calls padding, so the model did not use it.",
+            f"Tokens in {file} attend to positions that the attention mask marks as padding, so the model did not use "
+            "the mask.",
             "Pass the attention mask to the model when you record its attention.",
         )
     return Real(positions, first, length - 1 - last, masked=True)

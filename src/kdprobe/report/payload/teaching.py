@@ -106,5 +106,5 @@ def _note(record: Mapping[str, Any], most: int, *, filtered: bool) -> str:
         said = f"These answers to the {problems} come from texts = {texts!r}; the teacher scored them. {learned}"
     several = " Of several answers to a problem, the first is shown." if transfer.get("samples", 1) > 1 else ""
     part = f" The page shows the first {counted(most, 'problem')}." if most < trained else ""
-    untold = f" The teacher was not asked the {counted(tested, 'test problem')}; these only measure students."
+    untold = f" The teacher was not given the {counted(tested, 'test problem')}; these only measure students."
     return f"{said}{several}{part}{untold}"
