@@ -146,7 +146,7 @@ def test_hostile_text_shows_as_text(open_page):
 def test_the_teachers_answers_stand_beside_those_of_students(answers):
     answers.get_by_label("Search").fill("apple 31;")
     beside = answers.locator(".taught-beside")
-    assert beside.locator("summary").inner_text() == "The teacher on a training problem of g1"
+    assert beside.locator("summary").inner_text() == "The teacher on a training problem from g1"
     assert "Lesson 1: how many pears?" in beside.inner_text()
     names = [" ".join(name.split()) for name in beside.locator("header > span").all_inner_texts()]
     assert names == ["teacher, unprimed", "teacher, steps"]
