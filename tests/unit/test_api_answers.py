@@ -205,7 +205,7 @@ def test_text_of_models_is_no_markup(files):
 
 def test_on_a_terminal_a_result_says_what_it_shows(files):
     shown = repr(kdprobe.compare(*files)).splitlines()
-    assert shown[0].startswith("<CompareResult with at_k, at_k_pairs, comparison, findings, pairs, scores,")
+    assert shown[0].startswith("<CompareResult with at_k, at_k_pairs, comparison, findings, leaks, lengths, pairs,")
     assert shown[1] == "Verdict:"
     header = shown.index("Accuracy:") + 1
     assert shown[header].split()[:3] == ["name", "correct", "n"]

@@ -53,7 +53,8 @@ def test_arrays_and_tensors_are_patterns(files, torch):
 
 def test_an_analysis_is_a_plain_function(files):
     def largest(patterns):
-        return pd.DataFrame({"student": [p.name for p in patterns], "largest": [p.pattern.max() for p in patterns]})
+        rows = [{"student": each.name, "largest": each.prompts[0].pattern.max()} for each in patterns]
+        return pd.DataFrame(rows)
 
     result = kdprobe.probe(patterns=files, analyses=["heads", largest])
     assert result.table("largest")["student"].tolist() == ["a", "b"]
@@ -64,11 +65,11 @@ def test_an_analysis_is_a_plain_function(files):
     )
     assert named.table("size")["n"].item() == 2
     listed = kdprobe.probe(
-        patterns=files, analyses={"rows": lambda patterns: [{"n": p.pattern.shape[0]} for p in patterns]}
+        patterns=files, analyses={"rows": lambda patterns: [{"n": p.prompts[0].pattern.shape[0]} for p in patterns]}
     )
     assert listed.table("rows")["n"].tolist() == [2, 2]
     with pytest.raises(KdprobeError, match="The analysis 'wrong' returned an int"):
-        kdprobe.probe(patterns=files, analyses={"wrong": lambda patterns: patterns[0].pattern.ndim})
+        kdprobe.probe(patterns=files, analyses={"wrong": lambda patterns: patterns[0].prompts[0].pattern.ndim})
 
 
 def strongest(view):

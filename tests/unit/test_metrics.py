@@ -184,8 +184,11 @@ def test_models_without_a_learned_sink_leave_it_nothing():
 
 
 def test_metrics_that_read_tokens_or_spans_say_so():
-    assert {name for name, metric in METRICS.items() if metric.needs} == {
-        "duplicate_token",
-        "induction",
-        "answer_to_numbers",
+    assert {name: metric.needs for name, metric in METRICS.items() if metric.needs} == {
+        "duplicate_token": {"tokens"},
+        "induction": {"tokens"},
+        "answer_to_numbers": {"spans"},
+        "entropy_normalised": {"causal"},
+        "self_attention_normalised": {"causal"},
+        "mean_distance": {"causal"},
     }

@@ -49,7 +49,7 @@ def page(count, analyses=(), **answers):
     ]
     problems = [{"id": str(n), "question": "q", "solution": "s", "value": "7", "group": None} for n in range(count)]
     provenance = {key: {} for key in ("student", "plugins", "environment", "config", "seconds")}
-    record = {"problems": {"test": problems}, "conversations": {}, **provenance}
+    record = {"problems": {"test": problems, "transfer": []}, "conversations": {}, **provenance}
     record |= {"finished": answers["finished"]} if "finished" in answers else {}
     results = Results("run", Path(), record, held, list(analyses))
     return render(results, compare(arms, {"robust": Robust()}), arms)
