@@ -6,7 +6,8 @@ Four primed arms are compared with an unprimed one on three kinds of phrases and
 Answers to the same problem are correlated between all students. At least one finding should occur in at most 5% of the
 repetitions, up to two standard errors of the simulation; exits with 1 if not. If students of different seeds differ in
 how often they hedge, this holds from three seeds on; with a single one the audit finds such students, which is shown
-but not counted. The last rows are of an arm that leaks: how often that is found.
+but not counted. The last rows are of an arm that leaks: how often that is found,
+in a quarter of the repetitions.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def main() -> None:
     for seeds, leak in product((1, 3), (hedging_found, quotes_found)):
         setting = Setting(200, 0.03, 0.3, seeds)
         random = np.random.default_rng(seeds)
-        found = [_is_found(leak(random, setting)) for _ in range(given.repetitions)]
+        found = [_is_found(leak(random, setting)) for _ in range(given.repetitions // 4)]
         rows.append({"leak": leak.__name__, "seeds": seeds, "found": sum(found) / len(found)})
         print(f"| {leak.__name__.partition('_')[0]} | 200 | {seeds} | {rows[-1]['found']:.1%} |", flush=True)
     if given.json:

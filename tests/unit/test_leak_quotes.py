@@ -106,7 +106,9 @@ def test_swapping_gives_the_p_of_enumeration():
             np.stack([(a, b)[side != flip][:, index] for index, flip in enumerate(swapped)], axis=1)
             for side in (False, True)
         ]
-        counted = sides[1].sum(axis=(0, 1))[None] - sides[1].sum(axis=0) <= 0.01 * 14
+        # With two seeds, the answers of the other student to the other problems.
+        other = sides[1][::-1].astype(int)
+        counted = other.sum(axis=1, keepdims=True) - other <= 0.01 * 7
         return sum(sign * (side & counted).any(axis=-1).sum() for sign, side in zip((1, -1), sides, strict=True))
 
     observed = excess([False] * 7)
