@@ -47,7 +47,7 @@ def quote_test(a: Held, b: Held) -> QuoteTest:
         b: Those in the answers of unprimed students, with the same seeds and problems in the same order.
     """
     others = b.sum(axis=(0, 1)) - b.sum(axis=0) - _by_other_problems(b)
-    counted = others <= _most(b)
+    counted = np.asarray(others <= _most(b))
     kept_a, kept_b = a & counted, b & counted
     more = kept_a.any(axis=-1).sum() > kept_b.any(axis=-1).sum()
     return QuoteTest(kept_a, kept_b, _swap_p(a, b) if more else 1.0)
@@ -67,7 +67,7 @@ def _by_other_problems(held: Held) -> NDArray[np.int64]:
 
 def _most(held: Held) -> float:
     """The number of answers up to which a run is not ordinary."""
-    return ORDINARY * max(1, len(held) - 1) * held.shape[1]
+    return float(ORDINARY * max(1, len(held) - 1) * held.shape[1])
 
 
 def _swap_p(a: Held, b: Held) -> float:
