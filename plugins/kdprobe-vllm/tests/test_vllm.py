@@ -136,7 +136,7 @@ def test_stop_texts_end_answers_and_long_prompts_are_refused(engine, loaded):
     assert stopped.token_ids == free.token_ids[: len(stopped.token_ids)]
     assert stop in student.tokenizer.decode(stopped.token_ids)
     assert stop not in student.tokenizer.decode(stopped.token_ids[:-1])
-    with pytest.raises(KdprobeError, match=r"vLLM failed: .*maximum model length"):
+    with pytest.raises(KdprobeError, match=r"vLLM failed: .*maximum context length"):
         student.decode([[5] * 2000], Decoding(16, frozenset()), lambda _: None)
 
 

@@ -27,6 +27,7 @@ _ENVIRONMENT = {
     # It would bind threads to cores that others may be using.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
+_IN_SCRIPTS = "In a script, call kdprobe below `if __name__ == '__main__':`, because vLLM starts further processes. "
 _CAUSE = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception): .*)")
 
 
@@ -50,7 +51,7 @@ class Running:
         self._failed = False
         with tempfile.NamedTemporaryFile(prefix="kdprobe-vllm-", suffix=".log", delete=False) as file:
             self._log = Path(file.name)
-        with self._explained("vLLM did not start"), _environment(), _output_to(self._log):
+        with self._explained("vLLM did not start", _IN_SCRIPTS), _environment(), _output_to(self._log):
             self._llm = _start(weights, tokenizer, dtype, needs, options)
         self.max_model_len: int = self._llm.model_config.max_model_len
 
@@ -103,7 +104,7 @@ class Running:
         return self._adapters[adapter]
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explained(self, what: str, advice: str = "") -> Iterator[None]:
         """Turns whatever vLLM raises into a sentence; the cause is often only in the log of its own processes."""
         try:
             yield
@@ -115,8 +116,7 @@ class Running:
             cause = next((line for line in causes if "Engine core initialization failed" not in line), str(error))
             raise KdprobeError(
                 f"{what}: {' '.join(cause.split())[:300]}",
-                f"Its log is {self._log}. In a script, call kdprobe below `if __name__ == '__main__':`, because vLLM "
-                "starts further processes.",
+                f"{advice}Its log is {self._log}.",
             ) from error
 
 
