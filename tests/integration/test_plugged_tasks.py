@@ -48,14 +48,23 @@ def host_of(folder):
 
 
 def test_eval_finds_it_by_its_name_and_passes_its_options(tiny_model, plugins, tmp_path):
-    def evaluated(task):
+    def evaluated(task, options=None):
         result = kdprobe.evaluate(
-            str(tiny_model), tasks=[task], plugins_dir=plugins, store=tmp_path / "store", progress=False
+            str(tiny_model),
+            tasks=[task],
+            plugins_dir=plugins,
+            store=tmp_path / "store",
+            options=options,
+            progress=False,
         )
         return result.tasks.scores[["task", "n"]].to_numpy().tolist()
 
     assert evaluated("theirs") == [["theirs", 12]]
     assert evaluated({"name": "theirs", "options": {"size": 20}}) == [["theirs", 20]]
+    assert evaluated("theirs", {"theirs": {"size": 20}}) == [["theirs", 20]]
+    assert evaluated({"name": "theirs", "options": {"size": 12}}, {"theirs": {"size": 20}}) == [["theirs", 12]]
+    with pytest.raises(UsageError, match="--option refers to 'gsm8k', which is not used here"):
+        evaluated("theirs", {"gsm8k": {"split": "test"}})
 
 
 def test_an_experiment_records_the_plugin_and_its_source_decides_the_keys(tiny_model, tiny_config, plugins):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from kdprobe.api.evaluated import EvaluateResult
 from kdprobe.api.given.engines import given_engine, recommend
 from kdprobe.api.given.eval_stages import HUGGING_FACE, eval_stages, protocol_of
-from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source, refuse_strays
+from kdprobe.api.given.inputs import checked_options, conversation_of, problem_source
 from kdprobe.api.given.record_files import ONE_FILE, record_files
-from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, refuse_impossible, task_folders
+from kdprobe.api.given.tasks import Tasks, drawn_tasks, given_tasks, refuse_impossible, task_folders, with_options
 from kdprobe.api.session import AnyPath, calling, open_store
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def evaluate(
         with_base: With adapters: also evaluate the model without one; its answers have the model's name.
         problems: A problem source, a `.jsonl` file, a list of `kdprobe.Problem`, or a table (`pandas.DataFrame` or a
             list of dicts) with `question` and `answer`; every answer ends with a line `#### value`.
-        options: Options of the problem source and the engine: a dict that maps a name to its options.
+        options: Options of the problem source, the engine and plugins' tasks: a dict that maps a name to its options.
         limit: Use only the first N problems; of other tasks, N documents drawn at random.
         tasks: lm-eval's tasks, groups or tags: a name, a dict with `name` and any of `limit`, `num_fewshot`,
             `chat_template`, `metric`, `seed` (of the draw) and `options` (of a plugin's task), or a list of these. By
@@ -133,12 +133,11 @@ def evaluate(
             dtype=dtype,
         )
         refuse_impossible(limit, samples, decides=decides)
-
-        runner = given_engine(host, engine, checked_options(options))
+        given = checked_options(options)
+        others = with_options(others, given, {engine, *([problems] if decides and isinstance(problems, str) else [])})
+        runner = given_engine(host, engine, given)
 
         def source() -> ProblemSource:
-            given = checked_options(options)
-            refuse_strays(given, {engine, *([problems] if isinstance(problems, str) else [])})
             return problem_source(host, problems, given)
 
         evaluations = eval_stages(

@@ -39,7 +39,7 @@ Examples:
 @options.adapters_option
 @click.option("--with-base", is_flag=True, help="With adapters: also evaluate MODEL without one, under its own name.")
 @options.problems_option
-@options.settings_option("the problem source or the engine")
+@options.settings_option("the problem source, the engine or a plugin's task")
 @click.option(
     "--limit", type=click.IntRange(1, 2**31), help="Use the first N problems, or N random documents of a task."
 )

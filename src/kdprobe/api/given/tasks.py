@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdprobe.api.given.inputs import refuse_strays
 from kdprobe.api.session import AnyPath
 from kdprobe.errors import UsageError
 
@@ -70,6 +71,28 @@ def refuse_impossible(limit: int | None, samples: int, *, decides: bool) -> None
             "--samples applies only to gsm8k_kdprobe and its forms; other tasks set the number of answers themselves.",
             "Leave it out, or add --task gsm8k_kdprobe.",
         )
+
+
+def with_options(
+    rows: Sequence[Mapping[str, Any]], options: Mapping[str, dict[str, Any]], others: set[str]
+) -> list[dict[str, Any]]:
+    """The settings of tasks with the options given by their names; those in the settings themselves take precedence.
+
+    Args:
+        rows: The settings of the tasks.
+        options: Options by name.
+        others: What else may have options.
+
+    Raises:
+        UsageError: There are options of something else.
+    """
+    refuse_strays(options, others | {str(row.get("name")) for row in rows})
+    return [
+        {**row, "options": {**options[row["name"]], **(row.get("options") or {})}}
+        if row.get("name") in options
+        else dict(row)
+        for row in rows
+    ]
 
 
 def task_folders(given: AnyPath | Sequence[AnyPath], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
