@@ -138,16 +138,16 @@ def test_records_without_the_priming_give_it_from_the_first_conversation(finishe
     assert len(known["teacher"].answers) == len(known["teacher"].questions) == 4
 
 
-def test_answers_of_a_damaged_transfer_set_are_not_audited(finished, tmp_path):
+def test_a_damaged_transfer_set_is_named_rather_than_left_out_of_the_audit(finished, tmp_path):
     from dataclasses import replace
 
+    from kdprobe.experiment.integrity.checks import DamagedStageError
     from kdprobe.experiment.teaching.texts import teachings
 
     results = finished[2]
     arms = [replace(arm, transfer=tmp_path / "gone") if arm.transfer else arm for arm in results.arms]
-    known = teachings(arms, results.record)
-    assert known["teacher"].answers == []
-    assert known["teacher"].priming
+    with pytest.raises(DamagedStageError, match="gone is damaged"):
+        teachings(arms, results.record)
 
 
 def test_correct_is_what_the_response_says(finished):

@@ -147,11 +147,11 @@ def test_one_sample_has_the_key_and_the_records_that_it_had():
         ({"samples": 0, "temperature": 1.0}, "samples"),
         (
             {"samples": 2, "temperature": 1.0, "tasks": ["arc_easy"]},
-            "--samples is for the problems of the deciding task",
+            "--samples applies only to gsm8k_kdprobe and its forms",
         ),
         (
             {"samples": 2, "temperature": 1.0, "model_type": "anthropic-chat-completions"},
-            "'anthropic-chat-completions' have no seeds of their own",
+            "'anthropic-chat-completions', answers do not get seeds of their own",
         ),
     ],
 )

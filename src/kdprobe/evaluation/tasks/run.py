@@ -12,18 +12,20 @@ import torch
 from lm_eval.evaluator import evaluate
 
 from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.engines.builtin import as_engine_student
 from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.evaluation.lm_eval_run import quiet_lm_eval
 from kdprobe.evaluation.tasks.load import FEWSHOT_SEED, DrawnTask
 from kdprobe.evaluation.tasks.metric import document_score
 from kdprobe.evaluation.tasks.recording import LIKELIHOOD, ROLLING, WRITING, RecordedRequests, TaskModel, entry_names
+from kdprobe.models.load import LoadedModel
 
 _METHODS = {"multiple_choice": LIKELIHOOD, LIKELIHOOD: LIKELIHOOD, ROLLING: ROLLING, WRITING: WRITING}
 
 
 def do_task(
-    student: EngineStudent,
+    student: LoadedModel | EngineStudent,
     task: DrawnTask,
     *,
     label: str,
@@ -33,7 +35,7 @@ def do_task(
     """Evaluates a student on a task.
 
     Args:
-        student: The student, as an engine loaded it.
+        student: The student, as an engine loaded it, or a loaded model for the built-in engine.
         task: The task.
         label: The label of the progress bar.
         ledger: The ledger in which answers are saved; answers already in it are not requested again.
@@ -42,9 +44,10 @@ def do_task(
     Returns:
         One record per document: see `document_records`.
     """
+    runner = as_engine_student(student)
     with quiet_lm_eval():
-        model = TaskModel(student, seed=task.choice.seed, largest=largest_batch)
-    chat = task.as_chat(has_template=bool(student.tokenizer.chat_template))
+        model = TaskModel(runner, seed=task.choice.seed, largest=largest_batch)
+    chat = task.as_chat(has_template=bool(runner.tokenizer.chat_template))
     return run_task(model, task, chat=chat, label=label, ledger=Ledger(None) if ledger is None else ledger)
 
 

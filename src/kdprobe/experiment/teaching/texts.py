@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from kdprobe.comparison.leaks.quotes import priming_passages
 from kdprobe.comparison.leaks.teaching import Teaching
-from kdprobe.errors import KdprobeError
 from kdprobe.experiment.arm_results import ArmResults
 from kdprobe.experiment.integrity.checks import Checks
 from kdprobe.experiment.teaching.conversations import reading
@@ -19,11 +18,14 @@ from kdprobe.transfer.transfer_set import ROWS
 
 
 def teachings(arms: Sequence[ArmResults], record: Mapping[str, Any]) -> dict[str, Teaching]:
-    """The priming and the teacher's answers of each strategy; without answers if its transfer set is damaged.
+    """The priming and the teacher's answers of each strategy.
 
     Args:
         arms: All arms.
         record: The run's record.
+
+    Raises:
+        DamagedStageError: A transfer set was changed after it was written.
     """
     problems = {row["id"]: Problem(**row) for row in record["problems"]["transfer"]}
     folders = {arm.strategy: arm.transfer for arm in arms if arm.strategy}
@@ -51,10 +53,5 @@ def _answers(folder: Path | None, checks: Checks) -> list[tuple[str, str]]:
     """Problem and text of each of a teacher's answers, without the columns of numbers, which are large."""
     if folder is None:
         return []
-    try:
-        file = checks.file(folder, ROWS)
-    except KdprobeError:
-        # The page says so where it would show the answers.
-        return []
-    table = pq.read_table(file, columns=["id", "text"])
+    table = pq.read_table(checks.file(folder, ROWS), columns=["id", "text"])
     return list(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
