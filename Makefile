@@ -44,8 +44,8 @@ plugins: $(READY)  ## The packages in plugins/, installed as wheels; the plugin 
 	$(PYTEST) -m packages tests/plugins
 	.ci/plugins $(PACKAGES)
 
-vllm: $(VLLM)/.ready  ## The engine vLLM on the CPU, in its own environment (3.4 GB).
-	cd plugins/kdprobe-vllm && $(abspath $(VLLM))/bin/python -m pytest
+vllm: $(VLLM)/.ready  ## The engine vLLM on the CPU, in its own environment (3.4 GB): make vllm [SLICE=records].
+	cd plugins/kdprobe-vllm && $(abspath $(VLLM))/bin/python -m pytest $(if $(SLICE),-k "$(SLICE)")
 
 lint: $(READY)  ## Style, types, import directions, generated pages, public imports.
 	$(BIN)/ruff check .
