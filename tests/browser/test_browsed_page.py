@@ -61,8 +61,8 @@ def test_heads_can_be_explored(open_page):
     (lead,) = heads.locator(".lead").all_inner_texts()
     assert " ".join(lead.split()).replace(" ,", ",") == (
         "In steps, without layer 2, head 1, log p(gold solution) changes by -9.40 nats (95% CI -12.00 to -7.00; "
-        "computed exactly); none of 19 random sets costs as much as the head estimated as most costly (p = 0.050, the "
-        "smallest that 19 sets can give). On log p(gold value), the same head shows no effect: +0.200 nats (95% CI "
+        "computed exactly); none of 19 random sets costs as much as the head estimated to be most costly (p = 0.050, "
+        "the smallest that 19 sets can give). On log p(gold value), the same head shows no effect: +0.200 nats (95% CI "
         "-0.100 to +0.500)."
     )
     assert heads.get_by_text("Only steps was ablated.").is_visible()

@@ -96,7 +96,7 @@ function notesOf(measure: HeadMeasure, grid: HeadGrid, student: string, few: boo
 
 /** Both are explained for either measure, because the sentence about one names the other. */
 const TARGETS =
-  "Gold solution: how likely the student finds the whole worked solution, word by word. Gold value: how likely it finds the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
+  "Gold solution: how probable the student considers the whole worked solution, word by word. Gold value: how probable it considers the final number, given the worked solution before it. Both are log-probabilities summed over tokens.";
 
 /** Which heads were computed exactly, and what is known of the others. */
 function exactNote(exact: boolean[], top: number | undefined, diverged: number | undefined): string {
@@ -104,10 +104,10 @@ function exactNote(exact: boolean[], top: number | undefined, diverged: number |
   const rest = exact.length - count;
   const chosen =
     top && diverged && count <= top + diverged
-      ? `: the ${top} estimated as most costly and the ${diverged} whose attention diverged most from the first student's`
+      ? `: the ${top} estimated to be most costly to ablate and the ${diverged} whose attention diverged most from the first student's`
       : "";
   const run = `computed exactly${chosen}.${chosen ? " They were selected on the same problems." : ""}`;
   if (!rest) return `All ${count} heads were ${run}`;
   const outlined = count === 1 ? "The outlined head was" : `The ${count} outlined heads were`;
-  return `${outlined} ${run} The other ${rest} have only estimates (≈), which can be far off for large effects, so they rank below these.`;
+  return `${outlined} ${run} The other ${rest} have only estimates (≈), which can be far off for large effects, so those heads rank below the ones computed exactly.`;
 }

@@ -74,7 +74,7 @@ function among({ exact }: HeadGrid): string {
 function Tested({ set }: { set: HeadSet | undefined }) {
   if (!set) return null;
   const { heads, random, as_large, p, floor } = set;
-  const those = heads === 1 ? "the head estimated as most costly" : `the ${heads} heads estimated as most costly, together`;
+  const those = heads === 1 ? "the head estimated to be most costly" : `the ${heads} heads estimated to be most costly, combined`;
   const compared =
     as_large === 0
       ? `none of ${random} random sets costs as much as ${those}`

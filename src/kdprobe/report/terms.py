@@ -33,13 +33,13 @@ COMPARISON = {
     ),
     "seed": Term(
         "seed",
-        "The number that fixes the randomness of a student's training. Students trained alike but for the seed "
-        "differ by chance, so a statement about a strategy needs several seeds.",
+        "The number that fixes the randomness of a student's training. Students trained identically except for the "
+        "seed differ by chance, so a statement about a strategy needs several seeds.",
     ),
     "template": Term(
         "template",
-        "A text from which problems are made by filling in other numbers and names. Problems from one template tend to "
-        "be solved or missed together, so many problems from few templates say little about other kinds of problem.",
+        "A text from which problems are made by filling in different numbers and names. Problems from one template "
+        "tend to be solved or missed together, so many problems from few templates say little about other kinds.",
     ),
     "extractor": Term(
         "extractor: robust, published, strict",
@@ -107,7 +107,7 @@ TEACHING = {
     "strategy": Term("strategy", "How the teacher is prompted; without priming, it reads the bare question."),
     "top-k": Term(
         "top k, tail, truncation KL",
-        "At every token of its answers, the teacher's probabilities of the k most likely tokens are kept one by one, "
+        "At every token of its answers, the teacher's probabilities of the k most likely tokens are kept individually, "
         "and those of all others, the tail, as a sum. Truncation KL is what would be lost without the sum.",
     ),
 }
