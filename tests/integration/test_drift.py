@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
@@ -205,6 +206,29 @@ def test_a_models_own_decoding_settings_do_not_change_its_text(torch, drift, tin
         for record in (tiny_record, settled)
     ]
     assert found[0] == found[1]
+
+
+def test_every_student_stops_at_the_ends_that_its_model_declares(drift, tiny_record, tiny_student, tmp_path):
+    """Tokens that only generation_config.json names end the text of the untrained model as that of an adapter."""
+    from kdprobe.models.reference import resolve
+
+    adapter = tiny_student(["q_proj"]).adapter
+
+    def texts(record):
+        table = drift(Student("base", record), Student("tuned", record, adapter)).tables["drift_texts"]
+        return table, [[int(token) for token in ids.split()] for ids in table["token_ids"]]
+
+    _, plain = texts(tiny_record)
+    # Every text has one of these by its third token.
+    ends = {ids[:3][-1] for ids in plain}
+    folder = shutil.copytree(tiny_record.path, tmp_path / "ends")
+    settings = json.loads((folder / "generation_config.json").read_text())
+    declared = [settings["eos_token_id"], *sorted(ends - {settings["eos_token_id"]})]
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": declared}))
+    table, stopped = texts(resolve(str(folder)))
+    assert stopped == [ids[: next(i for i, token in enumerate(ids) if token in ends) + 1] for ids in plain]
+    assert table["tokens"].tolist() == [len(ids) for ids in stopped]
+    assert not table["cut_off"].any()
 
 
 def test_pairs_are_compared_on_the_shared_text(drift, tiny_record, make_adapter):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -84,3 +85,51 @@ def test_a_base_student_learns_the_end_of_its_instruct_teacher_and_stops_there(
     # It was trained until it writes solutions, which end where the teacher's do.
     assert not records.cut_off.all()
     assert not records.response.str.contains("im_end").any()
+
+
+@pytest.fixture
+def with_ends(tiny_model, tmp_path):
+    """Writes the tiny model with further ends and a repetition penalty in its generation_config.json."""
+
+    def make(*ends):
+        folder = shutil.copytree(tiny_model, tmp_path / "-".join(map(str, ends)))
+        file = folder / "generation_config.json"
+        settings = json.loads(file.read_text())
+        every = [settings["eos_token_id"], *ends]
+        file.write_text(json.dumps(settings | {"eos_token_id": every, "repetition_penalty": 30.0}))
+        return folder
+
+    return make
+
+
+def test_setting_a_models_own_settings_aside_keeps_its_ends(torch, with_ends):
+    from kdprobe.models.decoding import without_own_settings
+    from kdprobe.models.load import load
+    from kdprobe.models.reference import resolve
+
+    loaded = load(resolve(str(with_ends(5, 9))))
+    own = loaded.model.generation_config
+    ends = {5, 9, loaded.tokenizer.eos_token_id}
+    with without_own_settings(loaded):
+        assert loaded.model.generation_config.repetition_penalty != own.repetition_penalty
+        # Also the ends of a view of this model that is made only now.
+        assert loaded.eos_ids == replace(loaded).eos_ids == ends
+    assert loaded.model.generation_config is own
+    with pytest.raises(RuntimeError, match="decoding failed"), without_own_settings(loaded):
+        raise RuntimeError("decoding failed")
+    assert loaded.model.generation_config is own
+
+
+def test_a_teacher_stops_at_its_models_ends_and_ignores_its_penalties(torch, tiny_model, with_ends):
+    from kdprobe.teachers.teacher import Request, Sampling
+    from kdprobe.teachers.transformers_teacher import TransformersOptions, TransformersTeacher
+
+    def answer(folder):
+        request = Request("p", [{"role": "user", "content": "What is 3 + 4?"}])
+        teacher = TransformersTeacher(TransformersOptions(model=str(folder), dtype="float32"))
+        (response,) = teacher.respond([request], Sampling(max_new_tokens=6, top_logprobs=4))
+        return response.token_ids.tolist(), response.finished
+
+    plain, finished = answer(tiny_model)
+    assert not finished
+    assert answer(with_ends(plain[3])) == (plain[: plain.index(plain[3]) + 1], True)

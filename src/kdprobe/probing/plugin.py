@@ -31,6 +31,7 @@ _FORMATS = {
     "attention": 2,
     "attribution": 2,
     "divergence": 3,
+    "drift": 2,
     "geometry": 2,
     "heads": 6,
     "patching": 2,

@@ -119,6 +119,7 @@ class TransformersTeacher:
         )
 
         from kdprobe.models.batching import left_padded
+        from kdprobe.models.decoding import without_own_settings
         from kdprobe.teachers.top_k_capture import RealTokens, TopKCapture
 
         loaded = self._load()
@@ -151,7 +152,8 @@ class TransformersTeacher:
             eos_token_id=sorted(loaded.eos_ids),
             pad_token_id=pad,
         )
-        with torch.inference_mode():
+        # Penalties and defaults that a model ships for chat must not distort the captured distribution.
+        with torch.inference_mode(), without_own_settings(loaded):
             sequences = loaded.model.generate(
                 input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
             )
@@ -191,16 +193,9 @@ class TransformersTeacher:
 
     def _load(self) -> Any:
         if self._loaded is None:
-            from transformers import GenerationConfig
-
             from kdprobe.models.load import load
             from kdprobe.models.merging.merge import merge
 
             loaded = load(self.record, dtype=self.options.dtype)
-            eos = loaded.model.generation_config.eos_token_id
-            if self.adapter:
-                loaded = merge(loaded, self.adapter)
-            # Penalties and defaults that a model ships for chat must not distort the captured distribution.
-            loaded.model.generation_config = GenerationConfig(eos_token_id=eos)
-            self._loaded = loaded
+            self._loaded = merge(loaded, self.adapter) if self.adapter else loaded
         return self._loaded

@@ -7,8 +7,7 @@ write much the same text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from kdprobe.console import progress
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, can_shrink
 from kdprobe.models.batching import left_padded
+from kdprobe.models.decoding import without_own_settings
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.probing.drift.prompts import KINDS, Prompt
@@ -80,7 +80,7 @@ def draw_samples(
     drawn = [(prompt, index) for prompt in prompts for index in range(samples)]
     order = sorted(range(len(drawn)), key=lambda place: -len(drawn[place][0].ids))
     results: dict[int, Sample] = {}
-    with progress(label, len(drawn), unit="tok") as bar, torch.inference_mode(), _plain_decoding(model.model):
+    with progress(label, len(drawn), unit="tok") as bar, torch.inference_mode(), without_own_settings(model):
         for start in range(0, len(order), batch_size):
             batch = [drawn[place] for place in order[start : start + batch_size]]
             random = np.stack([_random(seed, *each, max_new_tokens) for each in batch])
@@ -133,17 +133,6 @@ def _decode(model: LoadedModel, batch: Sequence[tuple[Prompt, int]], random: Any
     )
     written: list[list[int]] = sequences[:, width:].tolist()
     return written
-
-
-@contextmanager
-def _plain_decoding(model: Any) -> Iterator[None]:
-    """Keeps a model's own generation config, such as a repetition penalty, from changing what is sampled."""
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
 
 
 def _random(seed: int, prompt: Prompt, sample: int, steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
