@@ -99,8 +99,8 @@ def metrics_of(way: str) -> dict[str, Any]:
 
 def batches(sequences: list[Any], size: int, student: Any) -> Any:
     """Indices, ids and mask of batches of similar length, as `head_metrics` makes them."""
+    from kdprobe.models.batching import batches as batches_of
     from kdprobe.models.batching import right_padded
-    from kdprobe.probing.patterns.stream import batches as batches_of
 
     for places in batches_of([len(sequence.ids) for sequence in sequences], size):
         read = [sequences[place].ids for place in places]

@@ -1,6 +1,6 @@
 import pytest
 
-from kdprobe.models.batching import common_prefix
+from kdprobe.models.batching import batches, common_prefix
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,9 @@ from kdprobe.models.batching import common_prefix
 )
 def test_what_sequences_begin_with(sequences, prefix):
     assert list(common_prefix(sequences)) == prefix
+
+
+def test_batches_are_of_similar_length_and_longest_first():
+    assert list(batches([2, 7, 5, 7, 1], 2)) == [[1, 3], [2, 0], [4]]
+    assert list(batches([3, 3, 3], 1)) == [[0], [1], [2]]
+    assert list(batches([], 4)) == []

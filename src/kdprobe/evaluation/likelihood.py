@@ -18,6 +18,7 @@ from kdprobe.console import progress
 from kdprobe.evaluation.engines.builtin import as_engine_student
 from kdprobe.evaluation.engines.engine import EngineStudent
 from kdprobe.evaluation.ledger import Ledger
+from kdprobe.models.batching import batches
 from kdprobe.models.load import LoadedModel
 from kdprobe.problems.problem import Problem
 from kdprobe.students.sequence import problem_sequence
@@ -66,10 +67,9 @@ def gold_log_probabilities(
     ledger = Ledger(None) if ledger is None else ledger
     reader = as_engine_student(student)
     sequences = [problem_sequence(reader.tokenizer, problem) for problem in problems]
-    order = sorted(range(len(problems)), key=lambda index: -len(sequences[index].ids))
     with progress(label, len(problems), unit="tok") as bar:
-        for start in range(0, len(order), batch_size):
-            batch = [sequences[index] for index in order[start : start + batch_size]]
+        for indices in batches([len(sequence.ids) for sequence in sequences], batch_size):
+            batch = [sequences[index] for index in indices]
             if all(sequence.id in ledger for sequence in batch):
                 bar.skip(len(batch))
                 continue

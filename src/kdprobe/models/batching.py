@@ -1,11 +1,18 @@
-"""Padding token id sequences into tensors."""
+"""Batches of token id sequences: grouping them by length, and padding them into tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+
+def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Groups indices into batches of similar length, longest first, so that shorter ones reuse memory."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 def left_padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdprobe.console import Progress
 from kdprobe.errors import KdprobeError, NonFiniteError
-from kdprobe.models.batching import right_padded
+from kdprobe.models.batching import batches, right_padded
 from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.probing.drift.sampling import Sample
@@ -97,22 +97,21 @@ def divergences(p: Reader, q: Reader, samples: Sequence[Sample], *, batch_size: 
         KdprobeError: The models have logits for different numbers of tokens.
         NonFiniteError: A logit is NaN or infinite.
     """
-    order = sorted(range(len(samples)), key=lambda place: -len(samples[place].prompt.ids) - len(samples[place].tokens))
-    step = batch_size if p.matrix is not None and q.matrix is not None else 1
+    lengths = [len(sample.prompt.ids) + len(sample.tokens) for sample in samples]
+    size = batch_size if p.matrix is not None and q.matrix is not None else 1
     sums: dict[int, float] = {}
-    for start in range(0, len(order), step):
-        places = order[start : start + step]
-        batch = [samples[place] for place in places]
-        for place, p_rows, q_rows in zip(places, p.rows(batch), q.rows(batch), strict=True):
-            sums[place] = sum(
+    for indices in batches(lengths, size):
+        batch = [samples[index] for index in indices]
+        for index, p_rows, q_rows in zip(indices, p.rows(batch), q.rows(batch), strict=True):
+            sums[index] = sum(
                 float(token_divergences(*_comparable(p, q, p_logits, q_logits)).double().sum())
                 for p_logits, q_logits in zip(p.logits(p_rows), q.logits(q_rows), strict=True)
             )
-            if not isfinite(sums[place]):
-                after = samples[place].prompt.id
+            if not isfinite(sums[index]):
+                after = samples[index].prompt.id
                 raise NonFiniteError(f"Logits of {p.name!r} or {q.name!r} after {after!r} are NaN or infinite.")
-        bar.advance(len(batch), work=sum(len(each.prompt.ids) + len(each.tokens) for each in batch))
-    return [sums[place] for place in range(len(samples))]
+        bar.advance(len(batch), work=sum(lengths[index] for index in indices))
+    return [sums[index] for index in range(len(samples))]
 
 
 def token_divergences(p_logits: Tensor, q_logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from kdprobe.console import progress
 from kdprobe.errors import UsageError
 from kdprobe.evaluation.shrinking_batch import FiniteLogits, ShrinkingBatch, can_shrink
-from kdprobe.models.batching import left_padded
+from kdprobe.models.batching import batches, left_padded
 from kdprobe.models.decoding import without_own_settings
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
@@ -77,21 +77,19 @@ def draw_samples(
         NonFiniteError: A logit is NaN or infinite.
     """
     _refuse_long(model, prompts, max_new_tokens)
-    drawn = [(prompt, index) for prompt in prompts for index in range(samples)]
-    order = sorted(range(len(drawn)), key=lambda place: -len(drawn[place][0].ids))
+    drawn = [(prompt, sample) for prompt in prompts for sample in range(samples)]
     results: dict[int, Sample] = {}
     with progress(label, len(drawn), unit="tok") as bar, torch.inference_mode(), without_own_settings(model):
-        for start in range(0, len(order), batch_size):
-            batch = [drawn[place] for place in order[start : start + batch_size]]
+        for indices in batches([len(prompt.ids) for prompt, _ in drawn], batch_size):
+            batch = [drawn[index] for index in indices]
             random = np.stack([_random(seed, *each, max_new_tokens) for each in batch])
             bar.begin(len(batch), max_new_tokens)
-            for place, (prompt, index), written in zip(
-                order[start : start + batch_size], batch, _decode(model, batch, random, bar.within), strict=True
-            ):
-                tokens, finished = _up_to_end(written, model.eos_ids)
-                results[place] = Sample(prompt, index, tokens, finished)
-            bar.advance(len(batch), work=sum(len(results[place].tokens) for place in order[start : start + batch_size]))
-    return [results[place] for place in range(len(drawn))]
+            written = _decode(model, batch, random, bar.within)
+            for index, (prompt, sample), ids in zip(indices, batch, written, strict=True):
+                tokens, finished = _up_to_end(ids, model.eos_ids)
+                results[index] = Sample(prompt, sample, tokens, finished)
+            bar.advance(len(batch), work=sum(len(results[index].tokens) for index in indices))
+    return [results[index] for index in range(len(drawn))]
 
 
 class InverseTransform(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped

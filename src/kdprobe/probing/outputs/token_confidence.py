@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdprobe.console import progress
 from kdprobe.errors import NonFiniteError
-from kdprobe.models.batching import right_padded
+from kdprobe.models.batching import batches, right_padded
 from kdprobe.models.conversation import prompt_ids
 from kdprobe.models.lm_head import logits_in_chunks, without_lm_head
 from kdprobe.models.load import LoadedModel
@@ -65,16 +65,14 @@ def answer_confidence(
     """
     prompts = [prompt_ids(student.tokenizer, bare(problem)) for problem in problems]
     answers = [_answer_ids(student.tokenizer, record) for record in records]
-    order = sorted(range(len(problems)), key=lambda index: -len(prompts[index]) - len(answers[index]))
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
     results: dict[int, AnswerConfidence] = {}
     with (
         progress(label, len(problems), unit="tok") as bar,
         torch.inference_mode(),
         without_lm_head(student.model, len(student.tokenizer)) as matrix,
     ):
-        step = batch_size if matrix is not None else 1
-        for start in range(0, len(order), step):
-            batch = order[start : start + step]
+        for batch in batches(lengths, batch_size if matrix is not None else 1):
             sequences = [prompts[index] + answers[index] for index in batch]
             ids, mask = right_padded(sequences, student.tokenizer.pad_token_id, student.device)
             # Row t - 1 predicts token t; rows before the end of the shortest question predict no written token.

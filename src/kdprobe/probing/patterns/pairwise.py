@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.console import Progress
-from kdprobe.probing.patterns.stream import batches, read
+from kdprobe.models.batching import batches
+from kdprobe.probing.patterns.stream import read
 from kdprobe.students.replicates import by_arm
 
 if TYPE_CHECKING:

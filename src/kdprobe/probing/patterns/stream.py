@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdprobe.console import Progress
-from kdprobe.models.batching import left_padded, right_padded
+from kdprobe.models.batching import batches, left_padded, right_padded
 from kdprobe.probing.metrics.metric import HeadMetric
 from kdprobe.probing.patterns.real_keys import over_real_keys
 from kdprobe.probing.patterns.view import PatternView
@@ -63,13 +63,6 @@ def head_metrics(
             values[name][indices] = torch.stack(layers, dim=1).double().cpu().numpy()
         bar.advance(len(indices), work=sum(len(sequence.ids) for sequence in batch))
     return values
-
-
-def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Groups indices into batches of similar length, longest first, so that shorter ones reuse memory."""
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 def forward(
