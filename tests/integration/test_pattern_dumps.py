@@ -87,7 +87,7 @@ def test_padding_is_left_out_with_a_mask_and_without(model, prompts, alone, tmp_
         assert prompt.tokens is None if not masked else prompt.tokens.tolist() == tokens.tolist()
     table = probed.table("heads_by_problem").query("metric == 'entropy'")
     for index, expected in enumerate(alone):
-        found = table[table.problem == f"prompt {index}"].value.to_numpy()
+        found = table[table.problem == f"prompt_{index}"].value.to_numpy()
         np.testing.assert_allclose(found, entropy(expected).ravel(), rtol=1e-4)
     codes = [finding.code for finding in probed.findings]
     assert codes == ["few-probed-problems"] if masked else codes == ["padding-left-out", "few-probed-problems"]
@@ -243,3 +243,194 @@ def test_prompts_must_be_the_same_to_be_compared(alone, prompts, tmp_path):
     probed = kdprobe.probe(patterns=[str(tmp_path / "a.npz"), str(tmp_path / "b.npz")], progress=False)
     assert "b is not compared, because its layers, heads, prompts or tokens differ." in probed.statements["heads"]
     assert {"duplicate_token", "induction"} <= set(probed.table("heads").metric)
+
+
+def random_patterns(layers=2, heads=3, length=5, seed=0):
+    weights = np.tril(np.random.default_rng(seed).random((layers, heads, length, length)) + 0.1)
+    return (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def saved(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def codes(**files):
+    return [finding.code for finding in kdprobe.probe(patterns=files, progress=False).findings]
+
+
+@pytest.mark.parametrize("lead", [(), (None,)])
+def test_a_folder_with_an_archive_for_each_layer_is_one_prompt(tmp_path, lead):
+    many = np.concatenate([random_patterns(seed=seed) for seed in range(6)])  # twelve layers: by text, 10 precedes 2
+    for layer, array in enumerate(many):
+        saved(tmp_path / f"layer_{layer}.npz", attention=array[lead])
+    saved(tmp_path / "tokens.npz", input_ids=np.arange(5))
+    (prompt,) = one(tmp_path).prompts
+    np.testing.assert_array_equal(prompt.pattern, many)
+    assert prompt.tokens.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_prompts_are_known_by_the_numbers_in_the_file(tmp_path):
+    first, second, third = (random_patterns(seed=seed) for seed in range(3))
+    a = saved(tmp_path / "a.npz", prompt_0=first, prompt_1=second)
+    b = saved(tmp_path / "b.npz", prompt_1=second, prompt_2=third)
+    assert [prompt.name for prompt in one(b).prompts] == ["prompt_1", "prompt_2"]
+    probed = kdprobe.probe(patterns={"a": a, "b": b}, progress=False)
+    assert "b is not compared, because its layers, heads, prompts or tokens differ." in probed.statements["heads"]
+    (tmp_path / "c").mkdir()
+    for index, pattern in enumerate((first, second)):
+        saved(tmp_path / "c" / f"prompt_{index}.npz", attention=pattern)
+    probed = kdprobe.probe(patterns={"a": a, "c": tmp_path / "c"}, progress=False)
+    assert not any("not compared" in sentence for sentence in probed.statements["heads"])
+
+
+def test_layers_that_do_not_begin_at_zero_are_reported_and_not_compared_with_others(tmp_path):
+    pattern = random_patterns(layers=4)
+    a = saved(tmp_path / "a.npz", layer_0=pattern[0], layer_1=pattern[1])
+    b = saved(tmp_path / "b.npz", layer_2=pattern[2], layer_3=pattern[3])
+    probed = kdprobe.probe(patterns={"a": a, "b": b}, progress=False)
+    assert "b is not compared, because its layers, heads, prompts or tokens differ." in probed.statements["heads"]
+    (finding,) = probed.findings
+    assert finding.code == "renumbered-heads"
+    assert "(b: layer 2, head 0)" in finding.evidence
+
+
+def test_what_is_generated_after_the_end_of_an_answer_is_reported(tmp_path):
+    rows = {f"step_0_layer_{layer}": random_patterns(2, 2, 3) for layer in range(2)}  # [prompt, head, query, key]
+    for step in range(1, 5):
+        row = np.full((2, 2, 1, 3 + step), 1 / (3 + step), dtype=np.float32)
+        rows |= {f"step_{step}_layer_{layer}": row for layer in range(2)}
+    tokens = np.array([[5, 6, 7, 8, 9, 8, 9, 5], [5, 6, 7, 4, 0, 0, 0, 0]])
+    mask = np.ones((2, 3), dtype=int)
+    for given in ({"input_ids": tokens}, {"input_ids": tokens, "attention_mask": mask}):
+        assert "repeated-tokens" in codes(a=saved(tmp_path / "a.npz", **rows, **given))
+    assert "unknown-ends" in codes(a=saved(tmp_path / "a.npz", **rows, attention_mask=mask))
+    both = {f"{kind}_{key}": row for kind in ("base", "tuned") for key, row in rows.items()}
+    with pytest.raises(UsageError, match=r"Two arrays in .* hold the same step"):
+        one(saved(tmp_path / "b.npz", **both))
+
+
+def test_a_mask_must_fit_unless_something_was_generated(tmp_path):
+    pattern = random_patterns(length=6)
+    with pytest.raises(UsageError, match="does not fit sequences of 6 positions"):
+        one(saved(tmp_path / "a.npz", attention=pattern, attention_mask=np.ones(4, dtype=int)))
+    with pytest.raises(UsageError, match="marks no position of a prompt as a token"):
+        one(saved(tmp_path / "b.npz", attention=pattern, attention_mask=np.zeros(6, dtype=int)))
+    with pytest.raises(UsageError, match=r"but is int64 \[1, 1, 6, 6\]"):
+        one(saved(tmp_path / "c.npz", attention=pattern, attention_mask=np.ones((1, 1, 6, 6), dtype=int)))
+
+
+@pytest.mark.parametrize(
+    "name", ["H{head}_L{layer}", "L{layer}_H{head}", "h{head}_layer{layer}", "head{head}_block{layer}"]
+)
+def test_letters_for_layers_and_heads_are_read_in_any_order(tmp_path, name):
+    pattern = random_patterns(layers=3, heads=4)
+    arrays = {name.format(layer=layer, head=head): pattern[layer, head] for layer in range(3) for head in range(4)}
+    np.testing.assert_array_equal(one(saved(tmp_path / "a.npz", **arrays)).prompts[0].pattern, pattern)
+
+
+def test_sharp_attention_is_no_padding(tmp_path):
+    itself = np.eye(5, dtype=np.float32)[None, None]
+    alone = itself.copy()
+    alone[..., 4, :] = [0.0, 0.25, 0.25, 0.25, 0.25]
+    first_unattended = random_patterns(1, 1)
+    first_unattended[..., 1:, 0] = 0
+    first_unattended /= first_unattended.sum(-1, keepdims=True)
+    for pattern in (itself, alone, first_unattended):
+        np.save(tmp_path / "a.npy", pattern)
+        (prompt,) = one(tmp_path / "a.npy").prompts
+        assert prompt.padding == (0, 0)
+        assert prompt.pattern.shape[-1] == 5
+
+
+def test_even_sequences_are_packed_and_overflow_is_no_padding(tmp_path):
+    even = np.tril(np.ones((4, 4), dtype=np.float32))
+    even /= even.sum(-1, keepdims=True)
+    packed = np.zeros((1, 1, 8, 8), dtype=np.float32)
+    packed[..., :4, :4] = packed[..., 4:, 4:] = even
+    np.save(tmp_path / "a.npy", packed)
+    with pytest.raises(UsageError, match="several sequences are packed into one"):
+        one(tmp_path / "a.npy")
+    overflowed = random_patterns()
+    overflowed[..., 3:, :] = np.nan
+    np.save(tmp_path / "b.npy", overflowed)
+    with pytest.raises(UsageError, match="contain NaN or infinity"):
+        one(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("masked", [np.nan, 0.0])
+def test_rows_of_masked_queries_may_be_nan_or_empty(tmp_path, masked):
+    pattern = random_patterns(length=4)
+    padded = np.zeros((2, 3, 6, 6), dtype=np.float32)
+    padded[..., :2, :] = masked
+    padded[..., 2:, 2:] = pattern
+    np.save(tmp_path / "a.npy", padded)
+    (prompt,) = one(tmp_path / "a.npy").prompts
+    assert prompt.padding == (2, 0)
+    np.testing.assert_array_equal(prompt.pattern, pattern)
+
+
+def test_only_attention_of_the_model_on_itself_is_taken(tmp_path):
+    pattern, other = random_patterns(), random_patterns(seed=1)
+    for arrays in (
+        {"attentions": pattern, "cross_attentions": other},
+        {"attention": pattern, "logits": np.ones((1, 1, 50)), "norms": np.ones((3, 1, 64))},
+    ):
+        np.testing.assert_array_equal(one(saved(tmp_path / "a.npz", **arrays)).prompts[0].pattern, pattern)
+    with pytest.raises(UsageError, match="contains no attention patterns"):
+        one(saved(tmp_path / "b.npz", last=np.full((2, 3, 1, 4), 0.25)))
+    with pytest.raises(UsageError, match="contains no attention patterns"):
+        one(saved(tmp_path / "c.npz", none=np.zeros((2, 0, 4, 4))))
+
+
+def test_a_folder_keeps_every_file_or_is_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    for index in range(2):
+        (tmp_path / "nested" / f"item_{index}").mkdir(parents=True)
+        saved(tmp_path / "nested" / f"item_{index}" / "dump.npz", attention=random_patterns(seed=index))
+    assert [prompt.name for prompt in one(tmp_path / "nested").prompts] == ["item_0/dump", "item_1/dump"]
+    (tmp_path / "twice").mkdir()
+    saved(tmp_path / "twice" / "prompt_0.npz", attention=random_patterns())
+    save_file({"attention": random_patterns(seed=1)}, tmp_path / "twice" / "prompt_0.safetensors")
+    with pytest.raises(UsageError, match="two files called 'prompt_0'"):
+        one(tmp_path / "twice")
+    np.save(tmp_path / "nested" / "more.npy", random_patterns())
+    with pytest.raises(UsageError, match=r"contains \.npy files and others"):
+        one(tmp_path / "nested")
+
+
+def test_a_trace_above_the_diagonal_is_rounding(tmp_path):
+    pattern = random_patterns()
+    pattern[0, 0, 0, 4] = 1e-9
+    np.save(tmp_path / "a.npy", pattern)
+    assert one(tmp_path / "a.npy").prompts[0].causal
+
+
+def test_tokens_of_each_prompt_may_lie_beside_it(tmp_path):
+    arrays = {}
+    for index, length in enumerate((5, 4)):
+        arrays[f"prompt_{index}/attention"] = random_patterns(length=length)
+        arrays[f"prompt_{index}/input_ids"] = np.arange(length) + 10 * index
+    prompts = one(saved(tmp_path / "a.npz", **arrays)).prompts
+    assert [prompt.tokens.tolist() for prompt in prompts] == [[0, 1, 2, 3, 4], [10, 11, 12, 13]]
+
+
+def test_an_axis_of_prompts_beside_layers_and_heads_in_the_names(tmp_path):
+    pattern = random_patterns()
+    arrays = {f"layer_{layer}_head_{head}": pattern[layer, head][None] for layer in range(2) for head in range(3)}
+    np.testing.assert_array_equal(one(saved(tmp_path / "a.npz", **arrays)).prompts[0].pattern, pattern)
+
+
+def test_what_models_return_for_several_prompts(model, prompts, alone):
+    with torch.no_grad():
+        returned = [model(prompt[None], output_attentions=True).attentions for prompt in prompts]
+    (file,) = read_patterns({"mine": returned})
+    for prompt, expected in zip(file.prompts, alone, strict=True):
+        np.testing.assert_array_equal(prompt.pattern, expected)
+    (file,) = read_patterns({"mine": tuple(layer.bfloat16() for layer in returned[0])})
+    np.testing.assert_allclose(file.prompts[0].pattern, alone[0], atol=4e-3)
+    (file,) = read_patterns({"mine": alone})
+    assert [prompt.pattern.shape[-1] for prompt in file.prompts] == [9, 6, 4]
+    with pytest.raises(UsageError, match="unclear whether the arrays in the list 'mine' are layers or prompts"):
+        read_patterns({"mine": [alone[0], alone[0]]})

@@ -113,8 +113,7 @@ def probe(
         if model is None:
             from kdprobe.probing.patterns.files import read_patterns
 
-            files = read_patterns(patterns)
-            context = AnalysisContext(patterns=files, head_metrics=head_metrics_of(host))
+            context = AnalysisContext(patterns=read_patterns(patterns), head_metrics=head_metrics_of(host))
         else:
             from kdprobe.problems.draw import first_problems
             from kdprobe.students.resolve import resolve_students

@@ -1,115 +1,41 @@
-"""Tells the axes of arrays of attention apart: prompts, layers and heads, from the arrays' names and shapes.
+"""Tells the axes of arrays of attention apart, and assembles them into one array for each prompt.
 
-An array ends with the axes query and key. What a number in its name counts (the word before it says: `layer`, `head`,
-`prompt`, `step` or a synonym) has no axis of its own. Arrays that can still be read in several ways are refused,
-because a wrong guess would label one thing with the name of another.
+An array ends with the axes query and key. What a number in its name counts has no axis of its own. Arrays that can
+still be read in several ways are refused, because a wrong guess would label one thing with the name of another.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
 from kdprobe.probing.patterns.containers import HINT
-
-Axis = Literal["prompt", "layer", "head", "step"]
-WORDS: dict[str, Axis] = {
-    **dict.fromkeys(("layer", "layers", "block", "blocks", "h", "l"), "layer"),
-    **dict.fromkeys(("head", "heads"), "head"),
-    **dict.fromkeys(
-        ("prompt", "prompts", "problem", "problems", "example", "examples", "sample", "samples", "sequence"), "prompt"
-    ),
-    **dict.fromkeys(("step", "steps"), "step"),
-}
-"""Words in names of arrays, and what the number after them counts."""
-_NUMBER = re.compile(r"([A-Za-z]*)[^A-Za-z0-9]*(\d+)")
-_NAMES = "Name the arrays by what their numbers count, such as layer_0, prompt_0 or layer_0/head_3."
-_MATRIX = 2
+from kdprobe.probing.patterns.names import NAMING, Axis, Numbered, prompt_name
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """One array and what the numbers in its name count.
+class PromptArray:
+    """The attention on one prompt.
 
     Attributes:
-        key: Its name in the file.
-        array: `[..., query, key]`; the leading axes are those of prompt, layer and head that `numbers` lacks.
-        numbers: Axis to number.
+        name: The prompt's name, or `None` if the arrays are of a single prompt without a number.
+        pattern: `[layer, head, query, key]`.
+        first: The numbers of its first layer and head in the file.
     """
 
-    key: str
-    array: NDArray[Any]
-    numbers: Mapping[Axis, int]
-
-    @property
-    def leading(self) -> int:
-        """The number of axes before query and key."""
-        return self.array.ndim - _MATRIX
+    name: str | None
+    pattern: NDArray[Any]
+    first: tuple[int, int]
 
 
-def numbered(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[Numbered]:
-    """Finds out what the numbers in the arrays' names count.
-
-    Raises:
-        UsageError: The names do not say.
-    """
-    found = {key: [(word.lower(), int(number)) for word, number in _NUMBER.findall(key)] for key in arrays}
-    if len({len(numbers) for numbers in found.values()}) > 1:
-        raise UsageError(f"The names of the arrays in {file} differ in how many numbers they contain.", _NAMES)
-    columns = list(zip(*found.values(), strict=True))
-    named: dict[int, Axis] = {}
-    for index, column in enumerate(columns):
-        words = {word for word, _ in column}
-        if len(words) == 1 and (axis := WORDS.get(words.pop())) and axis not in named.values():
-            named[index] = axis
-    others = [
-        index
-        for index, column in enumerate(columns)
-        if index not in named and len({number for _, number in column}) > 1
-    ]
-    named |= _unnamed(others, named, list(arrays.values()), file)
-    return [
-        Numbered(key, array, {axis: found[key][index][1] for index, axis in named.items()})
-        for key, array in arrays.items()
-    ]
-
-
-def _unnamed(
-    columns: Sequence[int], named: Mapping[int, Axis], arrays: Sequence[NDArray[Any]], file: Path
-) -> dict[int, Axis]:
-    """What numbers without a word count, where the shapes leave one possibility.
-
-    Raises:
-        UsageError: They could count several things.
-    """
-    if not columns:
-        return {}
-    free: list[Axis] = [axis for axis in ("layer", "head") if axis not in named.values()]
-    leading = arrays[0].ndim - _MATRIX
-    if len(columns) == len(free) and leading == 0:
-        # One matrix per layer and head.
-        return dict(zip(columns, free, strict=True))
-    if len(columns) == 1 and "layer" in free and (leading == 1 or (leading > 1 and arrays[0].shape[0] == 1)):
-        # One array per layer, [head, query, key] or [1, head, query, key].
-        return {columns[0]: "layer"}
-    if len(columns) == 1 and leading > 1 and len({array.shape[-1] for array in arrays}) > 1:
-        # The layers of a model read prompts of one length.
-        return {columns[0]: "prompt"}
-    raise UsageError(
-        f"It is unclear whether the numbers in the names of the arrays in {file} count layers, heads or prompts.",
-        _NAMES,
-    )
-
-
-def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> list[NDArray[Any]]:
-    """Assembles the arrays into one array per prompt, `[layer, head, query, key]`.
+def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> list[PromptArray]:
+    """Assembles the arrays into one array per prompt, in the order of the prompts' numbers.
 
     Args:
         arrays: Arrays whose names contain the same kinds of numbers.
@@ -121,13 +47,22 @@ def by_prompt(arrays: Sequence[Numbered], prompts: int | None, file: Path) -> li
     """
     named = set(arrays[0].numbers)
     grouped: dict[int, dict[tuple[int, int], NDArray[Any]]] = {}
+    names: dict[int, str] = {}
     for each in arrays:
         for prompt, layer, head, matrix in _matrices(each, _axes(each, named, prompts, file)):
             cells = grouped.setdefault(prompt, {})
+            names[prompt] = each.prompt or prompt_name(prompt)
             if (layer, head) in cells:
-                raise UsageError(f"Two arrays in {file} hold the same layer and head; one is {each.key}.", _NAMES)
+                raise UsageError(f"Two arrays in {file} hold the same layer and head; one is {each.key}.", NAMING)
+            queries, keys = matrix.shape
+            if queries != keys:
+                raise UsageError(f"{each.key} in {file} has {queries} queries but {keys} keys.", HINT)
             cells[layer, head] = matrix
-    return [_filled(cells, file) for _, cells in sorted(grouped.items())]
+    single = len(grouped) == 1 and "prompt" not in named
+    return [
+        PromptArray(None if single else names[prompt], _filled(cells, file), min(cells))
+        for prompt, cells in sorted(grouped.items())
+    ]
 
 
 def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> list[Axis]:
@@ -169,15 +104,16 @@ def _axes(each: Numbered, named: set[Axis], prompts: int | None, file: Path) -> 
 def _with_prompts(each: Numbered, needed: list[Axis], prompts: int | None, file: Path) -> list[Axis]:
     """The leading axes if one of them counts prompts: before the layers, or between layers and heads."""
     sizes = each.array.shape[: each.leading]
-    if needed == ["head"]:
+    if "layer" not in needed:
         if prompts is not None and sizes[0] != prompts:
             raise UsageError(f"{each.key} in {file} holds {sizes[0]} prompts, but there are tokens of {prompts}.", HINT)
-        return ["prompt", "head"]
-    if needed == ["layer", "head"]:
-        batch = 1 if prompts is None else prompts
-        places = [index for index in (0, 1) if sizes[index] == batch]
-        if len(places) == 1 or (places and batch == 1):
-            return ["prompt", "layer", "head"] if places[0] == 0 else ["layer", "prompt", "head"]
+        return ["prompt", *needed]
+    batch = 1 if prompts is None else prompts
+    fitting = [index for index in (0, 1) if sizes[index] == batch]
+    if len(fitting) == 1 or (fitting and batch == 1):
+        axes: list[Axis] = list(needed)
+        axes.insert(fitting[0], "prompt")
+        return axes
     raise UsageError(
         f"{each.key} in {file} has the shape {list(each.array.shape)}: it is unclear which axis counts the prompts.",
         "Save one array per layer (layer_0, ...) or per prompt (prompt_0, ...), or the prompts' input_ids in the same "
@@ -190,8 +126,8 @@ def _matrices(each: Numbered, axes: Sequence[Axis]) -> list[tuple[int, int, int,
     found = []
     for index in np.ndindex(*each.array.shape[: len(axes)]):
         # The name's number counts, not the position on an axis of size one. With neither, it is the only one.
-        place = {**dict(zip(axes, index, strict=True)), **each.numbers}
-        found.append((place.get("prompt", 0), place.get("layer", 0), place.get("head", 0), each.array[index]))
+        numbers = {**dict(zip(axes, index, strict=True)), **each.numbers}
+        found.append((numbers.get("prompt", 0), numbers.get("layer", 0), numbers.get("head", 0), each.array[index]))
     return found
 
 
@@ -199,11 +135,11 @@ def _filled(cells: Mapping[tuple[int, int], NDArray[Any]], file: Path) -> NDArra
     """All matrices of one prompt in one array, `[layer, head, query, key]`."""
     if len({matrix.shape for matrix in cells.values()}) > 1:
         raise UsageError(f"The arrays in {file} have different shapes.", HINT)
-    layers, heads = (sorted({place[axis] for place in cells}) for axis in (0, 1))
+    layers, heads = (sorted({cell[axis] for cell in cells}) for axis in (0, 1))
     sizes = [values[-1] - values[0] + 1 for values in (layers, heads)]
     if sizes[0] * sizes[1] != len(cells):
         raise UsageError(
             f"The arrays in {file} are numbered with gaps or duplicates.", "Number every layer and head exactly once."
         )
-    stacked = np.stack([cells[place] for place in sorted(cells)])
+    stacked = np.stack([cells[cell] for cell in sorted(cells)])
     return stacked.reshape(*sizes, *stacked.shape[1:])

@@ -69,8 +69,9 @@ def _load_npy(file: Path) -> NDArray[Any]:
 def _load_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     from safetensors.torch import load_file
 
-    # Via torch, because numpy has no bfloat16.
-    return {
-        key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-        for key, tensor in load_file(file).items()
-    }
+    return {key: plain(tensor).numpy() for key, tensor in load_file(file).items()}
+
+
+def plain(given: Any) -> Any:
+    """A torch tensor of a type that numpy has, float32 instead of bfloat16; anything else unchanged."""
+    return given.float() if str(getattr(given, "dtype", "")) == "torch.bfloat16" else given

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError, first_line
-from kdprobe.probing.patterns.containers import HINT, arrays_of
+from kdprobe.probing.patterns.containers import HINT, arrays_of, plain
+from kdprobe.probing.patterns.names import axes_in
 from kdprobe.probing.patterns.prompts import PromptPatterns, prompts_of
 from kdprobe.students.replicates import named_replicate
 
 _DIGITS = re.compile(r"(\d+)")
+_WHOLE = 4
+"""Axes of an array of all layers, or of one layer and several prompts."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,20 @@ def _pattern_file(name: str, given: Any) -> PatternFile:
 
 
 def _read(file: Path) -> list[PromptPatterns]:
-    """The prompts of a file, or of a folder with a file for each prompt or batch, in the order of their numbers."""
-    inside = sorted([*file.glob("*.npz"), *file.glob("*.safetensors")], key=_by_number) if file.is_dir() else []
-    if not inside:
+    """The prompts of a file or folder; in a folder, each file holds a prompt, a batch, a layer, a head or a step."""
+    archives = [*file.rglob("*.npz"), *file.rglob("*.safetensors")] if file.is_dir() else []
+    if not archives:
         return prompts_of(arrays_of(file), file)
-    read = {each.stem: prompts_of(arrays_of(each), each) for each in inside}
+    if next(file.rglob("*.npy"), None):
+        raise UsageError(f"{file} contains .npy files and others.", "Save all patterns of a student in one format.")
+    files = {each: str(each.relative_to(file).with_suffix("")) for each in archives}
+    stems = sorted(files.values(), key=_by_number)
+    if repeated := [stem for stem, following in pairwise(stems) if stem == following]:
+        raise UsageError(f"{file} contains two files called {repeated[0]!r}.", "Keep one of them.")
+    arrays = {stem: arrays_of(each) for each, stem in files.items()}
+    if any(axes_in(stem) - {"prompt"} for stem in stems):
+        return prompts_of({f"{stem}/{key}": arrays[stem][key] for stem in stems for key in arrays[stem]}, file)
+    read = {stem: prompts_of(arrays[stem], file / stem) for stem in stems}
     return [
         prompt.named(stem if len(prompts) == 1 else f"{stem} {prompt.name}")
         for stem, prompts in read.items()
@@ -112,29 +125,48 @@ def _read(file: Path) -> list[PromptPatterns]:
     ]
 
 
-def _by_number(file: Path) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in _DIGITS.split(file.name)]
+def _by_number(stem: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdigit() else -1, part) for part in _DIGITS.split(stem)]
 
 
 def _arrays(given: object, name: str) -> dict[str, NDArray[Any]]:
-    """Arrays by name: one array, one per layer, or one per step and layer, as models return them."""
+    """Arrays by name: one array, one per layer, or one per step or prompt and layer, as models return them.
+
+    Raises:
+        UsageError: A list of arrays could hold layers or prompts.
+    """
     if not isinstance(given, list | tuple) or not given:
         return {name: _array(given, name)}
-    if all(isinstance(step, list | tuple) and hasattr(step[0] if step else None, "shape") for step in given):
+    if all(isinstance(layers, list | tuple) and layers and all(map(_is_array, layers)) for layers in given):
+        # While a model generates, every step but the first has fewer queries than keys.
+        square = all(array.shape[-1] == array.shape[-2] for layers in given for array in layers)
+        outer = "prompt" if square else "step"
         return {
-            f"step_{step}_layer_{layer}": _array(array, name)
-            for step, layers in enumerate(given)
+            f"{outer}_{index}_layer_{layer}": _array(array, name)
+            for index, layers in enumerate(given)
             for layer, array in enumerate(layers)
         }
-    if all(hasattr(array, "shape") for array in given):
-        return {f"layer_{layer}": _array(array, name) for layer, array in enumerate(given)}
-    return {name: _array(given, name)}
+    if not all(map(_is_array, given)):
+        return {name: _array(given, name)}
+    lengths = {array.shape[-1:] for array in given}
+    if isinstance(given, list) and len(given) > 1 and all(array.ndim == _WHOLE and len(array) > 1 for array in given):
+        if len(lengths) == 1:
+            raise UsageError(
+                f"It is unclear whether the arrays in the list {name!r} are layers or prompts.",
+                "Pass a tuple of layers, as models return them, or a list of such tuples, one for each prompt.",
+            )
+        return {f"prompt_{index}": _array(array, name) for index, array in enumerate(given)}
+    return {f"layer_{layer}": _array(array, name) for layer, array in enumerate(given)}
+
+
+def _is_array(given: object) -> bool:
+    return hasattr(given, "shape")
 
 
 def _array(given: object, name: str) -> NDArray[np.floating]:
     """Converts any array to a numpy array."""
     try:
-        return np.asarray(given)
+        return np.asarray(plain(given))
     except Exception as error:
         # A tensor must be on the CPU and without gradients, as its own message explains.
         raise UsageError(f"The patterns {name!r} are not an array: {first_line(error)}", HINT) from error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from kdprobe.comparison.finding import Finding
+from kdprobe.probing.labels import head_label
 from kdprobe.probing.patterns.files import PatternFile
 from kdprobe.probing.patterns.prompts import PromptPatterns
 from kdprobe.words import counted
@@ -15,8 +16,8 @@ _REPEATED = 3
 
 
 def pattern_findings(files: Sequence[PatternFile]) -> list[Finding]:
-    """Says which files had padding, attention to later tokens, or tokens that look like padding."""
-    return [*_padding(files), *_bidirectional(files), *_repeated(files)]
+    """Says which files had padding, attention to later tokens, what looks like padding, or numbers that changed."""
+    return [*_padding(files), *_bidirectional(files), *_repeated(files), *_unknown_ends(files), *_renumbered(files)]
 
 
 def _padding(files: Sequence[PatternFile]) -> list[Finding]:
@@ -69,7 +70,41 @@ def _repeated(files: Sequence[PatternFile]) -> list[Finding]:
 
 
 def _looks_padded(prompt: PromptPatterns) -> bool:
-    if prompt.tokens is None or prompt.masked or len(set(prompt.tokens.tolist())) == 1:
+    if prompt.tokens is None or len(set(prompt.tokens.tolist())) == 1:
         return False
     runs = [len(list(run)) for _, run in groupby(prompt.tokens.tolist())]
-    return max(runs[0], runs[-1]) >= _REPEATED
+    # A mask says nothing about what was generated after it.
+    unknown = [*([] if prompt.masked else runs[:1]), *([] if prompt.masked and not prompt.generated else runs[-1:])]
+    return max(unknown, default=0) >= _REPEATED
+
+
+def _unknown_ends(files: Sequence[PatternFile]) -> list[Finding]:
+    names = [
+        file.name
+        for file in files
+        if len(file.prompts) > 1 and all(prompt.generated and prompt.tokens is None for prompt in file.prompts)
+    ]
+    if not names:
+        return []
+    return [
+        Finding(
+            "unknown-ends",
+            "Answers of different lengths that are generated in one batch continue with padding, and there are no "
+            f"tokens to tell: {', '.join(names)}.",
+            "Save the generated sequences as input_ids in the same file, or generate one answer at a time.",
+        )
+    ]
+
+
+def _renumbered(files: Sequence[PatternFile]) -> list[Finding]:
+    starts = {file.name: file.prompts[0].first for file in files}
+    listed = ", ".join(f"{name}: {head_label(*first)}" for name, first in starts.items() if any(first))
+    if not listed:
+        return []
+    return [
+        Finding(
+            "renumbered-heads",
+            f"Layers and heads are counted from 0 here, but the numbers in some files begin later ({listed}).",
+            "Add these numbers to those in tables and figures, or save all layers and heads, numbered from 0.",
+        )
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdprobe.errors import UsageError
-from kdprobe.probing.patterns.axes import Axis, Numbered
+from kdprobe.probing.patterns.names import Axis, Numbered
 
 _HINT = "Save the attention of every step, the prompt's first, as in step_0_layer_0."
 
@@ -22,14 +22,17 @@ def joined(arrays: Sequence[Numbered], file: Path) -> list[Numbered]:
         file: For messages.
 
     Raises:
-        UsageError: Steps are missing, or the number of sequences changes from step to step.
+        UsageError: Steps are missing or occur twice, or the number of sequences changes from step to step.
     """
     if not any("step" in each.numbers for each in arrays):
         return list(arrays)
     grouped: dict[tuple[tuple[Axis, int], ...], dict[int, Numbered]] = {}
     for each in arrays:
         others = tuple((axis, number) for axis, number in each.numbers.items() if axis != "step")
-        grouped.setdefault(others, {})[each.numbers["step"]] = each
+        steps = grouped.setdefault(others, {})
+        if each.numbers["step"] in steps:
+            raise UsageError(f"Two arrays in {file} hold the same step; one is {each.key}.", "Keep one of them.")
+        steps[each.numbers["step"]] = each
     return [
         _joined([steps[number] for number in sorted(steps)], dict(others), file) for others, steps in grouped.items()
     ]
@@ -55,4 +58,4 @@ def _joined(steps: Sequence[Numbered], numbers: dict[Axis, int], file: Path) -> 
             )
         whole[..., row:keys, :keys] = step.array
         row = keys
-    return Numbered(steps[0].key, whole, numbers)
+    return Numbered(steps[0].key, whole, numbers, steps[0].prompt)

@@ -1,8 +1,7 @@
-"""Padding in saved attention: recognised by a mask or by the weights themselves, and left out."""
+"""Padding in saved attention: recognised by a mask or by the weights themselves, at both ends of a prompt."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +9,13 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
 
-_NEGLIGIBLE = 1e-6
+NEGLIGIBLE = 1e-6
 """Attention that a masked key may have: masks are large negative numbers rather than minus infinity."""
 _HINT = "Save each prompt by itself, or the attention_mask of the forward pass in the same file."
 
 
-@dataclass(frozen=True)
-class Real:
-    """Which positions of a sequence are tokens.
-
-    Attributes:
-        positions: Their indices, ascending.
-        left: How many positions of padding precede them.
-        right: How many follow.
-        masked: Whether a mask said so; otherwise the weights did.
-    """
-
-    positions: NDArray[np.intp]
-    left: int
-    right: int
-    masked: bool
-
-
-def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) -> Real:
-    """The tokens according to a mask.
+def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) -> tuple[int, int]:
+    """How many positions of padding a mask states, on the left and on the right.
 
     Args:
         pattern: `[layer, head, query, key]`, with padding.
@@ -44,26 +26,29 @@ def by_mask(pattern: NDArray[np.floating], mask: NDArray[np.bool_], file: Path) 
         UsageError: The mask has another length, is empty or has holes, or tokens attend to what it marks as padding.
     """
     length = pattern.shape[-1]
-    # While a model generates, the mask covers only the prompt; what follows are tokens.
-    mask = np.concatenate([mask, np.ones(max(0, length - len(mask)), dtype=np.bool_)])
     positions = np.flatnonzero(mask)
-    if len(mask) != length or not len(positions):
+    if not len(positions):
+        raise UsageError(f"The attention mask in {file} marks no position of a prompt as a token.", _HINT)
+    if len(mask) != length:
         raise UsageError(f"The attention mask in {file} does not fit sequences of {length} positions.", _HINT)
     first, last = int(positions[0]), int(positions[-1])
     if len(positions) != last - first + 1:
         raise UsageError(f"The attention mask in {file} has padding between tokens.", _HINT)
     reached = pattern[:, :, first : last + 1][..., ~mask]
-    if reached.size and float(np.nan_to_num(reached, nan=1.0).max()) > _NEGLIGIBLE:
+    if reached.size and float(np.nan_to_num(reached, nan=1.0).max()) > NEGLIGIBLE:
         raise UsageError(
             f"Tokens in {file} attend to positions that the attention mask marks as padding, so the model did not use "
             "the mask.",
             "Pass the attention mask to the model when you record its attention.",
         )
-    return Real(positions, first, length - 1 - last, masked=True)
+    return first, length - 1 - last
 
 
-def by_weights(pattern: NDArray[np.floating], file: Path) -> Real:
-    """The tokens according to the weights: no token attends to padding, and padding does not attend to itself.
+def by_weights(pattern: NDArray[np.floating], file: Path) -> tuple[int, int]:
+    """How many positions of padding the weights show, on the left and on the right.
+
+    On the right, nothing attends to padding, not even padding itself. On the left, no token does, and the rows of
+    masked queries are recognisable.
 
     Args:
         pattern: `[layer, head, query, key]`, perhaps with padding.
@@ -72,38 +57,46 @@ def by_weights(pattern: NDArray[np.floating], file: Path) -> Real:
     Raises:
         UsageError: Several sequences seem to be packed into one.
     """
-    # The largest weight of any head. Rows of masked queries may be NaN.
-    largest = np.nan_to_num(np.abs(pattern), nan=0.0).max(axis=(0, 1))
+    # The largest weight of any head. NaN may come from padding on the left, but counts as attention everywhere else.
+    largest = np.nan_to_num(pattern, nan=1.0).max(axis=(0, 1))
     right = _padding_right(largest)
     end = len(largest) - right
-    left = _padding_left(largest[:end, :end])
-    if left > 1 and _is_sequence(pattern[:, :, :left, :end]):
+    largest, rows = largest[:end, :end], pattern[:, :, :end, :end]
+    unattended = [first for first in range(1, end) if largest[first:, :first].max() <= NEGLIGIBLE]
+    masked = _masked_queries(rows)
+    for first in reversed(unattended):
+        beyond = _attends_later(largest[:first]) & (not _attends_later(largest[first:, first:]).any())
+        if (masked[:first] | beyond).all():
+            return first, right
+    if any(np.tril(largest[:first, :first], -1).max() > NEGLIGIBLE for first in unattended):
         raise UsageError(
-            f"No token from position {left} on in {file} attends to one before it: several sequences are packed into "
-            "one, or padding attends to itself.",
+            f"No token from position {max(unattended)} on in {file} attends to one before it: several sequences are "
+            "packed into one, or padding attends to itself.",
             _HINT,
         )
-    return Real(np.arange(left, end), left, right, masked=False)
+    return 0, right
 
 
 def _padding_right(largest: NDArray[np.floating]) -> int:
     """The largest n such that nothing attends to the last n positions, not even they themselves."""
-    attended = largest.max(axis=0) > 0
+    attended = largest.max(axis=0) > NEGLIGIBLE
     return int(np.argmax(attended[::-1])) if attended.any() else 0
 
 
-def _padding_left(largest: NDArray[np.floating]) -> int:
-    """The largest n such that no position from n on attends to one before n."""
-    unattended = [first for first in range(1, len(largest)) if not largest[first:, :first].any()]
-    return max(unattended, default=0) if largest.any() else 0
+def _masked_queries(rows: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which rows are what a softmax leaves of a masked query in every head: NaN, nothing, or all keys alike.
 
-
-def _is_sequence(rows: NDArray[np.floating]) -> bool:
-    """Whether rows are the attention of tokens, not of masked queries.
-
-    The rows of masked queries are NaN, or spread evenly over all keys, later ones included.
+    Args:
+        rows: `[layer, head, query, key]`.
     """
-    if not np.isfinite(rows).all() or np.triu(rows.max(axis=(0, 1)), 1).any():
-        return False
-    uneven = np.where(rows > 0, rows, rows.max(axis=-1, keepdims=True))
-    return bool((rows.max(axis=-1) - uneven.min(axis=-1)).max() > _NEGLIGIBLE)
+    if rows.shape[-1] == 1:
+        return np.zeros(1, dtype=np.bool_)
+    empty = np.isnan(rows).all(axis=-1) | (rows == 0).all(axis=-1)
+    alike: NDArray[np.bool_] = (empty | (np.ptp(rows, axis=-1) <= NEGLIGIBLE)).all(axis=(0, 1))
+    return alike
+
+
+def _attends_later(largest: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which queries attend to keys after them, `[query]`."""
+    later: NDArray[np.bool_] = np.triu(largest, 1).max(axis=-1, initial=0.0) > NEGLIGIBLE
+    return later

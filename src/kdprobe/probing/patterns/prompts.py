@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import UsageError
 from kdprobe.probing.labels import head_label
-from kdprobe.probing.patterns.axes import Numbered, by_prompt, numbered
+from kdprobe.probing.patterns.axes import PromptArray, by_prompt
 from kdprobe.probing.patterns.containers import HINT
 from kdprobe.probing.patterns.generated import joined
-from kdprobe.probing.patterns.padding import Real, by_mask, by_weights
+from kdprobe.probing.patterns.names import Numbered, axes_in, numbered
+from kdprobe.probing.patterns.padding import NEGLIGIBLE, by_mask, by_weights
 
 PREFERRED = ("attention", "attentions", "pattern", "patterns")
 """Keys that are used if a file contains several arrays."""
-CACHED = ("hook_pattern", "attn.pattern", "attentions")
+CACHED = ("hook_pattern", "attn.pattern")
 """How the names of attention end in caches of all activations; scores before the softmax are not attention."""
 _TOKENS = ("input_ids", "token_ids", "tokens")
 _MASKS = ("attention_mask", "mask")
@@ -39,6 +40,8 @@ class PromptPatterns:
         padding: Positions of padding that were left out, on the left and on the right.
         masked: Whether a mask said what is padding; otherwise the weights did.
         causal: Whether no token attends to a later one.
+        first: The numbers of its first layer and head in the file; here they are counted from 0.
+        generated: Whether a model wrote a part of it, of which masks say nothing.
     """
 
     name: str
@@ -47,15 +50,17 @@ class PromptPatterns:
     padding: tuple[int, int] = (0, 0)
     masked: bool = False
     causal: bool = True
+    first: tuple[int, int] = (0, 0)
+    generated: bool = False
 
     def named(self, name: str) -> PromptPatterns:
         """The same patterns under another name."""
         return replace(self, name=name)
 
     def reads_like(self, other: PromptPatterns) -> bool:
-        """Whether both have the same name, length and tokens, as far as the files say."""
+        """Whether both have the same name, length, layers, heads and tokens, as far as the files say."""
         same = self.tokens is None or other.tokens is None or np.array_equal(self.tokens, other.tokens)
-        return same and self.name == other.name and self.pattern.shape[-1] == other.pattern.shape[-1]
+        return same and (self.name, self.first, self.pattern.shape) == (other.name, other.first, other.pattern.shape)
 
 
 def prompts_of(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[PromptPatterns]:
@@ -65,39 +70,46 @@ def prompts_of(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[PromptPat
         UsageError: The arrays are not patterns, or it is ambiguous what their axes are.
     """
     tokens, masks = (_rows(arrays, names, file) for names in (_TOKENS, _MASKS))
-    given = tokens if tokens is not None else masks
-    rest = {key: array for key, array in arrays.items() if key.rpartition("/")[2] not in (*_TOKENS, *_MASKS)}
-    found = _patterns(rest, file)
-    assembled = by_prompt(joined(found, file), None if given is None else len(given), file)
-    if tokens is not None and any("step" in each.numbers for each in found):
-        # The last token that a model generates is not read.
-        tokens = tokens[:, : max(tokens.shape[1] - 1, assembled[0].shape[-1])]
+    given = tokens or masks
+    found = _patterns({key: array for key, array in arrays.items() if _last(key) not in (*_TOKENS, *_MASKS)}, file)
+    assembled = by_prompt(joined(found, file), len(given) if given else None, file)
     for rows in (tokens, masks):
-        if rows is not None and len(rows) != len(assembled):
+        if rows and len(rows) != len(assembled):
             raise UsageError(f"{file} contains patterns of {len(assembled)} prompts, but tokens of {len(rows)}.", HINT)
-    several = len(assembled) > 1
+    generated = any("step" in each.numbers for each in found)
     return [
-        _prompt(
-            f"prompt {index}" if several else "prompt",
-            pattern.astype(np.float32),
-            None if tokens is None else tokens[index],
-            None if masks is None else masks[index],
-            file,
-        )
-        for index, pattern in enumerate(assembled)
+        _prompt(each, tokens[index] if tokens else None, masks[index] if masks else None, file, generated=generated)
+        for index, each in enumerate(assembled)
     ]
 
 
-def _rows(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], file: Path) -> NDArray[Any] | None:
-    """The array of tokens or masks under one of these names, `[prompt, position]`."""
-    for key in (key for name in names for key in arrays if key.rpartition("/")[2] == name):
-        array = np.atleast_2d(arrays[key])
+def _last(key: str) -> str:
+    """The last part of a name such as `prompt_0/input_ids`."""
+    return key.rpartition("/")[2]
+
+
+def _rows(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], file: Path) -> Sequence[NDArray[Any]] | None:
+    """The tokens or the mask of each prompt under one of these names, `[position]` each.
+
+    Raises:
+        UsageError: They are not integers by prompt and position, or there are several for one prompt.
+    """
+    name = next((name for name in names if any(_last(key) == name for key in arrays)), None)
+    if name is None:
+        return None
+    found = {key: np.atleast_2d(array) for key, array in arrays.items() if _last(key) == name}
+    for key, array in found.items():
         if array.ndim != _MATRIX or array.dtype.kind not in "biu":
             raise UsageError(
                 f"{key} in {file} must be integers, [prompt, position], but is {array.dtype} {list(array.shape)}.", HINT
             )
-        return array
-    return None
+    first = next(iter(found.values()))
+    if all(np.array_equal(array, first) for array in found.values()):
+        return list(first)
+    each = numbered(found, file)
+    if all(row.prompt and len(row.array) == 1 for row in each):
+        return [row.array[0] for row in sorted(each, key=lambda row: row.numbers["prompt"])]
+    raise UsageError(f"{file} contains several arrays called {name}.", "Save one, [prompt, position].")
 
 
 def _patterns(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[Numbered]:
@@ -107,10 +119,7 @@ def _patterns(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[Numbered]:
         UsageError: None does, or several of them do without numbers.
     """
     cached = {key: array for key, array in arrays.items() if key.endswith(CACHED)}
-    found = {key: array for key, array in (cached or arrays).items() if _is_pattern(array)}
-    steps = {key: array for key, array in (cached or arrays).items() if _is_step(array)}
-    if steps:
-        return numbered(found | steps, file)
+    found = {key: array for key, array in (cached or arrays).items() if _is_pattern(key, array)}
     if not found:
         shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in list(arrays.items())[:4]) or "nothing"
         raise UsageError(f"{file} contains no attention patterns (it contains {shapes}).", HINT)
@@ -129,38 +138,48 @@ def _patterns(arrays: Mapping[str, NDArray[Any]], file: Path) -> list[Numbered]:
     return numbered(found, file)
 
 
-def _is_pattern(array: NDArray[Any]) -> bool:
-    return array.ndim >= _MATRIX and array.shape[-1] == array.shape[-2] and array.shape[-1] > 0
-
-
-def _is_step(array: NDArray[Any]) -> bool:
-    """Whether an array may be one row of attention over all tokens so far, with at least an axis of heads."""
-    return array.ndim > _MATRIX and array.dtype.kind == "f" and array.shape[-2] == 1 < array.shape[-1]
+def _is_pattern(key: str, array: NDArray[Any]) -> bool:
+    """Whether an array may be attention: square, or the queries of one of several steps of generation."""
+    if array.ndim < _MATRIX or not array.size:
+        return False
+    queries, keys = array.shape[-2:]
+    step = array.ndim > _MATRIX and queries < keys and "step" in axes_in(key)
+    return bool(queries == keys or step)
 
 
 def _prompt(
-    name: str, pattern: NDArray[np.float32], tokens: NDArray[Any] | None, mask: NDArray[Any] | None, file: Path
+    found: PromptArray,
+    tokens: NDArray[Any] | None,
+    mask: NDArray[Any] | None,
+    file: Path,
+    *,
+    generated: bool,
 ) -> PromptPatterns:
     """Leaves out padding and checks the rest."""
-    if pattern.size and float(np.nanmin(pattern, initial=0.0)) < 0:
+    pattern = found.pattern.astype(np.float32)
+    length = pattern.shape[-1]
+    if float(np.nanmin(pattern, initial=0.0)) < 0:
         raise UsageError(f"The patterns in {file} contain negative weights.", HINT)
-    real = by_weights(pattern, file) if mask is None else by_mask(pattern, mask.astype(np.bool_), file)
-    kept = pattern[:, :, real.positions[:, None], real.positions]
+    if generated:
+        # The mask covers only what the model was given, and the last token that it writes is not read.
+        mask = None if mask is None else np.concatenate([mask, np.ones(max(0, length - len(mask)), mask.dtype)])
+        tokens = None if tokens is None else tokens[: max(len(tokens) - 1, length)]
+    if tokens is not None and len(tokens) != length:
+        raise UsageError(f"{file} contains {len(tokens)} tokens for {length} positions.", HINT)
+    left, right = by_weights(pattern, file) if mask is None else by_mask(pattern, mask.astype(np.bool_), file)
+    real = slice(left, length - right)
+    kept = pattern[:, :, real, real]
     _refuse_wrong(kept, file)
     return PromptPatterns(
-        name=name,
+        name=found.name or "prompt",
         pattern=kept,
-        tokens=None if tokens is None else _tokens(tokens, pattern.shape[-1], real, file),
-        padding=(real.left, real.right),
-        masked=real.masked,
-        causal=not np.triu(kept.max(axis=(0, 1)), 1).any(),
+        tokens=None if tokens is None else tokens[real].astype(np.int64),
+        padding=(left, right),
+        masked=mask is not None,
+        causal=bool(np.triu(kept.max(axis=(0, 1)), 1).max() <= NEGLIGIBLE),
+        first=found.first,
+        generated=generated,
     )
-
-
-def _tokens(tokens: NDArray[Any], length: int, real: Real, file: Path) -> NDArray[np.int64]:
-    if len(tokens) != length:
-        raise UsageError(f"{file} contains {len(tokens)} tokens for {length} positions.", HINT)
-    return tokens[real.positions].astype(np.int64)
 
 
 def _refuse_wrong(pattern: NDArray[np.float32], file: Path) -> None:
