@@ -3,7 +3,7 @@
 import pytest
 
 from kdprobe.models.conversation import Conversation, bind
-from kdprobe.models.turn import Turn, assistant_turn, is_end, response_ids
+from kdprobe.models.turn import Turn, assistant_turn, is_end, response_ids, up_to_end
 from kdprobe.problems.problem import Problem
 from kdprobe.students.sequence import problem_sequence
 
@@ -84,6 +84,14 @@ def test_text_never_ends_a_turn(tokenizer):
     chat = tokenizer(PAD_ENDS)
     assert is_end(chat, chat.convert_tokens_to_ids("<pad>"))
     assert not any(is_end(chat, token) for token in chat("It is 7.", add_special_tokens=False)["input_ids"])
+
+
+def test_a_response_ends_with_its_first_end_whatever_follows():
+    ends = frozenset({2, 9})
+    assert up_to_end([5, 9, 2, 0, 0], ends) == ([5, 9], True)
+    assert up_to_end([2, 5], ends) == ([2], True)
+    assert up_to_end([5, 7], ends) == ([5, 7], False)
+    assert up_to_end([], ends) == ([], False)
 
 
 def test_the_ends_of_a_model_are_found_out_once(tiny_model, monkeypatch):

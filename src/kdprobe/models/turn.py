@@ -6,6 +6,7 @@ a base model's `<|endoftext|>` is not what its instruct sibling ends with.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,19 @@ def is_end(tokenizer: Any, token: int) -> bool:
     """Whether a token can end a turn, that is, does not occur in text."""
     added = tokenizer.added_tokens_decoder.get(token)
     return token in tokenizer.all_special_ids or (added is not None and added.special)
+
+
+def up_to_end(written: Sequence[int], ends: Collection[int]) -> tuple[list[int], bool]:
+    """What a model wrote up to the first end, including it, and whether there is one.
+
+    Args:
+        written: Token ids, which may go on after the end, with padding for example.
+        ends: The tokens that end a response, such as `LoadedModel.eos_ids`.
+    """
+    for index, token in enumerate(written):
+        if token in ends:
+            return list(written[: index + 1]), True
+    return list(written), False
 
 
 def response_ids(tokenizer: Any, text: str, thinking: str | None = None, *, ended: bool = True) -> list[int]:

@@ -120,6 +120,7 @@ class TransformersTeacher:
 
         from kdprobe.models.batching import left_padded
         from kdprobe.models.decoding import without_own_settings
+        from kdprobe.models.turn import up_to_end
         from kdprobe.teachers.top_k_capture import RealTokens, TopKCapture
 
         loaded = self._load()
@@ -158,23 +159,20 @@ class TransformersTeacher:
                 input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
             )
         capture.finish(sequences)
-        written = sequences[:, ids.shape[1] :].tolist()
+        written = [up_to_end(row, loaded.eos_ids) for row in sequences[:, ids.shape[1] :].tolist()]
         return [
-            self._response(request, prompt, tokens, capture.rows(index, len(tokens)))
-            for index, ((request, prompt), tokens) in enumerate(zip(batch, map(self._up_to_end, written), strict=True))
+            self._response(request, prompt, tokens, finished, capture.rows(index, len(tokens)))
+            for index, ((request, prompt), (tokens, finished)) in enumerate(zip(batch, written, strict=True))
         ]
 
-    def _up_to_end(self, written: list[int]) -> list[int]:
-        ends = self._load().eos_ids
-        return written[: next((position + 1 for position, id_ in enumerate(written) if id_ in ends), len(written))]
-
-    def _response(self, request: Request, prompt: list[int], tokens: list[int], rows: SparseRows) -> Response:
+    def _response(
+        self, request: Request, prompt: list[int], tokens: list[int], finished: bool, rows: SparseRows
+    ) -> Response:
         import numpy as np
 
         from kdprobe.models.thinking import split_thinking, with_opening, written_text
 
-        loaded = self._load()
-        tokenizer = loaded.tokenizer
+        tokenizer = self._load().tokenizer
         # The end of the prompt may begin the teacher's thinking.
         begun = tokenizer.decode(prompt[-_PROMPT_END:])
         answer = split_thinking(with_opening(begun, written_text(tokenizer, tokens)))
@@ -186,7 +184,7 @@ class TransformersTeacher:
             id=request.id,
             text=answer.answer.strip(),
             token_ids=np.asarray(tokens, dtype=np.int64),
-            finished=bool(tokens) and tokens[-1] in loaded.eos_ids,
+            finished=finished,
             rows=rows,
             thinking=thinking,
         )

@@ -22,6 +22,7 @@ from kdprobe.models.lm_head import log_probabilities, without_lm_head
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
 from kdprobe.models.reference import Dtype
+from kdprobe.models.turn import up_to_end
 from kdprobe.teachers.teacher import Passage
 
 if TYPE_CHECKING:
@@ -168,9 +169,9 @@ class TransformersStudent:
         return sequences
 
     def _decoded(self, written: list[int], decoding: Decoding) -> Decoded:
-        for position, id_ in enumerate(written):
-            if id_ in decoding.end_ids:
-                return Decoded(written[: position + 1], finished=True)
+        tokens, finished = up_to_end(written, decoding.end_ids)
+        if finished:
+            return Decoded(tokens, finished=True)
         text = self.tokenizer.decode(written)
         ended = len(written) < decoding.max_new_tokens or any(mark in text for mark in decoding.stop_texts)
         return Decoded(written, finished=ended)

@@ -23,6 +23,7 @@ from kdprobe.models.batching import batches, left_padded
 from kdprobe.models.decoding import without_own_settings
 from kdprobe.models.load import LoadedModel
 from kdprobe.models.outline.blueprint import context_length
+from kdprobe.models.turn import up_to_end
 from kdprobe.probing.drift.prompts import KINDS, Prompt
 
 
@@ -86,8 +87,8 @@ def draw_samples(
             bar.begin(len(batch), max_new_tokens)
             written = _decode(model, batch, random, bar.within)
             for index, (prompt, sample), ids in zip(indices, batch, written, strict=True):
-                tokens, finished = _up_to_end(ids, model.eos_ids)
-                results[index] = Sample(prompt, sample, tokens, finished)
+                tokens, finished = up_to_end(ids, model.eos_ids)
+                results[index] = Sample(prompt, sample, tuple(tokens), finished)
             bar.advance(len(batch), work=sum(len(results[index].tokens) for index in indices))
     return [results[index] for index in range(len(drawn))]
 
@@ -135,13 +136,6 @@ def _decode(model: LoadedModel, batch: Sequence[tuple[Prompt, int]], random: Any
 
 def _random(seed: int, prompt: Prompt, sample: int, steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.random.default_rng([seed, KINDS.index(prompt.kind), prompt.index, sample]).random(steps)
-
-
-def _up_to_end(written: Sequence[int], ends: frozenset[int]) -> tuple[tuple[int, ...], bool]:
-    for place, token in enumerate(written):
-        if token in ends:
-            return tuple(written[: place + 1]), True
-    return tuple(written), False
 
 
 def _refuse_long(model: LoadedModel, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
