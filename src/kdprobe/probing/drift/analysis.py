@@ -107,8 +107,8 @@ class DriftAnalysis:
             for direction, (p, q, samples) in directions.items():
                 sums = divergences(p, q, samples, batch_size=context.batch_size, bar=bar)
                 for kind in KINDS:
-                    places = [place for place, sample in enumerate(samples) if sample.prompt.kind == kind]
-                    of_kind = [samples[place] for place in places], np.array([sums[place] for place in places])
+                    rows = [row for row, sample in enumerate(samples) if sample.prompt.kind == kind]
+                    of_kind = [samples[row] for row in rows], np.array([sums[row] for row in rows])
                     measured.append(Measured(student.name, student.arm, student.seed, direction, kind, *of_kind))
         return own, measured
 

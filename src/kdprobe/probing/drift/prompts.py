@@ -55,7 +55,7 @@ class Prompt:
 
     Attributes:
         kind: Which list it is from.
-        index: Its place in that list, from 0.
+        index: Its index in that list, from 0.
         id: The problem's id, or `neutral-INDEX`.
         text: The bare question or request.
         ids: The whole conversation up to the start of the answer, as token ids.

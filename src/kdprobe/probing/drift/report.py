@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.colors import qualitative
 
+from kdprobe.files import clean
 from kdprobe.probing.analysis import Figure
 from kdprobe.probing.drift.measured import Measured, strategies
 from kdprobe.probing.drift.prompts import KINDS, Kind
@@ -64,8 +65,8 @@ def summary(measured: Sequence[Measured], untrained: str) -> dict[str, Any]:
     """The tables `drift` and `drift_pairs` for JSON."""
     return {
         "untrained": untrained,
-        "drift": [_json(row) for row in drift_rows(measured, untrained)],
-        "pairs": [_json(row) for row in pair_rows(measured)],
+        "drift": clean(drift_rows(measured, untrained)),
+        "pairs": clean(pair_rows(measured)),
     }
 
 
@@ -105,8 +106,8 @@ def _drift_sentence(name: str, rows: Mapping[tuple[str, str, str], Mapping[str, 
 
 
 def _value(row: Mapping[str, Any]) -> str:
-    interval = f", {row['low']:.3g} to {row['high']:.3g}" if math.isfinite(row["low"]) else ", no interval"
-    return f"{row['value']:.3g} nats ({interval[2:]})"
+    interval = f"{row['low']:.3g} to {row['high']:.3g}" if math.isfinite(row["low"]) else "no interval"
+    return f"{row['value']:.3g} nats ({interval})"
 
 
 def _fault_sentences(written: Mapping[str, Sequence[Sample]], options: DriftOptions) -> list[str]:
@@ -144,9 +145,3 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     figure.update_layout(barmode="group", yaxis_title="nats per token", xaxis={"type": "category"})
     data: dict[str, Any] = figure.to_plotly_json()
     return data
-
-
-def _json(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
-    }
