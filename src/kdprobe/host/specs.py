@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+MetricNeed = Literal["tokens", "spans", "causal"]
+"""What a head metric may read besides the patterns, or assume of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
@@ -97,7 +100,7 @@ class HeadMetricSpec(Spec):
     kind: ClassVar[str] = "head-metrics"
 
     unit: str = ""
-    needs: frozenset[Literal["tokens", "spans", "causal"]] = frozenset()
+    needs: frozenset[MetricNeed] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

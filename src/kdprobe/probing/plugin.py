@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 from kdprobe.errors import UsageError
 from kdprobe.host.hookspecs import hookimpl
-from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec
+from kdprobe.host.specs import AnalysisSpec, HeadMetricSpec, MetricNeed
 from kdprobe.probing.analysis import AnalysisContext, AnalysisResult, Need
 from kdprobe.probing.interventions.options import AblationOptions, AttributionOptions, PatchingOptions, ShapleyOptions
 from kdprobe.probing.options import (
@@ -22,9 +22,9 @@ from kdprobe.probing.options import (
     HeadsOptions,
 )
 
-_TOKENS: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"tokens"})
-_SPANS: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"spans"})
-_CAUSAL: frozenset[Literal["tokens", "spans", "causal"]] = frozenset({"causal"})
+_TOKENS: frozenset[MetricNeed] = frozenset({"tokens"})
+_SPANS: frozenset[MetricNeed] = frozenset({"spans"})
+_CAUSAL: frozenset[MetricNeed] = frozenset({"causal"})
 _FORMATS = {
     "ablation": 5,
     "association": 2,
