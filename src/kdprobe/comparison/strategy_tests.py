@@ -14,8 +14,7 @@ from kdprobe.comparison.scoring import shared_groups
 from kdprobe.stats.crossed import CrossedTest, crossed_test
 from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.p_values import SIGNIFICANT, holm
-
-FINE_TUNED = "fine-tuned"
+from kdprobe.students.student import FINE_TUNED
 
 
 @dataclass(frozen=True)

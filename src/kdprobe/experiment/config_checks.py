@@ -15,8 +15,9 @@ from kdprobe.errors import UsageError
 from kdprobe.experiment.arm_names import BARE, UNPRIMED, display_name, resolved
 from kdprobe.host.registry import Host
 from kdprobe.host.suggestions import keys_of, suggested_keys
+from kdprobe.students.student import FINE_TUNED, UNTRAINED
 
-CONTROLS = ("untrained", "fine-tuned")
+CONTROLS = (UNTRAINED, FINE_TUNED)
 OWN, GOLD, TEXT_FILE = "own", "gold", ".jsonl"
 """Values of transfer.texts; any other names a strategy."""
 VERSIONS = "plugin_versions"

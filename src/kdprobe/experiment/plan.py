@@ -33,10 +33,7 @@ from kdprobe.models.reference import ModelRecord, resolve
 from kdprobe.problems.draw import Draw, draw
 from kdprobe.strategies.prompt_pair import PromptPair
 from kdprobe.students.pool import StudentPool
-from kdprobe.students.student import Student
-
-UNTRAINED = "untrained"
-FINE_TUNED = "fine-tuned"
+from kdprobe.students.student import FINE_TUNED, UNTRAINED, Student
 
 
 @dataclass(frozen=True)

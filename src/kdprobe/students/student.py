@@ -12,6 +12,9 @@ from kdprobe.models.reference import Dtype, ModelRecord
 if TYPE_CHECKING:
     from kdprobe.models.load import LoadedModel
 
+UNTRAINED, FINE_TUNED = "untrained", "fine-tuned"
+"""Names of the controls: the student without training, and the one trained on the gold solutions."""
+
 
 @dataclass(frozen=True)
 class Student:

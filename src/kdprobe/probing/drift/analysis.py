@@ -24,9 +24,7 @@ from kdprobe.probing.drift.report import figures, statements, summary
 from kdprobe.probing.drift.sampling import Sample, draw_samples
 from kdprobe.probing.interventions.sweep import chosen_students
 from kdprobe.probing.options import DriftOptions
-from kdprobe.students.student import Student
-
-UNTRAINED = "untrained"
+from kdprobe.students.student import UNTRAINED, Student
 
 
 class DriftAnalysis:
