@@ -59,12 +59,23 @@ class CrossedTest:
 
 @dataclass(frozen=True)
 class CrossedEstimate:
-    """Differences, their standard errors and degrees of freedom, and the share of seeds in the variance: [...]."""
+    """Differences between two strategies, [...].
+
+    Attributes:
+        difference: The differences, [...].
+        error: Their standard errors, [...].
+        df: Degrees of freedom of Student's t (Satterthwaite), [...].
+        seeds_share: The share of the seeds in the variance, [...].
+        cochran_df: If only one side has seeds, degrees of freedom of the variance over seeds and of that over
+            problems, for Cochran's critical values: so few seeds often give a variance that is far too small by chance.
+            Otherwise `None`.
+    """
 
     difference: NDArray[np.float64]
     error: NDArray[np.float64]
     df: NDArray[np.float64]
     seeds_share: NDArray[np.float64]
+    cochran_df: tuple[float, float] | None
 
 
 def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | None = None) -> CrossedTest:
@@ -95,17 +106,10 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
         )
     grouping = Groups(range(n) if groups is None else groups)
     estimate = crossed_estimate(left, right, grouping)
-    centre, error, df = float(estimate.difference), float(estimate.error), float(estimate.df)
+    centre, error = float(estimate.difference), float(estimate.error)
     if error == 0:
         centre, error = cautious_difference(*unanimous_counts(centre, grouping.count), grouping.count)
-    if np.ndim(b) == 1:
-        # Only one side has seeds, so few that their variance is often far too small by chance.
-        parts = (float(estimate.seeds_share), seeds_a - 1, grouping.df)
-        half = critical_value((1 - LEVEL) / 2, *parts) * error
-        p = min(1.0, 2 * upper_tail(abs(centre) / error, *parts))
-    else:
-        half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, df)) * error
-        p = float(2 * scipy.stats.t.sf(abs(centre) / error, df))
+    half = half_width(estimate, error)
     return CrossedTest(
         n=n,
         groups=grouping.count,
@@ -113,8 +117,8 @@ def crossed_test(a: NDArray[Any], b: NDArray[Any], groups: Sequence[Hashable] | 
         seeds_b=seeds_b,
         difference=float(estimate.difference),
         interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
-        p=p,
-        df=df,
+        p=_two_sided_p(estimate, abs(centre) / error),
+        df=float(estimate.df),
         spread_a=float(np.sqrt(seeds_a * _seed_variance(left))),
         spread_b=float(np.sqrt(seeds_b * _seed_variance(right))),
     )
@@ -147,8 +151,31 @@ def crossed_estimate(a: NDArray[Any], b: NDArray[Any], groups: Groups) -> Crosse
     df = np.divide(variance**2, spent, out=np.full_like(variance, 2.0 * seeds_df), where=variance > 0)
     seeds_share = np.divide(seeds[0] + seeds[1], variance, out=np.zeros_like(variance), where=variance > 0)
     return CrossedEstimate(
-        np.asarray(differences.mean(axis=-1)), np.sqrt(variance), np.maximum(df, min(seeds_df, groups.df)), seeds_share
+        difference=np.asarray(differences.mean(axis=-1)),
+        error=np.sqrt(variance),
+        df=np.maximum(df, min(seeds_df, groups.df)),
+        seeds_share=seeds_share,
+        cochran_df=(seeds_df, groups.df) if min(a.shape[-2], b.shape[-2]) == 1 else None,
     )
+
+
+def half_width(estimate: CrossedEstimate, error: float) -> float:
+    """Half the width of the 95% interval of a single difference.
+
+    Args:
+        estimate: The difference.
+        error: Its standard error, or one that takes its place.
+    """
+    if estimate.cochran_df is None:
+        return float(scipy.stats.t.ppf((1 + LEVEL) / 2, float(estimate.df))) * error
+    return critical_value((1 - LEVEL) / 2, float(estimate.seeds_share), *estimate.cochran_df) * error
+
+
+def _two_sided_p(estimate: CrossedEstimate, t: float) -> float:
+    """The p-value of a single difference, from its absolute value in standard errors."""
+    if estimate.cochran_df is None:
+        return float(2 * scipy.stats.t.sf(t, float(estimate.df)))
+    return min(1.0, 2 * upper_tail(t, float(estimate.seeds_share), *estimate.cochran_df))
 
 
 def _seed_variance(right: NDArray[Any]) -> NDArray[np.float64]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from kdprobe.stats.clustered import ClusteredMean, Groups
-from kdprobe.stats.cochran import critical_value
-from kdprobe.stats.crossed import crossed_estimate
-from kdprobe.stats.intervals import LEVEL, Interval
+from kdprobe.stats.crossed import CrossedEstimate, crossed_estimate, half_width
+from kdprobe.stats.intervals import Interval
 
 
 def crossed_mean(sums: NDArray[Any], sizes: NDArray[Any]) -> ClusteredMean:
@@ -28,10 +26,7 @@ def crossed_mean(sums: NDArray[Any], sizes: NDArray[Any]) -> ClusteredMean:
     mean, shares = _contributions(sums, sizes)
     prompts = shares.shape[1]
     estimate = crossed_estimate(shares, np.zeros((1, prompts)), Groups(range(prompts)))
-    # Only one side has seeds, so few that their variance is often far too small by chance.
-    parts = (float(estimate.seeds_share), len(shares) - 1, prompts - 1)
-    half = critical_value((1 - LEVEL) / 2, *parts) * float(estimate.error)
-    return ClusteredMean(mean, float(estimate.error), Interval(mean - half, mean + half))
+    return _with_interval(mean, estimate)
 
 
 def crossed_difference(a: tuple[NDArray[Any], NDArray[Any]], b: tuple[NDArray[Any], NDArray[Any]]) -> ClusteredMean:
@@ -43,9 +38,13 @@ def crossed_difference(a: tuple[NDArray[Any], NDArray[Any]], b: tuple[NDArray[An
     """
     (mean_a, shares_a), (mean_b, shares_b) = _contributions(*a), _contributions(*b)
     estimate = crossed_estimate(shares_a, shares_b, Groups(range(shares_a.shape[1])))
-    difference = mean_a - mean_b
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, float(estimate.df)) * estimate.error)
-    return ClusteredMean(difference, float(estimate.error), Interval(difference - half, difference + half))
+    return _with_interval(mean_a - mean_b, estimate)
+
+
+def _with_interval(value: float, estimate: CrossedEstimate) -> ClusteredMean:
+    error = float(estimate.error)
+    half = half_width(estimate, error)
+    return ClusteredMean(value, error, Interval(value - half, value + half))
 
 
 def _contributions(sums: NDArray[Any], sizes: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
