@@ -9,6 +9,8 @@ from kdprobe import UsageError
 from kdprobe.comparison.answers import outputs_of
 from kdprobe.experiment.load_config import load_experiment
 from kdprobe.experiment.plan import make_plan
+from kdprobe.experiment.store import Store
+from kdprobe.experiment.tune import search
 from kdprobe.host.choice import Choice
 from kdprobe.host.registry import Host
 from kdprobe.testing import problem_rows
@@ -21,17 +23,18 @@ class Options(BaseModel):
     speed: int = 1
 
 class Engine:
-    closed = 0
+    log = []  # what happened, in order
     def __init__(self):
         from kdprobe.evaluation.engines.builtin import TransformersEngine
         self.inner = TransformersEngine()
         self.versions = {"theirs": "9.1"}
     def load(self, student, *, dtype, bases):
+        Engine.log.append(("load", self))
         loaded = self.inner.load(student, dtype=dtype, bases=bases)
         # As if the model were in another process.
         return Remote(loaded)
     def close(self):
-        Engine.closed += 1
+        Engine.log.append(("close", self))
 
 class Remote:
     model = None
@@ -183,3 +186,32 @@ def test_an_experiment_with_it(tiny_model, tiny_config, plugins, tmp_path):
     assert theirs.plugins["engines/theirs"]["plugin"] == "theirs"
     with pytest.raises(UsageError, match=r"evaluation.engine_options.speed: input should be a valid integer"):
         planned('engine = "theirs"', 'engine_options = { speed = "x" }')
+
+
+def test_tuning_uses_one_engine_that_is_closed_before_every_training_and_at_the_end(
+    tiny_model, tiny_config, plugins, tmp_path, monkeypatch
+):
+    from kdprobe.distill.builtin import LogitsDistiller
+
+    config = tiny_config(
+        tiny_model, extra="[tune]\nvalidation = 2\ntrials = 3\n[tune.space]\nlearning_rate = [1e-3, 1e-2]\n"
+    )
+    config.write_text(config.read_text().replace("[evaluation]", '[evaluation]\nengine = "theirs"'))
+    host = Host(choice=Choice(folder=plugins))
+    engine = type(host.create("engines", "theirs"))
+    engine.log.clear()
+    train = LogitsDistiller.train
+
+    def logged(self, context):
+        engine.log.append(("train", None))
+        return train(self, context)
+
+    monkeypatch.setattr(LogitsDistiller, "train", logged)
+    search.tune(search.prepare(load_experiment(config, host), host), Store(tmp_path / "store"))
+    opened = False
+    for what, _ in engine.log:
+        assert what != "train" or not opened
+        opened = what == "load" or (opened and what != "close")
+    assert not opened
+    assert [what for what, _ in engine.log].count("load") >= 3
+    assert len({which for what, which in engine.log if what == "load"}) == 1

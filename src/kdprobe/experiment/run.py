@@ -63,10 +63,8 @@ def run(plan: Plan, store: Store, notify: Callable[[FinishedStage], None] | None
                 if stage.kind == "distill":
                     store.take_part(stage, launch)
         else:
-            try:
+            with plan.pool:
                 _make(plan, store, launch, notify)
-            finally:
-                plan.pool.clear()
     processes.leave()
     return plan.run
 

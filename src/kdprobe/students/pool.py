@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kdprobe.models.reference import Dtype
 from kdprobe.students.student import Student
@@ -18,11 +18,17 @@ Result = TypeVar("Result")
 
 
 class StudentPool:
-    """Students on shared bases; torch is imported when the first one is loaded."""
+    """Students on shared bases; torch is imported when the first one is loaded. As a context manager, it is cleared."""
 
     def __init__(self) -> None:
         self._results: dict[Hashable, Any] = {}
         self._closers: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.clear()
 
     @cached_property
     def bases(self) -> SharedBases:
@@ -32,8 +38,13 @@ class StudentPool:
         return SharedBases()
 
     def opened(self, close: Callable[[], None]) -> None:
-        """Has `close` called before students are loaded for analyses, which need the memory, and by `clear`."""
+        """Has `close` called by `close_opened`."""
         self._closers.append(close)
+
+    def close_opened(self) -> None:
+        """Closes what was `opened`, since training and analyses need its memory; evaluations open it again."""
+        for close in self._closers:
+            close()
 
     def merged(self, student: Student, *, dtype: Dtype = "float32") -> LoadedModel:
         """A student with its adapter merged; its weights are shared with others and must not be changed.
@@ -41,14 +52,12 @@ class StudentPool:
         Raises:
             KdprobeError: The base cannot be loaded, or the adapter does not fit it.
         """
-        self._close()
         return self.bases.merged(student.base, student.adapter, dtype=dtype)
 
     def bridges(self, students: Sequence[Student], check: Sequence[Sequence[int]]) -> Bridges:
         """These students in TransformerLens; the same call returns the same object."""
         from kdprobe.students.bridges import Bridges
 
-        self._close()
         key = ("bridges", tuple(students), tuple(map(tuple, check)))
         return self.once(key, lambda: Bridges(students, check, self.bases))
 
@@ -70,10 +79,6 @@ class StudentPool:
 
     def clear(self) -> None:
         """Releases everything."""
-        self._close()
+        self.close_opened()
         self.bases.clear()
         self._results.clear()
-
-    def _close(self) -> None:
-        for close in self._closers:
-            close()

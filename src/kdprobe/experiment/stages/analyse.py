@@ -63,6 +63,7 @@ def analyse_stage(
         from kdprobe.probing.metrics.metric import head_metrics_of
         from kdprobe.probing.tables import write_tables
 
+        context.pool.close_opened()
         trainings = dict(zip(trained, inputs, strict=False))
         scores = dict(zip(scored, inputs[len(trained) :], strict=True))
         broken = {name: found for name, path in scores.items() if (found := overflowed(path))}

@@ -57,6 +57,7 @@ class StageContext:
     pool: StudentPool = field(default_factory=StudentPool, compare=False, repr=False)
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
     _known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What contexts derived from this one share; these differ only in the options of the distiller."""
 
     @property
     def distiller(self) -> Any:
@@ -64,13 +65,16 @@ class StageContext:
         config = self.experiment.distill
         return self.host.create("distillers", config.name, config.options)
 
-    @cached_property
+    @property
     def teacher(self) -> Any:
         """The teacher of the config, with its conversation settings; its weights are loaded when it is first used.
 
         Raises:
             KdprobeError: The teacher does not support the settings in `[conversation]`.
         """
+        return self._once("teacher", self._new_teacher)
+
+    def _new_teacher(self) -> Any:
         config, conversation = self.experiment.teacher, self.experiment.conversation.conversation
         teacher = self.host.create("teachers", config.name, config.options)
         if hasattr(teacher, "conversation"):
@@ -82,9 +86,12 @@ class StageContext:
             )
         return teacher
 
-    @cached_property
+    @property
     def engine(self) -> ChosenEngine:
-        """The engine that runs the students in evaluations; it is closed when the pool releases everything."""
+        """The engine that runs the students in evaluations; the pool closes it."""
+        return self._once("engine", self._new_engine)
+
+    def _new_engine(self) -> ChosenEngine:
         config = self.experiment.evaluation
         engine = ChosenEngine(
             self.host, config.engine, self.host.options("engines", config.engine, config.engine_options)

@@ -199,6 +199,7 @@ def _training(
             scratch=scratch,
         )
         divergence = None
+        context.pool.close_opened()
         try:
             trained = built.train(train_context)
             refuse_diverged(trained)

@@ -141,6 +141,7 @@ def tune(tuning: Tuning, store: Store) -> Tuned:
     with (
         reproducible(),
         open_study(database, tuning.study, tuning.space, sampler=config.sampler, seed=config.seed) as study,
+        tuning.context.pool,
     ):
         for stage in tuning.prerequisites:
             _make(store, stage)
