@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product, repeat
 from pathlib import Path
@@ -113,9 +113,19 @@ def _is_found(smallest: float) -> bool:
 def _null_p(random: np.random.Generator, setting: Setting) -> Iterator[float]:
     """The p-values of all arms and kinds in one experiment without a leak."""
     for _ in range(KINDS):
-        unprimed, *primed = shows(random, setting, ARMS + 1)
-        yield from (test.p for test in over_students([_test(arm, unprimed) for arm in primed]))
-    yield from (test.p for test in over_students([_quotes(*runs(random, setting)) for _ in range(ARMS)]))
+        yield from (test.p for test in _phrase_tests(*shows(random, setting, ARMS + 1)))
+    yield from (test.p for test in _quote_tests([runs(random, setting) for _ in range(ARMS)]))
+
+
+def _phrase_tests(unprimed: NDArray[np.bool_], *primed: NDArray[np.bool_]) -> list[MoreOften]:
+    """The tests of one kind of phrase, all against the same unprimed answers."""
+    return over_students([_test(arm, unprimed) for arm in primed], [(arm, "unprimed") for arm in range(len(primed))])
+
+
+def _quote_tests(sides: Sequence[NDArray[np.bool_]]) -> list[MoreOften]:
+    """The tests of quotes, of another priming in each arm; from the runs of the primed and the unprimed answers."""
+    names = [((arm, "primed"), (arm, "unprimed")) for arm in range(len(sides))]
+    return over_students([_quotes(*each) for each in sides], names)
 
 
 def _test(a: NDArray[np.bool_], b: NDArray[np.bool_], p: float | None = None) -> MoreOften:
@@ -156,7 +166,7 @@ def hedging_found(random: np.random.Generator, setting: Setting) -> float:
     """The p-value of an arm that hedges in 15% of its answers besides those that do anyway."""
     unprimed, *primed = shows(random, setting, ARMS + 1)
     primed[0] |= random.random(unprimed.shape) < 0.15
-    return over_students([_test(arm, unprimed) for arm in primed])[0].p
+    return _phrase_tests(unprimed, *primed)[0].p
 
 
 def quotes_found(random: np.random.Generator, setting: Setting) -> float:
@@ -165,8 +175,8 @@ def quotes_found(random: np.random.Generator, setting: Setting) -> float:
     leaking = random.random(primed.shape[:2]) < 0.1
     start = random.integers(0, GRAMS - 2)
     primed[..., start : start + 3] |= leaking[..., None]
-    others = [_quotes(*runs(random, setting)) for _ in range(ARMS - 1)]
-    return over_students([_quotes(primed, unprimed), *others])[0].p
+    others = [runs(random, setting) for _ in range(ARMS - 1)]
+    return _quote_tests([np.stack([primed, unprimed]), *others])[0].p
 
 
 if __name__ == "__main__":

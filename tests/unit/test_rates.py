@@ -75,10 +75,10 @@ def test_students_that_differ_among_themselves_show_nothing_of_the_strategy():
     nobody = np.zeros((3, n), dtype=bool)
     test = more_often(habit, nobody)
     assert test.p < 1e-9
-    [judged] = over_students([test])
+    [judged] = over_students([test], [("a", "b")])
     assert judged.p > 0.1
     # All three do it: so does the strategy.
-    [judged] = over_students([more_often(~nobody, nobody)])
+    [judged] = over_students([more_often(~nobody, nobody)], [("a", "b")])
     assert judged.p < 1e-4
 
 
@@ -89,12 +89,30 @@ def test_the_p_over_students_is_students_t_on_the_arcsine_scale():
     scaled = [np.arcsin(np.sqrt(side.mean(axis=1))) for side in sides]
     pooled = np.mean([side.var(ddof=1) for side in scaled])
     t = (scaled[0].mean() - scaled[1].mean()) / np.sqrt(max(pooled, 1 / 400) * 2 / 4)
-    assert over_students([test])[0].p == pytest.approx(max(test.p, scipy.stats.t.sf(t, 6)))
+    assert over_students([test], [("a", "b")])[0].p == pytest.approx(max(test.p, scipy.stats.t.sf(t, 6)))
+
+
+def test_each_strategy_counts_once_in_the_variance_between_seeds():
+    """Three primed strategies against one unprimed: equal rates of different strategies do not make them one."""
+    random = np.random.default_rng(5)
+    unprimed = random.random((3, 100)) < 0.3
+    never = np.zeros((3, 100), dtype=bool)
+    primed = [random.random((3, 100)) < share for share in (0.3, 0.7)]
+    primed[1][1:] = False
+    tests = [more_often(side, unprimed) for side in (*primed, never, never)]
+    scaled = [np.arcsin(np.sqrt(side.mean(axis=1))) for side in (unprimed, *primed, never, never)]
+    pooled = np.mean([side.var(ddof=1) for side in scaled])
+    t = (scaled[1].mean() - scaled[0].mean()) / np.sqrt(pooled * 2 / 3)
+    names = [(arm, "unprimed") for arm in range(4)]
+    assert over_students(tests, names)[0].p == pytest.approx(max(tests[0].p, scipy.stats.t.sf(t, 10)))
+    # Without the third student, the unprimed strategy is still the same one.
+    fewer = more_often(primed[0][:2], unprimed[:2])
+    assert over_students([*tests, fewer], [*names, (4, "unprimed")])[:4] == over_students(tests, names)
 
 
 def test_fewer_than_three_seeds_stay_as_they_are():
     test = more_often(*shows(8, 0))
-    assert over_students([test]) == [test]
+    assert over_students([test], [("a", "b")]) == [test]
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -7,7 +7,7 @@ problem, over all seeds that both strategies have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from kdprobe.comparison.arms import AGAINST, PRIMED, Arm, Families
@@ -54,9 +54,16 @@ def _adjusted(rates: Sequence[LeakRate]) -> list[LeakRate]:
     tests: dict[int, MoreOften] = {}
     for kind in {rate.kind for rate in rates}:
         tested = {index: rate.test for index, rate in enumerate(rates) if rate.kind == kind and rate.test}
-        tests |= dict(zip(tested, over_students([*tested.values()]), strict=True))
+        sides = [_sides(rates[index]) for index in tested]
+        tests |= dict(zip(tested, over_students([*tested.values()], sides), strict=True))
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     return [replace(rate, test=tests.get(index), p_holm=adjusted.get(index)) for index, rate in enumerate(rates)]
+
+
+def _sides(rate: LeakRate) -> tuple[Hashable, Hashable]:
+    """What a test compares: the same unprimed rate in all tests of phrases, but another for each priming's quotes."""
+    of = (rate.name, rate.against) if rate.kind == "quote" else rate.kind
+    return (of, rate.name), (of, rate.against)
 
 
 def _groups(arms: Sequence[Arm], planned: Families) -> tuple[dict[str, list[Arm]], dict[str, dict[str, Pairs]]]:

@@ -9,7 +9,7 @@ alone gives 1 / (4 n) with n problems, and no less is assumed (Freeman and Tukey
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,20 +20,25 @@ from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.rates.more_often import MoreOften
 
 
-def over_students(tests: Sequence[MoreOften]) -> list[MoreOften]:
+def over_students(tests: Sequence[MoreOften], sides: Sequence[tuple[Hashable, Hashable]]) -> list[MoreOften]:
     """The same tests, each with the larger of its p-value and that over students; fewer than three seeds stay as are.
 
     Taking the larger one keeps a test valid if either of the two is.
 
     Args:
         tests: Tests of the same trace for several strategies, usually against the same unprimed one.
+        sides: What a and b of each test are. The same name in several tests stands for the same rates, which count once
+            in the pooled variance; if they have more students in one of the tests, those.
     """
-    able = [test for test in tests if test.seeds >= FEWEST_SEEDS]
-    if not able:
+    students: dict[Hashable, tuple[float, ...]] = {}
+    for test, names in zip(tests, sides, strict=True):
+        if test.seeds >= FEWEST_SEEDS:
+            for name, rates in zip(names, (test.rates_a, test.rates_b), strict=True):
+                students[name] = max(students.get(name, ()), rates, key=len)
+    if not students:
         return list(tests)
-    sides = dict.fromkeys((test.n, rates) for test in able for rates in (test.rates_a, test.rates_b))
-    df = sum(len(rates) - 1 for _, rates in sides)
-    pooled = sum(float(_scaled(rates).var(ddof=1)) * (len(rates) - 1) for _, rates in sides) / df
+    df = sum(len(rates) - 1 for rates in students.values())
+    pooled = sum(float(_scaled(rates).var(ddof=1)) * (len(rates) - 1) for rates in students.values()) / df
 
     def p(test: MoreOften) -> float:
         variance = max(pooled, 1 / (4 * test.n)) * 2 / test.seeds
