@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from result_file import write_result
 
-from kdprobe.stats.clustered import sign_flip_p
 from kdprobe.stats.crossed import crossed_test
 from kdprobe.stats.p_values import SIGNIFICANT
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
 from kdprobe.stats.samples.at_k import majority_at, pass_at
-from kdprobe.stats.samples.means import flipped_p
 
 PROBLEMS, SAMPLES, SEEDS = (60, 200), (4, 8), 3
 EFFECTS = (0.0, 0.15)
@@ -75,9 +74,9 @@ def p_values(random: np.random.Generator, problems: int, samples: int, effect: f
     voted = majorities(a, k) - majorities(b, k)
     seeds = [[(answers(random, difficulty, samples, effect) == 0).mean(axis=1) for _ in range(SEEDS)] for _ in range(2)]
     return [
-        flipped_p((counts[0] - counts[1]) / samples, samples),
-        flipped_p(passed, math.comb(samples, k)),
-        flipped_p(voted, math.comb(samples, k) * math.lcm(*range(1, k + 1))),
+        sign_flip_p((counts[0] - counts[1]) / samples, samples),
+        sign_flip_p(passed, math.comb(samples, k)),
+        sign_flip_p(voted, math.comb(samples, k) * math.lcm(*range(1, k + 1))),
         crossed_test(np.array(seeds[0]), np.array(seeds[1])).p,
         sign_flip_p((right[0].astype(int) - right[1]).ravel()),
     ]

@@ -15,8 +15,9 @@ from kdprobe.comparison.samples.by_problem import by_problem
 from kdprobe.errors import KdprobeError
 from kdprobe.problems.extractors import Extraction, Robust
 from kdprobe.stats.mcnemar import paired_test
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
 from kdprobe.stats.samples.at_k import MOST_ANSWERS, majority_at, pass_at, shown_ks
-from kdprobe.stats.samples.means import flipped_p, means_interval, paired_means_test
+from kdprobe.stats.samples.means import means_interval, paired_means_test
 
 SILENT = None
 """An answer without a value."""
@@ -122,10 +123,10 @@ def test_means_of_one_answer_are_tested_as_by_mcnemar():
 def test_differences_without_a_small_denominator_are_tested_by_drawn_signs():
     random = np.random.default_rng(4)
     differences = random.integers(-8, 9, 12) / 8
-    assert flipped_p(differences, 2**60) == pytest.approx(flipped(differences), abs=0.02)
-    assert flipped_p(np.zeros(5), 2**60) == 1
+    assert sign_flip_p(differences, 2**60) == pytest.approx(flipped(differences), abs=0.02)
+    assert sign_flip_p(np.zeros(5), 2**60) == 1
     many = random.normal(0.03, 1, 5_000) / 4
-    assert flipped_p(many, 2**60) == pytest.approx(flipped_p(np.round(many, 3), 1000), rel=0.05)
+    assert sign_flip_p(many, 2**60) == pytest.approx(sign_flip_p(np.round(many, 3), 1000), rel=0.05)
 
 
 def test_few_problems_that_differ_have_a_cautious_interval():
@@ -240,7 +241,7 @@ def test_equal_arms_differ_significantly_in_at_most_five_percent(samples):
     for _ in range(600):
         difficulty = random.beta(0.5, 0.8, 60)
         counts = [random.binomial(samples, np.clip(difficulty + random.normal(0, 0.15, 60), 0, 1)) for _ in range(2)]
-        rejected += flipped_p((counts[0] - counts[1]) / samples, samples) < 0.05
+        rejected += sign_flip_p((counts[0] - counts[1]) / samples, samples) < 0.05
     # Three standard errors above 5%.
     assert rejected / 600 <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
 

@@ -11,8 +11,8 @@ from kdprobe.stats.clustered import (
     clustered_accuracy_interval,
     clustered_interval,
     clustered_test,
-    sign_flip_p,
 )
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
 
 UNEVEN = [0] * 9 + [1] * 2 + [2] * 5 + [3] * 4 + [4]
 

@@ -1,11 +1,15 @@
+import math
 from itertools import product
 
 import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_1samp
 
+from kdprobe.stats.clustered import clustered_test
 from kdprobe.stats.least import FEWEST_PROBLEMS
-from kdprobe.stats.max_t import max_t
+from kdprobe.stats.permutations.max_t import max_t
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
+from kdprobe.stats.samples.means import paired_means_test
 
 HEADS = (2, 5)
 
@@ -64,3 +68,40 @@ def test_without_a_difference_the_family_wise_error_holds(random):
         differences = (0.5 * common + random.standard_t(4, (problems, heads))) * random.uniform(0.1, 3, heads)
         wrong += max_t(differences, permutations=400, seed=int(random.integers(2**31))).min() <= 0.05
     assert 0.02 < wrong / repetitions <= 0.06
+
+
+LENGTHS = (7, 8, 9, 11, 13, 17, 19, 23)
+"""Numbers of answers whose least common multiple is in the hundreds of millions."""
+
+
+def uneven(lengths, groups=8, shares=(0.6, 0.5)):
+    """Shares of correct answers of two students, with the group of each problem, and a common denominator."""
+    random = np.random.default_rng(6)
+    counts = np.resize(lengths, groups * len(lengths))
+    a, b = (random.binomial(counts, share) / counts for share in shares)
+    return a, b, np.repeat(np.arange(groups), len(lengths)).tolist(), math.lcm(*lengths)
+
+
+def test_groups_of_problems_with_many_different_numbers_of_answers_are_tested_over_all_signs():
+    a, b, groups, denominator = uneven(LENGTHS)
+    totals = np.bincount(groups, a - b)
+    expected = permutation_test((totals,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
+    test = clustered_test(a, b, groups, denominator)
+    assert test.p == pytest.approx(expected)
+    assert test.smallest_p == 2.0**-7
+
+
+def test_numbers_of_answers_whose_common_multiple_no_float_holds_are_tested():
+    lengths = range(1, 1000)
+    a, b, groups, denominator = uneven(lengths, 3, (0.5, 0.5))
+    assert denominator > 10**400
+    assert 0 < sign_flip_p(a - b, denominator) <= 1
+    assert paired_means_test(a, b, denominator).p == sign_flip_p(a - b, denominator)
+    test = clustered_test(a, b, groups, denominator)
+    assert test.p >= test.smallest_p == 0.25
+    assert clustered_test(a, a, groups, denominator).p == 1
+
+
+def test_a_sign_flip_test_without_a_small_denominator_enumerates_few_patterns():
+    differences = np.array([0.3, 0.1, 0.25, 0.125, -0.01])
+    assert sign_flip_p(differences, 2**60) == sign_flip_p(differences, 1000) == 4 / 32

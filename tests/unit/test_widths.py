@@ -11,8 +11,9 @@ from statsmodels.stats.proportion import proportion_confint
 from kdprobe.comparison.step_accuracy import step_accuracy, step_accuracy_difference
 from kdprobe.problems.arithmetic import Arithmetic
 from kdprobe.stats.bootstrap import MANY, RESAMPLES, bootstrap, mean_interval, percentile_interval
-from kdprobe.stats.clustered import clustered_accuracy_interval, sign_flip_p
+from kdprobe.stats.clustered import clustered_accuracy_interval
 from kdprobe.stats.mcnemar import paired_interval, paired_test
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
 from kdprobe.stats.pooled_shares import pooled_share_difference_interval, pooled_share_interval
 
 

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from kdprobe.errors import KdprobeError
 from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval, accuracy_interval, cautious_difference
+from kdprobe.stats.permutations.sign_flips import settled, sign_flip_p
 
 Numbers = NDArray[np.float64]
-_MOST_STEPS = 10**9
-"""Maximum number of additions in an exact test, which take about a second."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def clustered_test(
     """
     grouping = Groups(groups)
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    totals = np.rint(grouping.sums(differences) * denominator).astype(int)
+    totals = settled(grouping.sums(differences), denominator)
     difference, error = float(differences.mean()), float(np.sqrt(grouping.left_out_variance(differences)))
     centre = difference
     if error == 0:
@@ -131,7 +130,7 @@ def clustered_test(
         groups=grouping.count,
         difference=difference,
         interval=Interval(max(-1.0, centre - half), min(1.0, centre + half)),
-        p=sign_flip_p(totals),
+        p=sign_flip_p(totals, denominator),
         smallest_p=float(min(1.0, 2.0 ** (1 - np.count_nonzero(totals)))),
     )
 
@@ -195,29 +194,6 @@ def clustered_share_interval(sums: NDArray[Any], sizes: NDArray[Any]) -> Interva
     effective_n = count if within == 0 else min(n, within / variance) if variance else n
     effective_n *= (float(scipy.stats.norm.ppf((1 + LEVEL) / 2)) / _quantile(_degrees_of_freedom(sizes))) ** 2
     return accuracy_interval(accuracy * effective_n, effective_n)
-
-
-def sign_flip_p(totals: NDArray[np.int64]) -> float:
-    """Two-sided p of a sum of integers under random signs.
-
-    Exact: the distribution of the sum is built up group by group, which covers all 2 ** G sign patterns. With one
-    problem per group it is McNemar's exact test. With tens of thousands of groups that differ, the sum is normal, and
-    the p-value is taken from the normal distribution.
-
-    Args:
-        totals: For each group, problems that only a solved minus problems that only b solved, [groups].
-    """
-    steps = np.abs(totals[totals != 0])
-    if len(steps) * int(steps.sum()) > _MOST_STEPS:
-        return float(2 * scipy.stats.norm.sf(abs(int(totals.sum())) / np.sqrt((steps.astype(float) ** 2).sum())))
-    probabilities = np.ones(1)
-    for step in steps:
-        convolved = np.zeros(len(probabilities) + 2 * step)
-        convolved[: len(probabilities)] += probabilities / 2
-        convolved[2 * step :] += probabilities / 2
-        probabilities = convolved
-    sums = np.abs(np.arange(len(probabilities)) - len(probabilities) // 2)
-    return float(min(1.0, probabilities[sums >= abs(totals.sum())].sum()))
 
 
 def _left_out_variance(sums: NDArray[Any], sizes: NDArray[Any], mean: NDArray[Any] | float) -> Numbers:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.comparison.samples.by_problem import ByProblem
-from kdprobe.stats.bootstrap import mean_interval
 from kdprobe.stats.intervals import Interval
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
 from kdprobe.stats.samples.at_k import MOST_ANSWERS, majority_at, pass_at, shown_ks
-from kdprobe.stats.samples.means import flipped_p, means_interval
+from kdprobe.stats.samples.means import means_interval, share_interval
 
 NO_VALUE = -1
 """The vote of an answer without a value."""
@@ -90,7 +90,13 @@ def at_problems(grouped: ByProblem, right: NDArray[np.bool_], votes: NDArray[np.
 
 def at_k(problems: AtProblems) -> list[AtK]:
     """The means over problems."""
-    return [AtK(measure, float(each.values.mean()), mean_interval(each.values)) for measure, each in problems.items()]
+    return [AtK(measure, float(each.values.mean()), share_interval(each.values)) for measure, each in problems.items()]
+
+
+def at_k_measures(students: Iterable[Sequence[AtK]]) -> list[str]:
+    """The measures that any of these students has: pass@k, then maj@k, each by k."""
+    measures = {each.measure for student in students for each in student}
+    return sorted(measures, key=lambda measure: (measure.startswith("maj"), int(measure.partition("@")[2])))
 
 
 def at_k_differences(a: AtProblems, b: AtProblems, rows: Sequence[NDArray[np.intp]]) -> list[AtKDifference]:
@@ -104,7 +110,7 @@ def at_k_differences(a: AtProblems, b: AtProblems, rows: Sequence[NDArray[np.int
     found = []
     for measure in (measure for measure in a if measure in b):
         each = a[measure].values[rows[0]] - b[measure].values[rows[1]]
-        p = flipped_p(each, math.lcm(a[measure].denominator, b[measure].denominator))
+        p = sign_flip_p(each, math.lcm(a[measure].denominator, b[measure].denominator))
         found.append(AtKDifference(measure, float(each.mean()), means_interval(each), p))
     return found
 

@@ -13,8 +13,8 @@ from kdprobe.probing.labels import Head, head_label
 from kdprobe.probing.metrics.measure import Measured
 from kdprobe.stats.bootstrap import Means, means_over_problems
 from kdprobe.stats.least import FEWEST_PROBLEMS
-from kdprobe.stats.max_t import max_t
 from kdprobe.stats.p_values import SIGNIFICANT
+from kdprobe.stats.permutations.max_t import max_t
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.stats.max_t import sign_patterns
+from kdprobe.stats.permutations.sign_flips import sign_patterns
 
 Swaps = NDArray[np.bool_]
 """Whether the sides are swapped at each problem, `[pattern, n]`."""

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdprobe.stats.clustered import clustered_test, sign_flip_p
+from kdprobe.stats.clustered import clustered_test
 from kdprobe.stats.crossed import crossed_test
 from kdprobe.stats.intervals import NO_INTERVAL, Interval
 from kdprobe.stats.least import FEWEST_SEEDS
 from kdprobe.stats.mcnemar import paired_test
+from kdprobe.stats.permutations.sign_flips import sign_flip_p
 
 _FEWEST_PROBLEMS = 2
 

@@ -1,6 +1,6 @@
-"""Two students with several answers to each problem: a paired test of each problem's mean, and its interval.
+"""Several answers to each problem: intervals of means over problems, and a paired test of two students' means.
 
-The signs of the differences are flipped; with one answer per problem, this is McNemar's exact test.
+The test flips the signs of the differences; with one answer per problem, it is McNemar's exact test.
 """
 
 from __future__ import annotations
@@ -12,20 +12,12 @@ import scipy
 from numpy.typing import NDArray
 
 from kdprobe.stats.bootstrap import mean_interval
-from kdprobe.stats.clustered import sign_flip_p
-from kdprobe.stats.intervals import LEVEL, Interval, cautious_difference
+from kdprobe.stats.intervals import LEVEL, NO_INTERVAL, Interval, accuracy_interval, cautious_difference
 from kdprobe.stats.mcnemar import FEW, PairedTest
+from kdprobe.stats.permutations.sign_flips import settled, sign_flip_p
 
 _DIGITS = 9
-"""Differences that agree to this many decimals count as equal."""
-_PATTERNS, _CHUNK = 20_000, 500
-"""Sign patterns that are drawn if the exact distribution cannot be computed, and how many at a time."""
-_MANY = 2_000
-"""Number of problems that differ from which on a sum with random signs is normal to all digits that matter."""
-_MOST_ADDITIONS = 10**8
-"""Additions up to which a distribution is built up; it takes a tenth of a second."""
-_LARGEST = 2.0**40
-"""Differences in units of their denominator beyond which it is useless to try."""
+"""Values that agree to this many decimals count as equal."""
 
 
 def paired_means_test(a: NDArray[Any], b: NDArray[Any], denominator: int) -> PairedTest:
@@ -36,15 +28,14 @@ def paired_means_test(a: NDArray[Any], b: NDArray[Any], denominator: int) -> Pai
         b: The same for student `b`, in the same order.
         denominator: A common denominator of all differences, such as the number of answers.
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    whole = np.rint(differences * denominator)
+    differences = settled(np.asarray(a, dtype=float) - np.asarray(b, dtype=float), denominator)
     return PairedTest(
         n=len(differences),
         difference=float(differences.mean()),
-        interval=means_interval(whole / denominator),
-        only_a=int((whole > 0).sum()),
-        only_b=int((whole < 0).sum()),
-        p=flipped_p(differences, denominator),
+        interval=means_interval(differences),
+        only_a=int((differences > 0).sum()),
+        only_b=int((differences < 0).sum()),
+        p=sign_flip_p(differences, denominator),
     )
 
 
@@ -54,9 +45,9 @@ def means_interval(differences: NDArray[np.float64]) -> Interval:
     The paired bootstrap if at least ten problems differ from the most common difference, else Bonett and Price's
     interval (2012) with the sums of the differences in either direction as counts, which is wider than needed.
     """
-    n = len(differences)
-    if n - np.unique(np.round(differences, _DIGITS), return_counts=True)[1].max() >= FEW:
+    if _off_the_mode(differences) >= FEW:
         return mean_interval(differences)
+    n = len(differences)
     centre, error = cautious_difference(
         float(differences[differences > 0].sum()), float(-differences[differences < 0].sum()), n
     )
@@ -64,32 +55,19 @@ def means_interval(differences: NDArray[np.float64]) -> Interval:
     return Interval(max(-1.0, centre - half), min(1.0, centre + half))
 
 
-def flipped_p(differences: NDArray[np.float64], denominator: int) -> float:
-    """Two-sided p of a mean difference under random signs of each problem's difference; see `sign_flip_p`.
+def share_interval(values: NDArray[np.float64]) -> Interval:
+    """Interval of a mean over problems, each of which has a value from 0 to 1, `[n]`; a single problem has none.
 
-    Args:
-        differences: The difference on each problem, `[n]`.
-        denominator: A common denominator of all differences. If it is so large that the exact distribution cannot be
-            built up, 20,000 patterns of signs are drawn, with a fixed seed; with thousands of problems that differ, the
-            sum is taken to be normal.
+    The bootstrap if at least ten problems differ from the most common value, else Wilson's interval with the sum of
+    the values as the number of successes, which is wider than needed.
     """
-    whole = np.rint(differences * denominator)
-    whole = whole[whole != 0]
-    if not len(whole):
-        return 1.0
-    if float(np.abs(whole).max()) < _LARGEST:
-        steps = whole.astype(np.int64)
-        steps //= np.gcd.reduce(steps)
-        if len(steps) * int(np.abs(steps).sum()) <= _MOST_ADDITIONS:
-            return sign_flip_p(steps)
-    observed = abs(float(whole.sum()))
-    if len(whole) > _MANY:
-        return float(2 * scipy.stats.norm.sf(observed / np.sqrt((whole**2).sum())))
-    random = np.random.default_rng(0)
-    rounding = 1e-9 * float(np.abs(whole).sum())
-    as_large = 0
-    for _ in range(_PATTERNS // _CHUNK):
-        signs = 2.0 * random.integers(0, 2, size=(_CHUNK, len(whole))) - 1
-        as_large += int((np.abs(signs @ whole) >= observed - rounding).sum())
-    # The observed signs are one of the patterns.
-    return (as_large + 1) / (_PATTERNS + 1)
+    if len(values) == 1:
+        return NO_INTERVAL
+    if _off_the_mode(values) >= FEW:
+        return mean_interval(values)
+    return accuracy_interval(float(values.sum()), len(values))
+
+
+def _off_the_mode(values: NDArray[np.float64]) -> int:
+    """The number of problems whose value is not the most common one."""
+    return int(len(values) - np.unique(np.round(values, _DIGITS), return_counts=True)[1].max())

@@ -7,16 +7,15 @@ dependence (Westfall and Young, 1993; Nichols and Holmes, 2002).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdprobe.stats.permutations.sign_flips import sign_patterns
+
 Array = NDArray[np.floating[Any]]
 
-_CHUNK = 500
-"""Permutations processed at a time, so that memory does not grow with their number."""
 _ROUNDING = 1e-9
 """Rounding error of a ratio between 0 and 1."""
 
@@ -49,13 +48,3 @@ def max_t(differences: Array, *, permutations: int = 10_000, seed: int = 0) -> A
         total += len(signs)
     p: Array = np.where(size > 0, exceeded / total, 1.0)
     return p.reshape(differences.shape[1:])
-
-
-def sign_patterns(problems: int, permutations: int, random: np.random.Generator) -> Iterator[Array]:
-    """Sign patterns `[pattern, problem]` in chunks: all of them, or the observed one (all plus) and random ones."""
-    if 2**problems <= permutations:
-        yield 1.0 - 2.0 * ((np.arange(2**problems)[:, None] >> np.arange(problems)) & 1)
-        return
-    yield np.ones((1, problems))
-    for start in range(0, permutations, _CHUNK):
-        yield 1.0 - 2.0 * random.integers(0, 2, size=(min(_CHUNK, permutations - start), problems))

@@ -1,0 +1,1 @@
+"""Permutation tests of paired differences, whose signs are exchangeable if two students do not differ."""
