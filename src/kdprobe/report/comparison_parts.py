@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdprobe.comparison.result import Comparison
+from kdprobe.comparison.samples.at_k import at_k_measures
 from kdprobe.report.deciding import deciding_problems
 from kdprobe.report.facts import concerned, one_seed, scope, several_told
 from kdprobe.report.headline import Headline
@@ -41,5 +42,6 @@ def comparison_parts(
         "comparison": comparison,
         "scores": "Who beats whom" if len(comparison.arms) > 1 else "Accuracy",
         "several": several_told(comparison),
+        "at_k_measures": at_k_measures(score.at_k for score in comparison.arms),
         "thinking": any(score.thinking for score in comparison.arms),
     }
