@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kdprobe
+from kdprobe.cli.show.comparison import show_comparison
 from kdprobe.comparison.answers import outputs_of
 from kdprobe.comparison.arms import Arm
 from kdprobe.comparison.compare import compare
@@ -95,3 +96,27 @@ def test_an_arm_without_texts_stands_beside_one_that_thinks(tmp_path):
     page = tmp_path / "page.html"
     write_compare_page(page, arms, comparison, Robust())
     assert "b 20 of 20 100.0%" in text_of(page.read_text(encoding="utf-8"))
+
+
+def test_outputs_say_that_only_first_answers_are_searched_for_traces_of_the_priming(tmp_path, capsys):
+    plain = rows(2, 0, 40)
+    hedging = [{**row, "response": f"Maybe {row['response']}"} if row["sample"] == 0 else row for row in plain]
+    # Whatever the second answers say has no part in it.
+    later = [{**row, "response": f"I was told {row['response']}"} if row["sample"] == 1 else row for row in hedging]
+    page = tmp_path / "page.html"
+    result = kdprobe.compare({"a": later, "b": plain}, baseline="b", out=page, progress=False)
+    audit = result.comparison.leaks
+    assert {rate.kind: rate.rate for rate in audit.rates if rate.name == "a"} == {
+        "hedging": 1, "self-correction": 0, "hint": 0,
+    }  # fmt: skip
+    assert result.to_dict()["leaks"]["only_first"] is True
+    finding = next(each for each in result.comparison.findings if each.code == "leaked-hedging")
+    assert finding.evidence.startswith("Of the first answers to each problem, some hedge: a 100.0%")
+    assert "First answers of a show traces of priming" in result.verdict[-1]
+    made = text_of(page.read_text(encoding="utf-8"))
+    assert "Of several answers to a problem, only the first is read." in made
+    assert "Length of the answers Mean over problems of the first answer to each." in made
+    assert "traces of priming and the lengths of answers are those of the first" in made
+    show_comparison(result.comparison)
+    assert "the first answer to each problem" in " ".join(capsys.readouterr().out.split())
+    assert "Traces of priming in the first answer" in repr(result)

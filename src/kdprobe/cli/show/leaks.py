@@ -20,8 +20,9 @@ def leak_tables(audit: LeakAudit | None) -> list[Table]:
     from kdprobe.stats.p_values import p_text
 
     taught = any(rate.teacher is not None for rate in audit.rates)
+    answers = "the first answer to each problem" if audit.only_first else "the answers"
     table = new_table(
-        f"Traces of priming in the answers ({audit.language} phrases; one-sided p, Holm)",
+        f"Traces of priming in {answers} ({audit.language} phrases; one-sided p, Holm)",
         "a - b", "trace", "a", "b", "points", "95% CI", "p (Holm)", *(["teacher"] if taught else []),
     )  # fmt: skip
     for rate in audit.rates:

@@ -29,7 +29,7 @@ def leak_audit(
     That is an experiment's unprimed strategy, or a baseline that the other arms are compared with.
 
     Args:
-        arms: The arms with answers.
+        arms: The arms with answers, one to each problem.
         planned: The pairs of the comparison, by family.
         pairing: The answers by problem.
         teaching: What is known of strategies, by name.
@@ -46,7 +46,7 @@ def leak_audit(
     lengths = [
         AnswerLength(arm.name, marked[arm.name].mean_words, _mean_tokens(arm)) for arm in arms if arm.name in marked
     ]
-    return LeakAudit(_adjusted(rates), lengths)
+    return LeakAudit(_adjusted(rates), lengths, any(arm.outputs.samples is not None for arm in arms))
 
 
 def _adjusted(rates: Sequence[LeakRate]) -> list[LeakRate]:

@@ -28,7 +28,8 @@ def leak_findings(audit: LeakAudit | None) -> list[Finding]:
     for kind, (code, action) in CODES.items():
         found = [rate for rate in audit.rates if rate.kind == kind and rate.significant]
         if found:
-            evidence = f"Some answers {action}: {' '.join(map(_evidence, found))}"
+            which = "Of the first answers to each problem, some" if audit.only_first else "Some answers"
+            evidence = f"{which} {action}: {' '.join(map(_evidence, found))}"
             findings.append(Finding(code, evidence, _action(found)))
     return findings
 
@@ -40,8 +41,9 @@ def leak_sentences(audit: LeakAudit | None) -> list[str]:
         if rate.significant and rate.test:
             points = f"{rate.kind} {rate.test.difference * 100:+.1f} points"
             found.setdefault((rate.name, rate.against), []).append(points)
+    answers = "First answers" if audit and audit.only_first else "Answers"
     return [
-        f"Answers of {name} show traces of priming more often than those of {against}: {', '.join(points)}."
+        f"{answers} of {name} show traces of priming more often than those of {against}: {', '.join(points)}."
         for (name, against), points in found.items()
     ]
 

@@ -27,7 +27,7 @@ class Example:
 
 @dataclass(frozen=True)
 class LeakRate:
-    """How often the answers of an arm show one kind of trace.
+    """How often the answers of an arm show one kind of trace; of several answers to a problem, only the first counts.
 
     Attributes:
         kind: `hedging`, `self-correction`, `hint` (talk about an answer that was given) or `quote` (of the priming).
@@ -62,7 +62,7 @@ class LeakRate:
 
 @dataclass(frozen=True)
 class AnswerLength:
-    """The length of an arm's answers, which is reported and never a finding.
+    """The length of an arm's answers, the first to each problem, which is reported and never a finding.
 
     Attributes:
         name: The arm.
@@ -82,9 +82,11 @@ class LeakAudit:
     Attributes:
         rates: Rates by arm and kind.
         lengths: The length of each arm's answers.
+        only_first: Whether problems have several answers, of which only the first was read.
         language: The language of the phrases that are searched for.
     """
 
     rates: list[LeakRate]
     lengths: list[AnswerLength]
+    only_first: bool = False
     language: str = field(default="English")

@@ -37,6 +37,7 @@ def _leak_data(audit: LeakAudit) -> dict[str, Any]:
     """The audit; each rate has the fields of its test beside its own, or `None` for all of them."""
     return {
         "language": audit.language,
+        "only_first": audit.only_first,
         "rates": [_flat_rate(rate) for rate in audit.rates],
         "lengths": [asdict(length) for length in audit.lengths],
     }

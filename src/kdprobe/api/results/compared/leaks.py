@@ -31,7 +31,8 @@ class LeakTables:
     def leaks(self) -> pd.DataFrame:
         """A row per strategy (or arm) and kind of trace of priming in its answers; empty without texts.
 
-        `kind` is `hedging`, `self-correction`, `hint` or `quote`. `rate` is the share of all answers that show it.
+        `kind` is `hedging`, `self-correction`, `hint` or `quote`. `rate` is the share of all answers that show it;
+        of several answers to a problem, only the first counts.
         Where it is known which arm is unprimed (`against`), `rate_a` and `rate_b` are the shares on the shared
         problems, with their `difference`, its 95% interval, and one-sided p-values. `teacher` is the share of the
         teacher's answers.
@@ -42,7 +43,10 @@ class LeakTables:
 
     @property
     def lengths(self) -> pd.DataFrame:
-        """The mean length of each arm's answers, in words without thinking and in tokens; empty without texts."""
+        """The mean length of each arm's answers, in words without thinking and in tokens; empty without texts.
+
+        Of several answers to a problem, only the first counts.
+        """
         from kdprobe.api.results.frames import frame
         from kdprobe.comparison.leaks.result import AnswerLength
 
@@ -53,7 +57,8 @@ class LeakTables:
         audit = self.comparison.leaks
         if audit and any(rate.significant for rate in audit.rates):
             compared = self.leaks[self.leaks["against"].notna()]
-            yield Tabled("Traces of priming", compared, _SHOWN, ("teacher",))
+            where = " in the first answer to each problem" if audit.only_first else ""
+            yield Tabled(f"Traces of priming{where}", compared, _SHOWN, ("teacher",))
 
 
 def _row(rate: LeakRate) -> dict[str, Any]:
