@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from kdprobe.evaluation.likelihood import gold_log_probabilities
+from kdprobe.errors import KdprobeError
+from kdprobe.evaluation.engines.builtin import TransformersStudent
+from kdprobe.evaluation.engines.engine import Scored
+from kdprobe.evaluation.likelihood import gold_log_probabilities, gold_sequences
 from kdprobe.models import lm_head
 from kdprobe.students.sequence import value_span
 
@@ -65,7 +68,7 @@ def reference(torch, student, problem):
 def test_they_are_those_of_all_logits_in_float64(name, batch_size, chunk_rows, request, torch, problems, monkeypatch):
     student = request.getfixturevalue(name)
     monkeypatch.setattr(lm_head, "CHUNK_BYTES", chunk_rows * 4 * len(student.tokenizer))
-    found = gold_log_probabilities(student, problems, batch_size=batch_size, label="test")
+    found = gold_log_probabilities(student, gold_sequences(student, problems), batch_size=batch_size, label="test")
     assert len({one.tokens for one in found}) > 1
     for problem, one in zip(problems, found, strict=True):
         value, solution, tokens = reference(torch, student, problem)
@@ -80,7 +83,7 @@ def test_the_vocabulary_wide_head_never_sees_all_rows(torch, plain, problems):
     seen = []
     handle = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[-2]))
     try:
-        gold_log_probabilities(plain, problems, batch_size=4, label="test")
+        gold_log_probabilities(plain, gold_sequences(plain, problems), batch_size=4, label="test")
     finally:
         handle.remove()
     # Only the few tokens on which it is tried whether the logits are a product.
@@ -91,10 +94,32 @@ def test_the_vocabulary_wide_head_never_sees_all_rows(torch, plain, problems):
 def test_without_a_chat_template_too(torch, plain, problems):
     template, plain.tokenizer.chat_template = plain.tokenizer.chat_template, None
     try:
-        found = gold_log_probabilities(plain, problems[:2], batch_size=2, label="test")
+        found = gold_log_probabilities(plain, gold_sequences(plain, problems[:2]), batch_size=2, label="test")
         for problem, one in zip(problems, found, strict=False):
             _, solution, tokens = reference(torch, plain, problem)
             assert one.solution == pytest.approx(solution, abs=1e-3)
             assert one.tokens == tokens
     finally:
         plain.tokenizer.chat_template = template
+
+
+def test_a_gold_solution_beyond_the_context_window_is_refused(plain, problems):
+    student = TransformersStudent(plain)
+    lengths = {sequence.id: len(sequence.ids_without_end) for sequence in gold_sequences(student, problems)}
+    student.context_length = max(lengths.values())
+    assert len(gold_sequences(student, problems)) == len(problems)
+    student.context_length -= 1
+    longest = [id_ for id_, length in lengths.items() if length == max(lengths.values())]
+    with pytest.raises(KdprobeError, match=rf"{student.context_length} tokens; .* longer than that: {longest[0]} \("):
+        gold_sequences(student, problems)
+
+
+def test_an_engine_that_scores_too_few_tokens_is_refused(plain, problems, monkeypatch):
+    def short(_self, passages):
+        return [Scored([-1.0] * (len(passage.token_ids) - 1)) for passage in passages]
+
+    monkeypatch.setattr(TransformersStudent, "score", short)
+    sequences = gold_sequences(plain, problems[:2])
+    tokens = sum(len(sequence.solution) for sequence in sequences)
+    with pytest.raises(KdprobeError, match=f"log-probabilities for {tokens - 2} of {tokens} tokens"):
+        gold_log_probabilities(plain, sequences, batch_size=2, label="test")

@@ -15,13 +15,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from kdprobe.console import progress
+from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.engines.builtin import as_engine_student
 from kdprobe.evaluation.engines.engine import EngineStudent
+from kdprobe.evaluation.engines.scores import scores
 from kdprobe.evaluation.ledger import Ledger
 from kdprobe.models.batching import batches
 from kdprobe.models.load import LoadedModel
+from kdprobe.models.outline.room import exceeding
 from kdprobe.problems.problem import Problem
-from kdprobe.students.sequence import problem_sequence
+from kdprobe.students.sequence import ProblemSequence, problem_sequence
 from kdprobe.teachers.teacher import Passage
 
 
@@ -41,9 +44,27 @@ class GoldLogP:
     tokens: int
 
 
+def gold_sequences(student: LoadedModel | EngineStudent, problems: Sequence[Problem]) -> list[ProblemSequence]:
+    """The problems with their gold solutions, as a student reads them.
+
+    Raises:
+        KdprobeError: One does not fit into the student's context window, or has a gold value without tokens.
+    """
+    reader = as_engine_student(student)
+    sequences = [problem_sequence(reader.tokenizer, problem) for problem in problems]
+    lengths = {sequence.id: len(sequence.ids_without_end) for sequence in sequences}
+    window = reader.context_length
+    if window and (long := {id_: length for id_, length in lengths.items() if length > window}):
+        raise KdprobeError(
+            f"The context window of {reader.record.name!r} is {window} tokens; {exceeding('problem', long)}.",
+            "Remove these problems.",
+        )
+    return sequences
+
+
 def gold_log_probabilities(
     student: LoadedModel | EngineStudent,
-    problems: Sequence[Problem],
+    sequences: Sequence[ProblemSequence],
     *,
     batch_size: int,
     label: str,
@@ -53,7 +74,7 @@ def gold_log_probabilities(
 
     Args:
         student: The student: as an engine loaded it, or a merged model.
-        problems: The problems, in the order of the result.
+        sequences: The problems, as from `gold_sequences`, in the order of the result.
         batch_size: Number of sequences in a batch.
         label: The label of the progress bar.
         ledger: The ledger in which each finished batch is saved; batches already in it are skipped.
@@ -66,8 +87,7 @@ def gold_log_probabilities(
     """
     ledger = Ledger(None) if ledger is None else ledger
     reader = as_engine_student(student)
-    sequences = [problem_sequence(reader.tokenizer, problem) for problem in problems]
-    with progress(label, len(problems), unit="tok") as bar:
+    with progress(label, len(sequences), unit="tok") as bar:
         for indices in batches([len(sequence.ids) for sequence in sequences], batch_size):
             batch = [sequences[index] for index in indices]
             if all(sequence.id in ledger for sequence in batch):
@@ -75,9 +95,9 @@ def gold_log_probabilities(
                 continue
             passages = [Passage(sequence.id, [*sequence.prompt], [*sequence.solution]) for sequence in batch]
             results: dict[str, GoldLogP] = {}
-            for sequence, scored in zip(batch, reader.score(passages), strict=True):
+            for sequence, scored in zip(batch, scores(reader, passages), strict=True):
                 value = sum(scored.log_p[position - sequence.begin] for position in sequence.value)
                 results[sequence.id] = GoldLogP(value, sum(scored.log_p), len(scored.log_p))
             ledger.add({id_: asdict(result) for id_, result in results.items()})
             bar.advance(len(batch), work=sum(len(sequence.ids_without_end) for sequence in batch))
-    return [GoldLogP(**ledger[problem.id]) for problem in problems]
+    return [GoldLogP(**ledger[sequence.id]) for sequence in sequences]

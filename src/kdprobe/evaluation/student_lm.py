@@ -12,8 +12,10 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
 from kdprobe.console import Progress
+from kdprobe.errors import KdprobeError
 from kdprobe.evaluation.draws import SEED
 from kdprobe.evaluation.engines.engine import Decoding, EngineStudent
+from kdprobe.evaluation.engines.scores import scores
 from kdprobe.evaluation.prompt_check import prompt_digest
 from kdprobe.models.thinking import written_text
 from kdprobe.teachers.teacher import Passage
@@ -94,7 +96,13 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
     def _loglikelihood_tokens(
         self, requests: Sequence[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        """As lm-eval's; if the model is not in this process, the engine scores the continuations."""
+        """As lm-eval's; if the model is not in this process, the engine scores the continuations.
+
+        Raises:
+            KdprobeError: A continuation is empty, or longer than the context window.
+        """
+        for _, _, continuation in requests:
+            self._refuse_unscorable(continuation)
         if self.student.model is not None:
             own: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
             return own
@@ -109,8 +117,20 @@ class StudentLM(HFLM):  # type: ignore[misc]  # lm-eval is untyped
                 begin = len(whole) - len(continuation)
                 passages.append(Passage(str(start + index), whole[:begin], whole[begin:]))
             self.before_batch([])
-            for (texts, _, _), scored in zip(batch, self.student.score(passages), strict=True):
+            for (texts, _, _), scored in zip(batch, scores(self.student, passages), strict=True):
                 answers.append((sum(scored.log_p), bool(scored.greedy)))
                 if texts is not None:
                     self.cache_hook.add_partial("loglikelihood", texts, answers[-1])
         return answers
+
+    def _refuse_unscorable(self, continuation: Sequence[int]) -> None:
+        if not continuation:
+            raise KdprobeError(
+                "The task asks for the likelihood of an empty text, such as an empty choice.", "Correct the task."
+            )
+        if len(continuation) > self.max_length:
+            raise KdprobeError(
+                f"The context window of {self.student.record.name!r} is {self.max_length} tokens, but the task "
+                f"asks for the likelihood of a text of {len(continuation)} tokens.",
+                "Use a task with shorter choices, or a model with a longer context window.",
+            )

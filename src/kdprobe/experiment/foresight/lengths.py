@@ -8,7 +8,7 @@ from kdprobe.comparison.finding import Finding
 from kdprobe.errors import UsageError
 from kdprobe.experiment.config_checks import GOLD, TEXT_FILE
 from kdprobe.experiment.stages.context import StageContext
-from kdprobe.models.outline.room import named
+from kdprobe.models.outline.room import exceeding, named
 from kdprobe.strategies.prompt_pair import PromptPair, bare
 from kdprobe.words import counted
 
@@ -64,8 +64,7 @@ def student_lengths(
         solutions = {problem.id: problem.plain_solution for problem in problems}
         if long := reader.too_long(questions, student.context - _END, solutions):
             yield UsageError(
-                f"The context window of {subject} is {student.context} tokens; {_exceeding(split, long)}: "
-                f"{named(long)}.",
+                f"The context window of {subject} is {student.context} tokens; {exceeding(f'{split} problem', long)}.",
                 "Remove these problems.",
             )
     if "responses" not in needs:
@@ -86,12 +85,6 @@ def _budget(key: str, budget: int, subject: str, context: int) -> UsageError:
         f"{key} is {budget}, which leaves no room for a prompt in the {context}-token context of {subject}.",
         f"Lower {key}.",
     )
-
-
-def _exceeding(split: str, lengths: Mapping[str, int]) -> str:
-    if len(lengths) == 1:
-        return f"1 {split} problem plus its gold solution is longer than that"
-    return f"{len(lengths)} {split} problems plus their gold solutions are longer than that"
 
 
 def _count(lengths: Mapping[str, int]) -> str:

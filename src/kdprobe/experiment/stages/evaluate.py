@@ -126,15 +126,17 @@ def answers_of(
     shots: Sequence[Problem] = (),
 ) -> Records:
     """A student answers the problems and reads their gold solutions; arguments as for `evaluate`."""
-    from kdprobe.evaluation.likelihood import gold_log_probabilities
+    from kdprobe.evaluation.likelihood import gold_log_probabilities, gold_sequences
     from kdprobe.evaluation.lm_eval_run import evaluate
     from kdprobe.evaluation.recording import PLAN
 
+    # Before the first answer, because it refuses problems.
+    sequences = gold_sequences(student, problems)
     ledger = Ledger(scratch / "answers.jsonl")
     records = evaluate(student, problems, protocol, label=label, ledger=ledger, shots=shots)
     gold = gold_log_probabilities(
         student,
-        problems,
+        sequences,
         batch_size=ledger[PLAN]["size"],
         label=label.replace("lm-eval", "log p(gold value)"),
         ledger=Ledger(scratch / "gold.jsonl"),

@@ -34,6 +34,16 @@ def _most_tokens(text: str) -> int:
     return plain + (len(text.encode()) - plain) * _EXPANSION + _SPECIAL
 
 
+def exceeding(noun: str, lengths: Mapping[str, int]) -> str:
+    """Says after a limit that problems with their gold solutions exceed it, and names them; `noun` is for one."""
+    those = (
+        f"1 {noun} plus its gold solution is"
+        if len(lengths) == 1
+        else (f"{len(lengths)} {noun}s plus their gold solutions are")
+    )
+    return f"{those} longer than that: {named(lengths)}"
+
+
 def named(lengths: Mapping[str, int]) -> str:
     """Names the longest texts, and counts the rest."""
     longest = sorted(lengths, key=lambda name: (-lengths[name], name))
